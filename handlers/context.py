@@ -1,0 +1,87 @@
+"""What a handler is given beside the request's own fields, and what it may answer with."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from astrolabe_server.inference.gateway import Gateway
+    from astrolabe_server.inference.jobs import Jobs
+    from astrolabe_server.inference.retrieval import Retrieval
+    from astrolabe_server.inference.runs import Runs
+    from astrolabe_server.persistence.store import Store
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """One worker's parts, made at start-up and shared by all requests."""
+
+    store: "Store"
+    gateway: "Gateway"
+    jobs: "Jobs"
+    runs: "Runs"
+    retrieval: "Retrieval"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request: who asks, of which edition, with which headers.
+
+    `project` bounds everything that the request can see. `headers` are lower case. `edition` is
+    the edition's name; `assistants_v1` is true where the caller sent `OpenAI-Beta: assistants=v1`.
+    """
+
+    services: Services
+    project: str
+    operation_id: str
+    edition: str
+    request_id: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    assistants_v1: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A file part of a multipart body, already streamed into the store as content `content_id`.
+
+    The serving layer forgets the content again unless the handler's answer is a success.
+    """
+
+    content_id: str
+    filename: str
+    content_type: str
+    size: int
+    md5: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer of Server-Sent Events: each item is one or more whole frames, sent as they come.
+
+    `events` is closed (`aclose`) when the client hangs up.
+    """
+
+    events: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """An answer of bytes: a file's content."""
+
+    pieces: AsyncIterator[bytes]
+    size: int
+    content_type: str = "application/octet-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A provider's JSON, checked leniently: what does not fit the spec is counted, not refused."""
+
+    value: JSON
+
+
+Answer = JSON | Stream | Binary | Relayed

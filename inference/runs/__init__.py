@@ -1,0 +1,5 @@
+"""Runs: the engine, its states, its events."""
+
+
+class Runs:
+    """Starts, continues, cancels and follows runs."""

@@ -1,0 +1,1 @@
+"""The cluster engine: Apache Cassandra 5 and Astra DB."""

@@ -1,0 +1,400 @@
+"""The one interface between Astrolabe and a database.
+
+A store keeps documents (the objects of the API), jobs (work that some worker holds a lease on),
+logs (the events of a stream), contents (the bytes of files) and chunks (what retrieval searches).
+It knows no HTTP, no model and no schema of the API. Two engines implement it, `sqlite` and
+`cassandra`; `tests/contract` is what both must pass.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from astrolabe_server.persistence.errors import VersionConflict
+
+Order = Literal["asc", "desc"]
+JSON = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """Where a document is: nothing of one project is ever found from another."""
+
+    project: str
+    collection: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One stored object.
+
+    `value` is the object as the API returns it; `state` is what Astrolabe keeps beside it and
+    never shows. `parent` is the id of the object that it belongs to ("" for none): documents of
+    one collection under one parent form a list, ordered by `position` (microseconds since the
+    epoch, made unique and growing within the list by the store). `labels` put it into further
+    lists under the same parent, such as "purpose:assistants". `version` grows with each change.
+    """
+
+    key: Key
+    value: JSON
+    state: JSON = field(default_factory=dict)
+    parent: str = ""
+    labels: frozenset[str] = frozenset()
+    position: int = 0
+    version: int = 1
+
+    @property
+    def id(self) -> str:
+        """The object's id."""
+        return self.key.id
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, in the order that was asked for."""
+
+    documents: list[Document]
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that is due at a time, and the lease of whoever does it.
+
+    A job is free once `due` (seconds since the epoch) has passed. Taking it moves `due` on by the
+    lease's length and makes a new `token`; renewing moves `due` on again. A writer proves that it
+    still holds the lease by naming its token (`Hold`), so a worker that was paused for longer than
+    its lease can write nothing.
+    """
+
+    project: str
+    kind: str
+    id: str
+    due: float
+    token: int = 1
+    owner: str = ""
+    payload: JSON = field(default_factory=dict)
+
+
+# --- operations of a write -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """Add a document; AlreadyExists if its id is taken in its project and collection.
+
+    Without a `position` it becomes the last of its list. With one (an import), it takes that
+    place, or the next free one after it.
+    """
+
+    key: Key
+    value: JSON
+    state: JSON = field(default_factory=dict)
+    parent: str = ""
+    labels: frozenset[str] = frozenset()
+    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Change `document` as it was read; VersionConflict if somebody changed it since."""
+
+    document: Document
+    value: JSON | None = None
+    state: JSON | None = None
+    labels: frozenset[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove `document` as it was read; VersionConflict if somebody changed it since."""
+
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove every document of a list (all messages of a thread); none is no error."""
+
+    project: str
+    collection: str
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Write only if `document` is still as it was read; VersionConflict otherwise."""
+
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Add a job, or move the one of the same project, kind and id.
+
+    With an `owner` the job is held at once, by the job's own token, until `due`.
+    """
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Write only if `job` is still held by its token; LeaseLost otherwise."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Remove `job`; LeaseLost if another token holds it by now."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Reschedule:
+    """Let go of `job` and make it free at `due`; LeaseLost if another token holds it by now."""
+
+    job: Job
+    due: float
+    payload: JSON | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Remove a job whoever holds it, so that its holder loses the lease; none is no error."""
+
+    project: str
+    kind: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Add one segment, whose first event has the number `sequence`, to the log of `id`.
+
+    A segment holds consecutive events. Writing the same sequence twice keeps the first.
+    """
+
+    project: str
+    id: str
+    sequence: int
+    events: Sequence[bytes]
+
+
+Operation = Insert | Replace | Delete | Clear | Check | Enqueue | Hold | Finish | Reschedule | Cancel | Append
+
+
+# --- retrieval -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a file's text: its place in the file, and its vector where one was made."""
+
+    index: int
+    text: str
+    vector: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that was found; a higher score is better (BM25, or cosine similarity)."""
+
+    file_id: str
+    index: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """An attribute filter; `operator` is eq, ne, gt, gte, lt, lte, in or nin.
+
+    A file without the attribute matches ne and nin, and nothing else. Types are compared as they
+    are: "1" is not 1.
+    """
+
+    operator: Literal["eq", "ne", "gt", "gte", "lt", "lte", "in", "nin"]
+    attribute: str
+    value: str | float | bool | Sequence[str | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """Filters joined by and, or."""
+
+    operator: Literal["and", "or"]
+    filters: Sequence["Comparison | Compound"]
+
+
+Filter = Comparison | Compound
+Attributes = Mapping[str, str | float | bool]
+
+
+class Store(ABC):
+    """A database that keeps everything Astrolabe knows.
+
+    Every method is safe to call from many tasks of one event loop, and any number of processes may
+    use one database. Any method may raise StoreUnavailable.
+    """
+
+    # --- life ---
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect; called in each worker, after the fork, before the first request."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of every connection and thread."""
+
+    @abstractmethod
+    async def migrate(self) -> None:
+        """Make the schema, or bring an older one up to date; StoreRefused for a newer one."""
+
+    @abstractmethod
+    async def ping(self) -> None:
+        """Answer if the database answers, or raise StoreUnavailable."""
+
+    # --- documents ---
+
+    @abstractmethod
+    async def get(self, key: Key) -> Document | None:
+        """The document, or None."""
+
+    @abstractmethod
+    async def page(
+        self,
+        project: str,
+        collection: str,
+        parent: str = "",
+        *,
+        label: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page:
+        """A page of a list, by position; `after` and `before` are ids of its documents.
+
+        `after` starts behind that document in the order asked for, `before` ends ahead of it: with
+        `before` alone the page is the one that ends just there. CursorNotFound for an id that
+        is not in that parent's list.
+        """
+
+    @abstractmethod
+    async def write(self, *operations: Operation) -> list[Document]:
+        """Do all of the operations or none; the documents of its Inserts and Replaces, in order.
+
+        Durable when it returns. The conditions (of Insert, Replace, Delete, Check, Hold, Finish,
+        Reschedule) are checked in the order given and the first that fails is raised. An engine
+        without transactions over partitions (Cassandra) does the conditional operations first, in
+        that order, then the rest; a crash between two of them can leave the rest undone. So a
+        caller puts first what tells the next one how to take up the work, and gives objects ids
+        that are the same when it is done again.
+        """
+
+    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
+        """Read, change and replace a document until nobody interfered; None if there is none.
+
+        `change` may return None to leave the document as it is.
+        """
+        while True:
+            document = await self.get(key)
+            if document is None:
+                return None
+            replace = change(document)
+            if replace is None:
+                return document
+            try:
+                return (await self.write(replace))[0]
+            except VersionConflict:
+                continue
+
+    # --- jobs ---
+
+    @abstractmethod
+    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+        """Take at most `limit` jobs of that kind which are free, each held for `lease` seconds.
+
+        Costs a bounded read when nothing is due, whatever the number of finished jobs.
+        """
+
+    @abstractmethod
+    async def renew_job(self, job: Job, lease: float) -> Job:
+        """Hold on to `job` for `lease` seconds from now; LeaseLost if another token has it."""
+
+    # --- logs ---
+
+    @abstractmethod
+    async def read_log(
+        self, project: str, id: str, after: int = -1, limit: int = 1000
+    ) -> Sequence[tuple[int, bytes]]:
+        """(number, event) of the log in order, with numbers over `after`, about `limit` at most."""
+
+    @abstractmethod
+    async def drop_logs(self, before: float) -> int:
+        """Drop the logs last written before that time (seconds since the epoch); how many."""
+
+    # --- contents ---
+
+    @abstractmethod
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+        """Keep the bytes of a file; how many. Durable and readable when it returns, not before."""
+
+    @abstractmethod
+    def read_content(
+        self, project: str, id: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end` in pieces; ContentNotFound on the first of them."""
+
+    @abstractmethod
+    async def delete_content(self, project: str, id: str) -> None:
+        """Forget the bytes; none is no error."""
+
+    # --- chunks ---
+
+    @abstractmethod
+    async def put_chunks(
+        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    ) -> None:
+        """Keep chunks of a file; a chunk of the same index is replaced. May be called in batches."""
+
+    @abstractmethod
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> None:
+        """Change the attributes that filters see, of all chunks of a file."""
+
+    @abstractmethod
+    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
+        """Forget the chunks of one file, or of the whole vector store."""
+
+    @abstractmethod
+    async def read_chunks(
+        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
+    ) -> Sequence[Chunk]:
+        """The chunks of a file in order of index, without their vectors."""
+
+    @abstractmethod
+    async def search_text(
+        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
+    ) -> Sequence[Hit]:
+        """The best chunks by BM25 over the words of `query`, any of which may match.
+
+        The filter applies before the cut. The query is data: no operator in it has a meaning.
+        """
+
+    @abstractmethod
+    async def search_vectors(
+        self,
+        project: str,
+        vector_store: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None = None,
+    ) -> Sequence[Hit]:
+        """The nearest chunks by cosine similarity; the filter applies before the cut."""

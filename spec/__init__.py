@@ -1,0 +1,1 @@
+"""OpenAI's openapi.yaml: loaded, mended, routed, validated."""

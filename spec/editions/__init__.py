@@ -1,0 +1,1 @@
+"""Editions of openapi.yaml as data files."""
