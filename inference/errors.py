@@ -19,10 +19,10 @@ class InferenceError(Exception):
 
 
 class ModelNotFound(InferenceError):
-    """No route serves that model name."""
+    """No route serves that model name; `hint` says what is served instead."""
 
-    def __init__(self, model: str) -> None:
-        super().__init__(f"The model '{model}' does not exist")
+    def __init__(self, model: str, hint: str = "") -> None:
+        super().__init__(f"The model '{model}' does not exist{hint and '. '}{hint}")
         self.model = model
 
 
