@@ -7,6 +7,7 @@ StoreError
 │   └── LeaseLost          a Hold, Finish or Reschedule met another token, or no job
 ├── CursorNotFound         `after` or `before` names nothing in that list
 ├── ContentNotFound        no content of that id, or not written to its end
+├── DimensionMismatch      a vector's length is not that of the vector store's others
 ├── DocumentTooLarge       the engine cannot hold an object of that size
 ├── StoreUnavailable       the database cannot be reached or does not answer in time; try again
 ├── StoreFull              no room left on the device
@@ -40,6 +41,10 @@ class CursorNotFound(StoreError):
 
 class ContentNotFound(StoreError):
     """No content of that id, or it was not written to its end."""
+
+
+class DimensionMismatch(StoreError):
+    """A vector's length is not that of the others in the vector store."""
 
 
 class DocumentTooLarge(StoreError):

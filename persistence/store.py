@@ -6,6 +6,7 @@ It knows no HTTP, no model and no schema of the API. Two engines implement it, `
 `cassandra`; `tests/contract` is what both must pass.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,11 @@ from astrolabe_server.persistence.errors import VersionConflict
 
 Order = Literal["asc", "desc"]
 JSON = dict[str, Any]
+
+
+def fresh_token() -> int:
+    """A token that no earlier holder of a job has: the time in microseconds."""
+    return time.time_ns() // 1000
 
 
 class Key(NamedTuple):
@@ -63,16 +69,17 @@ class Job:
     """Work that is due at a time, and the lease of whoever does it.
 
     A job is free once `due` (seconds since the epoch) has passed. Taking it moves `due` on by the
-    lease's length and makes a new `token`; renewing moves `due` on again. A writer proves that it
-    still holds the lease by naming its token (`Hold`), so a worker that was paused for longer than
-    its lease can write nothing.
+    lease's length and makes a new `token`, greater than every one before; renewing moves `due` on
+    again. A writer proves that it still holds the lease by naming its token and owner (`Hold`), so
+    a worker that was paused for longer than its lease can write nothing. A lease that ran out and
+    that nobody took since still holds. A job without an owner is held by nobody.
     """
 
     project: str
     kind: str
     id: str
     due: float
-    token: int = 1
+    token: int = field(default_factory=fresh_token)
     owner: str = ""
     payload: JSON = field(default_factory=dict)
 
@@ -131,7 +138,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """Add a job, or move the one of the same project, kind and id.
+    """Add a job, or replace the one of the same project, kind and id, whose holder loses it.
 
     With an `owner` the job is held at once, by the job's own token, until `due`.
     """
@@ -234,6 +241,33 @@ Filter = Comparison | Compound
 Attributes = Mapping[str, str | float | bool]
 
 
+# --- moving a whole store --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """That there are bytes of a file, to be read with `read_content`."""
+
+    project: str
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileChunks:
+    """Some chunks of a file, with their vectors, and the attributes of the file."""
+
+    project: str
+    vector_store: str
+    file: str
+    chunks: Sequence[Chunk]
+    attributes: Attributes
+
+
+Loadable = Document | Job | Append | FileChunks
+Record = Loadable | Content
+
+
 class Store(ABC):
     """A database that keeps everything Astrolabe knows.
 
@@ -281,15 +315,17 @@ class Store(ABC):
         """A page of a list, by position; `after` and `before` are ids of its documents.
 
         `after` starts behind that document in the order asked for, `before` ends ahead of it: with
-        `before` alone the page is the one that ends just there. CursorNotFound for an id that
-        is not in that parent's list.
+        `before` alone the page is the one that ends just there, and `has_more` tells of documents
+        ahead of the page; otherwise of documents behind it (and ahead of `before`).
+        CursorNotFound for an id that is not in that parent's list; one that has not the label is.
         """
 
     @abstractmethod
     async def write(self, *operations: Operation) -> list[Document]:
         """Do all of the operations or none; the documents of its Inserts and Replaces, in order.
 
-        Durable when it returns. The conditions (of Insert, Replace, Delete, Check, Hold, Finish,
+        Durable when it returns. ValueError for what is no JSON (text with lone surrogates, integers
+        over 64 bits). The conditions (of Insert, Replace, Delete, Check, Hold, Finish,
         Reschedule) are checked in the order given and the first that fails is raised. An engine
         without transactions over partitions (Cassandra) does the conditional operations first, in
         that order, then the rest; a crash between two of them can leave the rest undone. So a
@@ -361,7 +397,11 @@ class Store(ABC):
     async def put_chunks(
         self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
-        """Keep chunks of a file; a chunk of the same index is replaced. May be called in batches."""
+        """Keep chunks of a file; a chunk of the same index is replaced. May be called in batches.
+
+        `attributes` replace those that the file had. DimensionMismatch, and nothing kept, if a
+        vector is not of the length of those that the vector store has.
+        """
 
     @abstractmethod
     async def set_attributes(
@@ -397,4 +437,26 @@ class Store(ABC):
         limit: int,
         filter: Filter | None = None,
     ) -> Sequence[Hit]:
-        """The nearest chunks by cosine similarity; the filter applies before the cut."""
+        """The nearest chunks by cosine similarity; the filter applies before the cut.
+
+        DimensionMismatch if `vector` is not of the length of those that the vector store has.
+        """
+
+    # --- moving ---
+
+    @abstractmethod
+    def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
+        """Everything in the store, each record with the mark that a later export can go on after.
+
+        Documents of a list come in their order, chunks in batches, jobs as nobody's. What is
+        written meanwhile may be missing.
+        """
+
+    @abstractmethod
+    async def load(self, records: Sequence[Loadable]) -> None:
+        """Keep records of another store's export as they are: id, position, version, labels.
+
+        A record that is there already is replaced, so loading twice is no error. A position that
+        another document of the list has becomes the next free one. `Content` is copied with
+        `write_content(content.project, content.id, source.read_content(...))`.
+        """
