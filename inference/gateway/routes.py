@@ -1,0 +1,298 @@
+"""models.yaml: which provider's model serves which name; `models.example.yaml` shows every key."""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from astrolabe_server.inference.errors import ModelNotFound, RoutesRefused
+from astrolabe_server.inference.gateway.targets import Target, Wire
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
+
+LOCAL_CHAT = "local"
+LOCAL_EMBEDDING = "local-embedding"
+LOCAL_CONTEXT_WINDOW = 2048
+OPENAI = "https://api.openai.com/v1"
+
+Kind = Literal["chat", "embedding"]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Retries = Annotated[int, Field(ge=0, le=10)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), hide_input_in_errors=True)
+
+
+class Provider(_Entry):
+    """One account at one provider; what stands here holds for all of its models."""
+
+    wire: Wire = "openai"
+    base_url: HttpUrl | None = None
+    api_key: str | None = None
+    headers: dict[str, str] = {}
+    parameters: dict[str, str] = {}
+    connect_timeout: Seconds = 10.0
+    read_timeout: Seconds = 600.0
+    retries: Retries = 2
+
+
+class Model(_Entry):
+    """One name that clients may ask for; a `*` in it stands for anything, and in `model` for the same."""
+
+    provider: str
+    model: str | None = None
+    kind: Kind = "chat"
+    fallbacks: list[str] = []
+    context_window: Annotated[int, Field(gt=0)] | None = None
+    read_timeout: Seconds | None = None
+    retries: Retries | None = None
+
+
+class _File(_Entry):
+    providers: dict[str, Provider] = {}
+    models: Annotated[dict[str, Model], Field(min_length=1)]
+    embedding_model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One name, or pattern with a `*`, and where it leads: the first target, then its fallbacks."""
+
+    name: str
+    kind: Kind
+    targets: tuple[Target, ...]
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the name stands for many."""
+        return "*" in self.name
+
+    def match(self, model: str) -> tuple[Target, ...] | None:
+        """The targets for `model`, or None if this route is not meant."""
+        if not self.is_pattern:
+            return self.targets if model == self.name else None
+        before, _, after = self.name.partition("*")
+        fits = model.startswith(before) and model.endswith(after) and len(model) > len(before) + len(after)
+        if not fits:
+            return None
+        part = model[len(before) : len(model) - len(after)]
+        first = replace(self.targets[0], model=self.targets[0].model.replace("*", part))
+        return (first, *self.targets[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Every route of a server; read once, at start-up."""
+
+    routes: Mapping[str, Route]
+    embedding_model: str | None = None
+    created: int = 0
+    hint: str = ""
+
+    @classmethod
+    def from_file(cls, path: Path, environment: Mapping[str, str]) -> "Routes":
+        """The routes of a models.yaml, `${NAME}` in its values taken from `environment`.
+
+        RoutesRefused names the file, the line and the reason.
+        """
+        document = _Document.read(path, environment)
+        try:
+            file = _File.model_validate(document.value)
+        except ValidationError as exc:
+            error = exc.errors(include_url=False, include_input=False)[0]
+            raise document.refused(error["loc"], error["msg"]) from None
+        return _routes(file, document)
+
+    @classmethod
+    def from_environment(cls, api_key: str | None, base_url: str | None) -> "Routes":
+        """Every name goes, as it is, to one provider on OpenAI's wire."""
+        base_url = base_url or OPENAI
+        try:
+            TypeAdapter(HttpUrl).validate_python(base_url)
+        except ValidationError as exc:
+            raise RoutesRefused(f"OPENAI_BASE_URL: {exc.errors()[0]['msg']}: {base_url!r}") from None
+        provider = "openai" if base_url == OPENAI else "provider"
+        target = Target(provider, "openai", "*", base_url=base_url.rstrip("/"), api_key=api_key or None)
+        embedding_model = "text-embedding-3-small" if base_url == OPENAI else None
+        return cls({"*": Route("*", "chat", (target,))}, embedding_model, created=int(time.time()))
+
+    @classmethod
+    def local(cls) -> "Routes":
+        """The local models and nothing else: what a server without any provider has."""
+        chat = Target("local", "local", LOCAL_CHAT, context_window=LOCAL_CONTEXT_WINDOW, attempts=3)
+        embedding = Target("local", "local", LOCAL_EMBEDDING, attempts=3)
+        routes = {
+            LOCAL_CHAT: Route(LOCAL_CHAT, "chat", (chat,)),
+            LOCAL_EMBEDDING: Route(LOCAL_EMBEDDING, "embedding", (embedding,)),
+        }
+        hint = "No provider is configured: set OPENAI_API_KEY, or ASTROLABE_MODELS to a models.yaml"
+        return cls(routes, LOCAL_EMBEDDING, created=1_730_419_200, hint=hint)
+
+    def find(self, model: str) -> tuple[Target, ...]:
+        """Where `model` is served, best first: by its own name, or the longest pattern; ModelNotFound."""
+        if (route := self.routes.get(model)) is not None and not route.is_pattern:
+            return route.targets
+        patterns = sorted(self._patterns(), key=lambda route: len(route.name), reverse=True)
+        for route in patterns:
+            if (targets := route.match(model)) is not None:
+                return targets
+        served = ", ".join(list(self.routes)[:20])
+        raise ModelNotFound(model, f"This server serves: {served}. {self.hint}".strip())
+
+    def _patterns(self) -> Iterator[Route]:
+        return (route for route in self.routes.values() if route.is_pattern)
+
+    def wires(self) -> frozenset[Wire]:
+        """The drivers that these routes need."""
+        return frozenset(target.wire for route in self.routes.values() for target in route.targets)
+
+
+def _routes(file: _File, document: "_Document") -> Routes:
+    firsts = {name: _target(name, model, file, document) for name, model in file.models.items()}
+    routes = {}
+    for name, model in file.models.items():
+        for place, fallback in enumerate(model.fallbacks):
+            if fallback not in firsts or "*" in fallback:
+                where = ("models", name, "fallbacks", place)
+                raise document.refused(where, f"'{fallback}' is no name under models")
+        targets = (firsts[name], *(firsts[fallback] for fallback in model.fallbacks))
+        routes[name] = Route(name, model.kind, targets)
+    found = Routes(routes, file.embedding_model, created=document.modified)
+    if file.embedding_model is not None:
+        try:
+            found.find(file.embedding_model)
+        except ModelNotFound as exc:
+            reason = f"'{file.embedding_model}' is no name under models"
+            raise document.refused(("embedding_model",), reason) from exc
+    return found
+
+
+def _target(name: str, model: Model, file: _File, document: "_Document") -> Target:
+    where = ("models", name)
+    provider = file.providers.get(model.provider)
+    if provider is None and model.provider == "local":
+        provider = Provider(wire="local")
+    if provider is None:
+        raise document.refused((*where, "provider"), f"'{model.provider}' is no name under providers")
+    if name.count("*") > 1:
+        raise document.refused(where, "a name can hold one '*'")
+    upstream = model.model or name
+    if "*" in upstream and "*" not in name:
+        raise document.refused((*where, "model"), "a '*' here needs one in the name")
+    if provider.wire == "local":
+        upstream = LOCAL_EMBEDDING if model.kind == "embedding" else LOCAL_CHAT
+    retries = provider.retries if model.retries is None else model.retries
+    base_url = str(provider.base_url).rstrip("/") if provider.base_url else ""
+    return Target(
+        provider=model.provider,
+        wire=provider.wire,
+        model=upstream,
+        base_url=base_url or (OPENAI if provider.wire == "openai" else ""),
+        api_key=provider.api_key,
+        headers=tuple(provider.headers.items()),
+        parameters=tuple(provider.parameters.items()),
+        connect_timeout=provider.connect_timeout,
+        read_timeout=model.read_timeout or provider.read_timeout,
+        attempts=retries + 1,
+        context_window=model.context_window or (LOCAL_CONTEXT_WINDOW if provider.wire == "local" else None),
+    )
+
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """A YAML file, and where in it things stand."""
+
+    path: Path
+    node: yaml.Node
+    value: Any
+    modified: int
+
+    @classmethod
+    def read(cls, path: Path, environment: Mapping[str, str]) -> "_Document":
+        try:
+            with path.open(encoding="utf-8") as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise RoutesRefused(f"{path}: is no file")
+                loader = yaml.SafeLoader(file.read())
+        except OSError as exc:
+            raise RoutesRefused(f"{path}: {exc.strerror}") from exc
+        except (UnicodeDecodeError, yaml.reader.ReaderError) as exc:
+            raise RoutesRefused(f"{path}: is no UTF-8 text: {exc}") from exc
+        try:
+            node = loader.get_single_node()
+            value = loader.construct_document(node) if node is not None else None
+        except yaml.MarkedYAMLError as exc:
+            line = exc.problem_mark.line + 1 if exc.problem_mark else 1
+            raise RoutesRefused(f"{path}, line {line}: {exc.problem}") from exc
+        except RecursionError as exc:
+            raise RoutesRefused(f"{path}: is nested too deeply") from exc
+        finally:
+            loader.dispose()
+        if not isinstance(node, yaml.MappingNode):
+            raise RoutesRefused(f"{path}, line 1: is no mapping with the key 'models'")
+        document = cls(path, node, value, int(status.st_mtime))
+        document.refuse_duplicates(node)
+        return replace(document, value=document.expand(value, environment, ()))
+
+    def refuse_duplicates(self, node: yaml.Node) -> None:
+        """RoutesRefused for a key that stands twice: YAML would let the last one win."""
+        if not isinstance(node, yaml.MappingNode):
+            return
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise RoutesRefused(f"{self.path}, line {line}: '{key.value}' stands here a second time")
+            seen.add(key.value)
+            self.refuse_duplicates(value)
+
+    def expand(self, value: Any, environment: Mapping[str, str], where: tuple[str | int, ...]) -> Any:
+        """`value` with each `${NAME}` in its strings replaced; RoutesRefused for one that is not set."""
+        if isinstance(value, dict):
+            return {key: self.expand(item, environment, (*where, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.expand(item, environment, (*where, place)) for place, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        for name in _REFERENCE.findall(value):
+            if not environment.get(name):
+                raise self.refused(where, f"the environment variable {name} is not set")
+        return _REFERENCE.sub(lambda match: environment[match[1]], value)
+
+    def refused(self, where: tuple[str | int, ...], reason: str) -> RoutesRefused:
+        """The error for what stands at `where`, with its line."""
+        node, known = self.node, []
+        for step in where:
+            child = _child(node, step)
+            if child is None:
+                break
+            node = child
+            known.append(step)
+        place = ".".join(map(str, where)) or "the file"
+        return RoutesRefused(f"{self.path}, line {node.start_mark.line + 1}: {place}: {reason}")
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        child: yaml.Node = node.value[step]
+        return child
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(step):
+                # The line of a mapping is its key's; that of a value its own.
+                return value if isinstance(value, yaml.ScalarNode) else _at(value, key)
+    return None
+
+
+def _at(value: yaml.Node, key: yaml.Node) -> yaml.Node:
+    value.start_mark = key.start_mark
+    return value

@@ -1,0 +1,124 @@
+"""What a route leads to: one model at one provider, and who pays for it."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import yarl
+from astrolabe_server.inference.errors import ProviderRejected
+
+Wire = Literal["openai", "litellm", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A caller's own provider key (and base URL), for one request: never stored, never logged.
+
+    `parameters` are further ones by name, such as ("aws_region_name", "eu-west-1"); only providers
+    that are reached through litellm know any.
+    """
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One model at one provider; times are in seconds, `attempts` counts the first one too.
+
+    `read_timeout` is the longest silence, before the first byte and between two.
+    """
+
+    provider: str
+    wire: Wire
+    model: str
+    base_url: str = ""
+    api_key: str | None = field(default=None, repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    connect_timeout: float = 10.0
+    read_timeout: float = 600.0
+    attempts: int = 3
+    context_window: int | None = None
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be shown, whatever the provider answers."""
+        values = (self.api_key, *(value for _, value in self.headers), *(v for _, v in self.parameters))
+        return tuple(value for value in values if value and len(value) >= 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """What the operator lets callers choose: the hosts that a base URL of theirs may name.
+
+    A host is `name` (its scheme's own port only) or `name:port`. The server is no way into the
+    operator's network, so no host is the default.
+    """
+
+    hosts: frozenset[str] = frozenset()
+
+    def target(self, target: Target, credentials: Credentials) -> Target:
+        """`target` as the caller pays for it; ProviderRejected for what no caller may choose.
+
+        The operator's key and headers go to the operator's base URL only.
+        """
+        parameters = dict(credentials.parameters)
+        base_url = (
+            credentials.base_url or parameters.pop("base_url", None) or parameters.pop("api_base", None)
+        )
+        if base_url is not None:
+            target = replace(
+                target, base_url=self._permitted(base_url), api_key=None, headers=(), parameters=()
+            )
+        if credentials.api_key is not None:
+            target = replace(target, api_key=credentials.api_key, headers=())
+        if parameters:
+            _check(parameters)
+            target = replace(target, parameters=(*target.parameters, *parameters.items()))
+        return target
+
+    def _permitted(self, base_url: str) -> str:
+        try:
+            url = yarl.URL(base_url)
+            host, port = (url.host or "").lower(), url.port
+        except ValueError as exc:
+            raise _refused("base_url", "The provider's base URL is no URL.") from exc
+        plain = url.scheme in ("http", "https") and not url.user and not url.query_string and not url.fragment
+        named = f"{host}:{port}" in self.hosts or (url.is_default_port() and host in self.hosts)
+        if not (plain and named):
+            message = f"The provider's base URL names the host '{host}', which this server does not call."
+            raise _refused("base_url", message)
+        return base_url.rstrip("/")
+
+
+PARAMETERS = frozenset(
+    {
+        "api_version",
+        "aws_access_key_id",
+        "aws_region_name",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "azure_ad_token",
+        "organization",
+        "vertex_location",
+        "vertex_project",
+    }
+)
+"""The parameters of litellm that a caller may send; others name files, hosts or code of the server."""
+
+_SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
+_TOKENS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "azure_ad_token"})
+
+
+def _check(parameters: dict[str, str]) -> None:
+    for name, value in parameters.items():
+        if name not in PARAMETERS:
+            raise _refused(name, f"The provider parameter '{name}' cannot be sent with a request.")
+        # Regions and the like become a part of the provider's address.
+        if name not in _TOKENS and not set(value) <= _SAFE:
+            raise _refused(name, f"The provider parameter '{name}' has an unexpected character.")
+
+
+def _refused(param: str, message: str) -> ProviderRejected:
+    body = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
+    return ProviderRejected(message, status=400, body=body)
