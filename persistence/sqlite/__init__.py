@@ -1,1 +1,5 @@
-"""The embedded engine: one file, one machine."""
+"""The embedded engine: SQLite, through apsw."""
+
+from astrolabe_server.persistence.sqlite.store import SQLiteStore
+
+__all__ = ["SQLiteStore"]

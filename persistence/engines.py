@@ -1,0 +1,35 @@
+"""From a store's URL to the engine that serves it."""
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from astrolabe_server.persistence.errors import StoreRefused
+from astrolabe_server.persistence.store import Store
+
+FORMS = "sqlite:///relative/path, sqlite:////absolute/path, cassandra://host/keyspace or astra://database-id"
+
+
+def open_store(url: str) -> Store:
+    """The store that a URL names, not yet connected; StoreRefused for a URL that names none."""
+    scheme, separator, _ = url.partition("://")
+    if scheme == "sqlite" and separator:
+        return sqlite(url)
+    if scheme in ("cassandra", "astra") and separator:
+        from astrolabe_server.persistence.cassandra import from_url  # noqa: PLC0415 - the driver takes 0.2 s
+
+        return from_url(url)
+    raise StoreRefused(f"{url!r} names no store: write {FORMS}")
+
+
+def sqlite(url: str) -> Store:
+    """The embedded store of a path."""
+    from astrolabe_server.persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library
+
+    parts = urlsplit(url)
+    path = unquote(parts.path).removeprefix("/")
+    if parts.netloc or parts.query or parts.fragment or not path or path.endswith("/"):
+        raise StoreRefused(
+            f"{url!r} is no path of a file: write sqlite:///./data/astrolabe.db, with a fourth slash before "
+            "an absolute path"
+        )
+    return SQLiteStore(Path(path))

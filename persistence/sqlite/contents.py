@@ -1,0 +1,155 @@
+"""The bytes of files, as files in a directory beside the database.
+
+A file is written under a name of its own, synced with its directory, and only then named by a row,
+so content is there whole or not at all, and no id ever becomes part of a path. Measured: bytes in
+rows cost twice the writes (once in the WAL, once in the file) and keep every other writer waiting.
+"""
+
+import asyncio
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from typing import Any, TypeVar
+
+from astrolabe_server.persistence.errors import ContentNotFound, StoreError, StoreFull, StoreUnavailable
+
+T = TypeVar("T")
+
+PIECE = 512 * 1024
+BUFFER = 2 * 1024 * 1024
+"""Bytes gathered before a thread is asked to write them."""
+
+STALE_SECONDS = 24 * 3600
+"""Age after which a file that no row names is what a crash left behind."""
+
+
+class Contents:
+    """Files of random names, two levels deep; blocking calls run on `threads`."""
+
+    def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
+        self._directory = directory
+        self._threads = threads
+
+    async def write(self, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
+        """Write a new file to the disk; its name and size. Nothing is left of it if that fails."""
+        name = secrets.token_hex(16)
+        path = self._path(name)
+        descriptor = await self._call(create, path)
+        size = 0
+        try:
+            async for batch in gather(pieces):
+                size += await self._call(write, descriptor, batch)
+            await self._call(sync, descriptor, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+        return name, size
+
+    async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a file between two offsets; ContentNotFound if it was deleted meanwhile."""
+        descriptor = await self._call(open_file, self._path(name))
+        try:
+            while start < end:
+                wanted = min(PIECE, end - start)
+                piece = await self._call(os.pread, descriptor, wanted, start)
+                if not piece:
+                    raise StoreUnavailable(f"{self._path(name)} is shorter than it was written")
+                start += len(piece)
+                yield piece
+        finally:
+            os.close(descriptor)
+
+    def remove(self, name: str) -> None:
+        """Delete a file; none is no error."""
+        self._path(name).unlink(missing_ok=True)
+
+    def stale(self) -> Iterable[str]:
+        """Names of the files written long enough ago that a row should name them."""
+        limit = time.time() - STALE_SECONDS
+        for path in self._directory.glob("??/*"):
+            if path.stat().st_mtime < limit:
+                yield path.name
+
+    async def _call(self, call: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking call to its end even if the task is cancelled: its descriptor is closed next."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        try:
+            return await asyncio.shield(future)
+        finally:
+            if not future.done():
+                await asyncio.wait([future])
+
+    def _path(self, name: str) -> Path:
+        return self._directory / name[:2] / name
+
+
+async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Pieces in batches of about BUFFER bytes: a thread's turn costs more than a small write."""
+    batch: list[bytes] = []
+    size = 0
+    async for piece in pieces:
+        batch.append(piece)
+        size += len(piece)
+        if size >= BUFFER:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def create(path: Path) -> int:
+    """A descriptor of a new file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise failed(error, path) from error
+
+
+def write(descriptor: int, batch: list[bytes]) -> int:
+    """Write all of a batch; how many bytes."""
+    try:
+        data = memoryview(b"".join(batch))
+        written = 0
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+    except OSError as error:
+        raise failed(error, "contents") from error
+    return written
+
+
+def sync(descriptor: int, path: Path) -> None:
+    """Have the disk hold the file, and the directories know it."""
+    try:
+        os.fsync(descriptor)
+        for directory in (path.parent, path.parent.parent):
+            entry = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+    except OSError as error:
+        raise failed(error, path) from error
+
+
+def open_file(path: Path) -> int:
+    """A descriptor to read from."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise ContentNotFound("the content was deleted") from error
+    except OSError as error:
+        raise failed(error, path) from error
+
+
+def failed(error: OSError, path: object) -> StoreError:
+    """The store's error for the system's."""
+    if error.errno in (ENOSPC, EDQUOT, EFBIG):
+        return StoreFull(f"{path}: no room left on the device ({error.strerror})")
+    return StoreUnavailable(f"{path}: {error.strerror}")

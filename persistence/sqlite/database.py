@@ -1,0 +1,133 @@
+"""Connections to one SQLite file: pragmas, application id, schema version."""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+from astrolabe_server.persistence.sqlite.errors import translated
+
+BUSY_SECONDS = 15.0
+"""How long a writer waits for another process before StoreUnavailable."""
+
+CACHE_KIB = 32 * 1024
+"""Page cache of one connection."""
+
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What makes a file ours: its application id, and one script per version since the first."""
+
+    application_id: int
+    scripts: Sequence[str]
+    page_size: int = 4096
+
+    @property
+    def version(self) -> int:
+        """The newest version this code knows."""
+        return len(self.scripts)
+
+
+def patience(seconds: float) -> Callable[[int], bool]:
+    """A busy handler that retries every 0.1 to 1 ms, so that no process waits much longer than its turn.
+
+    SQLite's own handler backs off to 100 ms, which starves a writer beside one that commits all the time.
+    """
+    began = 0.0
+
+    def wait(attempts: int) -> bool:
+        nonlocal began
+        now = time.monotonic()
+        if attempts == 0:
+            began = now
+        if now - began > seconds:
+            return False
+        time.sleep(random.uniform(0.0001, 0.001))  # noqa: S311 - spreads waiters, no secret
+        return True
+
+    return wait
+
+
+def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECONDS) -> apsw.Connection:
+    """A connection to a database that `migrate` made; usable from any one thread at a time."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX)
+    connection.set_busy_handler(patience(busy))
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA cache_size=-{cache_kib}")
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+def one(connection: apsw.Connection, sql: str, bindings: Row = ()) -> Row | None:
+    """The first row of a query, or None."""
+    return connection.execute(sql, bindings).fetchone()
+
+
+def every(connection: apsw.Connection, sql: str, bindings: Row = ()) -> list[Row]:
+    """All rows of a query."""
+    return connection.execute(sql, bindings).fetchall()
+
+
+def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
+    """The file's schema version, 0 if it is new; StoreRefused unless it is one of ours that we know."""
+    application_id = connection.pragma("application_id")
+    version = connection.pragma("user_version")
+    if application_id == 0 and version == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").get:
+        return 0
+    if application_id != schema.application_id:
+        raise StoreRefused(f"{path} is a database of another application; name another file")
+    if version > schema.version:
+        raise StoreRefused(
+            f"{path} was made by a newer version of Astrolabe (schema {version}; this one knows up to "
+            f"{schema.version}): run that version, or restore a backup made before the upgrade"
+        )
+    return int(version)
+
+
+def migrate(path: Path, schema: Schema) -> None:
+    """Make the file, or bring it up to date; several processes at once do each step once."""
+    with translated(path):
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            connection.set_busy_handler(patience(60.0))
+            if check(connection, schema, path) == schema.version:
+                return
+            connection.execute(f"PRAGMA page_size={schema.page_size}")
+            write_ahead(connection, path)
+            connection.execute("BEGIN IMMEDIATE")
+            apply(connection, schema, check(connection, schema, path))
+            connection.execute("COMMIT")  # an error before it closes the connection, which rolls back
+        finally:
+            connection.close()
+
+
+def apply(connection: apsw.Connection, schema: Schema, version: int) -> None:
+    """Run the scripts that the file has not seen."""
+    for script in schema.scripts[version:]:
+        connection.execute(script)
+    connection.execute(f"PRAGMA application_id={schema.application_id}")
+    connection.execute(f"PRAGMA user_version={schema.version}")
+
+
+def write_ahead(connection: apsw.Connection, path: Path) -> None:
+    """Switch to WAL, which needs the file for itself and does not ask the busy handler."""
+    deadline = time.monotonic() + 60.0
+    while True:
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.005)
+            continue
+        if mode != "wal":
+            raise StoreUnavailable(f"{path}: this file system does not hold a database in WAL mode ({mode})")
+        return

@@ -1,0 +1,281 @@
+"""Documents in SQLite: one row each, found by id or by place in a list."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import orjson
+from astrolabe_server.persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
+from astrolabe_server.persistence.sqlite.database import Row, every, one
+from astrolabe_server.persistence.store import (
+    Check,
+    Clear,
+    Delete,
+    Document,
+    Insert,
+    Key,
+    Order,
+    Page,
+    Replace,
+)
+
+FIRST, LAST = -(2**63), 2**63 - 1
+
+COLUMNS = "d.id, d.parent, d.position, d.version, d.labels, d.state, d.value"
+GET = f"SELECT {COLUMNS} FROM documents d WHERE d.realm=? AND d.id=?"  # noqa: S608 - names of ours
+ROW = "SELECT row, version, position FROM documents WHERE realm=? AND id=?"
+PLACE = "SELECT position FROM documents WHERE realm=? AND id=? AND parent=?"
+LIST = f"""SELECT {COLUMNS} FROM documents d WHERE d.realm=? AND d.parent=?
+    AND d.position>? AND d.position<? ORDER BY d.position {{order}} LIMIT ?"""  # noqa: S608
+LABELLED = f"""SELECT {COLUMNS} FROM labels l JOIN documents d ON d.row=l.document
+    WHERE l.realm=? AND l.parent=? AND l.label=?
+    AND l.position>? AND l.position<? ORDER BY l.position {{order}} LIMIT ?"""  # noqa: S608
+
+
+def encode(value: Any) -> bytes:
+    """JSON as it is kept; ValueError for what is none."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
+def decode(project: str, collection: str, row: Row) -> Document:
+    """The document of a row of COLUMNS."""
+    id, parent, position, version, labels, state, value = row
+    return Document(
+        Key(project, collection, id),
+        orjson.loads(value),
+        {} if state is None else orjson.loads(state),
+        parent,
+        frozenset() if labels is None else frozenset(orjson.loads(labels)),
+        position,
+        version,
+    )
+
+
+class Realms:
+    """The number of each (project, collection); numbers are never given up, so they are kept in memory."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def find(self, connection: apsw.Connection, project: str, collection: str) -> int | None:
+        """The realm's number, or None if nothing was ever put there; only outside of a transaction."""
+        number = self._numbers.get((project, collection))
+        if number is None:
+            number = select(connection, project, collection)
+            if number is not None:
+                self._numbers[project, collection] = number
+        return number
+
+    def peek(self, connection: apsw.Connection, project: str, collection: str) -> int | None:
+        """The same inside a transaction, whose own realms may yet be rolled back: none is remembered."""
+        number = self._numbers.get((project, collection))
+        return select(connection, project, collection) if number is None else number
+
+    def make(self, connection: apsw.Connection, project: str, collection: str) -> int:
+        """The realm's number, a new one if it has none; inside a transaction."""
+        number = self.peek(connection, project, collection)
+        if number is None:
+            sql = "INSERT INTO realms (project, collection) VALUES (?, ?)"
+            connection.execute(sql, (project, collection))
+            number = connection.last_insert_rowid()
+        return number
+
+
+def select(connection: apsw.Connection, project: str, collection: str) -> int | None:
+    """A realm's number from the table."""
+    sql = "SELECT realm FROM realms WHERE project=? AND collection=?"
+    row = one(connection, sql, (project, collection))
+    return None if row is None else int(row[0])
+
+
+class Documents:
+    """Statements over documents; reads outside of a transaction, writes inside one."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._realms = Realms()
+        self._clock = clock
+
+    def get(self, connection: apsw.Connection, key: Key) -> Document | None:
+        """The document, or None."""
+        realm = self._realms.find(connection, key.project, key.collection)
+        if realm is None:
+            return None
+        row = one(connection, GET, (realm, key.id))
+        return None if row is None else decode(key.project, key.collection, row)
+
+    def page(
+        self,
+        connection: apsw.Connection,
+        project: str,
+        collection: str,
+        parent: str,
+        label: str | None,
+        after: str | None,
+        before: str | None,
+        limit: int,
+        order: Order,
+    ) -> Page:
+        """A page of a list: at most two lookups of cursors and one range of an index."""
+        realm = self._realms.find(connection, project, collection)
+        lowest, highest = FIRST, LAST
+        if after is not None:
+            place = position(connection, realm, after, parent)
+            lowest, highest = (place, highest) if order == "asc" else (lowest, place)
+        if before is not None:
+            place = position(connection, realm, before, parent)
+            lowest, highest = (lowest, place) if order == "asc" else (place, highest)
+        if realm is None:
+            return Page([], has_more=False)
+        backwards = before is not None and after is None
+        direction = "ASC" if (order == "asc") != backwards else "DESC"
+        sql = LIST if label is None else LABELLED
+        scope: Row = (realm, parent) if label is None else (realm, parent, label)
+        bindings = (*scope, lowest, highest, limit + 1)
+        rows = every(connection, sql.format(order=direction), bindings)
+        documents = [decode(project, collection, row) for row in rows[:limit]]
+        if backwards:
+            documents.reverse()
+        return Page(documents, has_more=len(rows) > limit)
+
+    def insert(self, connection: apsw.Connection, operation: Insert) -> Document:
+        """Add a document at the end of its list, or at the place it brings."""
+        key, parent = operation.key, operation.parent
+        realm = self._realms.make(connection, key.project, key.collection)
+        if operation.position is None:
+            place = self._next(connection, realm, parent)
+        else:
+            place = free(connection, realm, parent, operation.position)
+        document = Document(key, operation.value, operation.state, parent, operation.labels, place, 1)
+        try:
+            self._add(connection, realm, document)
+        except apsw.ConstraintError as error:
+            raise AlreadyExists(f"{key.collection} {key.id} exists") from error
+        return document
+
+    def put(self, connection: apsw.Connection, document: Document) -> None:
+        """Keep a document of another store as it is, in place of one of the same id."""
+        key = document.key
+        realm = self._realms.make(connection, key.project, key.collection)
+        row = one(connection, ROW, (realm, key.id))
+        if row is not None:
+            remove(connection, row[0])
+        place = free(connection, realm, document.parent, document.position)
+        moved = Document(
+            key, document.value, document.state, document.parent, document.labels, place, document.version
+        )
+        self._add(connection, realm, moved)
+
+    def replace(self, connection: apsw.Connection, operation: Replace) -> Document:
+        """Change a document that is still as it was read."""
+        before = operation.document
+        after = Document(
+            before.key,
+            before.value if operation.value is None else operation.value,
+            before.state if operation.state is None else operation.state,
+            before.parent,
+            before.labels if operation.labels is None else operation.labels,
+            before.position,
+            before.version + 1,
+        )
+        row = self._row(connection, before)
+        sql = "UPDATE documents SET version=?, labels=?, state=?, value=? WHERE row=?"
+        connection.execute(sql, (after.version, *blobs(after), row))
+        if after.labels != before.labels:
+            self._label(connection, row, before.labels - after.labels, after.labels - before.labels)
+        return after
+
+    def delete(self, connection: apsw.Connection, operation: Delete) -> None:
+        """Remove a document that is still as it was read."""
+        remove(connection, self._row(connection, operation.document))
+
+    def check(self, connection: apsw.Connection, operation: Check) -> None:
+        """Hold the write to a document's being as it was read."""
+        self._row(connection, operation.document)
+
+    def clear(self, connection: apsw.Connection, operation: Clear) -> None:
+        """Remove a whole list."""
+        realm = self._realms.peek(connection, operation.project, operation.collection)
+        if realm is not None:
+            connection.execute("DELETE FROM labels WHERE realm=? AND parent=?", (realm, operation.parent))
+            connection.execute("DELETE FROM documents WHERE realm=? AND parent=?", (realm, operation.parent))
+
+    def _next(self, connection: apsw.Connection, realm: int, parent: str) -> int:
+        """The place behind the last of a list: now, or later if the clock is behind the list."""
+        sql = "SELECT max(position) FROM documents WHERE realm=? AND parent=?"
+        ((last,),) = every(connection, sql, (realm, parent))
+        now = int(self._clock() * 1_000_000)
+        return now if last is None else max(now, last + 1)
+
+    def _add(self, connection: apsw.Connection, realm: int, document: Document) -> None:
+        key, parent, place = document.key, document.parent, document.position
+        sql = (
+            "INSERT INTO documents (realm, id, parent, position, version, labels, state, value) "
+            "VALUES (?,?,?,?,?,?,?,?)"
+        )
+        connection.execute(sql, (realm, key.id, parent, place, document.version, *blobs(document)))
+        if document.labels:
+            self._label(connection, connection.last_insert_rowid(), frozenset(), document.labels)
+
+    def _row(self, connection: apsw.Connection, document: Document) -> int:
+        """The row of a document as it was read; its place tells it from a later one of the same id."""
+        key = document.key
+        realm = self._realms.peek(connection, key.project, key.collection)
+        row = one(connection, ROW, (realm, key.id))
+        if row is None or row[1:] != (document.version, document.position):
+            raise VersionConflict(f"{key.collection} {key.id} is not at version {document.version}")
+        return int(row[0])
+
+    def _label(
+        self, connection: apsw.Connection, row: int, gone: frozenset[str], new: frozenset[str]
+    ) -> None:
+        """Take a document out of some lists of its parent's, and put it into others."""
+        for label in gone:
+            sql = (
+                "DELETE FROM labels WHERE label=? AND (realm, parent, position)="
+                "(SELECT realm, parent, position FROM documents WHERE row=?)"
+            )
+            connection.execute(sql, (label, row))
+        for label in new:
+            sql = (
+                "INSERT INTO labels (realm, parent, label, position, document) "
+                "SELECT realm, parent, ?, position, row FROM documents WHERE row=?"
+            )
+            connection.execute(sql, (label, row))
+
+
+def position(connection: apsw.Connection, realm: int | None, id: str, parent: str) -> int:
+    """Where a cursor stands in its list."""
+    row = one(connection, PLACE, (realm, id, parent))
+    if row is None:
+        raise CursorNotFound(f"{id} is not in the list")
+    return int(row[0])
+
+
+def free(connection: apsw.Connection, realm: int, parent: str, wanted: int) -> int:
+    """The first place of a list from `wanted` on that no document has."""
+    sql = "SELECT 1 FROM documents WHERE realm=? AND parent=? AND position=?"
+    while one(connection, sql, (realm, parent, wanted)) is not None:
+        wanted += 1
+    return wanted
+
+
+def remove(connection: apsw.Connection, row: int) -> None:
+    """Delete a document's row and its labels."""
+    sql = "DELETE FROM documents WHERE row=? RETURNING realm, parent, position, labels"
+    ((realm, parent, place, labels),) = every(connection, sql, (row,))
+    for label in () if labels is None else orjson.loads(labels):
+        sql = "DELETE FROM labels WHERE realm=? AND parent=? AND label=? AND position=?"
+        connection.execute(sql, (realm, parent, label, place))
+
+
+def blobs(document: Document) -> tuple[bytes | None, bytes | None, bytes]:
+    """Labels, state and value as they are kept."""
+    return (
+        encode(sorted(document.labels)) if document.labels else None,
+        encode(document.state) if document.state else None,
+        encode(document.value),
+    )

@@ -1,0 +1,50 @@
+"""SQLite's result codes as the store's errors, in one table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+from astrolabe_server.persistence.errors import (
+    DocumentTooLarge,
+    StoreError,
+    StoreFull,
+    StoreRefused,
+    StoreUnavailable,
+)
+
+MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
+    (apsw.BusyError, StoreUnavailable, "another process has kept the database locked for too long"),
+    (apsw.LockedError, StoreUnavailable, "the database is locked"),
+    (apsw.InterruptError, StoreUnavailable, "the query was interrupted"),
+    (apsw.FullError, StoreFull, "no room left on the device"),
+    (apsw.ReadOnlyError, StoreUnavailable, "the database, or the directory it is in, cannot be written to"),
+    (apsw.PermissionsError, StoreUnavailable, "no permission to use the database"),
+    (apsw.CantOpenError, StoreUnavailable, "the database cannot be opened"),
+    (apsw.IOError, StoreUnavailable, "reading or writing the disk failed"),
+    (apsw.NoMemError, StoreUnavailable, "out of memory"),
+    (apsw.ProtocolError, StoreUnavailable, "the locks of the database do not work on this file system"),
+    (apsw.NoLFSError, StoreUnavailable, "the file system holds no files of that size"),
+    (apsw.CorruptError, StoreUnavailable, "the file is damaged; restore it from a backup"),
+    (apsw.NotADBError, StoreRefused, "the file is no SQLite database"),
+    (apsw.FormatError, StoreRefused, "the file is no SQLite database"),
+    (apsw.TooBigError, DocumentTooLarge, "an object is larger than a row can be"),
+    (apsw.SchemaChangeError, StoreUnavailable, "the schema was changed meanwhile"),
+    (apsw.EmptyError, StoreUnavailable, "the database is empty"),
+)
+
+
+def translate(error: apsw.Error, path: object) -> StoreError:
+    """The store's error for one of SQLite's, naming the file; a bug in a statement stays a StoreError."""
+    for cause, effect, meaning in MEANINGS:
+        if isinstance(error, cause):
+            return effect(f"{path}: {meaning} ({error})")
+    return StoreError(f"{path}: {error}")
+
+
+@contextmanager
+def translated(path: object) -> Iterator[None]:
+    """Raise what SQLite raises inside as the store's errors."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path) from error

@@ -1,0 +1,93 @@
+"""Jobs in SQLite: a row each, found by kind and due time, held by token and owner."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import orjson
+from astrolabe_server.persistence.errors import LeaseLost
+from astrolabe_server.persistence.sqlite.database import every, one
+from astrolabe_server.persistence.sqlite.documents import encode
+from astrolabe_server.persistence.store import Cancel, Enqueue, Finish, Hold, Job, Reschedule
+
+HELD = "project=? AND kind=? AND id=? AND token=? AND owner=? AND owner<>''"
+
+
+class Jobs:
+    """Statements over jobs; all but `due` inside a transaction."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+    def due(self, connection: apsw.Connection, kind: str) -> bool:
+        """Whether any job of the kind is free: one step into an index, no lock."""
+        sql = "SELECT 1 FROM jobs WHERE kind=? AND due<=? LIMIT 1"
+        return one(connection, sql, (kind, self._clock())) is not None
+
+    def take(self, connection: apsw.Connection, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
+        """Hold the jobs that have waited longest, each by a token greater than its last."""
+        now = self._clock()
+        sql = "SELECT project, id, token, payload FROM jobs WHERE kind=? AND due<=? ORDER BY due LIMIT ?"
+        taken = []
+        for project, id, token, payload in every(connection, sql, (kind, now, limit)):
+            fresh = max(int(now * 1_000_000), token + 1)
+            job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload))
+            connection.execute(
+                "UPDATE jobs SET due=?, token=?, owner=? WHERE project=? AND kind=? AND id=?",
+                (job.due, fresh, owner, project, kind, id),
+            )
+            taken.append(job)
+        return taken
+
+    def renew(self, connection: apsw.Connection, job: Job, lease: float) -> Job:
+        """Hold on for `lease` seconds from now."""
+        due = self._clock() + lease
+        connection.execute(f"UPDATE jobs SET due=? WHERE {HELD}", (due, *holder(job)))  # noqa: S608
+        expect(connection, job)
+        return Job(job.project, job.kind, job.id, due, job.token, job.owner, job.payload)
+
+    def enqueue(self, connection: apsw.Connection, operation: Enqueue) -> None:
+        """Add or replace a job."""
+        job = operation.job
+        row = (job.project, job.kind, job.id, job.due, job.token, job.owner, encode(job.payload))
+        connection.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?)", row)
+
+    def hold(self, connection: apsw.Connection, operation: Hold) -> None:
+        """Hold the write to the lease's being the job's."""
+        sql = f"SELECT 1 FROM jobs WHERE {HELD}"  # noqa: S608
+        if one(connection, sql, holder(operation.job)) is None:
+            raise lost(operation.job)
+
+    def finish(self, connection: apsw.Connection, operation: Finish) -> None:
+        """Remove a job that is held."""
+        connection.execute(f"DELETE FROM jobs WHERE {HELD}", holder(operation.job))  # noqa: S608
+        expect(connection, operation.job)
+
+    def reschedule(self, connection: apsw.Connection, operation: Reschedule) -> None:
+        """Let go of a job that is held."""
+        payload = None if operation.payload is None else encode(operation.payload)
+        sql = f"UPDATE jobs SET owner='', due=?, payload=coalesce(?, payload) WHERE {HELD}"  # noqa: S608
+        connection.execute(sql, (operation.due, payload, *holder(operation.job)))
+        expect(connection, operation.job)
+
+    def cancel(self, connection: apsw.Connection, operation: Cancel) -> None:
+        """Remove a job whoever holds it."""
+        sql = "DELETE FROM jobs WHERE project=? AND kind=? AND id=?"
+        connection.execute(sql, (operation.project, operation.kind, operation.id))
+
+
+def holder(job: Job) -> tuple[Any, ...]:
+    """The bindings of HELD."""
+    return job.project, job.kind, job.id, job.token, job.owner
+
+
+def expect(connection: apsw.Connection, job: Job) -> None:
+    """LeaseLost if the last statement found no job that is held so."""
+    if connection.changes() == 0:
+        raise lost(job)
+
+
+def lost(job: Job) -> LeaseLost:
+    """The error, naming the job."""
+    return LeaseLost(f"{job.kind} {job.id} is not held by {job.owner or 'nobody'} with token {job.token}")

@@ -1,0 +1,275 @@
+"""The embedded store: one SQLite file in WAL mode, shared by all workers of a machine."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+from astrolabe_server.persistence.errors import (
+    ContentNotFound,
+    CursorNotFound,
+    StoreRefused,
+    StoreUnavailable,
+)
+from astrolabe_server.persistence.sqlite import database
+from astrolabe_server.persistence.sqlite.contents import Contents
+from astrolabe_server.persistence.sqlite.database import one
+from astrolabe_server.persistence.sqlite.documents import Documents
+from astrolabe_server.persistence.sqlite.errors import translated
+from astrolabe_server.persistence.sqlite.jobs import Jobs
+from astrolabe_server.persistence.sqlite.logs import Logs
+from astrolabe_server.persistence.sqlite.readers import Readers
+from astrolabe_server.persistence.sqlite.schema import MAIN
+from astrolabe_server.persistence.sqlite.writer import Writer
+from astrolabe_server.persistence.store import (
+    Append,
+    Cancel,
+    Check,
+    Clear,
+    Delete,
+    Document,
+    Enqueue,
+    Finish,
+    Hold,
+    Insert,
+    Job,
+    Key,
+    Operation,
+    Order,
+    Page,
+    Record,
+    Replace,
+    Reschedule,
+    Store,
+)
+
+LOOP_ROWS = 100
+"""Rows that are read in the loop's own thread: a page of 20 takes less than handing it to another."""
+
+T = TypeVar("T")
+
+
+class SQLiteStore(Store):
+    """Point reads run in the loop's thread, writes on one thread, long reads and files on others.
+
+    Beside the file `path` lie the directories `path`-contents, with the bytes of files, and
+    `path`-indexes, with the chunks of vector stores. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._documents = Documents(clock)
+        self._jobs = Jobs(clock)
+        self._logs = Logs(clock)
+        self._operations: dict[type[Operation], Callable[[apsw.Connection, Any], Document | None]] = {
+            Insert: self._documents.insert,
+            Replace: self._documents.replace,
+            Delete: self._documents.delete,
+            Clear: self._documents.clear,
+            Check: self._documents.check,
+            Enqueue: self._jobs.enqueue,
+            Hold: self._jobs.hold,
+            Finish: self._jobs.finish,
+            Reschedule: self._jobs.reschedule,
+            Cancel: self._jobs.cancel,
+            Append: self._logs.append,
+        }
+        self._connection: apsw.Connection | None = None
+        self._writer: Writer
+        self._readers: Readers
+        self._threads: ThreadPoolExecutor
+        self._contents: Contents
+
+    # --- life ---
+
+    async def migrate(self) -> None:
+        """Make the file and its directory, or bring the schema up to date."""
+        await asyncio.to_thread(self._migrate)
+
+    def _migrate(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreRefused(f"{self._path.parent} cannot be made: {error.strerror}") from error
+        database.migrate(self._path, MAIN)
+
+    async def open(self) -> None:
+        """Connect, and clear away what a crash left of contents that were never finished."""
+        if not self._path.exists():
+            raise StoreRefused(f"{self._path} does not exist: `astrolabe migrate` makes it")
+        with translated(self._path):
+            connection = database.connect(self._path)
+            version = database.check(connection, MAIN, self._path)
+        if version < MAIN.version:
+            connection.close()
+            raise StoreRefused(
+                f"{self._path} has schema {version}, this one needs {MAIN.version}: run `astrolabe migrate`"
+            )
+        with translated(self._path):
+            self._writer = Writer(self._path)
+        self._connection = connection
+        self._readers = Readers(self._path, 2)
+        self._threads = ThreadPoolExecutor(4, thread_name_prefix="contents")
+        self._contents = Contents(Path(f"{self._path}-contents"), self._threads)
+        await self._readers.run(self._sweep)
+
+    async def close(self) -> None:
+        """Finish the writes that were asked for, then close every connection and thread."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._writer.close()
+            await self._readers.close()
+            await asyncio.to_thread(self._threads.shutdown)
+            connection.close()
+
+    async def ping(self) -> None:
+        """Read the file's header."""
+        self._read(lambda connection: connection.pragma("user_version"))
+
+    def _read(self, read: Callable[[apsw.Connection], T]) -> T:
+        """A read in the loop's thread."""
+        if self._connection is None:
+            raise StoreUnavailable(f"{self._path} is not open")
+        with translated(self._path):
+            return read(self._connection)
+
+    def _sweep(self, connection: apsw.Connection) -> None:
+        """Remove stale files that no row names."""
+        for name in self._contents.stale():
+            if one(connection, "SELECT 1 FROM contents WHERE file=?", (name,)) is None:
+                self._contents.remove(name)
+
+    # --- documents ---
+
+    async def get(self, key: Key) -> Document | None:
+        """One step into the index of ids."""
+        try:
+            return self._read(lambda connection: self._documents.get(connection, key))
+        except UnicodeEncodeError:  # a lone surrogate: such an id was never stored
+            return None
+
+    async def page(
+        self,
+        project: str,
+        collection: str,
+        parent: str = "",
+        *,
+        label: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page:
+        """One range of the index of lists, whatever the list's length."""
+        arguments = (project, collection, parent, label, after, before, limit, order)
+        read = partial(page, self._documents, arguments)
+        try:
+            return self._read(read) if limit <= LOOP_ROWS else await self._readers.run(read)
+        except UnicodeEncodeError as error:
+            raise CursorNotFound(f"{after or before!r} is not in the list") from error
+
+    async def write(self, *operations: Operation) -> list[Document]:
+        """One savepoint in a transaction shared with whatever else is waiting."""
+        return await self._writer.run(partial(self._apply, operations))
+
+    def _apply(self, operations: Sequence[Operation], connection: apsw.Connection) -> list[Document]:
+        documents = (self._operations[type(operation)](connection, operation) for operation in operations)
+        return [document for document in documents if document is not None]
+
+    # --- jobs ---
+
+    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+        """A read where nothing is due, else one transaction."""
+        if not self._read(lambda connection: self._jobs.due(connection, kind)):
+            return []
+        return await self._writer.run(
+            lambda connection: self._jobs.take(connection, kind, owner, lease, limit)
+        )
+
+    async def renew_job(self, job: Job, lease: float) -> Job:
+        """One update."""
+        return await self._writer.run(lambda connection: self._jobs.renew(connection, job, lease))
+
+    # --- logs ---
+
+    async def read_log(
+        self, project: str, id: str, after: int = -1, limit: int = 1000
+    ) -> Sequence[tuple[int, bytes]]:
+        """A range of segments."""
+        return self._read(lambda connection: self._logs.read(connection, project, id, after, limit))
+
+    async def drop_logs(self, before: float) -> int:
+        """Several short transactions."""
+        dropped = 0
+        while count := await self._writer.run(lambda connection: self._logs.drop(connection, before)):
+            dropped += count
+        return dropped
+
+    # --- contents ---
+
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+        """The file first, then the row that names it; bytes of an earlier content of the id go."""
+        name, size = await self._contents.write(pieces)
+        old = await self._writer.run(lambda connection: name_content(connection, project, id, name, size))
+        if old is not None:
+            await asyncio.to_thread(self._contents.remove, old)
+        return size
+
+    async def read_content(
+        self, project: str, id: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The file's bytes, 512 kB at a time."""
+        sql = "SELECT file, size FROM contents WHERE project=? AND id=?"
+        row = self._read(lambda connection: one(connection, sql, (project, id)))
+        if row is None:
+            raise ContentNotFound(f"no content of {id}")
+        name, size = row
+        async for piece in self._contents.read(name, start, size if end is None else min(end, size)):
+            yield piece
+
+    async def delete_content(self, project: str, id: str) -> None:
+        """The row first, then the file."""
+        name = await self._writer.run(lambda connection: forget_content(connection, project, id))
+        if name is not None:
+            await asyncio.to_thread(self._contents.remove, name)
+
+    # --- chunks, moving: next ---
+
+    async def put_chunks(self, *arguments: Any, **keywords: Any) -> None:
+        """To come."""
+        raise NotImplementedError
+
+    set_attributes = delete_chunks = put_chunks
+
+    async def read_chunks(self, *arguments: Any, **keywords: Any) -> Any:
+        """To come."""
+        raise NotImplementedError
+
+    search_text = search_vectors = load = read_chunks
+
+    def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
+        """To come."""
+        raise NotImplementedError
+
+
+def page(documents: Documents, arguments: tuple[Any, ...], connection: apsw.Connection) -> Page:
+    """A page over whichever connection."""
+    return documents.page(connection, *arguments)
+
+
+def name_content(connection: apsw.Connection, project: str, id: str, name: str, size: int) -> str | None:
+    """Make a file the content of an id; the name of the file that was."""
+    old = forget_content(connection, project, id)
+    connection.execute("INSERT INTO contents VALUES (?,?,?,?)", (project, id, size, name))
+    return old
+
+
+def forget_content(connection: apsw.Connection, project: str, id: str) -> str | None:
+    """Remove the row of a content; the name of its file."""
+    sql = "DELETE FROM contents WHERE project=? AND id=? RETURNING file"
+    row = one(connection, sql, (project, id))
+    return None if row is None else str(row[0])

@@ -1,0 +1,127 @@
+"""The one thread of a process that writes to a file, committing whatever has queued up at once."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import apsw
+from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.sqlite.database import connect
+from astrolabe_server.persistence.sqlite.errors import translate
+
+BATCH = 256
+"""Units in one transaction at most: bounds how long another process waits."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Unit:
+    """Statements that take effect together or not at all, and who waits for them."""
+
+    work: Callable[[apsw.Connection], Any]
+    future: "asyncio.Future[Any]"
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        """Tell the waiter; in the loop's thread."""
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result)
+        else:
+            self.future.set_exception(self.error)
+
+
+class Writer:
+    """Group commit: units that queue up while one transaction is synced share the next.
+
+    Each unit runs in a savepoint of its own, so a conflict undoes that unit alone. A unit's future
+    is resolved after the commit that made it durable. A cancelled unit that has not begun is not done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._connection = connect(path)
+        self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Do `work` in a transaction; what it raises is raised here, with nothing of it kept."""
+        if self._closed:
+            raise StoreUnavailable(f"{self._path} is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(Unit(work, future))
+        return await future
+
+    async def close(self) -> None:
+        """Do what is queued, then end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            units, going = self._gather()
+            if units:
+                self._transact(units)
+                self._loop.call_soon_threadsafe(settle, units)
+        self._connection.close()
+
+    def _gather(self) -> tuple[list[Unit], bool]:
+        """Wait for a unit and take along the others that are there; False once it is time to end."""
+        units: list[Unit] = []
+        unit = self._queue.get()
+        while unit is not None:
+            units.append(unit)
+            if len(units) == BATCH:
+                return units, True
+            try:
+                unit = self._queue.get_nowait()
+            except queue.Empty:
+                return units, True
+        return units, False
+
+    def _transact(self, units: list[Unit]) -> None:
+        """Run the units in one transaction; if that fails as a whole, so does each of them."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for unit in units:
+                if not unit.future.cancelled():
+                    run(unit, connection)
+            connection.execute("COMMIT")
+        except apsw.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for unit in units:
+                unit.error = unit.error or translate(error, self._path)
+
+
+def run(unit: Unit, connection: apsw.Connection) -> None:
+    """One unit in its savepoint; raises only if SQLite has given up the whole transaction."""
+    connection.execute("SAVEPOINT unit")
+    try:
+        unit.result = unit.work(connection)
+    except BaseException as error:
+        if not connection.in_transaction:
+            raise
+        connection.execute("ROLLBACK TO unit")
+        unit.error = error
+    connection.execute("RELEASE unit")
+
+
+def settle(units: list[Unit]) -> None:
+    """Tell every waiter of a transaction in one turn of the loop."""
+    for unit in units:
+        unit.settle()
