@@ -111,7 +111,9 @@ class OpenAIWire:
             raise failures.silent(target.read_timeout) from exc
         except aiohttp.ClientConnectorError as exc:
             raise failures.unreachable(exc.os_error.strerror or "the connection was refused") from exc
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as exc:
+        except aiohttp.ServerDisconnectedError as exc:
+            raise failures.unreachable("it closed the connection") from exc
+        except aiohttp.ClientPayloadError as exc:
             raise failures.cut_off() from exc
         except sse.NotEvents as exc:
             raise failures.garbage(str(exc)) from exc
