@@ -14,8 +14,12 @@ ApiError
 └── Unavailable         503 server_error, with Retry-After
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from astrolabe_server.inference import errors as inference
+from astrolabe_server.persistence import errors as persistence
 
 
 class ApiError(Exception):
@@ -116,3 +120,81 @@ class Unavailable(ApiError):
     """Something behind the server does not answer; trying again may help."""
 
     status, type = 503, "server_error"
+
+
+def translate(exc: BaseException) -> ApiError | None:
+    """What a client is told of an error of the layers below; None for one that is no answer but a bug."""
+    if isinstance(exc, ApiError):
+        return exc
+    for kind, answer in _TRANSLATIONS:
+        if isinstance(exc, kind):
+            return answer(exc)
+    return None
+
+
+def _model_not_found(exc: inference.ModelNotFound) -> ApiError:
+    return NotFound(str(exc), param="model", code="model_not_found")
+
+
+def _provider(exc: inference.ProviderError) -> ApiError:
+    """The provider's own words and status; a missing type is what OpenAI gives with that status."""
+    body = exc.body
+    headers = {} if exc.retry_after is None else {"Retry-After": str(math.ceil(exc.retry_after))}
+    code = body.get("code")
+    return ApiError(
+        exc.message,
+        status=exc.status,
+        type=_text(body.get("type")) or ("server_error" if exc.status >= 500 else "invalid_request_error"),
+        param=_text(body.get("param")),
+        code=None if code is None else str(code),
+        headers=headers,
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _limited(exc: inference.ProviderLimited) -> ApiError:
+    error = _provider(exc)
+    error.type = _text(exc.body.get("type")) or TooManyRequests.type
+    error.code = error.code or TooManyRequests.code
+    return error
+
+
+def _unavailable(_: persistence.StoreError) -> ApiError:
+    return Unavailable("The database does not answer; try again shortly.", headers={"Retry-After": "1"})
+
+
+def _full(_: persistence.StoreError) -> ApiError:
+    return ApiError("The server has no room left to store that.", status=507, code="storage_full")
+
+
+def _conflict(_: persistence.StoreError) -> ApiError:
+    return ConflictError("The object was changed by another request at the same time.", code="conflict")
+
+
+def _cursor(_: persistence.StoreError) -> ApiError:
+    return BadRequest("The cursor names no object of this list.", param="after", code="invalid_value")
+
+
+def _content(_: persistence.StoreError) -> ApiError:
+    return NotFound("The file's content does not exist.", code="not_found")
+
+
+def _large(exc: persistence.StoreError) -> ApiError:
+    return BadRequest(f"The object is too large to be stored. {exc}".strip(), code="object_too_large")
+
+
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
+    (inference.ModelNotFound, _model_not_found),
+    (inference.ProviderLimited, _limited),
+    (inference.ProviderError, _provider),
+    (persistence.Conflict, _conflict),
+    (persistence.CursorNotFound, _cursor),
+    (persistence.ContentNotFound, _content),
+    (persistence.DocumentTooLarge, _large),
+    (persistence.StoreUnavailable, _unavailable),
+    (persistence.StoreFull, _full),
+)
+"""The one table from the errors of inference and persistence to answers; the first that fits counts."""

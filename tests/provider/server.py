@@ -156,14 +156,7 @@ class Provider:
             connection.send(200, json.dumps(self.received(tag)).encode())
             return
         if url.path == "/v1/models":
-            record = {
-                "tag": "models",
-                "path": url.path,
-                "headers": headers,
-                "body": None,
-                "ended": "complete",
-            }
-            self.requests.append(record)
+            self.requests.append({"tag": "models", "path": url.path, "headers": headers, "ended": "complete"})
             connection.send(200, json.dumps(answers.models()).encode())
             return
         try:
