@@ -23,15 +23,16 @@ async def read_page(
     order: Order = DEFAULT_ORDER,
     after: str | None = None,
     before: str | None = None,
+    max_limit: int = MAX_LIMIT,
 ) -> Page:
     """A page of one of the caller's lists; BadRequest where a cursor is no member of that list.
 
-    The editions give `limit` no bounds, so its range (1 to 100) is checked here.
+    The editions give `limit` no bounds, so its range (1 to `max_limit`) is checked here.
     """
     if limit < 1:
         raise _out_of_range("below minimum", "integer_below_min_value", ">= 1", limit)
-    if limit > MAX_LIMIT:
-        raise _out_of_range("above maximum", "integer_above_max_value", f"<= {MAX_LIMIT}", limit)
+    if limit > max_limit:
+        raise _out_of_range("above maximum", "integer_above_max_value", f"<= {max_limit}", limit)
     try:
         return await context.services.store.page(
             context.project,

@@ -1,0 +1,76 @@
+"""Files: create, list, retrieve, delete, and their bytes."""
+
+from typing import Any
+from urllib.parse import quote
+
+from astrolabe_server.handlers.context import JSON, Binary, Context
+from astrolabe_server.handlers.pages import list_envelope, read_page
+from astrolabe_server.handlers.ranges import parse_range
+from astrolabe_server.handlers.refusals import refusals
+from astrolabe_server.inference.retrieval.files import FILES, purpose_label
+from astrolabe_server.persistence.store import Order
+
+MAX_LIMIT = 10_000
+
+
+async def create_file(context: Context, body: dict[str, Any]) -> JSON:
+    """Make a file of the part `file`, which the store has by now."""
+    uploaded = body["file"]
+    document = await context.services.retrieval.files.create(
+        context.project,
+        content=uploaded.content_id,
+        filename=uploaded.filename,
+        size=uploaded.size,
+        purpose=body["purpose"],
+        media_type=uploaded.content_type,
+        expires_after=body.get("expires_after"),
+    )
+    return document.value
+
+
+async def list_files(
+    context: Context,
+    purpose: str | None = None,
+    limit: int = MAX_LIMIT,
+    order: Order = "desc",
+    after: str | None = None,
+) -> JSON:
+    """A page of the project's files, of one purpose where one is named."""
+    label = purpose_label(purpose) if purpose is not None else None
+    page = await read_page(
+        context, FILES, label=label, limit=limit, order=order, after=after, max_limit=MAX_LIMIT
+    )
+    return list_envelope(page)
+
+
+async def retrieve_file(context: Context, file_id: str) -> JSON:
+    """The file object."""
+    with refusals():
+        document = await context.services.retrieval.files.get(context.project, file_id)
+    return document.value
+
+
+async def delete_file(context: Context, file_id: str) -> JSON:
+    """Delete the file, its bytes, and what vector stores made of it."""
+    with refusals():
+        await context.services.retrieval.files.delete(context.project, file_id)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+async def download_file(context: Context, file_id: str) -> Binary:
+    """The bytes as they came, or the one range of them that `Range` asks for."""
+    files = context.services.retrieval.files
+    with refusals():
+        document = await files.get(context.project, file_id)
+        files.check_download(document)
+    size = document.value["bytes"]
+    headers = {
+        "accept-ranges": "bytes",
+        "content-disposition": f"attachment; filename*=UTF-8''{quote(document.value['filename'], safe='')}",
+    }
+    span = parse_range(context.headers.get("range"), size)
+    if span is None:
+        return Binary(files.read(document), size, headers=headers)
+    start, end = span
+    headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
+    return Binary(files.read(document, start, end), end - start, headers=headers, status=206)

@@ -1,0 +1,42 @@
+"""Uploads: a file in parts."""
+
+from typing import Any
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.refusals import refusals
+
+
+async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
+    """Begin an upload, which has an hour to be completed."""
+    with refusals():
+        return await context.services.retrieval.uploads.create(
+            context.project,
+            filename=body["filename"],
+            purpose=body["purpose"],
+            size=body["bytes"],
+            media_type=body["mime_type"],
+            expires_after=body.get("expires_after"),
+        )
+
+
+async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
+    """Add a part of at most 64 MB; parts may come in parallel and in any order."""
+    uploaded = body["data"]
+    with refusals():
+        return await context.services.retrieval.uploads.add_part(
+            context.project, upload_id, content=uploaded.content_id, size=uploaded.size
+        )
+
+
+async def complete_upload(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
+    """Make a file of the parts in the order given."""
+    with refusals():
+        return await context.services.retrieval.uploads.complete(
+            context.project, upload_id, parts=body["part_ids"], md5=body.get("md5")
+        )
+
+
+async def cancel_upload(context: Context, upload_id: str) -> JSON:
+    """Give the upload up."""
+    with refusals():
+        return await context.services.retrieval.uploads.cancel(context.project, upload_id)

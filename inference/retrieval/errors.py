@@ -1,0 +1,42 @@
+"""What files, uploads and vector stores refuse.
+
+InferenceError
+└── RetrievalError        carries OpenAI's message and the name of the field
+    ├── ObjectNotFound    no such object in the caller's project
+    └── RequestRefused    the request, or the state of what it names, does not allow that
+"""
+
+from astrolabe_server.inference.errors import InferenceError
+
+
+class RetrievalError(InferenceError):
+    """A request that cannot be served; `param` names the field, `code` is OpenAI's where it has one."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class ObjectNotFound(RetrievalError):
+    """No such object in the caller's project."""
+
+
+class RequestRefused(RetrievalError):
+    """The request, or the state of what it names, does not allow that."""
+
+
+def no_such_file(file: str, param: str = "id") -> ObjectNotFound:
+    """The file is not one of the project's."""
+    return ObjectNotFound(f"No such File object: {file}", param=param)
+
+
+def no_such_vector_store(vector_store: str, param: str = "vector_store_id") -> ObjectNotFound:
+    """The vector store is not one of the project's."""
+    return ObjectNotFound(f"No vector store found with id '{vector_store}'.", param=param)
+
+
+def expired_vector_store(vector_store: str, param: str = "vector_store_id") -> RequestRefused:
+    """The vector store's time is over: its files are listed still, its chunks are gone."""
+    return RequestRefused(f"Vector store '{vector_store}' has expired.", param=param)

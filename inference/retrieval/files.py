@@ -1,0 +1,136 @@
+"""Uploaded files: a document each, beside the bytes that the store keeps as a content."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from astrolabe_server.inference.identifiers import new_id
+from astrolabe_server.inference.jobs import Held
+from astrolabe_server.inference.retrieval.deadlines import Deadlines
+from astrolabe_server.inference.retrieval.errors import RequestRefused, no_such_file
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Delete, Document, Finish, Insert, Key, Operation, Store
+
+FILES = "files"
+
+JSON = dict[str, Any]
+
+
+def purpose_label(purpose: str) -> str:
+    """The label of the files of one purpose."""
+    return f"purpose:{purpose}"
+
+
+class Files:
+    """The files of all projects.
+
+    `download_assistants_files` says whether files of the purpose assistants can be read back;
+    OpenAI's cannot.
+    """
+
+    def __init__(self, store: Store, deadlines: Deadlines, *, download_assistants_files: bool = True) -> None:
+        self._store = store
+        self._deadlines = deadlines
+        self._download_assistants_files = download_assistants_files
+
+    async def get(self, project: str, file: str, param: str = "id") -> Document:
+        """The file's document; ObjectNotFound naming `param`."""
+        document = await self._store.get(Key(project, FILES, file))
+        if document is None:
+            raise no_such_file(file, param)
+        return document
+
+    async def create(
+        self,
+        project: str,
+        *,
+        content: str,
+        filename: str,
+        size: int,
+        purpose: str,
+        media_type: str = "",
+        expires_after: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """Make a file of a content that the store has already."""
+        operations = self.creation(
+            project,
+            content=content,
+            filename=filename,
+            size=size,
+            purpose=purpose,
+            media_type=media_type,
+            expires_after=expires_after,
+        )
+        return (await self._store.write(*operations))[0]
+
+    def creation(
+        self,
+        project: str,
+        *,
+        content: str,
+        filename: str,
+        size: int,
+        purpose: str,
+        media_type: str = "",
+        expires_after: Mapping[str, Any] | None = None,
+    ) -> list[Operation]:
+        """What `create` writes: the file's Insert first."""
+        created_at = int(time.time())
+        value = {
+            "id": new_id("file-"),
+            "object": "file",
+            "purpose": purpose,
+            "filename": filename,
+            "bytes": size,
+            "created_at": created_at,
+            "expires_at": created_at + expires_after["seconds"] if expires_after else None,
+            "status": "processed",
+            "status_details": None,
+        }
+        operations: list[Operation] = [
+            Insert(
+                Key(project, FILES, value["id"]),
+                value,
+                state={"content": content, "media_type": media_type},
+                labels=frozenset({purpose_label(purpose)}),
+            )
+        ]
+        if value["expires_at"]:
+            operations.append(self._deadlines.expire_at(project, FILES, value["id"], value["expires_at"]))
+        return operations
+
+    async def delete(self, project: str, file: str) -> None:
+        """Delete a file, its bytes, and what vector stores made of it; ObjectNotFound."""
+        while True:
+            document = await self.get(project, file)
+            purge = self._deadlines.purge(project, FILES, file, content=document.state["content"])
+            try:
+                await self._store.write(Delete(document), self._deadlines.never(project, FILES, file), purge)
+            except VersionConflict:
+                continue
+            await self._deadlines.run(purge)
+            return
+
+    def read(self, document: Document, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a file, from `start` up to `end`, in pieces."""
+        return self._store.read_content(document.key.project, document.state["content"], start, end)
+
+    def check_download(self, document: Document) -> None:
+        """RequestRefused where the operator keeps OpenAI's rule for the purpose assistants."""
+        purpose = document.value["purpose"]
+        if purpose == "assistants" and not self._download_assistants_files:
+            raise RequestRefused(f"Not allowed to download files of purpose: {purpose}")
+
+    async def expire(self, held: Held) -> None:
+        """The act of a file's expire job."""
+        job = held.job
+        document = await self._store.get(Key(job.project, FILES, job.payload["id"]))
+        if document is None:
+            await self._deadlines.finish(held)
+            return
+        purge = self._deadlines.purge(job.project, FILES, document.id, content=document.state["content"])
+        try:
+            await self._store.write(Delete(document), Finish(job), purge)
+        except VersionConflict:  # It was deleted just now, and its expire job with it.
+            return
+        self._deadlines.adopt(purge)

@@ -1,0 +1,265 @@
+"""Uploads: a file that comes in parts, in parallel and in any order."""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from astrolabe_server.inference.identifiers import new_id
+from astrolabe_server.inference.jobs import Held
+from astrolabe_server.inference.retrieval.deadlines import Deadlines
+from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
+from astrolabe_server.inference.retrieval.files import Files
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import (
+    Check,
+    Clear,
+    Document,
+    Finish,
+    Insert,
+    Key,
+    Operation,
+    Replace,
+    Store,
+)
+
+UPLOADS = "uploads"
+PARTS = "upload_parts"
+
+LIFETIME = 3600
+MAX_PART = 64 * 1024 * 1024
+MAX_UPLOAD = 8 * 1024**3
+PAGE = 100
+
+JSON = dict[str, Any]
+
+
+class Uploads:
+    """The uploads of all projects.
+
+    A completed upload's parts are copied into the file's own content, then forgotten; so are those
+    of one that was cancelled, or that an hour has passed over.
+    """
+
+    def __init__(self, store: Store, deadlines: Deadlines, files: Files) -> None:
+        self._store = store
+        self._deadlines = deadlines
+        self._files = files
+
+    async def get(self, project: str, upload: str) -> Document:
+        """The upload's document; ObjectNotFound."""
+        document = await self._store.get(Key(project, UPLOADS, upload))
+        if document is None:
+            raise ObjectNotFound(f"No such Upload object: {upload}", param="upload_id")
+        return document
+
+    async def create(
+        self,
+        project: str,
+        *,
+        filename: str,
+        purpose: str,
+        size: int,
+        media_type: str,
+        expires_after: Mapping[str, Any] | None = None,
+    ) -> JSON:
+        """Begin an upload of `size` bytes; RequestRefused for a size that no file can have."""
+        if not 0 < size <= MAX_UPLOAD:
+            raise RequestRefused(
+                f"Invalid 'bytes': expected a value between 1 and {MAX_UPLOAD}, but got {size} instead.",
+                param="bytes",
+                code="invalid_value",
+            )
+        created_at = int(time.time())
+        value = {
+            "id": new_id("upload_"),
+            "object": "upload",
+            "bytes": size,
+            "created_at": created_at,
+            "filename": filename,
+            "purpose": purpose,
+            "status": "pending",
+            "expires_at": created_at + LIFETIME,
+        }
+        state = {"media_type": media_type, "expires_after": dict(expires_after) if expires_after else None}
+        await self._store.write(
+            Insert(Key(project, UPLOADS, value["id"]), value, state=state),
+            self._deadlines.expire_at(project, UPLOADS, value["id"], value["expires_at"]),
+        )
+        return value
+
+    async def add_part(self, project: str, upload: str, *, content: str, size: int) -> JSON:
+        """Make a part of a content that the store has already."""
+        if size > MAX_PART:
+            raise RequestRefused(
+                f"Invalid 'data': a part may have {MAX_PART} bytes at most, but this one has {size}.",
+                param="data",
+                code="part_too_large",
+            )
+        while True:
+            document = _pending(await self.get(project, upload), "accept parts")
+            value = {
+                "id": new_id("part_"),
+                "object": "upload.part",
+                "created_at": int(time.time()),
+                "upload_id": upload,
+            }
+            state = {"content": content, "bytes": size}
+            insert = Insert(Key(project, PARTS, value["id"]), value, state=state, parent=upload)
+            try:
+                await self._store.write(Check(document), insert)
+            except VersionConflict:
+                continue
+            return value
+
+    async def complete(
+        self, project: str, upload: str, *, parts: Sequence[str], md5: str | None = None
+    ) -> JSON:
+        """Make a file of the parts in the order given; the upload, with its file.
+
+        RequestRefused if a part is missing or named twice, or if the bytes are not as many as
+        were announced, or have not that MD5 (hexadecimal).
+        """
+        document = _pending(await self.get(project, upload), "be completed")
+        contents = await self._contents(document, parts)
+        content = new_id("content_")
+        # Noted before it is written, so that a copy cut short is forgotten with the upload.
+        document = await self._note_copy(document, content)
+        digest = hashlib.md5(usedforsecurity=False)
+        await self._store.write_content(project, content, self._joined(project, contents, digest))
+        if md5 is not None and md5.lower() != digest.hexdigest():
+            await self._store.delete_content(project, content)
+            raise RequestRefused(
+                "The file's MD5 is not the one that was given.", param="md5", code="checksum_mismatch"
+            )
+        return await self._finish(document.key, content)
+
+    async def cancel(self, project: str, upload: str) -> JSON:
+        """Give an upload up, and its parts."""
+        while True:
+            document = _pending(await self.get(project, upload), "be cancelled")
+            purge = self._deadlines.purge(project, UPLOADS, upload)
+            try:
+                written = await self._store.write(
+                    Replace(document, value={**document.value, "status": "cancelled"}),
+                    self._deadlines.never(project, UPLOADS, upload),
+                    purge,
+                )
+            except VersionConflict:
+                continue
+            await self._deadlines.run(purge)
+            return written[0].value
+
+    async def expire(self, held: Held) -> None:
+        """The act of an upload's expire job."""
+        job = held.job
+        document = await self._store.get(Key(job.project, UPLOADS, job.payload["id"]))
+        if document is None or document.value["status"] != "pending":
+            await self._deadlines.finish(held)
+            return
+        purge = self._deadlines.purge(job.project, UPLOADS, document.id)
+        await self._store.write(
+            Replace(document, value={**document.value, "status": "expired"}), Finish(job), purge
+        )
+        self._deadlines.adopt(purge)
+
+    async def purge(self, held: Held) -> None:
+        """The act of an upload's purge job: forget its parts, and copies that were not used."""
+        project, upload = held.job.project, held.job.payload["id"]
+        after: str | None = None
+        while True:
+            page = await self._store.page(project, PARTS, upload, after=after, limit=PAGE, order="asc")
+            for part in page.documents:
+                await self._store.delete_content(project, part.state["content"])
+                after = part.id
+            if not page.has_more:
+                break
+        document = await self._store.get(Key(project, UPLOADS, upload))
+        for copy in document.state.get("copies", ()) if document else ():
+            if document and copy != document.state.get("content"):
+                await self._store.delete_content(project, copy)
+        await self._store.write(Clear(project, PARTS, upload), Finish(held.job))
+
+    async def _contents(self, document: Document, parts: Sequence[str]) -> list[str]:
+        """The contents of the parts; RequestRefused unless they are all there and of the right size."""
+        if len(set(parts)) < len(parts):
+            raise RequestRefused("Each part may be named once.", param="part_ids", code="duplicate_part")
+        documents = []
+        for number, part in enumerate(parts):
+            found = await self._store.get(Key(document.key.project, PARTS, part))
+            if found is None or found.parent != document.id:
+                raise RequestRefused(
+                    f"No part with id '{part}' belongs to upload '{document.id}'.",
+                    param=f"part_ids[{number}]",
+                    code="part_not_found",
+                )
+            documents.append(found)
+        size = sum(part.state["bytes"] for part in documents)
+        if size != document.value["bytes"]:
+            raise RequestRefused(
+                f"The parts have {size} bytes together, but {document.value['bytes']} were announced.",
+                param="part_ids",
+                code="bytes_mismatch",
+            )
+        return [part.state["content"] for part in documents]
+
+    async def _note_copy(self, document: Document, content: str) -> Document:
+        def note(current: Document) -> Replace:
+            _pending(current, "be completed")
+            copies = [*current.state.get("copies", ()), content]
+            return Replace(current, state={**current.state, "copies": copies})
+
+        noted = await self._store.update(document.key, note)
+        if noted is None:
+            raise ObjectNotFound(f"No such Upload object: {document.id}", param="upload_id")
+        return noted
+
+    async def _joined(self, project: str, contents: Sequence[str], digest: Any) -> AsyncIterator[bytes]:
+        for content in contents:
+            async for piece in self._store.read_content(project, content):
+                digest.update(piece)
+                yield piece
+
+    async def _finish(self, key: Key, content: str) -> JSON:
+        while True:
+            document = await self.get(key.project, key.id)
+            if document.value["status"] != "pending":
+                await self._store.delete_content(key.project, content)
+            _pending(document, "be completed")
+            creation = self._creation(document, content)
+            file = creation[0].value if isinstance(creation[0], Insert) else {}
+            purge = self._deadlines.purge(key.project, UPLOADS, key.id)
+            replace = Replace(
+                document,
+                value={**document.value, "status": "completed", "file": file},
+                state={**document.state, "content": content},
+            )
+            try:
+                written = await self._store.write(replace, *creation, self._deadlines.never(*key), purge)
+            except VersionConflict:
+                continue
+            await self._deadlines.run(purge)
+            return written[0].value
+
+    def _creation(self, document: Document, content: str) -> list[Operation]:
+        value, state = document.value, document.state
+        return self._files.creation(
+            document.key.project,
+            content=content,
+            filename=value["filename"],
+            size=value["bytes"],
+            purpose=value["purpose"],
+            media_type=state["media_type"],
+            expires_after=state["expires_after"],
+        )
+
+
+def _pending(document: Document, what: str) -> Document:
+    """The document, or RequestRefused because it cannot `what` any more."""
+    status = document.value["status"]
+    if status != "pending" or document.value["expires_at"] <= time.time():
+        status = "expired" if status == "pending" else status
+        raise RequestRefused(
+            f"Upload '{document.id}' is {status} and cannot {what}.", param="upload_id", code="invalid_status"
+        )
+    return document
