@@ -1,0 +1,130 @@
+"""Builds the application: settings in, one ASGI app out."""
+
+import importlib
+import inspect
+import pkgutil
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flask
+import structlog
+from astrolabe_server import handlers
+from astrolabe_server.handlers.context import Services
+from astrolabe_server.handlers.errors import ApiError, BadRequest, ServerError, translate
+from astrolabe_server.serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
+from astrolabe_server.serving.dispatcher import Dispatcher, Limits, missing
+from astrolabe_server.serving.flask_app import Application, HandlerResolver
+from astrolabe_server.serving.lifespan import Lifespan
+from astrolabe_server.serving.logs import RequestLog
+from astrolabe_server.serving.metrics import Metrics
+from astrolabe_server.serving.probes import Probes
+from astrolabe_server.serving.replies import error_reply
+from astrolabe_server.serving.services import make_services
+from astrolabe_server.serving.settings import Settings
+from astrolabe_server.spec import edition as editions
+from astrolabe_server.spec.edition import Edition
+from astrolabe_server.spec.errors import Invalid
+from werkzeug.exceptions import HTTPException
+
+ASSISTANTS_V1 = "2024-04-12-assistants-v1"
+"""The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
+
+log = structlog.get_logger("astrolabe.app")
+
+
+def create_app(settings: Settings, services: Services | None = None) -> Dispatcher:
+    """The application that gunicorn serves; raises SpecRefused, RoutesRefused or StoreRefused.
+
+    Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
+    """
+    started = time.perf_counter()
+    found = find_handlers()
+    loaded = load_editions(settings)
+    services = services or make_services(settings)
+    application = Application("astrolabe_server", resolver=HandlerResolver(found, missing))
+    app = application.flask
+    add_error_handlers(app)
+    metrics = Metrics(app)
+    for name, edition in loaded.items():
+        application.add_api(edition.facade(), base_path="/v1", name=name)
+    dispatcher: Dispatcher = application.build(
+        partial(
+            Dispatcher,
+            editions=loaded,
+            services=services,
+            authenticator=make_authenticator(settings, services),
+            metrics=metrics,
+            probes=Probes(services),
+            log=RequestLog(settings.log_level),
+            limits=Limits(settings.max_body, settings.max_file, settings.grace, settings.strict_responses),
+            lifespan=Lifespan(services, settings.grace),
+        )
+    )
+    for edition in loaded.values():
+        log.info(editions.served(edition, set(found)), seconds=round(time.perf_counter() - started, 3))
+    return dispatcher
+
+
+def load_editions(settings: Settings) -> dict[str, Edition]:
+    """The default edition first, then the one that v1 clients need, unless it is the default."""
+    default = editions.load(settings.spec, settings.cache)
+    loaded = {default.name: default}
+    if ASSISTANTS_V1 not in loaded:
+        loaded[ASSISTANTS_V1] = editions.load(ASSISTANTS_V1, settings.cache)
+    return loaded
+
+
+def find_handlers() -> dict[str, Callable[..., Any]]:
+    """Every handler by its name: the public coroutines whose first parameter is `context`."""
+    found: dict[str, Callable[..., Any]] = {}
+    for module_info in pkgutil.iter_modules(handlers.__path__, handlers.__name__ + "."):
+        module = importlib.import_module(module_info.name)
+        for name, handler in vars(module).items():
+            if is_handler(module.__name__, name, handler):
+                if name in found:
+                    raise RuntimeError(
+                        f"two handlers are named {name}: {found[name].__module__}, {module.__name__}"
+                    )
+                found[name] = handler
+    return found
+
+
+def is_handler(module: str, name: str, handler: object) -> bool:
+    """Whether a module's attribute serves an operation."""
+    if name.startswith("_") or not inspect.iscoroutinefunction(handler) or handler.__module__ != module:
+        return False
+    return next(iter(inspect.signature(handler).parameters), None) == "context"
+
+
+def make_authenticator(settings: Settings, services: Services) -> Authenticator:
+    """Who may ask, by ASTROLABE_AUTH."""
+    return KeyAuthenticator(services.store) if settings.auth == "keys" else OpenAuthenticator()
+
+
+def add_error_handlers(app: flask.Flask) -> None:
+    """Have Flask answer everything that can be raised in OpenAI's shape."""
+
+    def on_api_error(exc: ApiError) -> flask.Response:
+        return error_reply(app, exc)
+
+    def on_invalid(exc: Invalid) -> flask.Response:
+        return error_reply(app, BadRequest(exc.message, param=exc.param, code=exc.code))
+
+    def on_http_exception(exc: HTTPException) -> flask.Response:
+        status = exc.code or 500
+        kind = "invalid_request_error" if status < 500 else "server_error"
+        return error_reply(app, ApiError(exc.description or exc.name, status=status, type=kind))
+
+    def on_exception(exc: Exception) -> flask.Response:
+        error = translate(exc)
+        if error is None:
+            log.error("request failed", exc_info=exc)
+            error = ServerError("The server had an error while processing your request. Sorry about that!")
+        return error_reply(app, error)
+
+    app.register_error_handler(ApiError, on_api_error)
+    app.register_error_handler(Invalid, on_invalid)
+    app.register_error_handler(HTTPException, on_http_exception)
+    app.register_error_handler(Exception, on_exception)

@@ -1,0 +1,154 @@
+"""The command line: `astrolabe serve`, `keys`, `models`, `migrate`, `move`, `spec`."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import gmtime, strftime
+from typing import TypeVar
+
+import click
+from astrolabe_server.inference.errors import RoutesRefused
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.persistence.errors import StoreError
+from astrolabe_server.persistence.store import Store
+from astrolabe_server.serving.auth import SYSTEM, KeyRing
+from astrolabe_server.serving.errors import ServingError
+from astrolabe_server.serving.settings import Settings
+from astrolabe_server.spec.errors import SpecError
+
+REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError)
+PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+PACKAGE = Path(__file__).resolve().parent.parent
+
+T = TypeVar("T")
+
+
+@contextmanager
+def refusals_as_exit() -> Iterator[None]:
+    """End the process with the refusal's own line instead of a traceback."""
+    try:
+        yield
+    except REFUSALS as exc:
+        sys.exit(f"astrolabe: {exc}")
+
+
+def with_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Run `work` on the store of `url`, made and brought up to date where needed."""
+
+    async def run() -> T:
+        store = open_store(url)
+        await store.migrate()
+        await store.open()
+        try:
+            return await work(store)
+        finally:
+            await store.close()
+
+    with refusals_as_exit():
+        return asyncio.run(run())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="astrolabe-server")
+def main() -> None:
+    """OpenAI's HTTP API on your database and any model.
+
+    Every setting is an environment variable; `astrolabe settings` lists them with their values.
+    """
+
+
+@main.command()
+def serve() -> None:
+    """Serve on HOST:PORT under gunicorn, with WEB_CONCURRENCY workers."""
+    with refusals_as_exit():
+        settings = Settings.read()
+
+    async def ready(_: Store) -> None:
+        """Nothing more: the store is there, and of the right version."""
+
+    with_store(settings.store, ready)
+    arguments = ["gunicorn", "-c", str(PACKAGE / "gunicorn.conf.py"), "astrolabe_server.wsgi:app"]
+    os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - this very interpreter
+
+
+@main.command()
+def settings() -> None:
+    """List every variable with its value; secrets are not shown."""
+    with refusals_as_exit():
+        values = Settings.read()
+    for name, variable, help_text in Settings.variables():
+        click.echo(f"{variable}={getattr(values, name)!s}\n    {help_text}")
+
+
+@main.command()
+def migrate() -> None:
+    """Make the schema of ASTROLABE_STORE, or bring an older one up to date."""
+    with refusals_as_exit():
+        url = Settings.read().store
+
+    async def done(_: Store) -> None:
+        click.echo("The store is up to date.")
+
+    with_store(url, done)
+
+
+@main.group()
+def keys() -> None:
+    """Make, list and revoke API keys (for ASTROLABE_AUTH=keys)."""
+
+
+def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Check --project: it becomes part of every object's place in the store."""
+    if not PROJECT.fullmatch(value) or value == SYSTEM:
+        raise click.BadParameter(
+            "1 to 64 letters, digits, '.', '_' or '-', beginning with one of the first two."
+        )
+    return value
+
+
+@keys.command("create")
+@click.option("--project", required=True, callback=project_name, help="Project whose objects the key opens.")
+@click.option("--name", default="", help="What the key is for, shown in lists.")
+def create_key(project: str, name: str) -> None:
+    """Make a key and print it; it is shown only now."""
+    secret = with_store(Settings.read().store, lambda store: KeyRing(store).create(project, name))
+    click.echo(secret)
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List the keys, oldest first; of a key itself only its ends are kept."""
+    for key in with_store(Settings.read().store, lambda store: KeyRing(store).all()):
+        made = strftime("%Y-%m-%d", gmtime(key["created_at"]))
+        state = "revoked" if key["revoked_at"] else "active"
+        click.echo(f"{key['id']}  {key['project']:<20} {state:<8} {made}  {key['hint']}  {key['name']}")
+
+
+@keys.command("revoke")
+@click.argument("id")
+def revoke_key(id: str) -> None:
+    """Let the key ID open nothing any more; workers notice within five seconds."""
+    if not with_store(Settings.read().store, lambda store: KeyRing(store).revoke(id)):
+        sys.exit(f"astrolabe: there is no key '{id}'; astrolabe keys list shows them.")
+    click.echo(f"{id} is revoked.")
+
+
+@main.group()
+def spec() -> None:
+    """Editions of openapi.yaml."""
+
+
+@spec.command("distil")
+@click.argument("upstream", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("edition", type=click.Path(dir_okay=False, path_type=Path))
+def distil_edition(upstream: Path, edition: Path) -> None:
+    """Write the interface facts of UPSTREAM (an openapi.yaml) to EDITION, without its prose."""
+    from astrolabe_server.spec.distil import distil  # noqa: PLC0415 - no other command needs it
+
+    with refusals_as_exit():
+        distil(upstream, edition)
+    click.echo(f"{edition}: {edition.stat().st_size:,} bytes")

@@ -1,0 +1,182 @@
+"""The one middleware: finds the operation, lets the caller in, validates, runs the view, answers.
+
+It stands where Connexion's eleven middlewares and a2wsgi would; `exchange` is one request's way
+through it. The measurements behind this shape are in ARCHITECTURE.md.
+"""
+
+import asyncio
+import inspect
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from astrolabe_server.handlers.context import Services
+from astrolabe_server.serving.auth import Authenticator
+from astrolabe_server.serving.exchange import Exchange
+from astrolabe_server.serving.flask_app import FlaskMiddleware, View
+from astrolabe_server.serving.lifespan import Lifespan
+from astrolabe_server.serving.logs import RequestLog
+from astrolabe_server.serving.metrics import Metrics
+from astrolabe_server.serving.probes import Probes
+from astrolabe_server.serving.replies import STOPPING
+from astrolabe_server.serving.wire import Environs, Receive, Scope, Send
+from astrolabe_server.spec.edition import Edition
+from astrolabe_server.spec.operation import Operation
+from astrolabe_server.spec.router import Router
+from astrolabe_server.spec.validation import ResponseValidator
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.spec import Specification
+from werkzeug.routing import Rule
+
+PUBLIC = frozenset({"get_health"})
+ASSISTANTS_V1 = b"assistants=v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a request may bring (bytes), and how long a stop waits for streams (seconds)."""
+
+    body: int
+    file: int
+    grace: float
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation with its handler, None where it answers 501, and its place in Flask."""
+
+    operation: Operation
+    rule: Rule
+    handler: Callable[..., Any] | None
+    parameters: frozenset[str] | None
+    """The names that the handler takes; None if it takes any."""
+    status: int
+    """The status of its success."""
+    validator: ResponseValidator | None
+    """What its success is held against."""
+    is_public: bool
+    """Whether it needs no key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An edition with its router and the routes of its operations."""
+
+    edition: Edition
+    router: Router
+    routes: Mapping[str, Route]
+    assistants_v1: bool
+
+
+async def missing(**_: Any) -> None:
+    """Stands for every operation without a handler, which answers 501."""
+
+
+class Dispatcher(SpecMiddleware):
+    """Serves every request of every edition."""
+
+    def __init__(
+        self,
+        app: FlaskMiddleware,
+        *,
+        editions: Mapping[str, Edition],
+        services: Services,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        probes: Probes,
+        log: RequestLog,
+        limits: Limits,
+        lifespan: Lifespan,
+    ) -> None:
+        self.flask = app.app
+        self.services = services
+        self.authenticator = authenticator
+        self.metrics = metrics
+        self.probes = probes
+        self.log = log
+        self.limits = limits
+        self.environs = Environs()
+        self.streams: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+        self._apis = app.apis
+        self._editions = editions
+        self._default_name = next(iter(editions))
+        self._lifespan = lifespan
+        self._served: dict[str, Served] = {}
+        self._seed = secrets.token_hex(8)
+        self._counter = count(secrets.randbits(40))
+
+    @property
+    def grace(self) -> float:
+        """Seconds that open streams have to end at a stop."""
+        return self.limits.grace
+
+    def add_api(self, specification: Specification, *, name: str, **_: Any) -> None:  # noqa: ARG002
+        """Join an edition's operations to the views and rules that Connexion made of them."""
+        edition = self._editions[name]
+        api = self._apis[name]
+        views = {(view.path, view.method): (view, endpoint) for view, endpoint in api.views}
+        rules = {rule.endpoint: rule for rule in self.flask.url_map.iter_rules()}
+        routes = {}
+        for operation in edition.operations:
+            view, endpoint = views[operation.internal_path, operation.method]
+            routes[operation.id] = self._route(operation, view, rules[f"{name}.{endpoint}"])
+        is_v1 = name.endswith("assistants-v1")
+        self._served[name] = Served(edition, Router(edition.operations), routes, is_v1)
+
+    def _route(self, operation: Operation, view: View, rule: Rule) -> Route:
+        is_served = view.handler is not missing
+        parameters = inspect.signature(view.handler).parameters.values()
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        names = None if takes_any else frozenset(parameter.name for parameter in parameters)
+        successes = [
+            int(status) for status in operation.responses if status.startswith("2") and status.isdigit()
+        ]
+        status = min(successes, default=200)
+        return Route(
+            operation,
+            rule,
+            view.handler if is_served else None,
+            names,
+            status,
+            operation.response(status),
+            operation.name in PUBLIC,
+        )
+
+    def served(self, scope: Scope) -> Served:
+        """The edition that a request is for: the v1 one where its header says so."""
+        if len(self._served) > 1:
+            for name, value in scope["headers"]:
+                if name == b"openai-beta" and ASSISTANTS_V1 in value:
+                    return next((s for s in self._served.values() if s.assistants_v1), self._default)
+        return self._default
+
+    @property
+    def _default(self) -> Served:
+        return self._served[self._default_name]
+
+    def new_request_id(self) -> str:
+        """An id for the answer's x-request-id, unlike any other's."""
+        return f"req_{self._seed}{next(self._counter) & 0xFFFFFFFFFFFF:012x}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await Exchange(self, scope, receive, send).run()
+        elif scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    def begin_stop(self) -> None:
+        """Take no new jobs, and cut off the streams that outlast the grace time."""
+        self.stopping = True
+        self._lifespan.begin_stop()
+        asyncio.get_running_loop().call_later(self.limits.grace, self._cut_streams)
+
+    def _cut_streams(self) -> None:
+        for task in list(self.streams):
+            task.cancel(STOPPING)

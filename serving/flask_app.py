@@ -1,0 +1,193 @@
+"""Connexion's application over Flask, with the parts of both that the request path keeps.
+
+Connexion loads the edition, knows its operations and resolves each to a handler; Flask holds the
+blueprints, the context, the hooks and the error handlers. What is bypassed, and why, stands in
+ARCHITECTURE.md; `dispatcher` is what runs in place of it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flask
+import orjson
+from connexion.apps.abstract import AbstractApp
+from connexion.apps.flask import FlaskApi
+from connexion.frameworks import flask as flask_utils
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.operations import AbstractOperation
+from connexion.resolver import Resolution, Resolver
+from connexion.spec import Specification
+from flask.json.provider import JSONProvider
+from flask.sessions import NullSession, SessionInterface
+from flask.signals import appcontext_tearing_down, request_tearing_down
+from werkzeug.routing import Rule
+
+MATCH = "astrolabe.match"
+"""Key of the WSGI environ under which the dispatcher leaves the rule and arguments it matched."""
+
+
+class NoSession(SessionInterface):
+    """No cookie, no session: every request brings its key."""
+
+    null = NullSession()
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> NullSession:  # noqa: ARG002
+        """Share one empty session."""
+        return self.null
+
+    def is_null_session(self, obj: object) -> bool:  # noqa: ARG002
+        """Have Flask skip saving it."""
+        return True
+
+
+class OrjsonProvider(JSONProvider):
+    """Flask's `jsonify` and `request.json` by orjson."""
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        """Encode as text, as the interface wants it."""
+        return orjson.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        """Decode text or bytes."""
+        return orjson.loads(s)
+
+
+class Matched:
+    """Stands where Flask expects a URL adapter, with the match that was already made."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: tuple[Rule, dict[str, str]]) -> None:
+        self.result = result
+
+    def match(self, return_rule: bool = False, **_: Any) -> tuple[Rule, dict[str, str]]:  # noqa: ARG002
+        """What werkzeug's MapAdapter would find by matching all rules again."""
+        return self.result
+
+
+class Flask(flask.Flask):
+    """Flask without the work that finds nothing: hooks nobody registered, a second match."""
+
+    session_interface = NoSession()
+
+    def create_url_adapter(self, request: flask.Request | None) -> Any:
+        """Hand Flask the dispatcher's match, where there is one."""
+        match = request.environ.get(MATCH) if request is not None else None
+        return super().create_url_adapter(request) if match is None else Matched(match)
+
+    def preprocess_request(self) -> Any:
+        """Run the before_request hooks, if there are any."""
+        if self.before_request_funcs or self.url_value_preprocessors:
+            return super().preprocess_request()
+        return None
+
+    def do_teardown_request(self, exc: Any = None) -> None:
+        """Run the teardown_request hooks, if there are any."""
+        if self.teardown_request_funcs or request_tearing_down.receivers:
+            super().do_teardown_request(exc)
+
+    def do_teardown_appcontext(self, exc: Any = None) -> None:
+        """Run the teardown_appcontext hooks, if there are any."""
+        if self.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+            super().do_teardown_appcontext(exc)
+
+    def full_response(self, environ: dict[str, Any]) -> flask.Response:
+        """The answer of a plain Flask route (one that no edition knows), errors included."""
+        with self.request_context(environ):
+            try:
+                return self.full_dispatch_request()
+            except Exception as exc:  # noqa: BLE001 - Flask's own outermost edge
+                return self.handle_exception(exc)
+
+
+class View:
+    """What Flask holds for an operation; the dispatcher awaits `handler`."""
+
+    def __init__(self, operation: AbstractOperation, handler: Callable[..., Any]) -> None:
+        self.path: str = operation.path
+        self.method: str = operation.method.upper()
+        self.handler = handler
+        self.__name__ = operation.operation_id
+
+    def __call__(self, **arguments: Any) -> Any:
+        """Start the handler: a coroutine to await."""
+        return self.handler(**arguments)
+
+
+class HandlerResolver(Resolver):
+    """Finds an operation's handler by its name among those given; what is missing answers 501."""
+
+    def __init__(self, handlers: Mapping[str, Callable[..., Any]], missing: Callable[..., Any]) -> None:
+        super().__init__()
+        self.handlers = handlers
+        self.missing = missing
+
+    def resolve(self, operation: AbstractOperation) -> Resolution:
+        """The handler named like the operation."""
+        name = operation.operation_id
+        return Resolution(self.handlers.get(name, self.missing), name)
+
+
+class OperationsApi(FlaskApi):
+    """Connexion's FlaskApi that keeps its views: the stock one rebuilds its decorators on each call."""
+
+    views: list[tuple[View, str]]
+
+    def make_operation(self, operation: AbstractOperation) -> View:
+        """Register a view under the blueprint and remember it for the dispatcher."""
+        view = View(operation, operation.function)
+        if not hasattr(self, "views"):
+            self.views = []
+        endpoint = flask_utils.flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
+        self.views.append((view, endpoint))
+        return view
+
+
+class FlaskMiddleware(SpecMiddleware):
+    """The innermost application: Flask with one blueprint for each edition."""
+
+    def __init__(self, import_name: str) -> None:
+        self.app = Flask(import_name)
+        self.app.json = OrjsonProvider(self.app)
+        self.app.config["PROPAGATE_EXCEPTIONS"] = False
+        self.app.url_map.converters["float"] = flask_utils.NumberConverter
+        self.app.url_map.converters["int"] = flask_utils.IntegerConverter
+        self.apis: dict[str, OperationsApi] = {}
+
+    def add_api(self, specification: Specification, *, name: str, **options: Any) -> OperationsApi:
+        """Register the blueprint of an edition."""
+        api = OperationsApi(specification, **options)
+        self.app.register_blueprint(api.blueprint, name=name)
+        self.apis[name] = api
+        return api
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Never reached: the dispatcher answers everything."""
+        raise NotImplementedError
+
+
+class Application(AbstractApp):
+    """Connexion's application with one middleware, the dispatcher."""
+
+    _middleware_app: FlaskMiddleware
+
+    def __init__(self, import_name: str, **options: Any) -> None:
+        self._middleware_app = FlaskMiddleware(import_name)
+        super().__init__(import_name, middlewares=[], **options)
+        self.flask = self._middleware_app.app
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any
+    ) -> None:
+        """Add a plain Flask route."""
+        self.flask.add_url_rule(rule, endpoint, view_func, **options)
+
+    def add_error_handler(self, code_or_exception: Any, function: Any) -> None:
+        """Add a Flask error handler."""
+        self.flask.register_error_handler(code_or_exception, function)
+
+    def build(self, dispatcher: Callable[[FlaskMiddleware], Any]) -> Any:
+        """Build the middleware stack now, before the fork, and return the dispatcher that is all of it."""
+        self.middleware.middlewares = [dispatcher]
+        self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()  # noqa: SLF001
+        return self.middleware.app

@@ -1,0 +1,60 @@
+"""A worker's life: opens its parts after the fork, in order, and closes them at the stop."""
+
+import asyncio
+import gc
+from typing import Any
+
+import structlog
+from astrolabe_server.handlers.context import Services
+from astrolabe_server.serving.wire import Receive, Scope, Send
+
+
+class Lifespan:
+    """Answers ASGI's lifespan messages."""
+
+    def __init__(self, services: Services, grace: float) -> None:
+        self._services = services
+        self._grace = grace
+        self._stopping: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("astrolabe.lifespan")
+
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
+        """Start, wait, stop."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await self._answer(send, "startup", self._start)
+            else:
+                await self._answer(send, "shutdown", self._stop)
+                return
+
+    async def _answer(self, send: Send, phase: str, work: Any) -> None:
+        try:
+            await work()
+        except Exception as exc:  # noqa: BLE001 - the server is told, and stops
+            self._log.error("lifespan failed", phase=phase, exc_info=exc)
+            await send({"type": f"lifespan.{phase}.failed", "message": str(exc)})
+        else:
+            await send({"type": f"lifespan.{phase}.complete"})
+
+    async def _start(self) -> None:
+        services = self._services
+        await services.store.migrate()
+        await services.store.open()
+        await services.gateway.open()
+        await services.jobs.start()
+        # What start-up made stays for good: keep the collector from walking it (86 ms a full one).
+        gc.collect()
+        gc.freeze()
+
+    def begin_stop(self) -> None:
+        """Let running jobs end within the grace time, beside the streams that show them."""
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._services.jobs.stop(self._grace))
+
+    async def _stop(self) -> None:
+        self.begin_stop()
+        if self._stopping is not None:
+            await self._stopping
+        await self._services.gateway.close()
+        await self._services.store.close()

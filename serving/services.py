@@ -1,0 +1,44 @@
+"""Makes one worker's parts from the settings; nothing is connected yet."""
+
+import os
+import socket
+from secrets import token_hex
+
+from astrolabe_server.handlers.context import Services
+from astrolabe_server.inference.gateway import Callers, Gateway, Routes
+from astrolabe_server.inference.jobs import Jobs
+from astrolabe_server.inference.retrieval import Retrieval
+from astrolabe_server.inference.runs import Runs
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.persistence.store import Store
+from astrolabe_server.serving.settings import Settings
+
+
+def make_services(settings: Settings) -> Services:
+    """The parts that handlers work with; raises RoutesRefused or StoreRefused."""
+    store = open_store(settings.store)
+    return services_over(store, settings)
+
+
+def services_over(store: Store, settings: Settings) -> Services:
+    """The same over a store that is made already."""
+    gateway = Gateway(make_routes(settings), Callers(frozenset(settings.provider_hosts)))
+    jobs = Jobs(store, owner_name())
+    retrieval = Retrieval(store, gateway, jobs)
+    runs = Runs(store, gateway, jobs, retrieval)
+    return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
+
+
+def make_routes(settings: Settings) -> Routes:
+    """Where models are: models.yaml, else the one provider of the environment, else the local models."""
+    if settings.models is not None:
+        return Routes.from_file(settings.models, os.environ)
+    key = settings.openai_api_key
+    if key is not None or settings.openai_base_url is not None:
+        return Routes.from_environment(key.get_secret_value() if key else None, settings.openai_base_url)
+    return Routes.local()
+
+
+def owner_name() -> str:
+    """A name for this process's leases that no other process has, nor this one after a restart."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"

@@ -1,0 +1,140 @@
+"""Every variable that the server reads, read once."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from astrolabe_server.serving.errors import SettingsRefused
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MEGABYTE = 1024 * 1024
+
+
+def variable(name: str, default: Any, help: str, **constraints: Any) -> Any:
+    """Declare one environment variable with the sentence that README shows for it."""
+    return Field(default, validation_alias=AliasChoices(name), description=help, **constraints)
+
+
+class Settings(BaseSettings):
+    """The operator's interface, frozen. A value that cannot be used stops start-up and says why."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = variable("HOST", "127.0.0.1", "Address to listen on.")
+    port: int = variable("PORT", 8080, "Port to listen on; 0 takes a free one.", ge=0, le=65535)
+    workers: int = variable("WEB_CONCURRENCY", 2, "Worker processes.", ge=1, le=256)
+    spec: str = variable(
+        "ASTROLABE_SPEC",
+        "2026-08-21",
+        "The edition to serve: a shipped one's name, or a path to any openapi.yaml.",
+    )
+    store: str = variable(
+        "ASTROLABE_STORE",
+        "sqlite:///./data/astrolabe.db",
+        "`sqlite:///path`, `cassandra://host[:port],…/keyspace?dc=…&rf=…` or `astra://database-id`.",
+    )
+    auth: Literal["open", "keys"] = variable(
+        "ASTROLABE_AUTH",
+        "open",
+        "`open`: any key, one project. `keys`: keys made by `astrolabe keys create`.",
+    )
+    allow_open: bool = variable(
+        "ASTROLABE_ALLOW_OPEN", False, "Lets `open` listen on an address other machines can reach."
+    )
+    models: Path | None = variable(
+        "ASTROLABE_MODELS", None, "Path of models.yaml: which name goes to which model."
+    )
+    openai_api_key: SecretStr | None = variable(
+        "OPENAI_API_KEY", None, "Without models.yaml: the key of the provider that every model name goes to."
+    )
+    openai_base_url: str | None = variable(
+        "OPENAI_BASE_URL", None, "Without models.yaml: that provider's base URL, such as `https://…/v1`."
+    )
+    provider_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_PROVIDER_HOSTS", (), "Hosts, separated by commas, that a caller's own base URL may name."
+    )
+    max_body: int = variable(
+        "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
+    )
+    max_file: int = variable(
+        "ASTROLABE_MAX_FILE", 512 * MEGABYTE, "Largest uploaded file in bytes; larger is 413.", ge=1024
+    )
+    download_assistants_files: bool = variable(
+        "ASTROLABE_DOWNLOAD_ASSISTANTS_FILES",
+        True,
+        "Whether files of purpose `assistants` can be downloaded again; OpenAI's could not.",
+    )
+    strict_responses: bool = variable(
+        "ASTROLABE_STRICT_RESPONSES",
+        False,
+        "Answers 500 where an answer of the server's own does not fit the spec (else logs and counts it).",
+    )
+    grace: float = variable(
+        "ASTROLABE_GRACE", 25.0, "Seconds that open streams have to end at a stop.", ge=0, le=3600
+    )
+    log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days after which a run's event log goes.", gt=0)
+    log_level: Literal["debug", "info", "warning", "error"] = variable(
+        "ASTROLABE_LOG_LEVEL", "info", "Least level of log lines."
+    )
+    cache: Path = variable(
+        "ASTROLABE_CACHE",
+        Path("./data/cache"),
+        "Folder for what can be made again: mended editions, local models.",
+    )
+
+    @field_validator("provider_hosts", mode="before")
+    @classmethod
+    def split_hosts(cls, value: object) -> object:
+        """Hosts come as one string in the environment."""
+        return (
+            tuple(h.strip().lower() for h in value.split(",") if h.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    @classmethod
+    def read(cls, **overrides: object) -> "Settings":
+        """Read the environment, or raise SettingsRefused naming every variable that is wrong."""
+        try:
+            settings = cls(**overrides)  # type: ignore[arg-type]
+        except ValidationError as exc:
+            raise SettingsRefused("\n".join(_explain(error) for error in exc.errors())) from exc
+        settings.refuse_open_network()
+        return settings
+
+    @classmethod
+    def variables(cls) -> list[tuple[str, str, str]]:
+        """(field, variable, sentence) of each setting, in the order of this file."""
+        found = []
+        for name, info in cls.model_fields.items():
+            alias = info.validation_alias
+            variable = alias.choices[0] if isinstance(alias, AliasChoices) else name
+            found.append((name, str(variable), info.description or ""))
+        return found
+
+    def refuse_open_network(self) -> None:
+        """Refuse to let anybody on the network in without a key."""
+        if self.auth != "open" or self.allow_open or _is_loopback(self.host):
+            return
+        raise SettingsRefused(
+            f"HOST={self.host}: ASTROLABE_AUTH=open serves anybody who reaches that address. "
+            "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
+            "or say ASTROLABE_ALLOW_OPEN=true."
+        )
+
+
+def _explain(error: Any) -> str:
+    """One line for one wrong variable: its name, its value, the mend."""
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    reason = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    return f"{name}={error['input']!r}: should be {reason}. Change it, or unset it for the default."
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
