@@ -14,8 +14,8 @@ class Driver(Protocol):
     async def complete(self, target: Target, request: JSON) -> JSON:
         """A chat completion."""
 
-    def stream(self, target: Target, request: JSON) -> AsyncGenerator[bytes, None]:
-        """A streamed chat completion as whole SSE frames up to `[DONE]`; closing it ends the call."""
+    def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
+        """What is streamed at `path` as whole SSE frames up to `[DONE]`; closing it ends the call."""
 
     async def embed(self, target: Target, request: JSON) -> JSON:
         """Embeddings."""

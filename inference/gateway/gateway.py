@@ -16,6 +16,7 @@ from astrolabe_server.inference.gateway.wire import OpenAIWire
 JSON = dict[str, Any]
 Answer = TypeVar("Answer")
 
+CHAT = "/chat/completions"
 DEFAULT_CONTEXT_WINDOW = 8192
 
 
@@ -136,7 +137,7 @@ class Gateway:
         return await attempts.first_answer(self._targets(request, credentials), call)
 
     async def relay(
-        self, request: JSON, credentials: Credentials | None = None
+        self, request: JSON, credentials: Credentials | None = None, path: str = CHAT
     ) -> AsyncGenerator[bytes, None]:
         """A streamed chat completion as the provider's own SSE frames, to the end of `[DONE]`.
 
@@ -144,7 +145,7 @@ class Gateway:
         client: an error before the first byte is raised there; later ones come as an error event,
         which is the last. Closing the iterator closes the upstream call.
         """
-        first, events = await self._open(request, credentials)
+        first, events = await self._open(path, request, credentials)
         async with aclosing(events):
             yield first
             try:
@@ -157,7 +158,7 @@ class Gateway:
         self, request: JSON, credentials: Credentials | None = None
     ) -> AsyncGenerator[JSON, None]:
         """A streamed chat completion as chunk objects; any error is raised as a ProviderError."""
-        first, events = await self._open(request, credentials)
+        first, events = await self._open(CHAT, request, credentials)
         async with aclosing(events):
             for chunk in _parsed(first):
                 yield chunk
@@ -166,13 +167,13 @@ class Gateway:
                     yield chunk
 
     async def _open(
-        self, request: JSON, credentials: Credentials | None
+        self, path: str, request: JSON, credentials: Credentials | None
     ) -> tuple[bytes, AsyncGenerator[bytes, None]]:
         """The frames up to the first event of a stream, and the rest of it."""
         request = {**request, "stream": True}
 
         async def call(target: Target) -> tuple[bytes, AsyncGenerator[bytes, None]]:
-            events = self._driver(target).stream(target, {**request, "model": target.model})
+            events = self._driver(target).stream(target, path, {**request, "model": target.model})
             try:
                 return await _beginning(events), events
             except BaseException:

@@ -37,10 +37,6 @@ class OpenAIWire:
         """A chat completion."""
         return await self.relay(target, "/chat/completions", request)
 
-    def stream(self, target: Target, request: JSON) -> AsyncGenerator[bytes, None]:
-        """A streamed chat completion, byte for byte."""
-        return self._events(target, "/chat/completions", request)
-
     async def embed(self, target: Target, request: JSON) -> JSON:
         """Embeddings."""
         return await self.relay(target, "/embeddings", request)
@@ -58,14 +54,14 @@ class OpenAIWire:
         async with self._request("POST", target, path, request) as response:
             return _object(await response.read())
 
-    async def _events(self, target: Target, path: str, body: JSON) -> AsyncGenerator[bytes, None]:
+    async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
         """The answer's events as the provider sent them, whole frames only, up to `[DONE]`.
 
         A key inside is starred. Closing the iterator closes the upstream connection at once.
         """
         secrets = [secret.encode() for secret in target.secrets()]
         ended = False
-        async with self._request("POST", target, path, body) as response:
+        async with self._request("POST", target, path, request) as response:
             if response.content_type != "text/event-stream":
                 raise failures.garbage(f"it is {response.content_type}, not an event stream")
             async with aclosing(sse.whole_frames(response.content.iter_any())) as frames:

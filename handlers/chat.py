@@ -1,0 +1,210 @@
+"""Chat completions: relayed to the model, and kept where the caller says `store`."""
+
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream
+from astrolabe_server.handlers.credentials import chat_credentials
+from astrolabe_server.handlers.errors import BadRequest, NotFound
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import list_envelope, read_page
+from astrolabe_server.inference.gateway import Fold, sse
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Delete, Document, Insert, Key, Order, Page, Replace
+
+COLLECTION = "chat_completions"
+
+_ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
+"""Fields of the request that a stored completion shows."""
+
+
+async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
+    """Answer from the model of that name; every field of the request goes to its provider."""
+    gateway, credentials = context.services.gateway, chat_credentials(context.headers)
+    if not body.get("store"):
+        request = {name: value for name, value in body.items() if name != "store"}
+        if body.get("stream"):
+            return Stream(gateway.relay(request, credentials))
+        return Relayed(await gateway.complete(request, credentials))
+    # The store is ours, so the provider is asked for neither of its two fields.
+    checked_metadata(body.get("metadata"))
+    request = {name: value for name, value in body.items() if name not in ("store", "metadata")}
+    if body.get("stream"):
+        request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return Stream(_kept_stream(context, body, gateway.chunks(request, credentials)))
+    completion = {**await gateway.complete(request, credentials), "id": _new_id()}
+    await _keep(context, body, completion)
+    return Relayed(completion)
+
+
+async def _kept_stream(
+    context: Context, body: JSON, chunks: AsyncGenerator[JSON, None]
+) -> AsyncGenerator[bytes, None]:
+    """The stream under an id of the server's own; kept before its end is told."""
+    id, fold = _new_id(), Fold()
+    wants_usage = (body.get("stream_options") or {}).get("include_usage")
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            chunk["id"] = id
+            fold.add(chunk)
+            if not wants_usage and chunk.pop("usage", None) is not None and not chunk.get("choices"):
+                continue
+            yield sse.frame(chunk)
+    await _keep(context, body, fold.completion())
+    yield sse.DONE
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(14)}"
+
+
+async def _keep(context: Context, body: JSON, completion: JSON) -> None:
+    value = {
+        **completion,
+        "request_id": context.request_id,
+        **{name: body.get(name) for name in _ECHOED},
+        "input_user": body.get("user"),
+        "tools": body.get("tools"),
+        "metadata": body.get("metadata") or {},
+        "response_format": body.get("response_format"),
+    }
+    insert = Insert(
+        Key(context.project, COLLECTION, completion["id"]),
+        value,
+        {"messages": body["messages"], "model": body["model"]},
+        labels=_labels(body["model"], completion["model"], value["metadata"]),
+    )
+    await context.services.store.write(insert)
+
+
+async def list_chat_completions(
+    context: Context,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    after: str | None = None,
+    limit: int = 20,
+    order: Order = "asc",
+) -> JSON:
+    """The stored completions, oldest first unless asked otherwise."""
+    wanted = {*(_metadata_label(*pair) for pair in (metadata or {}).items())}
+    if model is not None:
+        wanted.add(_model_label(model))
+    page = await _filtered(context, sorted(wanted), after, limit, order)
+    return list_envelope(page)
+
+
+async def _filtered(context: Context, labels: list[str], after: str | None, limit: int, order: Order) -> Page:
+    """A page of the documents with all of the labels; the store's list of the first is read through."""
+    label = labels[0] if labels else None
+    page = await read_page(context, COLLECTION, label=label, after=after, limit=limit, order=order)
+    if len(labels) < 2:
+        return page
+    found = [document for document in page.documents if document.labels >= set(labels)]
+    while page.has_more and len(found) <= limit:
+        cursor = page.documents[-1].id
+        page = await read_page(context, COLLECTION, label=label, after=cursor, limit=100, order=order)
+        found += [document for document in page.documents if document.labels >= set(labels)]
+    return Page(found[:limit], has_more=len(found) > limit)
+
+
+def _labels(asked: str, answered: str, metadata: Mapping[str, str]) -> frozenset[str]:
+    """A completion is found under the name that was asked for, and under the provider's."""
+    names = {_model_label(asked), _model_label(answered)}
+    return frozenset(names | {_metadata_label(*pair) for pair in metadata.items()})
+
+
+def _model_label(model: str) -> str:
+    return f"model:{model}"
+
+
+def _metadata_label(name: str, value: str) -> str:
+    """Of a bounded length, whatever the caller wrote."""
+    return f"metadata:{hashlib.sha256(orjson.dumps([name, value])).hexdigest()[:32]}"
+
+
+async def get_chat_completion(context: Context, completion_id: str) -> JSON:
+    """A stored completion."""
+    return (await _stored(context, completion_id)).value
+
+
+async def update_chat_completion(context: Context, completion_id: str, body: JSON) -> JSON:
+    """Give a stored completion other metadata."""
+    metadata = checked_metadata(body.get("metadata"))
+
+    def change(document: Document) -> Replace:
+        value = {**document.value, "metadata": metadata}
+        labels = _labels(document.state["model"], document.value["model"], metadata)
+        return Replace(document, value, labels=labels)
+
+    document = await context.services.store.update(_key(context, completion_id), change)
+    if document is None:
+        raise _not_found(completion_id)
+    return document.value
+
+
+async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
+    """Forget a stored completion."""
+    while True:
+        document = await _stored(context, completion_id)
+        try:
+            await context.services.store.write(Delete(document))
+        except VersionConflict:
+            continue
+        return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
+
+
+async def get_chat_completion_messages(
+    context: Context,
+    completion_id: str,
+    after: str | None = None,
+    limit: int = 20,
+    order: Order = "asc",
+) -> JSON:
+    """The messages that a stored completion was the answer to."""
+    document = await _stored(context, completion_id)
+    messages = [_message(completion_id, *pair) for pair in enumerate(document.state["messages"])]
+    if order == "desc":
+        messages.reverse()
+    if not 1 <= limit <= 100:
+        raise BadRequest(f"Invalid 'limit': expected 1 to 100, but got {limit}.", param="limit")
+    start = 0
+    if after is not None:
+        places = [place for place, message in enumerate(messages) if message["id"] == after]
+        if not places:
+            raise BadRequest(f"Invalid 'after': no message with id '{after}' is in this list.", param="after")
+        start = places[0] + 1
+    data = messages[start : start + limit]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": start + limit < len(messages),
+    }
+
+
+def _message(completion_id: str, place: int, message: JSON) -> JSON:
+    content: Any = message.get("content")
+    text = content if isinstance(content, str) else None
+    parts = content if isinstance(content, list) else None
+    shown = {"name": None, "refusal": None, **message, "content": text, "content_parts": parts}
+    return {"id": f"{completion_id}-{place}", **shown}
+
+
+def _key(context: Context, completion_id: str) -> Key:
+    return Key(context.project, COLLECTION, completion_id)
+
+
+async def _stored(context: Context, completion_id: str) -> Document:
+    document = await context.services.store.get(_key(context, completion_id))
+    if document is None:
+        raise _not_found(completion_id)
+    return document
+
+
+def _not_found(completion_id: str) -> NotFound:
+    return NotFound(f"Completion {completion_id} not found", param="completion_id", code="not_found")

@@ -1,0 +1,17 @@
+"""Legacy text completions, relayed to providers that still have them."""
+
+from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream
+from astrolabe_server.handlers.credentials import chat_credentials
+
+PATH = "/completions"
+
+
+async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
+    """Continue a prompt; the provider's own error where it has chat models only."""
+    gateway, credentials = context.services.gateway, chat_credentials(context.headers)
+    if body.get("stream"):
+        return Stream(gateway.relay(body, credentials, PATH))
+    answer = await gateway.forward(PATH, body, credentials)
+    for choice in answer.get("choices") or ():
+        choice.setdefault("logprobs", None)
+    return Relayed(answer)

@@ -1,0 +1,31 @@
+"""A caller's own provider key, which some clients send in headers beside the server's."""
+
+from collections.abc import Mapping
+
+from astrolabe_server.inference.gateway import Credentials
+
+CHAT = "llm-param-"
+EMBEDDING = "embedding-param-"
+
+
+def chat_credentials(headers: Mapping[str, str]) -> Credentials | None:
+    """What `api-key` and `LLM-PARAM-*` say; None where the request has none of them."""
+    return _credentials(headers, CHAT)
+
+
+def embedding_credentials(headers: Mapping[str, str]) -> Credentials | None:
+    """What `api-key` and `EMBEDDING-PARAM-*` say; None where the request has none of them."""
+    return _credentials(headers, EMBEDDING)
+
+
+def _credentials(headers: Mapping[str, str], prefix: str) -> Credentials | None:
+    parameters = {
+        name.removeprefix(prefix).replace("-", "_"): value
+        for name, value in headers.items()
+        if name.startswith(prefix)
+    }
+    api_key = parameters.pop("api_key", None) or headers.get("api-key")
+    base_url = parameters.pop("base_url", None) or parameters.pop("api_base", None)
+    if not (api_key or base_url or parameters):
+        return None
+    return Credentials(api_key, base_url, tuple(parameters.items()))

@@ -1,0 +1,22 @@
+"""Embeddings, from whichever provider serves the model's name."""
+
+from astrolabe_server.handlers.context import JSON, Context, Relayed
+from astrolabe_server.handlers.credentials import embedding_credentials
+from astrolabe_server.handlers.errors import BadRequest
+
+
+async def create_embedding(context: Context, body: JSON) -> Relayed:
+    """A vector for each input, which is a text, a list of texts, a text's tokens or a list of those."""
+    _check(body["input"])
+    return Relayed(await context.services.gateway.embed(body, embedding_credentials(context.headers)))
+
+
+def _check(given: object) -> None:
+    """What the editions do not say and every provider refuses: no input, and empty ones."""
+    inputs = given if isinstance(given, list) else [given]
+    if not inputs:
+        raise BadRequest("'$.input' is invalid: an empty list.", param="input", code="invalid_value")
+    for place, item in enumerate(inputs):
+        if item in ("", []):
+            param = f"input[{place}]" if isinstance(given, list) else "input"
+            raise BadRequest(f"'{param}' cannot be an empty string.", param=param, code="invalid_value")

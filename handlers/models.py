@@ -1,0 +1,32 @@
+"""Models: the names that the gateway routes."""
+
+from astrolabe_server.handlers.context import JSON, Context, Relayed
+from astrolabe_server.handlers.credentials import chat_credentials
+from astrolabe_server.handlers.errors import Forbidden, NotFound
+from astrolabe_server.inference.errors import ModelNotFound
+
+
+async def list_models(context: Context) -> Relayed:
+    """Every name that can be asked for, of routes, aliases and the providers behind patterns."""
+    models = await context.services.gateway.list_models(chat_credentials(context.headers))
+    return Relayed({"object": "list", "data": models})
+
+
+async def retrieve_model(context: Context, model: str) -> Relayed:
+    """One of them."""
+    return Relayed(await _model(context, model))
+
+
+async def delete_model(context: Context, model: str) -> JSON:
+    """No model here is a caller's own, so none is deleted."""
+    await _model(context, model)
+    message = f"The model '{model}' belongs to the server's operator and cannot be deleted."
+    raise Forbidden(message, param="model")
+
+
+async def _model(context: Context, model: str) -> JSON:
+    try:
+        return await context.services.gateway.retrieve_model(model, chat_credentials(context.headers))
+    except ModelNotFound as exc:
+        message = f"The model '{model}' does not exist"
+        raise NotFound(message, param="model", code="model_not_found") from exc
