@@ -76,7 +76,7 @@ class Files:
     ) -> list[Operation]:
         """What `create` writes: the file's Insert first."""
         created_at = int(time.time())
-        value = {
+        value: JSON = {
             "id": new_id("file-"),
             "object": "file",
             "purpose": purpose,

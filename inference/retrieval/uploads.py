@@ -71,7 +71,7 @@ class Uploads:
                 code="invalid_value",
             )
         created_at = int(time.time())
-        value = {
+        value: JSON = {
             "id": new_id("upload_"),
             "object": "upload",
             "bytes": size,
@@ -98,7 +98,7 @@ class Uploads:
             )
         while True:
             document = _pending(await self.get(project, upload), "accept parts")
-            value = {
+            value: JSON = {
                 "id": new_id("part_"),
                 "object": "upload.part",
                 "created_at": int(time.time()),

@@ -1,0 +1,26 @@
+"""The counts that vector stores and file batches keep of their files."""
+
+from collections.abc import Mapping
+from typing import Any
+
+JSON = dict[str, Any]
+
+STATUSES = ("in_progress", "completed", "failed", "cancelled")
+
+
+def no_files() -> dict[str, int]:
+    """The file_counts of an empty store or batch."""
+    return {**dict.fromkeys(STATUSES, 0), "total": 0}
+
+
+def counted(
+    counts: Mapping[str, int], before: str | None, after: str | None, number: int = 1
+) -> dict[str, int]:
+    """The counts once `number` files of status `before` (None: new) are `after` (None: gone)."""
+    changed = dict(counts)
+    if before is not None:
+        changed[before] -= number
+    if after is not None:
+        changed[after] += number
+    changed["total"] = sum(changed[status] for status in STATUSES)
+    return changed

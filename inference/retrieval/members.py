@@ -1,0 +1,132 @@
+"""The documents of vector stores' files, and what a write that adds some consists of."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from astrolabe_server.inference.jobs import LEASE
+from astrolabe_server.inference.retrieval.chunking import AUTO, Chunking
+from astrolabe_server.inference.retrieval.counts import counted
+from astrolabe_server.persistence.store import (
+    Attributes,
+    Document,
+    Enqueue,
+    Insert,
+    Job,
+    Key,
+    Operation,
+    Replace,
+)
+
+MEMBERS = "vector_store_files"
+BATCHES = "vector_store_file_batches"
+STORES_OF_FILE = "file_vector_stores"
+"""The reverse of MEMBERS: under each file, the stores that it is in."""
+
+INGEST = "ingest"
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file to put into a store; `param` is the request's field that names it."""
+
+    file: str
+    attributes: Attributes = field(default_factory=dict)
+    chunking: Chunking = AUTO
+    param: str = "file_id"
+
+
+def member_id(vector_store: str, file: str) -> str:
+    """The id of a membership's document: a file can be in many stores."""
+    return f"{vector_store}:{file}"
+
+
+def status_label(status: str, batch: str | None = None) -> str:
+    """The label of the files of one status, in a store or in one of its batches."""
+    return f"{batch or 'status'}:{status}"
+
+
+def labels(status: str, batch: str | None) -> frozenset[str]:
+    """The labels of a file of that status, and of that batch if it came with one."""
+    if batch is None:
+        return frozenset({status_label(status)})
+    return frozenset({status_label(status), batch, status_label(status, batch)})
+
+
+@dataclass(slots=True)
+class Additions:
+    """Files on their way into one store; `owner` names who holds the first job at once, "" nobody."""
+
+    store: Key
+    batch: str | None
+    owner: str
+    operations: list[Operation] = field(default_factory=list)
+    formers: list[Document] = field(default_factory=list)
+    held: Job | None = None
+    number: int = 0
+
+    def add(self, attachment: Attachment, former: Document | None) -> None:
+        """Add a file, or ingest one anew that is in the store already."""
+        now = time.time()
+        key = Key(self.store.project, MEMBERS, member_id(self.store.id, attachment.file))
+        value = self._value(attachment, int(now))
+        state, marks = {"batch": self.batch}, labels("in_progress", self.batch)
+        if former is None:
+            self.operations += (
+                Insert(key, value, state=state, parent=self.store.id, labels=marks),
+                Insert(
+                    Key(self.store.project, STORES_OF_FILE, key.id),
+                    {"vector_store_id": self.store.id},
+                    parent=attachment.file,
+                ),
+            )
+        else:
+            self.formers.append(former)
+            self.operations.append(Replace(former, value=value, state=state, labels=marks))
+        self.number += 1
+        self.operations.append(Enqueue(self._job(key, now)))
+
+    def counted_in(self, value: Mapping[str, Any]) -> JSON:
+        """The store's object with these files in progress."""
+        counts, usage = value["file_counts"], value["usage_bytes"]
+        for former in self.formers:
+            counts = counted(counts, former.value["status"], None)
+            usage -= former.value["usage_bytes"]
+        counts = counted(counts, None, "in_progress", self.number)
+        return {**value, "file_counts": counts, "usage_bytes": usage}
+
+    def _value(self, attachment: Attachment, now: int) -> JSON:
+        return {
+            "id": attachment.file,
+            "object": "vector_store.file",
+            "usage_bytes": 0,
+            "created_at": now,
+            "vector_store_id": self.store.id,
+            "status": "in_progress",
+            "last_error": None,
+            "chunking_strategy": attachment.chunking.rendered(),
+            "attributes": dict(attachment.attributes),
+        }
+
+    def _job(self, member: Key, now: float) -> Job:
+        if self.held is not None or not self.owner:
+            return Job(member.project, INGEST, member.id, now)
+        self.held = Job(member.project, INGEST, member.id, now + LEASE, owner=self.owner)
+        return self.held
+
+
+def batch_change(batch: Document, status: str, number: int) -> Replace:
+    """A batch whose files in progress have become `status`, `number` of them."""
+    counts = counted(batch.value["file_counts"], "in_progress", status, number)
+    value = {**batch.value, "file_counts": counts}
+    if not counts["in_progress"] and value["status"] == "in_progress":
+        value["status"] = "failed" if counts["failed"] == counts["total"] else "completed"
+    return Replace(batch, value=value)
+
+
+def unique(attachments: Sequence[Attachment]) -> list[Attachment]:
+    """Each file once, the last of those of one id."""
+    return list({attachment.file: attachment for attachment in attachments}.values())

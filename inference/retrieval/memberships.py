@@ -1,0 +1,324 @@
+"""The files of vector stores: a document each, under their store, with the job that ingests them."""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from astrolabe_server.inference.jobs import Held, Jobs
+from astrolabe_server.inference.retrieval.counts import counted
+from astrolabe_server.inference.retrieval.deadlines import Deadlines
+from astrolabe_server.inference.retrieval.errors import ObjectNotFound
+from astrolabe_server.inference.retrieval.files import Files
+from astrolabe_server.inference.retrieval.members import (
+    BATCHES,
+    INGEST,
+    MEMBERS,
+    STORES_OF_FILE,
+    Additions,
+    Attachment,
+    batch_change,
+    labels,
+    member_id,
+    status_label,
+    unique,
+)
+from astrolabe_server.inference.retrieval.vector_stores import (
+    VECTOR_STORES,
+    VectorStores,
+    active,
+    settled,
+)
+from astrolabe_server.persistence.errors import AlreadyExists, VersionConflict
+from astrolabe_server.persistence.store import (
+    Attributes,
+    Clear,
+    Delete,
+    Document,
+    Finish,
+    Insert,
+    Key,
+    Operation,
+    Replace,
+    Store,
+)
+
+PAGE = 100
+READS_AT_ONCE = 50
+
+JSON = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+async def _gathered(read: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+    """What `read` gives for each item, READS_AT_ONCE at a time."""
+    results: list[Result] = []
+    for start in range(0, len(items), READS_AT_ONCE):
+        results += await asyncio.gather(*map(read, items[start : start + READS_AT_ONCE]))
+    return results
+
+
+class Memberships:
+    """Puts files into vector stores and takes them out; the counts of the store follow each change."""
+
+    def __init__(
+        self, store: Store, jobs: Jobs, deadlines: Deadlines, files: Files, vector_stores: VectorStores
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._deadlines = deadlines
+        self._files = files
+        self._vector_stores = vector_stores
+
+    async def get(self, project: str, vector_store: str, file: str) -> Document:
+        """A file of a store; ObjectNotFound for the store or the file."""
+        await self._vector_stores.get(project, vector_store)
+        document = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+        if document is None:
+            raise ObjectNotFound(
+                f"No file found with id '{file}' in vector store '{vector_store}'.", param="file_id"
+            )
+        return document
+
+    async def create_store(
+        self, project: str, model: str | None, attachments: Sequence[Attachment], **fields: Any
+    ) -> Document:
+        """Make a vector store with files in it; ObjectNotFound names a file that is not there."""
+        attachments = unique(attachments)
+        await self._check_files(project, attachments)
+        insert, others = self._vector_stores.creation(project, model=model, **fields)
+        additions = self._additions(insert.key, attachments, {}, None)
+        insert = replace(insert, value=settled(additions.counted_in(insert.value)))
+        written = await self._store.write(insert, *others, *additions.operations)
+        self._adopt(additions)
+        return written[0]
+
+    async def attach(
+        self, project: str, vector_store: str, attachments: Sequence[Attachment], batch: Insert | None = None
+    ) -> None:
+        """Put files into a store, each to be ingested; ObjectNotFound names what is not there.
+
+        A file that is in the store already is ingested anew. `batch` is the batch's own document,
+        written along; its id is kept with the files.
+        """
+        attachments = unique(attachments)
+        while True:
+            store = await self._vector_stores.usable(project, vector_store)
+            await self._check_files(project, attachments)
+            present = await self._present(store.key, attachments)
+            additions = self._additions(store.key, attachments, present, batch.key.id if batch else None)
+            left_out = await self._left_out(project, _batches_in_progress(additions.formers))
+            operations = additions.operations + left_out
+            if batch is not None:
+                operations.insert(0, batch)
+            value = active(settled(additions.counted_in(store.value)), int(time.time()))
+            try:
+                await self._store.write(*operations, Replace(store, value=value))
+            except (VersionConflict, AlreadyExists):
+                continue
+            self._adopt(additions)
+            return
+
+    async def detach(self, project: str, vector_store: str, file: str) -> None:
+        """Take a file out of a store, with its chunks; ObjectNotFound for either."""
+        while True:
+            member = await self.get(project, vector_store, file)
+            if await self._detach(member, file):
+                return
+
+    async def detach_everywhere(self, project: str, file: str) -> None:
+        """Take a file out of every store that it is in."""
+        while True:
+            page = await self._store.page(project, STORES_OF_FILE, file, limit=PAGE, order="asc")
+            for reverse in page.documents:
+                vector_store = reverse.value["vector_store_id"]
+                member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+                if member is not None:
+                    await self._detach(member, file)
+                    continue
+                with contextlib.suppress(VersionConflict):
+                    await self._store.write(Delete(reverse))
+            if not page.documents:
+                return
+
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> Document:
+        """Give a file of a store other attributes; its document."""
+        while True:
+            member = await self.get(project, vector_store, file)
+            value = {**member.value, "attributes": dict(attributes)}
+            try:
+                written = await self._store.write(Replace(member, value=value))
+            except VersionConflict:
+                continue
+            await self._store.set_attributes(project, vector_store, file, attributes)
+            return written[0]
+
+    async def settle(self, held: Held, file: str, vector_store: str, outcome: Mapping[str, Any]) -> bool:
+        """End the ingestion of a file with its `status`, `usage_bytes` and `last_error`, and its job.
+
+        False, with nothing written, if nobody wants the outcome any more: the file was taken out,
+        its batch cancelled, or its store deleted.
+        """
+        project = held.job.project
+        while True:
+            member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+            if member is None or member.value["status"] != "in_progress":
+                return False
+            changes = await self._changes([member], outcome)
+            if changes is None:
+                return False
+            try:
+                await self._store.write(*changes, Finish(held.job))
+            except VersionConflict:
+                continue
+            return True
+
+    async def cancel_batch(self, project: str, batch: str) -> None:
+        """Let what a batch has not ingested yet be cancelled."""
+        label = status_label("in_progress", batch)
+        document = await self._store.get(Key(project, BATCHES, batch))
+        while document is not None:
+            page = await self._store.page(project, MEMBERS, document.parent, label=label, limit=PAGE)
+            if not page.documents:
+                await self._store.update(document.key, _cancelled)
+                return
+            changes = await self._changes(page.documents, {"status": "cancelled"})
+            if changes is None:
+                return
+            try:
+                await self._store.write(*changes)
+            except VersionConflict:
+                continue
+
+    async def purge_store(self, held: Held) -> None:
+        """The act of a store's purge job: forget its memberships, batches and chunks."""
+        project, vector_store = held.job.project, held.job.payload["id"]
+        while True:
+            page = await self._store.page(project, MEMBERS, vector_store, limit=PAGE, order="asc")
+            if not page.documents:
+                break
+            keys = [Key(project, STORES_OF_FILE, member.id) for member in page.documents]
+            reverses = await _gathered(self._store.get, keys)
+            deletes = [Delete(found) for found in (*page.documents, *reverses) if found is not None]
+            try:
+                await self._store.write(*deletes)
+            except VersionConflict:
+                continue
+        await self._store.delete_chunks(project, vector_store)
+        await self._store.write(Clear(project, BATCHES, vector_store), Finish(held.job))
+
+    async def purge_file(self, held: Held) -> None:
+        """The act of a file's purge job: take it out of its stores and forget its bytes."""
+        job = held.job
+        await self.detach_everywhere(job.project, job.payload["id"])
+        await self._store.delete_content(job.project, job.payload["content"])
+        await self._deadlines.finish(held)
+
+    async def purge_member(self, held: Held) -> None:
+        """The act of a membership's purge job: forget its chunks, unless the file is back."""
+        job = held.job
+        if await self._store.get(Key(job.project, MEMBERS, job.payload["id"])) is None:
+            await self._store.delete_chunks(job.project, job.payload["vector_store"], job.payload["file"])
+        await self._deadlines.finish(held)
+
+    # --- what one change writes ---
+
+    async def _check_files(self, project: str, attachments: Sequence[Attachment]) -> None:
+        async def check(attachment: Attachment) -> None:
+            await self._files.get(project, attachment.file, attachment.param)
+
+        await _gathered(check, attachments)
+
+    async def _present(self, store: Key, attachments: Sequence[Attachment]) -> dict[str, Document]:
+        keys = [Key(store.project, MEMBERS, member_id(store.id, item.file)) for item in attachments]
+        return {found.value["id"]: found for found in await _gathered(self._store.get, keys) if found}
+
+    def _additions(
+        self,
+        store: Key,
+        attachments: Sequence[Attachment],
+        present: Mapping[str, Document],
+        batch: str | None,
+    ) -> Additions:
+        """What puts files into a store; the first job is held by this process where it has room."""
+        additions = Additions(store, batch, self._jobs.owner if self._jobs.has_room(INGEST) else "")
+        for attachment in attachments:
+            additions.add(attachment, present.get(attachment.file))
+        return additions
+
+    async def _left_out(self, project: str, batches: Counter[str]) -> list[Operation]:
+        """What tells batches that so many of their files will not be finished for them."""
+        changes: list[Operation] = []
+        for batch, number in batches.items():
+            document = await self._store.get(Key(project, BATCHES, batch))
+            if document is not None:
+                changes.append(batch_change(document, "cancelled", number))
+        return changes
+
+    def _adopt(self, additions: Additions) -> None:
+        if additions.held is not None:
+            self._jobs.adopt(additions.held)
+
+    async def _changes(
+        self, members: Sequence[Document], outcome: Mapping[str, Any]
+    ) -> list[Operation] | None:
+        """What gives files in progress of one store, and of one batch, another status; None: no store."""
+        first = members[0]
+        project, batch = first.key.project, first.state["batch"]
+        store = await self._store.get(Key(project, VECTOR_STORES, first.parent))
+        if store is None:
+            return None
+        status, number = outcome["status"], len(members)
+        operations: list[Operation] = [
+            Replace(member, value={**member.value, **outcome}, labels=labels(status, batch))
+            for member in members
+        ]
+        counts = counted(store.value["file_counts"], "in_progress", status, number)
+        usage = store.value["usage_bytes"] + outcome.get("usage_bytes", 0)
+        value = settled({**store.value, "file_counts": counts, "usage_bytes": usage})
+        operations.append(Replace(store, value=value))
+        document = await self._store.get(Key(project, BATCHES, batch)) if batch else None
+        if document is not None:
+            operations.append(batch_change(document, status, number))
+        return operations
+
+    async def _detach(self, member: Document, file: str) -> bool:
+        """Take a file out of a store; False if something changed in between."""
+        project, vector_store = member.key.project, member.parent
+        store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
+        reverse = await self._store.get(Key(project, STORES_OF_FILE, member.id))
+        purge = self._deadlines.purge(project, MEMBERS, member.id, vector_store=vector_store, file=file)
+        operations: list[Operation] = [Delete(member), purge]
+        if reverse is not None:
+            operations.append(Delete(reverse))
+        if store is not None:
+            counts = counted(store.value["file_counts"], member.value["status"], None)
+            usage = store.value["usage_bytes"] - member.value["usage_bytes"]
+            value = settled({**store.value, "file_counts": counts, "usage_bytes": usage})
+            operations.append(Replace(store, value=value))
+        operations += await self._left_out(project, _batches_in_progress([member]))
+        try:
+            await self._store.write(*operations)
+        except VersionConflict:
+            return False
+        await self._deadlines.run(purge)
+        return True
+
+
+def _cancelled(batch: Document) -> Replace:
+    return Replace(batch, value={**batch.value, "status": "cancelled"})
+
+
+def _batches_in_progress(members: Sequence[Document]) -> Counter[str]:
+    """The batches that wait for these files, each with the number of them."""
+    return Counter(
+        member.state["batch"]
+        for member in members
+        if member.state["batch"] and member.value["status"] == "in_progress"
+    )

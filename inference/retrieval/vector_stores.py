@@ -1,0 +1,172 @@
+"""Vector stores: their objects, their time, and their end. Their files are in `memberships`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from astrolabe_server.inference.identifiers import new_id
+from astrolabe_server.inference.jobs import Held
+from astrolabe_server.inference.retrieval.counts import no_files
+from astrolabe_server.inference.retrieval.deadlines import Deadlines
+from astrolabe_server.inference.retrieval.errors import expired_vector_store, no_such_vector_store
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import (
+    Delete,
+    Document,
+    Finish,
+    Insert,
+    Key,
+    Operation,
+    Replace,
+    Reschedule,
+    Store,
+)
+
+VECTOR_STORES = "vector_stores"
+
+DAY = 86_400
+ACTIVE_EVERY = 60
+"""Seconds between two notes that a store is in use: a search need not cost a write."""
+
+JSON = dict[str, Any]
+
+
+def has_expired(document: Document) -> bool:
+    """Whether the store's time is over, if its expire job has run or not."""
+    expires_at = document.value["expires_at"]
+    return document.value["status"] == "expired" or (expires_at is not None and expires_at <= time.time())
+
+
+def view(document: Document) -> JSON:
+    """The object as the API answers it."""
+    return {**document.value, "status": "expired"} if has_expired(document) else document.value
+
+
+def active(value: Mapping[str, Any], now: int) -> JSON:
+    """The object once it was used at `now`."""
+    expires_after = value["expires_after"]
+    expires_at = now + expires_after["days"] * DAY if expires_after else None
+    return {**value, "last_active_at": now, "expires_at": expires_at}
+
+
+def settled(value: Mapping[str, Any]) -> JSON:
+    """The object with the status that its counts give it."""
+    if value["status"] == "expired":
+        return dict(value)
+    status = "in_progress" if value["file_counts"]["in_progress"] else "completed"
+    return {**value, "status": status}
+
+
+class VectorStores:
+    """The vector stores of all projects.
+
+    `state` holds the embedding model that a store was made with, None for none: its chunks have
+    vectors of that model and are searched with that model alone.
+    """
+
+    def __init__(self, store: Store, deadlines: Deadlines) -> None:
+        self._store = store
+        self._deadlines = deadlines
+
+    async def get(self, project: str, vector_store: str, param: str = "vector_store_id") -> Document:
+        """The store's document; ObjectNotFound naming `param`."""
+        document = await self._store.get(Key(project, VECTOR_STORES, vector_store))
+        if document is None:
+            raise no_such_vector_store(vector_store, param)
+        return document
+
+    async def usable(self, project: str, vector_store: str, param: str = "vector_store_id") -> Document:
+        """The store's document; ObjectNotFound, or RequestRefused for one that has expired."""
+        document = await self.get(project, vector_store, param)
+        if has_expired(document):
+            raise expired_vector_store(vector_store, param)
+        return document
+
+    def creation(
+        self,
+        project: str,
+        *,
+        model: str | None,
+        name: str | None = None,
+        description: str | None = None,
+        expires_after: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> tuple[Insert, list[Operation]]:
+        """The Insert of an empty store, and what belongs into the same write."""
+        now = int(time.time())
+        value: JSON = {
+            "id": new_id("vs_"),
+            "object": "vector_store",
+            "created_at": now,
+            "name": name,
+            "description": description,
+            "usage_bytes": 0,
+            "file_counts": no_files(),
+            "status": "completed",
+            "expires_after": dict(expires_after) if expires_after else None,
+            "metadata": dict(metadata or {}),
+        }
+        insert = Insert(
+            Key(project, VECTOR_STORES, value["id"]), active(value, now), state={"embedding_model": model}
+        )
+        return insert, self._deadline(insert.key, insert.value)
+
+    async def modify(self, project: str, vector_store: str, changes: Mapping[str, Any]) -> JSON:
+        """Change the name, expires_after or metadata; the object as it is then."""
+        while True:
+            document = await self.get(project, vector_store)
+            value = {**document.value, **changes}
+            if "expires_after" in changes:
+                value = active(value, int(time.time()))
+            try:
+                written = await self._store.write(
+                    Replace(document, value=value), *self._deadline(document.key, value)
+                )
+            except VersionConflict:
+                continue
+            return written[0].value
+
+    async def note_use(self, document: Document) -> None:
+        """Keep that the store was used now, at most once in ACTIVE_EVERY seconds."""
+        now = int(time.time())
+
+        def change(current: Document) -> Replace | None:
+            if now - current.value["last_active_at"] < ACTIVE_EVERY or has_expired(current):
+                return None
+            return Replace(current, value=active(current.value, now))
+
+        if change(document) is not None:
+            await self._store.update(document.key, change)
+
+    async def delete(self, project: str, vector_store: str) -> None:
+        """Delete a store with everything in it; the files themselves stay. ObjectNotFound."""
+        while True:
+            document = await self.get(project, vector_store)
+            purge = self._deadlines.purge(project, VECTOR_STORES, vector_store)
+            try:
+                await self._store.write(Delete(document), self._deadlines.never(*document.key), purge)
+            except VersionConflict:
+                continue
+            self._deadlines.adopt(purge)
+            return
+
+    async def expire(self, held: Held) -> None:
+        """The act of a store's expire job: its chunks go, its object and the list of its files stay."""
+        job = held.job
+        document = await self._store.get(Key(job.project, VECTOR_STORES, job.payload["id"]))
+        expires_at = document.value["expires_at"] if document else None
+        if document is None or expires_at is None:
+            await self._deadlines.finish(held)
+        elif expires_at > time.time():
+            await self._store.write(Reschedule(held.job, expires_at))
+        else:
+            await self._store.update(
+                document.key, lambda current: Replace(current, value={**current.value, "status": "expired"})
+            )
+            await self._store.delete_chunks(job.project, document.id)
+            await self._store.write(Finish(held.job))
+
+    def _deadline(self, key: Key, value: JSON) -> list[Operation]:
+        if value["expires_at"] is None:
+            return [self._deadlines.never(*key)]
+        return [self._deadlines.expire_at(*key, value["expires_at"])]
