@@ -1,0 +1,55 @@
+"""Counting and cutting text by tokens, without a network: the table is the one in litellm's wheel."""
+
+from base64 import b64decode
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import tiktoken
+
+_TABLE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+"""The name under which tiktoken caches the table of cl100k_base, and litellm ships it."""
+
+_PATTERN = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"
+    r" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
+)
+_SPECIAL = {
+    "<|endoftext|>": 100257,
+    "<|fim_prefix|>": 100258,
+    "<|fim_middle|>": 100259,
+    "<|fim_suffix|>": 100260,
+    "<|endofprompt|>": 100276,
+}
+
+
+def encode(text: str) -> list[int]:
+    """The tokens of `text` by cl100k_base; nothing in it is special. About 2 µs for a token."""
+    return encoding().encode_ordinary(text)
+
+
+def decode(tokens: Sequence[int]) -> str:
+    """The text of `tokens`; ValueError for a number that is no token. Broken characters become U+FFFD."""
+    try:
+        return encoding().decode_bytes(tokens).decode(errors="replace")
+    except (KeyError, OverflowError) as exc:
+        raise ValueError(f"{exc} is no token") from exc
+
+
+def count(text: str) -> int:
+    """How many tokens `text` has by cl100k_base, which is within a few percent for other models' too."""
+    return len(encode(text))
+
+
+@cache
+def encoding() -> tiktoken.Encoding:
+    """cl100k_base. The first call takes about 0.3 s and 40 MB: call it before requests wait for it."""
+    spec = find_spec("litellm")  # finds it without importing it, which would take seconds
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("litellm, which brings the table of cl100k_base, is not installed")
+    table = Path(spec.origin).parent / "litellm_core_utils" / "tokenizers" / _TABLE
+    # tiktoken's own loader would copy the file into a folder that all users of the machine share.
+    lines = (line.split() for line in table.read_bytes().splitlines())
+    ranks = {b64decode(token): int(rank) for token, rank in lines}
+    return tiktoken.Encoding("cl100k_base", pat_str=_PATTERN, mergeable_ranks=ranks, special_tokens=_SPECIAL)
