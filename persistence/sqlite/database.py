@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+
 from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
 from astrolabe_server.persistence.sqlite.errors import translated
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import apsw
+
 from astrolabe_server.persistence.errors import (
     DocumentTooLarge,
     StoreError,

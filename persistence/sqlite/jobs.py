@@ -6,6 +6,7 @@ from typing import Any
 
 import apsw
 import orjson
+
 from astrolabe_server.persistence.errors import LeaseLost
 from astrolabe_server.persistence.sqlite.database import every, one
 from astrolabe_server.persistence.sqlite.documents import encode

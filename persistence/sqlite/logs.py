@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 import apsw
+
 from astrolabe_server.persistence.sqlite.database import every, one
 from astrolabe_server.persistence.store import Append
 

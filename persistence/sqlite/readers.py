@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import apsw
+
 from astrolabe_server.persistence.sqlite.database import connect
 from astrolabe_server.persistence.sqlite.errors import translated
 

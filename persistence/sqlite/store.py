@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+
 from astrolabe_server.persistence.errors import (
     ContentNotFound,
     CursorNotFound,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
+
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.sqlite.database import connect
 from astrolabe_server.persistence.sqlite.errors import translate

@@ -1,0 +1,1 @@
+"""What every store engine must do, whatever the database behind it."""

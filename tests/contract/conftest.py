@@ -1,0 +1,44 @@
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.persistence import open_store
+from astrolabe_server.persistence.store import Store
+from astrolabe_server.tests.contract.engines import ENGINES
+from astrolabe_server.tests.contract.samples import List
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/store.db"
+
+
+@pytest.fixture(params=ENGINES)
+def url(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[Store]:
+    store = open_store(url)
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def project() -> str:
+    return f"proj_{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def kind() -> str:
+    return f"kind-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def messages(store: Store, project: str) -> List:
+    return List(store, project, "messages", "thread_1")
