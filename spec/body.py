@@ -1,0 +1,77 @@
+"""Reads a JSON body, and refuses what is no JSON for everybody who will read it later.
+
+Refused with 400: malformed JSON, NaN and Infinity, invalid UTF-8, lone surrogates (all by orjson),
+null characters (no database keeps them alike), nesting deeper than 100, and a key given twice in
+one object, which parsers understand differently.
+"""
+
+import json
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from astrolabe_server.spec.blame import where
+from astrolabe_server.spec.errors import Invalid
+
+MAX_DEPTH = 100
+_ORJSON_DEPTH = 254
+
+# Finding doubled keys in a body that is not written compactly takes a second, slower parser.
+MAX_CHECKED_FOR_DOUBLES = 1_000_000
+
+
+def parse_json(raw: bytes) -> Any:
+    """The body as Python data; Invalid, naming the field where there is one."""
+    try:
+        value = orjson.loads(raw)
+    except ValueError as exc:
+        raise Invalid(f"We could not parse the JSON body of your request: {exc}.", None, None) from exc
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        _refuse_depth(value)
+    if b"\\u0000" in raw:
+        _refuse_null_characters(value)
+    # What is written again exactly as it came held no key twice: the usual case, and a cheap test.
+    if orjson.dumps(value) != raw and len(raw) <= MAX_CHECKED_FOR_DOUBLES:
+        json.loads(raw, object_pairs_hook=_once)
+    return value
+
+
+def _refuse_depth(value: Any) -> None:
+    probe = value
+    for _ in range(_ORJSON_DEPTH - MAX_DEPTH - 1):
+        probe = [probe]
+    try:
+        orjson.dumps(probe)
+    except TypeError as exc:
+        message = f"Invalid body: nested deeper than {MAX_DEPTH} levels."
+        raise Invalid(message, None, "invalid_value") from exc
+
+
+def _refuse_null_characters(value: Any) -> None:
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while todo:
+        path, one = todo.pop()
+        if isinstance(one, str) and "\0" in one:
+            raise _null_character(path)
+        if isinstance(one, dict):
+            for name, member in one.items():
+                if "\0" in name:
+                    raise _null_character(path)
+                todo.append(((*path, name), member))
+        elif isinstance(one, list):
+            todo += [((*path, index), member) for index, member in enumerate(one)]
+
+
+def _null_character(path: tuple[str | int, ...]) -> Invalid:
+    param = where(path)
+    shown = f"'{param}'" if param else "body"
+    return Invalid(f"Invalid {shown}: null characters (U+0000) are not allowed.", param, "invalid_value")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        doubled = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise Invalid(f"Invalid body: '{doubled[:100]}' is given twice.", doubled[:100], "invalid_value")
+    return value

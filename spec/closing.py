@@ -1,0 +1,172 @@
+"""Closes request schemas to unknown fields.
+
+Upstream's request schemas mostly say nothing about additional properties, which in JSON Schema
+allows any; OpenAI's service refuses them. A schema is closed where it stands for a whole value (a
+body, a property, an item): an object that declares properties allows those alone, also when they
+are declared through `allOf`, `anyOf` and `$ref`. Free maps (no declared property, or
+`additionalProperties` other than false) stay open. A component that also serves as a part of an
+`allOf` is needed twice, closed under its own name and open under `NAME.open`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from astrolabe_server.spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+
+JSON = dict[str, Any]
+_OPEN = ".open"
+_PLAIN = frozenset({"type", "properties", "required", "additionalProperties", "allOf", "$ref", "anyOf"})
+_IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "dependentSchemas"})
+
+
+def closed(schema: Any, components: Mapping[str, Any]) -> JSON:
+    """`schema` as the root of one document with all that it refers to, closed."""
+    work = _Closing(components)
+    root = work.close(schema)
+    work.finish()
+    if isinstance(root, bool):
+        root = {} if root else {"not": {}}
+    return {**root, "components": {"schemas": work.made}} if work.made else root
+
+
+class _Closing:
+    def __init__(self, components: Mapping[str, Any]) -> None:
+        self._components = components
+        self._todo: list[str] = []
+        self.made: JSON = {}
+
+    def finish(self) -> None:
+        """Make the components that were referred to, until no new one is."""
+        while self._todo:
+            key = self._todo.pop()
+            name = key.removesuffix(_OPEN)
+            treat = self.close if key == name else self.open
+            self.made[key] = treat(self._components[name])
+
+    def close(self, schema: Any) -> Any:
+        """`schema` standing for a whole value."""
+        if not isinstance(schema, dict):
+            return schema
+        if schema.keys() == {"$ref"}:
+            return self._reference(schema["$ref"], "")
+        flat = self._flattened(schema)
+        if flat is not None:
+            schema = flat
+        unions = [key for key in ("anyOf", "oneOf") if key in schema]
+        if unions and not schema.keys() & (_IN_PLACE - {"anyOf", "oneOf"}) and "properties" not in schema:
+            return self._children(schema) | {key: [self.close(one) for one in schema[key]] for key in unions}
+        result = self.open(schema)
+        if "additionalProperties" in schema or "patternProperties" in schema or self._is_free(schema):
+            return result
+        if self._declares_in_place(schema):
+            result.setdefault("unevaluatedProperties", False)
+        elif "properties" in schema:
+            result["additionalProperties"] = False
+        return result
+
+    def open(self, schema: Any) -> Any:
+        """`schema` standing for a part of what is said about a value."""
+        if not isinstance(schema, dict):
+            return schema
+        result = self._children(schema)
+        for key in _IN_PLACE & schema.keys():
+            value = schema[key]
+            if key == "$ref":
+                result[key] = self._reference(value, _OPEN)["$ref"]
+            elif is_schema_list(key):
+                result[key] = [self.open(one) for one in value]
+            elif is_schema_map(key):
+                result[key] = {name: self.open(one) for name, one in value.items()}
+            else:
+                result[key] = self.open(value)
+        return result
+
+    def _children(self, schema: JSON) -> JSON:
+        """`schema` with the schemas of its properties and items closed, those in place left."""
+        result = dict(schema)
+        for key, value in schema.items():
+            if key in _IN_PLACE:
+                continue
+            if is_schema_map(key):
+                result[key] = {name: self.close(one) for name, one in value.items()}
+            elif is_schema_list(key):
+                result[key] = [self.close(one) for one in value]
+            elif is_schema(key):
+                result[key] = self.close(value)
+        return result
+
+    def _reference(self, reference: str, suffix: str) -> JSON:
+        key = reference.removeprefix(PREFIX) + suffix
+        if key not in self.made:
+            self.made[key] = None
+            self._todo.append(key)
+        return {"$ref": PREFIX + key}
+
+    def _resolved(self, schema: Any) -> Any:
+        while isinstance(schema, dict) and schema.keys() == {"$ref"}:
+            schema = self._components[schema["$ref"].removeprefix(PREFIX)]
+        return schema
+
+    def _flattened(self, schema: JSON) -> JSON | None:
+        """One object in place of an `allOf` of plain objects; None where it is not that simple.
+
+        A flat object with `additionalProperties: false` is checked several times faster than
+        `unevaluatedProperties`, and its errors are plainer.
+        """
+        if "allOf" not in schema:
+            return None
+        merged: JSON = {}
+        for part in (*schema["allOf"], {key: value for key, value in schema.items() if key != "allOf"}):
+            one = self._resolved(part)
+            if isinstance(one, dict) and "allOf" in one:
+                one = self._flattened(one)
+            if not isinstance(one, dict) or not _merge(merged, one):
+                return None
+        if merged.get("additionalProperties") is False:
+            del merged["additionalProperties"]
+        return merged
+
+    def _is_free(self, schema: Any) -> bool:
+        """Whether a schema says `object` somewhere in place without declaring a property."""
+        schema = self._resolved(schema)
+        if not isinstance(schema, dict):
+            return False
+        if not _IN_PLACE & schema.keys() and "properties" not in schema:
+            return schema.get("type") == "object" and "required" not in schema
+        if schema.get("additionalProperties", False) is not False:
+            return True
+        return any(self._is_free(one) for one in _parts(schema))
+
+    def _declares_in_place(self, schema: Any) -> bool:
+        """Whether a part of `schema` (not itself) declares properties."""
+        parts = [self._resolved(one) for one in _parts(schema)]
+        return any(
+            isinstance(one, dict) and ("properties" in one or self._declares_in_place(one)) for one in parts
+        )
+
+
+def _parts(schema: JSON) -> list[Any]:
+    parts = [one for key in ("allOf", "anyOf", "oneOf") for one in schema.get(key, ())]
+    if "$ref" in schema and len(schema) > 1:
+        parts.append({"$ref": schema["$ref"]})
+    return parts
+
+
+def _merge(merged: JSON, one: JSON) -> bool:
+    """Add what `one` says to `merged`; False if the two cannot be said in one object."""
+    for key, value in one.items():
+        if key == "properties":
+            properties = merged.setdefault("properties", {})
+            merged["properties"] = properties = dict(properties)
+            for name, schema in value.items():
+                known = properties.get(name)
+                properties[name] = schema if known in (None, schema) else {"allOf": [known, schema]}
+        elif key == "required":
+            merged["required"] = list(dict.fromkeys((*merged.get("required", ()), *value)))
+        elif key == "additionalProperties":
+            merged[key] = merged.get(key) or value
+        elif key.startswith("x-") or key in ("deprecated", "default", "discriminator"):
+            continue
+        elif merged.setdefault(key, value) != value or key not in _PLAIN:
+            return False
+    return True

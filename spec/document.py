@@ -1,0 +1,240 @@
+"""Walks a document: applies the mends to each part, and refuses what is unknown after them."""
+
+from typing import Any
+
+import jsonschema_rs
+
+from astrolabe_server.spec.errors import SpecRefused
+from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS
+from astrolabe_server.spec.prose import METHODS, stripped
+from astrolabe_server.spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+
+JSON = dict[str, Any]
+
+_TYPES = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
+_DOCUMENT = frozenset({"openapi", "info", "servers", "tags", "paths", "components", "security"})
+_OPERATION = frozenset(
+    {"operationId", "tags", "parameters", "requestBody", "responses", "security", "deprecated", "servers"}
+)
+_PARAMETER = frozenset(
+    {"name", "in", "required", "schema", "style", "explode", "deprecated", "allowReserved", "allowEmptyValue"}
+)
+_PATH_ITEM = frozenset((*METHODS, "parameters", "servers"))
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def mended(document: JSON, file: str) -> JSON:
+    """`document` in the form above; SpecRefused for what is unknown.
+
+    Components that no operation refers to (events of webhooks and of the realtime API) are left
+    out.
+    """
+    return _Mending(file).document(stripped(document))
+
+
+class _Mending:
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._references: dict[str, str] = {}
+
+    def _refuse(self, place: str, reason: str) -> SpecRefused:
+        return SpecRefused(self._file, place, reason)
+
+    def document(self, document: JSON) -> JSON:
+        version = document.get("openapi", document.get("swagger"))
+        if version is None:
+            raise self._refuse("openapi", "not an OpenAPI document: the version is missing")
+        if not str(version).startswith(("3.0", "3.1")):
+            raise self._refuse("openapi", f"OpenAPI {version} is not known, 3.0 and 3.1 are")
+        self._known(document, _DOCUMENT, "document")
+        components = self._mapping(document.get("components", {}), "components")
+        schemas = {
+            name: self._schema(schema, f"components.schemas.{name}", name)
+            for name, schema in self._mapping(components.get("schemas", {}), "components.schemas").items()
+        }
+        paths = {
+            path: self._path(path, self._mapping(item, f"paths.{path}"), components)
+            for path, item in self._mapping(document.get("paths"), "paths").items()
+        }
+        self._unique_ids(paths)
+        used = self._reachable(paths, schemas)
+        self._check_meta(used)
+        kept: JSON = {
+            key: document[key] for key in ("info", "servers", "tags", "security") if key in document
+        }
+        security = (
+            {"securitySchemes": components["securitySchemes"]} if "securitySchemes" in components else {}
+        )
+        return {"openapi": "3.1.0", **kept, "paths": paths, "components": {"schemas": used, **security}}
+
+    def _mapping(self, value: Any, place: str) -> JSON:
+        if not isinstance(value, dict):
+            raise self._refuse(place, "a mapping is expected here")
+        return value
+
+    def _known(self, value: JSON, known: frozenset[str], place: str) -> None:
+        for key in value:
+            if key not in known:
+                raise self._refuse(place, f"unknown key '{key}'")
+
+    def _path(self, path: str, item: JSON, components: JSON) -> JSON:
+        place = f"paths.{path}"
+        self._known(item, _PATH_ITEM, place)
+        for segment in path.partition("?")[0].split("/"):
+            if ("{" in segment or "}" in segment) and not _is_parameter(segment):
+                raise self._refuse(place, f"a parameter that is only a part of its segment, '{segment}'")
+        shared = item.get("parameters", [])
+        return {
+            method: self._operation(path, method, _with_shared(item[method], shared), components)
+            for method in METHODS
+            if method in item
+        }
+
+    def _operation(self, path: str, method: str, operation: Any, components: JSON) -> JSON:
+        place = f"paths.{path}.{method}"
+        operation = self._mapping(operation, place)
+        for change in OPERATION_MENDS:
+            operation = change(operation, path, method, components)
+        self._known(operation, _OPERATION, place)
+        result = dict(operation)
+        parameters = operation.get("parameters", [])
+        result["parameters"] = [self._parameter(one, f"{place}.parameters") for one in parameters]
+        result["parameters"] += _undescribed(path, result["parameters"])
+        if "requestBody" in operation:
+            body = self._mapping(operation["requestBody"], f"{place}.requestBody")
+            result["requestBody"] = {**body, "content": self._content(body, f"{place}.requestBody")}
+        responses = self._mapping(operation.get("responses", {}), f"{place}.responses")
+        result["responses"] = {
+            status: {"description": "", "content": self._content(one, f"{place}.responses.{status}")}
+            for status, one in responses.items()
+        }
+        return result
+
+    def _parameter(self, parameter: Any, place: str) -> JSON:
+        parameter = self._mapping(parameter, place)
+        if not isinstance(parameter.get("name"), str):
+            raise self._refuse(place, "a parameter without a name")
+        place = f"{place}.{parameter['name']}"
+        self._known(parameter, _PARAMETER, place)
+        if parameter.get("in") not in ("path", "query", "header", "cookie"):
+            raise self._refuse(place, f"a parameter in '{parameter.get('in')}'")
+        return {**parameter, "schema": self._schema(parameter.get("schema") or {}, f"{place}.schema", "")}
+
+    def _content(self, holder: Any, place: str) -> JSON:
+        content = self._mapping(self._mapping(holder, place).get("content", {}), f"{place}.content")
+        result: JSON = {}
+        for media, one in content.items():
+            here = f"{place}.{media}"
+            kept = {key: value for key, value in self._mapping(one, here).items() if key != "encoding"}
+            self._known(kept, frozenset({"schema"}), here)
+            schema = kept.get("schema")
+            result[media] = {} if schema is None else {"schema": self._schema(schema, here, "")}
+        return result
+
+    def _schema(self, schema: Any, place: str, component: str) -> Any:
+        if isinstance(schema, bool):
+            return schema
+        if schema is None:
+            return {}
+        schema = self._mapping(schema, place)
+        for change in SCHEMA_MENDS:
+            schema = change(schema, component)
+        return {key: self._keyword(key, value, place, component) for key, value in schema.items()}
+
+    def _keyword(self, key: str, value: Any, place: str, component: str) -> Any:
+        here = f"{place}.{key}"
+        if key not in KEYWORDS:
+            raise self._refuse(place, f"unknown keyword '{key}'")
+        if key == "$ref":
+            if not isinstance(value, str) or not value.startswith(PREFIX):
+                raise self._refuse(here, f"a reference to '{value}', only {PREFIX}… is known")
+            self._references.setdefault(value.removeprefix(PREFIX), here)
+        elif key == "type":
+            for one in value if isinstance(value, list) else [value]:
+                if one not in _TYPES:
+                    raise self._refuse(here, f"unknown type '{one}'")
+        elif key in SCHEMAS_BY_NAME:
+            members = self._mapping(value, here)
+            return {name: self._schema(one, f"{here}.{name}", component) for name, one in members.items()}
+        elif key in SCHEMAS_IN_LIST:
+            if not isinstance(value, list):
+                raise self._refuse(here, "a list is expected here")
+            return [self._schema(one, f"{here}[{index}]", component) for index, one in enumerate(value)]
+        elif key in SCHEMAS:
+            return self._schema(value, here, component)
+        return value
+
+    def _unique_ids(self, paths: JSON) -> None:
+        seen: dict[str, str] = {}
+        for path, item in paths.items():
+            for method, operation in item.items():
+                place = f"paths.{path}.{method}"
+                name = operation["operationId"]
+                if name in seen:
+                    raise self._refuse(place, f"operationId '{name}' is also that of {seen[name]}")
+                seen[name] = place
+
+    def _reachable(self, paths: JSON, schemas: JSON) -> JSON:
+        """The components that operations refer to, in the document's order."""
+        for name, place in self._references.items():
+            if name not in schemas:
+                raise self._refuse(place, f"a reference to '{PREFIX}{name}', which is not there")
+        found: set[str] = set()
+        todo = list(references(paths))
+        while todo:
+            name = todo.pop()
+            if name not in found:
+                found.add(name)
+                todo += references(schemas[name])
+        return {name: schema for name, schema in schemas.items() if name in found}
+
+    def _check_meta(self, schemas: JSON) -> None:
+        """Every schema is one by JSON Schema's own schema, so that none fails when it is used."""
+        meta = jsonschema_rs.meta
+        if meta.is_valid({"$schema": _DIALECT, "$defs": schemas}):
+            return
+        for name, schema in schemas.items():
+            try:
+                meta.validate({"$schema": _DIALECT, "$defs": {name: schema}})
+            except jsonschema_rs.ValidationError as exc:
+                place = ".".join(str(step) for step in exc.instance_path[1:])
+                raise self._refuse(f"components.schemas.{place}", exc.message[:200]) from exc
+
+
+def references(node: Any) -> set[str]:
+    """The names of the components that a mended part refers to."""
+    found: set[str] = set()
+    todo = [node]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            reference = one.get("$ref")
+            if isinstance(reference, str):
+                found.add(reference.removeprefix(PREFIX))
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+    return found
+
+
+def _undescribed(path: str, parameters: list[JSON]) -> list[JSON]:
+    """The parameters that the path names and nobody describes: strings."""
+    described = {one["name"] for one in parameters if one["in"] == "path"}
+    names = [one[1:-1] for one in path.partition("?")[0].split("/") if _is_parameter(one)]
+    schema = {"type": "string"}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name in names
+        if name not in described
+    ]
+
+
+def _is_parameter(segment: str) -> bool:
+    return segment.startswith("{") and segment.endswith("}") and segment.count("{") == 1
+
+
+def _with_shared(operation: Any, shared: list[Any]) -> Any:
+    """Parameters of the path item belong to each of its operations."""
+    if not shared or not isinstance(operation, dict):
+        return operation
+    return {**operation, "parameters": [*shared, *operation.get("parameters", ())]}

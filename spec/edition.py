@@ -1,0 +1,131 @@
+"""Editions: one dated openapi.yaml each, shipped or the operator's own, ready to be served."""
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from astrolabe_server.spec.cache import cached, digest
+from astrolabe_server.spec.document import mended
+from astrolabe_server.spec.errata import corrected
+from astrolabe_server.spec.errors import SpecRefused
+from astrolabe_server.spec.facade import facade
+from astrolabe_server.spec.operation import Operation, operation
+from astrolabe_server.spec.reading import parse, read
+from astrolabe_server.spec.router import Router
+
+JSON = dict[str, Any]
+DEFAULT_BASE = "/v1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Edition:
+    """One edition of the API; `document` is OpenAPI 3.1 as mended, corrected and with our own."""
+
+    name: str
+    operations: tuple[Operation, ...]
+    document: JSON = field(repr=False)
+
+    @property
+    def base(self) -> str:
+        """The path of the edition's server, `/v1`, which stands before every path."""
+        servers = self.document.get("servers") or [{}]
+        return urlsplit(servers[0].get("url", "")).path.rstrip("/") or DEFAULT_BASE
+
+    def router(self) -> Router:
+        """A router over the operations, for paths without the base."""
+        return Router(self.operations)
+
+    def facade(self) -> JSON:
+        """The OpenAPI 3.0 document of the same operations that Connexion accepts."""
+        return facade(self.operations, self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Which of an edition's operations have a handler; `str()` is the line for the log."""
+
+    edition: str
+    operations: int
+    served: int
+
+    def __str__(self) -> str:
+        return (
+            f"edition {self.edition}: {self.operations} operations, {self.served} served, "
+            f"{self.operations - self.served} answer 501"
+        )
+
+
+def shipped() -> list[str]:
+    """The names of the editions that come with Astrolabe, oldest first."""
+    names = (one.name for one in files(__package__).joinpath("editions").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def default() -> str:
+    """The newest shipped edition."""
+    return shipped()[-1]
+
+
+def load(spec: str, cache: Path | None) -> Edition:
+    """The edition of that name, or of the openapi.yaml or .json at that path.
+
+    `cache` is a directory for mended documents, made if need be; None for no cache. Raises
+    SpecRefused, one line, for whatever cannot be served.
+    """
+    name, path = _located(spec)
+    raw = read(path)
+    own = files(__package__).joinpath("own.yaml").read_bytes()
+
+    def make() -> JSON:
+        return _merged(corrected(mended(parse(raw, spec), spec)), mended(parse(own, "own.yaml"), "own.yaml"))
+
+    document = cached(cache, digest((spec.encode(), raw, own)), make)
+    return Edition(name, tuple(_operations(document)), document)
+
+
+def served(edition: Edition, names: AbstractSet[str]) -> Served:
+    """How many of OpenAI's operations in the edition have a handler among `names`."""
+    upstream = [one for one in edition.operations if not one.own]
+    return Served(edition.name, len(upstream), sum(one.name in names for one in upstream))
+
+
+def unknown_handlers(names: Iterable[str], editions: Iterable[Edition]) -> list[str]:
+    """The handlers that no edition has an operation for: misspelt, or left over."""
+    known = {one.name for edition in editions for one in edition.operations}
+    return sorted(set(names) - known)
+
+
+def _located(spec: str) -> tuple[str, Path]:
+    names = shipped()
+    if spec in names:
+        return spec, Path(str(files(__package__).joinpath("editions", f"{spec}.yaml")))
+    path = Path(spec)
+    if "/" not in spec and path.suffix not in (".yaml", ".yml", ".json") and not path.exists():
+        raise SpecRefused(spec, "edition", f"neither a file nor one of the editions {', '.join(names)}")
+    return path.stem, path
+
+
+def _merged(document: JSON, own: JSON) -> JSON:
+    """`document` with our own operations added; where both have one, the edition's stays."""
+    paths = {path: dict(item) for path, item in document["paths"].items()}
+    places = {_shape(path): path for path in paths}
+    for path, item in own["paths"].items():
+        there = paths.setdefault(places.get(_shape(path), path), {})
+        for method, spec in item.items():
+            there.setdefault(method, {**spec, "x-astrolabe": True})
+    return {**document, "paths": paths}
+
+
+def _shape(path: str) -> str:
+    return "/".join("{}" if segment.startswith("{") else segment for segment in path.split("/"))
+
+
+def _operations(document: JSON) -> Iterable[Operation]:
+    components = document["components"]["schemas"]
+    for path, item in document["paths"].items():
+        for method, spec in item.items():
+            yield operation(path, method, spec, components)

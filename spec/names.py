@@ -1,0 +1,31 @@
+"""The Python names of operations: what a handler's coroutine is called."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+RENAMES: Mapping[str, str] = MappingProxyType(
+    {
+        # Upstream's own slip of the pen, in every edition.
+        "submitToolOuputsToRun": "submit_tool_outputs_to_run",
+    }
+)
+"""operationId → name, where the rule does not give the name we want, or editions disagree."""
+
+_NOT_A_NAME = re.compile(r"[^0-9A-Za-z]+")
+_ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
+_WORD = re.compile(r"([a-z0-9])([A-Z])")
+
+
+def python_name(operation_id: str) -> str:
+    """`createThreadAndRun` and `create-thread-and-run` are both `create_thread_and_run`."""
+    if operation_id in RENAMES:
+        return RENAMES[operation_id]
+    name = _NOT_A_NAME.sub("_", operation_id)
+    name = _WORD.sub(r"\1_\2", _ACRONYM.sub(r"\1_\2", name))
+    return name.strip("_").lower()
+
+
+def argument_name(parameter: str) -> str:
+    """The keyword under which a handler gets a parameter: `include[]` is `include`."""
+    return _NOT_A_NAME.sub("_", parameter.removesuffix("[]")).strip("_")

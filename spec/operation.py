@@ -1,0 +1,286 @@
+"""An operation of an edition: what it takes, what it answers, and what measures both."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from astrolabe_server.spec.errors import Invalid
+from astrolabe_server.spec.names import python_name
+from astrolabe_server.spec.parameters import (
+    Components,
+    Parameter,
+    Repeated,
+    Shape,
+    assemble,
+    decode,
+    parameter,
+    shape,
+    split_query,
+)
+from astrolabe_server.spec.validation import RequestValidator, ResponseValidator
+
+JSON_MEDIA = "application/json"
+FORM_MEDIA = ("multipart/form-data", "application/x-www-form-urlencoded")
+Responses = Mapping[str, Mapping[str, ResponseValidator | None]]
+
+
+class Fields:
+    """Named values of one kind (a path's, a query's, a form's) and the schema of them all."""
+
+    __slots__ = ("_arguments", "_components", "_only_strings", "_parameters", "_shapes", "_validator")
+
+    def __init__(self, parameters: Iterable[Parameter], components: Components) -> None:
+        self._parameters = {one.name: one for one in parameters}
+        self._parameters |= {one.name.removesuffix("[]"): one for one in self._parameters.values()}
+        self._components = components
+        self._shapes: dict[str, Shape] = {}
+        self._validator = RequestValidator(self._schema(), components)
+        self._arguments = {name: one.argument for name, one in self._parameters.items()}
+        self._only_strings = all(one.schema == {"type": "string"} for one in self._parameters.values())
+
+    def _schema(self) -> dict[str, Any]:
+        known = {one.name.removesuffix("[]"): one for one in self._parameters.values()}
+        return {
+            "type": "object",
+            "properties": {name: one.schema for name, one in known.items()},
+            "required": [name for name, one in known.items() if one.required],
+            "additionalProperties": False,
+        }
+
+    @property
+    def required(self) -> bool:
+        """Whether a request without any of them is refused."""
+        return any(one.required for one in self._parameters.values())
+
+    def arguments(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """A path's values, decoded, checked, by the handler's keywords."""
+        for name, value in values.items():
+            if "\0" in value:
+                raise Invalid(f"Invalid '{name}': null characters are not allowed.", name, "invalid_value")
+        if self._only_strings:
+            return {self._arguments[name]: value for name, value in values.items()}
+        return self.decode(values.items())
+
+    def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """The pairs as JSON by the handler's keywords; Invalid where they do not fit."""
+        values: dict[str, Any] = {}
+        for name, value in assemble(pairs).items():
+            one = self._parameters.get(name)
+            values[name] = value if one is None else decode(value, self._shape(one), commas=one.commas)
+        self._validator.check(values)
+        return {self._arguments[name]: value for name, value in values.items()}
+
+    def _shape(self, one: Parameter) -> Shape:
+        found = self._shapes.get(one.name)
+        if found is None:
+            found = self._shapes[one.name] = shape(one.schema, self._components)
+        return found
+
+
+class Body:
+    """What an operation takes under one media type.
+
+    `schema` is None where the edition says nothing about the content.
+    """
+
+    __slots__ = ("_components", "_shape", "media", "schema", "validator")
+
+    def __init__(self, media: str, schema: Any, components: Components) -> None:
+        self.media = media
+        self.schema = schema
+        self.validator = RequestValidator({} if schema is None else schema, components)
+        self._components = components
+        self._shape: Shape | None = None
+
+    def check(self, value: Any) -> None:
+        """Raise Invalid, naming the field, unless `value` fits."""
+        self.validator.check(value)
+
+    def is_valid(self, value: Any) -> bool:
+        """Whether `value` fits."""
+        return self.validator.is_valid(value)
+
+    def takes_file(self, name: str) -> bool:
+        """Whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
+        return _may_be_file(self._form().member(name.partition("[")[0]))
+
+    def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """A form's fields as JSON; a value that is no string is a file and stays what it is.
+
+        Raises Invalid where the fields do not fit, or a file stands for text or text for a file.
+        """
+        form = self._form()
+        fields = assemble((name, value if isinstance(value, str) else _File(value)) for name, value in pairs)
+        values = {name: decode(value, form.member(name)) for name, value in fields.items()}
+        for name, value in values.items():
+            _check_files(name, value, form.member(name))
+        self.validator.check({name: _without_files(value) for name, value in values.items()})
+        return {name: _with_files(value) for name, value in values.items()}
+
+    def _form(self) -> Shape:
+        if self._shape is None:
+            self._shape = shape(self.schema, self._components)
+        return self._shape
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    value: Any
+
+
+def _may_be_file(shaped: Shape) -> bool:
+    return shaped.binary or ("array" in shaped.types and shaped.items().binary)
+
+
+def _check_files(name: str, value: Any, shaped: Shape) -> None:
+    values = value if isinstance(value, list) else [value]
+    files = [isinstance(one, _File) for one in values]
+    if any(files) and not _may_be_file(shaped):
+        message = f"Invalid type for '{name}': expected a value, but got a file instead."
+        raise Invalid(message, name, "invalid_type")
+    if _may_be_file(shaped) and not all(files):
+        message = f"Invalid type for '{name}': expected a file, but got a value instead."
+        raise Invalid(message, name, "invalid_type")
+
+
+def _without_files(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_files(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _without_files(one) for name, one in value.items()}
+    return "" if isinstance(value, _File) else value
+
+
+def _with_files(value: Any) -> Any:
+    if isinstance(value, Repeated | list):
+        return [_with_files(one) for one in value]
+    return value.value if isinstance(value, _File) else value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """One operation of an edition.
+
+    `id` is the edition's operationId, `name` that of the handler's coroutine. `path` is without
+    the server's base (`/v1`), `query` the part of it that is fixed (`{"beta": "true"}`). `bodies`
+    are by media type, `responses` by status (`200`, `4XX`, `default`) and media type; None where
+    the edition says nothing about the content. `own` marks what Astrolabe adds to OpenAI's.
+    """
+
+    id: str
+    name: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    tags: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    bodies: Mapping[str, Body]
+    body_required: bool
+    responses: Responses
+    deprecated: bool = False
+    own: bool = False
+    path_names: tuple[str, ...] = ()
+    _path: Fields = field(repr=False, kw_only=True)
+    _query: Fields = field(repr=False, kw_only=True)
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether a JSON body is one that it takes."""
+        return JSON_MEDIA in self.bodies
+
+    @property
+    def takes_multipart(self) -> bool:
+        """Whether a multipart form is one that it takes."""
+        return FORM_MEDIA[0] in self.bodies
+
+    @property
+    def streams(self) -> bool:
+        """Whether it may answer with Server-Sent Events."""
+        return any("text/event-stream" in media for media in self.responses.values())
+
+    def body(self, content_type: str) -> Body:
+        """The body of that Content-Type header; Invalid (`unsupported_content_type`) for others."""
+        media = content_type.partition(";")[0].strip().lower()
+        found = self.bodies.get(media)
+        if found is None and media == FORM_MEDIA[1]:
+            found = self.bodies.get(FORM_MEDIA[0])
+        if found is not None:
+            return found
+        accepted = " or ".join(f"'{one}'" for one in self.bodies) or "no"
+        message = (
+            f"Unsupported content type: '{media[:100]}'. This API method only accepts {accepted} requests."
+        )
+        raise Invalid(message, None, "unsupported_content_type")
+
+    def decode_path(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """The path's parameters by the handler's keywords; Invalid where one does not fit."""
+        return self._path.arguments(values) if values else {}
+
+    def decode_query(self, query: bytes) -> dict[str, Any]:
+        """The query's parameters by the handler's keywords; Invalid where one does not fit.
+
+        Those that are absent are left out, the fixed ones too. An unknown one is refused, as a
+        misspelt `limit` would otherwise pass in silence.
+        """
+        if not query and not self._query.required:
+            return {}
+        pairs = split_query(query.decode("latin-1"))
+        if self.query:
+            pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]
+        return self._query.decode(pairs)
+
+    def decode_form(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+        """A form's fields as JSON (see `Body.decode`)."""
+        media = FORM_MEDIA[0] if FORM_MEDIA[0] in self.bodies else FORM_MEDIA[1]
+        return self.bodies[media].decode(pairs)
+
+    def response(self, status: int, media: str = JSON_MEDIA) -> ResponseValidator | None:
+        """The validator of an answer, None where the edition describes none."""
+        for key in (str(status), f"{status // 100}XX", "default"):
+            if key in self.responses:
+                return self.responses[key].get(media)
+        return None
+
+    def compile(self) -> None:
+        """Compile every validator now (before a fork, say) instead of on first use."""
+        for body in self.bodies.values():
+            body.validator.compile()
+        for answers in self.responses.values():
+            for validator in answers.values():
+                if validator is not None:
+                    validator.compile()
+
+
+def operation(path: str, method: str, spec: Mapping[str, Any], components: Components) -> Operation:
+    """The operation that a mended document describes at `path`, fixed query and all."""
+    plain, _, fixed = path.partition("?")
+    parameters = tuple(parameter(one) for one in spec.get("parameters", ()))
+    body = spec.get("requestBody", {})
+    bodies = {
+        media: Body(media, one.get("schema"), components) for media, one in body.get("content", {}).items()
+    }
+    return Operation(
+        id=spec["operationId"],
+        name=python_name(spec["operationId"]),
+        method=method.upper(),
+        path=plain,
+        query=dict(split_query(fixed)),
+        tags=tuple(spec.get("tags", ())),
+        parameters=parameters,
+        bodies=bodies,
+        body_required=body.get("required", False),
+        responses={status: _answers(one, components) for status, one in spec["responses"].items()},
+        deprecated=spec.get("deprecated", False),
+        own=spec.get("x-astrolabe", False),
+        path_names=tuple(one[1:-1] for one in plain.split("/") if one.startswith("{")),
+        _path=Fields((one for one in parameters if one.location == "path"), components),
+        _query=Fields((one for one in parameters if one.location == "query"), components),
+    )
+
+
+def _answers(spec: Mapping[str, Any], components: Components) -> dict[str, ResponseValidator | None]:
+    content = spec.get("content", {})
+    return {
+        media: ResponseValidator(one["schema"], components) if "schema" in one and "json" in media else None
+        for media, one in content.items()
+    }

@@ -1,0 +1,101 @@
+"""Reads an openapi.yaml or .json as plain JSON data, as YAML 1.2 and upstream's files want it.
+
+Two of the mends live here, as they concern the notation: anchors that are defined twice (allowed
+in YAML, refused by PyYAML), and the words that only YAML 1.1 takes for booleans, dates and octal
+numbers (`on`, `2024-01-01`, `010`).
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml.composer import Composer, ComposerError
+from yaml.events import AliasEvent, NodeEvent
+
+from astrolabe_server.spec.errors import SpecRefused
+
+JSON = dict[str, Any]
+
+
+def _core_schema() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    rules = (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
+        ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+        ("null", r"~|null|Null|NULL|", "~nN"),
+        ("merge", "<<", "<"),
+    )
+    resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {"": []}
+    for name, pattern, first in rules:
+        rule = (f"tag:yaml.org,2002:{name}", re.compile(f"^(?:{pattern})$"))
+        for character in first:
+            resolvers.setdefault(character, []).append(rule)
+        if name == "null":
+            resolvers[""].append(rule)
+    return resolvers
+
+
+class _Loader(yaml.CSafeLoader):
+    yaml_implicit_resolvers = _core_schema()
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        text = self.construct_scalar(node)
+        return int(text, 16) if text.startswith("0x") else int(text)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+class _LenientLoader(Composer, _Loader):
+    """The same over the slower composer, which lets an anchor be defined again."""
+
+    def __init__(self, stream: bytes) -> None:
+        _Loader.__init__(self, stream)
+        Composer.__init__(self)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, NodeEvent) and not isinstance(event, AliasEvent):
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
+
+
+def read(path: Path) -> bytes:
+    """The bytes of a file; SpecRefused if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise SpecRefused(str(path), "file", exc.strerror or str(exc)) from exc
+
+
+def parse(raw: bytes, file: str) -> JSON:
+    """A document as plain JSON data of its own (no aliases); SpecRefused with line and column."""
+    try:
+        document = json.loads(raw) if raw.lstrip()[:1] == b"{" else _parse_yaml(raw)
+        plain = json.loads(json.dumps(document, allow_nan=False))
+    except json.JSONDecodeError as exc:
+        place = f"line {exc.lineno}, column {exc.colno}"
+        raise SpecRefused(file, place, f"not JSON: {exc.msg}") from exc
+    except yaml.MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
+        raise SpecRefused(file, place, f"not YAML: {exc.problem or exc.context}") from exc
+    except yaml.YAMLError as exc:
+        raise SpecRefused(file, "file", f"not YAML: {exc}") from exc
+    except (UnicodeDecodeError, ValueError, TypeError, RecursionError) as exc:
+        raise SpecRefused(file, "file", f"not JSON data: {exc}") from exc
+    if not isinstance(plain, dict):
+        found = "empty" if plain is None else f"a {type(plain).__name__}"
+        raise SpecRefused(file, "file", f"not an OpenAPI document: it is {found}, not a mapping")
+    return plain
+
+
+def _parse_yaml(raw: bytes) -> Any:
+    try:
+        return yaml.load(raw, _Loader)  # noqa: S506 -- a safe loader
+    except ComposerError as exc:
+        if "duplicate anchor" not in str(exc):
+            raise
+    return yaml.load(raw, _LenientLoader)  # noqa: S506 -- a safe loader
