@@ -1,0 +1,133 @@
+"""The parser's process: `python -m astrolabe_server.inference.retrieval.parser FD`.
+
+It imports the libraries once, then forks a child for each file, so that a file costs milliseconds
+and yet has a process with limits of its own: a hostile one ends itself and nothing else. The server
+starts it afresh, so it has none of the server's sockets, files or secrets.
+
+A request is one line of JSON on the socket FD, with two open files: the source, and an empty one for
+the result. A reply is one line of JSON on stdout. The result is the text in UTF-8, then the chunks
+as pairs of 64-bit numbers, offsets into the text.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from array import array
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from astrolabe_server.inference import tokens
+from astrolabe_server.inference.errors import DocumentError
+from astrolabe_server.inference.retrieval.chunking import Chunker, Chunking
+from astrolabe_server.inference.retrieval.formats import extract
+
+MAX_REQUEST = 4096
+MAX_TOKENS = 5_000_000
+
+JSON = dict[str, Any]
+
+
+def serve(requests: socket.socket, chunker: Chunker) -> None:
+    """Fork a child for each request, until the server hangs up."""
+    children: dict[int, int] = {}
+    signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
+    while True:
+        data, files, *_ = socket.recv_fds(requests, MAX_REQUEST, 2)
+        if not data:
+            return
+        request = json.loads(data)
+        # Held back until the child is known, or it could end before.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        child = os.fork()
+        if child == 0:
+            requests.close()
+            _be_child(request, files, chunker)
+        children[child] = request["id"]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        for file in files:
+            os.close(file)
+
+
+def _reap(children: dict[int, int]) -> None:
+    """Reply for each child that ended without a reply of its own."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if child == 0:
+                return
+            request = children.pop(child)
+            if os.WIFSIGNALED(status):
+                _reply({"id": request, "signal": os.WTERMSIG(status)})
+            elif os.WEXITSTATUS(status) != 0:
+                _reply({"id": request, "signal": 0})
+
+
+def _reply(reply: JSON) -> None:
+    os.write(sys.stdout.fileno(), json.dumps(reply).encode() + b"\n")
+
+
+def _be_child(request: JSON, files: Sequence[int], chunker: Chunker) -> NoReturn:
+    """Do one request and end; never returns."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        _limit(request)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        _reply({"id": request["id"], **_outcome(request, *files, chunker=chunker)})
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _limit(request: JSON) -> None:
+    memory, seconds = request["memory"], request["seconds"]
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # SIGALRM ends the process, also inside of a C library.
+    signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
+
+
+def _outcome(request: JSON, source: int, result: int, *, chunker: Chunker) -> JSON:
+    try:
+        return _write(_parsed(request, source), request, result, chunker)
+    except DocumentError as exc:
+        code, message = exc.code, exc.message
+    except MemoryError:
+        code, message = "invalid_file", "The file needs more memory to be read than this server gives."
+    except Exception as exc:  # noqa: BLE001  The process's edge: what the libraries raise has no root.
+        code, message = "invalid_file", f"The file cannot be read: {type(exc).__name__}."
+    return {"code": code, "message": message}
+
+
+def _parsed(request: JSON, source: int) -> str:
+    with open(source, "rb") as file:
+        return extract(file, request["suffix"])
+
+
+def _write(text: str, request: JSON, result: int, chunker: Chunker) -> JSON:
+    spans = chunker.cut(text, Chunking(request["size"], request["overlap"]))
+    if len(spans) * (request["size"] - request["overlap"]) > MAX_TOKENS:
+        raise DocumentError(f"The file has more than {MAX_TOKENS} tokens.", code="invalid_file")
+    encoded = text.encode()
+    with open(result, "wb") as file:
+        file.write(encoded)
+        file.write(array("q", [offset for span in spans for offset in span]).tobytes())
+    return {"text": len(encoded), "chunks": len(spans)}
+
+
+def main() -> None:
+    """Serve the socket whose number is the first argument."""
+    # A file is no business of the terminal's, nor of the server's when it is told to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    serve(socket.socket(fileno=int(sys.argv[1])), Chunker(tokens.encoding()))
+
+
+if __name__ == "__main__":
+    main()
