@@ -6,6 +6,7 @@ from time import time
 from typing import Any
 
 import orjson
+
 from astrolabe_server.inference.errors import (
     ProviderBroken,
     ProviderError,

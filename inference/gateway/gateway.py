@@ -2,13 +2,16 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
+
 from astrolabe_server.inference.errors import ModelNotFound, ProviderError
 from astrolabe_server.inference.gateway import attempts, failures, objects, sse
 from astrolabe_server.inference.gateway.catalogue import context_windows
 from astrolabe_server.inference.gateway.driver import Driver
+from astrolabe_server.inference.gateway.local import LocalWire
 from astrolabe_server.inference.gateway.routes import Routes
 from astrolabe_server.inference.gateway.targets import Callers, Credentials, Target, Wire
 from astrolabe_server.inference.gateway.wire import OpenAIWire
@@ -28,8 +31,11 @@ class Gateway:
     first byte.
     """
 
-    def __init__(self, routes: Routes, callers: Callers | None = None) -> None:
+    def __init__(
+        self, routes: Routes, callers: Callers | None = None, local_sockets: Path | None = None
+    ) -> None:
         self._routes = routes
+        self._local_sockets = local_sockets
         self._callers = callers or Callers()
         self._drivers: dict[Wire, Driver] = {}
         self._windows: dict[str, int] | None = None
@@ -37,6 +43,8 @@ class Gateway:
     async def open(self) -> None:
         """Make the session; called in each worker after the fork."""
         self._drivers["openai"] = OpenAIWire()
+        if self._local_sockets is not None:
+            self._drivers["local"] = LocalWire(self._local_sockets)
 
     async def close(self) -> None:
         """Let go of every connection."""

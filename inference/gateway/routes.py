@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
+
 from astrolabe_server.inference.errors import ModelNotFound, RoutesRefused
 from astrolabe_server.inference.gateway.targets import Target, Wire
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"

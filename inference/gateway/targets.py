@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import yarl
+
 from astrolabe_server.inference.errors import ProviderRejected
 
 Wire = Literal["openai", "litellm", "local"]

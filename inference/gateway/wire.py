@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import yarl
+
 from astrolabe_server.inference.errors import ProviderError
 from astrolabe_server.inference.gateway import failures, sse
 from astrolabe_server.inference.gateway.targets import Target
@@ -21,9 +22,9 @@ LARGEST_ERROR = 64 * 1024
 class OpenAIWire:
     """Sends one request to one target, once. Every method raises ProviderErrors only."""
 
-    def __init__(self) -> None:
+    def __init__(self, connector: aiohttp.BaseConnector | None = None) -> None:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+            connector=connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept-Encoding"),
             read_bufsize=256 * 1024,
@@ -43,8 +44,7 @@ class OpenAIWire:
 
     async def list_models(self, target: Target) -> list[JSON]:
         """What the provider's `/models` says."""
-        async with self._request("GET", target, "/models", None) as response:
-            data = _object(await response.read()).get("data")
+        data = (await self.get(target, "/models")).get("data")
         if not isinstance(data, list) or not all(isinstance(model, dict) for model in data):
             raise failures.garbage("it is no list of models")
         return data
@@ -52,6 +52,11 @@ class OpenAIWire:
     async def relay(self, target: Target, path: str, request: JSON) -> JSON:
         """The answer to a request that is not streamed."""
         async with self._request("POST", target, path, request) as response:
+            return _object(await response.read())
+
+    async def get(self, target: Target, path: str) -> JSON:
+        """The answer to a GET."""
+        async with self._request("GET", target, path, None) as response:
             return _object(await response.read())
 
     async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,165 @@
+"""The driver for the local models: OpenAI's wire on two sockets, and what llama.cpp leaves to do."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import orjson
+
+from astrolabe_server.inference import tokens
+from astrolabe_server.inference.errors import ProviderError, ProviderRejected
+from astrolabe_server.inference.gateway.local.process import CHAT_SOCKET, EMBEDDING_SOCKET
+from astrolabe_server.inference.gateway.targets import Target
+from astrolabe_server.inference.gateway.wire import OpenAIWire
+
+JSON = dict[str, Any]
+
+DIMENSIONS = 384
+WINDOW = 254
+"""Tokens that all-MiniLM-L6-v2 was made for, without the two that frame them."""
+
+LONGEST_INPUT = 8192
+"""Tokens; OpenAI's models take no longer input either."""
+
+BATCH = 16
+_CLS, _SEP = 101, 102
+LOADING = 60.0
+"""Seconds that a request waits for the models to load."""
+
+
+class LocalWire:
+    """Asks the models of the process beside the workers."""
+
+    def __init__(self, sockets: Path) -> None:
+        self._chat = OpenAIWire(aiohttp.UnixConnector(str(sockets / CHAT_SOCKET), limit=0))
+        self._embedding = OpenAIWire(aiohttp.UnixConnector(str(sockets / EMBEDDING_SOCKET), limit=0))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._chat.close()
+        await self._embedding.close()
+
+    async def complete(self, target: Target, request: JSON) -> JSON:
+        """A chat completion."""
+        return await self.relay(target, "/chat/completions", request)
+
+    async def relay(self, target: Target, path: str, request: JSON) -> JSON:
+        """A chat or text completion."""
+        if path == "/moderations":
+            raise _refused("The local models are none for moderation.", "model", "model_not_supported")
+        await _loaded(self._chat)
+        try:
+            return await self._chat.relay(_at(target, "/v1"), path, request)
+        except ProviderRejected as exc:
+            raise _as_openai(exc) from exc
+
+    async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
+        """A streamed completion."""
+        await _loaded(self._chat)
+        try:
+            async for frames in self._chat.stream(_at(target, "/v1"), path, request):
+                yield frames
+        except ProviderRejected as exc:
+            raise _as_openai(exc) from exc
+
+    async def list_models(self, target: Target) -> list[JSON]:  # noqa: ARG002 - Driver has it
+        """None but the routes' own."""
+        return []
+
+    async def embed(self, target: Target, request: JSON) -> JSON:
+        """Embeddings of 384 floats; a longer text than the model takes is embedded in windows.
+
+        The vector of such a text is the mean of its windows', by their lengths.
+        """
+        if request.get("dimensions") not in (None, DIMENSIONS):
+            message = f"The model '{target.model}' has {DIMENSIONS} dimensions and no others."
+            raise _refused(message, "dimensions", "invalid_value")
+        await _loaded(self._embedding)
+        texts = _texts(request["input"])
+        windows = [await self._windows(target, text) for text in texts]
+        flat = [window for of_text in windows for window in of_text]
+        vectors = await self._vectors(target, flat)
+        data, start = [], 0
+        for index, of_text in enumerate(windows):
+            end = start + len(of_text)
+            mean = _mean(vectors[start:end], of_text)
+            data.append({"object": "embedding", "index": index, "embedding": mean})
+            start = end
+        count = sum(map(len, flat))
+        usage = {"prompt_tokens": count, "total_tokens": count}
+        return {"object": "list", "data": data, "model": target.model, "usage": usage}
+
+    async def _windows(self, target: Target, text: str) -> list[list[int]]:
+        """The tokens of `text` in framed windows."""
+        asked = {"content": text, "add_special": False}
+        answer = await self._embedding.relay(_at(target, ""), "/tokenize", asked)
+        found: list[int] = answer["tokens"]
+        if len(found) > LONGEST_INPUT:
+            message = (
+                f"This model's maximum context length is {LONGEST_INPUT} tokens, however an input of "
+                f"{len(found)} tokens was sent. Please reduce its length."
+            )
+            raise _refused(message, "input", "context_length_exceeded")
+        cuts = range(0, len(found), WINDOW) or [0]
+        return [[_CLS, *found[cut : cut + WINDOW], _SEP] for cut in cuts]
+
+    async def _vectors(self, target: Target, windows: Sequence[list[int]]) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        for start in range(0, len(windows), BATCH):
+            asked = {"input": windows[start : start + BATCH], "model": target.model}
+            answer = await self._embedding.embed(_at(target, "/v1"), asked)
+            data = sorted(answer["data"], key=lambda item: item["index"])
+            vectors += [item["embedding"] for item in data]
+        return vectors
+
+
+def _at(target: Target, path: str) -> Target:
+    return replace(target, base_url=f"http://local{path}")
+
+
+async def _loaded(wire: OpenAIWire) -> None:
+    """Wait until the process has loaded its models; ProviderBroken if it does not."""
+    probe = Target("local", "local", "", base_url="http://local", connect_timeout=5, read_timeout=5)
+    deadline = asyncio.get_running_loop().time() + LOADING
+    while True:
+        try:
+            await wire.get(probe, "/health")
+        except ProviderError:
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            return
+
+
+def _texts(given: Any) -> list[str]:
+    """The input as texts; tokens are taken for cl100k's, as those of OpenAI's models are."""
+    items = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
+    try:
+        return [item if isinstance(item, str) else tokens.decode(item) for item in items]
+    except ValueError as exc:
+        raise _refused(f"Invalid 'input': {exc}.", "input", "invalid_value") from exc
+
+
+def _mean(vectors: Sequence[Sequence[float]], windows: Sequence[Sequence[int]]) -> list[float]:
+    if len(vectors) == 1:
+        return list(vectors[0])
+    mean = np.average(np.asarray(vectors, np.float32), axis=0, weights=[len(window) for window in windows])
+    scaled: list[float] = (mean / np.linalg.norm(mean)).tolist()
+    return scaled
+
+
+def _as_openai(error: ProviderRejected) -> ProviderRejected:
+    """llama.cpp's error with OpenAI's code where a client may act on it."""
+    if "context size" not in error.message and "exceed_context_size" not in orjson.dumps(error.body).decode():
+        return error
+    return _refused(error.message, "messages", "context_length_exceeded")
+
+
+def _refused(message: str, param: str, code: str) -> ProviderRejected:
+    body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+    return ProviderRejected(message, status=400, body=body)

@@ -1,0 +1,60 @@
+"""The local models as the server sees them: two sockets, and a process that is started and stopped."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from astrolabe_server.inference.gateway.local import weights
+
+CHAT_SOCKET = "chat.sock"
+EMBEDDING_SOCKET = "embedding.sock"
+
+_SUPERVISOR = "astrolabe_server.inference.gateway.local.supervisor"
+
+
+class LocalModels:
+    """Made before the workers are forked, so that all of them know its sockets.
+
+    The sockets lie in a folder of their own that nobody else on the machine can enter. `cache` is
+    where files are kept that can be made again. Until the models have loaded (about 2 s, 5 s the
+    first time) the sockets do not answer; LocalWire waits for them.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._process: subprocess.Popen[bytes] | None = None
+        self.sockets = Path(tempfile.mkdtemp(prefix="astrolabe-"))
+
+    @staticmethod
+    def missing() -> list[str]:
+        """The packages that must be installed before the local models can run."""
+        return list(weights.missing())
+
+    def start(self) -> None:
+        """Start the process and return at once; called in gunicorn's master, ahead of the forks."""
+        if self._process is not None:
+            return
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        command = [sys.executable, "-m", _SUPERVISOR, str(self.sockets), str(self._cache)]
+        # Of a group of its own: Ctrl-C is for the server, which lets its streams end first.
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+
+    def stop(self) -> None:
+        """End the process and forget its sockets; harmless where nothing was started.
+
+        Where this process dies without it, its end of the pipe closes, which does the same.
+        """
+        process, self._process = self._process, None
+        if process is None:
+            with suppress(OSError):
+                self.sockets.rmdir()
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,43 @@
+"""Starts the models' process, and starts it again if it dies; ends with its own standard input.
+
+A process of its own, because gunicorn's master reaps every child that it does not know, and because
+whoever starts it may be killed at any time: then the pipe closes, and everything here ends.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+SERVER = "astrolabe_server.inference.gateway.local.server"
+LONGEST_WAIT = 30.0
+
+
+def main(sockets: str, cache: str) -> None:
+    """Supervise until standard input ends."""
+    current: list[subprocess.Popen[bytes]] = []
+    threading.Thread(target=_end_with_input, args=(sockets, current), daemon=True).start()
+    wait = 0.5
+    while True:
+        begun = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-m", SERVER, sockets, cache], stdin=subprocess.PIPE)  # noqa: S603
+        current[:] = [process]
+        status = process.wait()
+        lived = time.monotonic() - begun
+        wait = 0.5 if lived > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
+        print(f"local models: ended with status {status}, starting again", file=sys.stderr, flush=True)  # noqa: T201
+        time.sleep(wait)
+
+
+def _end_with_input(sockets: str, current: list[subprocess.Popen[bytes]]) -> None:
+    sys.stdin.buffer.read()
+    for process in current:
+        process.kill()
+    shutil.rmtree(sockets, ignore_errors=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
