@@ -18,6 +18,7 @@ Path = tuple[str | int, ...]
 
 # Properties by which OpenAI's unions tell their branches apart.
 _TAGS = frozenset({"type", "role", "object", "anchor"})
+_UNIONS = (Kind.AnyOf, Kind.OneOfNotValid)
 _SHOWN = 200
 _NAMES = {
     "string": ("a string", "strings"),
@@ -56,8 +57,14 @@ def _importance(fault: Fault) -> tuple[int, int]:
     return len(fault.path), order.index(fault.kind)
 
 
-def _faults(errors: Iterable[ValidationError]) -> list[Fault]:
-    faults = [_fault(error) for error in errors]
+def _faults(errors: Sequence[ValidationError]) -> list[Fault]:
+    # Where a union failed none of its properties was evaluated: to say so of each says nothing.
+    failed = {tuple(error.instance_path) for error in errors if isinstance(error.kind, _UNIONS)}
+    faults = [
+        _fault(error)
+        for error in errors
+        if not (isinstance(error.kind, Kind.UnevaluatedProperties) and tuple(error.instance_path) in failed)
+    ]
     mistyped = {fault.path for fault in faults if fault.kind == "type"}
     # A value of the wrong type is not in the enum either: say the first only.
     return [one for one in faults if one.kind == "type" or one.path not in mistyped] or faults

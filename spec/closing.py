@@ -108,17 +108,20 @@ class _Closing:
         return schema
 
     def _flattened(self, schema: JSON) -> JSON | None:
-        """One object in place of an `allOf` of plain objects; None where it is not that simple.
+        """One object in place of an `allOf`, or a `$ref` with more beside it; None where that is not one.
 
         A flat object with `additionalProperties: false` is checked several times faster than
         `unevaluatedProperties`, and its errors are plainer.
         """
-        if "allOf" not in schema:
+        if not {"allOf", "$ref"} & schema.keys():
             return None
+        parts = list(schema.get("allOf", ()))
+        if "$ref" in schema:
+            parts.append({"$ref": schema["$ref"]})
         merged: JSON = {}
-        for part in (*schema["allOf"], {key: value for key, value in schema.items() if key != "allOf"}):
+        for part in (*parts, {key: value for key, value in schema.items() if key not in ("allOf", "$ref")}):
             one = self._resolved(part)
-            if isinstance(one, dict) and "allOf" in one:
+            if isinstance(one, dict) and {"allOf", "$ref"} & one.keys():
                 one = self._flattened(one)
             if not isinstance(one, dict) or not _merge(merged, one):
                 return None
