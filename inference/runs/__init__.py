@@ -1,5 +1,6 @@
-"""Runs: the engine, its states, its events."""
+"""The run engine: drives a thread's conversation with a model and its tools, whatever worker dies."""
 
+from astrolabe_server.inference.runs.service import Launch, Runs, Started
+from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, ToolResult, Workplace
 
-class Runs:
-    """Starts, continues, cancels and follows runs."""
+__all__ = ["Launch", "Runs", "ServerTool", "Started", "ToolFactories", "ToolResult", "Workplace"]

@@ -1,0 +1,92 @@
+"""The events of a run on their way to those who read them: as frames, live or from the log."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+Numbered = tuple[int, bytes]
+
+DONE = b"id: %d\nevent: done\ndata: [DONE]\n\n"
+
+BACKLOG = 1000
+"""Events that wait for a slow reader; one who is further behind reads the log instead."""
+
+
+def frame(sequence: int, event: str, data: Any) -> bytes:
+    """One event as a frame of Server-Sent Events, numbered."""
+    if event == "done":
+        return DONE % sequence
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, event.encode(), orjson.dumps(data))
+
+
+def is_done(frame: bytes) -> bool:
+    """Whether that frame is the last of a stream."""
+    return frame.endswith(b"event: done\ndata: [DONE]\n\n")
+
+
+class Reader:
+    """One who reads a run's events in the process that writes them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Numbered] = deque()
+        self._arrived = asyncio.Event()
+        self._over = False
+
+    def put(self, frames: Sequence[Numbered]) -> None:
+        """Hand on frames that are in the log; a reader that is too slow is cut off."""
+        if self._over:
+            return
+        if len(self._waiting) + len(frames) > BACKLOG:
+            self._waiting.clear()
+            self._over = True
+        else:
+            self._waiting.extend(frames)
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Nothing more comes from this process."""
+        self._over = True
+        self._arrived.set()
+
+    async def read(self) -> list[Numbered]:
+        """What has come since, at least one frame; nothing at the end: go on in the log."""
+        while not self._waiting and not self._over:
+            self._arrived.clear()
+            await self._arrived.wait()
+        frames = list(self._waiting)
+        self._waiting.clear()
+        return frames
+
+
+class Feeds:
+    """The readers of this process, by run."""
+
+    def __init__(self) -> None:
+        self._readers: dict[tuple[str, str], list[Reader]] = {}
+
+    def subscribe(self, project: str, run: str) -> Reader:
+        """A reader of what is published from now on."""
+        reader = Reader()
+        self._readers.setdefault((project, run), []).append(reader)
+        return reader
+
+    def unsubscribe(self, project: str, run: str, reader: Reader) -> None:
+        """Forget a reader."""
+        readers = self._readers.get((project, run), [])
+        if reader in readers:
+            readers.remove(reader)
+        if not readers:
+            self._readers.pop((project, run), None)
+
+    def publish(self, project: str, run: str, frames: Sequence[Numbered]) -> None:
+        """Hand frames that were written to the log to those who read the run here."""
+        for reader in self._readers.get((project, run), ()):
+            reader.put(frames)
+
+    def close(self, project: str, run: str) -> None:
+        """Nothing more of the run comes from this process: its readers go on in the log."""
+        for reader in self._readers.pop((project, run), ()):
+            reader.close()

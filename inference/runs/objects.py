@@ -1,0 +1,183 @@
+"""The objects that a run makes, as the Assistants API shows them."""
+
+from typing import Any
+
+JSON = dict[str, Any]
+
+LIFETIME = 600
+"""Seconds from a run's creation to its expiry, as OpenAI's had."""
+
+STEP_STAMPS = {
+    "completed": "completed_at",
+    "failed": "failed_at",
+    "cancelled": "cancelled_at",
+    "expired": "expired_at",
+}
+
+
+def run_object(
+    run_id: str, thread_id: str, assistant: JSON, request: JSON, *, now: int, lifetime: float = LIFETIME
+) -> JSON:
+    """A queued run: the assistant's settings, overridden by what the request sets."""
+    return {
+        "id": run_id,
+        "object": "thread.run",
+        "created_at": now,
+        "assistant_id": assistant["id"],
+        "thread_id": thread_id,
+        "status": "queued",
+        "started_at": None,
+        "expires_at": int(now + lifetime),
+        "cancelled_at": None,
+        "failed_at": None,
+        "completed_at": None,
+        "required_action": None,
+        "last_error": None,
+        "model": _chosen(request, assistant, "model"),
+        "instructions": _instructions(request, assistant),
+        "tools": _chosen(request, assistant, "tools"),
+        "tool_resources": request.get("tool_resources") or {},
+        "metadata": request.get("metadata") or {},
+        "temperature": _chosen(request, assistant, "temperature"),
+        "top_p": _chosen(request, assistant, "top_p"),
+        "reasoning_effort": _chosen(request, assistant, "reasoning_effort"),
+        "max_completion_tokens": request.get("max_completion_tokens"),
+        "max_prompt_tokens": request.get("max_prompt_tokens"),
+        "truncation_strategy": {
+            "type": "auto",
+            "last_messages": None,
+            **(request.get("truncation_strategy") or {}),
+        },
+        "incomplete_details": None,
+        "usage": None,
+        "response_format": _chosen(request, assistant, "response_format") or "auto",
+        "tool_choice": request.get("tool_choice") or "auto",
+        "parallel_tool_calls": request.get("parallel_tool_calls") is not False,
+    }
+
+
+def _chosen(request: JSON, assistant: JSON, name: str) -> Any:
+    value = request.get(name)
+    return assistant.get(name) if value is None else value
+
+
+def _instructions(request: JSON, assistant: JSON) -> str | None:
+    parts = [_chosen(request, assistant, "instructions"), request.get("additional_instructions")]
+    return "\n".join(part for part in parts if part) or None
+
+
+def step_object(step_id: str, run: JSON, details: JSON, *, now: int) -> JSON:
+    """A step in progress."""
+    return {
+        "id": step_id,
+        "object": "thread.run.step",
+        "created_at": now,
+        "run_id": run["id"],
+        "assistant_id": run["assistant_id"],
+        "thread_id": run["thread_id"],
+        "type": details["type"],
+        "status": "in_progress",
+        "cancelled_at": None,
+        "completed_at": None,
+        "expires_at": run["expires_at"],
+        "expired_at": None,
+        "failed_at": None,
+        "last_error": None,
+        "step_details": details,
+        "metadata": {},
+        "usage": None,
+    }
+
+
+def answer_object(message_id: str, run: JSON, *, now: int) -> JSON:
+    """A message of the assistant in progress: without content, which it gets when it ends."""
+    return message_object(
+        message_id,
+        run["thread_id"],
+        "assistant",
+        [],
+        now=now,
+        assistant_id=run["assistant_id"],
+        run_id=run["id"],
+    ) | {"status": "in_progress", "completed_at": None}
+
+
+def message_object(
+    message_id: str,
+    thread_id: str,
+    role: str,
+    content: list[JSON],
+    *,
+    now: int,
+    attachments: list[JSON] | None = None,
+    metadata: JSON | None = None,
+    assistant_id: str | None = None,
+    run_id: str | None = None,
+) -> JSON:
+    """A whole message, as a caller adds it."""
+    return {
+        "id": message_id,
+        "object": "thread.message",
+        "created_at": now,
+        "assistant_id": assistant_id,
+        "thread_id": thread_id,
+        "run_id": run_id,
+        "status": "completed",
+        "incomplete_details": None,
+        "incomplete_at": None,
+        "completed_at": now,
+        "role": role,
+        "content": content,
+        "attachments": attachments or [],
+        "metadata": metadata or {},
+    }
+
+
+def thread_object(
+    thread_id: str, *, now: int, metadata: JSON | None = None, tool_resources: JSON | None = None
+) -> JSON:
+    """A thread without messages."""
+    return {
+        "id": thread_id,
+        "object": "thread",
+        "created_at": now,
+        "metadata": metadata or {},
+        "tool_resources": tool_resources or {},
+    }
+
+
+def text_part(value: str, annotations: list[JSON] | None = None) -> JSON:
+    """A content part of text, as a message holds it."""
+    return {"type": "text", "text": {"value": value, "annotations": annotations or []}}
+
+
+def usage_object(prompt: int, completion: int) -> JSON:
+    """Tokens of a step or a run."""
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+
+
+def closed_step(step: JSON, status: str, *, now: int, usage: JSON, error: JSON | None = None) -> JSON:
+    """The step in its last status."""
+    return {**step, "status": status, STEP_STAMPS[status]: now, "usage": usage, "last_error": error}
+
+
+def step_error(error: JSON | None) -> JSON | None:
+    """A run's error as its step tells it: steps know fewer codes."""
+    if error is not None and error["code"] == "invalid_prompt":
+        return {**error, "code": "server_error"}
+    return error
+
+
+def message_delta(message_id: str, part: JSON) -> JSON:
+    """A piece of a message's content."""
+    return {"id": message_id, "object": "thread.message.delta", "delta": {"content": [part]}}
+
+
+def step_delta(step_id: str, call: JSON) -> JSON:
+    """A piece of a step's calls."""
+    details = {"type": "tool_calls", "tool_calls": [call]}
+    return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}

@@ -1,0 +1,421 @@
+"""Shows what the engine tells as the Assistants API's objects and events.
+
+Objects and events are queued in the ledger, which writes both before anybody sees them. A *live*
+leg of a run is streamed to its caller: what the model says is written and told as it comes. In any
+other leg nothing is written before a turn has ended, so a worker that is lost in the middle of it
+leaves nothing that anybody has seen.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from astrolabe_server.inference.identifiers import new_id
+from astrolabe_server.inference.runs import objects, transitions
+from astrolabe_server.inference.runs.conversation import CUT_OFF
+from astrolabe_server.inference.runs.ledger import ACTIVE_RUN, Ledger, Tracked, TrackedThread
+from astrolabe_server.inference.runs.turns import (
+    CUT_SHORT,
+    FUNCTION,
+    ArgumentsArrived,
+    Call,
+    CallBegan,
+    Event,
+    RefusalArrived,
+    ResultArrived,
+    TextArrived,
+    Turn,
+    TurnBegan,
+    TurnEnded,
+    Usage,
+)
+from astrolabe_server.persistence.store import Document, Key
+
+JSON = dict[str, Any]
+
+TURNS = "turns"
+"""State of a run: its turns so far that called tools, for the next request."""
+
+LIVE = "live"
+"""State of a run: whether somebody is shown what the model says as it comes."""
+
+OPTIONS = "options"
+"""State of a run: sampling parameters that the caller has set, as chat completions name them."""
+
+RESOURCES = "resources"
+"""State of a run: the `tool_resources` of its assistant and of its thread."""
+
+STEP = "step"
+"""State of a run: the id of the step whose calls wait for their outputs; of a message: its step's."""
+
+USAGE = "usage"
+"""State of a message: the usage of its step, which is written after it."""
+
+LAST = "last"
+"""State of a message: whether the run ends with it."""
+
+STEP_ENDS = {"incomplete": "failed"}
+"""How a step ends that is open when the run ends in a status that steps do not have."""
+
+CUT_OFF_ERROR = {
+    "code": "server_error",
+    "message": "The server was interrupted in this step; the run went on with a new one.",
+}
+
+CALL_CUT_OFF = {"code": "server_error", "message": "The model's answer ended in the middle of a call."}
+
+MESSAGE_REASONS = {
+    "failed": "run_failed",
+    "cancelled": "run_cancelled",
+    "expired": "run_expired",
+    "length": "max_tokens",
+    "content_filter": "content_filter",
+}
+
+
+class Renderer:
+    """One leg of a run, on its way into objects and events."""
+
+    def __init__(self, ledger: Ledger, thread: TrackedThread, *, live: bool) -> None:
+        self._ledger = ledger
+        self._run = ledger.run
+        self._thread = thread
+        self._live = live
+        self._said = Said()
+        self._message: Tracked | None = None
+        self._message_step: Tracked | None = None
+        self._calls_step: Tracked | None = None
+        self._usage = Usage()
+
+    def resume(self, message: Tracked | None, steps: Sequence[Tracked], said: "Said") -> None:
+        """Take up what a lost worker left open, with what its readers were shown of the message."""
+        self._message, self._said = message, said
+        for step in steps:
+            if step.value["type"] == "message_creation":
+                self._message_step = step
+            else:
+                self._calls_step = step
+
+    def resume_whole(self, message: Document) -> None:
+        """Take up a run of which only its own end was not written: its last message was."""
+        usage = message.state[USAGE]
+        self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"])
+        step = self._message_step
+        if step is not None:
+            self._close_step(step, "completed", usage=self._usage)
+            self._message_step = None
+
+    # --- the engine's vocabulary ---
+
+    async def take(self, event: Event) -> None:
+        """Show one event of the engine."""
+        match event:
+            case TurnBegan():
+                pass
+            case TextArrived() | RefusalArrived():
+                await self._say(event)
+            case CallBegan(index, call):
+                await self._begin_call(index, call)
+            case ArgumentsArrived(index, text):
+                self._tell_arguments(index, text)
+            case ResultArrived(index, call):
+                self._tell_call(index, call)
+            case TurnEnded(turn):
+                await self._end_turn(turn)
+
+    async def _say(self, event: TextArrived | RefusalArrived) -> None:
+        opened = self._message is None
+        message = self._message or self._open_message()
+        part = self._said.add(event)
+        if self._live:
+            self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+            if opened:
+                await self._ledger.flush()
+
+    async def _begin_call(self, index: int, call: Call) -> None:
+        opened = self._calls_step is None
+        if self._calls_step is None:
+            self._calls_step = self._open_step({"type": "tool_calls", "tool_calls": []})
+        if self._live and call.tool == FUNCTION:
+            self._tell_call(index, call)
+            if opened:
+                await self._ledger.flush()
+
+    def _tell_arguments(self, index: int, text: str) -> None:
+        if self._live:
+            self._tell_call_part({"index": index, "type": FUNCTION, FUNCTION: {"arguments": text}})
+
+    def _tell_call(self, index: int, call: Call) -> None:
+        self._tell_call_part({"index": index, **shown_call(call)})
+
+    def _tell_call_part(self, part: JSON) -> None:
+        if self._calls_step is not None:
+            delta = objects.step_delta(self._calls_step.key.id, part)
+            self._ledger.tell("thread.run.step.delta", delta)
+
+    async def _end_turn(self, turn: Turn) -> None:
+        """End the turn's message, then its calls; a turn that was cut short counts for nothing more."""
+        if not turn.calls and self._message is None:
+            self._open_message()
+        whole = turn.finish not in CUT_SHORT
+        if self._message is not None:
+            self._end_message(turn, Usage() if turn.calls and whole else turn.usage)
+        if turn.calls and whole:
+            self._end_calls(turn)
+            if not turn.awaits_outputs:
+                await self._ledger.flush()
+            return
+        self._usage += turn.usage
+        if self._calls_step is not None:
+            self._close_step(self._calls_step, "failed", usage=Usage(), error=CALL_CUT_OFF)
+            self._calls_step = None
+
+    # --- messages ---
+
+    def _open_message(self) -> Tracked:
+        message_id, run = new_id("msg_"), self._run
+        creation = {"type": "message_creation", "message_creation": {"message_id": message_id}}
+        self._message_step = self._open_step(creation)
+        self._message = message = Tracked(
+            Key(run.key.project, "messages", message_id),
+            objects.answer_object(message_id, run.value, now=_now()),
+            state={STEP: self._message_step.key.id},
+            parent=run.value["thread_id"],
+            labels=frozenset({run_label(run.key.id)}),
+        )
+        self._ledger.change(message)
+        self._ledger.tell("thread.message.created", message.value)
+        self._ledger.tell("thread.message.in_progress", message.value)
+        return message
+
+    def _end_message(self, turn: Turn, usage: Usage) -> None:
+        """End the open message and its step as the model ended the answer."""
+        message, step = self._message, self._message_step
+        if message is None or step is None:
+            return
+        if not self._live:
+            for part in self._said.parts():
+                self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+        message.state = {**message.state, USAGE: _counted(usage), LAST: not turn.calls}
+        self._close_message(message, MESSAGE_REASONS.get(turn.finish), whole=turn.finish not in CUT_SHORT)
+        self._close_step(step, "completed", usage=usage)
+        self._message_step = None
+
+    def _close_message(self, message: Tracked, reason: str | None, *, whole: bool) -> None:
+        """Give the message its content and its last status."""
+        now = _now()
+        message.value = {
+            **message.value,
+            "content": self._said.content(whole=whole),
+            "status": "completed" if whole else "incomplete",
+            "completed_at": now if whole else None,
+            "incomplete_at": None if whole else now,
+            "incomplete_details": {"reason": reason} if reason else None,
+        }
+        self._ledger.change(message)
+        self._ledger.tell(f"thread.message.{message.value['status']}", message.value)
+        self._message, self._said = None, Said()
+
+    # --- steps ---
+
+    def _open_step(self, details: JSON) -> Tracked:
+        run = self._run
+        step_id = new_id("step_")
+        value = objects.step_object(step_id, run.value, details, now=_now())
+        step = Tracked(Key(run.key.project, "run_steps", step_id), value, parent=run.key.id)
+        self._ledger.change(step)
+        self._ledger.tell("thread.run.step.created", value)
+        self._ledger.tell("thread.run.step.in_progress", value)
+        return step
+
+    def _close_step(self, step: Tracked, status: str, *, usage: Usage, error: JSON | None = None) -> None:
+        step.value = objects.closed_step(step.value, status, now=_now(), usage=_counted(usage), error=error)
+        self._ledger.change(step)
+        self._ledger.tell(f"thread.run.step.{status}", step.value)
+
+    def _end_calls(self, turn: Turn) -> None:
+        """Note the turn in the run, so that it is not taken again, and show its calls in the step."""
+        run, step = self._run, self._calls_step
+        if step is None:
+            return
+        if not self._live:
+            for index, call in enumerate(turn.calls):
+                if call.tool == FUNCTION:
+                    self._tell_call(index, call)
+        run.state = {**run.state, TURNS: [*run.state[TURNS], {**turn.to_json(), STEP: step.key.id}]}
+        step.value = {**step.value, "step_details": calls_details(turn)}
+        self._ledger.change(run, step)
+        if not turn.awaits_outputs:
+            self._close_step(step, "completed", usage=turn.usage)
+            self._calls_step = None
+
+    # --- the run ---
+
+    def move(self, status: str, **changes: Any) -> None:
+        """Bring the run to a status; the event is told with the next write."""
+        run = self._run
+        if status in transitions.ENDED:
+            changes["usage"] = self._total()
+            self.release_thread()
+        run.value = transitions.move(run.value, status, _now(), **changes)
+        self._ledger.change(run)
+        self._ledger.tell(f"thread.run.{status}", run.value)
+
+    def await_outputs(self, turn: Turn) -> None:
+        """The run waits for the caller to answer the calls of its last turn."""
+        calls = [
+            {"id": c.id, "type": FUNCTION, FUNCTION: {"name": c.name, "arguments": c.arguments}}
+            for c in turn.calls
+            if c.output is None
+        ]
+        self._calls_step = None
+        action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
+        self.move("requires_action", required_action=action)
+        self._ledger.tell("done", None)
+
+    def complete(self, status: str, **changes: Any) -> None:
+        """The run is over, and everything in it has ended before."""
+        self.move(status, **changes)
+        self._ledger.tell("done", None)
+
+    def end(self, status: str, **changes: Any) -> None:
+        """The run is over; what is still open ends as it does, what nobody was shown is dropped."""
+        if not self._live:
+            self._drop_unwritten()
+        self._end_open(status, MESSAGE_REASONS.get(status), objects.step_error(changes.get("last_error")))
+        self.move(status, **changes)
+        self._ledger.tell("done", None)
+
+    def cut_off(self) -> None:
+        """Tell what a lost worker left open as such: what was shown stays as it was shown."""
+        if self._message is not None:
+            self._message.state = {**self._message.state, CUT_OFF: True}
+        self._settle_calls()
+        self._end_open("failed", None, CUT_OFF_ERROR)
+
+    def _settle_calls(self) -> None:
+        """Close the step of calls that the run's state knows as answered; the state is written first."""
+        step = self._calls_step
+        if step is None:
+            return
+        for value, turn in zip(self._run.state[TURNS], turns_of(self._run.state), strict=True):
+            if value[STEP] == step.key.id:
+                step.value = {**step.value, "step_details": calls_details(turn)}
+                self._close_step(step, "completed", usage=turn.usage)
+                self._calls_step = None
+
+    def _end_open(self, status: str, reason: str | None, error: JSON | None) -> None:
+        if self._message is not None:
+            self._close_message(self._message, reason, whole=False)
+        for step in (self._message_step, self._calls_step):
+            if step is not None:
+                self._close_step(step, STEP_ENDS.get(status, status), usage=Usage(), error=error)
+        self._message_step = self._calls_step = None
+
+    def _drop_unwritten(self) -> None:
+        self._ledger.discard()
+        if self._message is not None and self._message.document is None:
+            self._message, self._said = None, Said()
+        if self._message_step is not None and self._message_step.document is None:
+            self._message_step = None
+        if self._calls_step is not None and self._calls_step.document is None:
+            self._calls_step = None
+
+    def _total(self) -> JSON:
+        return _counted(sum((turn.usage for turn in turns_of(self._run.state)), self._usage))
+
+    def release_thread(self) -> None:
+        """Let the thread take messages and runs again."""
+        thread = self._thread
+        if thread.state.get(ACTIVE_RUN) == self._run.key.id:
+            thread.state = {**thread.state, ACTIVE_RUN: None}
+            self._ledger.change(thread)
+
+
+class Said:
+    """What the open message says so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.refusal = ""
+        self.annotations: list[JSON] = []
+
+    def add(self, event: TextArrived | RefusalArrived) -> JSON:
+        """Take a piece, and give the part that a delta shows of it."""
+        if isinstance(event, RefusalArrived):
+            self.refusal += event.text
+            return {"index": 1 if self.text else 0, "type": "refusal", "refusal": event.text}
+        first = not self.text
+        annotations = [
+            {"index": i, **each} for i, each in enumerate(event.annotations, len(self.annotations))
+        ]
+        self.text += event.text
+        self.annotations += event.annotations
+        return _text_delta(event.text, annotations, first=first)
+
+    def parts(self) -> list[JSON]:
+        """All of it, as the parts of one delta each."""
+        parts: list[JSON] = []
+        if self.text:
+            annotations = [{"index": i, **each} for i, each in enumerate(self.annotations)]
+            parts.append(_text_delta(self.text, annotations, first=True))
+        if self.refusal:
+            parts.append({"index": len(parts), "type": "refusal", "refusal": self.refusal})
+        return parts
+
+    def content(self, *, whole: bool) -> list[JSON]:
+        """The message's content; a whole answer that says nothing is an empty text."""
+        parts: list[JSON] = []
+        if self.text or (whole and not self.refusal):
+            parts.append(objects.text_part(self.text, self.annotations))
+        if self.refusal:
+            parts.append({"type": "refusal", "refusal": self.refusal})
+        return parts
+
+    def read_delta(self, part: JSON) -> None:
+        """Take a delta's part back from the log."""
+        if part["type"] == "refusal":
+            self.refusal += part["refusal"]
+            return
+        self.text += part["text"]["value"]
+        for annotation in part["text"].get("annotations", ()):
+            self.annotations.append({k: v for k, v in annotation.items() if k != "index"})
+
+
+def _text_delta(text: str, annotations: list[JSON], *, first: bool) -> JSON:
+    """The first delta of a text has the key `annotations`, later ones only where there are some."""
+    value: JSON = {"value": text}
+    if annotations or first:
+        value["annotations"] = annotations
+    return {"index": 0, "type": "text", "text": value}
+
+
+def run_label(run_id: str) -> str:
+    """The label of a thread's messages that a run made."""
+    return f"run:{run_id}"
+
+
+def turns_of(state: JSON) -> list[Turn]:
+    """The turns that a run's state holds."""
+    return [Turn.from_json({k: v for k, v in turn.items() if k != STEP}) for turn in state[TURNS]]
+
+
+def calls_details(turn: Turn) -> JSON:
+    """The calls of a turn as a step shows them."""
+    return {"type": "tool_calls", "tool_calls": [shown_call(call) for call in turn.calls]}
+
+
+def shown_call(call: Call) -> JSON:
+    """A call as a step shows it."""
+    if call.tool != FUNCTION:
+        return {"id": call.id, "type": call.tool, call.tool: call.details}
+    function = {"name": call.name, "arguments": call.arguments, "output": call.output}
+    return {"id": call.id, "type": FUNCTION, FUNCTION: function}
+
+
+def _counted(usage: Usage) -> JSON:
+    return objects.usage_object(usage.prompt, usage.completion)
+
+
+def _now() -> int:
+    return int(time.time())
