@@ -1,5 +1,6 @@
 """Walks a document: applies the mends to each part, and refuses what is unknown after them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -58,7 +59,8 @@ class _Mending:
         }
         self._unique_ids(paths)
         used = self._reachable(paths, schemas)
-        self._check_meta(used)
+        self._check_circles(used)
+        self._check_meta(paths, used)
         kept: JSON = {
             key: document[key] for key in ("info", "servers", "tags", "security") if key in document
         }
@@ -185,20 +187,74 @@ class _Mending:
             name = todo.pop()
             if name not in found:
                 found.add(name)
-                todo += references(schemas[name])
+                todo += references(schemas.get(name))
         return {name: schema for name, schema in schemas.items() if name in found}
 
-    def _check_meta(self, schemas: JSON) -> None:
+    def _check_circles(self, schemas: JSON) -> None:
+        """No schema consists of itself, which nothing could be measured against."""
+        parts = {name: set(_in_place(schema)) for name, schema in schemas.items()}
+        while True:
+            ends = {name for name, others in parts.items() if not others & parts.keys()}
+            if not ends:
+                break
+            parts = {name: others for name, others in parts.items() if name not in ends}
+        for name in parts:
+            raise self._refuse(f"components.schemas.{name}", "a schema that refers to itself in place")
+
+    def _check_meta(self, paths: JSON, schemas: JSON) -> None:
         """Every schema is one by JSON Schema's own schema, so that none fails when it is used."""
+        places = {f"components.schemas.{name}": schema for name, schema in schemas.items()}
+        places.update(_inline(paths))
         meta = jsonschema_rs.meta
-        if meta.is_valid({"$schema": _DIALECT, "$defs": schemas}):
-            return
-        for name, schema in schemas.items():
+        if not meta.is_valid({"$schema": _DIALECT, "$defs": places}):
+            for place, schema in places.items():
+                try:
+                    meta.validate(schema if isinstance(schema, bool) else {"$schema": _DIALECT, **schema})
+                except jsonschema_rs.ValidationError as exc:
+                    steps = ".".join((place, *(str(step) for step in exc.instance_path)))
+                    raise self._refuse(steps, exc.message[:200]) from exc
+        for place, pattern in ((place, one) for place, schema in places.items() for one in _patterns(schema)):
             try:
-                meta.validate({"$schema": _DIALECT, "$defs": {name: schema}})
-            except jsonschema_rs.ValidationError as exc:
-                place = ".".join(str(step) for step in exc.instance_path[1:])
-                raise self._refuse(f"components.schemas.{place}", exc.message[:200]) from exc
+                jsonschema_rs.Draft202012Validator({"pattern": pattern})
+            except (ValueError, jsonschema_rs.ValidationError) as exc:
+                raise self._refuse(place, f"the pattern '{pattern}' is no regular expression") from exc
+
+
+def _inline(paths: JSON) -> Iterator[tuple[str, Any]]:
+    """The schemas of operations that are no components, by their places."""
+    for path, item in paths.items():
+        for method, operation in item.items():
+            place = f"paths.{path}.{method}"
+            for parameter in operation["parameters"]:
+                yield f"{place}.parameters.{parameter['name']}", parameter["schema"]
+            holders = {"requestBody": operation.get("requestBody", {}), **operation["responses"]}
+            for name, holder in holders.items():
+                for media, one in holder.get("content", {}).items():
+                    if "schema" in one:
+                        yield f"{place}.{name}.{media}", one["schema"]
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    todo = [schema]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            if isinstance(one.get("pattern"), str):
+                yield one["pattern"]
+            todo += one.values()
+        elif isinstance(one, list):
+            todo += one
+
+
+def _in_place(schema: Any) -> Iterator[str]:
+    """The components that a schema applies to the very value it stands for."""
+    if not isinstance(schema, dict):
+        return
+    if "$ref" in schema:
+        yield schema["$ref"].removeprefix(PREFIX)
+    for key in ("allOf", "anyOf"):
+        for one in schema.get(key, ()):
+            yield from _in_place(one)
 
 
 def references(node: Any) -> set[str]:

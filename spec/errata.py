@@ -4,6 +4,7 @@ Each erratum names the component that it changes and says why. It applies to eve
 that component, and does nothing to the others; a test holds each against what was observed.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -82,15 +83,21 @@ def _nullable(component: str, *properties: str) -> Callable[[JSON], bool]:
     return change
 
 
+_REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
+
+
 def _metadata_limits(document: JSON) -> bool:
     """16 pairs, keys of 64 characters and values of 512, which upstream says in prose alone."""
     applied = False
-    for schema in _schemas(document):
-        for name, member in schema.get("properties", {}).items():
-            if name == "metadata" and isinstance(member, dict):
-                applied = _limit(member) or applied
-    named = document["components"]["schemas"].get("Metadata")
-    return (_limit(named) if isinstance(named, dict) else False) or applied
+    for component, schema in document["components"]["schemas"].items():
+        if component.endswith("Metadata") and isinstance(schema, dict):
+            applied = _limit(schema) or applied
+        if not _REQUEST.fullmatch(component):
+            continue
+        for one in _within(schema):
+            member = one.get("properties", {}).get("metadata")
+            applied = (isinstance(member, dict) and _limit(member)) or applied
+    return applied
 
 
 def _limit(schema: JSON) -> bool:
@@ -108,26 +115,34 @@ def _limit(schema: JSON) -> bool:
     return applied
 
 
-def _schemas(node: Any) -> Iterator[JSON]:
-    """Every schema of the document's components and operations."""
-    todo: list[Any] = list(node["components"]["schemas"].values())
-    for item in node["paths"].values():
-        for operation in item.values():
-            todo += [one["schema"] for one in operation.get("parameters", ())]
-            holders = [operation.get("requestBody", {}), *operation["responses"].values()]
-            todo += [m["schema"] for one in holders for m in one.get("content", {}).values() if "schema" in m]
+def _within(schema: Any) -> Iterator[JSON]:
+    """The schema and every schema in it, references not followed."""
+    todo = [schema]
     while todo:
-        schema = todo.pop()
-        if not isinstance(schema, dict):
+        one = todo.pop()
+        if not isinstance(one, dict):
             continue
-        yield schema
-        for key, value in schema.items():
+        yield one
+        for key, value in one.items():
             if key in SCHEMAS_BY_NAME:
                 todo += value.values()
             elif key in SCHEMAS_IN_LIST:
                 todo += value
             elif key in SCHEMAS:
                 todo.append(value)
+
+
+def _list_limits(document: JSON) -> bool:
+    """`limit` of a list: 1 to 100, of files 1 to 10,000; told apart by their defaults."""
+    most = {20: 100, 10_000: 10_000}
+    operations = (one for item in document["paths"].values() for one in item.values())
+    schemas = [one["schema"] for each in operations for one in each["parameters"] if one["name"] == "limit"]
+    applied = [
+        one for one in schemas if one.get("default") in most and not {"minimum", "maximum"} & one.keys()
+    ]
+    for schema in applied:
+        schema |= {"minimum": 1, "maximum": most[schema["default"]]}
+    return bool(applied)
 
 
 def _echoed_assistant_message(document: JSON) -> bool:
@@ -145,6 +160,11 @@ ERRATA: tuple[Erratum, ...] = (
         "metadata-limits",
         "the limits of metadata stand in the prose of every edition and are enforced by the service",
         _metadata_limits,
+    ),
+    Erratum(
+        "list-limits",
+        "the bounds of a list's limit stand in the prose and are enforced by the service",
+        _list_limits,
     ),
     Erratum(
         "file-batch-object",

@@ -100,11 +100,12 @@ def types_of_enums(schema: JSON, component: str) -> JSON:
 
 
 def doubled_names(schema: JSON, component: str) -> JSON:
-    """Names given twice in `required`, or values in `enum`, are given once."""
+    """Names given twice in `required`, or values in `enum`, are given once; an empty name goes."""
     result = dict(schema)
     for key in ("required", "enum"):
         values = schema.get(key)
         if isinstance(values, list):
+            values = [value for value in values if value is not None or key == "enum"]
             result[key] = [value for index, value in enumerate(values) if value not in values[:index]]
     return result
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from astrolabe_server.spec.schema import PROSE, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from astrolabe_server.spec.schema import KEYWORDS, PROSE, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
 JSON = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -92,7 +92,7 @@ def _schema(schema: Any) -> Any:
             continue
         if key in SCHEMAS_BY_NAME and isinstance(value, dict):
             result[key] = {name: _schema(one) for name, one in value.items()}
-        elif key in SCHEMAS_IN_LIST or key in SCHEMAS:
+        elif key in SCHEMAS_IN_LIST or key in SCHEMAS or key not in KEYWORDS:
             result[key] = _schema(value)
         else:
             result[key] = value
