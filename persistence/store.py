@@ -40,6 +40,7 @@ class Document:
     one collection under one parent form a list, ordered by `position` (microseconds since the
     epoch, made unique and growing within the list by the store). `labels` put it into further
     lists under the same parent, such as "purpose:assistants". `version` grows with each change.
+    `shelf` is the engine's own note of where the document lies.
     """
 
     key: Key
@@ -49,6 +50,7 @@ class Document:
     labels: frozenset[str] = frozenset()
     position: int = 0
     version: int = 1
+    shelf: int = field(default=0, compare=False, repr=False)
 
     @property
     def id(self) -> str:
