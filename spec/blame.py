@@ -7,7 +7,7 @@ with the fewest faults, then the deepest, is.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,21 @@ def describe(errors: Sequence[ValidationError]) -> tuple[str, str | None, str]:
     """(message, param, code) of the one fault worth telling."""
     fault = min(_faults(errors), key=_importance)
     return _worded(fault)
+
+
+def missing(error: ValidationError) -> Iterator[Path]:
+    """The paths of all that is missing, also in a branch of a union that wants this type."""
+    path = tuple(error.instance_path)
+    match error.kind:
+        case Kind.Required(property=name):
+            yield (*path, name)
+        case Kind.AnyOf(context=branches):
+            for branch in branches:
+                if not any(
+                    isinstance(one.kind, Kind.Type) and tuple(one.instance_path) == path for one in branch
+                ):
+                    for one in branch:
+                        yield from missing(one)
 
 
 def _importance(fault: Fault) -> tuple[int, int]:

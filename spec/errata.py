@@ -12,6 +12,7 @@ from typing import Any
 from astrolabe_server.spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
 JSON = dict[str, Any]
+_NULL = {"type": "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +34,23 @@ def corrected(document: JSON) -> JSON:
 # --- the ways of a change ---
 
 
-def _component(document: JSON, name: str) -> JSON | None:
-    found = document["components"]["schemas"].get(name)
-    return found if isinstance(found, dict) else None
+def _at(document: JSON, path: str) -> JSON:
+    """The schema at `Component.property.property`; empty where the edition has none there."""
+    component, *names = path.split(".")
+    schema = document["components"]["schemas"].get(component, {})
+    for name in names:
+        schema = schema.get("properties", {}).get(name, {})
+    return schema if isinstance(schema, dict) else {}
 
 
-def _optional(component: str, *properties: str) -> Callable[[JSON], bool]:
+def _optional(path: str, *properties: str) -> Callable[[JSON], bool]:
     """Properties that the spec requires and the service leaves out."""
 
     def change(document: JSON) -> bool:
-        schema = _component(document, component)
-        required = [] if schema is None else schema.get("required", [])
+        schema = _at(document, path)
+        required = schema.get("required", [])
         kept = [name for name in required if name not in properties]
-        if schema is None or len(kept) == len(required):
+        if len(kept) == len(required):
             return False
         schema["required"] = kept
         return True
@@ -53,13 +58,12 @@ def _optional(component: str, *properties: str) -> Callable[[JSON], bool]:
     return change
 
 
-def _allows(component: str, prop: str, value: str) -> Callable[[JSON], bool]:
+def _allows(path: str, prop: str, value: str) -> Callable[[JSON], bool]:
     """A value that the service sends and the spec's enum does not have."""
 
     def change(document: JSON) -> bool:
-        schema = _component(document, component)
-        enum = {} if schema is None else schema.get("properties", {}).get(prop, {})
-        if "enum" not in enum or value in enum["enum"]:
+        enum = _at(document, f"{path}.{prop}")
+        if value in enum.get("enum", (value,)):
             return False
         enum["enum"] = [*enum["enum"], value]
         return True
@@ -67,20 +71,31 @@ def _allows(component: str, prop: str, value: str) -> Callable[[JSON], bool]:
     return change
 
 
-def _nullable(component: str, *properties: str) -> Callable[[JSON], bool]:
-    """Properties that the spec requires to be there and the service sends as null."""
+def _also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
+    """A property that the service sends in another type as well."""
 
     def change(document: JSON) -> bool:
-        schema = _component(document, component)
-        known = {} if schema is None else schema.get("properties", {})
-        applied = False
-        for name in properties:
-            if name in known and {"type": "null"} not in known[name].get("anyOf", ()):
-                known[name] = {"anyOf": [known[name], {"type": "null"}]}
-                applied = True
-        return applied
+        properties = _at(document, path).get("properties", {})
+        if prop not in properties or other in properties[prop].get("anyOf", ()):
+            return False
+        properties[prop] = {"anyOf": [properties[prop], dict(other)]}
+        return True
 
     return change
+
+
+def _empty_lists(document: JSON) -> bool:
+    """`first_id` and `last_id` of a list in which there is nothing are null."""
+    applied = False
+    for schema in document["components"]["schemas"].values():
+        properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+        if "data" not in properties:
+            continue
+        for name in {"first_id", "last_id"} & properties.keys():
+            if properties[name].get("type") == "string":
+                properties[name] = {**properties[name], "type": ["string", "null"]}
+                applied = True
+    return applied
 
 
 _REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
@@ -147,11 +162,11 @@ def _list_limits(document: JSON) -> bool:
 
 def _echoed_assistant_message(document: JSON) -> bool:
     """What a completion answered may be sent back as a message, `annotations` and all."""
-    schema = _component(document, "ChatCompletionRequestAssistantMessage")
-    answer = _component(document, "ChatCompletionResponseMessage")
-    if schema is None or answer is None or "annotations" not in answer.get("properties", {}):
+    known = _at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
+    answered = _at(document, "ChatCompletionResponseMessage").get("properties", {})
+    if not known or "annotations" not in answered or "annotations" in known:
         return False
-    schema.setdefault("properties", {}).setdefault("annotations", answer["properties"]["annotations"])
+    known["annotations"] = answered["annotations"]
     return True
 
 
@@ -167,6 +182,11 @@ ERRATA: tuple[Erratum, ...] = (
         _list_limits,
     ),
     Erratum(
+        "empty-list-ids",
+        "a list in which there is nothing answers null for its first and last id",
+        _empty_lists,
+    ),
+    Erratum(
         "file-batch-object",
         "file batches answer `vector_store.file_batch`, the spec has `vector_store.files_batch`",
         _allows("VectorStoreFileBatchObject", "object", "vector_store.file_batch"),
@@ -175,6 +195,31 @@ ERRATA: tuple[Erratum, ...] = (
         "message-without-status",
         "a message that was retrieved carries no status, incomplete_details, completed_at, incomplete_at",
         _optional("MessageObject", "status", "incomplete_details", "completed_at", "incomplete_at"),
+    ),
+    Erratum(
+        "run-without-instructions",
+        "a run of an assistant that has no instructions answers null for them",
+        _also("RunObject", "instructions", _NULL),
+    ),
+    Erratum(
+        "step-without-expired-at-and-metadata",
+        "run steps carry expires_at, no expired_at and no metadata",
+        _optional("RunStepObject", "expired_at", "metadata"),
+    ),
+    Erratum(
+        "vector-store-without-name",
+        "a vector store that was given no name answers null for it",
+        _also("VectorStoreObject", "name", _NULL),
+    ),
+    Erratum(
+        "embedding-as-base64",
+        "with encoding_format base64, which the SDK asks for, an embedding is a string",
+        _also("Embedding", "embedding", {"type": "string"}),
+    ),
+    Erratum(
+        "usage-without-cache-writes",
+        "the usage of a response does not always say how many tokens were written to the cache",
+        _optional("ResponseUsage.input_tokens_details", "cache_write_tokens"),
     ),
     Erratum(
         "echoed-assistant-message",

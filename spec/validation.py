@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from astrolabe_server.spec.blame import describe
+from astrolabe_server.spec.blame import Path, describe, missing
 from astrolabe_server.spec.closing import closed
 from astrolabe_server.spec.errors import Invalid, Unconforming
 from astrolabe_server.spec.forgiving import forgiving
@@ -20,6 +20,9 @@ Transform = Callable[[Any, Components], dict[str, Any]]
 
 # More than this many faults say no more about which branch of a union was meant.
 _FAULTS = 200
+
+# What is filled in may be an object's, in which something is missing in turn.
+_PASSES = 3
 
 
 class Validator:
@@ -101,3 +104,32 @@ class ResponseValidator(Validator):
         fault = self._fault(value)
         if fault is not None:
             raise Unconforming(fault[0], fault[1])
+
+    def complete(self, value: Any) -> None:
+        """Set to null, in place, what a provider left out and the schema wants as null at least.
+
+        Providers omit `refusal` or `logprobs`, which OpenAI's clients expect to find. What may
+        not be null stays missing, for `check` to tell.
+        """
+        compiled = self._compiled or self.compile()
+        refused: set[Path] = set()
+        for _ in range(_PASSES):
+            if compiled.is_valid(value):
+                return
+            errors = islice(compiled.iter_errors(value), _FAULTS)
+            added = {path for error in errors for path in missing(error)} - refused
+            for path in added:
+                _holder(value, path)[path[-1]] = None
+            wrong = {tuple(error.instance_path) for error in compiled.iter_errors(value)} & added
+            for path in wrong:
+                del _holder(value, path)[path[-1]]
+            refused |= wrong
+            if added == wrong:
+                return
+
+
+def _holder(value: Any, path: Path) -> Any:
+    """The object that has, or shall have, the last step of `path`."""
+    for step in path[:-1]:
+        value = value[step]
+    return value
