@@ -181,3 +181,12 @@ def step_delta(step_id: str, call: JSON) -> JSON:
     """A piece of a step's calls."""
     details = {"type": "tool_calls", "tool_calls": [call]}
     return {"id": step_id, "object": "thread.run.step.delta", "delta": {"step_details": details}}
+
+
+def without_content(call: JSON) -> JSON:
+    """A call of a step without the content of what file_search found."""
+    search = call.get("file_search")
+    if not search:
+        return call
+    results = [{k: v for k, v in each.items() if k != "content"} for each in search.get("results", ())]
+    return {**call, "file_search": {**search, "results": results}}

@@ -45,6 +45,9 @@ OPTIONS = "options"
 RESOURCES = "resources"
 """State of a run: the `tool_resources` of its assistant and of its thread."""
 
+INCLUDE_RESULTS = "include_results"
+"""State of a run: whether events show the content of what file_search finds."""
+
 STEP = "step"
 """State of a run: the id of the step whose calls wait for their outputs; of a message: its step's."""
 
@@ -146,7 +149,7 @@ class Renderer:
             self._tell_call_part({"index": index, "type": FUNCTION, FUNCTION: {"arguments": text}})
 
     def _tell_call(self, index: int, call: Call) -> None:
-        self._tell_call_part({"index": index, **shown_call(call)})
+        self._tell_call_part(self._shown({"index": index, **shown_call(call)}))
 
     def _tell_call_part(self, part: JSON) -> None:
         if self._calls_step is not None:
@@ -231,7 +234,13 @@ class Renderer:
     def _close_step(self, step: Tracked, status: str, *, usage: Usage, error: JSON | None = None) -> None:
         step.value = objects.closed_step(step.value, status, now=_now(), usage=_counted(usage), error=error)
         self._ledger.change(step)
-        self._ledger.tell(f"thread.run.step.{status}", step.value)
+        details = step.value["step_details"]
+        if "tool_calls" in details:
+            details = {**details, "tool_calls": [self._shown(call) for call in details["tool_calls"]]}
+        self._ledger.tell(f"thread.run.step.{status}", {**step.value, "step_details": details})
+
+    def _shown(self, call: JSON) -> JSON:
+        return call if self._run.state[INCLUDE_RESULTS] else objects.without_content(call)
 
     def _end_calls(self, turn: Turn) -> None:
         """Note the turn in the run, so that it is not taken again, and show its calls in the step."""

@@ -22,6 +22,7 @@ from astrolabe_server.inference.runs.following import follow_leg, is_kept, repla
 from astrolabe_server.inference.runs.ledger import ACTIVE_RUN, SEQUENCE
 from astrolabe_server.inference.runs.recovery import Leg, make_leg
 from astrolabe_server.inference.runs.rendering import (
+    INCLUDE_RESULTS,
     LIVE,
     OPTIONS,
     RESOURCES,
@@ -36,6 +37,8 @@ from astrolabe_server.inference.runs.worker import Worker
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import (
     Append,
+    Cancel,
+    Clear,
     Document,
     Enqueue,
     Insert,
@@ -65,6 +68,8 @@ class Launch:
     resources: tuple[JSON, JSON]
     stream: bool = False
     credentials: Credentials | None = None
+    include_results: bool = False
+    """Whether events show the content of what file_search finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,7 @@ class Runs:
             TURNS: [],
             OPTIONS: launch.options,
             RESOURCES: list(launch.resources),
+            INCLUDE_RESULTS: launch.include_results,
         }
         key = Key(thread.key.project, RUNS, run_id)
         operations = [hold, *messages, Insert(key, run, state, parent=thread.id)]
@@ -249,6 +255,14 @@ class Runs:
             else:
                 self._adopt(job)
                 return value
+
+    @staticmethod
+    def abandon(thread: Document) -> list[Operation]:
+        """What to write with the deletion of a thread, so that its active run ends with it."""
+        project, run_id = thread.key.project, thread.state.get(ACTIVE_RUN)
+        if run_id is None:
+            return []
+        return [Cancel(project, KIND, run_id), Clear(project, STEPS, run_id)]
 
     # --- following ---
 

@@ -1,0 +1,98 @@
+"""Assistants: create, retrieve, modify, delete, list."""
+
+import time
+from typing import Any
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.identifiers import new_id
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant
+from astrolabe_server.handlers.tools import checked_tools
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Delete, Insert, Key, Order, Replace
+
+OPTIONS = "options"
+"""State of an assistant: the sampling parameters that its maker has set; others are not sent."""
+
+SAMPLING = ("temperature", "top_p")
+
+
+async def create_assistant(context: Context, body: JSON) -> JSON:
+    """Make an assistant."""
+    value: JSON = {
+        "id": new_id("asst_"),
+        "object": "assistant",
+        "created_at": int(time.time()),
+        "name": None,
+        "description": None,
+        "instructions": None,
+        "reasoning_effort": None,
+        "tools": [],
+        "tool_resources": {},
+        "metadata": {},
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "response_format": "auto",
+    }
+    value, options = await _changed(context, value, {}, body)
+    key = Key(context.project, ASSISTANTS, value["id"])
+    await context.services.store.write(Insert(key, value, state={OPTIONS: options}))
+    return value
+
+
+async def get_assistant(context: Context, assistant_id: str) -> JSON:
+    """The assistant."""
+    return (await find_assistant(context, assistant_id)).value
+
+
+async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
+    """Change the fields that the body has; runs that go on keep what they began with."""
+    while True:
+        document = await find_assistant(context, assistant_id)
+        value, options = await _changed(context, document.value, document.state[OPTIONS], body)
+        change = Replace(document, value=value, state={**document.state, OPTIONS: options})
+        try:
+            return (await context.services.store.write(change))[0].value
+        except VersionConflict:
+            continue
+
+
+async def delete_assistant(context: Context, assistant_id: str) -> JSON:
+    """Forget the assistant; its runs go on, and its messages stay."""
+    while True:
+        document = await find_assistant(context, assistant_id)
+        try:
+            await context.services.store.write(Delete(document))
+        except VersionConflict:
+            continue
+        return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
+
+
+async def list_assistants(
+    context: Context,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+) -> JSON:
+    """A page of the project's assistants."""
+    page = await read_page(context, ASSISTANTS, limit=limit, order=order, after=after, before=before)
+    return list_envelope(page)
+
+
+async def _changed(context: Context, value: JSON, options: JSON, body: JSON) -> tuple[JSON, JSON]:
+    """The assistant with the body's fields in it, and the sampling parameters that are set then."""
+    changed: dict[str, Any] = {**value, **body}
+    for name in SAMPLING:
+        if name in body:
+            options = {**options, name: body[name]}
+            changed[name] = 1.0 if body[name] is None else float(body[name])
+    changed["tools"] = checked_tools(changed["tools"] or [])
+    changed["response_format"] = changed["response_format"] or "auto"
+    if "metadata" in body:
+        changed["metadata"] = checked_metadata(body["metadata"])
+    if "tool_resources" in body:
+        resources = await checked_tool_resources(context, body["tool_resources"])
+        changed["tool_resources"] = {**value["tool_resources"], **resources}
+    return changed, {name: each for name, each in options.items() if each is not None}

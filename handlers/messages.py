@@ -1,0 +1,150 @@
+"""Messages: create, retrieve, modify, delete, list."""
+
+import time
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.handlers.identifiers import new_id
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.resources import MESSAGES, check_files, find, find_thread
+from astrolabe_server.inference.runs.objects import message_object, text_part
+from astrolabe_server.inference.runs.rendering import run_label
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Order, Replace
+
+MAX_TEXT = 256_000
+"""Characters of one text."""
+
+
+async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
+    """Add a message to a thread of which no run is active."""
+    insert = await message_insert(context, thread_id, body)
+    while True:
+        thread = await find_thread(context, thread_id)
+        active = await context.services.runs.active_run(thread)
+        if active is not None:
+            raise BadRequest(f"Can't add messages to {thread_id} while a run {active} is active.")
+        try:
+            await context.services.store.write(Check(thread), insert)
+        except VersionConflict:
+            continue
+        return insert.value
+
+
+async def message_insert(context: Context, thread_id: str, body: JSON, param: str = "") -> Insert:
+    """The write that adds a message; `param` leads to the body's fields."""
+    attachments = body.get("attachments") or []
+    await check_files(
+        context,
+        (
+            (each["file_id"], f"{param}attachments[{index}].file_id")
+            for index, each in enumerate(attachments)
+            if "file_id" in each
+        ),
+    )
+    value = message_object(
+        new_id("msg_"),
+        thread_id,
+        body["role"],
+        await _content(context, body["content"], f"{param}content"),
+        now=int(time.time()),
+        attachments=attachments,
+        metadata=checked_metadata(body.get("metadata"), f"{param}metadata"),
+    )
+    return Insert(Key(context.project, MESSAGES, value["id"]), value, parent=thread_id)
+
+
+async def get_message(context: Context, thread_id: str, message_id: str) -> JSON:
+    """The message."""
+    return (await _find_message(context, thread_id, message_id)).value
+
+
+async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
+    """Change the metadata."""
+    while True:
+        document = await _find_message(context, thread_id, message_id)
+        if "metadata" not in body:
+            return document.value
+        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
+        try:
+            return (await context.services.store.write(Replace(document, value=value)))[0].value
+        except VersionConflict:
+            continue
+
+
+async def delete_message(context: Context, thread_id: str, message_id: str) -> JSON:
+    """Forget the message."""
+    while True:
+        document = await _find_message(context, thread_id, message_id)
+        try:
+            await context.services.store.write(Delete(document))
+        except VersionConflict:
+            continue
+        return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
+
+
+async def list_messages(
+    context: Context,
+    thread_id: str,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+    run_id: str | None = None,
+) -> JSON:
+    """A page of the thread's messages, of one run where one is named."""
+    await find_thread(context, thread_id)
+    page = await read_page(
+        context,
+        MESSAGES,
+        thread_id,
+        label=run_label(run_id) if run_id is not None else None,
+        limit=limit,
+        order=order,
+        after=after,
+        before=before,
+    )
+    return list_envelope(page)
+
+
+async def _find_message(context: Context, thread_id: str, message_id: str) -> Document:
+    return await find(context, MESSAGES, message_id, "message", thread_id)
+
+
+async def _content(context: Context, content: str | list[JSON], param: str) -> list[JSON]:
+    """Content as it is stored: parts, of which none is empty."""
+    if isinstance(content, str):
+        return [_text(content, param)]
+    if not content:
+        raise _empty(param)
+    return [await _part(context, part, f"{param}[{index}]") for index, part in enumerate(content)]
+
+
+async def _part(context: Context, part: JSON, param: str) -> JSON:
+    match part["type"]:
+        case "text":
+            return _text(part["text"], f"{param}.text")
+        case "image_file":
+            image = part["image_file"]
+            await check_files(context, [(image["file_id"], f"{param}.image_file.file_id")])
+            return {**part, "image_file": {"detail": "auto", **image}}
+        case _:
+            return {**part, "image_url": {"detail": "auto", **part["image_url"]}}
+
+
+def _text(text: str, param: str) -> JSON:
+    if not text:
+        raise _empty(param)
+    if len(text) > MAX_TEXT:
+        raise BadRequest(
+            f"Invalid '{param}': string too long. Expected a string with maximum length {MAX_TEXT}, but "
+            f"got a string with length {len(text)} instead.",
+            param=param,
+            code="string_above_max_length",
+        )
+    return text_part(text)
+
+
+def _empty(param: str) -> BadRequest:
+    return BadRequest("Message content must be non-empty.", param=param, code="invalid_value")

@@ -1,0 +1,43 @@
+"""Run steps: retrieve, list."""
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.resources import STEPS, find, find_run
+from astrolabe_server.inference.runs.objects import without_content
+from astrolabe_server.persistence.store import Document, Order
+
+RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
+"""The one value of `include`: what file_search found, which is left out otherwise."""
+
+
+async def get_run_step(
+    context: Context, thread_id: str, run_id: str, step_id: str, include: list[str] | None = None
+) -> JSON:
+    """The step."""
+    await find_run(context, thread_id, run_id)
+    return shown_step(await find(context, STEPS, step_id, "run step", run_id), include)
+
+
+async def list_run_steps(
+    context: Context,
+    thread_id: str,
+    run_id: str,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+    include: list[str] | None = None,
+) -> JSON:
+    """A page of the run's steps."""
+    await find_run(context, thread_id, run_id)
+    page = await read_page(context, STEPS, run_id, limit=limit, order=order, after=after, before=before)
+    return list_envelope(page, lambda step: shown_step(step, include))
+
+
+def shown_step(step: Document, include: list[str] | None) -> JSON:
+    """The step, with what file_search found only where it was asked for."""
+    details = step.value["step_details"]
+    if details["type"] != "tool_calls" or RESULTS_CONTENT in (include or ()):
+        return step.value
+    calls = [without_content(call) for call in details["tool_calls"]]
+    return {**step.value, "step_details": {**details, "tool_calls": calls}}

@@ -1,0 +1,177 @@
+"""Runs: create, with their thread too, retrieve, modify, list, cancel, hand in outputs, follow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from astrolabe_server.handlers.assistants import OPTIONS, SAMPLING
+from astrolabe_server.handlers.context import JSON, Answer, Context, Stream
+from astrolabe_server.handlers.credentials import chat_credentials
+from astrolabe_server.handlers.errors import BadRequest, NotFound
+from astrolabe_server.handlers.messages import message_insert
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.resources import (
+    RUNS,
+    checked_tool_resources,
+    find_assistant,
+    find_run,
+    find_thread,
+)
+from astrolabe_server.handlers.run_steps import RESULTS_CONTENT
+from astrolabe_server.handlers.threads import thread_inserts
+from astrolabe_server.handlers.tools import checked_tools
+from astrolabe_server.inference.runs import Launch, Started
+from astrolabe_server.inference.runs.errors import (
+    EventsGone,
+    IllegalTransition,
+    OutputsNotAwaited,
+    OutputsRefused,
+    RunGone,
+    ThreadBusy,
+    ToolUnavailable,
+)
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Document, Order, Replace
+
+
+async def create_run(
+    context: Context, thread_id: str, body: JSON, include: list[str] | None = None
+) -> Answer:
+    """Run an assistant on a thread."""
+    thread = await find_thread(context, thread_id)
+    launch = await _launch(context, body, thread.value["tool_resources"], include)
+    messages = [
+        await message_insert(context, thread_id, message, f"additional_messages[{index}].")
+        for index, message in enumerate(body.get("additional_messages") or [])
+    ]
+    with refusals():
+        return _answer(await context.services.runs.start(thread, launch, messages))
+
+
+async def create_thread_and_run(context: Context, body: JSON) -> Answer:
+    """Make a thread and run an assistant on it, all at once."""
+    thread, messages = await thread_inserts(context, body.get("thread") or {}, "thread.")
+    launch = await _launch(context, body, thread.value["tool_resources"])
+    with refusals():
+        return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
+
+
+async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
+    """The run, as it is now: one read."""
+    return (await find_run(context, thread_id, run_id)).value
+
+
+async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
+    """Change the metadata, also while the run goes on."""
+    while True:
+        document = await find_run(context, thread_id, run_id)
+        if "metadata" not in body:
+            return document.value
+        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
+        try:
+            return (await context.services.store.write(Replace(document, value=value)))[0].value
+        except VersionConflict:
+            continue
+
+
+async def list_runs(
+    context: Context,
+    thread_id: str,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+) -> JSON:
+    """A page of the thread's runs."""
+    await find_thread(context, thread_id)
+    page = await read_page(context, RUNS, thread_id, limit=limit, order=order, after=after, before=before)
+    return list_envelope(page)
+
+
+async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
+    """Cancel a run that has not ended."""
+    run = await find_run(context, thread_id, run_id)
+    try:
+        with refusals():
+            return await context.services.runs.cancel(run)
+    except IllegalTransition as exc:
+        raise BadRequest(f"Cannot cancel run with status '{exc.status}'.") from exc
+
+
+async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
+    """Hand in the outputs that a run waits for, all of them at once."""
+    run = await find_run(context, thread_id, run_id)
+    with refusals():
+        started = await context.services.runs.submit(
+            run,
+            _outputs(body["tool_outputs"]),
+            stream=bool(body.get("stream")),
+            credentials=chat_credentials(context.headers),
+        )
+    return _answer(started)
+
+
+async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int = -1) -> Stream:
+    """The run's events behind that number, and on to its end; an operation of our own."""
+    run = await find_run(context, thread_id, run_id)
+    with refusals():
+        return Stream(await context.services.runs.replay(run, starting_after))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Answer as OpenAI does for what a run refuses in the block."""
+    try:
+        yield
+    except (RunGone, EventsGone) as exc:
+        raise NotFound(str(exc)) from exc
+    except ToolUnavailable as exc:
+        raise BadRequest(str(exc), param="tools", code="unsupported_tool") from exc
+    except OutputsRefused as exc:
+        raise BadRequest(str(exc), param="tool_outputs") from exc
+    except (ThreadBusy, OutputsNotAwaited) as exc:
+        raise BadRequest(str(exc)) from exc
+
+
+async def _launch(
+    context: Context, body: JSON, thread_resources: JSON, include: list[str] | None = None
+) -> Launch:
+    """What the engine needs to know of a run, checked; it depends on no other object from then on."""
+    assistant = await find_assistant(context, body["assistant_id"])
+    request = {**body, "metadata": checked_metadata(body.get("metadata"))}
+    if body.get("tools") is not None:
+        checked_tools(body["tools"])
+    if body.get("tool_resources") is not None:
+        request["tool_resources"] = await checked_tool_resources(context, body["tool_resources"])
+    for name in SAMPLING:
+        if body.get(name) is not None:
+            request[name] = float(body[name])
+    return Launch(
+        assistant.value,
+        request,
+        _options(assistant, request),
+        (request.get("tool_resources") or assistant.value["tool_resources"], thread_resources),
+        stream=bool(body.get("stream")),
+        credentials=chat_credentials(context.headers),
+        include_results=RESULTS_CONTENT in (include or ()),
+    )
+
+
+def _options(assistant: Document, request: JSON) -> JSON:
+    """Sampling parameters that somebody has set: a model that refuses them is sent none."""
+    own = {name: request[name] for name in SAMPLING if request.get(name) is not None}
+    return {**assistant.state[OPTIONS], **own}
+
+
+def _outputs(outputs: list[JSON]) -> list[tuple[str, str]]:
+    for index, each in enumerate(outputs):
+        if "tool_call_id" not in each:
+            param = f"tool_outputs[{index}].tool_call_id"
+            raise BadRequest(
+                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+            )
+    return [(each["tool_call_id"], each.get("output") or "") for each in outputs]
+
+
+def _answer(started: Started) -> Answer:
+    return started.run if started.events is None else Stream(started.events)

@@ -1,0 +1,106 @@
+"""Threads: create, retrieve, modify, delete, list."""
+
+import time
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.identifiers import new_id
+from astrolabe_server.handlers.messages import message_insert
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.resources import (
+    MESSAGES,
+    RUNS,
+    STEPS,
+    THREADS,
+    checked_tool_resources,
+    find_thread,
+)
+from astrolabe_server.inference.runs.objects import thread_object
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
+
+
+async def create_thread(context: Context, body: JSON | None = None) -> JSON:
+    """Make a thread, with the messages that it begins with."""
+    thread, messages = await thread_inserts(context, body or {})
+    await context.services.store.write(thread, *messages)
+    return thread.value
+
+
+async def thread_inserts(context: Context, body: JSON, param: str = "") -> tuple[Insert, list[Insert]]:
+    """The writes that make a thread and its first messages; `param` leads to the body's fields."""
+    value = thread_object(
+        new_id("thread_"),
+        now=int(time.time()),
+        metadata=checked_metadata(body.get("metadata"), f"{param}metadata"),
+        tool_resources=await checked_tool_resources(
+            context, body.get("tool_resources"), f"{param}tool_resources"
+        ),
+    )
+    messages = [
+        await message_insert(context, value["id"], message, f"{param}messages[{index}].")
+        for index, message in enumerate(body.get("messages") or [])
+    ]
+    return Insert(Key(context.project, THREADS, value["id"]), value), messages
+
+
+async def get_thread(context: Context, thread_id: str) -> JSON:
+    """The thread."""
+    return (await find_thread(context, thread_id)).value
+
+
+async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
+    """Change the metadata and tool resources, also while a run goes on."""
+    while True:
+        document = await find_thread(context, thread_id)
+        value = dict(document.value)
+        if "metadata" in body:
+            value["metadata"] = checked_metadata(body["metadata"])
+        if "tool_resources" in body:
+            resources = await checked_tool_resources(context, body["tool_resources"])
+            value["tool_resources"] = {**value["tool_resources"], **resources}
+        try:
+            return (await context.services.store.write(Replace(document, value=value)))[0].value
+        except VersionConflict:
+            continue
+
+
+async def delete_thread(context: Context, thread_id: str) -> JSON:
+    """Forget the thread with its messages, runs and steps; a run that goes on ends at once."""
+    store, project = context.services.store, context.project
+    while True:
+        thread = await find_thread(context, thread_id)
+        await _clear_steps(context, thread)
+        try:
+            await store.write(
+                Delete(thread),
+                Clear(project, MESSAGES, thread_id),
+                Clear(project, RUNS, thread_id),
+                *context.services.runs.abandon(thread),
+            )
+        except VersionConflict:
+            continue
+        return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+
+
+async def _clear_steps(context: Context, thread: Document) -> None:
+    """Forget the steps first, while the runs that lead to them are there."""
+    store, after, more = context.services.store, None, True
+    while more:
+        page = await store.page(context.project, RUNS, thread.id, after=after, limit=100, order="asc")
+        if page.documents:
+            await store.write(*(Clear(context.project, STEPS, run.id) for run in page.documents))
+            after = page.documents[-1].id
+        more = page.has_more
+
+
+async def list_threads(
+    context: Context,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+) -> JSON:
+    """A page of the project's threads; an operation of our own."""
+    page = await read_page(context, THREADS, limit=limit, order=order, after=after, before=before)
+    return list_envelope(page)
