@@ -7,7 +7,7 @@ import re
 import socket
 from collections import Counter, deque
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httptools
@@ -38,8 +38,7 @@ class Connection(asyncio.Protocol):
         self.can_write.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
         self.provider.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
