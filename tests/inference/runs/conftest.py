@@ -1,0 +1,32 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.persistence.store import Store
+from astrolabe_server.tests.inference.runs.process import Process, gateway_to, process
+from astrolabe_server.tests.provider import ProviderProcess
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def gateway(provider: ProviderProcess) -> AsyncIterator[Gateway]:
+    gateway = gateway_to(provider.url)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+async def worker(store: Store, gateway: Gateway) -> AsyncIterator[Process]:
+    async with process(store, gateway) as worker:
+        yield worker
