@@ -68,12 +68,12 @@ class Additions:
     held: Job | None = None
     number: int = 0
 
-    def add(self, attachment: Attachment, former: Document | None) -> None:
+    def add(self, attachment: Attachment, filename: str, former: Document | None) -> None:
         """Add a file, or ingest one anew that is in the store already."""
         now = time.time()
         key = Key(self.store.project, MEMBERS, member_id(self.store.id, attachment.file))
         value = self._value(attachment, int(now))
-        state, marks = {"batch": self.batch}, labels("in_progress", self.batch)
+        state, marks = {"batch": self.batch, "filename": filename}, labels("in_progress", self.batch)
         if former is None:
             self.operations += (
                 Insert(key, value, state=state, parent=self.store.id, labels=marks),
@@ -87,7 +87,7 @@ class Additions:
             self.formers.append(former)
             self.operations.append(Replace(former, value=value, state=state, labels=marks))
         self.number += 1
-        self.operations.append(Enqueue(self._job(key, now)))
+        self.operations.append(Enqueue(self._job(key, attachment.file, now)))
 
     def counted_in(self, value: Mapping[str, Any]) -> JSON:
         """The store's object with these files in progress."""
@@ -111,10 +111,12 @@ class Additions:
             "attributes": dict(attachment.attributes),
         }
 
-    def _job(self, member: Key, now: float) -> Job:
+    def _job(self, member: Key, file: str, now: float) -> Job:
+        payload = {"vector_store": self.store.id, "file": file}
         if self.held is not None or not self.owner:
-            return Job(member.project, INGEST, member.id, now)
-        self.held = Job(member.project, INGEST, member.id, now + LEASE, owner=self.owner)
+            return Job(member.project, INGEST, member.id, now, payload=payload)
+        due = now + LEASE
+        self.held = Job(member.project, INGEST, member.id, due, owner=self.owner, payload=payload)
         return self.held
 
 

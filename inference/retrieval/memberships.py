@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.inference.jobs import Held, Jobs
-from astrolabe_server.inference.retrieval.counts import counted
+from astrolabe_server.inference.retrieval.counts import counted, no_files
 from astrolabe_server.inference.retrieval.deadlines import Deadlines
 from astrolabe_server.inference.retrieval.errors import ObjectNotFound
 from astrolabe_server.inference.retrieval.files import Files
@@ -89,9 +90,9 @@ class Memberships:
     ) -> Document:
         """Make a vector store with files in it; ObjectNotFound names a file that is not there."""
         attachments = unique(attachments)
-        await self._check_files(project, attachments)
+        filenames = await self._filenames(project, attachments)
         insert, others = self._vector_stores.creation(project, model=model, **fields)
-        additions = self._additions(insert.key, attachments, {}, None)
+        additions = self._additions(insert.key, attachments, filenames, {}, None)
         insert = replace(insert, value=settled(additions.counted_in(insert.value)))
         written = await self._store.write(insert, *others, *additions.operations)
         self._adopt(additions)
@@ -108,9 +109,11 @@ class Memberships:
         attachments = unique(attachments)
         while True:
             store = await self._vector_stores.usable(project, vector_store)
-            await self._check_files(project, attachments)
+            filenames = await self._filenames(project, attachments)
             present = await self._present(store.key, attachments)
-            additions = self._additions(store.key, attachments, present, batch.key.id if batch else None)
+            additions = self._additions(
+                store.key, attachments, filenames, present, batch.key.id if batch else None
+            )
             left_out = await self._left_out(project, _batches_in_progress(additions.formers))
             operations = additions.operations + left_out
             if batch is not None:
@@ -159,42 +162,70 @@ class Memberships:
             await self._store.set_attributes(project, vector_store, file, attributes)
             return written[0]
 
-    async def settle(self, held: Held, file: str, vector_store: str, outcome: Mapping[str, Any]) -> bool:
+    async def settle(
+        self, held: Held, vector_store: str, file: str, outcome: Mapping[str, Any]
+    ) -> tuple[Document, Document] | None:
         """End the ingestion of a file with its `status`, `usage_bytes` and `last_error`, and its job.
 
-        False, with nothing written, if nobody wants the outcome any more: the file was taken out,
-        its batch cancelled, or its store deleted.
+        The file's and the store's documents as they are then; None, with nothing written, if nobody
+        wants the outcome any more: the file was taken out, its batch cancelled, or its store deleted.
         """
-        project = held.job.project
+        key = Key(held.job.project, MEMBERS, member_id(vector_store, file))
         while True:
-            member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+            member = await self._store.get(key)
             if member is None or member.value["status"] != "in_progress":
-                return False
+                return None
             changes = await self._changes([member], outcome)
             if changes is None:
-                return False
+                return None
             try:
-                await self._store.write(*changes, Finish(held.job))
+                written = await self._store.write(*changes, Finish(held.job))
             except VersionConflict:
                 continue
-            return True
+            return written[0], written[1]
 
-    async def cancel_batch(self, project: str, batch: str) -> None:
-        """Let what a batch has not ingested yet be cancelled."""
-        label = status_label("in_progress", batch)
+    async def create_batch(
+        self, project: str, vector_store: str, attachments: Sequence[Attachment]
+    ) -> Document:
+        """Put files into a store as one batch; its document."""
+        attachments = unique(attachments)
+        value = {
+            "id": new_id("vsfb_"),
+            "object": "vector_store.file_batch",
+            "created_at": int(time.time()),
+            "status": "in_progress",
+            "vector_store_id": vector_store,
+            "file_counts": counted(no_files(), None, "in_progress", len(attachments)),
+        }
+        insert = Insert(Key(project, BATCHES, str(value["id"])), value, parent=vector_store)
+        await self.attach(project, vector_store, attachments, insert)
+        return await self.get_batch(project, vector_store, insert.key.id)
+
+    async def get_batch(self, project: str, vector_store: str, batch: str) -> Document:
+        """A batch of a store; ObjectNotFound for the store or the batch."""
+        await self._vector_stores.get(project, vector_store)
         document = await self._store.get(Key(project, BATCHES, batch))
-        while document is not None:
-            page = await self._store.page(project, MEMBERS, document.parent, label=label, limit=PAGE)
+        if document is None or document.parent != vector_store:
+            raise ObjectNotFound(
+                f"No file batch found with id '{batch}' in vector store '{vector_store}'.", param="batch_id"
+            )
+        return document
+
+    async def cancel_batch(self, project: str, vector_store: str, batch: str) -> Document:
+        """Let what a batch has not ingested yet be cancelled; a batch that is done stays as it is."""
+        label = status_label("in_progress", batch)
+        document = await self.get_batch(project, vector_store, batch)
+        await self._store.update(document.key, _cancelled)
+        while True:
+            document = await self.get_batch(project, vector_store, batch)
+            page = await self._store.page(project, MEMBERS, vector_store, label=label, limit=PAGE)
             if not page.documents:
-                await self._store.update(document.key, _cancelled)
-                return
+                return document
             changes = await self._changes(page.documents, {"status": "cancelled"})
             if changes is None:
-                return
-            try:
-                await self._store.write(*changes)
-            except VersionConflict:
                 continue
+            with contextlib.suppress(VersionConflict):
+                await self._store.write(*changes)
 
     async def purge_store(self, held: Held) -> None:
         """The act of a store's purge job: forget its memberships, batches and chunks."""
@@ -229,11 +260,12 @@ class Memberships:
 
     # --- what one change writes ---
 
-    async def _check_files(self, project: str, attachments: Sequence[Attachment]) -> None:
-        async def check(attachment: Attachment) -> None:
-            await self._files.get(project, attachment.file, attachment.param)
+    async def _filenames(self, project: str, attachments: Sequence[Attachment]) -> dict[str, str]:
+        async def name(attachment: Attachment) -> tuple[str, str]:
+            document = await self._files.get(project, attachment.file, attachment.param)
+            return document.id, document.value["filename"]
 
-        await _gathered(check, attachments)
+        return dict(await _gathered(name, attachments))
 
     async def _present(self, store: Key, attachments: Sequence[Attachment]) -> dict[str, Document]:
         keys = [Key(store.project, MEMBERS, member_id(store.id, item.file)) for item in attachments]
@@ -243,13 +275,14 @@ class Memberships:
         self,
         store: Key,
         attachments: Sequence[Attachment],
+        filenames: Mapping[str, str],
         present: Mapping[str, Document],
         batch: str | None,
     ) -> Additions:
         """What puts files into a store; the first job is held by this process where it has room."""
         additions = Additions(store, batch, self._jobs.owner if self._jobs.has_room(INGEST) else "")
         for attachment in attachments:
-            additions.add(attachment, present.get(attachment.file))
+            additions.add(attachment, filenames[attachment.file], present.get(attachment.file))
         return additions
 
     async def _left_out(self, project: str, batches: Counter[str]) -> list[Operation]:
@@ -311,10 +344,6 @@ class Memberships:
         return True
 
 
-def _cancelled(batch: Document) -> Replace:
-    return Replace(batch, value={**batch.value, "status": "cancelled"})
-
-
 def _batches_in_progress(members: Sequence[Document]) -> Counter[str]:
     """The batches that wait for these files, each with the number of them."""
     return Counter(
@@ -322,3 +351,9 @@ def _batches_in_progress(members: Sequence[Document]) -> Counter[str]:
         for member in members
         if member.state["batch"] and member.value["status"] == "in_progress"
     )
+
+
+def _cancelled(batch: Document) -> Replace | None:
+    if batch.value["status"] != "in_progress":
+        return None
+    return Replace(batch, value={**batch.value, "status": "cancelled"})

@@ -111,8 +111,8 @@ class VectorStores:
         )
         return insert, self._deadline(insert.key, insert.value)
 
-    async def modify(self, project: str, vector_store: str, changes: Mapping[str, Any]) -> JSON:
-        """Change the name, expires_after or metadata; the object as it is then."""
+    async def modify(self, project: str, vector_store: str, changes: Mapping[str, Any]) -> Document:
+        """Change the name, expires_after or metadata; the document as it is then."""
         while True:
             document = await self.get(project, vector_store)
             value = {**document.value, **changes}
@@ -124,7 +124,7 @@ class VectorStores:
                 )
             except VersionConflict:
                 continue
-            return written[0].value
+            return written[0]
 
     async def note_use(self, document: Document) -> None:
         """Keep that the store was used now, at most once in ACTIVE_EVERY seconds."""

@@ -1,0 +1,95 @@
+"""File batches of a vector store: create, retrieve, cancel, list files."""
+
+from typing import Any
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.refusals import refusals
+from astrolabe_server.handlers.vector_store_files import Status
+from astrolabe_server.inference.retrieval.chunking import parse_chunking
+from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
+from astrolabe_server.persistence.store import Order
+
+MAX_FILES = 2000
+
+
+async def create_vector_store_file_batch(
+    context: Context, vector_store_id: str, body: dict[str, Any]
+) -> JSON:
+    """Put many files into the store at once, each with attributes and chunking of its own or shared."""
+    with refusals():
+        document = await context.services.retrieval.members.create_batch(
+            context.project, vector_store_id, _attachments(body)
+        )
+    return document.value
+
+
+async def get_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
+    """The batch, with the counts of its files."""
+    with refusals():
+        document = await context.services.retrieval.members.get_batch(
+            context.project, vector_store_id, batch_id
+        )
+    return document.value
+
+
+async def cancel_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
+    """Cancel what has not been ingested yet."""
+    with refusals():
+        document = await context.services.retrieval.members.cancel_batch(
+            context.project, vector_store_id, batch_id
+        )
+    return document.value
+
+
+async def list_files_in_vector_store_batch(
+    context: Context,
+    vector_store_id: str,
+    batch_id: str,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+    filter: Status | None = None,
+) -> JSON:
+    """A page of the batch's files, of one status where one is named."""
+    with refusals():
+        await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
+    page = await read_page(
+        context,
+        MEMBERS,
+        vector_store_id,
+        label=status_label(filter, batch_id) if filter else batch_id,
+        limit=limit,
+        order=order,
+        after=member_id(vector_store_id, after) if after else None,
+        before=member_id(vector_store_id, before) if before else None,
+    )
+    return list_envelope(page)
+
+
+def _attachments(body: dict[str, Any]) -> list[Attachment]:
+    """The files of the request: `files` with fields of their own, or `file_ids` that share them."""
+    files: list[dict[str, Any]] = body.get("files") or []
+    ids: list[str] = body.get("file_ids") or []
+    if files and ids:
+        raise BadRequest("Give either 'file_ids' or 'files', not both.", param="files", code="invalid_value")
+    if not files and not ids:
+        raise BadRequest("Give 'file_ids' or 'files'.", param="file_ids", code="missing_required_parameter")
+    if len(files or ids) > MAX_FILES:
+        raise BadRequest(
+            f"A batch may have {MAX_FILES} files at most.",
+            param="files" if files else "file_ids",
+            code="array_above_max_length",
+        )
+    if files:
+        return [_attachment(item, number) for number, item in enumerate(files)]
+    chunking = parse_chunking(body.get("chunking_strategy"))
+    attributes = body.get("attributes") or {}
+    return [Attachment(file, attributes, chunking, f"file_ids[{number}]") for number, file in enumerate(ids)]
+
+
+def _attachment(item: dict[str, Any], number: int) -> Attachment:
+    chunking = parse_chunking(item.get("chunking_strategy"), f"files[{number}].chunking_strategy")
+    return Attachment(item["file_id"], item.get("attributes") or {}, chunking, f"files[{number}].file_id")

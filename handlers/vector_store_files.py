@@ -1,0 +1,93 @@
+"""The files of a vector store: create, list, retrieve, update, delete, and their text."""
+
+from typing import Any, Literal
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.refusals import refusals
+from astrolabe_server.inference.errors import DocumentError
+from astrolabe_server.inference.retrieval.chunking import parse_chunking
+from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
+from astrolabe_server.persistence.store import Order
+
+Status = Literal["in_progress", "completed", "failed", "cancelled"]
+
+
+async def create_vector_store_file(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+    """Put a file into the store; it is ingested in the background."""
+    members = context.services.retrieval.members
+    with refusals():
+        attachment = Attachment(
+            body["file_id"], body.get("attributes") or {}, parse_chunking(body.get("chunking_strategy"))
+        )
+        await members.attach(context.project, vector_store_id, [attachment])
+        return (await members.get(context.project, vector_store_id, attachment.file)).value
+
+
+async def list_vector_store_files(
+    context: Context,
+    vector_store_id: str,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+    filter: Status | None = None,
+) -> JSON:
+    """A page of the store's files, of one status where one is named."""
+    with refusals():
+        await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
+    page = await read_page(
+        context,
+        MEMBERS,
+        vector_store_id,
+        label=status_label(filter) if filter else None,
+        limit=limit,
+        order=order,
+        after=_cursor(vector_store_id, after),
+        before=_cursor(vector_store_id, before),
+    )
+    return list_envelope(page)
+
+
+async def get_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
+    """The file as it is in the store."""
+    with refusals():
+        return (await context.services.retrieval.members.get(context.project, vector_store_id, file_id)).value
+
+
+async def update_vector_store_file_attributes(
+    context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
+) -> JSON:
+    """Give the file other attributes, which searches filter by from now on."""
+    with refusals():
+        document = await context.services.retrieval.members.set_attributes(
+            context.project, vector_store_id, file_id, body["attributes"] or {}
+        )
+    return document.value
+
+
+async def delete_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
+    """Take the file out of the store; the file itself stays."""
+    with refusals():
+        await context.services.retrieval.members.detach(context.project, vector_store_id, file_id)
+    return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
+
+
+async def retrieve_vector_store_file_content(context: Context, vector_store_id: str, file_id: str) -> JSON:
+    """The text that was made of the file; nothing before it was ingested."""
+    with refusals():
+        try:
+            text = await context.services.retrieval.file_text(context.project, vector_store_id, file_id)
+        except DocumentError as exc:
+            raise BadRequest(exc.message, param="file_id", code=exc.code) from exc
+    return {
+        "object": "vector_store.file_content.page",
+        "data": [] if text is None else [{"type": "text", "text": text}],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+def _cursor(vector_store: str, file: str | None) -> str | None:
+    return None if file is None else member_id(vector_store, file)

@@ -1,0 +1,120 @@
+"""Vector stores: create, list, retrieve, modify, delete, search."""
+
+from typing import Any
+
+from astrolabe_server.handlers.context import JSON, Context
+from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from astrolabe_server.handlers.refusals import refusals
+from astrolabe_server.inference.retrieval import Found, RankingOptions
+from astrolabe_server.inference.retrieval.chunking import parse_chunking
+from astrolabe_server.inference.retrieval.filters import parse_filter
+from astrolabe_server.inference.retrieval.members import Attachment
+from astrolabe_server.inference.retrieval.rewriting import rewritten
+from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, view
+from astrolabe_server.persistence.store import Order
+
+MAX_RESULTS = 50
+DEFAULT_RESULTS = 10
+
+
+async def create_vector_store(context: Context, body: dict[str, Any]) -> JSON:
+    """Make a vector store, with files that are ingested in the background."""
+    with refusals():
+        chunking = parse_chunking(body.get("chunking_strategy"))
+        attachments = [
+            Attachment(file, chunking=chunking, param=f"file_ids[{number}]")
+            for number, file in enumerate(body.get("file_ids") or ())
+        ]
+        document = await context.services.retrieval.create_vector_store(
+            context.project,
+            attachments,
+            name=body.get("name"),
+            description=body.get("description"),
+            expires_after=body.get("expires_after"),
+            metadata=checked_metadata(body.get("metadata")),
+        )
+    return view(document)
+
+
+async def list_vector_stores(
+    context: Context,
+    limit: int = DEFAULT_LIMIT,
+    order: Order = DEFAULT_ORDER,
+    after: str | None = None,
+    before: str | None = None,
+) -> JSON:
+    """A page of the project's vector stores."""
+    page = await read_page(context, VECTOR_STORES, limit=limit, order=order, after=after, before=before)
+    return list_envelope(page, view)
+
+
+async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
+    """The vector store object."""
+    with refusals():
+        return view(await context.services.retrieval.vector_stores.get(context.project, vector_store_id))
+
+
+async def modify_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+    """Change the name, the time to live or the metadata; what is left out stays."""
+    changes: JSON = {name: body[name] for name in ("name", "expires_after") if name in body}
+    if "metadata" in body:
+        changes["metadata"] = checked_metadata(body["metadata"])
+    with refusals():
+        return view(
+            await context.services.retrieval.vector_stores.modify(context.project, vector_store_id, changes)
+        )
+
+
+async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
+    """Delete the vector store; the files stay."""
+    with refusals():
+        await context.services.retrieval.vector_stores.delete(context.project, vector_store_id)
+    return {"id": vector_store_id, "object": "vector_store.deleted", "deleted": True}
+
+
+async def search_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+    """The chunks that answer the query best."""
+    queries = body["query"] if isinstance(body["query"], list) else [body["query"]]
+    if not queries or not all(query.strip() for query in queries):
+        raise BadRequest("Invalid 'query': expected text to search for.", param="query", code="invalid_value")
+    if body.get("rewrite_query"):
+        queries = [rewritten(query) for query in queries]
+    with refusals():
+        found = await context.services.retrieval.search(
+            context.project,
+            [vector_store_id],
+            queries,
+            limit=_results(body.get("max_num_results", DEFAULT_RESULTS)),
+            filter=parse_filter(body["filters"]) if body.get("filters") is not None else None,
+            ranking=RankingOptions(**(body.get("ranking_options") or {})),
+        )
+    return {
+        "object": "vector_store.search_results.page",
+        "search_query": queries,
+        "data": [_result(item) for item in found],
+        "has_more": False,
+        "next_page": None,
+    }
+
+
+def _results(number: int) -> int:
+    if not 1 <= number <= MAX_RESULTS:
+        raise BadRequest(
+            f"Invalid 'max_num_results': expected a value between 1 and {MAX_RESULTS}, "
+            f"but got {number} instead.",
+            param="max_num_results",
+            code="invalid_value",
+        )
+    return number
+
+
+def _result(found: Found) -> JSON:
+    return {
+        "file_id": found.file_id,
+        "filename": found.filename,
+        "score": found.score,
+        "attributes": found.attributes,
+        "content": [{"type": "text", "text": found.text}],
+    }

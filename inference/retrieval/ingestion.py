@@ -1,0 +1,205 @@
+"""Takes a vector store's file from its bytes to searchable chunks: parse, cut, embed, store."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from astrolabe_server.inference.errors import (
+    DocumentError,
+    InferenceError,
+    ModelNotFound,
+    ProviderError,
+    ProviderRejected,
+)
+from astrolabe_server.inference.jobs import LEASE, Held, Jobs
+from astrolabe_server.inference.retrieval.chunking import Chunking
+from astrolabe_server.inference.retrieval.embedding import Embedder
+from astrolabe_server.inference.retrieval.errors import ObjectNotFound
+from astrolabe_server.inference.retrieval.files import FILES
+from astrolabe_server.inference.retrieval.members import INGEST, MEMBERS, member_id
+from astrolabe_server.inference.retrieval.memberships import Memberships
+from astrolabe_server.inference.retrieval.sandbox import Parsed, Sandbox
+from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, has_expired
+from astrolabe_server.persistence.errors import ContentNotFound, DimensionMismatch
+from astrolabe_server.persistence.store import (
+    Chunk,
+    Document,
+    Finish,
+    Hold,
+    Key,
+    Reschedule,
+    Store,
+)
+
+AT_ONCE = 4
+"""Files that one worker ingests at once; most of that time is the embedding provider's."""
+
+EMBEDDED_BATCH = 64
+"""Chunks of one request for embeddings, and of one write: some 50,000 tokens."""
+
+PLAIN_BATCH = 256
+"""Chunks of one write where there is nothing to embed."""
+
+ATTEMPTS = 5
+BACKOFF = 2.0
+"""Seconds before the second attempt; each later one waits twice as long as the one before."""
+
+VECTOR_BYTES = 4
+"""Bytes of one number of a vector, as usage_bytes counts it."""
+
+log = structlog.get_logger()
+
+JSON = dict[str, Any]
+
+
+class Ingestion:
+    """The worker of ingest jobs, one for each file of a vector store.
+
+    A job ends in one write together with the file's outcome and the counts that follow it, so a
+    killed worker's file is taken up from the start by another, and its chunks replace those that
+    are there by their index. Nothing is left of a file that was taken out meanwhile: its job finds
+    that out, and clears up.
+    """
+
+    def __init__(
+        self, store: Store, jobs: Jobs, embedder: Embedder, memberships: Memberships, sandbox: Sandbox
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._embedder = embedder
+        self._memberships = memberships
+        self._sandbox = sandbox
+        jobs.register(INGEST, self._run, concurrency=AT_ONCE)
+
+    async def _run(self, held: Held) -> None:
+        # Each file pulls the next along, so that a thousand small ones do not wait for as many polls.
+        if self._jobs.has_room(INGEST):
+            await self._take_next()
+        await self._ingest(held)
+        await self._take_next()
+
+    async def _take_next(self) -> None:
+        for job in await self._store.take_jobs(INGEST, self._jobs.owner, LEASE, 1):
+            self._jobs.adopt(job)
+
+    async def _ingest(self, held: Held) -> None:
+        project = held.job.project
+        vector_store, file = held.job.payload["vector_store"], held.job.payload["file"]
+        member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+        store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
+        document = await self._store.get(Key(project, FILES, file))
+        if member is None or store is None or member.value["status"] != "in_progress" or has_expired(store):
+            await self._abandon(held, member)
+            return
+        if document is None:
+            with contextlib.suppress(ObjectNotFound):
+                await self._memberships.detach(project, vector_store, file)
+            await self._abandon(held, None)
+            return
+        try:
+            outcome = await self._outcome(held, member, store, document)
+        except InferenceError as exc:
+            if not _is_permanent(exc) and held.job.payload.get("attempts", 0) + 1 < ATTEMPTS:
+                await self._put_off(held, exc)
+                return
+            outcome = _failure(exc)
+        await self._conclude(held, member, outcome)
+
+    async def _outcome(self, held: Held, member: Document, store: Document, document: Document) -> JSON:
+        """What a file that was ingested has to show; InferenceError."""
+        static = member.value["chunking_strategy"]["static"]
+        chunking = Chunking(static["max_chunk_size_tokens"], static["chunk_overlap_tokens"])
+        source = self._store.read_content(member.key.project, document.state["content"])
+        try:
+            parsed = await self._sandbox.parse(source, document.value["filename"], chunking)
+        except ContentNotFound as exc:
+            raise DocumentError("The file's content is gone.", code="invalid_file") from exc
+        try:
+            usage = await self._put(held, member, store.state["embedding_model"], parsed)
+        except DimensionMismatch as exc:
+            raise DocumentError(
+                "The embedding model's vectors are not of the length of those in the vector store.",
+                code="server_error",
+            ) from exc
+        finally:
+            parsed.close()
+        return {"status": "completed", "usage_bytes": usage, "last_error": None}
+
+    async def _put(self, held: Held, member: Document, model: str | None, parsed: Parsed) -> int:
+        """Store the chunks; how many bytes they take."""
+        project, vector_store, file = member.key.project, member.parent, member.value["id"]
+        batch = EMBEDDED_BATCH if model else PLAIN_BATCH
+        usage = 0
+        for start in range(0, len(parsed.spans), batch):
+            texts = parsed.chunks(start, start + batch)
+            vectors = await self._embedder.embed(model, texts) if model else [None] * len(texts)
+            chunks = [
+                Chunk(start + n, text, vector)
+                for n, (text, vector) in enumerate(zip(texts, vectors, strict=True))
+            ]
+            await self._store.write(Hold(held.job))
+            if start == 0:  # An earlier attempt, or other chunking, may have left more chunks.
+                await self._store.delete_chunks(project, vector_store, file)
+            await self._store.put_chunks(project, vector_store, file, chunks, member.value["attributes"])
+            usage += sum(_bytes(chunk) for chunk in chunks)
+        return usage
+
+    async def _conclude(self, held: Held, member: Document, outcome: JSON) -> None:
+        project, vector_store, file = held.job.project, member.parent, member.value["id"]
+        settled = await self._memberships.settle(held, vector_store, file, outcome)
+        if settled is None:
+            await self._abandon(held, await self._store.get(member.key))
+            return
+        log.info("file_ingested", vector_store=vector_store, file=file, status=outcome["status"])
+        current, store = settled
+        if outcome["status"] != "completed" or has_expired(store):
+            await self._forget(project, vector_store, file, store)
+        elif current.value["attributes"] != member.value["attributes"]:
+            await self._store.set_attributes(project, vector_store, file, current.value["attributes"])
+
+    async def _abandon(self, held: Held, member: Document | None) -> None:
+        """End a job that nobody wants done any more, and what it may have stored."""
+        job = held.job
+        vector_store, file = job.payload["vector_store"], job.payload["file"]
+        await self._store.write(Hold(job))
+        if member is None or member.value["status"] != "completed":
+            store = await self._store.get(Key(job.project, VECTOR_STORES, vector_store))
+            await self._forget(job.project, vector_store, file, store)
+        await self._store.write(Finish(held.job))
+
+    async def _forget(self, project: str, vector_store: str, file: str, store: Document | None) -> None:
+        await self._store.delete_chunks(project, vector_store, file if store is not None else None)
+
+    async def _put_off(self, held: Held, reason: InferenceError) -> None:
+        attempts = held.job.payload.get("attempts", 0) + 1
+        delay = BACKOFF * 2 ** (attempts - 1)
+        log.warning("file_put_off", file=held.job.payload["file"], seconds=delay, reason=str(reason))
+        payload = {**held.job.payload, "attempts": attempts}
+        await self._store.write(Reschedule(held.job, time.time() + delay, payload))
+
+
+def _is_permanent(error: InferenceError) -> bool:
+    """Whether trying again cannot help."""
+    if isinstance(error, DocumentError):
+        return error.code != "server_error"
+    return isinstance(error, (ModelNotFound, ProviderRejected))
+
+
+def _failure(error: InferenceError) -> JSON:
+    if isinstance(error, DocumentError):
+        return _failed(error.code, error.message)
+    if isinstance(error, ProviderError):
+        return _failed("server_error", f"The text could not be embedded: {error.message}")
+    return _failed("server_error", f"The text could not be embedded: {error}")
+
+
+def _failed(code: str, message: str) -> JSON:
+    return {"status": "failed", "usage_bytes": 0, "last_error": {"code": code, "message": message}}
+
+
+def _bytes(chunk: Chunk) -> int:
+    vector: Sequence[float] = chunk.vector or ()
+    return len(chunk.text.encode()) + VECTOR_BYTES * len(vector)

@@ -1,0 +1,147 @@
+"""Retrieval's parts, put together for one worker."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from astrolabe_server.inference.jobs import Jobs
+from astrolabe_server.inference.retrieval.chunking import AUTO
+from astrolabe_server.inference.retrieval.deadlines import Deadlines
+from astrolabe_server.inference.retrieval.embedding import Embedder
+from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
+from astrolabe_server.inference.retrieval.files import FILES, Files
+from astrolabe_server.inference.retrieval.ingestion import Ingestion
+from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment
+from astrolabe_server.inference.retrieval.memberships import Memberships
+from astrolabe_server.inference.retrieval.sandbox import Sandbox
+from astrolabe_server.inference.retrieval.search import Found, RankingOptions, Search
+from astrolabe_server.inference.retrieval.uploads import UPLOADS, Uploads
+from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, VectorStores, view
+from astrolabe_server.persistence.store import Document, Filter, Key, Store
+
+if TYPE_CHECKING:  # The parser's process imports this package, and has no use for a gateway.
+    from astrolabe_server.inference.gateway import Gateway
+
+HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
+"""Of stores that are made for a thread's attachments, or inside of another request, as OpenAI's are."""
+
+INGESTION_TIMEOUT = 120.0
+POLL = 0.05
+
+JSON = dict[str, Any]
+
+
+class Retrieval:
+    """Files, uploads, vector stores and their search.
+
+    Its jobs are registered with `jobs`, so make it before these start. `download_assistants_files`
+    false keeps OpenAI's rule that files of the purpose assistants cannot be read back.
+    """
+
+    def __init__(
+        self, store: Store, gateway: "Gateway", jobs: Jobs, *, download_assistants_files: bool = True
+    ) -> None:
+        self._store = store
+        self._embedder = Embedder(gateway)
+        self._sandbox = Sandbox()
+        deadlines = Deadlines(store, jobs)
+        self.files = Files(store, deadlines, download_assistants_files=download_assistants_files)
+        self.uploads = Uploads(store, deadlines, self.files)
+        self.vector_stores = VectorStores(store, deadlines)
+        self.members = Memberships(store, jobs, deadlines, self.files, self.vector_stores)
+        self._search = Search(store, self._embedder, self.vector_stores)
+        Ingestion(store, jobs, self._embedder, self.members, self._sandbox)
+        deadlines.register(FILES, expire=self.files.expire, purge=self.members.purge_file)
+        deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
+        deadlines.register(VECTOR_STORES, expire=self.vector_stores.expire, purge=self.members.purge_store)
+        deadlines.register(MEMBERS, purge=self.members.purge_member)
+
+    async def close(self) -> None:
+        """End the parser's process, if one runs."""
+        await self._sandbox.close()
+
+    def describe(self) -> JSON:
+        """How vector stores are searched: "hybrid" with the model's name, or "bm25" without one."""
+        model = self._embedder.default_model()
+        return {"search": "hybrid" if model else "bm25", "embedding_model": model}
+
+    # --- vector stores ---
+
+    async def create_vector_store(
+        self, project: str, attachments: Sequence[Attachment] = (), **fields: Any
+    ) -> Document:
+        """Make a vector store, embedded with the default model, with files in it that are ingested then.
+
+        `fields` are name, description, expires_after and metadata. ObjectNotFound names a file that is
+        not there.
+        """
+        return await self.members.create_store(project, self._embedder.default_model(), attachments, **fields)
+
+    async def attach_files(self, project: str, vector_store: str | None, files: Sequence[str]) -> str:
+        """Put the files of a message into its thread's vector store; the store's id.
+
+        Without one, or if it is gone or has expired, a store is made which expires a week after it was
+        last used.
+        """
+        attachments = [Attachment(file, param="attachments") for file in files]
+        if vector_store is not None:
+            try:
+                await self.vector_stores.usable(project, vector_store)
+            except (ObjectNotFound, RequestRefused):
+                vector_store = None
+        if vector_store is None:
+            created = await self.create_vector_store(project, attachments, expires_after=HELPER_EXPIRES_AFTER)
+            return created.id
+        await self.members.attach(project, vector_store, attachments)
+        return vector_store
+
+    async def ingested(
+        self, project: str, vector_stores: Sequence[str], within: float = INGESTION_TIMEOUT
+    ) -> bool:
+        """Wait until none of the stores has a file in progress; False if that takes `within` seconds."""
+        end = time.monotonic() + within
+        delay = POLL
+        while await self._busy(project, vector_stores):
+            if time.monotonic() + delay > end:
+                return False
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 1.0)
+        return True
+
+    async def search(
+        self,
+        project: str,
+        vector_stores: Sequence[str],
+        queries: Sequence[str],
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        ranking: RankingOptions | None = None,
+    ) -> list[Found]:
+        """The best chunks of several vector stores for several queries, fused into one order.
+
+        ObjectNotFound for a store that is not there, RequestRefused for one that has expired.
+        """
+        return await self._search.search(
+            project, vector_stores, queries, limit=limit, filter=filter, ranking=ranking
+        )
+
+    async def file_text(self, project: str, vector_store: str, file: str) -> str | None:
+        """The text that was made of a store's file, parsed anew; None before it was ingested."""
+        member = await self.members.get(project, vector_store, file)
+        if member.value["status"] != "completed":
+            return None
+        document = await self.files.get(project, file)
+        parsed = await self._sandbox.parse(self.files.read(document), document.value["filename"], AUTO)
+        try:
+            return parsed.text()
+        finally:
+            parsed.close()
+
+    async def _busy(self, project: str, vector_stores: Sequence[str]) -> bool:
+        for id in vector_stores:
+            document = await self._store.get(Key(project, VECTOR_STORES, id))
+            if document is not None and view(document)["status"] == "in_progress":
+                return True
+        return False

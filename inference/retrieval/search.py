@@ -1,0 +1,152 @@
+"""Hybrid search over vector stores: BM25 and vectors, fused into one order."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from astrolabe_server.inference.errors import ModelNotFound, ProviderError
+from astrolabe_server.inference.retrieval.embedding import Embedder, Vector
+from astrolabe_server.inference.retrieval.members import MEMBERS, member_id
+from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, fuse, merge
+from astrolabe_server.inference.retrieval.vector_stores import VectorStores
+from astrolabe_server.persistence.errors import DimensionMismatch
+from astrolabe_server.persistence.store import Document, Filter, Hit, Key, Store
+
+DEPTH = 100
+"""Hits of each measure that are fused, at least: what one finds first may be far down the other."""
+
+NO_FUSION = "none"
+"""The ranker that leaves the order to the vectors alone; all others are the hybrid."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One search result, best first; `score` is between 0 and 1."""
+
+    file_id: str
+    filename: str
+    score: float
+    text: str
+    attributes: dict[str, str | float | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RankingOptions:
+    """OpenAI's ranking_options."""
+
+    ranker: str = "auto"
+    score_threshold: float = 0.0
+
+
+class Search:
+    """Finds chunks in vector stores, each by the embedding model that it was made with."""
+
+    def __init__(self, store: Store, embedder: Embedder, vector_stores: VectorStores) -> None:
+        self._store = store
+        self._embedder = embedder
+        self._vector_stores = vector_stores
+
+    async def search(
+        self,
+        project: str,
+        vector_stores: Sequence[str],
+        queries: Sequence[str],
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        ranking: RankingOptions | None = None,
+    ) -> list[Found]:
+        """The best chunks of several vector stores for several queries, fused into one order.
+
+        ObjectNotFound for a store that is not there, RequestRefused for one that has expired.
+        """
+        options = ranking or RankingOptions()
+        stores = [await self._vector_stores.usable(project, id) for id in dict.fromkeys(vector_stores)]
+        depth = max(DEPTH, limit)
+        rankings = await asyncio.gather(
+            *(
+                self._rankings(stores, query, depth, filter, options.ranker)
+                for query in queries
+                if query.strip()
+            )
+        )
+        ranked = fuse([ranking for of_query in rankings for ranking in of_query])
+        above = [item for item in ranked if item.score >= options.score_threshold]
+        found = await self._shown(project, above, limit)
+        for store in stores:
+            await self._vector_stores.note_use(store)
+        return found
+
+    async def _rankings(
+        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None, ranker: str
+    ) -> list[Ranking]:
+        """The rankings of one query: by words, and by vectors where there are some."""
+        vectors = await self._vectors(stores, query)
+        rankings = []
+        if vectors:
+            by_vector = await asyncio.gather(
+                *(self._by_vector(store, vectors, depth, filter) for store in stores)
+            )
+            rankings.append(merge(by_vector))
+        if not vectors or ranker != NO_FUSION:
+            by_text = await asyncio.gather(*(self._by_text(store, query, depth, filter) for store in stores))
+            rankings.append(merge(by_text))
+        return rankings
+
+    async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
+        """The query's vector by each of the stores' models; a model that fails is left out."""
+        vectors = {}
+        for model in dict.fromkeys(store.state["embedding_model"] for store in stores):
+            if model is None:
+                continue
+            try:
+                vectors[model] = (await self._embedder.embed(model, [query]))[0]
+            except (ModelNotFound, ProviderError) as exc:
+                log.warning("search_without_vectors", model=model, reason=str(exc))
+        return vectors
+
+    async def _by_vector(
+        self, store: Document, vectors: Mapping[str, Vector], depth: int, filter: Filter | None
+    ) -> tuple[str, Sequence[Hit]]:
+        vector = vectors.get(store.state["embedding_model"] or "")
+        if vector is None:
+            return store.id, ()
+        try:
+            hits = await self._store.search_vectors(store.key.project, store.id, vector, depth, filter)
+        except DimensionMismatch as exc:
+            log.warning("search_without_vectors", vector_store=store.id, reason=str(exc))
+            return store.id, ()
+        return store.id, hits
+
+    async def _by_text(
+        self, store: Document, query: str, depth: int, filter: Filter | None
+    ) -> tuple[str, Sequence[Hit]]:
+        return store.id, await self._store.search_text(store.key.project, store.id, query, depth, filter)
+
+    async def _shown(self, project: str, ranked: Sequence[Ranked], limit: int) -> list[Found]:
+        """The first `limit` results whose files are in their stores, and completely."""
+        members: dict[str, Document | None] = {}
+        found: list[Found] = []
+        for item in ranked:
+            if len(found) == limit:
+                break
+            id = member_id(item.vector_store, item.hit.file_id)
+            if id not in members:
+                members[id] = await self._store.get(Key(project, MEMBERS, id))
+            member = members[id]
+            if member is None or member.value["status"] != "completed":
+                continue
+            found.append(
+                Found(
+                    item.hit.file_id,
+                    member.state["filename"],
+                    item.score,
+                    item.hit.text,
+                    dict(member.value["attributes"]),
+                )
+            )
+        return found
