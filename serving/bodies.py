@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser
+from werkzeug.http import parse_options_header
+
 from astrolabe_server.handlers.context import Uploaded
 from astrolabe_server.handlers.errors import BadRequest, TooLarge
 from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.persistence.store import Store
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser
-from werkzeug.http import parse_options_header
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

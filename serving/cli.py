@@ -11,6 +11,7 @@ from time import gmtime, strftime
 from typing import TypeVar
 
 import click
+
 from astrolabe_server.inference.errors import RoutesRefused
 from astrolabe_server.persistence.engines import open_store
 from astrolabe_server.persistence.errors import StoreError

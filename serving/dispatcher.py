@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.spec import Specification
+from werkzeug.routing import Rule
+
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.serving.auth import Authenticator
 from astrolabe_server.serving.exchange import Exchange
@@ -23,12 +27,10 @@ from astrolabe_server.serving.probes import Probes
 from astrolabe_server.serving.replies import STOPPING
 from astrolabe_server.serving.wire import Environs, Receive, Scope, Send
 from astrolabe_server.spec.edition import Edition
+from astrolabe_server.spec.facade import facade_path
 from astrolabe_server.spec.operation import Operation
 from astrolabe_server.spec.router import Router
 from astrolabe_server.spec.validation import ResponseValidator
-from connexion.middleware.abstract import SpecMiddleware
-from connexion.spec import Specification
-from werkzeug.routing import Rule
 
 PUBLIC = frozenset({"get_health"})
 ASSISTANTS_V1 = b"assistants=v1"
@@ -59,6 +61,8 @@ class Route:
     """What its success is held against."""
     is_public: bool
     """Whether it needs no key."""
+    waits: bool
+    """Whether it waits for a provider, so that a client that hangs up should end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Dispatcher(SpecMiddleware):
         probes: Probes,
         log: RequestLog,
         limits: Limits,
-        lifespan: Lifespan,
+        life: Lifespan,
     ) -> None:
         self.flask = app.app
         self.services = services
@@ -104,7 +108,7 @@ class Dispatcher(SpecMiddleware):
         self._apis = app.apis
         self._editions = editions
         self._default_name = next(iter(editions))
-        self._lifespan = lifespan
+        self._life = life
         self._served: dict[str, Served] = {}
         self._seed = secrets.token_hex(8)
         self._counter = count(secrets.randbits(40))
@@ -122,10 +126,10 @@ class Dispatcher(SpecMiddleware):
         rules = {rule.endpoint: rule for rule in self.flask.url_map.iter_rules()}
         routes = {}
         for operation in edition.operations:
-            view, endpoint = views[operation.internal_path, operation.method]
+            view, endpoint = views[facade_path(operation), operation.method]
             routes[operation.id] = self._route(operation, view, rules[f"{name}.{endpoint}"])
         is_v1 = name.endswith("assistants-v1")
-        self._served[name] = Served(edition, Router(edition.operations), routes, is_v1)
+        self._served[name] = Served(edition, edition.router(), routes, is_v1)
 
     def _route(self, operation: Operation, view: View, rule: Rule) -> Route:
         is_served = view.handler is not missing
@@ -144,6 +148,7 @@ class Dispatcher(SpecMiddleware):
             status,
             operation.response(status),
             operation.name in PUBLIC,
+            getattr(view.handler, "cancelled_with_client", False),
         )
 
     def served(self, scope: Scope) -> Served:
@@ -167,14 +172,14 @@ class Dispatcher(SpecMiddleware):
         if scope["type"] == "http":
             await Exchange(self, scope, receive, send).run()
         elif scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
+            await self._life(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1003})
 
     def begin_stop(self) -> None:
         """Take no new jobs, and cut off the streams that outlast the grace time."""
         self.stopping = True
-        self._lifespan.begin_stop()
+        self._life.begin_stop()
         asyncio.get_running_loop().call_later(self.limits.grace, self._cut_streams)
 
     def _cut_streams(self) -> None:

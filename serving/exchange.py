@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import flask
 import structlog
+
 from astrolabe_server.handlers.context import Binary, Context, Relayed, Stream, Uploaded
 from astrolabe_server.handlers.errors import (
     ApiError,
@@ -19,7 +19,6 @@ from astrolabe_server.handlers.errors import (
 )
 from astrolabe_server.serving.bodies import ClientGone, MultipartReader, boundary_of, pieces, read_whole
 from astrolabe_server.serving.flask_app import MATCH, Flask
-from astrolabe_server.serving.metrics import OPERATION
 from astrolabe_server.serving.replies import (
     Pieces,
     Reply,
@@ -82,12 +81,13 @@ class Exchange:
             self._account(499)
             raise
         if isinstance(reply.body, Pieces):
-            await self._send_pieces(reply.head, reply.body)
+            await self._send_pieces(reply, reply.body)
         else:
-            await self._send_start(reply.head)
-            await self._send({"type": "http.response.body", "body": reply.body})
-            self._sent = len(reply.body)
-        self._account(reply.head.status_code)
+            await self._send_start(reply)
+            body = reply.body if self._scope["method"] != "HEAD" else b""
+            await self._send({"type": "http.response.body", "body": body})
+            self._sent = len(body)
+        self._account(reply.status)
 
     # --- to the view ---
 
@@ -107,13 +107,11 @@ class Exchange:
         else:
             self._operation_id = self._route.operation.id
             environ[MATCH] = (self._route.rule, arguments)
-        environ[OPERATION] = self._operation_id
         context = app.request_context(environ)
         context.push()
         try:
             reply = await self._hooked(app, served, arguments, failure)
-            reply.head = app.process_response(reply.head)
-            return reply
+            return reply.hooked(app) if app.has_response_hooks else reply
         finally:
             context.pop(None)
 
@@ -122,10 +120,10 @@ class Exchange:
         path, stopping = self._scope["path"], self._dispatcher.stopping
         probe = await self._dispatcher.probes.answer(path, stopping=stopping)
         if probe is not None:
+            self._operation_id = "probe"
             status, body = probe
-            return Reply(app.response_class(body, status=status, content_type=JSON_TYPE), body)
-        response = await asyncio.to_thread(app.full_response, environ)
-        return Reply(response, response.get_data())
+            return Reply(status, [("content-type", JSON_TYPE), ("content-length", str(len(body)))], body)
+        return Reply.of(await asyncio.to_thread(app.full_response, environ))
 
     def _match(self, served: "Served") -> "tuple[Route, dict[str, str]]":
         method, path = self._scope["method"], self._scope["path"]
@@ -151,18 +149,16 @@ class Exchange:
         try:
             early = app.preprocess_request()
             if early is not None:
-                response = app.make_response(early)
-                return Reply(response, response.get_data())
-            return await self._view(app, _routed(self._route, failure), served, arguments)
+                return Reply.of(app.make_response(early))
+            return await self._view(_routed(self._route, failure), served, arguments)
         except (asyncio.CancelledError, ClientGone):
             await self._forget_uploads()
             raise
         except Exception as exc:  # noqa: BLE001 - the outermost edge: Flask's error handlers answer
             await self._forget_uploads()
-            response = app.make_response(app.handle_user_exception(exc))
-            return Reply(response, response.get_data())
+            return Reply.of(app.make_response(app.handle_user_exception(exc)))
 
-    async def _view(self, app: Flask, route: "Route", served: "Served", path_values: dict[str, str]) -> Reply:
+    async def _view(self, route: "Route", served: "Served", path_values: dict[str, str]) -> Reply:
         operation = route.operation
         if not route.is_public:
             authorization = self._headers.get("authorization", "").encode("latin-1")
@@ -188,13 +184,20 @@ class Exchange:
             headers=self._headers,
             assistants_v1=served.assistants_v1,
         )
-        with self._watch(route):
-            answer = await route.handler(context, **arguments)
-            if isinstance(answer, Stream | Binary):
-                return await begin_reply(app, answer)
+        if not route.waits:
+            return await self._answer(route, context, arguments)
+        with self._watched():
+            return await self._answer(route, context, arguments)
+
+    async def _answer(self, route: "Route", context: Context, arguments: dict[str, Any]) -> Reply:
+        """What the handler returns, as a reply; streams are begun, so that they can still fail."""
+        assert route.handler is not None  # noqa: S101 - _view has answered 501
+        answer = await route.handler(context, **arguments)
+        if isinstance(answer, Stream | Binary):
+            return await begin_reply(answer)
         value, origin = (answer.value, "provider") if isinstance(answer, Relayed) else (answer, "server")
         self._check(route, value, origin)
-        return whole_reply(app, value, route.status)
+        return whole_reply(value, route.status)
 
     # --- the body ---
 
@@ -239,12 +242,10 @@ class Exchange:
             await self._dispatcher.services.store.delete_content(self._project, upload.content_id)
 
     @contextmanager
-    def _watch(self, route: "Route") -> Iterator[None]:
+    def _watched(self) -> Iterator[None]:
         """Cancel a handler that waits for a provider when its client hangs up."""
         task = asyncio.current_task()
-        if task is None or not getattr(route.handler, "cancelled_with_client", False):
-            yield
-            return
+        assert task is not None  # noqa: S101 - the server runs each request in a task
         loop = asyncio.get_running_loop()
         watchers: list[asyncio.Task[None]] = []
 
@@ -278,18 +279,18 @@ class Exchange:
         if origin == "server" and self._dispatcher.limits.strict:
             raise ServerError(f"The answer of '{operation}' does not fit the edition: {reason}")
 
-    async def _send_start(self, head: flask.Response) -> None:
+    async def _send_start(self, reply: Reply) -> None:
         milliseconds = (time.perf_counter() - self._started) * 1000
-        headers = encode_headers(head.headers)
+        headers = encode_headers(reply.headers)
         headers.append((b"x-request-id", self._request_id.encode()))
         headers.append((b"openai-processing-ms", b"%d" % milliseconds))
         headers.append((b"openai-version", API_VERSION))
         headers.append((b"x-content-type-options", b"nosniff"))
         if self._project:
             headers.append((b"openai-project", self._project.encode()))
-        await self._send({"type": "http.response.start", "status": head.status_code, "headers": headers})
+        await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
-    async def _send_pieces(self, head: flask.Response, body: Pieces) -> None:
+    async def _send_pieces(self, reply: Reply, body: Pieces) -> None:
         """Send to the end, to the client's hang-up, or to the server's stop."""
         dispatcher, task = self._dispatcher, asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task
@@ -297,13 +298,12 @@ class Exchange:
         dispatcher.streams.add(task)
         dispatcher.metrics.open_streams.inc()
         try:
-            await self._send_start(head)
+            await self._send_start(reply)
             await send_pieces(self._send, body, self._count_sent, self._log_failure)
         finally:
             watcher.cancel()
             dispatcher.streams.discard(task)
             dispatcher.metrics.open_streams.dec()
-            dispatcher.metrics.stream_ended(self._operation_id, time.perf_counter() - self._started)
             await body.close()
 
     def _count_sent(self, size: int) -> None:
@@ -319,15 +319,16 @@ class Exchange:
 
     def _account(self, status: int) -> None:
         """Count and log the exchange: what, for whom, how long; never its contents."""
-        self._dispatcher.metrics.sizes(self._operation_id, status, self._received, self._sent)
+        seconds = time.perf_counter() - self._started
+        self._dispatcher.metrics.exchanged(self._operation_id, status, seconds, self._received, self._sent)
         request_log = self._dispatcher.log
-        if request_log.enabled:
+        if request_log.enabled and self._operation_id != "probe":
             request_log.line(
                 event="request",
                 operation=self._operation_id,
                 method=self._scope["method"],
                 status=status,
-                seconds=round(time.perf_counter() - self._started, 6),
+                seconds=round(seconds, 6),
                 received=self._received,
                 sent=self._sent,
                 project=self._project,

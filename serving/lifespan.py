@@ -2,9 +2,13 @@
 
 import asyncio
 import gc
+import os
+import socket
+from secrets import token_hex
 from typing import Any
 
 import structlog
+
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.serving.wire import Receive, Scope, Send
 
@@ -42,6 +46,7 @@ class Lifespan:
         await services.store.migrate()
         await services.store.open()
         await services.gateway.open()
+        services.jobs.owner = owner_name()  # made after the fork: leases are a process's own
         await services.jobs.start()
         # What start-up made stays for good: keep the collector from walking it (86 ms a full one).
         gc.collect()
@@ -56,5 +61,11 @@ class Lifespan:
         self.begin_stop()
         if self._stopping is not None:
             await self._stopping
+        await self._services.retrieval.close()
         await self._services.gateway.close()
         await self._services.store.close()
+
+
+def owner_name() -> str:
+    """A name for this process's leases that no other process has, nor this one after a restart."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"

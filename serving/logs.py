@@ -1,6 +1,7 @@
 """Structured logs: one JSON object a line on standard error, never a body, a key or a query's value."""
 
 import logging
+import logging.config
 import sys
 from typing import Any
 
@@ -43,6 +44,21 @@ def logging_config(level: str) -> dict[str, Any]:
             for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error", "uvicorn.access")
         },
     }
+
+
+def configure(level: str) -> None:
+    """Send this process's own lines, and those of every library, to standard error as JSON."""
+    logging.config.dictConfig(logging_config(level))
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *PROCESSORS,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
 
 
 class RequestLog:

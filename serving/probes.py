@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.persistence.errors import StoreError
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import flask
 import orjson
-from astrolabe_server.handlers.context import Answer, Binary, Stream
+
+from astrolabe_server.handlers.context import Binary, Stream
 from astrolabe_server.handlers.errors import ApiError, ServerError, Unavailable, translate
 from astrolabe_server.serving.wire import Receive, Send
 
 JSON_TYPE = "application/json"
-SSE_TYPE = "text/event-stream; charset=utf-8"
+SSE_HEADERS = [
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("cache-control", "no-cache"),
+    ("x-accel-buffering", "no"),  # nginx would hold events back
+]
 
 HUNG_UP = "the client hung up"
 STOPPING = "the server is stopping"
@@ -20,10 +25,25 @@ STOPPING = "the server is stopping"
 
 @dataclass(slots=True)
 class Reply:
-    """An answer that is ready to go: its head, as Flask's hooks have left it, and its body."""
+    """An answer that is ready to go: its head and its body."""
 
-    head: flask.Response
+    status: int
+    headers: list[tuple[str, str]]
     body: "bytes | Pieces"
+
+    @classmethod
+    def of(cls, response: flask.Response) -> "Reply":
+        """What Flask has made: an error, a hook's answer, a route's of its own."""
+        body = response.get_data()
+        return cls(response.status_code, list(response.headers), body)
+
+    def hooked(self, app: flask.Flask) -> "Reply":
+        """The same after Flask's after_request hooks, which see (and may change) the head."""
+        response = app.response_class(status=self.status)
+        response.headers.clear()
+        response.headers.extend(self.headers)
+        response = app.process_response(response)
+        return Reply(response.status_code, list(response.headers), self.body)
 
 
 class Pieces:
@@ -53,27 +73,22 @@ class Pieces:
             await close()
 
 
-async def begin_reply(app: flask.Flask, answer: Stream | Binary) -> Reply:
+async def begin_reply(answer: Stream | Binary) -> Reply:
     """The reply of an answer that comes in pieces."""
     if isinstance(answer, Stream):
-        pieces = await Pieces.begin(answer.events, is_events=True)
-        head = app.response_class(status=200, content_type=SSE_TYPE)
-        head.headers["Cache-Control"] = "no-cache"
-        head.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        return Reply(head, pieces)
-    pieces = await Pieces.begin(answer.pieces, is_events=False)
-    head = app.response_class(status=answer.status, content_type=answer.content_type)
-    head.headers.update(answer.headers)
-    head.headers["Content-Length"] = str(answer.size)
-    return Reply(head, pieces)
+        return Reply(200, SSE_HEADERS.copy(), await Pieces.begin(answer.events, is_events=True))
+    headers = [
+        ("content-type", answer.content_type),
+        ("content-length", str(answer.size)),
+        *((name.lower(), value) for name, value in answer.headers.items()),
+    ]
+    return Reply(answer.status, headers, await Pieces.begin(answer.pieces, is_events=False))
 
 
-def whole_reply(app: flask.Flask, value: Answer, status: int) -> Reply:
+def whole_reply(value: Any, status: int) -> Reply:
     """The reply of an object."""
     body = orjson.dumps(value)
-    head = app.response_class(status=status, content_type=JSON_TYPE)
-    head.headers["Content-Length"] = str(len(body))
-    return Reply(head, body)
+    return Reply(status, [("content-type", JSON_TYPE), ("content-length", str(len(body)))], body)
 
 
 def error_reply(app: flask.Flask, error: ApiError) -> flask.Response:

@@ -1,8 +1,6 @@
 """Makes one worker's parts from the settings; nothing is connected yet."""
 
 import os
-import socket
-from secrets import token_hex
 
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.inference.gateway import Callers, Gateway, Routes
@@ -23,9 +21,9 @@ def make_services(settings: Settings) -> Services:
 def services_over(store: Store, settings: Settings) -> Services:
     """The same over a store that is made already."""
     gateway = Gateway(make_routes(settings), Callers(frozenset(settings.provider_hosts)))
-    jobs = Jobs(store, owner_name())
+    jobs = Jobs(store, owner="")
     retrieval = Retrieval(store, gateway, jobs)
-    runs = Runs(store, gateway, jobs, retrieval)
+    runs = Runs(store, gateway, jobs)
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
 
 
@@ -37,8 +35,3 @@ def make_routes(settings: Settings) -> Routes:
     if key is not None or settings.openai_base_url is not None:
         return Routes.from_environment(key.get_secret_value() if key else None, settings.openai_base_url)
     return Routes.local()
-
-
-def owner_name() -> str:
-    """A name for this process's leases that no other process has, nor this one after a restart."""
-    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"

@@ -4,9 +4,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from astrolabe_server.serving.errors import SettingsRefused
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from astrolabe_server.serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
 

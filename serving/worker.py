@@ -35,6 +35,8 @@ class Worker(UvicornWorker):
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
+        # Nothing here looks at the client's address or scheme.
+        "proxy_headers": False,
         # SSE clients and pools keep connections for long; a load balancer's idle time is often 60 s.
         "timeout_keep_alive": 75,
     }

@@ -6,6 +6,10 @@ from astrolabe_server.tests.provider import ProviderProcess
 from astrolabe_server.tests.server import Server
 
 
+collect_ignore = ["api/sdk"]
+"""Run in other environments, by api/test_sdks.py."""
+
+
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderProcess]:
     """The loopback provider, one for all tests of this process."""

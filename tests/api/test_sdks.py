@@ -1,0 +1,44 @@
+"""Applications with three generations of the OpenAI SDK, against a live gunicorn with two workers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.tests.server import ROOT, Server
+
+FOLDER = Path(__file__).parent / "sdk"
+ENVIRONMENTS = {
+    "1.76": ROOT / ".venvs/sdk-1/bin/python",
+    "2": Path(sys.executable),
+    "3": ROOT / ".venvs/sdk-3/bin/python",
+}
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("sdk", ENVIRONMENTS)
+def test_the_sdk_finds_openais_api(sdk: str, server: Server) -> None:
+    python = ENVIRONMENTS[sdk]
+    assert python.exists(), f"{python} is missing: make test makes it"
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "--quiet",
+        "-c",
+        str(FOLDER / "pytest.ini"),
+        "-p",
+        "no:cacheprovider",
+        str(FOLDER),
+    ]
+    run = subprocess.run(
+        command,
+        env={**os.environ, "ASTROLABE_TEST_URL": server.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
