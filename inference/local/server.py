@@ -1,22 +1,25 @@
 """The process that holds the local models and serves each on OpenAI's wire, on a socket of its own.
 
-`python -m astrolabe_server.inference.gateway.local.server SOCKETS CACHE` ends when its standard
-input does, so that it never outlives the process that started it, however that one ends.
+`python -m astrolabe_server.inference.local.server SOCKETS CACHE` ends when its standard input does,
+so that it never outlives the process that started it, however that one ends.
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import xllamacpp
 
-from astrolabe_server.inference.gateway.local import minilm, weights
-from astrolabe_server.inference.gateway.local.process import CHAT_SOCKET, EMBEDDING_SOCKET
-from astrolabe_server.inference.gateway.routes import LOCAL_CHAT, LOCAL_CONTEXT_WINDOW, LOCAL_EMBEDDING
-
-PARALLEL = 2
-"""Chats that are answered at once; further ones wait."""
+from astrolabe_server.inference.local import weights
+from astrolabe_server.inference.local.models import (
+    CHAT_SOCKET,
+    CONTEXT_WINDOW,
+    EMBEDDING_SOCKET,
+    LONGEST_EMBEDDED,
+    PARALLEL_CHATS,
+)
 
 
 def main(sockets: Path, cache: Path) -> None:
@@ -24,8 +27,7 @@ def main(sockets: Path, cache: Path) -> None:
     os.nice(5)  # the workers come first
     servers = []
     if (folder := weights.embedding_weights()) is not None:
-        path = minilm.as_gguf(folder, cache)
-        servers.append(xllamacpp.Server(_embedding(path, sockets / EMBEDDING_SOCKET)))
+        servers.append(xllamacpp.Server(_embedding(_as_gguf(folder, cache), sockets / EMBEDDING_SOCKET)))
     if (chat := weights.chat_weights()) is not None:
         servers.append(xllamacpp.Server(_chat(chat, sockets / CHAT_SOCKET)))
     sys.stdin.buffer.read()
@@ -33,21 +35,30 @@ def main(sockets: Path, cache: Path) -> None:
     os._exit(0)
 
 
+def _as_gguf(folder: Path, cache: Path) -> Path:
+    """The converted weights; converting takes 150 MB, which a process of its own gives back."""
+    path = weights.converted(cache)
+    if not path.is_file():
+        command = [sys.executable, "-m", "astrolabe_server.inference.local.minilm", str(folder), str(path)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603
+    return path
+
+
 def _chat(model: Path, socket: Path) -> Any:
-    params = _params(model, LOCAL_CHAT, socket)
-    params.n_parallel = PARALLEL
-    params.n_ctx = LOCAL_CONTEXT_WINDOW * PARALLEL
-    params.n_batch = params.n_ubatch = 256
+    params = _params(model, "local", socket)
+    params.n_parallel = PARALLEL_CHATS
+    params.n_ctx = CONTEXT_WINDOW * PARALLEL_CHATS
+    params.n_batch = params.n_ubatch = 128
     return params
 
 
 def _embedding(model: Path, socket: Path) -> Any:
-    params = _params(model, LOCAL_EMBEDDING, socket)
+    params = _params(model, "local-embedding", socket)
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     params.n_parallel = 4
-    params.n_ctx = minilm.POSITIONS * params.n_parallel
-    params.n_batch = params.n_ubatch = minilm.POSITIONS
+    params.n_ctx = LONGEST_EMBEDDED * params.n_parallel
+    params.n_batch = params.n_ubatch = LONGEST_EMBEDDED
     return params
 
 
@@ -60,7 +71,7 @@ def _params(model: Path, alias: str, socket: Path) -> Any:
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
-    params.verbosity = 1
+    params.verbosity = 0
     # llama.cpp's threads spin while they wait for each other, which stalls it on a busy machine.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, (os.cpu_count() or 2) - 1)
     return params

@@ -11,16 +11,16 @@ import numpy as np
 import orjson
 
 from astrolabe_server.inference import tokens
-from astrolabe_server.inference.errors import ProviderError, ProviderRejected
-from astrolabe_server.inference.gateway.local.process import CHAT_SOCKET, EMBEDDING_SOCKET
+from astrolabe_server.inference.errors import ProviderBroken, ProviderError, ProviderRejected
 from astrolabe_server.inference.gateway.targets import Target
 from astrolabe_server.inference.gateway.wire import OpenAIWire
+from astrolabe_server.inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
 
 JSON = dict[str, Any]
 
 DIMENSIONS = 384
-WINDOW = 254
-"""Tokens that all-MiniLM-L6-v2 was made for, without the two that frame them."""
+WINDOW = LONGEST_EMBEDDED - 2
+"""Tokens that are embedded at once, without the two that frame them."""
 
 LONGEST_INPUT = 8192
 """Tokens; OpenAI's models take no longer input either."""
@@ -128,9 +128,9 @@ async def _loaded(wire: OpenAIWire) -> None:
     while True:
         try:
             await wire.get(probe, "/health")
-        except ProviderError:
+        except ProviderError as exc:
             if asyncio.get_running_loop().time() > deadline:
-                raise
+                raise ProviderBroken("The local models do not answer.", status=503) from exc
             await asyncio.sleep(0.1)
         else:
             return

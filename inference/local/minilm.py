@@ -1,9 +1,12 @@
-"""Turns all-MiniLM-L6-v2's safetensors into the GGUF file that llama.cpp reads, once."""
+"""Turns all-MiniLM-L6-v2's safetensors into the GGUF file that llama.cpp reads, once.
+
+`python -m astrolabe_server.inference.local.minilm FOLDER FILE`.
+"""
 
 import hashlib
 import json
-import os
 import struct
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""Of model.safetensors. Its package is a third party's, so nothing else is ever loaded."""
+from astrolabe_server.inference.local.weights import EMBEDDING_SHA256
 
 LAYERS, WIDTH, HIDDEN, HEADS, POSITIONS = 6, 384, 1536, 12, 512
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
@@ -25,21 +27,17 @@ class WeightsRefused(Exception):
     """The weights are not those that were pinned."""
 
 
-def as_gguf(weights: Path, cache: Path) -> Path:
-    """The GGUF file in `cache`, made from the folder `weights` if it is not there. Takes about 2 s."""
-    path = cache / f"all-MiniLM-L6-v2.{SHA256[:8]}.Q8_0.gguf"
-    if path.is_file():
-        return path
+def convert(weights: Path, path: Path) -> None:
+    """Make the GGUF file `path` from the folder `weights`; WeightsRefused for others than the pinned."""
     data = (weights / "model.safetensors").read_bytes()
-    if hashlib.sha256(data).hexdigest() != SHA256:
+    if hashlib.sha256(data).hexdigest() != EMBEDDING_SHA256:
         raise WeightsRefused(f"{weights / 'model.safetensors'} is not the file that was pinned")
     words = (weights / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    cache.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=cache, suffix=".gguf.part")
-    os.close(handle)
-    _write(unfinished, data, words)
-    Path(unfinished).replace(path)  # whole or not at all, whoever else makes it at the same time
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all, whoever else makes it at the same time.
+    with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
+        _write(f"{unfinished}/model.gguf", data, words)
+        Path(unfinished, "model.gguf").rename(path)
 
 
 def _write(path: str, data: bytes, words: list[str]) -> None:
@@ -81,7 +79,7 @@ def _add_vocabulary(writer: gguf.GGUFWriter, words: list[str]) -> None:
     writer.add_token_types(kinds)
     writer.add_pad_token_id(SPECIAL["[PAD]"])
     writer.add_unk_token_id(SPECIAL["[UNK]"])
-    writer.add_cls_token_id(SPECIAL["[CLS]"])
+    writer.add_bos_token_id(SPECIAL["[CLS]"])
     writer.add_sep_token_id(SPECIAL["[SEP]"])
     writer.add_mask_token_id(SPECIAL["[MASK]"])
 
@@ -101,3 +99,7 @@ def _tensors(data: bytes) -> Iterator[tuple[str, Array]]:
             continue
         start, end = (8 + length + offset for offset in entry["data_offsets"])
         yield name, np.frombuffer(data[start:end], np.float32).reshape(entry["shape"])
+
+
+if __name__ == "__main__":
+    convert(Path(sys.argv[1]), Path(sys.argv[2]))

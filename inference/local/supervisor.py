@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 
-SERVER = "astrolabe_server.inference.gateway.local.server"
+SERVER = "astrolabe_server.inference.local.server"
 LONGEST_WAIT = 30.0
 
 

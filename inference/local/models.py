@@ -6,20 +6,27 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from astrolabe_server.inference.gateway.local import weights
+from astrolabe_server.inference.local import supervisor, weights
 
 CHAT_SOCKET = "chat.sock"
 EMBEDDING_SOCKET = "embedding.sock"
 
-_SUPERVISOR = "astrolabe_server.inference.gateway.local.supervisor"
+CONTEXT_WINDOW = 2048
+"""Tokens of a chat, prompt and answer together."""
+
+PARALLEL_CHATS = 2
+"""Chats that are answered at once; further ones wait."""
+
+LONGEST_EMBEDDED = 256
+"""Tokens that all-MiniLM-L6-v2 was made for; a longer text is embedded in windows."""
 
 
 class LocalModels:
     """Made before the workers are forked, so that all of them know its sockets.
 
     The sockets lie in a folder of their own that nobody else on the machine can enter. `cache` is
-    where files are kept that can be made again. Until the models have loaded (about 2 s, 5 s the
-    first time) the sockets do not answer; LocalWire waits for them.
+    where files are kept that can be made again. Until the models have loaded (about 1 s, 5 s the
+    first time) the sockets do not answer; the gateway's driver waits for them.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -37,7 +44,8 @@ class LocalModels:
         if self._process is not None:
             return
         self.sockets.mkdir(mode=0o700, exist_ok=True)
-        command = [sys.executable, "-m", _SUPERVISOR, str(self.sockets), str(self._cache)]
+        # By its path: as a module it would import what it does not need, and stay four times as large.
+        command = [sys.executable, supervisor.__file__, str(self.sockets), str(self._cache.absolute())]
         # Of a group of its own: Ctrl-C is for the server, which lets its streams end first.
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
 
