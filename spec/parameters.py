@@ -5,6 +5,8 @@ them; `a=1,2` does where the spec says `explode: false`. What cannot be read as 
 left a string, for the validator to refuse.
 """
 
+import contextlib
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from urllib.parse import unquote_plus
 
 import orjson
 
+from astrolabe_server.spec.body import parse_json
 from astrolabe_server.spec.errors import Invalid
 from astrolabe_server.spec.names import argument_name
 from astrolabe_server.spec.schema import PREFIX
@@ -23,15 +26,21 @@ _MAX_FIELDS = 1000
 _MAX_DEPTH = 10
 _KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 _STEP = re.compile(r"\[([^\[\]]*)\]")
+_INDEX = re.compile(r"[0-9]{1,4}")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """What a schema allows, as far as a string must know to become JSON."""
+    """What a schema allows, as far as a string must know to become JSON.
+
+    `structured` is true where an array or an object may stand, `listed` where an array must.
+    """
 
     types: frozenset[str]
+    structured: bool
+    listed: bool
     items: "Callable[[], Shape]"
     member: "Callable[[str], Shape]"
     binary: bool = False
@@ -85,7 +94,9 @@ def shape(schema: Any, components: Components) -> Shape:
             found = [one for one in others if isinstance(one, dict)]
         return shape({"anyOf": found}, components)
 
-    return Shape(frozenset(types), items, member, binary)
+    structured = bool(types & {"array", "object"})
+    listed = "array" in types and not types & {"string", "integer", "number", "boolean"}
+    return Shape(frozenset(types), structured, listed, items, member, binary)
 
 
 def _flat(schema: Any, components: Components, seen: set[str]) -> Iterable[dict[str, Any]]:
@@ -119,6 +130,9 @@ def split_query(query: str) -> list[tuple[str, str]]:
         if not piece:
             continue
         name, _, value = piece.partition("=")
+        if "%" not in piece and "+" not in piece:
+            pairs.append((name, value))
+            continue
         try:
             pairs.append((unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")))
         except UnicodeDecodeError as exc:
@@ -132,10 +146,13 @@ def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     for count, (name, value) in enumerate(pairs):
         if count >= _MAX_FIELDS:
             raise Invalid(f"Too many parameters: at most {_MAX_FIELDS}.", None, "invalid_value")
-        if (isinstance(value, str) and "\0" in value) or "\0" in name:
+        if "\0" in name or (isinstance(value, str) and "\0" in value):
             raise Invalid(
                 f"Invalid '{_plain(name)}': null characters are not allowed.", _plain(name), "invalid_value"
             )
+        if "[" not in name and name not in root:
+            root[name] = value
+            continue
         matched = _KEY.fullmatch(name)
         steps = [matched[1], *_STEP.findall(matched[2])] if matched else [name]
         if len(steps) > _MAX_DEPTH:
@@ -178,6 +195,8 @@ def _put(place: dict[str, Any], steps: list[str], value: Any) -> None:
 
 def decode(value: Any, shaped: Shape, *, commas: bool = False) -> Any:
     """What `assemble` made of one parameter, as the JSON that its shape asks for."""
+    if isinstance(value, str):
+        return _decode_text(value, shaped, commas=commas)
     types = shaped.types
     if isinstance(value, Repeated):
         if "array" in types:
@@ -185,26 +204,24 @@ def decode(value: Any, shaped: Shape, *, commas: bool = False) -> Any:
             return [decode(one, items) for one in value]
         return list(value)
     if isinstance(value, dict):
-        if "array" in types and value and all(key.isdecimal() for key in value):
+        if "array" in types and value and all(_INDEX.fullmatch(key) for key in value):
             items = shaped.items()
             return [decode(value[key], items) for key in sorted(value, key=int)]
         return {name: decode(one, shaped.member(name)) for name, one in value.items()}
-    if not isinstance(value, str):
-        return [value] if "array" in types and not shaped.binary else value
-    return _decode_text(value, shaped, commas=commas)
+    return [value] if "array" in types and not shaped.binary else value
 
 
 def _decode_text(text: str, shaped: Shape, *, commas: bool) -> Any:
-    types = shaped.types
-    if text[:1] in ("{", "[") and types & {"object", "array"}:
-        try:
-            return orjson.loads(text)
-        except ValueError:
-            pass
-    if "array" in types and not types & {"string", "integer", "number", "boolean"}:
+    if not shaped.structured:
+        return _scalar(text, shaped.types)
+    if text[:1] in ("{", "["):
+        with contextlib.suppress(ValueError):
+            orjson.loads(text)
+            return parse_json(text.encode())
+    if shaped.listed:
         items = shaped.items()
         return [decode(one, items) for one in (text.split(",") if commas else [text])]
-    return _scalar(text, types)
+    return _scalar(text, shaped.types)
 
 
 def _scalar(text: str, types: frozenset[str]) -> Any:
@@ -212,7 +229,7 @@ def _scalar(text: str, types: frozenset[str]) -> Any:
         return int(text)
     if "number" in types and _NUMBER.fullmatch(text):
         number = float(text)
-        return int(text) if _INTEGER.fullmatch(text) else number
+        return number if math.isfinite(number) else text
     if "boolean" in types and text in ("true", "false"):
         return text == "true"
     if "null" in types and "string" not in types and text in ("", "null"):

@@ -57,7 +57,7 @@ class Validator:
                 return None
             return describe(list(islice(compiled.iter_errors(value), _FAULTS)))
         except ValueError:
-            return "Invalid body: nested too deeply.", None, "invalid_value"
+            return "Invalid body: it holds what JSON cannot.", None, "invalid_value"
 
 
 class RequestValidator(Validator):

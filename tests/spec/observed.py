@@ -101,7 +101,10 @@ VECTOR_STORE_FILE = {
     "vector_store_id": "vs_1",
     "status": "completed",
     "last_error": None,
-    "chunking_strategy": {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}},
+    "chunking_strategy": {
+        "type": "static",
+        "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400},
+    },
     "attributes": {},
 }
 FILE_BATCH = {

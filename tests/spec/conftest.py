@@ -1,0 +1,26 @@
+"""The shipped editions, loaded once for the tests of a process."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.spec.edition import Edition, load, shipped
+from astrolabe_server.spec.operation import Operation
+
+
+@pytest.fixture(scope="session")
+def editions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Edition]:
+    cache: Path = tmp_path_factory.mktemp("cache")
+    return {name: load(name, cache) for name in shipped()}
+
+
+@pytest.fixture(scope="session")
+def newest(editions: dict[str, Edition]) -> Edition:
+    return editions[max(editions)]
+
+
+@pytest.fixture(scope="session")
+def operation(newest: Edition) -> Callable[[str], Operation]:
+    by_name = {one.name: one for one in newest.operations}
+    return by_name.__getitem__

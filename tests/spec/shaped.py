@@ -1,0 +1,42 @@
+"""Documents of a few lines, for tests that show what becomes of one construct."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from astrolabe_server.spec.document import mended
+from astrolabe_server.spec.edition import Edition, load
+
+
+def document(schemas: str = "{}", paths: str = "") -> dict[str, Any]:
+    """An OpenAPI document with these components, each referred to by an operation of its own."""
+    components = yaml.safe_load(schemas)
+    uses = {
+        f"/{name}": {
+            "get": {"operationId": name, "responses": _answer({"$ref": f"#/components/schemas/{name}"})}
+        }
+        for name in components
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "t", "version": "1"},
+        "paths": {**uses, **(yaml.safe_load(paths) or {})},
+        "components": {"schemas": components},
+    }
+
+
+def _answer(schema: Any) -> dict[str, Any]:
+    return {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}
+
+
+def schema_of(text: str, name: str = "A") -> Any:
+    """The component as it is after the mends."""
+    return mended(document(text), "t.yaml")["components"]["schemas"][name]
+
+
+def edition(tmp_path: Path, text: str) -> Edition:
+    """An edition of a hand-written openapi.yaml."""
+    file = tmp_path / "openapi.yaml"
+    file.write_text(text)
+    return load(str(file), None)

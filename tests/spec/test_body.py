@@ -1,0 +1,110 @@
+"""What is no JSON for everybody is refused, and the field is named where there is one."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from astrolabe_server.spec.body import MAX_CHECKED_FOR_DOUBLES, MAX_DEPTH, parse_json
+from astrolabe_server.spec.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e400}',
+        b'{"a": "\xff"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\x00"}',
+        b"{'a': 1}",
+        b'{"a": 1,}',
+        b"\xef\xbb\xbf{}",
+        b"[" * 100_000,
+        b"[" * 5000 + b"]" * 5000,
+    ],
+)
+def test_what_is_no_json_is_refused(raw: bytes) -> None:
+    with pytest.raises(Invalid, match="We could not parse the JSON body") as refused:
+        parse_json(raw)
+    assert len(refused.value.message) < 300
+
+
+@pytest.mark.parametrize(
+    ("raw", "param"),
+    [
+        (b'{"a": {"b": [1, "x\\u0000"]}}', "a.b[1]"),
+        (b'{"a": {"b\\u0000": 1}}', "a"),
+        (b'"\\u0000"', None),
+    ],
+)
+def test_a_null_character_is_refused_where_it_stands(raw: bytes, param: str | None) -> None:
+    with pytest.raises(Invalid, match="null characters") as refused:
+        parse_json(raw)
+    assert refused.value.param == param
+
+
+def test_a_backslash_before_u0000_is_text() -> None:
+    assert parse_json(b'["\\\\u0000"]') == ["\\u0000"]
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"a":1,"a":1}', b'{"a": 1, "b": {"c": 1, "c": 2}}', b'[{"a":1,"\\u0061":2}]']
+)
+def test_a_key_given_twice_is_refused_by_name(raw: bytes) -> None:
+    with pytest.raises(Invalid, match="is given twice"):
+        parse_json(raw)
+
+
+def test_in_a_large_body_the_last_of_two_keys_counts() -> None:
+    filler = "x" * MAX_CHECKED_FOR_DOUBLES
+    assert parse_json(f'{{"a":1,"b":"{filler}","a":2}}'.encode())["a"] == 2
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_is_bounded(opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+
+    def nested(depth: int) -> bytes:
+        return (opening * depth + "1" + closing * depth).encode()
+
+    assert parse_json(nested(MAX_DEPTH)) is not None
+    with pytest.raises(Invalid, match="nested deeper"):
+        parse_json(nested(MAX_DEPTH + 1))
+
+
+def test_many_shallow_values_are_not_deep() -> None:
+    assert len(parse_json(b"[" + b",".join([b"[[]]"] * 1000) + b"]")) == 1000
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text(st.characters(exclude_characters="\0")),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_characters="\0")), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.sampled_from([None, 1]), st.booleans())
+def test_json_comes_through_however_it_was_written(value: Any, indent: int | None, ascii: bool) -> None:
+    raw = json.dumps(value, indent=indent, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
+    try:
+        assert parse_json(raw) == value
+    except Invalid:
+        assert any(0xD800 <= ord(character) <= 0xDFFF for character in json.dumps(value, ensure_ascii=False))
+
+
+@given(st.binary())
+def test_no_bytes_raise_anything_but_invalid(raw: bytes) -> None:
+    try:
+        parse_json(raw)
+    except Invalid as refused:
+        assert refused.message
