@@ -22,7 +22,7 @@ from astrolabe_server.serving.lifespan import Lifespan
 from astrolabe_server.serving.logs import RequestLog
 from astrolabe_server.serving.metrics import Metrics
 from astrolabe_server.serving.probes import Probes
-from astrolabe_server.serving.replies import error_reply
+from astrolabe_server.serving.replies import error_response
 from astrolabe_server.serving.services import make_services
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.spec import edition as editions
@@ -108,22 +108,22 @@ def add_error_handlers(app: flask.Flask) -> None:
     """Have Flask answer everything that can be raised in OpenAI's shape."""
 
     def on_api_error(exc: ApiError) -> flask.Response:
-        return error_reply(app, exc)
+        return error_response(app, exc)
 
     def on_invalid(exc: Invalid) -> flask.Response:
-        return error_reply(app, BadRequest(exc.message, param=exc.param, code=exc.code))
+        return error_response(app, BadRequest(exc.message, param=exc.param, code=exc.code))
 
     def on_http_exception(exc: HTTPException) -> flask.Response:
         status = exc.code or 500
         kind = "invalid_request_error" if status < 500 else "server_error"
-        return error_reply(app, ApiError(exc.description or exc.name, status=status, type=kind))
+        return error_response(app, ApiError(exc.description or exc.name, status=status, type=kind))
 
     def on_exception(exc: Exception) -> flask.Response:
         error = translate(exc)
         if error is None:
             log.error("request failed", exc_info=exc)
             error = ServerError("The server had an error while processing your request. Sorry about that!")
-        return error_reply(app, error)
+        return error_response(app, error)
 
     app.register_error_handler(ApiError, on_api_error)
     app.register_error_handler(Invalid, on_invalid)

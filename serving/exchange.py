@@ -24,6 +24,7 @@ from astrolabe_server.serving.replies import (
     Reply,
     begin_reply,
     cancel_on_hang_up,
+    error_reply,
     send_pieces,
     whole_reply,
 )
@@ -80,6 +81,9 @@ class Exchange:
         except asyncio.CancelledError:
             self._account(499)
             raise
+        except Exception as exc:
+            log.error("request failed", request_id=self._request_id, exc_info=exc)  # noqa: TRY400
+            reply = error_reply(ServerError("The server had an error while processing your request."))
         if isinstance(reply.body, Pieces):
             await self._send_pieces(reply, reply.body)
         else:

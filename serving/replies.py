@@ -91,8 +91,15 @@ def whole_reply(value: Any, status: int) -> Reply:
     return Reply(status, [("content-type", JSON_TYPE), ("content-length", str(len(body)))], body)
 
 
-def error_reply(app: flask.Flask, error: ApiError) -> flask.Response:
-    """An error as Flask's error handlers return it."""
+def error_reply(error: ApiError) -> Reply:
+    """The reply of an error."""
+    reply = whole_reply(error.body(), error.status)
+    reply.headers += error.headers.items()
+    return reply
+
+
+def error_response(app: flask.Flask, error: ApiError) -> flask.Response:
+    """The same as Flask's error handlers return it."""
     response = app.response_class(orjson.dumps(error.body()), status=error.status, content_type=JSON_TYPE)
     response.headers.update(error.headers)
     return response

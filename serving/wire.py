@@ -36,7 +36,8 @@ class Environs:
         environ["SERVER_NAME"] = server[0]
         environ["SERVER_PORT"] = str(server[1] or "")
         environ["REQUEST_METHOD"] = scope["method"]
-        environ["PATH_INFO"] = scope["path"]
+        path = scope["path"]
+        environ["PATH_INFO"] = path if path.isascii() else path.encode().decode("latin-1")
         environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
         environ["wsgi.url_scheme"] = scope.get("scheme", "http")
         environ["wsgi.input"] = io.BytesIO()

@@ -29,7 +29,7 @@ def refused(
         ({}, "model", "missing_required_parameter"),
         ({"model": 1}, "model", "invalid_type"),
         ({"model": "m", "nmae": "x"}, "nmae", "unknown_parameter"),
-        ({"model": "m", "temperature": 3}, "temperature", "decimal_above_max_value"),
+        ({"model": "m", "temperature": 2.5}, "temperature", "decimal_above_max_value"),
         ({"model": "m", "name": "x" * 257}, "name", "string_above_max_length"),
         (
             {"model": "m", "metadata": {str(i): "v" for i in range(17)}},

@@ -95,7 +95,7 @@ def test_a_function_is_called_and_its_output_answered(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError):
         client.beta.threads.messages.create(thread.id, role="user", content="too early")
     done = client.beta.threads.runs.submit_tool_outputs_and_poll(
-        run.id,
+        run_id=run.id,
         thread_id=thread.id,
         tool_outputs=[{"tool_call_id": call.id, "output": "sunny"} for call in calls],
         poll_interval_ms=50,
