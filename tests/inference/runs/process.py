@@ -95,6 +95,15 @@ class Process:
 
         return await until(rests, seconds)
 
+    async def rested_from(self, run: JSON, status: str, seconds: float = 20) -> JSON:
+        """The run once it rests in another status."""
+
+        async def rests() -> JSON | None:
+            fresh = await self.get(run)
+            return fresh if fresh["status"] in RESTING - {status} else None
+
+        return await until(rests, seconds)
+
     async def messages(self, thread_id: str, **query: Any) -> list[JSON]:
         """Oldest first."""
         query = {"order": "asc", "limit": 100, **query}
