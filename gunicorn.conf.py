@@ -33,11 +33,20 @@ _metrics_folder = tempfile.mkdtemp(prefix="astrolabe-metrics-")
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_folder
 
 
+def on_starting(server):  # noqa: ANN001, ANN201, D103
+    local = server.app.wsgi().services.gateway.local
+    if local is not None:  # ahead of the forks, and not waited for
+        local.start()
+
+
 def child_exit(server, worker):  # noqa: ANN001, ANN201, ARG001, D103
     from prometheus_client import multiprocess  # noqa: PLC0415
 
     multiprocess.mark_process_dead(worker.pid)
 
 
-def on_exit(server):  # noqa: ANN001, ANN201, ARG001, D103
+def on_exit(server):  # noqa: ANN001, ANN201, D103
+    local = server.app.wsgi().services.gateway.local
+    if local is not None:
+        local.stop()
     shutil.rmtree(_metrics_folder, ignore_errors=True)

@@ -5,6 +5,7 @@ import os
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.inference.gateway import Callers, Gateway, Routes
 from astrolabe_server.inference.jobs import Jobs
+from astrolabe_server.inference.local.models import LocalModels
 from astrolabe_server.inference.retrieval import Retrieval
 from astrolabe_server.inference.runs import Runs
 from astrolabe_server.persistence.engines import open_store
@@ -20,7 +21,9 @@ def make_services(settings: Settings) -> Services:
 
 def services_over(store: Store, settings: Settings) -> Services:
     """The same over a store that is made already."""
-    gateway = Gateway(make_routes(settings), Callers(frozenset(settings.provider_hosts)))
+    routes = make_routes(settings)
+    local = LocalModels(settings.cache) if "local" in routes.wires() else None
+    gateway = Gateway(routes, Callers(frozenset(settings.provider_hosts)), local)
     jobs = Jobs(store, owner="")
     retrieval = Retrieval(store, gateway, jobs)
     runs = Runs(store, gateway, jobs)
@@ -34,4 +37,4 @@ def make_routes(settings: Settings) -> Routes:
     key = settings.openai_api_key
     if key is not None or settings.openai_base_url is not None:
         return Routes.from_environment(key.get_secret_value() if key else None, settings.openai_base_url)
-    return Routes.local()
+    return Routes.local(LocalModels.missing())

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
@@ -15,6 +14,7 @@ from astrolabe_server.inference.gateway.local import LocalWire
 from astrolabe_server.inference.gateway.routes import Routes
 from astrolabe_server.inference.gateway.targets import Callers, Credentials, Target, Wire
 from astrolabe_server.inference.gateway.wire import OpenAIWire
+from astrolabe_server.inference.local.models import LocalModels
 
 JSON = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -32,10 +32,10 @@ class Gateway:
     """
 
     def __init__(
-        self, routes: Routes, callers: Callers | None = None, local_sockets: Path | None = None
+        self, routes: Routes, callers: Callers | None = None, local: LocalModels | None = None
     ) -> None:
         self._routes = routes
-        self._local_sockets = local_sockets
+        self.local = local
         self._callers = callers or Callers()
         self._drivers: dict[Wire, Driver] = {}
         self._windows: dict[str, int] | None = None
@@ -43,8 +43,8 @@ class Gateway:
     async def open(self) -> None:
         """Make the session; called in each worker after the fork."""
         self._drivers["openai"] = OpenAIWire()
-        if self._local_sockets is not None:
-            self._drivers["local"] = LocalWire(self._local_sockets)
+        if self.local is not None:
+            self._drivers["local"] = LocalWire(self.local.sockets)
 
     async def close(self) -> None:
         """Let go of every connection."""

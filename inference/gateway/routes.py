@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, Validat
 
 from astrolabe_server.inference.errors import ModelNotFound, RoutesRefused
 from astrolabe_server.inference.gateway.targets import Target, Wire
+from astrolabe_server.inference.local import weights
 from astrolabe_server.inference.local.models import CONTEXT_WINDOW
 
 LOCAL_CHAT = "local"
@@ -123,16 +124,23 @@ class Routes:
         return cls({"*": Route("*", "chat", (target,))}, embedding_model, created=int(time.time()))
 
     @classmethod
-    def local(cls) -> "Routes":
-        """The local models and nothing else: what a server without any provider has."""
+    def local(cls, missing: Collection[str] = ()) -> "Routes":
+        """The local models and nothing else: what a server without any provider has.
+
+        A model whose packages are `missing` is not served; the error of a request for it names them.
+        """
         chat = Target("local", "local", LOCAL_CHAT, context_window=CONTEXT_WINDOW, attempts=1)
         embedding = Target("local", "local", LOCAL_EMBEDDING, attempts=1)
         routes = {
             LOCAL_CHAT: Route(LOCAL_CHAT, "chat", (chat,)),
             LOCAL_EMBEDDING: Route(LOCAL_EMBEDDING, "embedding", (embedding,)),
         }
-        hint = "No provider is configured: set OPENAI_API_KEY, or ASTROLABE_MODELS to a models.yaml"
-        return cls(routes, LOCAL_EMBEDDING, created=1_730_419_200, hint=hint)
+        hint = "No provider is configured: set OPENAI_API_KEY, or ASTROLABE_MODELS to a models.yaml."
+        if missing:
+            hint += f" The local models lack {', '.join(missing)}."
+            routes = {name: route for name, route in routes.items() if not _NEEDS[name] & set(missing)}
+        embedding_model = LOCAL_EMBEDDING if LOCAL_EMBEDDING in routes else None
+        return cls(routes, embedding_model, created=1_730_419_200, hint=hint)
 
     def find(self, model: str) -> tuple[Target, ...]:
         """Where `model` is served, best first: by its own name, or the longest pattern; ModelNotFound."""
@@ -142,8 +150,8 @@ class Routes:
         for route in patterns:
             if (targets := route.match(model)) is not None:
                 return targets
-        served = ", ".join(list(self.routes)[:20])
-        raise ModelNotFound(model, f"This server serves: {served}. {self.hint}".strip())
+        served = ", ".join(list(self.routes)[:20]) or "no model"
+        raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())
 
     def _patterns(self) -> Iterator[Route]:
         return (route for route in self.routes.values() if route.is_pattern)
@@ -151,6 +159,13 @@ class Routes:
     def wires(self) -> frozenset[Wire]:
         """The drivers that these routes need."""
         return frozenset(target.wire for route in self.routes.values() for target in route.targets)
+
+
+_NEEDS = {
+    LOCAL_CHAT: {"xllamacpp", weights.CHAT_PACKAGE},
+    LOCAL_EMBEDDING: {"xllamacpp", "gguf", weights.EMBEDDING_PACKAGE},
+}
+"""The packages of each local model."""
 
 
 def _routes(file: _File, document: "_Document") -> Routes:

@@ -1,9 +1,9 @@
 """The local models as the server sees them: two sockets, and a process that is started and stopped."""
 
+import secrets
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from astrolabe_server.inference.local import supervisor, weights
@@ -32,7 +32,8 @@ class LocalModels:
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._process: subprocess.Popen[bytes] | None = None
-        self.sockets = Path(tempfile.mkdtemp(prefix="astrolabe-"))
+        # Short: a socket's path has at most 104 bytes.
+        self.sockets = Path(tempfile.gettempdir()) / f"astrolabe-{secrets.token_hex(8)}"
 
     @staticmethod
     def missing() -> list[str]:
@@ -43,7 +44,7 @@ class LocalModels:
         """Start the process and return at once; called in gunicorn's master, ahead of the forks."""
         if self._process is not None:
             return
-        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        self.sockets.mkdir(mode=0o700)
         # By its path: as a module it would import what it does not need, and stay four times as large.
         command = [sys.executable, supervisor.__file__, str(self.sockets), str(self._cache.absolute())]
         # Of a group of its own: Ctrl-C is for the server, which lets its streams end first.
@@ -56,8 +57,6 @@ class LocalModels:
         """
         process, self._process = self._process, None
         if process is None:
-            with suppress(OSError):
-                self.sockets.rmdir()
             return
         if process.stdin is not None:
             process.stdin.close()
