@@ -1,4 +1,4 @@
-"""How gunicorn runs the server; `astrolabe serve` and `gunicorn -c gunicorn.conf.py wsgi:app` both read it."""
+"""How gunicorn runs the server, by `astrolabe serve` or by `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 import os
 import shutil
@@ -39,6 +39,10 @@ def on_starting(server):  # noqa: ANN001, ANN201, D103
         local.start()
 
 
+def when_ready(server):  # noqa: ANN001, ANN201, D103
+    server.app.wsgi().start_local_models()
+
+
 def child_exit(server, worker):  # noqa: ANN001, ANN201, ARG001, D103
     from prometheus_client import multiprocess  # noqa: PLC0415
 
@@ -49,4 +53,5 @@ def on_exit(server):  # noqa: ANN001, ANN201, D103
     local = server.app.wsgi().services.gateway.local
     if local is not None:
         local.stop()
+    server.app.wsgi().stop_local_models()
     shutil.rmtree(_metrics_folder, ignore_errors=True)

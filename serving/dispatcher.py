@@ -176,6 +176,16 @@ class Dispatcher(SpecMiddleware):
         else:
             await send({"type": "websocket.close", "code": 1003})
 
+    def start_local_models(self) -> None:
+        """Start their process, where a route leads there; called in gunicorn's master."""
+        if self.services.gateway.local is not None:
+            self.services.gateway.local.start()
+
+    def stop_local_models(self) -> None:
+        """End their process."""
+        if self.services.gateway.local is not None:
+            self.services.gateway.local.stop()
+
     def begin_stop(self) -> None:
         """Take no new jobs, and cut off the streams that outlast the grace time."""
         self.stopping = True
