@@ -7,15 +7,13 @@ rows cost twice the writes (once in the WAL, once in the file) and keep every ot
 
 import asyncio
 import os
-import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from typing import Any, TypeVar
 
-from astrolabe_server.persistence.errors import ContentNotFound, StoreError, StoreFull, StoreUnavailable
+from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
+from astrolabe_server.persistence.sqlite.directory import Directory, failed
 
 T = TypeVar("T")
 
@@ -23,21 +21,18 @@ PIECE = 512 * 1024
 BUFFER = 2 * 1024 * 1024
 """Bytes gathered before a thread is asked to write them."""
 
-STALE_SECONDS = 24 * 3600
-"""Age after which a file that no row names is what a crash left behind."""
-
 
 class Contents:
-    """Files of random names, two levels deep; blocking calls run on `threads`."""
+    """Files of a directory; blocking calls run on `threads`."""
 
-    def __init__(self, directory: Path, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, directory: Directory, threads: ThreadPoolExecutor) -> None:
         self._directory = directory
         self._threads = threads
 
     async def write(self, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         """Write a new file to the disk; its name and size. Nothing is left of it if that fails."""
-        name = secrets.token_hex(16)
-        path = self._path(name)
+        name = await self._call(self._directory.new)
+        path = self._directory.of(name)
         descriptor = await self._call(create, path)
         size = 0
         try:
@@ -53,28 +48,17 @@ class Contents:
 
     async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes of a file between two offsets; ContentNotFound if it was deleted meanwhile."""
-        descriptor = await self._call(open_file, self._path(name))
+        descriptor = await self._call(open_file, self._directory.of(name))
         try:
             while start < end:
                 wanted = min(PIECE, end - start)
                 piece = await self._call(os.pread, descriptor, wanted, start)
                 if not piece:
-                    raise StoreUnavailable(f"{self._path(name)} is shorter than it was written")
+                    raise StoreUnavailable(f"{self._directory.of(name)} is shorter than it was written")
                 start += len(piece)
                 yield piece
         finally:
             os.close(descriptor)
-
-    def remove(self, name: str) -> None:
-        """Delete a file; none is no error."""
-        self._path(name).unlink(missing_ok=True)
-
-    def stale(self) -> Iterable[str]:
-        """Names of the files written long enough ago that a row should name them."""
-        limit = time.time() - STALE_SECONDS
-        for path in self._directory.glob("??/*"):
-            if path.stat().st_mtime < limit:
-                yield path.name
 
     async def _call(self, call: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking call to its end even if the task is cancelled: its descriptor is closed next."""
@@ -84,9 +68,6 @@ class Contents:
         finally:
             if not future.done():
                 await asyncio.wait([future])
-
-    def _path(self, name: str) -> Path:
-        return self._directory / name[:2] / name
 
 
 async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
@@ -106,7 +87,6 @@ async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
 def create(path: Path) -> int:
     """A descriptor of a new file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise failed(error, path) from error
@@ -146,10 +126,3 @@ def open_file(path: Path) -> int:
         raise ContentNotFound("the content was deleted") from error
     except OSError as error:
         raise failed(error, path) from error
-
-
-def failed(error: OSError, path: object) -> StoreError:
-    """The store's error for the system's."""
-    if error.errno in (ENOSPC, EDQUOT, EFBIG):
-        return StoreFull(f"{path}: no room left on the device ({error.strerror})")
-    return StoreUnavailable(f"{path}: {error.strerror}")

@@ -1,7 +1,8 @@
-"""The schema of the main file, one script per version; a script that was released is never changed.
+"""The schemas of the main file and of a vector store's index: one script per version.
 
-A realm is a (project, collection): its number stands in every row and index in place of two texts.
-A list is the documents of a realm under one parent, ordered by position.
+A script that was released is never changed. A realm is a (project, collection): its number stands in
+every row and index in place of two texts. A list is the documents of a realm under one parent,
+ordered by position.
 """
 
 from astrolabe_server.persistence.sqlite.database import Schema
@@ -78,7 +79,7 @@ CREATE TABLE contents (
 ) WITHOUT ROWID;
 """
 
-INDEXES = """
+VECTOR_STORES = """
 CREATE TABLE vector_stores (
     project TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -89,5 +90,41 @@ CREATE TABLE vector_stores (
 
 MAIN = Schema(
     application_id=0x41535452,
-    scripts=(DOCUMENTS + JOBS + LOGS + CONTENTS + INDEXES,),
+    scripts=(DOCUMENTS + JOBS + LOGS + CONTENTS + VECTOR_STORES,),
 )
+
+CHUNKS = """
+CREATE TABLE sources (
+    source INTEGER PRIMARY KEY AUTOINCREMENT,
+    file TEXT NOT NULL UNIQUE,
+    attributes BLOB NOT NULL            -- a JSON object
+);
+CREATE TABLE attributes (
+    name TEXT NOT NULL,
+    kind INTEGER NOT NULL,              -- 0 boolean, 1 number, 2 text
+    value NOT NULL,
+    source INTEGER NOT NULL,
+    PRIMARY KEY (name, kind, value, source)
+) WITHOUT ROWID;
+CREATE TABLE chunks (
+    chunk INTEGER PRIMARY KEY AUTOINCREMENT,
+    source INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (source, number)
+);
+CREATE TABLE vectors (
+    chunk INTEGER PRIMARY KEY,
+    vector BLOB NOT NULL                -- 32-bit floats, as they were given
+);
+CREATE TABLE changes (
+    removed INTEGER NOT NULL            -- grows whenever a vector goes
+);
+INSERT INTO changes VALUES (0);
+CREATE VIRTUAL TABLE words USING fts5 (
+    text, content='', contentless_delete=1, tokenize='porter unicode61 remove_diacritics 2'
+);
+CREATE VIRTUAL TABLE frequencies USING fts5vocab ('words', 'row');
+"""
+
+INDEX = Schema(application_id=0x41535458, scripts=(CHUNKS,))

@@ -16,11 +16,13 @@ from astrolabe_server.persistence.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from astrolabe_server.persistence.sqlite import database
+from astrolabe_server.persistence.sqlite import database, index
 from astrolabe_server.persistence.sqlite.contents import Contents
 from astrolabe_server.persistence.sqlite.database import one
+from astrolabe_server.persistence.sqlite.directory import Directory
 from astrolabe_server.persistence.sqlite.documents import Documents
 from astrolabe_server.persistence.sqlite.errors import translated
+from astrolabe_server.persistence.sqlite.indexes import Indexes, locate
 from astrolabe_server.persistence.sqlite.jobs import Jobs
 from astrolabe_server.persistence.sqlite.logs import Logs
 from astrolabe_server.persistence.sqlite.readers import Readers
@@ -28,17 +30,22 @@ from astrolabe_server.persistence.sqlite.schema import MAIN
 from astrolabe_server.persistence.sqlite.writer import Writer
 from astrolabe_server.persistence.store import (
     Append,
+    Attributes,
     Cancel,
     Check,
+    Chunk,
     Clear,
     Delete,
     Document,
     Enqueue,
+    Filter,
     Finish,
+    Hit,
     Hold,
     Insert,
     Job,
     Key,
+    Loadable,
     Operation,
     Order,
     Page,
@@ -51,6 +58,8 @@ from astrolabe_server.persistence.store import (
 LOOP_ROWS = 100
 """Rows that are read in the loop's own thread: a page of 20 takes less than handing it to another."""
 
+VECTOR_MEMORY = 512 * 1024 * 1024
+
 T = TypeVar("T")
 
 
@@ -58,11 +67,21 @@ class SQLiteStore(Store):
     """Point reads run in the loop's thread, writes on one thread, long reads and files on others.
 
     Beside the file `path` lie the directories `path`-contents, with the bytes of files, and
-    `path`-indexes, with the chunks of vector stores. `clock` gives seconds since the epoch.
+    `path`-indexes, with the chunks of vector stores. `clock` gives seconds since the epoch;
+    `vector_memory` bounds the bytes of vectors that a process keeps in memory.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        vector_memory: int = VECTOR_MEMORY,
+    ) -> None:
         self._path = path
+        self._vector_memory = vector_memory
+        self._content_files = Directory(Path(f"{path}-contents"))
+        self._index_files = Directory(Path(f"{path}-indexes"))
         self._documents = Documents(clock)
         self._jobs = Jobs(clock)
         self._logs = Logs(clock)
@@ -84,6 +103,7 @@ class SQLiteStore(Store):
         self._readers: Readers
         self._threads: ThreadPoolExecutor
         self._contents: Contents
+        self._indexes: Indexes
 
     # --- life ---
 
@@ -115,13 +135,15 @@ class SQLiteStore(Store):
         self._connection = connection
         self._readers = Readers(self._path, 2)
         self._threads = ThreadPoolExecutor(4, thread_name_prefix="contents")
-        self._contents = Contents(Path(f"{self._path}-contents"), self._threads)
+        self._contents = Contents(self._content_files, self._threads)
+        self._indexes = Indexes(self._index_files, self._writer, self._vector_memory)
         await self._readers.run(self._sweep)
 
     async def close(self) -> None:
         """Finish the writes that were asked for, then close every connection and thread."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            await self._indexes.close()
             await self._writer.close()
             await self._readers.close()
             await asyncio.to_thread(self._threads.shutdown)
@@ -139,10 +161,11 @@ class SQLiteStore(Store):
             return read(self._connection)
 
     def _sweep(self, connection: apsw.Connection) -> None:
-        """Remove stale files that no row names."""
-        for name in self._contents.stale():
-            if one(connection, "SELECT 1 FROM contents WHERE file=?", (name,)) is None:
-                self._contents.remove(name)
+        """Remove what a crash left: stale files that no row names."""
+        for directory, table in ((self._content_files, "contents"), (self._index_files, "vector_stores")):
+            for name in directory.stale():
+                if one(connection, f"SELECT 1 FROM {table} WHERE file=?", (name,)) is None:  # noqa: S608
+                    directory.remove(name)
 
     # --- documents ---
 
@@ -217,7 +240,7 @@ class SQLiteStore(Store):
         name, size = await self._contents.write(pieces)
         old = await self._writer.run(lambda connection: name_content(connection, project, id, name, size))
         if old is not None:
-            await asyncio.to_thread(self._contents.remove, old)
+            await asyncio.to_thread(self._content_files.remove, old)
         return size
 
     async def read_content(
@@ -236,23 +259,75 @@ class SQLiteStore(Store):
         """The row first, then the file."""
         name = await self._writer.run(lambda connection: forget_content(connection, project, id))
         if name is not None:
-            await asyncio.to_thread(self._contents.remove, name)
+            await asyncio.to_thread(self._content_files.remove, name)
 
-    # --- chunks, moving: next ---
+    # --- chunks ---
 
-    async def put_chunks(self, *arguments: Any, **keywords: Any) -> None:
+    async def put_chunks(
+        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    ) -> None:
+        """One transaction of the vector store's own database, which the first call makes."""
+        work = partial(index.put, file=file, chunks=chunks, attributes=attributes)
+        name = self._locate(project, vector_store) or await self._indexes.create(project, vector_store)
+        await self._indexes.run(name, work, None)
+
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> None:
+        """One row, however many chunks the file has."""
+        work = partial(index.set_attributes, file=file, attributes=attributes)
+        await self._indexes.run(self._locate(project, vector_store), work, None)
+
+    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
+        """Rows of a file, or the database of the vector store."""
+        if file is None:
+            await self._indexes.drop(project, vector_store)
+        else:
+            work = partial(index.delete, file=file)
+            await self._indexes.run(self._locate(project, vector_store), work, None)
+
+    async def read_chunks(
+        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
+    ) -> Sequence[Chunk]:
+        """A range of an index."""
+        work = partial(index.read, file=file, after=after, limit=limit)
+        return await self._indexes.run(self._locate(project, vector_store), work, [])
+
+    async def search_text(
+        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
+    ) -> Sequence[Hit]:
+        """FTS5's BM25 within the vector store's own database."""
+        work = partial(index.search_text, query=query, limit=limit, filter=filter)
+        return await self._indexes.run(self._locate(project, vector_store), work, [])
+
+    async def search_vectors(
+        self,
+        project: str,
+        vector_store: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None = None,
+    ) -> Sequence[Hit]:
+        """Every vector is compared, in memory."""
+        name = self._locate(project, vector_store)
+        if name is None:
+            return []
+        search = self._indexes.matrices().search
+        work = partial(search, name=name, vector=vector, limit=limit, filter=filter)
+        return await self._indexes.run(name, work, [])
+
+    def _locate(self, project: str, vector_store: str) -> str | None:
+        """The database of a vector store, if it has chunks."""
+        return self._read(lambda connection: locate(connection, project, vector_store))
+
+    # --- moving ---
+
+    async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
         """To come."""
         raise NotImplementedError
+        yield
 
-    set_attributes = delete_chunks = put_chunks
-
-    async def read_chunks(self, *arguments: Any, **keywords: Any) -> Any:
-        """To come."""
-        raise NotImplementedError
-
-    search_text = search_vectors = load = read_chunks
-
-    def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
+    async def load(self, records: Sequence[Loadable]) -> None:
         """To come."""
         raise NotImplementedError
 

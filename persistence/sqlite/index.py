@@ -1,0 +1,177 @@
+"""The chunks of one vector store: statements over its database, each function a transaction."""
+
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import apsw
+import orjson
+
+from astrolabe_server.persistence.errors import DimensionMismatch
+from astrolabe_server.persistence.sqlite import words
+from astrolabe_server.persistence.sqlite.database import every, one
+from astrolabe_server.persistence.sqlite.documents import encode
+from astrolabe_server.persistence.sqlite.filters import condition, kind, number
+from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
+
+FLOAT = 4
+"""Bytes of a vector's element."""
+
+
+@contextmanager
+def transaction(connection: apsw.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
+    """Commit what is done inside; an error leaves it to the pool, which closes and so rolls back."""
+    connection.execute(f"BEGIN {mode}")
+    yield
+    connection.execute("COMMIT")
+
+
+def put(connection: apsw.Connection, file: str, chunks: Sequence[Chunk], attributes: Attributes) -> None:
+    """Keep chunks of a file, in place of those of the same indexes, and its attributes."""
+    with transaction(connection):
+        expect_dimensions(connection, chunks)
+        sql = "INSERT OR IGNORE INTO sources (file, attributes) VALUES (?,'{}')"
+        connection.execute(sql, (file,))
+        source = find(connection, file)
+        describe(connection, source, attributes)
+        sql = "SELECT chunk FROM chunks WHERE source=? AND number=?"
+        for chunk in chunks:
+            forget(connection, every(connection, sql, (source, chunk.index)))
+            add(connection, source, chunk)
+
+
+def set_attributes(connection: apsw.Connection, file: str, attributes: Attributes) -> None:
+    """Change what filters see of a file, if it has chunks."""
+    with transaction(connection):
+        source = find(connection, file)
+        if source is not None:
+            describe(connection, source, attributes)
+
+
+def delete(connection: apsw.Connection, file: str) -> None:
+    """Forget a file's chunks."""
+    with transaction(connection):
+        source = find(connection, file)
+        if source is not None:
+            forget(connection, every(connection, "SELECT chunk FROM chunks WHERE source=?", (source,)))
+            describe(connection, source, {})
+            connection.execute("DELETE FROM sources WHERE source=?", (source,))
+
+
+def read(connection: apsw.Connection, file: str, after: int, limit: int) -> list[Chunk]:
+    """Chunks of a file by index, without their vectors."""
+    sql = "SELECT number, text FROM chunks WHERE source=? AND number>? ORDER BY number LIMIT ?"
+    with transaction(connection, "DEFERRED"):
+        rows = every(connection, sql, (find(connection, file), after, limit))
+    return [Chunk(number, text) for number, text in rows]
+
+
+def export(
+    connection: apsw.Connection, file: str, number: int, limit: int
+) -> tuple[str, list[Chunk], dict[str, Any]] | None:
+    """The next chunks behind one of a file, of that file or the next by name, with their vectors."""
+    sql = """SELECT s.source, s.file, s.attributes FROM sources s WHERE s.file>=? AND EXISTS
+        (SELECT 1 FROM chunks c WHERE c.source=s.source AND (s.file>? OR c.number>?))
+        ORDER BY s.file LIMIT 1"""
+    with transaction(connection, "DEFERRED"):
+        row = one(connection, sql, (file, file, number))
+        if row is None:
+            return None
+        source, next_file, attributes = row
+        sql = """SELECT c.number, c.text, v.vector FROM chunks c LEFT JOIN vectors v USING (chunk)
+            WHERE c.source=? AND c.number>? ORDER BY c.number LIMIT ?"""
+        rows = every(connection, sql, (source, number if next_file == file else -1, limit))
+    chunks = [Chunk(n, text, None if v is None else array("f", v).tolist()) for n, text, v in rows]
+    return next_file, chunks, orjson.loads(attributes)
+
+
+def search_text(connection: apsw.Connection, query: str, limit: int, filter: Filter | None) -> list[Hit]:
+    """The best chunks by BM25.
+
+    The commonest words of a query are left out where weighing them would take long; they come in
+    if there are too few chunks without them.
+    """
+    with transaction(connection, "DEFERRED"):
+        fitting, others = words.rarest(connection, query)
+        hits = ranked(connection, fitting, limit, filter)
+        if len(hits) < limit and others:
+            hits = ranked(connection, fitting + others, limit, filter)
+    return hits
+
+
+def ranked(connection: apsw.Connection, phrases: list[str], limit: int, filter: Filter | None) -> list[Hit]:
+    """The best chunks with any of the phrases; FTS5's rank is BM25 with its sign turned."""
+    if not phrases:
+        return []
+    where, bindings = condition(filter)
+    sql = f"""SELECT s.file, c.number, c.text, -w.rank FROM words w
+        CROSS JOIN chunks c ON c.chunk=w.rowid CROSS JOIN sources s USING (source)
+        WHERE w.words MATCH ? AND {where} ORDER BY w.rank LIMIT ?"""  # noqa: S608 - conditions of our own
+    return [Hit(*row) for row in every(connection, sql, (words.match(phrases), *bindings, limit))]
+
+
+def hits(connection: apsw.Connection, scores: Sequence[tuple[int, float]]) -> list[Hit]:
+    """The chunks of some numbers with their scores, without those that are gone."""
+    sql = "SELECT s.file, c.number, c.text FROM chunks c JOIN sources s USING (source) WHERE c.chunk=?"
+    rows = ((one(connection, sql, (chunk,)), score) for chunk, score in scores)
+    return [Hit(row[0], row[1], row[2], score) for row, score in rows if row is not None]
+
+
+def find(connection: apsw.Connection, file: str) -> int | None:
+    """The number of a file that has chunks."""
+    row = one(connection, "SELECT source FROM sources WHERE file=?", (file,))
+    return None if row is None else int(row[0])
+
+
+def describe(connection: apsw.Connection, source: int | None, attributes: Attributes) -> None:
+    """Give a file these attributes in place of those it had."""
+    [(old,)] = every(connection, "SELECT attributes FROM sources WHERE source=?", (source,))
+    if orjson.loads(old) == attributes:
+        return
+    rows = [(name, kind(value), number(value), source) for name, value in orjson.loads(old).items()]
+    sql = "DELETE FROM attributes WHERE name=? AND kind=? AND value=? AND source=?"
+    connection.executemany(sql, rows)
+    rows = [(name, kind(value), number(value), source) for name, value in attributes.items()]
+    connection.executemany("INSERT INTO attributes VALUES (?,?,?,?)", rows)
+    sql = "UPDATE sources SET attributes=? WHERE source=?"
+    connection.execute(sql, (encode(dict(attributes)), source))
+
+
+def add(connection: apsw.Connection, source: int | None, chunk: Chunk) -> None:
+    """Insert a chunk that is not there."""
+    sql = "INSERT INTO chunks (source, number, text) VALUES (?,?,?)"
+    connection.execute(sql, (source, chunk.index, chunk.text))
+    row = connection.last_insert_rowid()
+    connection.execute("INSERT INTO words (rowid, text) VALUES (?,?)", (row, words.spaced(chunk.text)))
+    if chunk.vector is not None:
+        connection.execute("INSERT INTO vectors VALUES (?,?)", (row, array("f", chunk.vector).tobytes()))
+
+
+def forget(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) -> None:
+    """Remove chunks by number."""
+    if chunks:
+        for table, column in (("words", "rowid"), ("vectors", "chunk"), ("chunks", "chunk")):
+            connection.executemany(f"DELETE FROM {table} WHERE {column}=?", chunks)  # noqa: S608
+        connection.execute("UPDATE changes SET removed=removed+1")
+
+
+def dimensions(connection: apsw.Connection) -> int:
+    """The length of the vectors, 0 while there are none."""
+    row = one(connection, "SELECT length(vector) FROM vectors LIMIT 1")
+    return 0 if row is None else int(row[0]) // FLOAT
+
+
+def expect_dimensions(connection: apsw.Connection, chunks: Sequence[Chunk]) -> None:
+    """DimensionMismatch unless all vectors are of the one length that the vector store has."""
+    length = dimensions(connection)
+    for chunk in chunks:
+        if chunk.vector is not None:
+            length = length or len(chunk.vector)
+            expect(length, len(chunk.vector))
+
+
+def expect(length: int, given: int) -> None:
+    """DimensionMismatch unless both are the same."""
+    if given != length:
+        raise DimensionMismatch(f"a vector of {given} numbers in a vector store of {length}")

@@ -1,0 +1,207 @@
+"""Exact nearest neighbours over vectors held in memory, kept up with the database at each search.
+
+Each process holds the vectors of the vector stores it searched last, within a bound of bytes. What
+other processes added is read on from the last chunk's number, and what they removed shows in a
+counter, so nothing is ever found that is gone. A vector store beyond the bound is read through for
+each search. Why no index of neighbours: at 100,000 vectors the scan is within the budget, exact,
+free of parameters, and filters cost it nothing.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from astrolabe_server.persistence.sqlite.database import every, one
+from astrolabe_server.persistence.sqlite.filters import condition
+from astrolabe_server.persistence.sqlite.index import FLOAT, dimensions, expect, hits, transaction
+from astrolabe_server.persistence.store import Filter, Hit
+
+BLOCK = 4096
+"""Vectors read from the database at once."""
+
+GONE = 0
+"""The source of a row whose chunk was removed; real ones begin at 1."""
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Element = TypeVar("Element", np.int64, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Vectors of length 1, with the numbers of their chunks and sources."""
+
+    chunks: Integers
+    sources: Integers
+    vectors: Floats
+
+
+class Matrix:
+    """The vectors of one vector store in the order of their chunks' numbers; `lock` guards it."""
+
+    def __init__(self, dimensions: int, removed: int, room: int) -> None:
+        self.lock = threading.Lock()
+        self._removed = removed
+        self._count = 0
+        self._chunks: Integers = np.empty(room, np.int64)
+        self._sources: Integers = np.empty(room, np.int64)
+        self._vectors: Floats = np.empty((room, dimensions), np.float32)
+
+    @property
+    def bytes(self) -> int:
+        """Memory held."""
+        return self._vectors.nbytes + self._chunks.nbytes + self._sources.nbytes
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector."""
+        return int(self._vectors.shape[1])
+
+    @property
+    def wasted(self) -> bool:
+        """Whether more than a quarter of the rows are of chunks that are gone."""
+        return int(np.count_nonzero(self._sources[: self._count] == GONE)) * 4 > self._count
+
+    def refresh(self, connection: apsw.Connection) -> Block:
+        """The vectors as of the connection's transaction."""
+        removed = removals(connection)
+        if removed > self._removed:  # fewer: the transaction is older than what another thread saw
+            live = np.fromiter((row[0] for row in connection.execute("SELECT chunk FROM chunks")), np.int64)
+            gone = ~np.isin(self._chunks[: self._count], live)
+            self._sources[: self._count][gone] = GONE
+            self._removed = removed
+        last = int(self._chunks[self._count - 1]) if self._count else 0
+        for block in blocks(connection, last):
+            self._append(block)
+        end = self._count
+        return Block(self._chunks[:end], self._sources[:end], self._vectors[:end])
+
+    def _append(self, block: Block) -> None:
+        """Add rows, in room that grows by half; views that searches hold stay as they are."""
+        end = self._count + len(block.chunks)
+        if end > len(self._chunks):
+            room = max(end, len(self._chunks) * 3 // 2)
+            self._chunks = grown(self._chunks, self._count, room)
+            self._sources = grown(self._sources, self._count, room)
+            self._vectors = grown(self._vectors, self._count, room)
+        self._chunks[self._count : end] = block.chunks
+        self._sources[self._count : end] = block.sources
+        self._vectors[self._count : end] = block.vectors
+        self._count = end
+
+
+class Matrices:
+    """The matrices of a process, the least lately searched dropped first; safe from any thread."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._matrices: OrderedDict[str, Matrix] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def search(
+        self,
+        connection: apsw.Connection,
+        name: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None,
+    ) -> list[Hit]:
+        """The nearest chunks by cosine similarity."""
+        with transaction(connection, "DEFERRED"):
+            length = dimensions(connection)
+            if length == 0:
+                return hits(connection, [])
+            expect(length, len(vector))
+            query = unit(np.asarray([vector], np.float32))[0]
+            allowed = None if filter is None else sources(connection, filter)
+            best: list[tuple[int, float]] = []
+            for block in self._blocks(connection, name, length):
+                best += nearest(block, query, limit, allowed)
+            best.sort(key=lambda scored: -scored[1])
+            return hits(connection, best[:limit])
+
+    def forget(self, name: str) -> None:
+        """Drop a matrix."""
+        with self._lock:
+            self._matrices.pop(name, None)
+
+    def _blocks(self, connection: apsw.Connection, name: str, length: int) -> Iterator[Block]:
+        """All vectors: from memory in one block, or from the database in many."""
+        [(count,)] = every(connection, "SELECT count(*) FROM chunks")
+        if count * length * FLOAT > self._capacity:
+            self.forget(name)
+            yield from blocks(connection, 0)
+            return
+        matrix = self._matrix(connection, name, length, count)
+        with matrix.lock:
+            block = matrix.refresh(connection)
+            if matrix.wasted:
+                self.forget(name)
+        self._evict()
+        yield block
+
+    def _matrix(self, connection: apsw.Connection, name: str, length: int, count: int) -> Matrix:
+        with self._lock:
+            matrix = self._matrices.get(name)
+            if matrix is None or matrix.dimensions != length:
+                matrix = self._matrices[name] = Matrix(length, removals(connection), count)
+            self._matrices.move_to_end(name)
+            return matrix
+
+    def _evict(self) -> None:
+        with self._lock:
+            while len(self._matrices) > 1 and sum(m.bytes for m in self._matrices.values()) > self._capacity:
+                self._matrices.popitem(last=False)
+
+
+def removals(connection: apsw.Connection) -> int:
+    """The counter of removed chunks."""
+    row = one(connection, "SELECT removed FROM changes")
+    return 0 if row is None else int(row[0])
+
+
+def blocks(connection: apsw.Connection, after: int) -> Iterator[Block]:
+    """The vectors of chunks with greater numbers."""
+    sql = """SELECT chunk, c.source, v.vector FROM vectors v CROSS JOIN chunks c USING (chunk)
+        WHERE chunk>? ORDER BY chunk LIMIT ?"""
+    while rows := every(connection, sql, (after, BLOCK)):
+        chunks, sources, vectors = zip(*rows, strict=True)
+        matrix = np.frombuffer(b"".join(vectors), np.float32).reshape(len(rows), -1)
+        yield Block(np.array(chunks, np.int64), np.array(sources, np.int64), unit(matrix))
+        after = chunks[-1]
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors brought to length 1; what has no direction becomes 0, which is near to nothing."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    usable = np.isfinite(norms) & (norms > 0)
+    return np.where(usable, vectors / np.where(usable, norms, 1), 0).astype(np.float32)
+
+
+def sources(connection: apsw.Connection, filter: Filter) -> Integers:
+    """The numbers of the files that a filter lets through."""
+    where, bindings = condition(filter)
+    sql = f"SELECT source FROM sources WHERE {where}"  # noqa: S608 - conditions of our own
+    return np.fromiter((row[0] for row in connection.execute(sql, tuple(bindings))), np.int64)
+
+
+def nearest(block: Block, query: Floats, limit: int, allowed: Integers | None) -> list[tuple[int, float]]:
+    """(chunk, cosine) of the best rows, in no order."""
+    usable = block.sources != GONE if allowed is None else np.isin(block.sources, allowed)
+    scores = np.where(usable, block.vectors @ query, -np.inf)
+    rest = max(0, len(scores) - limit)
+    best = np.argpartition(scores, rest)[rest:] if rest else np.arange(len(scores))
+    return [(int(block.chunks[row]), float(scores[row])) for row in best if scores[row] > -np.inf]
+
+
+def grown(old: NDArray[Element], count: int, room: int) -> NDArray[Element]:
+    """A larger array that begins with the rows of another."""
+    new = np.empty((room, *old.shape[1:]), old.dtype)
+    new[:count] = old[:count]
+    return new

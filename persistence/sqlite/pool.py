@@ -1,0 +1,83 @@
+"""Connections to the many small databases of vector stores, kept for the next use."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from astrolabe_server.persistence.sqlite.database import connect
+from astrolabe_server.persistence.sqlite.directory import Directory
+from astrolabe_server.persistence.sqlite.errors import translated
+
+IDLE = 32
+"""Connections kept open by a process; each holds a few file descriptors and its page cache."""
+
+CACHE_KIB = 8 * 1024
+
+
+class Gone(Exception):
+    """The database was deleted meanwhile."""
+
+
+class Pool:
+    """A connection belongs to whoever asked for it until it is given back; safe from any thread."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._idle: OrderedDict[apsw.Connection, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self, name: str) -> Iterator[apsw.Connection]:
+        """A connection with no transaction open; Gone if the database is gone."""
+        with translated(self._directory.of(name)):
+            connection = self._find(name) or self._open(name)
+            try:
+                yield connection
+            except BaseException:
+                connection.close()  # rolls back what is not committed
+                raise
+            self._keep(name, connection)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        with self._lock:
+            connections, self._idle = list(self._idle), OrderedDict()
+        for connection in connections:
+            connection.close()
+
+    def _find(self, name: str) -> apsw.Connection | None:
+        with self._lock:
+            for connection, other in reversed(self._idle.items()):
+                if other == name:
+                    del self._idle[connection]
+                    return connection
+        return None
+
+    def _open(self, name: str) -> apsw.Connection:
+        self.sweep()
+        path = self._directory.of(name)
+        try:
+            return connect(path, cache_kib=CACHE_KIB)
+        except apsw.CantOpenError as error:
+            if path.exists():
+                raise
+            raise Gone(name) from error
+
+    def _keep(self, name: str, connection: apsw.Connection) -> None:
+        with self._lock:
+            self._idle[connection] = name
+            oldest = self._idle.popitem(last=False)[0] if len(self._idle) > IDLE else None
+        if oldest is not None:
+            oldest.close()
+
+    def sweep(self) -> None:
+        """Close the connections to databases that another process deleted: they hold the disk's room."""
+        with self._lock:
+            gone = [c for c, name in self._idle.items() if not self._directory.of(name).exists()]
+            for connection in gone:
+                del self._idle[connection]
+        for connection in gone:
+            connection.close()
