@@ -13,7 +13,7 @@ from astrolabe_server.inference.gateway.targets import Target
 LONGEST_WAIT = 20.0
 """Seconds; a provider that asks for more is not waited for: the client is told how long instead."""
 
-_BACKOFF = wait_exponential_jitter(initial=0.25, exp_base=2, max=8.0, jitter=0.25)
+_BACKOFF = wait_exponential_jitter(multiplier=0.25, exp_base=2, max=8.0, jitter=0.25)
 
 Answer = TypeVar("Answer")
 
