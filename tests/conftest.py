@@ -10,11 +10,6 @@ collect_ignore = ["api/sdk"]
 """Run in other environments, by api/test_sdks.py."""
 
 
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name sets by their sorted members: the processes of pytest-xdist must agree on a test's name."""
-    return ",".join(sorted(map(str, val))) or "none" if isinstance(val, set | frozenset) else None
-
-
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ProviderProcess]:
     """The loopback provider, one for all tests of this process."""

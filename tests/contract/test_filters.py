@@ -88,7 +88,7 @@ async def through(store: Store, project: str, filter: Filter | None) -> set[str]
         (is_("eq", "n' OR 1=1 --", 1), set()),
         (is_("eq", "s", "' OR 1=1 --"), set()),
     ],
-    ids=str,
+    ids=lambda value: ",".join(sorted(value)) if isinstance(value, set) else str(value),
 )
 async def test_a_filter_lets_through_just_the_files_that_it_means(
     files: Store, project: str, filter: Filter, names: set[str]
