@@ -150,7 +150,9 @@ class Matrices:
         with self._lock:
             matrix = self._matrices.get(name)
             if matrix is None or matrix.dimensions != length:
-                matrix = self._matrices[name] = Matrix(length, removals(connection), count)
+                matrix = self._matrices[name] = Matrix(
+                    length, removals(connection), room=count + count // 8 + BLOCK
+                )
             self._matrices.move_to_end(name)
             return matrix
 

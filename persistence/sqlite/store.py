@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from astrolabe_server.persistence.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from astrolabe_server.persistence.sqlite import database, index
+from astrolabe_server.persistence.sqlite import database, index, moving
 from astrolabe_server.persistence.sqlite.contents import Contents
 from astrolabe_server.persistence.sqlite.database import one
 from astrolabe_server.persistence.sqlite.directory import Directory
@@ -38,6 +39,7 @@ from astrolabe_server.persistence.store import (
     Delete,
     Document,
     Enqueue,
+    FileChunks,
     Filter,
     Finish,
     Hit,
@@ -57,6 +59,9 @@ from astrolabe_server.persistence.store import (
 
 LOOP_ROWS = 100
 """Rows that are read in the loop's own thread: a page of 20 takes less than handing it to another."""
+
+EXPORTED_CHUNKS = 100
+"""Chunks in one record of an export."""
 
 VECTOR_MEMORY = 512 * 1024 * 1024
 
@@ -323,13 +328,49 @@ class SQLiteStore(Store):
     # --- moving ---
 
     async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
-        """To come."""
-        raise NotImplementedError
-        yield
+        """Table by table, the chunks of vector stores last."""
+        table, place = moving.place(after)
+        names = [name for name, _ in moving.TABLES]
+        for name, read in moving.TABLES[names.index(table) if table in names else len(names) :]:
+            while part := await self._readers.run(partial(read, place)):
+                for place, record in part:
+                    yield moving.mark(name, place), record
+            place = []
+        async for end, chunks in self._export_chunks(place):
+            yield moving.mark(moving.CHUNKS, end), chunks
+
+    async def _export_chunks(self, after: moving.Place) -> AsyncIterator[tuple[moving.Place, FileChunks]]:
+        """Vector store by vector store, file by file, in batches."""
+        for project, id, name in await self._readers.run(partial(moving.vector_stores, after=after)):
+            file, number = after[2:] if after[:2] == [project, id] else ("", -1)
+            while True:
+                work = partial(index.export, file=file, number=number, limit=EXPORTED_CHUNKS)
+                found = await self._indexes.run(name, work, None)
+                if found is None:
+                    break
+                file, chunks, attributes = found
+                number = chunks[-1].index
+                yield [project, id, file, number], FileChunks(project, id, file, chunks, attributes)
 
     async def load(self, records: Sequence[Loadable]) -> None:
-        """To come."""
-        raise NotImplementedError
+        """Rows in one transaction, then chunks."""
+        rows = [record for record in records if not isinstance(record, FileChunks)]
+        if rows:
+            await self._writer.run(partial(self._load, rows))
+        for record in records:
+            if isinstance(record, FileChunks):
+                await self.put_chunks(
+                    record.project, record.vector_store, record.file, record.chunks, record.attributes
+                )
+
+    def _load(self, rows: Sequence[Document | Job | Append], connection: apsw.Connection) -> None:
+        for record in rows:
+            if isinstance(record, Document):
+                self._documents.put(connection, record)
+            elif isinstance(record, Job):
+                self._jobs.enqueue(connection, Enqueue(replace(record, owner="")))
+            else:
+                self._logs.append(connection, record)
 
 
 def page(documents: Documents, arguments: tuple[Any, ...], connection: apsw.Connection) -> Page:

@@ -9,4 +9,5 @@ import pytest
 
 ENGINES = [
     pytest.param("sqlite"),
+    pytest.param("cassandra", marks=pytest.mark.cassandra),
 ]

@@ -1,0 +1,89 @@
+"""A whole store as records, table by table in the order of an index, and records as rows again."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apsw
+import orjson
+
+from astrolabe_server.persistence.sqlite.database import Row, every
+from astrolabe_server.persistence.sqlite.documents import COLUMNS, decode
+from astrolabe_server.persistence.sqlite.logs import unpack
+from astrolabe_server.persistence.store import Append, Content, Job, Record
+
+BATCH = 200
+"""Rows read at once."""
+
+Place = list[Any]
+"""Where in a table a record is; what comes behind it is the rest."""
+
+Part = list[tuple[Place, Record]]
+
+
+def documents(after: Place, connection: apsw.Connection) -> Part:
+    """Documents list by list, each list in order."""
+    sql = f"""SELECT r.project, r.collection, d.realm, {COLUMNS} FROM documents d JOIN realms r USING (realm)
+        WHERE (d.realm, d.parent, d.position)>(?,?,?) ORDER BY d.realm, d.parent, d.position LIMIT ?"""  # noqa: S608
+    rows = every(connection, sql, (*(after or (-1, "", 0)), BATCH))
+    found = [(row[2], decode(row[0], row[1], row[3:])) for row in rows]
+    return [([realm, document.parent, document.position], document) for realm, document in found]
+
+
+def jobs(after: Place, connection: apsw.Connection) -> Part:
+    """Jobs, held by nobody."""
+    sql = """SELECT project, kind, id, due, token, payload FROM jobs
+        WHERE (project, kind, id)>(?,?,?) ORDER BY project, kind, id LIMIT ?"""
+    rows = every(connection, sql, (*(after or ("", "", "")), BATCH))
+    return [
+        ([project, kind, id], Job(project, kind, id, due, token, "", orjson.loads(payload)))
+        for project, kind, id, due, token, payload in rows
+    ]
+
+
+def logs(after: Place, connection: apsw.Connection) -> Part:
+    """Segments log by log, each log in order."""
+    sql = """SELECT log, project, id, sequence, events FROM logs JOIN segments USING (log)
+        WHERE (log, sequence)>(?,?) ORDER BY log, sequence LIMIT ?"""
+    rows = every(connection, sql, (*(after or (-1, 0)), BATCH))
+    return [
+        ([log, sequence], Append(project, id, sequence, list(unpack(events))))
+        for log, project, id, sequence, events in rows
+    ]
+
+
+def contents(after: Place, connection: apsw.Connection) -> Part:
+    """Which contents there are."""
+    sql = "SELECT project, id, size FROM contents WHERE (project, id)>(?,?) ORDER BY project, id LIMIT ?"
+    rows = every(connection, sql, (*(after or ("", "")), BATCH))
+    return [([project, id], Content(project, id, size)) for project, id, size in rows]
+
+
+TABLES: Sequence[tuple[str, Callable[[Place, apsw.Connection], Part]]] = (
+    ("documents", documents),
+    ("jobs", jobs),
+    ("logs", logs),
+    ("contents", contents),
+)
+"""What is exported from the main file, in this order; the chunks of vector stores come last."""
+CHUNKS = "chunks"
+
+
+def vector_stores(connection: apsw.Connection, after: Place) -> list[Row]:
+    """(project, id, database) of vector stores from a place on."""
+    sql = "SELECT project, id, file FROM vector_stores WHERE (project, id)>=(?,?) ORDER BY project, id"
+    return every(connection, sql, tuple((after or ("", ""))[:2]))
+
+
+def mark(table: str, place: Place) -> str:
+    """A place as callers keep it."""
+    return orjson.dumps([table, *place]).decode()
+
+
+def place(mark: str) -> tuple[str, Place]:
+    """The table and the place of a mark, the beginning for an empty one; ValueError for no mark of ours."""
+    if not mark:
+        return TABLES[0][0], []
+    table, *after = orjson.loads(mark)
+    if table != CHUNKS and table not in dict(TABLES):
+        raise ValueError(f"{mark!r} is no mark of an export of this store")
+    return table, after
