@@ -208,3 +208,4 @@ class _Parser:
             if not waiting.done():
                 waiting.set_exception(DocumentError("The parser's process has ended.", code="server_error"))
         await self._process.wait()
+        self.hang_up()
