@@ -34,7 +34,9 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = _metrics_folder
 
 
 def on_starting(server):  # noqa: ANN001, ANN201, D103
-    local = server.app.wsgi().services.gateway.local
+    gateway = server.app.wsgi().services.gateway
+    server.log.info(gateway.summary())
+    local = gateway.local
     if local is not None:  # ahead of the forks, and not waited for
         local.start()
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
+
 from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream
 from astrolabe_server.handlers.credentials import chat_credentials
 from astrolabe_server.handlers.errors import BadRequest, NotFound

@@ -40,21 +40,21 @@ def from_answer(
     status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str]
 ) -> ProviderError:
     """The error of an answer with a status of 400 and more, or of one that is none (1xx to 3xx)."""
-    error = _error_object(body, secrets)
+    error = error_object(body, secrets)
     if status < 400:
         return ProviderBroken(f"The provider answered with the status {status}.", status=502)
     message = error.get("message") or f"The provider answered with the status {status}."
-    retry_after = _retry_after(headers)
+    wait = retry_after(headers)
     if status == 429:
-        return ProviderLimited(message, status=429, body=error, retry_after=retry_after)
+        return ProviderLimited(message, status=429, body=error, retry_after=wait)
     if status < 500:
-        return ProviderRejected(message, status=status, body=error, retry_after=retry_after)
-    return ProviderBroken(message, status=status, body=error, retry_after=retry_after)
+        return ProviderRejected(message, status=status, body=error, retry_after=wait)
+    return ProviderBroken(message, status=status, body=error, retry_after=wait)
 
 
 def from_event(error: Any, secrets: Iterable[str]) -> ProviderError:
     """The error of an `{"error": …}` that came inside a stream."""
-    body = _error_object(orjson.dumps({"error": error}), secrets)
+    body = error_object(orjson.dumps({"error": error}), secrets)
     code = body.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 502
     if body.get("code") == "rate_limit_exceeded" or body.get("type") in ("requests", "tokens"):
@@ -101,7 +101,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def _error_object(body: bytes, secrets: Iterable[str]) -> JSON:
+def error_object(body: bytes, secrets: Iterable[str]) -> JSON:
     """OpenAI's error object out of what a provider sent; providers differ in how they nest it."""
     text = scrub(body.decode(errors="replace"), secrets)
     try:
@@ -124,7 +124,7 @@ def _is_plain(text: str) -> bool:
     return bool(text.strip()) and text.isprintable() and not text.lstrip().startswith("<")
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from now, of either form of the header; a negative or a broken one is none."""
     milliseconds = headers.get("retry-after-ms")
     value = headers.get("retry-after")

@@ -1,5 +1,7 @@
 """The gateway: finds a name's route, asks its targets in turn, brings the answer to the spec."""
 
+import asyncio
+import importlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any, TypeVar
@@ -46,11 +48,20 @@ class Gateway:
         if self.local is not None:
             self._drivers["local"] = LocalWire(self.local.sockets)
 
+        if "litellm" in self._routes.wires():
+            # Seconds of import, and only where it is needed; not in the loop, which answers probes.
+            foreign = await asyncio.to_thread(importlib.import_module, f"{__package__}.foreign")
+            self._drivers["litellm"] = foreign.Foreign()
+
     async def close(self) -> None:
         """Let go of every connection."""
         for driver in self._drivers.values():
             await driver.close()
         self._drivers.clear()
+
+    def summary(self) -> str:
+        """Where models are, in one line for the operator."""
+        return self._routes.summary()
 
     # --- models ---
 

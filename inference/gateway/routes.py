@@ -37,7 +37,7 @@ class Provider(_Entry):
     base_url: HttpUrl | None = None
     api_key: str | None = None
     headers: dict[str, str] = {}
-    parameters: dict[str, str] = {}
+    parameters: dict[str, str | bool | int | float] = {}
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 600.0
     retries: Retries = 2
@@ -152,6 +152,12 @@ class Routes:
                 return targets
         served = ", ".join(list(self.routes)[:20]) or "no model"
         raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())
+
+    def summary(self) -> str:
+        """Every name that is served and by whom, in one line for the operator."""
+        served = [f"{route.name} ({route.targets[0].provider})" for route in self.routes.values()]
+        embedded = self.embedding_model or "none: retrieval is BM25 alone"
+        return f"models: {', '.join(served) or 'none'}; embeddings: {embedded}. {self.hint}".strip()
 
     def _patterns(self) -> Iterator[Route]:
         return (route for route in self.routes.values() if route.is_pattern)

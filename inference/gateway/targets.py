@@ -1,5 +1,6 @@
 """What a route leads to: one model at one provider, and who pays for it."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -36,7 +37,7 @@ class Target:
     base_url: str = ""
     api_key: str | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    parameters: tuple[tuple[str, str | bool | float], ...] = field(default=(), repr=False)
     connect_timeout: float = 10.0
     read_timeout: float = 600.0
     attempts: int = 3
@@ -44,8 +45,12 @@ class Target:
 
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown, whatever the provider answers."""
-        values = (self.api_key, *(value for _, value in self.headers), *(v for _, v in self.parameters))
-        return tuple(value for value in values if value and len(value) >= 8)
+        named = (*self.headers, *self.parameters)
+        values = (self.api_key, *(value for name, value in named if _SECRET.search(name)))
+        return tuple(value for value in values if isinstance(value, str) and len(value) >= 8)
+
+
+_SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

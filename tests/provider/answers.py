@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
 from astrolabe_server.tests.provider.script import Turn, text_of
 
 JSON = dict[str, Any]

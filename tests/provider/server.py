@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import httptools
+
 from astrolabe_server.tests.provider import answers
 from astrolabe_server.tests.provider.script import Turn
 
@@ -191,8 +192,12 @@ class Provider:
             connection.send(200, json.dumps(answers.moderation(body)).encode())
         elif path == "/v1/messages" and body.get("stream"):
             connection.start_stream()
-            for event in answers.Answer(body, turn).message_events():
+            for place, event in enumerate(answers.Answer(body, turn).message_events()):
+                if await _interrupted(connection, turn.step, place):
+                    return
+                await asyncio.sleep(turn.step.get("delay", 0))
                 await connection.write(event)
+                record["sent"] += 1
             connection.end_stream()
         elif path == "/v1/messages":
             connection.send(200, json.dumps(answers.Answer(body, turn).message()).encode())
