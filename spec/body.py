@@ -39,7 +39,7 @@ def parse_json(raw: bytes) -> Any:
 
 def _refuse_depth(value: Any) -> None:
     probe = value
-    for _ in range(_ORJSON_DEPTH - MAX_DEPTH - 1):
+    for _ in range(_ORJSON_DEPTH - MAX_DEPTH):
         probe = [probe]
     try:
         orjson.dumps(probe)

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 
 from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS
+from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
 from astrolabe_server.spec.prose import METHODS, stripped
 from astrolabe_server.spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
@@ -133,13 +133,13 @@ class _Mending:
             result[media] = {} if schema is None else {"schema": self._schema(schema, here, "")}
         return result
 
-    def _schema(self, schema: Any, place: str, component: str) -> Any:
+    def _schema(self, schema: Any, place: str, component: str, *, part: bool = False) -> Any:
         if isinstance(schema, bool):
             return schema
         if schema is None:
             return {}
         schema = self._mapping(schema, place)
-        for change in SCHEMA_MENDS:
+        for change in SCHEMA_MENDS if part else (*SCHEMA_MENDS, *WHOLE_SCHEMA_MENDS):
             schema = change(schema, component)
         return {key: self._keyword(key, value, place, component) for key, value in schema.items()}
 
@@ -161,7 +161,10 @@ class _Mending:
         elif key in SCHEMAS_IN_LIST:
             if not isinstance(value, list):
                 raise self._refuse(here, "a list is expected here")
-            return [self._schema(one, f"{here}[{index}]", component) for index, one in enumerate(value)]
+            part = key == "allOf"
+            return [
+                self._schema(one, f"{here}[{index}]", component, part=part) for index, one in enumerate(value)
+            ]
         elif key in SCHEMAS:
             return self._schema(value, here, component)
         return value

@@ -123,6 +123,19 @@ SCHEMA_MENDS: tuple[SchemaMend, ...] = (
 )
 
 
+def required_but_undeclared(schema: JSON, component: str) -> JSON:
+    """A name in `required` that no property has, such as the thread_id of a body, is not required."""
+    declared = schema.get("properties")
+    open_ended = {"allOf", "anyOf", "$ref", "patternProperties"} & schema.keys()
+    if not declared or open_ended or schema.get("additionalProperties") or "required" not in schema:
+        return schema
+    return {**schema, "required": [name for name in schema["required"] if name in declared]}
+
+
+WHOLE_SCHEMA_MENDS: tuple[SchemaMend, ...] = (required_but_undeclared,)
+"""For schemas that are no part of an `allOf`, whose other parts may declare what this one does not."""
+
+
 # --- operations ---
 
 

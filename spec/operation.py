@@ -134,13 +134,22 @@ def _may_be_file(shaped: Shape) -> bool:
 
 def _check_files(name: str, value: Any, shaped: Shape) -> None:
     values = value if isinstance(value, list) else [value]
-    files = [isinstance(one, _File) for one in values]
-    if any(files) and not _may_be_file(shaped):
+    files = [one for one in values if isinstance(one, _File)]
+    others = [one for one in values if not isinstance(one, _File)]
+    if any(_holds_file(one) for one in others) or (files and not _may_be_file(shaped)):
         message = f"Invalid type for '{name}': expected a value, but got a file instead."
         raise Invalid(message, name, "invalid_type")
-    if _may_be_file(shaped) and not all(files):
+    if _may_be_file(shaped) and any(isinstance(one, str) for one in others):
         message = f"Invalid type for '{name}': expected a file, but got a value instead."
         raise Invalid(message, name, "invalid_type")
+
+
+def _holds_file(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_file(one) for one in value.values())
+    if isinstance(value, list):
+        return any(_holds_file(one) for one in value)
+    return isinstance(value, _File)
 
 
 def _without_files(value: Any) -> Any:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS
+from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
 from astrolabe_server.tests.spec.shaped import document, schema_of
 
 SCHEMAS = {
@@ -59,6 +59,14 @@ SCHEMAS = {
         "A: {required: [a, b, a, null], enum: [1, 1]}",
         {"required": ["a", "b"], "enum": [1]},
     ),
+    "required_but_undeclared": (
+        "A: {properties: {a: {type: string}}, required: [a, thread_id]}",
+        {"properties": {"a": {"type": "string"}}, "required": ["a"]},
+    ),
+    "required_but_undeclared in a part": (
+        "A: {allOf: [{properties: {a: {}}}, {properties: {b: {}}, required: [a]}]}",
+        {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}, "required": ["a"]}]},
+    ),
     "prose": (
         (
             "A: {title: t, description: d, example: 1, x-oaiMeta: {}, x-stainless-const: true, type: object,"
@@ -78,7 +86,7 @@ def test_a_schema_is_mended(name: str) -> None:
 
 def test_every_schema_mend_is_in_the_table() -> None:
     shown = {name.partition(" ")[0] for name in SCHEMAS}
-    assert {mend.__name__ for mend in SCHEMA_MENDS} <= shown
+    assert {mend.__name__ for mend in (*SCHEMA_MENDS, *WHOLE_SCHEMA_MENDS)} <= shown
 
 
 OPERATIONS = {

@@ -1,0 +1,436 @@
+"""Requests are refused in OpenAI's words, naming the field; responses are measured as they are sent."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from astrolabe_server.spec.errors import Invalid, Unconforming
+from astrolabe_server.spec.operation import Operation
+from astrolabe_server.spec.validation import RequestValidator, ResponseValidator
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+ROLES = "'developer', 'system', 'user', 'assistant', 'tool', and 'function'"
+FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "any": 1}}}
+
+
+def tool(**change: Any) -> dict[str, Any]:
+    return ASK | {"tools": [FUNCTION | change]}
+
+
+def message(**change: Any) -> dict[str, Any]:
+    return ASK | {"messages": [{"role": "user", "content": "hi"} | change]}
+
+
+CHAT: list[tuple[Any, str | None, str, str]] = [
+    ({"model": "m"}, "messages", "missing_required_parameter", "Missing required parameter: 'messages'."),
+    ([], None, "invalid_type", "Invalid type: expected an object, but got an array instead."),
+    (None, None, "invalid_type", "Invalid type: expected an object, but got null instead."),
+    (ASK | {"foo": 1}, "foo", "unknown_parameter", "Unknown parameter: 'foo'."),
+    (
+        ASK | {"model": 5},
+        "model",
+        "invalid_type",
+        "Invalid type for 'model': expected a string, but got an integer instead.",
+    ),
+    (
+        ASK | {"messages": []},
+        "messages",
+        "empty_array",
+        "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
+    ),
+    (
+        ASK | {"messages": ["hi"]},
+        "messages[0]",
+        "invalid_type",
+        "Invalid type for 'messages[0]': expected an object, but got a string instead.",
+    ),
+    (
+        message(role="x"),
+        "messages[0].role",
+        "invalid_value",
+        f"Invalid value: 'x'. Supported values are: {ROLES}.",
+    ),
+    (
+        ASK | {"messages": [{"content": "hi"}]},
+        "messages[0].role",
+        "missing_required_parameter",
+        "Missing required parameter: 'messages[0].role'.",
+    ),
+    (
+        message(content=5),
+        "messages[0].content",
+        "invalid_type",
+        "Invalid type for 'messages[0].content': expected one of a string or an array, but got an integer instead.",
+    ),
+    (
+        message(content=[{"type": "txt", "text": "a"}]),
+        "messages[0].content[0].type",
+        "invalid_value",
+        "Invalid value: 'txt'. Supported values are: 'text', 'image_url', 'input_audio', and 'file'.",
+    ),
+    (
+        message(content=[{"type": "text", "txt": "a"}]),
+        "messages[0].content[0].text",
+        "missing_required_parameter",
+        "Missing required parameter: 'messages[0].content[0].text'.",
+    ),
+    (
+        message(foo=1),
+        "messages[0].foo",
+        "unknown_parameter",
+        "Unknown parameter: 'messages[0].foo'.",
+    ),
+    (
+        ASK | {"temperature": 5},
+        "temperature",
+        "integer_above_max_value",
+        "Invalid 'temperature': integer above maximum value. Expected a value <= 2, but got 5 instead.",
+    ),
+    (
+        ASK | {"temperature": 2.5},
+        "temperature",
+        "decimal_above_max_value",
+        "Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but got 2.5 instead.",
+    ),
+    (
+        ASK | {"temperature": "1"},
+        "temperature",
+        "invalid_type",
+        "Invalid type for 'temperature': expected a decimal, but got a string instead.",
+    ),
+    (
+        ASK | {"n": 0},
+        "n",
+        "integer_below_min_value",
+        "Invalid 'n': integer below minimum value. Expected a value >= 1, but got 0 instead.",
+    ),
+    (
+        ASK | {"stop": ["a"] * 5},
+        "stop",
+        "array_above_max_length",
+        (
+            "Invalid 'stop': array too long. Expected an array with maximum length 4, "
+            "but got an array with length 5 instead."
+        ),
+    ),
+    (tool(z=1), "tools[0].z", "unknown_parameter", "Unknown parameter: 'tools[0].z'."),
+    (
+        tool(type="functio"),
+        "tools[0].type",
+        "invalid_value",
+        "Invalid value: 'functio'. Supported values are: 'function' and 'custom'.",
+    ),
+    (
+        tool(function={"parameters": {}}),
+        "tools[0].function.name",
+        "missing_required_parameter",
+        "Missing required parameter: 'tools[0].function.name'.",
+    ),
+    (
+        ASK | {"tool_choice": "foo"},
+        "tool_choice",
+        "invalid_value",
+        "Invalid value: 'foo'. Supported values are: 'none', 'auto', and 'required'.",
+    ),
+    (
+        ASK | {"tool_choice": {"type": "function"}},
+        "tool_choice.function",
+        "missing_required_parameter",
+        "Missing required parameter: 'tool_choice.function'.",
+    ),
+    (
+        ASK | {"response_format": {"type": "json"}},
+        "response_format.type",
+        "invalid_value",
+        "Invalid value: 'json'. Supported values are: 'text', 'json_schema', and 'json_object'.",
+    ),
+    (
+        ASK | {"metadata": {str(number): "" for number in range(17)}},
+        "metadata",
+        "object_above_max_properties",
+        (
+            "Invalid 'metadata': too many properties. Expected an object with at most 16 properties, "
+            "but got an object with 17 properties instead."
+        ),
+    ),
+    (
+        ASK | {"metadata": {"k": "x" * 513}},
+        "metadata.k",
+        "string_above_max_length",
+        (
+            "Invalid 'metadata.k': string too long. Expected a string with maximum length 512, "
+            "but got a string with length 513 instead."
+        ),
+    ),
+    (
+        ASK | {"metadata": {"k" * 65: ""}},
+        "metadata",
+        "string_above_max_length",
+        (
+            f"Invalid 'metadata': property name '{'k' * 65}': string too long. Expected a string with maximum "
+            "length 64, but got a string with length 65 instead."
+        ),
+    ),
+    (
+        ASK | {"metadata": {"k": 1}},
+        "metadata.k",
+        "invalid_type",
+        "Invalid type for 'metadata.k': expected a string, but got an integer instead.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "param", "code", "text"), CHAT)
+def test_a_chat_completion_is_refused_as_openai_does(
+    operation: Callable[[str], Operation], body: Any, param: str | None, code: str, text: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        operation("create_chat_completion").bodies["application/json"].check(body)
+    assert (refused.value.param, refused.value.code, refused.value.message) == (param, code, text)
+
+
+OTHERS: list[tuple[str, Any, str, str]] = [
+    ("create_assistant", {"model": "m", "tools": [{"type": "x"}]}, "tools[0].type", "invalid_value"),
+    ("create_assistant", {"model": "m", "name": "x" * 257}, "name", "string_above_max_length"),
+    ("create_assistant", {"model": None}, "model", "invalid_type"),
+    ("create_assistant", {"model": "m", "response_format": "x"}, "response_format", "invalid_value"),
+    (
+        "create_assistant",
+        {"model": "m", "tool_resources": {"file_search": {"vector_store_ids": ["a", "b"]}}},
+        "tool_resources.file_search.vector_store_ids",
+        "array_above_max_length",
+    ),
+    (
+        "create_assistant",
+        {"model": "m", "tool_resources": {"file_search": {"vector_store_ids": [], "vector_store_id": "a"}}},
+        "tool_resources.file_search.vector_store_id",
+        "unknown_parameter",
+    ),
+    ("create_thread", {"messages": [{"role": "user"}]}, "messages[0].content", "missing_required_parameter"),
+    ("create_thread", {"metadata": {"a": ["b"]}}, "metadata.a", "invalid_type"),
+    ("create_message", {"role": "user", "content": []}, "content", "empty_array"),
+    (
+        "create_message",
+        {"role": "user", "content": [{"type": "image_file", "image_file": {}}]},
+        "content[0].image_file.file_id",
+        "missing_required_parameter",
+    ),
+    ("create_run", {}, "assistant_id", "missing_required_parameter"),
+    (
+        "create_run",
+        {"assistant_id": "a", "max_prompt_tokens": 1},
+        "max_prompt_tokens",
+        "integer_below_min_value",
+    ),
+    ("submit_tool_outputs_to_run", {"tool_outputs": [{"x": 1}]}, "tool_outputs[0].x", "unknown_parameter"),
+    (
+        "create_response",
+        {"model": "m", "input": [{"role": "usr", "content": "x"}]},
+        "input[0].role",
+        "invalid_value",
+    ),
+    (
+        "create_response",
+        {"model": "m", "input": [{"type": "function_call_output", "call_id": "c"}]},
+        "input[0].output",
+        "missing_required_parameter",
+    ),
+    ("create_response", {"model": "m", "input": [{"type": "zzz"}]}, "input[0].type", "invalid_value"),
+    (
+        "create_response",
+        {
+            "model": "m",
+            "tools": [
+                {
+                    "type": "file_search",
+                    "vector_store_ids": ["v"],
+                    "filters": {"type": "and", "filters": [{"type": "eq", "key": "a"}]},
+                }
+            ],
+        },
+        "tools[0].filters.filters[0].value",
+        "missing_required_parameter",
+    ),
+    ("create_embedding", {"model": "m", "input": []}, "input", "empty_array"),
+    (
+        "search_vector_store",
+        {"query": "q", "max_num_results": 51},
+        "max_num_results",
+        "integer_above_max_value",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "param", "code"), OTHERS)
+def test_the_field_is_named(
+    operation: Callable[[str], Operation], name: str, body: Any, param: str, code: str
+) -> None:
+    with pytest.raises(Invalid) as refused:
+        operation(name).bodies["application/json"].check(body)
+    assert (refused.value.param, refused.value.code) == (param, code)
+
+
+VALID: list[tuple[str, Any]] = [
+    ("create_chat_completion", ASK),
+    ("create_chat_completion", tool()),
+    (
+        "create_chat_completion",
+        ASK
+        | {
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "n", "schema": {"x": {"y": 1}}},
+            }
+        },
+    ),
+    ("create_chat_completion", ASK | {"logit_bias": {"50256": -100}}),
+    (
+        "create_chat_completion",
+        {
+            "model": "m",
+            "messages": [
+                {"role": "assistant", "content": "hi", "refusal": None, "annotations": []},
+                {"role": "tool", "tool_call_id": "c", "content": "1"},
+            ],
+        },
+    ),
+    ("create_assistant", {"model": "m", "metadata": None, "tools": [FUNCTION]}),
+    ("create_thread", {}),
+    ("create_response", {"model": "m", "input": "hi"}),
+    ("create_response", {"model": "m", "input": [{"role": "user", "content": "hi"}], "metadata": {"a": "b"}}),
+    ("create_message", {"role": "user", "content": "hi"}),
+]
+
+
+@pytest.mark.parametrize(("name", "body"), VALID)
+def test_a_request_that_fits_passes(operation: Callable[[str], Operation], name: str, body: Any) -> None:
+    operation(name).bodies["application/json"].check(body)
+
+
+def test_a_message_stays_short_whatever_was_sent(operation: Callable[[str], Operation]) -> None:
+    for body in (message(role="x" * 10_000_000), ASK | {"x" * 10_000_000: 1}, ASK | {"n": "y" * 10_000_000}):
+        with pytest.raises(Invalid) as refused:
+            operation("create_chat_completion").bodies["application/json"].check(body)
+        assert len(refused.value.message) < 600
+        assert len(refused.value.param or "") < 300
+
+
+# --- closing ---
+
+COMPONENTS = {
+    "Base": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+    "Map": {"type": "object", "additionalProperties": {"type": "integer"}},
+    "Free": {"type": "object"},
+    "Tree": {
+        "type": "object",
+        "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/Tree"}}},
+    },
+}
+BASE = {"$ref": "#/components/schemas/Base"}
+B = {"type": "object", "properties": {"b": {"type": "string"}}}
+
+CLOSED: list[tuple[Any, Any, str | None]] = [
+    (BASE, {"a": "", "b": 1}, "b"),
+    ({"allOf": [BASE, B]}, {"a": "", "b": ""}, None),
+    ({"allOf": [BASE, B]}, {"a": "", "c": ""}, "c"),
+    ({"anyOf": [BASE, B]}, {"a": "", "b": ""}, "b"),
+    ({"anyOf": [BASE, {"type": "null"}]}, {"a": "", "b": ""}, "b"),
+    ({**B, "allOf": [BASE]}, {"a": "", "b": ""}, None),
+    (
+        {**B, "allOf": [{"anyOf": [BASE, {"type": "object", "properties": {"c": {}}}]}]},
+        {"b": "", "a": ""},
+        None,
+    ),
+    ({**B, "anyOf": [BASE, {"type": "object", "properties": {"c": {}}}]}, {"b": "", "c": ""}, None),
+    ({**B, "anyOf": [BASE, {"type": "object", "properties": {"c": {}}}]}, {"b": "", "d": ""}, "d"),
+    ({**B, "anyOf": [{"required": ["b"]}, {"required": ["c"]}]}, {"b": "", "d": ""}, "d"),
+    ({**BASE, "default": {}}, {"a": "", "b": ""}, "b"),
+    ({"type": "array", "items": BASE}, [{"a": "", "b": ""}], "[0].b"),
+    ({"type": "object", "properties": {"x": BASE}}, {"x": {"a": "", "b": ""}}, "x.b"),
+    ({"$ref": "#/components/schemas/Map"}, {"anything": 1}, None),
+    ({"$ref": "#/components/schemas/Free"}, {"anything": "x"}, None),
+    ({"allOf": [B, {"$ref": "#/components/schemas/Free"}]}, {"b": "", "c": 1}, "c"),
+    ({**B, "additionalProperties": True}, {"c": 1}, None),
+    ({"allOf": [{**B, "additionalProperties": False}, BASE]}, {"a": "", "b": ""}, None),
+    ({"$ref": "#/components/schemas/Tree"}, {"of": [{"of": [{"x": 1}]}]}, "of[0].of[0].x"),
+    (True, {"anything": 1}, None),
+]
+
+
+@pytest.mark.parametrize(("schema", "value", "param"), CLOSED)
+def test_a_request_schema_is_closed_to_unknown_fields(schema: Any, value: Any, param: str | None) -> None:
+    validator = RequestValidator(schema, COMPONENTS)
+    if param is None:
+        validator.check(value)
+        return
+    with pytest.raises(Invalid) as refused:
+        validator.check(value)
+    assert (refused.value.param, refused.value.code) == (param, "unknown_parameter")
+
+
+# --- responses ---
+
+ANSWER = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "kind": {"type": "string", "enum": ["a"]},
+        "part": {"allOf": [BASE]},
+        "must": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "inner": {"anyOf": [{"$ref": "#/components/schemas/Inner"}, {"type": "null"}]},
+    },
+    "required": ["id", "must"],
+    "additionalProperties": False,
+}
+INNER = {
+    "Inner": {"type": "object", "properties": {"x": {"type": ["integer", "null"]}}, "required": ["x"]},
+    **COMPONENTS,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "own", "relayed"),
+    [
+        ({"id": "1", "must": None}, None, None),
+        ({"id": "1", "must": None, "kind": None, "part": None}, None, None),
+        ({"id": None, "must": None}, "id", "id"),
+        ({"id": "1", "must": None, "kind": "b"}, "kind", "kind"),
+        ({"id": "1", "must": None, "part": {"a": None}}, "part.a", "part.a"),
+        ({"id": "1"}, "must", "must"),
+        ({"id": "1", "must": None, "more": 1}, "more", None),
+    ],
+)
+def test_a_response_may_be_null_where_it_is_optional(
+    value: Any, own: str | None, relayed: str | None
+) -> None:
+    validator = ResponseValidator(ANSWER, COMPONENTS | INNER)
+    for one, param in ((validator, own), (validator.relayed, relayed)):
+        if param is None:
+            one.check(value)
+            assert one.is_valid(value)
+        else:
+            with pytest.raises(Unconforming) as refused:
+                one.check(value)
+            assert refused.value.param == param
+
+
+def test_what_a_provider_left_out_is_completed_with_null() -> None:
+    validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
+    value: dict[str, Any] = {"id": "1", "inner": {}, "more": 1}
+    validator.complete(value)
+    assert value == {"id": "1", "inner": {"x": None}, "more": 1, "must": None}
+
+
+def test_what_may_not_be_null_stays_missing() -> None:
+    validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
+    value: dict[str, Any] = {"must": "x"}
+    validator.complete(value)
+    assert value == {"must": "x"}
+
+
+def test_validators_are_compiled_on_first_use(operation: Callable[[str], Operation]) -> None:
+    validator = ResponseValidator(ANSWER, COMPONENTS | INNER)
+    assert validator._compiled is None
+    assert validator.is_valid({"id": "1", "must": None})
+    assert validator._compiled is validator.compile()
