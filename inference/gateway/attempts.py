@@ -36,15 +36,29 @@ async def first_answer(targets: Sequence[Target], call: Callable[[Target], Await
 
 
 async def _persistent(target: Target, call: Callable[[Target], Awaitable[Answer]]) -> Answer:
-    if target.attempts == 1:
+    # Nearly every call ends here, and tenacity would cost half as much again as all the rest of it.
+    try:
         return await call(target)
+    except ProviderError as exc:
+        if target.attempts == 1 or not _is_worth_waiting(exc):
+            raise
+        first = exc
+    made = 0
+
+    async def attempt() -> Answer:
+        nonlocal made
+        made += 1
+        if made == 1:
+            raise first
+        return await call(target)
+
     retrying = AsyncRetrying(
         stop=stop_after_attempt(target.attempts),
         wait=_wait,
         retry=retry_if_exception(_is_worth_waiting),
         reraise=True,
     )
-    return await retrying(call, target)
+    return await retrying(attempt)
 
 
 def _is_worth_waiting(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import importlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
@@ -37,6 +38,7 @@ class Gateway:
         self, routes: Routes, callers: Callers | None = None, local: LocalModels | None = None
     ) -> None:
         self._routes = routes
+        self._find = lru_cache(maxsize=1024)(routes.find)
         self.local = local
         self._callers = callers or Callers()
         self._drivers: dict[Wire, Driver] = {}
@@ -202,7 +204,7 @@ class Gateway:
         return await attempts.first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
-        return self._paid(self._routes.find(request["model"]), credentials)
+        return self._paid(self._find(request["model"]), credentials)
 
     def _paid(self, targets: tuple[Target, ...], credentials: Credentials | None) -> tuple[Target, ...]:
         """The targets as they are, or as the caller pays for them: then one provider gets the key."""
