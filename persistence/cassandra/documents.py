@@ -1,0 +1,352 @@
+"""Parts of a write that concern documents: the object's own row, and its copies in lists."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from astrolabe_server.persistence.cassandra.commits import Part, Rows
+from astrolabe_server.persistence.cassandra.driver import Statement
+from astrolabe_server.persistence.cassandra.heads import Head
+from astrolabe_server.persistence.cassandra.rows import (
+    AT,
+    COPIES,
+    KEY,
+    Body,
+    ListKey,
+    Place,
+    Spot,
+    body,
+    head,
+    inserted,
+    mark,
+    of_document,
+    own,
+)
+from astrolabe_server.persistence.errors import AlreadyExists, StoreError, VersionConflict
+from astrolabe_server.persistence.store import Document, Insert, Key, Replace
+
+# Table and column names are ours: nothing of a caller's is ever in the text of a statement.
+PUT = f"""INSERT INTO objects ({KEY}, id, parent, value, state, labels, version, place, shelf, writer)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
+SET = f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version=? AND place=?"
+DROP = f"DELETE FROM objects WHERE {AT} IF version=? AND place=?"
+LOOK = f"UPDATE objects SET checked=1 WHERE {AT} IF version=? AND place=?"
+
+BEGIN = f"UPDATE objects SET last=?, rows=?, bytes=?, writer=? WHERE {AT} IF last=null"
+GROW = f"UPDATE objects SET last=?, rows=?, bytes=?, writer=? WHERE {AT} IF last<? AND closed=null"
+ENTER = f"INSERT INTO objects ({KEY}, id, value, state, labels, version) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
+MARK = f"INSERT INTO objects ({KEY}, place, at, writer) VALUES (?,?,?,?,?,?,?,?,?) IF NOT EXISTS"
+UNMARK = f"DELETE FROM objects WHERE {AT} IF place=?"
+FORGET = f"DELETE FROM objects WHERE {AT}"
+COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version<?"
+
+UNFINISHED = 15.0
+"""Seconds after which a document that entered its list and is nowhere else was left by a dead writer."""
+
+
+class Moved(StoreError):
+    """The list's newest bucket is another one by now: look again."""
+
+    def __init__(self, key: ListKey, head: Head) -> None:
+        super().__init__(f"{key.collection} of {key.parent or key.project} moved on")
+        self.key = key
+        self.head = head
+
+
+class Unfinished(AlreadyExists):
+    """The document is in its list since some time: whether it is anywhere else must be looked up."""
+
+    def __init__(self, operation: Insert, position: int, shelf: int) -> None:
+        super().__init__(f"{operation.key.collection} {operation.key.id} exists")
+        self.document = inserted(operation, position, shelf)
+
+
+class Own(Part):
+    """The object's own row is made."""
+
+    def __init__(self, document: Document, content: Body) -> None:
+        self.document = document
+        self._content = content
+        self.spots = frozenset({own(document.key.collection)})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One insert, on the condition that there is none."""
+        document, content = self.document, self._content
+        spot = own(document.key.collection)
+        return [
+            (
+                PUT,
+                (
+                    *(*place, *spot, document.id, document.parent, *content),
+                    *(document.version, document.position, document.shelf, token),
+                ),
+            )
+        ]
+
+    def refused(self, rows: Rows) -> None:
+        """An object of that id is there."""
+        key = self.document.key
+        if own(key.collection) in rows:
+            raise AlreadyExists(f"{key.collection} {key.id} exists")
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Remove the row again."""
+        document = self.document
+        return [(DROP, (*place, *own(document.key.collection), document.version, document.position))]
+
+
+class Versioned(Part):
+    """A condition on an object: it is as it was read."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self._spot = own(document.key.collection)
+
+    def spot(self) -> Spot:
+        """The object's own row."""
+        return self._spot
+
+    def _condition(self, place: Place) -> tuple[object, ...]:
+        return (*place, *self._spot, self.document.version, self.document.position)
+
+    def refused(self, rows: Rows) -> None:
+        """Another version is there, or none."""
+        row = rows.get(self._spot)
+        document = self.document
+        if row is None or (row["version"], row["place"]) != (document.version, document.position):
+            key = document.key
+            raise VersionConflict(f"{key.collection} {key.id} is not at version {document.version}")
+
+
+class Unchanged(Versioned):
+    """Nothing but the condition."""
+
+    checks_only = True
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """A cell that nobody reads, since a condition needs a change."""
+        return [(LOOK, self._condition(place))]
+
+
+class Changed(Versioned):
+    """The object's own row is changed."""
+
+    def __init__(self, operation: Replace) -> None:
+        super().__init__(operation.document)
+        before = operation.document
+        self.after = replace(
+            before,
+            value=before.value if operation.value is None else operation.value,
+            state=before.state if operation.state is None else operation.state,
+            labels=before.labels if operation.labels is None else operation.labels,
+            version=before.version + 1,
+        )
+        self.content = of_document(self.after)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One update, on the condition that the version is the one that was read."""
+        return [(SET, (*self.content, self.after.version, token, *self._condition(place)))]
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Make it what it was."""
+        before, after = self.document, self.after
+        condition = (*place, *self._spot, after.version, after.position)
+        return [(SET, (*of_document(before), before.version, "undone", *condition))]
+
+
+class Gone(Versioned):
+    """The object's own row is removed."""
+
+    def __init__(self, document: Document) -> None:
+        super().__init__(document)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One delete, on the condition that the version is the one that was read."""
+        return [(DROP, self._condition(place))]
+
+    def present(self, rows: Rows, token: str) -> bool:
+        """The row is away, and it was this one's to remove."""
+        return self._spot not in rows
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Put it back."""
+        return Own(self.document, of_document(self.document)).statements(place, "undone")
+
+
+class Entries(Part):
+    """Documents enter their list, behind what is in it, or at the places that they bring."""
+
+    def __init__(self, key: ListKey, known: Head) -> None:
+        self.key = key
+        self._head = known
+        self._inserts: list[tuple[Insert, Body]] = []
+        self._wanted: list[int | None] = []
+        self._last: int | None = None
+        self.documents: list[Document] = []
+        self.spots = frozenset({head(key.collection)})
+
+    def add(self, operation: Insert) -> int:
+        """One more document; its number in `documents` after the attempt."""
+        content = body(operation.value, operation.state, operation.labels)
+        self._inserts.append((operation, content))
+        self._wanted.append(operation.position)
+        return len(self._inserts) - 1
+
+    @property
+    def bytes(self) -> int:
+        """How much all of it is."""
+        return sum(len(content.value) for _, content in self._inserts)
+
+    def takes(self, operation: Insert, *, most: int = 100, most_bytes: int = 4 << 20) -> bool:
+        """Whether there is room for one more; AlreadyExists if it is here already."""
+        key = operation.key
+        if any(other.key == key for other, _ in self._inserts):
+            raise AlreadyExists(f"{key.collection} {key.id} exists")
+        return len(self._inserts) < most and self.bytes < most_bytes
+
+    def key_of(self, number: int) -> Key:
+        """The key of one of them."""
+        return self._inserts[number][0].key
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """The head moves on; each document is entered and marked."""
+        last = self._head.last if self._head.last is not None else self._head.floor
+        self.documents, statements = [], []
+        grew = False
+        taken = set[int]()
+        for (operation, content), wanted in zip(self._inserts, self._wanted, strict=True):
+            position = max(time.time_ns() // 1000, last + 1) if wanted is None else wanted
+            while position in taken:
+                position += 1
+            taken.add(position)
+            inside = position <= last and self._head.last is not None
+            if position > last or self._head.last is None:
+                last, grew = max(last, position), True
+            document = inserted(operation, position, place.bucket)
+            self.documents.append(document)
+            statements += self._enter(place, document, content, token, inside=inside)
+        if grew:
+            statements.insert(0, self._moved_on(place, last, token))
+        return statements
+
+    def _moved_on(self, place: Place, last: int, token: str) -> Statement:
+        known, count = self._head, len(self._inserts)
+        self._last = last
+        change = (last, known.rows + count, known.bytes + self.bytes, token, *place, *head(self.key.collection))
+        if known.last is None:
+            return BEGIN, change
+        lowest = min(document.position for document in self.documents if document.position > known.last)
+        return GROW, (*change, lowest)
+
+    def _enter(
+        self, place: Place, document: Document, content: Body, token: str, *, inside: bool
+    ) -> Iterator[Statement]:
+        collection, id = document.key.collection, document.id
+        spot = Spot(f"l:{collection}", "", document.position)
+        row = (*place, *spot, id, *content, document.version)
+        yield (f"{ENTER} IF NOT EXISTS" if inside else ENTER), row
+        yield from label_copies(place, document, content)
+        yield MARK, (*place, *mark(collection, id), document.position, time.time(), token)
+
+    def refused(self, rows: Rows) -> None:
+        """An id is in the list, a place is taken, or the head is not what it was thought to be."""
+        collection = self.key.collection
+        for document, (operation, _) in zip(self.documents, self._inserts, strict=True):
+            if row := rows.get(mark(collection, document.id)):
+                if time.time() - (row["at"] or 0.0) > UNFINISHED:
+                    raise Unfinished(operation, row["place"], document.shelf)
+                raise AlreadyExists(f"{collection} {document.id} exists")
+        for number, document in enumerate(self.documents):
+            if Spot(f"l:{collection}", "", document.position) in rows:
+                self._wanted[number] = document.position + 1
+        seen = rows.get(head(collection))
+        if self._last is None:
+            return
+        self._head.see(dict(seen) if seen else None)
+        if self._head.closed or (seen is None and self._head.bucket):
+            raise Moved(self.key, self._head)
+
+    def present(self, rows: Rows, token: str) -> bool:
+        """The marks are this attempt's."""
+        collection = self.key.collection
+        spots = (mark(collection, document.id) for document in self.documents)
+        return all(spot in rows and rows[spot]["writer"] == token for spot in spots)
+
+    def applied(self) -> None:
+        """Remember how far the list is."""
+        known = self._head
+        if self._last is not None:
+            known.last = max(known.last or 0, self._last)
+        known.rows += len(self._inserts)
+        known.bytes += self.bytes
+        known.added += len(self._inserts)
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Take the documents out again; the head stays where it is."""
+        return [each for document in self.documents for each in leave(place, document, document.labels)]
+
+
+def label_copies(place: Place, document: Document, content: Body) -> Iterator[Statement]:
+    """A document's rows in the lists of its labels: whole where that is little, else references."""
+    whole = len(content.value) * len(document.labels) <= COPIES
+    for label in document.labels:
+        spot = Spot(f"l:{document.key.collection}", label, document.position)
+        kept = content if whole else (None, None, None)
+        yield ENTER, (*place, *spot, document.id, *kept, document.version)
+
+
+def leave(place: Place, document: Document, labels: Sequence[str] | frozenset[str]) -> Iterator[Statement]:
+    """A document's rows go from its list, if it is the one that is marked there."""
+    collection, position = document.key.collection, document.position
+    yield UNMARK, (*place, *mark(collection, document.id), position)
+    for label in ("", *labels):
+        yield FORGET, (*place, *Spot(f"l:{collection}", label, position))
+
+
+class Copied(Part):
+    """The copies of a document in its list follow its own row, unless a newer version is there."""
+
+    def __init__(self, before: Document, after: Document, content: Body) -> None:
+        self._before, self._after, self._content = before, after, content
+        self._spot = Spot(f"l:{after.key.collection}", "", after.position)
+        self._stale = False
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """The main copy by version, those of labels along with it."""
+        after = self._after
+        if self._stale:
+            return []
+        statements: list[Statement] = [
+            (COPY, (*self._content, after.version, *place, *self._spot, after.version))
+        ]
+        statements += label_copies(place, after, self._content)
+        for label in self._before.labels - after.labels:
+            statements.append((FORGET, (*place, *self._spot._replace(label=label))))
+        return statements
+
+    def refused(self, rows: Rows) -> None:
+        """A newer version was copied before, or the document left the list: nothing to do."""
+        row = rows.get(self._spot)
+        self._stale = row is None or row["version"] >= self._after.version
+
+
+class Left(Part):
+    """The copies of a document go."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+        self._away = False
+        self._mark = mark(document.key.collection, document.id)
+        self.spots = frozenset({self._mark})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """Mark, main copy and those of labels."""
+        return [] if self._away else list(leave(place, self._document, self._document.labels))
+
+    def refused(self, rows: Rows) -> None:
+        """Somebody removed them before."""
+        row = rows.get(self._mark)
+        self._away = row is None or row["place"] != self._document.position

@@ -1,0 +1,328 @@
+"""The driver's session as coroutines, its errors as the store's."""
+
+import asyncio
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from cassandra import (
+    ConsistencyLevel,
+    DriverException,
+    InvalidRequest,
+    OperationTimedOut,
+    RequestExecutionException,
+    WriteFailure,
+    WriteTimeout,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    ResultSet,
+    Session,
+)
+from cassandra.connection import ConnectionException
+from cassandra.policies import ConstantReconnectionPolicy
+from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
+
+from astrolabe_server.persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
+from astrolabe_server.persistence.cassandra.url import Target
+from astrolabe_server.persistence.errors import DocumentTooLarge, StoreError, StoreUnavailable
+
+Row = tuple[Any, ...]
+Statement = tuple[str, Sequence[Any]]
+
+TRANSACTION_TIMEOUT = 4.0
+"""Seconds for one attempt at a lightweight transaction; its outcome is unknown after that."""
+
+UNREACHABLE = (
+    NoHostAvailable,
+    OperationTimedOut,
+    RequestExecutionException,
+    ConnectionException,
+    DriverException,
+    OSError,
+)
+UNKNOWN_OUTCOME = (OperationTimedOut, WriteTimeout, WriteFailure, ConnectionException)
+
+
+class Outcome(NamedTuple):
+    """Whether a transaction was applied; if not, the rows that it had conditions on, as they are."""
+
+    applied: bool
+    rows: list[dict[str, Any]]
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """A transaction was sent, and nobody said whether it was applied."""
+
+
+class Connection:
+    """A session of the driver for one event loop.
+
+    Futures of the driver are completed in its own thread; they reach the loop in batches, with one
+    wake-up however many came at once.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.sent = 0
+        self._cluster: Cluster | None = None
+        self._session: Session | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._prepared: dict[str, PreparedStatement] = {}
+        self._preparing: dict[str, asyncio.Task[PreparedStatement]] = {}
+        self._lock = threading.Lock()
+        self._arrived: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        self._policy = Shunning(target.datacenter)
+
+    # --- life ---
+
+    async def open(self, keyspace: str | None = None) -> None:
+        """Connect, trying for `target.wait` seconds; StoreUnavailable names hosts and last cause."""
+        self._loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + self.target.wait
+        while True:
+            try:
+                await asyncio.to_thread(self._connect, keyspace)
+            except (*UNREACHABLE, ValueError) as exc:
+                await asyncio.to_thread(self._disconnect)
+                if time.monotonic() > deadline or isinstance(exc, InvalidRequest):
+                    raise StoreUnavailable(f"cannot use Cassandra at {self.target.name}: {cause(exc)}") from exc
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await asyncio.to_thread(self._disconnect)
+
+    def _connect(self, keyspace: str | None) -> None:
+        target = self.target
+        logging.getLogger("cassandra").setLevel(logging.ERROR)  # its warnings reach callers as errors
+        profile = ExecutionProfile(
+            load_balancing_policy=self._policy,
+            retry_policy=OnlyIdempotent(),
+            consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+            serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+            request_timeout=target.timeout,
+            row_factory=tuple_factory,
+            speculative_execution_policy=speculative(),
+        )
+        where = (
+            {"cloud": {"secure_connect_bundle": target.bundle}}
+            if target.bundle
+            else {"contact_points": list(target.contact_points), "port": target.port}
+        )
+        auth = PlainTextAuthProvider(target.username, target.password or "") if target.username else None
+        self._cluster = Cluster(
+            **where,
+            auth_provider=auth,
+            ssl_context=_tls(target) if target.ssl else None,
+            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+            reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
+            connect_timeout=5.0,
+            control_connection_timeout=5.0,
+            idle_heartbeat_interval=3,
+            idle_heartbeat_timeout=3,
+            schema_event_refresh_window=-1,
+            token_metadata_enabled=True,
+            compression=False,
+        )
+        self._session = self._cluster.connect(keyspace)
+        self._session.default_fetch_size = 5000
+
+    def _disconnect(self) -> None:
+        cluster, self._cluster, self._session = self._cluster, None, None
+        self._prepared.clear()
+        if cluster is not None:
+            cluster.shutdown()
+
+    @property
+    def session(self) -> Session:
+        """The driver's session; StoreUnavailable before `open`."""
+        if self._session is None:
+            raise StoreUnavailable(f"not connected to Cassandra at {self.target.name}")
+        return self._session
+
+    def local_datacenter(self) -> str:
+        """The datacenter of the node that was reached first."""
+        cluster = self.session.cluster
+        host = cluster.metadata.get_host(cluster.control_connection._connection.endpoint)  # noqa: SLF001
+        return str(host.datacenter)
+
+    # --- statements ---
+
+    async def run(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """Run an idempotent statement that gives at most one page of rows."""
+        prepared = self._prepared.get(query) or await self._prepare(query)
+        rows: list[Row] = (await self._send(prepared.bind(parameters), None))[1]
+        return rows
+
+    async def run_together(self, statements: Sequence[Statement]) -> None:
+        """Run idempotent writes to one partition in one round trip, all of them or none."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        for query, parameters in statements:
+            batch.add(await self._bound(query, parameters))
+        await self._send(batch, None)
+
+    async def compare_and_set(self, statements: Sequence[Statement]) -> Outcome:
+        """Run a lightweight transaction on one partition; OutcomeUnknown if nobody answered.
+
+        It is a batch even of one statement: only then a refusal brings the rows whole.
+        """
+        statement = BatchStatement(BatchType.UNLOGGED)
+        for query, parameters in statements:
+            statement.add(await self._bound(query, parameters))
+        statement.is_idempotent = False
+        response, rows = await self._send(statement, TRANSACTION_TIMEOUT)
+        if rows[0][0]:
+            return Outcome(applied=True, rows=[])
+        columns = ResultSet(response, rows).column_names
+        return Outcome(applied=False, rows=[dict(zip(columns, row, strict=True)) for row in rows])
+
+    async def scan(self, query: str, parameters: Sequence[Any], size: int) -> "Scan":
+        """Run a statement whose rows come by pages of `size`."""
+        bound = await self._bound(query, parameters)
+        bound.fetch_size = size
+        return Scan(self, bound)
+
+    async def define(self, query: str) -> None:
+        """Run a statement that changes the schema, which takes seconds on a cluster."""
+        try:
+            await asyncio.to_thread(self.session.execute, query, timeout=60.0)
+        except UNREACHABLE as exc:
+            raise self._translated(exc, None) from exc
+
+    async def _bound(self, query: str, parameters: Sequence[Any]) -> BoundStatement:
+        prepared = self._prepared.get(query) or await self._prepare(query)
+        return prepared.bind(parameters)
+
+    async def _prepare(self, query: str) -> PreparedStatement:
+        """Prepare once, however many ask at the same time."""
+        task = self._preparing.get(query)
+        if task is None:
+            task = asyncio.ensure_future(asyncio.to_thread(self.session.prepare, query))
+            self._preparing[query] = task
+        try:
+            prepared = await asyncio.shield(task)
+        except UNREACHABLE as exc:
+            raise self._translated(exc, None) from exc
+        finally:
+            if task.done():
+                self._preparing.pop(query, None)
+        prepared.is_idempotent = True
+        self._prepared[query] = prepared
+        return prepared
+
+    async def _send(self, statement: Any, limit: float | None, state: Any = None) -> tuple[Any, list[Row]]:
+        """Send, and wait for the answer: the driver's future and the rows of one page."""
+        assert self._loop is not None  # noqa: S101 - set by open, or session would raise
+        waiting: asyncio.Future[list[Row]] = self._loop.create_future()
+        session = self.session
+        self.sent += 1
+        options = {} if limit is None else {"timeout": limit}
+        try:
+            response = session.execute_async(statement, paging_state=state, **options)
+        except UNREACHABLE as exc:
+            raise self._translated(exc, statement) from exc
+        response.add_callbacks(
+            callback=self._arrive, callback_args=(waiting,), errback=self._fail, errback_args=(waiting,)
+        )
+        try:
+            rows = await waiting
+        except UNREACHABLE as exc:
+            if isinstance(exc, OperationTimedOut) and exc.last_host is not None:
+                self._shun(exc.last_host)
+            raise self._translated(exc, statement) from exc
+        return response, rows or []
+
+    def _shun(self, host: Any) -> None:
+        for known in self._cluster.metadata.all_hosts() if self._cluster else ():
+            if known == host or known.address == host or str(known.endpoint) == str(host):
+                self._policy.shun(known)
+
+    # --- from the driver's thread to the loop ---
+
+    def _arrive(self, rows: Any, waiting: asyncio.Future[Any]) -> None:
+        self._deliver(waiting, rows, None)
+
+    def _fail(self, error: BaseException, waiting: asyncio.Future[Any]) -> None:
+        self._deliver(waiting, None, error)
+
+    def _deliver(self, waiting: asyncio.Future[Any], rows: Any, error: BaseException | None) -> None:
+        with self._lock:
+            wake = not self._arrived
+            self._arrived.append((waiting, rows, error))
+        if wake and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._hand_out)
+
+    def _hand_out(self) -> None:
+        with self._lock:
+            arrived, self._arrived = self._arrived, []
+        for waiting, rows, error in arrived:
+            if waiting.done():  # its caller was cancelled
+                continue
+            if error is None:
+                waiting.set_result(rows)
+            else:
+                waiting.set_exception(error)
+
+    def _translated(self, exc: BaseException, statement: Any) -> StoreError:
+        message = f"Cassandra at {self.target.name}: {cause(exc)}"
+        if isinstance(exc, InvalidRequest) and "too large" in str(exc).lower():
+            return DocumentTooLarge(message)
+        unsure = statement is not None and not statement.is_idempotent
+        if unsure and isinstance(exc, UNKNOWN_OUTCOME):
+            return OutcomeUnknown(message)
+        return StoreUnavailable(message)
+
+
+class Scan:
+    """The rows of a statement, page by page: `async for rows in scan`."""
+
+    def __init__(self, connection: Connection, statement: BoundStatement) -> None:
+        self._connection = connection
+        self._statement = statement
+        self._state: bytes | None = None
+        self._started = False
+
+    def __aiter__(self) -> "Scan":
+        return self
+
+    async def __anext__(self) -> list[Row]:
+        if self._started and self._state is None:
+            raise StopAsyncIteration
+        response, rows = await self._connection._send(self._statement, None, self._state)  # noqa: SLF001
+        self._started, self._state = True, response._paging_state  # noqa: SLF001
+        return rows
+
+
+def cause(exc: BaseException) -> str:
+    """What went wrong, in one line; of many nodes' errors the last."""
+    if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
+        host, error = list(exc.errors.items())[-1]
+        return f"{host}: {error}"
+    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+
+
+def _tls(target: Target) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=target.ca)
+    context.check_hostname = False  # nodes are known by address; the certificate must still be trusted
+    return context
+
+
+async def together(connection: Connection, statements: Iterable[Statement]) -> None:
+    """Run idempotent writes to any partitions at once; the first error once all have ended."""
+    done = await asyncio.gather(
+        *(connection.run(query, parameters) for query, parameters in statements), return_exceptions=True
+    )
+    for result in done:
+        if isinstance(result, BaseException):
+            raise result

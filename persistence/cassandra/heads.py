@@ -1,0 +1,194 @@
+"""What this process knows of the heads of lists, so that most writes need not ask."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from astrolabe_server.persistence.cassandra.driver import Connection, Statement
+from astrolabe_server.persistence.cassandra.rows import AT, ListKey, Place, head
+
+ROWS = 10_000
+BYTES = 32 << 20
+"""A bucket that has so many documents, or bytes, takes no more."""
+
+REMEMBERED = 20_000
+"""Lists whose heads are remembered."""
+
+REFRESH = 200
+"""Documents that this process adds before it looks again what others added."""
+
+SELECT = f"SELECT last, rows, bytes, closed, newest FROM objects WHERE {AT}"  # noqa: S608 - names of ours
+
+
+@dataclass(slots=True)
+class Head:
+    """The newest bucket of a list as last seen; `last` is None while it is empty."""
+
+    bucket: int = 0
+    last: int | None = None
+    rows: int = 0
+    bytes: int = 0
+    floor: int = 0
+    closed: bool = False
+    added: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next document goes into a new bucket."""
+        return self.closed or self.rows >= ROWS or self.bytes >= BYTES
+
+    def see(self, row: dict[str, Any] | None) -> None:
+        """Take over a head's row as the database has it now."""
+        row = row or {}
+        self.last, self.closed = row.get("last"), bool(row.get("closed"))
+        self.rows, self.bytes, self.added = row.get("rows") or 0, row.get("bytes") or 0, 0
+
+
+class Heads:
+    """Heads by list; never more than a hint: each write's transaction checks it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: OrderedDict[ListKey, Head] = OrderedDict()
+        self._homes: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._noted: OrderedDict[tuple[ListKey, int, str], None] = OrderedDict()
+
+    def saw_home(self, project: str, home: str, heads: dict[str, Head]) -> None:
+        """Note all heads of an object's home at once: other lists of it are empty."""
+        for collection, head in heads.items():
+            known = self._known.get(ListKey(project, collection, home))
+            if known is None or (known.bucket == head.bucket and (known.last or 0) < (head.last or 0)):
+                self._remember(ListKey(project, collection, home), head)
+        self._homes[project, home] = None
+        if len(self._homes) > REMEMBERED:
+            self._homes.popitem(last=False)
+
+    def forget(self, key: ListKey) -> None:
+        """Ask the database the next time."""
+        self._known.pop(key, None)
+        self._homes.pop((key.project, key.home), None)
+
+    async def find(self, key: ListKey) -> Head:
+        """The head of the list, from memory where it is known."""
+        known = self._known.get(key)
+        if known is not None and known.added < REFRESH:
+            self._known.move_to_end(key)
+            return known
+        if known is None and (key.project, key.home) in self._homes:
+            return self._remember(key, Head())
+        return self._remember(key, await self.read(key))
+
+    async def read(self, key: ListKey) -> Head:
+        """The head of the list as the database has it."""
+        last, rows, size, closed, newest = await self._row(key, 0)
+        number = (newest or {}).get(key.collection, 0)
+        if not number:
+            return Head(0, last, rows, size, closed=closed)
+        floor = 0
+        last, rows, size, closed, _ = await self._row(key, number)
+        if last is None:  # made, and nothing put into it yet
+            floor = (await self._row(key, number - 1))[0] or 0
+        return Head(number, last, rows, size, floor, closed)
+
+    async def _row(self, key: ListKey, number: int) -> tuple[Any, int, int, bool, Any]:
+        rows = await self._connection.run(SELECT, (*key.bucket(number), *head(key.collection)))
+        if not rows:
+            return None, 0, 0, False, None
+        last, count, size, closed, newest = rows[0]
+        return last, count or 0, size or 0, bool(closed), newest
+
+    def _remember(self, key: ListKey, head: Head) -> Head:
+        self._known[key] = head
+        self._known.move_to_end(key)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return head
+
+    # --- a new bucket ---
+
+    async def roll(self, key: ListKey, full: Head) -> Head:
+        """Close the newest bucket and begin the next; safe when others do the same."""
+        place, spot = key.bucket(full.bucket), head(key.collection)
+        close = f"UPDATE objects SET closed=true WHERE {AT} IF last=? AND closed=null"
+        last = full.last
+        while True:
+            outcome = await self._connection.compare_and_set(
+                [(close, (*place, *spot, last)), _closing(place, key.collection, full.bucket + 1)]
+            )
+            if outcome.applied:
+                break
+            row = next((row for row in outcome.rows if row["section"] == spot.section), None)
+            if row is None:
+                self.forget(key)
+                return await self.find(key)
+            last = row["last"]
+            if row["closed"]:
+                break
+        await self._point(key, full.bucket + 1, (last or 0) + 1)
+        self.forget(key)
+        return self._remember(key, Head(full.bucket + 1, None, 0, 0, last or 0))
+
+    async def _point(self, key: ListKey, number: int, start: int) -> None:
+        """Let bucket 0 name the newest bucket, and tell where it begins."""
+        first = key.bucket(0)
+        update = "UPDATE objects SET newest[?]=? WHERE project=? AND home=? AND bucket=? IF newest[?]="
+        begins = (
+            "INSERT INTO objects (project, home, bucket, section, label, position, shelf) VALUES (?,?,?,?,?,?,?)"
+        )
+        name = key.collection
+        while True:
+            row = await self._connection.run(SELECT, (*first, *head(name)))
+            seen = ((row[0][4] if row else None) or {}).get(name, 0)
+            if seen >= number:
+                return
+            point: Statement = (f"{update}null", (name, number, *first, name))
+            if seen:
+                point = (f"{update}?", (name, number, *first, name, seen))
+            outcome = await self._connection.compare_and_set(
+                [
+                    point,
+                    (begins, (*first, f"s:{name}", "", start, number)),
+                ]
+            )
+            if outcome.applied:
+                return
+
+    # --- labels in later buckets ---
+
+    async def note_labels(self, key: ListKey, number: int, labels: Iterable[str]) -> None:
+        """Tell in bucket 0 that a later bucket has documents of these labels."""
+        for label in labels:
+            if (key, number, label) not in self._noted:
+                await self._connection.run(
+                    "INSERT INTO objects (project, home, bucket, section, label, position, shelf) "
+                    "VALUES (?,?,?,?,?,?,?)",
+                    (*key.bucket(0), f"k:{key.collection}", label, number, number),
+                )
+                self._noted[key, number, label] = None
+                if len(self._noted) > REMEMBERED:
+                    self._noted.popitem(last=False)
+
+    async def labelled(self, key: ListKey, label: str, low: int, high: int) -> list[int]:
+        """The buckets over `low` and under `high` that have documents of a label, newest first."""
+        rows = await self._connection.run(
+            "SELECT position FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? "
+            "AND position>? AND position<?",
+            (*key.bucket(0), f"k:{key.collection}", label, low, high),
+        )
+        return [row[0] for row in rows]
+
+    async def bucket_of(self, key: ListKey, position: int) -> int:
+        """The bucket in whose range a position is."""
+        found = await self._connection.run(
+            "SELECT shelf FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label='' "
+            "AND position<=? LIMIT 1",
+            (*key.bucket(0), f"s:{key.collection}", position),
+        )
+        return int(found[0][0]) if found else 0
+
+
+def _closing(place: Place, collection: str, following: int) -> tuple[str, tuple[Any, ...]]:
+    """Let each read of the bucket tell that another one follows."""
+    query = "UPDATE objects SET closed_lists[?]=? WHERE project=? AND home=? AND bucket=?"
+    return query, (collection, following, *place)

@@ -1,0 +1,191 @@
+"""Which jobs are due: an index by time, read from where everything before is settled.
+
+A job is a row in the home of the object of the same id, changed by transactions only. The index
+`due` has an entry, in a partition per kind and half minute, for a time at which a job may be free.
+An entry is never deleted (its table drops whole windows of time): who polls reads the entries
+between its mark and now, looks each job up, takes it, or finds it gone, or notes it at the time at
+which it will be free by now, so a renewal costs no entry. Only then is the old entry settled. The
+mark moves on behind what is settled, and never closer to now than writers can be late.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from astrolabe_server.persistence.cassandra.commits import Committer, Group
+from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.leases import Renewed, Taken
+from astrolabe_server.persistence.cassandra.rows import AT, Place, decode_job, job_spot
+from astrolabe_server.persistence.errors import LeaseLost
+from astrolabe_server.persistence.store import Job
+
+WIDTH = 30_000_000
+"""Microseconds of a partition of the index."""
+
+LATE = 15_000_000
+"""Microseconds by which a writer's entry may come late: its clock's error and a request's time."""
+
+KEEP = 30_000_000
+"""Microseconds between two notes in the database of how far a kind is settled."""
+
+READ = 500
+AT_ONCE = 32
+
+NOTE = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
+ENTRIES = "SELECT at, project, id FROM due WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"
+LOOK = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
+FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
+SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
+MARK = "SELECT first, settled FROM kinds WHERE kind=?"
+
+Entry = tuple[int, str, str]
+
+
+@dataclass
+class Kind:
+    """How far this process has settled the entries of a kind."""
+
+    mark: int
+    kept: int
+    settled: set[Entry] = field(default_factory=set)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Agenda:
+    """Notes when jobs may be free, takes those that are, renews leases."""
+
+    def __init__(
+        self, connection: Connection, committer: Committer, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._connection = connection
+        self._committer = committer
+        self._clock = clock
+        self._begun: set[str] = set()
+        self._kinds: dict[str, Kind] = {}
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000_000)
+
+    async def note(self, project: str, kind: str, id: str, due: float) -> None:
+        """Enter into the index that a job may be free at `due`, or from now on if that is past."""
+        now = self._now()
+        if kind not in self._begun:
+            await self._connection.compare_and_set([(FIRST, (kind, now - LATE))])
+            self._begun.add(kind)
+        at = max(int(due * 1_000_000), now)
+        await self._connection.run(NOTE, (kind, at // WIDTH, at, project, id))
+
+    async def renew(self, job: Job, lease: float) -> Job:
+        """Hold on to a job: one transaction; LeaseLost if another token has it."""
+        part = Renewed(job, self._clock() + lease)
+        await self._committer.commit(Group(Place(job.project, job.id, 0), [part]))
+        return part.renewed
+
+    # --- taking ---
+
+    async def take(self, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
+        """Take free jobs, those first that have been noted longest."""
+        state = await self._state(kind)
+        if state is None or limit < 1:
+            return []
+        async with state.lock:
+            now = self._now()
+            taken: list[Job] = []
+            left: int | None = None
+            for bucket in range(state.mark // WIDTH, now // WIDTH + 1):
+                left = await self._take_from(state, kind, bucket, now, owner, lease, limit, taken)
+                if left is not None:
+                    break
+            await self._advance(kind, state, now - LATE if left is None else min(left - 1, now - LATE))
+            return taken
+
+    async def _state(self, kind: str) -> Kind | None:
+        """What this process knows of a kind; behind by much, it starts from what others settled."""
+        state = self._kinds.get(kind)
+        if state is not None and self._now() - state.mark < 4 * WIDTH:
+            return state
+        rows = await self._connection.run(MARK, (kind,))
+        if not rows or rows[0][0] is None:  # nobody ever noted a job of it
+            return state
+        mark = max(rows[0][0], rows[0][1] or 0)
+        if state is None:
+            state = self._kinds.setdefault(kind, Kind(mark, mark))
+        elif mark > state.mark:
+            state.mark = mark
+        return state
+
+    async def _take_from(
+        self,
+        state: Kind,
+        kind: str,
+        bucket: int,
+        now: int,
+        owner: str,
+        lease: float,
+        limit: int,
+        taken: list[Job],
+    ) -> int | None:
+        """Go through a partition of the index; the time of the first entry left unsettled."""
+        left: int | None = None
+        position: Entry = (state.mark, "\U0010ffff", "")
+        while True:
+            rows = await self._connection.run(ENTRIES, (kind, bucket, *position, now))
+            entries = [entry for row in rows if (entry := tuple(row)) not in state.settled]
+            while entries:
+                part, entries = entries[:AT_ONCE], entries[AT_ONCE:]
+                room = limit - len(taken)
+                if room <= 0:
+                    return part[0][0] if left is None else left
+                unsettled = await self._settle(state, kind, part, owner, lease, room, taken)
+                left = unsettled if left is None else left
+            if len(rows) < READ:
+                return left
+            position = tuple(rows[-1])
+
+    async def _settle(
+        self, state: Kind, kind: str, entries: Sequence[Entry], owner: str, lease: float, room: int, taken: list[Job]
+    ) -> int | None:
+        """Look jobs up, take as many as there is room for; the time of the first that is left."""
+        found = await asyncio.gather(*(self._look(kind, entry) for entry in entries))
+        chosen = [job for job in found if job is not None and job.due <= self._clock()][:room]
+        got = await asyncio.gather(*(self._try(job, owner, lease) for job in chosen))
+        results = {(job.project, job.id): result for job, result in zip(chosen, got, strict=True)}
+        taken += [job for job in got if job is not None]
+        left: int | None = None
+        for entry, job in zip(entries, found, strict=True):
+            if job is not None and job.due > self._clock():
+                await self.note(job.project, kind, job.id, job.due)
+            elif job is not None and results.get((job.project, job.id)) is None:
+                left = entry[0] if left is None else left
+                continue
+            state.settled.add(entry)
+        return left
+
+    async def _look(self, kind: str, entry: Entry) -> Job | None:
+        _, project, id = entry
+        rows = await self._connection.run(LOOK, (*Place(project, id, 0), *job_spot(kind)))
+        if not rows or rows[0][1] is None:
+            return None
+        return decode_job(project, kind, id, rows[0])
+
+    async def _try(self, job: Job, owner: str, lease: float) -> Job | None:
+        """Take one job, noted at the end of its lease first; None if somebody was faster."""
+        now = self._clock()
+        token = max(int(now * 1_000_000), job.token + 1)
+        after = replace(job, due=now + lease, token=token, owner=owner)
+        await self.note(job.project, job.kind, job.id, after.due)
+        try:
+            await self._committer.commit(Group(Place(job.project, job.id, 0), [Taken(job, after)]))
+        except LeaseLost:
+            return None
+        return after
+
+    async def _advance(self, kind: str, state: Kind, mark: int) -> None:
+        if mark <= state.mark:
+            return
+        state.mark = mark
+        state.settled = {entry for entry in state.settled if entry[0] > mark}
+        if mark - state.kept > KEEP:
+            state.kept = mark
+            await self._connection.run(SETTLED, (mark, mark, kind))

@@ -1,0 +1,160 @@
+"""Parts of a write that concern jobs: a row in the home of the object of the same id."""
+
+from dataclasses import replace
+
+from astrolabe_server.persistence.cassandra.commits import Part, Rows
+from astrolabe_server.persistence.cassandra.driver import Statement
+from astrolabe_server.persistence.cassandra.rows import AT, KEY, Place, Spot, encode, job_spot
+from astrolabe_server.persistence.errors import LeaseLost
+from astrolabe_server.persistence.store import Job, Reschedule
+
+# `lease != -1` holds for every row, and where there is none: the change is made in any case.
+PUT = f"UPDATE objects SET due=?, lease=?, owner=?, payload=?, id=?, writer=? WHERE {AT} IF lease != -1"
+CANCEL = f"DELETE FROM objects WHERE {AT} IF lease != -1"
+HOLD = f"UPDATE objects SET checked=1 WHERE {AT} IF lease=? AND owner=?"
+RENEW = f"UPDATE objects SET due=?, writer=? WHERE {AT} IF lease=? AND owner=?"
+FINISH = f"DELETE FROM objects WHERE {AT} IF lease=? AND owner=?"
+FREE = f"UPDATE objects SET due=?, owner='', payload=?, writer=? WHERE {AT} IF lease=? AND owner=?"
+TAKE = f"UPDATE objects SET due=?, lease=?, owner=?, writer=? WHERE {AT} IF lease=? AND due=?"
+RESTORE = f"""INSERT INTO objects ({KEY}, due, lease, owner, payload, id)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
+
+
+class Held(Part):
+    """A condition on a job: it is held by its token and owner."""
+
+    checks_only = True
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._spot = job_spot(job.kind)
+        if not job.owner:
+            raise lost(job)
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """Nothing but the condition."""
+        return [(HOLD, self._condition(place))]
+
+    def spot(self) -> Spot:
+        """The job's row."""
+        return self._spot
+
+    def _condition(self, place: Place) -> tuple[object, ...]:
+        return (*place, *self._spot, self.job.token, self.job.owner)
+
+    def refused(self, rows: Rows) -> None:
+        """Another token has it, or it is finished."""
+        row = rows.get(self._spot)
+        if row is None or (row["lease"], row["owner"]) != (self.job.token, self.job.owner):
+            raise lost(self.job)
+
+
+class Finished(Held):
+    """The job is removed by its holder."""
+
+    checks_only = False
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One delete."""
+        return [(FINISH, self._condition(place))]
+
+    def present(self, rows: Rows, token: str) -> bool:
+        """The row is away, and nobody else may remove it."""
+        return self._spot not in rows
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Put it back."""
+        job = self.job
+        row = (job.due, job.token, job.owner, encode(job.payload), job.id)
+        return [(RESTORE, (*place, *self._spot, *row))]
+
+
+class Freed(Held):
+    """The job is let go by its holder."""
+
+    checks_only = False
+
+    def __init__(self, operation: Reschedule) -> None:
+        super().__init__(operation.job)
+        self._operation = operation
+        self._payload = encode(operation.job.payload if operation.payload is None else operation.payload)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One update."""
+        return [(FREE, (self._operation.due, self._payload, token, *self._condition(place)))]
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Hold it again."""
+        job = self.job
+        change = (job.due, job.token, job.owner, "undone", *place, *self._spot)
+        return [(TAKE, (*change, job.token, self._operation.due))]
+
+
+class Renewed(Held):
+    """The job's lease is made longer by its holder."""
+
+    def __init__(self, job: Job, due: float) -> None:
+        super().__init__(job)
+        self.renewed = replace(job, due=due)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One update."""
+        return [(RENEW, (self.renewed.due, token, *self._condition(place)))]
+
+
+class Taken(Part):
+    """A free job gets a holder, unless somebody was faster."""
+
+    def __init__(self, before: Job, after: Job) -> None:
+        self._before, self.after = before, after
+        self._spot = job_spot(before.kind)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One update, on the condition that nothing happened to the job."""
+        after, before = self.after, self._before
+        change = (after.due, after.token, after.owner, token, *place, *self._spot)
+        return [(TAKE, (*change, before.token, before.due))]
+
+    def refused(self, rows: Rows) -> None:
+        """Somebody was faster."""
+        raise lost(self.after)
+
+
+class Put(Part):
+    """A job is made, or replaced, whoever holds it."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._payload = encode(job.payload)
+        self._spot = job_spot(job.kind)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One update in any case."""
+        job = self.job
+        row = (job.due, job.token, job.owner, self._payload, job.id, token)
+        return [(PUT, (*row, *place, *self._spot))]
+
+
+class Cancelled(Part):
+    """A job is removed, whoever holds it."""
+
+    def __init__(self, kind: str) -> None:
+        self._spot = job_spot(kind)
+        self.spots = frozenset({self._spot})
+
+    def statements(self, place: Place, token: str) -> list[Statement]:
+        """One delete in any case."""
+        return [(CANCEL, (*place, *self._spot))]
+
+
+def lost(job: Job) -> LeaseLost:
+    """The error, naming the job."""
+    return LeaseLost(f"{job.kind} {job.id} is not held by {job.owner or 'nobody'} with token {job.token}")

@@ -1,0 +1,131 @@
+"""Which node is asked, and what is asked again, in the driver's own terms."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cassandra.policies import (
+    ConstantSpeculativeExecutionPolicy,
+    DCAwareRoundRobinPolicy,
+    LoadBalancingPolicy,
+    RetryPolicy,
+    RoundRobinPolicy,
+    TokenAwarePolicy,
+)
+
+SHUN = 10.0
+"""Seconds for which a node that let a request time out is asked last."""
+
+SPECULATE_AFTER = 0.3
+"""Seconds after which another node is asked what one of them has not answered yet."""
+
+
+class Shunning(LoadBalancingPolicy):  # type: ignore[misc]
+    """Replicas of the datacenter first, and among them those that answered lately.
+
+    The driver takes a node that was paused, not killed, for up until its heartbeats fail; until then
+    every request would wait for it.
+    """
+
+    def __init__(self, datacenter: str | None) -> None:
+        super().__init__()
+        nearby = DCAwareRoundRobinPolicy(datacenter) if datacenter else RoundRobinPolicy()
+        self._child = TokenAwarePolicy(nearby)
+        self._shunned: dict[Any, float] = {}
+
+    def shun(self, host: Any) -> None:
+        """Ask this one last for a while."""
+        self._shunned[host] = time.monotonic() + SHUN
+
+    def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Any]:
+        """The child's plan, with the nodes that are shunned at its end."""
+        plan = self._child.make_query_plan(working_keyspace, query)
+        if not self._shunned:
+            yield from plan
+            return
+        now = time.monotonic()
+        self._shunned = {host: until for host, until in self._shunned.items() if until > now}
+        last = []
+        for host in plan:
+            if host in self._shunned:
+                last.append(host)
+            else:
+                yield host
+        yield from last
+
+    def populate(self, cluster: Any, hosts: Any) -> None:
+        """Pass on."""
+        self._child.populate(cluster, hosts)
+
+    def distance(self, host: Any) -> Any:
+        """Pass on."""
+        return self._child.distance(host)
+
+    def check_supported(self) -> None:
+        """Pass on."""
+        self._child.check_supported()
+
+    def on_up(self, host: Any) -> None:
+        """Forget what a node did before."""
+        self._shunned.pop(host, None)
+        self._child.on_up(host)
+
+    def on_down(self, host: Any) -> None:
+        """Pass on."""
+        self._child.on_down(host)
+
+    def on_add(self, host: Any) -> None:
+        """Pass on."""
+        self._child.on_add(host)
+
+    def on_remove(self, host: Any) -> None:
+        """Pass on."""
+        self._child.on_remove(host)
+
+
+class OnlyIdempotent(RetryPolicy):  # type: ignore[misc]
+    """Twice again, on another node where that helps, and never a write that must not happen twice."""
+
+    def _again(self, query: Any, retry: int, consistency: Any, *, elsewhere: bool) -> tuple[Any, Any]:
+        if retry >= 2 or not getattr(query, "is_idempotent", False):
+            return self.RETHROW, None
+        return (self.RETRY_NEXT_HOST if elsewhere else self.RETRY), consistency
+
+    def on_read_timeout(
+        self,
+        query: Any,
+        consistency: Any,
+        required_responses: int,
+        received_responses: int,
+        data_retrieved: bool,
+        retry_num: int,
+    ) -> tuple[Any, Any]:
+        """A replica did not answer in time."""
+        return self._again(query, retry_num, consistency, elsewhere=False)
+
+    def on_write_timeout(
+        self,
+        query: Any,
+        consistency: Any,
+        write_type: Any,
+        required_responses: int,
+        received_responses: int,
+        retry_num: int,
+    ) -> tuple[Any, Any]:
+        """A replica did not confirm in time."""
+        return self._again(query, retry_num, consistency, elsewhere=False)
+
+    def on_unavailable(
+        self, query: Any, consistency: Any, required_replicas: int, alive_replicas: int, retry_num: int
+    ) -> tuple[Any, Any]:
+        """Too few replicas in the eyes of one node; another may see more. Nothing was done yet."""
+        return (self.RETRY_NEXT_HOST, consistency) if retry_num < 2 else (self.RETHROW, None)
+
+    def on_request_error(self, query: Any, consistency: Any, error: Any, retry_num: int) -> tuple[Any, Any]:
+        """A connection broke, or a node is overloaded."""
+        return self._again(query, retry_num, consistency, elsewhere=True)
+
+
+def speculative() -> Any:
+    """Ask one more node when the first is slow; the driver does so for idempotent statements only."""
+    return ConstantSpeculativeExecutionPolicy(SPECULATE_AFTER, 2)

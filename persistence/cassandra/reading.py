@@ -1,0 +1,201 @@
+"""Documents by id, and pages of lists."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from astrolabe_server.persistence.cassandra.clearing import Clearing
+from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.heads import Head, Heads
+from astrolabe_server.persistence.cassandra.rows import ListKey, decode, home, storable
+from astrolabe_server.persistence.errors import CursorNotFound
+from astrolabe_server.persistence.store import Document, Key, Order, Page
+
+GET = """SELECT section, value, state, labels, version, place, shelf, parent, last, rows, bytes, closed, newest
+    FROM objects WHERE project=? AND home=? AND bucket=0 AND section>='d:' AND section<'i'"""
+WHERE = (
+    "FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"
+)
+COLUMNS = "SELECT id, value, state, labels, version, position, closed_lists, newest"
+MAIN = "SELECT position, id, value, state, labels, version FROM objects " + (
+    "WHERE project=? AND home=? AND bucket=? AND section=? AND label='' AND position IN ?"
+)
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
+
+
+class Reader:
+    """Reads at quorum: what a write was told of is seen by every reader after it."""
+
+    def __init__(self, connection: Connection, heads: Heads, clearing: Clearing) -> None:
+        self._connection = connection
+        self._heads = heads
+        self._clearing = clearing
+
+    async def get(self, key: Key) -> Document | None:
+        """The document, or None: one statement, which also tells of the lists under it."""
+        if not key.id or not storable(*key):
+            return None
+        found: Document | None = None
+        heads: dict[str, Head] = {}
+        for section, *row in await self._connection.run(GET, (key.project, key.id)):
+            name = section[2:]
+            if section[0] == "h":
+                last, rows, size, closed, newest = row[7:]
+                if not (newest or {}).get(name):
+                    heads[name] = Head(0, last, rows or 0, size or 0, closed=bool(closed))
+            elif name == key.collection:
+                found = decode(key, row[6] or "", tuple(row[:6]))
+        if found is not None:
+            self._heads.saw_home(key.project, key.id, heads)
+        return found
+
+    async def page(
+        self,
+        key: ListKey,
+        label: str | None,
+        after: str | None,
+        before: str | None,
+        limit: int,
+        order: Order,
+    ) -> Page:
+        """A page of a list, by position."""
+        if not storable(*key, label or ""):
+            if after is not None or before is not None:
+                raise CursorNotFound(f"{after or before} is not in the list")
+            return Page([], has_more=False)
+        low, high, bucket = LOWEST, HIGHEST, None
+        for cursor, behind in ((after, True), (before, False)):
+            if cursor is None:
+                continue
+            position, shelf = await self._cursor(key, cursor)
+            if (order == "asc") == behind:
+                low = max(low, position)
+            else:
+                high = min(high, position)
+            bucket = shelf if bucket is None else bucket
+        backwards = before is not None and after is None
+        ascending = (order == "asc") != backwards
+        walk = Walk(self._connection, self._heads, key, label, low, high, ascending=ascending)
+        documents = await walk.take(limit + 1, bucket)
+        more = len(documents) > limit
+        documents = documents[:limit]
+        if backwards:
+            documents.reverse()
+        return Page(documents, has_more=more)
+
+    async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
+        """Position and bucket of a document of the list."""
+        name = Key(key.project, key.collection, id)
+        document = await self.get(name)
+        if document is not None and document.parent == key.parent:
+            return document.position, document.shelf
+        if document is None and id and storable(id):
+            marked = await self._clearing.find_mark(key, id)
+            if marked is not None:
+                return marked
+        raise CursorNotFound(f"{id} is not in the list")
+
+
+class Walk:
+    """Goes through the buckets of a list in one direction, no further than it must."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        heads: Heads,
+        key: ListKey,
+        label: str | None,
+        low: int,
+        high: int,
+        *,
+        ascending: bool,
+    ) -> None:
+        self._connection = connection
+        self._heads = heads
+        self._key = key
+        self._label = label or ""
+        self._low, self._high = low, high
+        self._ascending = ascending
+        backwards = " ORDER BY section DESC, label DESC, position ASC" if ascending else ""
+        self._query = f"{COLUMNS} {WHERE}{backwards} LIMIT ?"
+
+    async def take(self, count: int, bucket: int | None) -> list[Document]:
+        """At most so many documents, beginning in a bucket, or at the list's own begin or end."""
+        documents: list[Document] = []
+        number: int | None = bucket
+        if number is None:
+            number, documents = await self._begin(count)
+            if number is None:
+                return documents
+        while len(documents) < count and number is not None:
+            rows = await self._rows(number, count - len(documents))
+            documents += await self._documents(rows, number)
+            if len(documents) >= count:
+                break
+            number = await self._next(number, rows)
+        return documents
+
+    async def _begin(self, count: int) -> tuple[int | None, list[Document]]:
+        """Read the first bucket, which tells of the newest: most lists have no other one."""
+        rows = await self._rows(0, count)
+        newest = (rows[0][7] or {}).get(self._key.collection, 0) if rows else None
+        if newest is None:
+            newest = (await self._heads.read(self._key)).bucket
+        if newest == 0:
+            return None, await self._documents(rows, 0)
+        if not self._ascending:
+            return newest, []
+        documents = await self._documents(rows, 0)
+        return await self._next(0, rows), documents
+
+    async def _next(self, number: int, rows: Sequence[Any]) -> int | None:
+        """The bucket to go on with, or None."""
+        if not self._ascending and number == 0:
+            return None
+        if self._label:
+            return await self._next_labelled(number)
+        if not self._ascending:
+            return number - 1
+        if rows:
+            following = (rows[0][6] or {}).get(self._key.collection)
+            return None if following is None else int(following)
+        newest = (await self._heads.read(self._key)).bucket
+        return number + 1 if newest > number else None
+
+    async def _next_labelled(self, number: int) -> int | None:
+        if self._ascending:
+            newest = (await self._heads.read(self._key)).bucket
+            later = await self._heads.labelled(self._key, self._label, number, newest + 1) if newest > number else []
+            return min(later, default=None)
+        return max(await self._heads.labelled(self._key, self._label, 0, number), default=0)
+
+    async def _rows(self, number: int, count: int) -> list[Any]:
+        place = self._key.bucket(number)
+        section = f"l:{self._key.collection}"
+        return await self._connection.run(
+            self._query, (*place, section, self._label, self._low, self._high, count)
+        )
+
+    async def _documents(self, rows: Sequence[Any], number: int) -> list[Document]:
+        """The documents of rows; those of a label that were too big to copy are looked up."""
+        bodies = {row[5]: tuple(row[:5]) for row in rows}
+        if self._label and rows:
+            bodies = await self._complete(bodies, rows, number)
+        documents = []
+        for row in rows:
+            kept = bodies.get(row[5])
+            if kept is None:  # gone since
+                continue
+            id, value, state, labels, version = kept
+            key = Key(self._key.project, self._key.collection, id)
+            documents.append(
+                decode(key, self._key.parent, (value, state, labels, version, row[5], number))
+            )
+        return documents
+
+    async def _complete(self, bodies: dict[int, Any], rows: Sequence[Any], number: int) -> dict[int, Any]:
+        if all(row[1] is not None for row in rows):
+            return bodies
+        found = await self._connection.run(
+            MAIN, (*self._key.bucket(number), f"l:{self._key.collection}", [row[5] for row in rows])
+        )
+        return {position: (id, value, state, labels, version) for position, id, value, state, labels, version in found}

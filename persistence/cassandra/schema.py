@@ -1,0 +1,143 @@
+"""The tables, their versions, and how one process brings them up to date while others wait."""
+
+import asyncio
+import secrets
+import time
+import uuid
+
+from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+
+LOCK_TABLE = """CREATE TABLE IF NOT EXISTS {keyspace}.migrations (
+    name text PRIMARY KEY, version int, owner text, at bigint
+) WITH ID = {id}"""
+"""Its id follows from the keyspace, so that several processes that make it at once make one table."""
+
+LOCK_SECONDS = 300
+WAIT = 0.5
+
+OBJECTS = """CREATE TABLE objects (
+    project text, home text, bucket int, section text, label text, position bigint,
+    newest map<text, int> static, closed_lists map<text, int> static,
+    id text, value blob, state blob, parent text, labels frozen<set<text>>, place bigint, shelf int,
+    version bigint, writer text, checked tinyint, at double,
+    last bigint, rows int, bytes bigint, closed boolean,
+    due double, lease bigint, owner text, payload blob,
+    PRIMARY KEY ((project, home, bucket), section, label, position)
+) WITH CLUSTERING ORDER BY (section ASC, label ASC, position DESC)"""
+
+TIME_WINDOWS = (
+    "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': 12}"
+)
+
+VERSIONS: tuple[tuple[str, ...], ...] = (
+    (
+        OBJECTS,
+        f"""CREATE TABLE due (
+            kind text, bucket bigint, at bigint, project text, id text,
+            PRIMARY KEY ((kind, bucket), at, project, id)
+        ) WITH compaction = {TIME_WINDOWS} AND default_time_to_live = 2592000 AND gc_grace_seconds = 86400""",
+        "CREATE TABLE kinds (kind text PRIMARY KEY, first bigint, settled bigint)",
+        """CREATE TABLE logs (
+            project text, id text, bucket int, sequence bigint, at bigint, events frozen<list<blob>>,
+            written double static, buckets int static,
+            PRIMARY KEY ((project, id, bucket), sequence, at)
+        )""",
+        f"""CREATE TABLE log_hours (
+            hour bigint, project text, id text, PRIMARY KEY ((hour), project, id)
+        ) WITH compaction = {TIME_WINDOWS}""",
+        """CREATE TABLE contents (
+            project text, id text, generation text, size bigint, PRIMARY KEY ((project, id))
+        )""",
+        """CREATE TABLE content_pieces (
+            project text, id text, generation text, stripe int, piece int, data blob,
+            PRIMARY KEY ((project, id, generation, stripe), piece)
+        )""",
+    ),
+)
+
+CURRENT = len(VERSIONS)
+
+
+async def migrate(connection: Connection) -> None:
+    """Make keyspace and tables, or bring them up to date, whoever else does so at the same time.
+
+    StoreRefused if the tables are newer than this code knows. `connection` has no keyspace yet.
+    """
+    await _make_keyspace(connection)
+    keyspace = connection.target.keyspace
+    table = uuid.uuid5(uuid.NAMESPACE_DNS, f"{keyspace}.astrolabe")
+    await connection.define(LOCK_TABLE.format(keyspace=keyspace, id=table))
+    await connection.close()
+    await connection.open(keyspace)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while await version(connection) < CURRENT:
+        if await _locked(connection, owner := secrets.token_hex(8)):
+            try:
+                await _upgrade(connection)
+            finally:
+                await _unlock(connection, owner)
+        elif time.monotonic() > deadline:
+            raise StoreUnavailable("another process has been migrating the schema for five minutes")
+        else:
+            await asyncio.sleep(WAIT)
+
+
+async def check(connection: Connection) -> None:
+    """StoreRefused unless the tables are those that this code knows."""
+    found = await version(connection)
+    if found < CURRENT:
+        raise StoreRefused(
+            f"keyspace {connection.target.keyspace} has schema {found}, this version needs {CURRENT}: "
+            "run `astrolabe migrate`"
+        )
+
+
+async def version(connection: Connection) -> int:
+    """The version of the tables, 0 for none; StoreRefused if it is newer than this code knows."""
+    outcome = await connection.run("SELECT version FROM migrations WHERE name='schema'")
+    found = int(outcome[0][0] or 0) if outcome else 0
+    if found > CURRENT:
+        raise StoreRefused(
+            f"keyspace {connection.target.keyspace} has schema {found}, this version knows up to {CURRENT}: "
+            "it was used by a newer Astrolabe"
+        )
+    return found
+
+
+async def _make_keyspace(connection: Connection) -> None:
+    target = connection.target
+    known = await connection.run(
+        "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name=?", (target.keyspace,)
+    )
+    if known:
+        return
+    if target.bundle:
+        raise StoreRefused(f"Astra database {target.database} has no keyspace {target.keyspace}: create it there")
+    datacenter = target.datacenter or connection.local_datacenter()
+    await connection.define(
+        f"CREATE KEYSPACE IF NOT EXISTS {target.keyspace} WITH replication = "
+        f"{{'class': 'NetworkTopologyStrategy', '{datacenter}': {target.replicas}}}"
+    )
+
+
+async def _upgrade(connection: Connection) -> None:
+    for number in range(await version(connection), CURRENT):
+        for statement in VERSIONS[number]:
+            await connection.define(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+        await connection.compare_and_set(
+            [("UPDATE migrations SET version=?, at=? WHERE name='schema' IF version != ?", (number + 1, _now(), number + 1))]
+        )
+
+
+async def _locked(connection: Connection, owner: str) -> bool:
+    query = f"INSERT INTO migrations (name, owner, at) VALUES ('lock', ?, ?) IF NOT EXISTS USING TTL {LOCK_SECONDS}"
+    return (await connection.compare_and_set([(query, (owner, _now()))])).applied
+
+
+async def _unlock(connection: Connection, owner: str) -> None:
+    await connection.compare_and_set([("DELETE FROM migrations WHERE name='lock' IF owner=?", (owner,))])
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

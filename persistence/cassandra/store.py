@@ -1,0 +1,201 @@
+"""The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from weakref import WeakValueDictionary
+
+from astrolabe_server.persistence.cassandra import schema
+from astrolabe_server.persistence.cassandra.clearing import Clearing
+from astrolabe_server.persistence.cassandra.commits import Committer
+from astrolabe_server.persistence.cassandra.contents import Contents
+from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.heads import Heads
+from astrolabe_server.persistence.cassandra.jobs import Agenda
+from astrolabe_server.persistence.cassandra.logs import Logs
+from astrolabe_server.persistence.cassandra.moving import Mover
+from astrolabe_server.persistence.cassandra.reading import Reader
+from astrolabe_server.persistence.cassandra.retrieval import Chunks
+from astrolabe_server.persistence.cassandra.rows import ListKey
+from astrolabe_server.persistence.cassandra.url import Target
+from astrolabe_server.persistence.cassandra.writing import Writer
+from astrolabe_server.persistence.store import (
+    Attributes,
+    Chunk,
+    Document,
+    Filter,
+    Hit,
+    Job,
+    Key,
+    Loadable,
+    Operation,
+    Order,
+    Page,
+    Record,
+    Replace,
+    Store,
+)
+
+
+class CassandraStore(Store):
+    """The Store on a keyspace; see rows.py for how objects lie in it, schema.py for the tables."""
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.connection = connection = Connection(target)
+        committer = Committer(connection)
+        heads = Heads(connection)
+        clearing = Clearing(connection, committer, heads)
+        self._agenda = Agenda(connection, committer)
+        self._logs = Logs(connection)
+        self._contents = Contents(connection)
+        self._reader = Reader(connection, heads, clearing)
+        self._writer = Writer(committer, heads, self._agenda, self._logs, clearing)
+        self._chunks = Chunks(connection)
+        self._mover = Mover(connection, committer, self._reader, self._writer, self._agenda, self._logs, self._chunks)
+        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Connect, waiting for a cluster that is not there yet; StoreUnavailable names it in the end."""
+        await self.connection.open(self.target.keyspace)
+        await schema.check(self.connection)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.connection.close()
+
+    async def migrate(self) -> None:
+        """Make keyspace and tables, or bring them up to date, on a connection of its own."""
+        connection = Connection(self.target)
+        await connection.open()
+        try:
+            await schema.migrate(connection)
+        finally:
+            await connection.close()
+
+    async def ping(self) -> None:
+        """One read at quorum of a row that is always there."""
+        await schema.version(self.connection)
+
+    # --- documents ---
+
+    async def get(self, key: Key) -> Document | None:
+        """One statement."""
+        return await self._reader.get(key)
+
+    async def page(
+        self,
+        project: str,
+        collection: str,
+        parent: str = "",
+        *,
+        label: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
+    ) -> Page:
+        """One statement for a list of one bucket, one more for a cursor and for each bucket's edge."""
+        return await self._reader.page(ListKey(project, collection, parent), label, after, before, limit, order)
+
+    async def write(self, *operations: Operation) -> list[Document]:
+        """See writing.py for how operations become transactions."""
+        return await self._writer.write(operations)
+
+    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
+        """The same as any store's, but those of this process take turns instead of failing."""
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
+            return await super().update(key, change)
+
+    # --- jobs ---
+
+    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+        """One or two statements when nothing is due, and four for each job that is taken."""
+        return await self._agenda.take(kind, owner, lease, limit)
+
+    async def renew_job(self, job: Job, lease: float) -> Job:
+        """One transaction."""
+        return await self._agenda.renew(job, lease)
+
+    # --- logs ---
+
+    async def read_log(
+        self, project: str, id: str, after: int = -1, limit: int = 1000
+    ) -> Sequence[tuple[int, bytes]]:
+        """One statement for who follows a log, two for who enters in its midst."""
+        return await self._logs.read(project, id, after, limit)
+
+    async def drop_logs(self, before: float) -> int:
+        """One statement an hour that passed, two or more a log."""
+        return await self._logs.drop(before)
+
+    # --- contents ---
+
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+        """A statement for each 512 kB, two more in the end."""
+        return await self._contents.write(project, id, pieces)
+
+    async def read_content(
+        self, project: str, id: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """A statement, and one for each 512 kB."""
+        async for piece in self._contents.read(project, id, start, end):
+            yield piece
+
+    async def delete_content(self, project: str, id: str) -> None:
+        """Two statements, and one for each 32 MB."""
+        await self._contents.delete(project, id)
+
+    # --- chunks ---
+
+    async def put_chunks(
+        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    ) -> None:
+        """See retrieval.py."""
+        await self._chunks.put(project, vector_store, file, chunks, attributes)
+
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> None:
+        """One statement."""
+        await self._chunks.set_attributes(project, vector_store, file, attributes)
+
+    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
+        """See retrieval.py."""
+        await self._chunks.delete(project, vector_store, file)
+
+    async def read_chunks(
+        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
+    ) -> Sequence[Chunk]:
+        """Two statements."""
+        return await self._chunks.read(project, vector_store, file, after, limit)
+
+    async def search_text(
+        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
+    ) -> Sequence[Hit]:
+        """See postings.py."""
+        return await self._chunks.search_text(project, vector_store, query, limit, filter)
+
+    async def search_vectors(
+        self,
+        project: str,
+        vector_store: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None = None,
+    ) -> Sequence[Hit]:
+        """See vectors.py."""
+        return await self._chunks.search_vectors(project, vector_store, vector, limit, filter)
+
+    # --- moving ---
+
+    async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
+        """A scan of every table, partition by partition."""
+        async for item in self._mover.export(after):
+            yield item
+
+    async def load(self, records: Sequence[Loadable]) -> None:
+        """Each record as it is."""
+        await self._mover.load(records)

@@ -1,0 +1,131 @@
+"""Where the cluster is and how to get in: the store's URL, read once."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from astrolabe_server.persistence.errors import StoreRefused
+
+KNOWN = frozenset(
+    {"dc", "rf", "ssl", "ca", "bundle", "token", "keyspace", "wait", "timeout", "user", "password"}
+)
+DEFAULT_PORT = 9042
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A keyspace of a cluster, or of an Astra database, and the credentials for it."""
+
+    keyspace: str
+    contact_points: tuple[str, ...] = ()
+    port: int = DEFAULT_PORT
+    datacenter: str | None = None
+    replicas: int = 1
+    username: str | None = None
+    password: str | None = None
+    ssl: bool = False
+    ca: str | None = None
+    bundle: str | None = None
+    database: str | None = None
+    wait: float = 30.0
+    timeout: float = 10.0
+
+    @property
+    def name(self) -> str:
+        """The cluster as an error may name it: no credentials."""
+        if self.bundle:
+            return f"Astra database {self.database} ({self.bundle})"
+        return ", ".join(f"{host}:{self.port}" for host in self.contact_points)
+
+
+def parse(url: str) -> Target:
+    """The target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
+
+    Or of `astra://database-id/keyspace?token=…&bundle=/path/secure-connect.zip`. `ssl` is true, or
+    false; `ca` a file of trusted certificates; `wait` the seconds that start-up waits for the cluster;
+    `timeout` those that an operation may take. StoreRefused names what is wrong.
+    """
+    parts = urlsplit(url)
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if unknown := sorted(options.keys() - KNOWN):
+        raise StoreRefused(f"the store's URL has an unknown option: {unknown[0]}")
+    keyspace = options.get("keyspace") or parts.path.strip("/") or "astrolabe"
+    if not keyspace.replace("_", "a").isalnum() or not keyspace[0].isalpha() or len(keyspace) > 48:
+        raise StoreRefused(f"{keyspace!r} cannot be the name of a keyspace")
+    common = {"wait": _seconds(options, "wait", 30.0), "timeout": _seconds(options, "timeout", 10.0)}
+    if parts.scheme == "astra":
+        return _astra(parts, options, keyspace.lower(), common)
+    hosts, port = _hosts(parts.netloc.rpartition("@")[2])
+    credentials = parts.netloc.rpartition("@")[0]
+    user, _, password = credentials.partition(":")
+    return Target(
+        keyspace.lower(),
+        hosts,
+        port,
+        datacenter=options.get("dc"),
+        replicas=_replicas(options.get("rf", "1")),
+        username=unquote(user) or options.get("user"),
+        password=unquote(password) or options.get("password"),
+        ssl=_flag(options.get("ssl", "false")) or "ca" in options,
+        ca=options.get("ca"),
+        **common,
+    )
+
+
+def _astra(
+    parts: SplitResult, options: dict[str, str], keyspace: str, common: dict[str, float]
+) -> Target:
+    bundle, token = options.get("bundle"), options.get("token") or unquote(parts.password or "")
+    if not bundle or not Path(os.path.expanduser(bundle)).is_file():  # noqa: PTH111 - as the driver wants it
+        raise StoreRefused("astra:// needs bundle=PATH, the database's secure-connect bundle")
+    if not token:
+        raise StoreRefused("astra:// needs token=AstraCS:…, a token of the database")
+    return Target(
+        keyspace, username="token", password=token, bundle=bundle, database=parts.hostname, **common
+    )
+
+
+def _hosts(netloc: str) -> tuple[tuple[str, ...], int]:
+    """Names and the one port that they share, which is the driver's rule."""
+    hosts, ports = [], set()
+    for part in filter(None, netloc.split(",")):
+        split = urlsplit(f"//{part}")
+        try:
+            port = split.port or DEFAULT_PORT
+        except ValueError as exc:
+            raise StoreRefused(f"{part!r} has no valid port") from exc
+        if not split.hostname:
+            raise StoreRefused(f"{part!r} is no host")
+        hosts.append(split.hostname)
+        ports.add(port)
+    if not hosts:
+        raise StoreRefused("the store's URL names no host: cassandra://host[:port]/keyspace")
+    if len(ports) > 1:
+        raise StoreRefused("all hosts of a cluster must listen on the same port")
+    return tuple(hosts), ports.pop()
+
+
+def _replicas(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 9:
+        raise StoreRefused(f"rf={text} is no replication factor")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in {"true", "false", "1", "0"}:
+        raise StoreRefused(f"ssl={text} is neither true nor false")
+    return text.lower() in {"true", "1"}
+
+
+def _seconds(options: dict[str, str], name: str, default: float) -> float:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError as exc:
+        raise StoreRefused(f"{name}={text} is no number of seconds") from exc
+    if not 0 < value < 3600:
+        raise StoreRefused(f"{name}={text} is no sensible number of seconds")
+    return value
