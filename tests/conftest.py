@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from astrolabe_server.tests.cassandra_node import cassandra_url  # noqa: F401 - a fixture
 from astrolabe_server.tests.provider import ProviderProcess
 from astrolabe_server.tests.server import Server
 
