@@ -79,6 +79,8 @@ class Agenda:
     async def renew(self, job: Job, lease: float) -> Job:
         """Hold on to a job: one transaction; LeaseLost if another token has it."""
         part = Renewed(job, self._clock() + lease)
+        if part.renewed.due < job.due:  # earlier than the index knows
+            await self.note(job.project, job.kind, job.id, part.renewed.due)
         await self._committer.commit(Group(Place(job.project, job.id, 0), [part]))
         return part.renewed
 

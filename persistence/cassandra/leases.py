@@ -98,6 +98,8 @@ class Freed(Held):
 class Renewed(Held):
     """The job's lease is made longer by its holder."""
 
+    checks_only = False
+
     def __init__(self, job: Job, due: float) -> None:
         super().__init__(job)
         self.renewed = replace(job, due=due)
