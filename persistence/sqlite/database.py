@@ -78,9 +78,11 @@ def every(connection: apsw.Connection, sql: str, bindings: Row = ()) -> list[Row
 
 def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
     """The file's schema version, 0 if it is new; StoreRefused unless it is one of ours that we know."""
-    application_id = connection.pragma("application_id")
-    version = connection.pragma("user_version")
-    if application_id == 0 and version == 0 and not connection.execute("SELECT 1 FROM sqlite_schema").get:
+    with connection:  # one snapshot, as another process may be making the schema
+        application_id = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        empty = one(connection, "SELECT 1 FROM sqlite_schema LIMIT 1") is None
+    if empty and application_id == 0:
         return 0
     if application_id != schema.application_id:
         raise StoreRefused(f"{path} is a database of another application; name another file")
