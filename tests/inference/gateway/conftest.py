@@ -1,0 +1,41 @@
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from astrolabe_server.inference.gateway import Gateway, Routes
+from astrolabe_server.tests.provider import ProviderProcess
+
+KEY = "sk-the-operators-own-key"
+JSON = dict[str, Any]
+
+
+@pytest.fixture
+def tag() -> str:
+    """A name for what one test asks of the provider."""
+    return uuid4().hex
+
+
+@pytest.fixture
+async def gateway(provider: ProviderProcess) -> AsyncIterator[Gateway]:
+    gateway = Gateway(Routes.from_environment(KEY, provider.url))
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+def ask(tag: str) -> Callable[..., JSON]:
+    """A chat request that makes the provider do the turn that is given by keywords."""
+
+    def request(model: str = "any-model", fields: JSON | None = None, **turn: Any) -> JSON:
+        script = json.dumps({"tag": tag, "turns": [turn]})
+        return {
+            "model": model,
+            "messages": [{"role": "user", "content": f"script: {script}"}],
+            **(fields or {}),
+        }
+
+    return request
