@@ -134,6 +134,10 @@ class Library:
         connection.close()
         return jobs
 
+    async def begin(self) -> None:
+        self.jobs._stopping = False
+        await self.jobs.start()
+
     async def hasten(self, kind: str) -> None:
         """Let the jobs of a kind be due now, and nobody's: as if their time, or a lease, had run out."""
         for job in self.queued(kind):
@@ -146,7 +150,7 @@ class Library:
 async def library_at(
     folder: Path, provider: str, *, embedding_model: str | None = "embed", start: bool = True, **options: Any
 ) -> AsyncIterator[Library]:
-    """A library on SQLite in `folder`, with its jobs running unless `start` is false."""
+    """A library on SQLite in `folder`; with `start` false its jobs wait for `begin`."""
     store = open_store(f"sqlite:///{folder}/astrolabe.db")
     await store.migrate()
     await store.open()
@@ -155,7 +159,9 @@ async def library_at(
     await gateway.open()
     library = Library(folder, store, gateway, **options)
     if start:
-        await library.jobs.start()
+        await library.begin()
+    else:
+        library.jobs._stopping = True  # so that it adopts none of its own either
     try:
         yield library
     finally:
