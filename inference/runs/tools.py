@@ -39,13 +39,14 @@ class ServerTool(Protocol):
 class Workplace:
     """What a run offers to its tools.
 
-    `tool` is the tool's entry in the run, `resources` the `tool_resources` of the assistant and of
+    `model` is the run's, `tool` the tool's entry in the run, `resources` the `tool_resources` of the assistant and of
     the thread, in this order; `results` are the details of the earlier calls of this tool in the
     run, so that marks in the answer can be matched with what was found.
     """
 
     project: str
     run: str
+    model: str
     tool: JSON
     resources: tuple[JSON, ...]
     results: tuple[JSON, ...] = ()

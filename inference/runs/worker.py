@@ -128,7 +128,9 @@ class Worker:
                 continue
             calls = (call for turn in state[TURNS] for call in turn["calls"])
             results = tuple(call["details"] for call in calls if call["tool"] == tool["type"])
-            workplace = Workplace(leg.run.key.project, run["id"], tool, tuple(state[RESOURCES]), results)
+            workplace = Workplace(
+                leg.run.key.project, run["id"], run["model"], tool, tuple(state[RESOURCES]), results
+            )
             server_tool = await factory(workplace)
             made[server_tool.definition()["function"]["name"]] = (tool["type"], server_tool)
         return made
