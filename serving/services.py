@@ -7,6 +7,7 @@ from astrolabe_server.inference.gateway import Callers, Gateway, Routes
 from astrolabe_server.inference.jobs import Jobs
 from astrolabe_server.inference.local.models import LocalModels
 from astrolabe_server.inference.retrieval import Retrieval
+from astrolabe_server.inference.retrieval.file_search import file_search
 from astrolabe_server.inference.runs import Runs
 from astrolabe_server.persistence.engines import open_store
 from astrolabe_server.persistence.store import Store
@@ -26,7 +27,8 @@ def services_over(store: Store, settings: Settings) -> Services:
     gateway = Gateway(routes, Callers(frozenset(settings.provider_hosts)), local)
     jobs = Jobs(store, owner="")
     retrieval = Retrieval(store, gateway, jobs)
-    runs = Runs(store, gateway, jobs)
+    tools = {"file_search": file_search(retrieval, gateway.context_window)}
+    runs = Runs(store, gateway, jobs, tools)
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
 
 

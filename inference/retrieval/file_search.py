@@ -1,0 +1,149 @@
+"""The file_search tool of runs: the model asks, the stores of assistant and thread are searched."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from astrolabe_server.inference import tokens
+from astrolabe_server.inference.retrieval.citations import annotations, mark
+from astrolabe_server.inference.retrieval.errors import RetrievalError
+from astrolabe_server.inference.retrieval.retrieval import Retrieval
+from astrolabe_server.inference.retrieval.search import Found, RankingOptions
+from astrolabe_server.inference.runs.tools import ServerTool, ToolFactory, ToolResult, Workplace
+
+RANKER = "default_2024_08_21"
+DEFAULT_RESULTS = 20
+MAX_QUERIES = 8
+MAX_TOKENS = 16_000
+"""Of the results of one call, OpenAI's budget; and a third of the model's window at most."""
+
+JSON = dict[str, Any]
+
+DEFINITION = {
+    "type": "function",
+    "function": {
+        "name": "file_search",
+        "description": (
+            "Searches the files that were uploaded for this conversation and gives passages of them. Use it "
+            "whenever the files may hold what the user asks for. Where your answer rests on a passage, put "
+            "the passage's mark behind the sentence, exactly as it is given, such as "
+            "\u30100:2\u2020report.pdf\u3011."
+        ),
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "queries": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "What to search for, each query a few words or a question of its own.",
+                }
+            },
+            "required": ["queries"],
+        },
+    },
+}
+
+
+def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> ToolFactory:
+    """What makes the tool of a run; `context_window` gives the tokens that a model takes."""
+
+    async def make(workplace: Workplace) -> ServerTool:
+        return FileSearch(retrieval, workplace, min(MAX_TOKENS, context_window(workplace.model) // 3))
+
+    return make
+
+
+class FileSearch:
+    """The tool of one run; `budget` is how many tokens the results of a call may have."""
+
+    def __init__(self, retrieval: Retrieval, workplace: Workplace, budget: int) -> None:
+        self._retrieval = retrieval
+        self._project = workplace.project
+        self._options = workplace.tool.get("file_search") or {}
+        self._stores = _vector_stores(workplace.resources)
+        self._calls = list(workplace.results)
+        self._budget = budget
+
+    def definition(self) -> JSON:
+        """The function as the model sees it."""
+        return DEFINITION
+
+    async def call(self, arguments: str) -> ToolResult:
+        """Search for the model's queries, once the files that it may ask for were ingested."""
+        ranking = self._options.get("ranking_options") or {}
+        threshold = ranking.get("score_threshold") or 0.0
+        try:
+            queries = _queries(arguments)
+            found = await self._found(queries, RankingOptions(RANKER, threshold))
+            number = len(self._calls)
+            output, shown = await asyncio.to_thread(_rendered, found, number, self._budget)
+        except (ValueError, RetrievalError) as exc:
+            output, shown = f"The search failed: {exc}", 0
+            found = []
+        details = {
+            "ranking_options": {"ranker": RANKER, "score_threshold": threshold},
+            "results": [_result(item) for item in found[:shown]],
+        }
+        self._calls.append(details)
+        return ToolResult(output, details)
+
+    def annotate(self, text: str) -> list[JSON]:
+        """The file_citation of every mark in the text that names a result of this run."""
+        return annotations(text, self._calls)
+
+    async def _found(self, queries: Sequence[str], ranking: RankingOptions) -> list[Found]:
+        await self._retrieval.ingested(self._project, self._stores)
+        limit = self._options.get("max_num_results") or DEFAULT_RESULTS
+        return await self._retrieval.search(
+            self._project, self._stores, queries, limit=limit, ranking=ranking
+        )
+
+
+def _vector_stores(resources: Sequence[JSON]) -> list[str]:
+    """The stores of the assistant and of the thread, each once."""
+    ids = [id for each in resources for id in (each.get("file_search") or {}).get("vector_store_ids") or ()]
+    return list(dict.fromkeys(ids))
+
+
+def _queries(arguments: str) -> list[str]:
+    """The queries that a model wrote; ValueError, told to it, for what is none."""
+    try:
+        given = json.loads(arguments)
+    except json.JSONDecodeError as exc:
+        raise ValueError('The arguments are no JSON; write {"queries": ["…"]}.') from exc
+    queries = given.get("queries", given.get("query")) if isinstance(given, dict) else None
+    if isinstance(queries, str):
+        queries = [queries]
+    if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
+        raise ValueError('The arguments name no queries; write {"queries": ["…"]}.')
+    asked = [query for query in queries if query.strip()][:MAX_QUERIES]
+    if not asked:
+        raise ValueError("The queries are empty.")
+    return asked
+
+
+def _rendered(found: Sequence[Found], call: int, budget: int) -> tuple[str, int]:
+    """The results as the model reads them, within the budget of tokens, and how many they are."""
+    if not found:
+        return "Nothing was found in the files.", 0
+    passages: list[str] = []
+    for number, item in enumerate(found):
+        passage = f"{mark(call, number, item.filename)}\n{item.text}"
+        encoded = tokens.encode(passage)
+        if len(encoded) > budget:
+            if not passages:  # Better a part of the best than nothing.
+                passages.append(tokens.decode(encoded[:budget]))
+            break
+        budget -= len(encoded)
+        passages.append(passage)
+    return "\n\n".join(passages), len(passages)
+
+
+def _result(found: Found) -> JSON:
+    return {
+        "file_id": found.file_id,
+        "file_name": found.filename,
+        "score": found.score,
+        "content": [{"type": "text", "text": found.text}],
+    }
