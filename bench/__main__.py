@@ -1,0 +1,129 @@
+"""The command: `python -m astrolabe_server.bench`."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from astrolabe_server.bench.catalogue import BENCHES, Bench
+from astrolabe_server.bench.figures import Figure, cells, table
+from astrolabe_server.bench.load import BenchFailed
+from astrolabe_server.bench.rig import Rig
+
+OPEN_FILES = 16_384
+
+
+@click.command()
+@click.option("--only", multiple=True, metavar="NAME", help="Run this bench; may be given several times.")
+@click.option("--list", "listing", is_flag=True, help="Name the benches and end.")
+@click.option("--quick", is_flag=True, help="Fewer rounds and smaller data: for a glance, not for a record.")
+@click.option(
+    "--json",
+    "output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("build/bench.json"),
+    show_default=True,
+    help="Where the figures are written.",
+)
+@click.option(
+    "--cassandra", metavar="URL", help="A running node (cassandra://host/keyspace?…) to measure as well."
+)
+def main(only: tuple[str, ...], listing: bool, quick: bool, output: Path, cassandra: str | None) -> None:
+    """Measure Astrolabe side by side with what a user would pick instead.
+
+    Prints one table of every figure, its peer in the same run, and the bar it has to reach. Ends
+    with status 1 if a figure could not be measured; a missed bar is marked, and no failure.
+    """
+    if listing:
+        for bench in BENCHES:
+            click.echo(f"{bench.name:20} {bench.about}")
+        return
+    chosen = choose(only, cassandra)
+    raise_open_files()
+    with tempfile.TemporaryDirectory(prefix="astrolabe-bench-", dir=scratch()) as folder:
+        rig = Rig(Path(folder), quick, lambda line: click.echo(f"    {line}", err=True), cassandra)
+        figures, failures = run(chosen, rig)
+    click.echo(table(figures))
+    for name, reason in failures.items():
+        click.echo(f"{name}: not measured: {reason}")
+    write(output, figures, failures, quick=quick)
+    sys.exit(1 if failures else 0)
+
+
+def choose(only: Sequence[str], cassandra: str | None) -> list[Bench]:
+    """The benches that are asked for; those that need a node only where there is one."""
+    names = {bench.name for bench in BENCHES}
+    unknown = sorted(set(only) - names)
+    if unknown:
+        raise click.BadParameter(
+            f"no bench is named {', '.join(unknown)}; there are {', '.join(sorted(names))}"
+        )
+    return [
+        bench
+        for bench in BENCHES
+        if (not only or bench.name in only) and (cassandra is not None or not bench.needs_cassandra)
+    ]
+
+
+def run(benches: Sequence[Bench], rig: Rig) -> tuple[list[Figure], dict[str, str]]:
+    """Run each in turn, showing every figure as it comes; a bench that fails does not stop the rest."""
+    figures: list[Figure] = []
+    failures: dict[str, str] = {}
+    for place, bench in enumerate(benches, 1):
+        click.echo(f"[{place}/{len(benches)}] {bench.name}: {bench.about}", err=True)
+        began = time.monotonic()
+        try:
+            for figure in bench.measure(rig):
+                figures.append(figure)
+                rig.say("  ".join(cell for cell in cells(figure) if cell))
+        except BenchFailed as exc:
+            failures[bench.name] = str(exc)
+        except Exception as exc:  # the outermost edge: the other figures are wanted all the same
+            failures[bench.name] = f"{type(exc).__name__}: {exc}"
+        if bench.name in failures:
+            rig.say(f"failed: {failures[bench.name]}")
+        rig.say(f"{time.monotonic() - began:.0f} s")
+    return figures, failures
+
+
+def write(output: Path, figures: Sequence[Figure], failures: dict[str, str], *, quick: bool) -> None:
+    """Write the figures with what they were measured on."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    value = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": {
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        },
+        "figures": [figure.as_json() for figure in figures],
+        "failures": failures,
+    }
+    output.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def scratch() -> Path:
+    """A folder on the disk that the checkout is on: what is fsynced has to reach a real one."""
+    path = Path("build")
+    path.mkdir(exist_ok=True)
+    return path.resolve()
+
+
+def raise_open_files() -> None:
+    """A thousand streams take two descriptors each in the server, and one here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Every bench, in the order of the table."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from astrolabe_server.bench import reads, relay, startup, writes
+from astrolabe_server.bench.figures import Figure
+from astrolabe_server.bench.rig import Rig
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A name, a sentence, and the function that measures."""
+
+    name: str
+    about: str
+    measure: Callable[[Rig], Iterator[Figure]]
+    needs_cassandra: bool = False
+
+
+BENCHES = (
+    Bench("get", "GET one assistant against bare Flask", reads.get_assistant),
+    Bench("completions", "chat completions against the provider itself", relay.completions),
+    Bench("streams", "streams of 100 chunks against the provider itself", relay.relayed_streams),
+    Bench("first-byte", "the time to a stream's first byte that the server adds", relay.first_byte),
+    Bench("open-streams", "a GET beside a thousand open streams", relay.open_streams),
+    Bench("start", "the time from start to first answer", startup.start),
+    Bench("memory", "a worker's memory", startup.worker_memory),
+    Bench("post-message", "a durable message against a commit of SQLite", writes.post_message),
+    Bench("long-thread", "lists and storage of 100,000 messages", writes.long_thread),
+)

@@ -1,0 +1,178 @@
+"""A client of our own for streams: counts events as they come, and takes little of the machine.
+
+Raw asyncio and httptools; one connection is used again for the next request, as the SDK's are.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import httptools
+import orjson
+
+from astrolabe_server.bench.load import KEY, BenchFailed
+from astrolabe_server.bench.measuring import Rate, cpu_seconds
+
+ENDS = (b"data: [DONE]\n\n",)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came back; `first` and `seconds` count from the request's last byte on.
+
+    `events` are the SSE frames; of a stream only the last bytes are kept.
+    """
+
+    status: int = 0
+    events: int = 0
+    first: float = 0.0
+    seconds: float = 0.0
+    body: bytes = b""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a stream came to its own end."""
+        return self.status == 200 and self.body.endswith(ENDS)
+
+    def json(self) -> Any:
+        """The body, read."""
+        if self.status >= 300:
+            raise BenchFailed(f"status {self.status}: {self.body[:500].decode(errors='replace')}")
+        return orjson.loads(self.body)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What many streams have come to."""
+
+    streams: int = 0
+    events: int = 0
+    broken: int = 0
+    firsts: list[float] = field(default_factory=list)
+    totals: list[float] = field(default_factory=list)
+
+    def add(self, answer: Answer) -> None:
+        """Count one."""
+        self.streams += 1
+        self.events += answer.events
+        self.broken += not answer.is_whole
+        self.firsts.append(answer.first)
+        self.totals.append(answer.seconds)
+
+
+class Connection(asyncio.Protocol):
+    """One connection; one request at a time.
+
+    async with Connection(port) as connection:
+        answer = await connection.send(request("GET", "/v1/health"))
+    """
+
+    _transport: asyncio.Transport
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._waiter: asyncio.Future[Answer] | None = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: self, "127.0.0.1", self._port)
+        self._transport = transport
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._transport.abort()
+
+    def send(self, request: bytes) -> "asyncio.Future[Answer]":
+        """Send the bytes of a whole request; its answer once the last byte of it has come."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._answer = Answer()
+        self._pieces: list[bytes] = []
+        self._is_stream = False
+        self._tail = b""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        self._sent = time.perf_counter()
+        return self._waiter
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what is still waited for."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(exc or ConnectionError("the server closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        """Parse."""
+        self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Note whether it is a stream."""
+        if name.lower() == b"content-type":
+            self._is_stream = value.startswith(b"text/event-stream")
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a whole answer, count a stream's frames (a frame's end may come in two pieces)."""
+        if not self._answer.first:
+            self._answer.first = time.perf_counter() - self._sent
+        if not self._is_stream:
+            self._pieces.append(body)
+            return
+        data = self._tail + body
+        self._answer.events += data.count(b"\n\n")
+        self._tail = b"\n" if data.endswith(b"\n") and not data.endswith(b"\n\n") else b""
+        self._pieces[:] = [b"".join(self._pieces)[-32:] + body[-32:]]
+
+    def on_message_complete(self) -> None:
+        """Hand over the answer."""
+        answer = self._answer
+        answer.status = self._parser.get_status_code()
+        answer.seconds = time.perf_counter() - self._sent
+        answer.body = b"".join(self._pieces)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(answer)
+
+
+def request(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a request with a JSON body, or with none."""
+    content = b"" if body is None else orjson.dumps(body)
+    given = {"Host": "127.0.0.1", **KEY, "OpenAI-Beta": "assistants=v2", **(headers or {})}
+    if body is not None:
+        given |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
+
+
+async def ask(port: int, method: str, path: str, body: Any = None) -> Any:
+    """One request on a connection of its own; the JSON that it answers, or BenchFailed."""
+    async with Connection(port) as connection:
+        return (await connection.send(request(method, path, body))).json()
+
+
+async def each_in_turn(port: int, requests: Iterable[bytes]) -> list[Answer]:
+    """The answers to requests sent one after the other over one connection."""
+    async with Connection(port) as connection:
+        return [await connection.send(each) for each in requests]
+
+
+async def streams(port: int, body: bytes, connections: int, seconds: float) -> Tally:
+    """Ask for the same stream over and over on that many connections; those under way are ended."""
+    tally = Tally()
+    deadline = time.perf_counter() + seconds
+
+    async def one() -> None:
+        async with Connection(port) as connection:
+            while time.perf_counter() < deadline:
+                tally.add(await connection.send(body))
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    if tally.broken:
+        raise BenchFailed(f"{tally.broken} of {tally.streams} streams did not come to their end")
+    return tally
+
+
+async def timed(pids: Iterable[int], work: Callable[[], Awaitable[Tally]]) -> tuple[Rate, Tally]:
+    """A load, its rate and what it took of the server's processes."""
+    pids = list(pids)
+    cpu, began = cpu_seconds(pids), time.perf_counter()
+    tally = await work()
+    return Rate(tally.streams, time.perf_counter() - began, cpu_seconds(pids) - cpu), tally

@@ -1,0 +1,113 @@
+"""Figures and their bars: what a benchmark hands back, as a table and as JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a figure has to reach: at least or at most `limit`, by its value or by its ratio to the peer."""
+
+    of: Literal["value", "ratio"]
+    sense: Literal["≥", "≤"]
+    limit: float
+
+    def holds(self, figure: "Figure") -> bool:
+        """Whether the figure reaches it."""
+        reached = figure.value if self.of == "value" else figure.ratio
+        if reached is None:
+            return False
+        return reached >= self.limit if self.sense == "≥" else reached <= self.limit
+
+    def __str__(self) -> str:
+        return f"{self.sense} {number(self.limit)}{' {TIMES}' if self.of == 'ratio' else ''}"
+
+
+def at_least(limit: float) -> Bar:
+    """A bar for the value itself."""
+    return Bar("value", "≥", limit)
+
+
+def at_most(limit: float) -> Bar:
+    """A bar for the value itself."""
+    return Bar("value", "≤", limit)
+
+
+def at_least_times(limit: float) -> Bar:
+    """A bar for the ratio of the value to the peer's."""
+    return Bar("ratio", "≥", limit)
+
+
+def at_most_times(limit: float) -> Bar:
+    """A bar for the ratio of the value to the peer's."""
+    return Bar("ratio", "≤", limit)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured quantity, and the same of a peer measured in the same run.
+
+    `ratio` is the median of the ratios of neighbouring rounds, which a change of the machine's mood
+    between rounds does not touch; so it may differ from `value / peer_value`. `cpu` is the processor
+    time that the server's process took for one request, in microseconds.
+    """
+
+    name: str
+    value: float
+    unit: str
+    peer: str = ""
+    peer_value: float | None = None
+    ratio: float | None = None
+    cpu: float | None = None
+    bar: Bar | None = None
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether it reaches its bar; None where it has none."""
+        return None if self.bar is None else self.bar.holds(self)
+
+    def as_json(self) -> dict[str, Any]:
+        """What build/bench.json has of it."""
+        return {
+            **asdict(self),
+            "bar": None if self.bar is None else {**asdict(self.bar), "text": str(self.bar)},
+            "holds": self.holds,
+        }
+
+
+HEADINGS = ("figure", "measured", "peer", "ratio", "CPU µs", "bar", "")
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """The figures in aligned columns."""
+    rows = [HEADINGS, *(cells(figure) for figure in figures)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADINGS))]
+    rows.insert(1, tuple("─" * width for width in widths))
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def cells(figure: Figure) -> tuple[str, ...]:
+    """One row of the table."""
+    peer = ""
+    if figure.peer_value is not None:
+        peer = f"{number(figure.peer_value)} {figure.unit} {figure.peer}"
+    return (
+        figure.name,
+        f"{number(figure.value)} {figure.unit}",
+        peer,
+        "" if figure.ratio is None else f"{figure.ratio:.2f} {TIMES}",
+        "" if figure.cpu is None else f"{figure.cpu:,.0f}",
+        "" if figure.bar is None else str(figure.bar),
+        {True: "holds", False: "MISSED", None: ""}[figure.holds],
+    )
+
+
+def number(value: float) -> str:
+    """Three significant digits, and every one ahead of the point."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

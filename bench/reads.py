@@ -1,0 +1,55 @@
+"""Reading one object over HTTP, against the least that a Flask application can do."""
+
+import asyncio
+import statistics
+from collections.abc import Iterator
+
+from astrolabe_server.bench.client import ask
+from astrolabe_server.bench.figures import Figure, at_least_times
+from astrolabe_server.bench.load import wrk
+from astrolabe_server.bench.measuring import alternate, median_ratio
+from astrolabe_server.bench.rig import Rig
+
+ASSISTANT = {
+    "model": "gpt-4o",
+    "name": "Math tutor",
+    "instructions": "You are a personal math tutor. Write and run code to answer math questions.",
+    "tools": [{"type": "code_interpreter"}],
+    "metadata": {"team": "education", "stage": "production"},
+}
+
+
+def get_assistant(rig: Rig) -> Iterator[Figure]:
+    """GET one assistant: a real read of SQLite, both validations, metrics and log on."""
+    with rig.server("get") as server:
+        made = asyncio.run(ask(server.port, "POST", "/v1/assistants", ASSISTANT))
+        path = f"/v1/assistants/{made['id']}"
+        with rig.flask("get-flask", made) as peer:
+            ours, theirs = server.workers(), peer.workers()
+            wrk(server.root + path, 1, pids=ours)
+            wrk(peer.url + path, 1, pids=theirs)
+            pairs = alternate(
+                rig.rounds,
+                lambda: wrk(server.root + path, rig.seconds, pids=ours),
+                lambda: wrk(peer.url + path, rig.seconds, pids=theirs),
+            )
+    rates = [(one.rate.each_second, other.rate.each_second) for one, other in pairs]
+    yield Figure(
+        "GET one assistant, 16 connections",
+        statistics.median(one for one, _ in rates),
+        "/s",
+        "bare Flask, gthread",
+        statistics.median(other for _, other in rates),
+        median_ratio(rates),
+        statistics.median(one.rate.cpu_each for one, _ in pairs),
+        at_least_times(2.5),
+    )
+    cpu = [(one.rate.cpu_each, other.rate.cpu_each) for one, other in pairs]
+    yield Figure(
+        "… CPU time of one GET",
+        statistics.median(one for one, _ in cpu),
+        "µs",
+        "bare Flask, gthread",
+        statistics.median(other for _, other in cpu),
+        median_ratio(cpu),
+    )

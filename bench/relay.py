@@ -1,0 +1,140 @@
+"""Chat completions through the server, against the provider asked directly, by the same client."""
+
+import asyncio
+import json
+import statistics
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import orjson
+import uvloop
+
+from astrolabe_server.bench.client import Answer, Tally, each_in_turn, request, streams, timed
+from astrolabe_server.bench.figures import Figure, at_least, at_most
+from astrolabe_server.bench.load import BenchFailed, Load, wrk
+from astrolabe_server.bench.measuring import Rate, alternate, median_ratio, percentile
+from astrolabe_server.bench.rig import Rig
+
+PATH = "/v1/chat/completions"
+QUESTION = {"model": "bench-100", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+CHUNKS = 100
+DIRECT = "provider, direct"
+
+
+def completions(rig: Rig) -> Iterator[Figure]:
+    """Chat completions a second, not streamed."""
+    body = rig.room("completions") / "body.json"
+    body.write_bytes(orjson.dumps(QUESTION))
+    with rig.provider() as provider, rig.server("completions-server", provider) as server:
+        pids = server.workers()
+        ask_server = partial(load, server.root, rig.seconds, pids, body)
+        ask_provider = partial(load, provider.root, rig.seconds, [], body)
+        load(server.root, 1, pids, body)
+        pairs = alternate(rig.rounds, ask_server, ask_provider)
+    rates = [(one.rate.each_second, other.rate.each_second) for one, other in pairs]
+    yield Figure(
+        "chat completions relayed, 16 connections",
+        statistics.median(one for one, _ in rates),
+        "/s",
+        DIRECT,
+        statistics.median(other for _, other in rates),
+        median_ratio(rates),
+        statistics.median(one.rate.cpu_each for one, _ in pairs),
+        at_least(3000),
+    )
+
+
+def load(root: str, seconds: float, pids: list[int], body: Path) -> Load:
+    """One round of completions."""
+    return wrk(root + PATH, seconds, pids=pids, body=body)
+
+
+def relayed_streams(rig: Rig) -> Iterator[Figure]:
+    """Streams of 100 chunks a second."""
+    with rig.provider() as provider, rig.server("streams-server", provider) as server:
+        pids = server.workers()
+        ask_server = partial(stream_load, server.port, rig.seconds, pids)
+        ask_provider = partial(stream_load, provider.port, rig.seconds, [])
+        ask_server()
+        pairs = alternate(rig.rounds, ask_server, ask_provider)
+    rates = [(one.each_second, other.each_second) for one, other in pairs]
+    yield Figure(
+        f"streams of {CHUNKS} chunks relayed, 16 connections",
+        statistics.median(one for one, _ in rates),
+        "/s",
+        DIRECT,
+        statistics.median(other for _, other in rates),
+        median_ratio(rates),
+        statistics.median(one.cpu_each for one, _ in pairs),
+        at_least(700),
+    )
+
+
+def stream_load(port: int, seconds: float, pids: list[int]) -> Rate:
+    """One round of streams, each held to its number of events."""
+    body = request("POST", PATH, {**QUESTION, "stream": True})
+
+    async def measure() -> tuple[Rate, Tally]:
+        return await timed(pids, lambda: streams(port, body, 16, seconds))
+
+    rate, tally = uvloop.run(measure())
+    if tally.events < CHUNKS * tally.streams:
+        raise BenchFailed(f"{tally.streams} streams of {CHUNKS} chunks came to only {tally.events} events")
+    return rate
+
+
+def first_byte(rig: Rig) -> Iterator[Figure]:
+    """What the server adds to the time to the first byte of a stream."""
+    count = rig.scaled(1000)
+    with rig.provider(1) as provider, rig.server("first-byte-server", provider) as server:
+        ask_server = partial(first_bytes, server.port, count // 10)
+        ask_provider = partial(first_bytes, provider.port, count // 10)
+        ask_server()
+        pairs = alternate(10, ask_server, ask_provider)
+    ours = [1000 * first for one, _ in pairs for first in one]
+    theirs = [1000 * first for _, other in pairs for first in other]
+    for share, bar in ((0.5, at_most(1.0)), (0.99, None)):
+        added = percentile(ours, share) - percentile(theirs, share)
+        name = f"added to the time to first byte, p{100 * share:.0f}"
+        yield Figure(name, added, "ms", DIRECT, percentile(theirs, share), bar=bar)
+
+
+def first_bytes(port: int, count: int) -> list[float]:
+    """Seconds to the first byte of streams asked for one after the other."""
+    asked = request("POST", PATH, {**QUESTION, "stream": True})
+    answers: list[Answer] = uvloop.run(each_in_turn(port, [asked] * count))
+    if not all(answer.is_whole for answer in answers):
+        raise BenchFailed("a stream did not come to its end")
+    return [answer.first for answer in answers]
+
+
+def open_streams(rig: Rig) -> Iterator[Figure]:
+    """A thousand open streams in one process, and a GET beside them."""
+    count, seconds = rig.scaled(1000), 6.0
+    with rig.provider() as provider, rig.server("open-server", provider) as server:
+        url, pids = f"{server.root}/v1/models/gpt-4o", server.workers()
+        alone = wrk(url, 1, pids=pids, connections=1)
+        tally, beside = asyncio.run(beside_streams(server.port, url, count, seconds))
+    if tally.streams != count or tally.broken:
+        raise BenchFailed(f"{tally.streams - tally.broken} of {count} streams came to their end")
+    name = f"GET beside {count:,} open streams ({tally.events / seconds:,.0f} events/s), p99"
+    yield Figure(name, beside.p99, "ms", "without them", alone.p99, bar=at_most(50))
+    yield Figure("… p50", beside.p50, "ms", "without them", alone.p50)
+
+
+async def beside_streams(port: int, url: str, count: int, seconds: float) -> tuple[Tally, Load]:
+    """Open that many streams, each of an event every half second for so long, and load a GET meanwhile."""
+    pieces = int(seconds * 2)
+    script = {"turns": [{"text": "word " * pieces, "chunks": pieces, "delay": 0.5}]}
+    question = {"role": "user", "content": f"script: {json.dumps(script)}"}
+    body = request("POST", PATH, {"model": "gpt-4o", "messages": [question], "stream": True})
+    opened = [asyncio.create_task(each_in_turn(port, [body])) for _ in range(count)]
+    await asyncio.sleep(2)  # until all are open
+    if any(task.done() for task in opened):
+        raise BenchFailed("streams ended before the GETs began")
+    load = await asyncio.to_thread(wrk, url, seconds / 2, connections=1)
+    whole = Tally()
+    for (answer,) in await asyncio.gather(*opened):
+        whole.add(answer)
+    return whole, load

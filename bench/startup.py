@@ -1,0 +1,58 @@
+"""How soon the server answers after its start, and what a worker has in memory."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import orjson
+
+from astrolabe_server.bench import relay
+from astrolabe_server.bench.figures import Figure, at_most
+from astrolabe_server.bench.load import wrk
+from astrolabe_server.bench.measuring import MEGABYTE, alternate, cpu_seconds, median_ratio, memory
+from astrolabe_server.bench.rig import Peer, Rig
+from astrolabe_server.tests.server import Server
+
+
+def start(rig: Rig) -> Iterator[Figure]:
+    """From the command to the first answer, from a warm cache."""
+    with rig.server("start") as server, rig.flask("start-flask", {}) as peer:
+        server.stop()
+        peer.stop()
+        pairs = alternate(rig.rounds, partial(start_once, server), partial(start_once, peer))
+    for place, name, bar in (
+        (0, "start to first answer, newest edition", at_most(1.5)),
+        (1, "… CPU time", None),
+    ):
+        both = [(one[place], other[place]) for one, other in pairs]
+        ours, theirs = (statistics.median(side) for side in zip(*both, strict=True))
+        yield Figure(name, ours, "s", "bare Flask, gthread", theirs, median_ratio(both), bar=bar)
+
+
+def start_once(one: Server | Peer) -> tuple[float, float]:
+    """Seconds of a start, of the clock and of the processor; it is stopped again."""
+    began = time.perf_counter()
+    one.start()
+    seconds = time.perf_counter() - began
+    assert one.process is not None
+    cpu = cpu_seconds([one.process.pid, *one.workers()])
+    one.stop()
+    return seconds, cpu
+
+
+def worker_memory(rig: Rig) -> Iterator[Figure]:
+    """A worker's memory: idle, and after completions, streams and GETs."""
+    body = rig.room("memory") / "body.json"
+    body.write_bytes(orjson.dumps(relay.QUESTION))
+    with rig.provider() as provider, rig.server("memory-server", provider) as server:
+        (pid,) = server.workers()
+        idle = memory(pid)
+        wrk(f"{server.root}/v1/models/gpt-4o", 1, connections=16)
+        relay.load(server.root, rig.seconds, [pid], body)
+        relay.stream_load(server.port, rig.seconds, [pid])
+        after = memory(pid)
+    yield Figure("memory of one worker, idle, RSS", idle.rss / MEGABYTE, "MB", bar=at_most(130))
+    yield Figure("… PSS", idle.pss / MEGABYTE, "MB")
+    yield Figure("… after load, RSS", after.rss / MEGABYTE, "MB")
+    yield Figure("… PSS", after.pss / MEGABYTE, "MB")
