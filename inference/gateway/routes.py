@@ -250,20 +250,25 @@ class _Document:
         except (UnicodeDecodeError, yaml.reader.ReaderError) as exc:
             raise RoutesRefused(f"{path}: is no UTF-8 text: {exc}") from exc
         try:
-            node = loader.get_single_node()
-            value = loader.construct_document(node) if node is not None else None
+            return cls._parse(loader, path, int(status.st_mtime), environment)
         except yaml.MarkedYAMLError as exc:
             line = exc.problem_mark.line + 1 if exc.problem_mark else 1
             raise RoutesRefused(f"{path}, line {line}: {exc.problem}") from exc
         except RecursionError as exc:
-            raise RoutesRefused(f"{path}: is nested too deeply") from exc
+            raise RoutesRefused(f"{path}, line 1: is nested too deeply") from exc
         finally:
             loader.dispose()
+
+    @classmethod
+    def _parse(
+        cls, loader: yaml.SafeLoader, path: Path, modified: int, environment: Mapping[str, str]
+    ) -> "_Document":
+        node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise RoutesRefused(f"{path}, line 1: is no mapping with the key 'models'")
-        document = cls(path, node, value, int(status.st_mtime))
+        document = cls(path, node, loader.construct_document(node), modified)
         document.refuse_duplicates(node)
-        return replace(document, value=document.expand(value, environment, ()))
+        return replace(document, value=document.expand(document.value, environment, ()))
 
     def refuse_duplicates(self, node: yaml.Node) -> None:
         """RoutesRefused for a key that stands twice: YAML would let the last one win."""

