@@ -13,9 +13,13 @@ import apsw
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.sqlite.database import connect
 from astrolabe_server.persistence.sqlite.errors import translate
+from astrolabe_server.persistence.sqlite.turn import Turn
 
 BATCH = 256
 """Units in one transaction at most: bounds how long another process waits."""
+
+PATIENCE = 20.0
+"""Seconds that a unit may take from being asked for to being durable."""
 
 T = TypeVar("T")
 
@@ -27,7 +31,7 @@ class Unit:
     work: Callable[[apsw.Connection], Any]
     future: "asyncio.Future[Any]"
     result: Any = None
-    error: BaseException | None = None
+    error: Exception | None = None
 
     def settle(self) -> None:
         """Tell the waiter; in the loop's thread."""
@@ -50,6 +54,7 @@ class Writer:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
+        self._turn = Turn(Path(f"{path}-turn"))
         self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
         self._thread.start()
@@ -61,7 +66,11 @@ class Writer:
             raise StoreUnavailable(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put(Unit(work, future))
-        return await future
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await future
+        except TimeoutError as error:
+            raise StoreUnavailable(f"{self._path}: no turn to write within {PATIENCE} s") from error
 
     async def close(self) -> None:
         """Do what is queued, then end the thread."""
@@ -75,8 +84,10 @@ class Writer:
         while going:
             units, going = self._gather()
             if units:
-                self._transact(units)
+                with self._turn:
+                    self._transact(units)
                 self._loop.call_soon_threadsafe(settle, units)
+        self._turn.close()
         self._connection.close()
 
     def _gather(self) -> tuple[list[Unit], bool]:
@@ -100,26 +111,33 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             for unit in units:
                 if not unit.future.cancelled():
-                    run(unit, connection)
+                    self._perform(unit)
             connection.execute("COMMIT")
-        except apsw.Error as error:
+        except Exception as error:  # noqa: BLE001 - handed to the waiters, whatever it is
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             for unit in units:
-                unit.error = unit.error or translate(error, self._path)
+                unit.error = unit.error or self._translated(error)
 
+    def _perform(self, unit: Unit) -> None:
+        """One unit in its savepoint; raises only if SQLite has given up the whole transaction."""
+        connection = self._connection
+        connection.execute("SAVEPOINT unit")
+        try:
+            unit.result = unit.work(connection)
+        except Exception as error:
+            if not connection.in_transaction:
+                raise
+            connection.execute("ROLLBACK TO unit")
+            unit.error = self._translated(error)
+        connection.execute("RELEASE unit")
 
-def run(unit: Unit, connection: apsw.Connection) -> None:
-    """One unit in its savepoint; raises only if SQLite has given up the whole transaction."""
-    connection.execute("SAVEPOINT unit")
-    try:
-        unit.result = unit.work(connection)
-    except BaseException as error:
-        if not connection.in_transaction:
-            raise
-        connection.execute("ROLLBACK TO unit")
-        unit.error = error
-    connection.execute("RELEASE unit")
+    def _translated(self, error: Exception) -> Exception:
+        if not isinstance(error, apsw.Error):
+            return error
+        translated = translate(error, self._path)
+        translated.__cause__ = error
+        return translated
 
 
 def settle(units: list[Unit]) -> None:

@@ -1,0 +1,41 @@
+"""The words of a text as FTS5 would index them, for engines that keep an index of their own."""
+
+from itertools import pairwise
+
+import apsw
+
+from astrolabe_server.persistence.sqlite.words import UNSPACED
+
+
+class Terms:
+    """Cuts text into words: without case and accents, stemmed; unspaced scripts by one and two.
+
+    An object may be used by one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._connection = apsw.Connection(":memory:")
+        self._tokenizer = self._connection.fts5_tokenizer("porter", ["unicode61", "remove_diacritics", "2"])
+
+    def of(self, text: str) -> list[str]:
+        """The words of a text, in order, as often as they occur."""
+        text = text.encode("utf-8", "replace").decode()
+        found = self._cut(UNSPACED.sub(" ", text), apsw.FTS5_TOKENIZE_DOCUMENT)
+        for run in UNSPACED.findall(text):
+            found += run
+            found += ["".join(pair) for pair in pairwise(run)]
+        return found
+
+    def of_query(self, text: str) -> list[str]:
+        """The different words of a query: of unspaced scripts the pairs, as they tell more."""
+        text = text.encode("utf-8", "replace").decode()
+        found = self._cut(UNSPACED.sub(" ", text), apsw.FTS5_TOKENIZE_QUERY)
+        for run in UNSPACED.findall(text):
+            found += [run] if len(run) == 1 else ["".join(pair) for pair in pairwise(run)]
+        return list(dict.fromkeys(found))
+
+    def _cut(self, text: str, reason: int) -> list[str]:
+        tokens = self._tokenizer(
+            text.encode(), reason, None, include_offsets=False, include_colocated=False
+        )
+        return [str(token) for token in tokens]
