@@ -35,7 +35,5 @@ class Terms:
         return list(dict.fromkeys(found))
 
     def _cut(self, text: str, reason: int) -> list[str]:
-        tokens = self._tokenizer(
-            text.encode(), reason, None, include_offsets=False, include_colocated=False
-        )
+        tokens = self._tokenizer(text.encode(), reason, None, include_offsets=False, include_colocated=False)
         return [str(token) for token in tokens]

@@ -1,0 +1,1 @@
+"""Tests of one engine each; what all must do is in tests/contract."""

@@ -1,0 +1,1 @@
+"""What is the embedded engine's own: files, refusals, group commit, memory."""

@@ -1,0 +1,111 @@
+import resource
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from astrolabe_server.persistence.errors import StoreError, StoreFull, StoreUnavailable
+from astrolabe_server.persistence.sqlite import SQLiteStore
+from astrolabe_server.persistence.sqlite.errors import MEANINGS, translate
+from astrolabe_server.persistence.store import Insert, Key
+
+BUGS = {
+    "SQLError",
+    "ConstraintError",
+    "MismatchError",
+    "MisuseError",
+    "RangeError",
+    "InternalError",
+    "AuthError",
+}
+"""What only a wrong statement of ours can raise."""
+
+NEVER = {"AbortError", "NotFoundError"}
+"""What SQLite says only to virtual tables and callbacks, which we have none of."""
+
+
+def insert(id: str, size: int = 100) -> Insert:
+    return Insert(Key("proj", "messages", id), {"text": "x" * size}, parent="thread")
+
+
+def result_codes() -> set[str]:
+    """The names of apsw's exceptions for SQLite's result codes."""
+    names = (name for name in dir(apsw) if isinstance(getattr(apsw, name), type))
+    errors = {name for name in names if issubclass(getattr(apsw, name), apsw.Error)}
+    return {name for name in errors if hasattr(apsw, f"SQLITE_{name.removesuffix('Error').upper()}")} | {
+        "SQLError"
+    }
+
+
+def test_every_result_code_of_sqlite_has_a_meaning() -> None:
+    known = {cause.__name__ for cause, _, _ in MEANINGS} | BUGS | NEVER
+    assert result_codes() - known == set()
+    assert len(result_codes()) > 20
+
+
+def test_an_error_names_the_file_and_keeps_what_sqlite_said() -> None:
+    error = translate(apsw.CorruptError("database disk image is malformed"), "/data/store.db")
+    assert isinstance(error, StoreUnavailable)
+    assert str(error).startswith("/data/store.db: the file is damaged")
+    assert "malformed" in str(error)
+
+
+async def test_a_full_disk_is_told_and_what_was_there_stays(store: SQLiteStore) -> None:
+    await store.write(insert("msg_1"))
+    await store._writer.run(lambda connection: connection.pragma("max_page_count", 60))
+    with pytest.raises(StoreFull, match="no room left"):
+        for number in range(1000):
+            await store.write(insert(f"msg_big_{number}", 10_000))
+    await store._writer.run(lambda connection: connection.pragma("max_page_count", 1_000_000))
+    await store.write(insert("msg_2"))
+    assert await store.get(Key("proj", "messages", "msg_1")) is not None
+    assert await store.get(Key("proj", "messages", "msg_2")) is not None
+
+
+async def test_a_file_beyond_what_the_disk_takes_is_told_and_nothing_of_it_stays(
+    store: SQLiteStore, path: Path
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 1_000_000
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, hard))
+    try:
+        with pytest.raises(StoreFull):
+            await store.write_content("proj", "file-1", pieces())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [file for file in Path(f"{path}-contents").rglob("*") if file.is_file()] == []
+
+
+async def test_a_damaged_file_is_told(store: SQLiteStore, path: Path) -> None:
+    for number in range(20):
+        await store.write(insert(f"msg_{number}", 1000))
+    await store.close()
+    with path.open("r+b") as file:
+        for page in range(1, path.stat().st_size // 4096):
+            file.seek(page * 4096)
+            file.write(b"\xff" * 4096)
+    damaged = SQLiteStore(path)
+    with pytest.raises(StoreError, match="damaged"):
+        await damaged.open()
+        try:
+            await damaged.get(Key("proj", "messages", "msg_0"))
+        finally:
+            await damaged.close()
+
+
+async def test_a_closed_store_is_unavailable(path: Path) -> None:
+    store = SQLiteStore(path)
+    await store.migrate()
+    with pytest.raises(StoreUnavailable):
+        await store.ping()
+    await store.open()
+    await store.close()
+    with pytest.raises(StoreUnavailable):
+        await store.get(Key("proj", "messages", "msg_1"))
+    with pytest.raises(StoreUnavailable):
+        await store.write(insert("msg_1"))
+    await store.close()

@@ -1,0 +1,118 @@
+import random
+from pathlib import Path
+
+import apsw
+import pytest
+
+from astrolabe_server.persistence.errors import StoreError, StoreRefused
+from astrolabe_server.persistence.sqlite import SQLiteStore
+from astrolabe_server.persistence.sqlite.database import Schema, check, connect, migrate
+from astrolabe_server.persistence.sqlite.schema import MAIN
+
+
+async def refusal(path: Path) -> str:
+    """What migrating and opening a file both say."""
+    with pytest.raises(StoreRefused) as migrating:
+        await SQLiteStore(path).migrate()
+    with pytest.raises(StoreRefused) as opening:
+        await SQLiteStore(path).open()
+    assert str(migrating.value) == str(opening.value)
+    assert str(path) in str(opening.value)
+    return str(opening.value)
+
+
+async def test_a_file_made_by_a_newer_version_is_refused_and_not_touched(path: Path) -> None:
+    await SQLiteStore(path).migrate()
+    with_newer = apsw.Connection(str(path))
+    with_newer.pragma("user_version", MAIN.version + 4)
+    with_newer.close()
+    before = path.read_bytes()
+    message = await refusal(path)
+    assert (
+        f"newer version of Astrolabe (schema {MAIN.version + 4}; this one knows up to {MAIN.version})"
+        in message
+    )
+    assert path.read_bytes() == before
+
+
+async def test_a_database_of_another_application_is_refused_and_not_touched(path: Path) -> None:
+    other = apsw.Connection(str(path))
+    other.execute("CREATE TABLE theirs (a)")
+    other.close()
+    before = path.read_bytes()
+    assert "another application" in await refusal(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"no database at all\n" * 100, random.Random(1).randbytes(10_000)])
+async def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert "no SQLite database" in await refusal(path)
+    assert path.read_bytes() == content
+
+
+async def test_a_store_that_was_never_made_is_refused_with_the_mend(path: Path) -> None:
+    with pytest.raises(StoreRefused, match="`astrolabe migrate` makes it"):
+        await SQLiteStore(path).open()
+    assert not path.exists()
+
+
+async def test_an_empty_file_is_a_new_store(path: Path) -> None:
+    path.touch()
+    store = SQLiteStore(path)
+    await store.migrate()
+    await store.open()
+    await store.close()
+
+
+async def test_a_directory_in_place_of_the_file_is_an_error_that_names_it(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreError, match=str(path)):
+        await SQLiteStore(path).migrate()
+
+
+async def test_a_file_in_place_of_the_directory_is_refused(path: Path) -> None:
+    path.touch()
+    with pytest.raises(StoreRefused, match="cannot be made"):
+        await SQLiteStore(path / "store.db").migrate()
+
+
+def test_each_version_is_reached_from_each_earlier_one_and_only_once(tmp_path: Path) -> None:
+    scripts = [
+        "CREATE TABLE a (x);",
+        "ALTER TABLE a ADD COLUMN y;",
+        "CREATE TABLE b (z); INSERT INTO b VALUES (3);",
+    ]
+    for first in range(4):
+        path = tmp_path / f"from{first}.db"
+        for version in (first, 3, 3):
+            migrate(path, Schema(7, scripts[:version]))
+        connection = connect(path)
+        assert check(connection, Schema(7, scripts), path) == 3
+        connection.execute("SELECT x, y FROM a")
+        assert connection.execute("SELECT z FROM b").fetchall() == [(3,)]
+        connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
+    migrate(path, Schema(7, ["CREATE TABLE a (x);"]))
+    with pytest.raises(StoreError):
+        migrate(path, Schema(7, ["CREATE TABLE a (x);", "CREATE TABLE b (x); CREATE TABLE a (x);"]))
+    connection = connect(path)
+    assert check(connection, Schema(7, ["", ""]), path) == 1
+    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("a",)]
+    connection.close()
+
+
+async def test_an_older_file_is_not_opened_before_it_is_migrated(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await SQLiteStore(path).migrate()
+    newer = Schema(MAIN.application_id, [*MAIN.scripts, "CREATE TABLE later (x);"])
+    monkeypatch.setattr("astrolabe_server.persistence.sqlite.store.MAIN", newer)
+    with pytest.raises(StoreRefused, match="run `astrolabe migrate`"):
+        await SQLiteStore(path).open()
+    store = SQLiteStore(path)
+    await store.migrate()
+    await store.open()
+    await store.close()

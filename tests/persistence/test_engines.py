@@ -1,0 +1,55 @@
+import os
+import sys
+from pathlib import Path
+from subprocess import run
+
+import pytest
+
+from astrolabe_server.persistence import open_store
+from astrolabe_server.persistence.errors import StoreRefused
+from astrolabe_server.persistence.sqlite import SQLiteStore
+
+
+async def test_a_url_with_four_slashes_is_an_absolute_path(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:///{tmp_path}/deep/er/store%20one.db")
+    await store.migrate()
+    assert (tmp_path / "deep" / "er" / "store one.db").is_file()
+
+
+async def test_a_url_with_three_slashes_is_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    await open_store("sqlite:///./data/store.db").migrate()
+    assert (tmp_path / "data" / "store.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "sqlite",
+        "sqlite:",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///data/",
+        "sqlite://host/path.db",
+        "sqlite:///a.db?mode=ro",
+        "postgres://host/db",
+        "/data/store.db",
+    ],
+)
+def test_a_url_that_names_no_store_is_refused_with_a_form_that_would_do(url: str) -> None:
+    with pytest.raises(StoreRefused, match="write sqlite:///") as refused:
+        open_store(url)
+    assert repr(url) in str(refused.value)
+
+
+def test_the_embedded_store_needs_neither_the_cluster_driver_nor_numpy() -> None:
+    program = f"""
+import sys
+from {open_store.__module__} import open_store
+assert type(open_store("sqlite:///x.db")).__name__ == "{SQLiteStore.__name__}"
+assert not {{"cassandra", "numpy"}} & set(sys.modules)
+"""
+    run([sys.executable, "-c", program], check=True, env=dict(os.environ))
