@@ -9,7 +9,7 @@ import structlog
 from astrolabe_server.inference.errors import ModelNotFound, ProviderError
 from astrolabe_server.inference.retrieval.embedding import Embedder, Vector
 from astrolabe_server.inference.retrieval.members import MEMBERS, member_id
-from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, fuse, merge
+from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, fuse, unite
 from astrolabe_server.inference.retrieval.vector_stores import VectorStores
 from astrolabe_server.persistence.errors import DimensionMismatch
 from astrolabe_server.persistence.store import Document, Filter, Hit, Key, Store
@@ -74,7 +74,7 @@ class Search:
                 if query.strip()
             )
         )
-        ranked = fuse([ranking for of_query in rankings for ranking in of_query])
+        ranked = unite(map(fuse, rankings))
         above = [item for item in ranked if item.score >= options.score_threshold]
         found = await self._shown(project, above, limit)
         for store in stores:
@@ -91,10 +91,10 @@ class Search:
             by_vector = await asyncio.gather(
                 *(self._by_vector(store, vectors, depth, filter) for store in stores)
             )
-            rankings.append(merge(by_vector))
+            rankings.append(Ranking.of("vectors", by_vector))
         if not vectors or ranker != NO_FUSION:
             by_text = await asyncio.gather(*(self._by_text(store, query, depth, filter) for store in stores))
-            rankings.append(merge(by_text))
+            rankings.append(Ranking.of("text", by_text))
         return rankings
 
     async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
@@ -134,7 +134,7 @@ class Search:
         for item in ranked:
             if len(found) == limit:
                 break
-            id = member_id(item.vector_store, item.hit.file_id)
+            id = member_id(item.place.vector_store, item.place.hit.file_id)
             if id not in members:
                 members[id] = await self._store.get(Key(project, MEMBERS, id))
             member = members[id]
@@ -142,10 +142,10 @@ class Search:
                 continue
             found.append(
                 Found(
-                    item.hit.file_id,
+                    item.place.hit.file_id,
                     member.state["filename"],
                     item.score,
-                    item.hit.text,
+                    item.place.hit.text,
                     dict(member.value["attributes"]),
                 )
             )

@@ -1,0 +1,69 @@
+from typing import Any
+
+from astrolabe_server.inference.retrieval.citations import annotations, mark, quote
+
+CHUNK = "The harbour was built in 1780. Storms broke its wall twice. Ships went elsewhere."
+
+
+def call(*files: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "results": [
+            {"file_id": id, "file_name": name, "score": 1, "content": [{"type": "text", "text": CHUNK}]}
+            for id, name in files
+        ]
+    }
+
+
+CALLS = [call(("file-a", "a.txt"), ("file-b", "b.txt")), call(("file-c", "c.txt"))]
+
+
+def test_a_mark_becomes_a_citation_at_its_characters() -> None:
+    text = "🦄 Der Häfen wall broke 【0:1†b.txt】, and so on【1:0†c.txt】."
+    first, second = annotations(text, CALLS)
+    for annotation in (first, second):
+        assert text[annotation["start_index"] : annotation["end_index"]] == annotation["text"]
+        assert annotation["file_citation"]["quote"] in CHUNK
+    assert (first["type"], first["text"]) == ("file_citation", "【0:1†b.txt】")
+    assert first["file_citation"] == {"file_id": "file-b", "quote": "Storms broke its wall twice."}
+    assert second["file_citation"]["file_id"] == "file-c"
+
+
+def test_the_annotations_of_a_beginning_stay_as_they_are() -> None:
+    text = "Storms 【0:1†b.txt】 and the year 1780【0:0†a.txt】 and more【1:0†c.txt】."
+    whole = annotations(text, CALLS)
+    for length in range(len(text)):
+        found = annotations(text[:length], CALLS)
+        assert found == whole[: len(found)]
+
+
+def test_a_mark_that_names_no_result_is_no_citation() -> None:
+    for text in (
+        "【0:2†b.txt】",
+        "【2:0†a.txt】",
+        "【0:0†b.txt】",  # copied from another answer
+        "【0:0】",
+        "【note】",
+        "【0:0†a.txt",
+        "【99999:0†a.txt】",
+    ):
+        assert annotations(text, CALLS) == []
+
+
+def test_openais_own_form_of_a_mark_is_understood() -> None:
+    assert annotations("【0:0†source】", CALLS)[0]["file_citation"]["file_id"] == "file-a"
+
+
+def test_any_file_name_makes_a_mark_that_is_found_again() -> None:
+    for name in ("a】b【c†.txt", "line\nbreak.txt", "x" * 300, "報告書 2024.pdf", "【】"):
+        written = mark(0, 0, name)
+        assert len(written) <= 64
+        [annotation] = annotations(f"See {written}.", [call(("file-a", name))])
+        assert annotation["text"] == written
+
+
+def test_a_quote_is_a_sentence_of_the_chunk() -> None:
+    assert quote(CHUNK, "it was constructed in 1780, the harbour") == "The harbour was built in 1780."
+    assert quote(CHUNK, "") in CHUNK
+    assert quote("no end of the sentence", "x") == "no end of the sentence"
+    assert quote("...", "x") == "..."
+    assert len(quote("word " * 1000, "word")) <= 400

@@ -1,0 +1,136 @@
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from astrolabe_server.handlers import vector_stores
+from astrolabe_server.inference import tokens
+from astrolabe_server.inference.retrieval.file_search import FileSearch, file_search
+from astrolabe_server.inference.runs.tools import Workplace
+from astrolabe_server.tests.inference.retrieval.library import Library, library_at
+from astrolabe_server.tests.provider import ProviderProcess
+
+STORMS = "All about winter storms. They break the harbour's wall."
+SHIPS = "All about summer ships. They sail to the islands."
+
+
+@pytest.fixture
+async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
+    async with library_at(tmp_path, provider.url) as library:
+        yield library
+
+
+async def tool_of(
+    library: Library, *stores: str, window: int = 100_000, results: tuple[Any, ...] = (), **options: Any
+) -> FileSearch:
+    resources = tuple({"file_search": {"vector_store_ids": [store]}} for store in stores)
+    entry = {"type": "file_search", "file_search": options}
+    tool = await file_search(library.retrieval, lambda _: window)(
+        Workplace("p", "run_1", "m", entry, ({}, *resources), results)
+    )
+    assert isinstance(tool, FileSearch)
+    return tool
+
+
+def asked(*queries: str) -> str:
+    return json.dumps({"queries": queries})
+
+
+async def test_the_stores_of_assistant_and_thread_are_searched_together(library: Library) -> None:
+    first, second = await library.vector_store(STORMS), await library.vector_store(SHIPS)
+    tool = await tool_of(library, first["id"], second["id"], first["id"])
+    result = await tool.call(asked("winter storms", "summer ships"))
+    assert result.details["ranking_options"] == {"ranker": "default_2024_08_21", "score_threshold": 0.0}
+    texts = [item["content"][0]["text"] for item in result.details["results"]]
+    assert sorted(texts) == sorted([STORMS, SHIPS])
+    for number, item in enumerate(result.details["results"]):
+        assert f"【0:{number}†{item['file_name']}】\n{texts[number]}" in result.output_for_model
+        assert 0 <= item["score"] <= 1
+
+
+async def test_an_answer_cites_what_was_found_with_a_quote_that_the_file_holds(library: Library) -> None:
+    store = await library.vector_store(STORMS)
+    tool = await tool_of(library, store["id"])
+    result = await tool.call(asked("storms"))
+    [found] = result.details["results"]
+    text = "The wall of the harbour is broken by storms【0:0†0.txt】."
+    [annotation] = tool.annotate(text)
+    assert text[annotation["start_index"] : annotation["end_index"]] == "【0:0†0.txt】"
+    assert annotation["file_citation"] == {
+        "file_id": found["file_id"],
+        "quote": "They break the harbour's wall.",
+    }
+    assert annotation["file_citation"]["quote"] in STORMS
+
+
+async def test_marks_of_a_leg_before_are_still_known(library: Library) -> None:
+    store = await library.vector_store(STORMS)
+    before = await (await tool_of(library, store["id"])).call(asked("storms"))
+    tool = await tool_of(library, store["id"], results=(before.details,))
+    again = await tool.call(asked("walls"))
+    assert "【1:0†0.txt】" in again.output_for_model
+    assert len(tool.annotate("【0:0†0.txt】【1:0†0.txt】")) == 2
+
+
+async def test_a_file_that_is_still_ingested_is_waited_for(library: Library) -> None:
+    created = await vector_stores.create_vector_store(
+        library.context(), {"file_ids": [(await library.file(STORMS))["id"]]}
+    )
+    result = await (await tool_of(library, created["id"])).call(asked("storms"))
+    assert len(result.details["results"]) == 1
+
+
+async def test_options_of_the_tool_are_followed(library: Library) -> None:
+    store = await library.vector_store(STORMS, SHIPS)
+    one = await tool_of(library, store["id"], max_num_results=1)
+    assert len((await one.call(asked("all about"))).details["results"]) == 1
+    strict = await tool_of(library, store["id"], ranking_options={"score_threshold": 0.99})
+    nothing = await strict.call(asked("storms"))
+    assert nothing.details["ranking_options"]["score_threshold"] == 0.99
+    assert (nothing.details["results"], nothing.output_for_model) == ([], "Nothing was found in the files.")
+
+
+async def test_results_fit_into_a_third_of_the_models_window(library: Library) -> None:
+    store = await library.vector_store(*(f"{n} storms " + "and wind " * 600 for n in range(5)))
+    small = await (await tool_of(library, store["id"], window=600)).call(asked("storms"))
+    assert tokens.count(small.output_for_model) <= 210
+    assert len(small.details["results"]) == 1
+    larger = await (await tool_of(library, store["id"], window=6000)).call(asked("storms"))
+    assert 1 < len(larger.details["results"]) < 5
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "{", "[]", "{}", '{"queries": []}', '{"queries": [1]}', '{"queries": [" "]}']
+)
+async def test_arguments_that_are_no_queries_are_told_to_the_model(library: Library, arguments: str) -> None:
+    store = await library.vector_store(STORMS)
+    result = await (await tool_of(library, store["id"])).call(arguments)
+    assert result.output_for_model.startswith("The search failed: The ")
+    assert result.details["results"] == []
+
+
+async def test_a_query_as_a_plain_string_is_understood(library: Library) -> None:
+    store = await library.vector_store(STORMS)
+    result = await (await tool_of(library, store["id"])).call('{"query": "storms"}')
+    assert len(result.details["results"]) == 1
+
+
+async def test_a_store_that_is_gone_is_told_to_the_model(library: Library) -> None:
+    store = await library.vector_store(STORMS)
+    tool = await tool_of(library, store["id"])
+    await vector_stores.delete_vector_store(library.context(), store["id"])
+    result = await tool.call(asked("storms"))
+    assert store["id"] in result.output_for_model
+
+
+async def test_attachments_go_into_one_store_that_expires_a_week_after_its_use(library: Library) -> None:
+    first, second = await library.file(STORMS), await library.file(SHIPS)
+    store = await library.retrieval.attach_files("p", None, [first["id"]])
+    assert await library.retrieval.attach_files("p", store, [second["id"]]) == store
+    value = await library.settled(store)
+    assert value["expires_after"] == {"anchor": "last_active_at", "days": 7}
+    assert value["file_counts"]["completed"] == 2
+    await vector_stores.delete_vector_store(library.context(), store)
+    assert await library.retrieval.attach_files("p", store, [second["id"]]) != store
