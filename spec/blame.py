@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
-Path = tuple[str | int, ...]
+from astrolabe_server.spec.reduction import Path, Reduced, at
 
 # Properties by which OpenAI's unions tell their branches apart.
 _TAGS = frozenset({"type", "role", "object", "anchor"})
@@ -46,10 +46,14 @@ class Fault:
     tag: bool = False
 
 
-def describe(errors: Sequence[ValidationError]) -> tuple[str, str | None, str]:
-    """(message, param, code) of the one fault worth telling."""
+def describe(errors: Sequence[ValidationError], value: Any, small: Reduced) -> tuple[str, str | None, str]:
+    """(message, param, code) of the one fault worth telling about `value`.
+
+    The errors are those of `small`, which was made of it.
+    """
     fault = min(_faults(errors), key=_importance)
-    return _worded(fault)
+    path = small.original(fault.path)
+    return _worded(fault, where(path), at(value, path))
 
 
 def missing(error: ValidationError) -> Iterator[Path]:
@@ -171,8 +175,7 @@ def _ordered(types: Iterable[str]) -> tuple[str, ...]:
 # --- wording ---
 
 
-def _worded(fault: Fault) -> tuple[str, str | None, str]:
-    param = where(fault.path)
+def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | None, str]:
     shown = f" for '{param}'" if param else ""
     match fault.kind:
         case "missing":
@@ -180,15 +183,17 @@ def _worded(fault: Fault) -> tuple[str, str | None, str]:
         case "unknown":
             return f"Unknown parameter: '{param}'.", param, "unknown_parameter"
         case "type":
-            given = _given(fault.error.instance)
-            message = f"Invalid type{shown}: expected {_expected(fault)}, but got {given} instead."
+            message = f"Invalid type{shown}: expected {_expected(fault)}, but got {_given(value)} instead."
             return message, param, "invalid_type"
         case "value":
-            value = _literal(fault.error.instance)
             allowed = _listed([_literal(one) for one in fault.names if one is not None], "and")
-            return f"Invalid value: {value}. Supported values are: {allowed}.", param, "invalid_value"
+            return (
+                f"Invalid value: {_literal(value)}. Supported values are: {allowed}.",
+                param,
+                "invalid_value",
+            )
         case _:
-            message, code = _limit(fault.error)
+            message, code = _limit(fault.error, value)
             return f"Invalid {param!r}: {message}" if param else f"Invalid body: {message}", param, code
 
 
@@ -228,9 +233,8 @@ def _given(value: Any) -> str:
             return "an object"
 
 
-def _limit(error: ValidationError) -> tuple[str, str]:
+def _limit(error: ValidationError, value: Any) -> tuple[str, str]:
     """What is wrong with a value of the right type, and OpenAI's code for it."""
-    value: Any = error.instance
     number = "integer" if isinstance(value, int) else "decimal"
     match error.kind:
         case Kind.MaxLength(limit=limit):
@@ -265,7 +269,7 @@ def _limit(error: ValidationError) -> tuple[str, str]:
             message = "string does not match pattern. Expected a string that matches the pattern "
             return f"{message}'{_short(pattern)}'.", "invalid_value"
         case Kind.PropertyNames(error=inner):
-            message, code = _limit(inner)
+            message, code = _limit(inner, inner.instance)
             return f"property name {_literal(inner.instance)}: {message}", code
         case kind:
             return f"does not satisfy '{kind.name}'.", "invalid_value"

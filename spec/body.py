@@ -1,7 +1,8 @@
 """Reads a JSON body, and refuses what is no JSON for everybody who will read it later.
 
 Refused with 400: malformed JSON, NaN and Infinity, invalid UTF-8, lone surrogates (all by orjson),
-null characters (no database keeps them alike), nesting deeper than 100, and a key given twice in
+null characters (no database keeps them alike), nesting deeper than 100, objects of more than 10,000
+properties (no schema wants them, and each would be an error of its own), and a key given twice in
 one object, which parsers understand differently.
 """
 
@@ -15,6 +16,7 @@ from astrolabe_server.spec.blame import where
 from astrolabe_server.spec.errors import Invalid
 
 MAX_DEPTH = 100
+MAX_PROPERTIES = 10_000
 _ORJSON_DEPTH = 254
 
 # Finding doubled keys in a body that is not written compactly takes a second, slower parser.
@@ -29,6 +31,8 @@ def parse_json(raw: bytes) -> Any:
         raise Invalid(f"We could not parse the JSON body of your request: {exc}.", None, None) from exc
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(value)
+    if raw.count(b":") > MAX_PROPERTIES:
+        _refuse_large_objects(value)
     if b"\\u0000" in raw:
         _refuse_null_characters(value)
     # What is written again exactly as it came held no key twice: the usual case, and a cheap test.
@@ -46,6 +50,19 @@ def _refuse_depth(value: Any) -> None:
     except TypeError as exc:
         message = f"Invalid body: nested deeper than {MAX_DEPTH} levels."
         raise Invalid(message, None, "invalid_value") from exc
+
+
+def _refuse_large_objects(value: Any) -> None:
+    todo = [value] if isinstance(value, dict | list) else []
+    while todo:
+        one = todo.pop()
+        if isinstance(one, dict):
+            if len(one) > MAX_PROPERTIES:
+                message = f"Invalid body: an object with more than {MAX_PROPERTIES} properties."
+                raise Invalid(message, None, "object_above_max_properties")
+            todo += (member for member in one.values() if isinstance(member, dict | list))
+        else:
+            todo += (member for member in one if isinstance(member, dict | list))
 
 
 def _refuse_null_characters(value: Any) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import jsonschema_rs
 
-from astrolabe_server.spec.blame import Path, describe, missing
+from astrolabe_server.spec.blame import describe, missing
 from astrolabe_server.spec.closing import closed
 from astrolabe_server.spec.errors import Invalid, Unconforming
 from astrolabe_server.spec.forgiving import forgiving
+from astrolabe_server.spec.reduction import Path, at, is_small, named, reduced
 
 Components = Mapping[str, Any]
 Transform = Callable[[Any, Components], dict[str, Any]]
@@ -23,6 +24,9 @@ _FAULTS = 200
 
 # What is filled in may be an object's, in which something is missing in turn.
 _PASSES = 3
+
+# Completing takes the errors of the whole answer, of which each takes up to half a millisecond.
+_LARGEST = 5000
 
 
 class Validator:
@@ -55,8 +59,9 @@ class Validator:
         try:
             if compiled.is_valid(value):
                 return None
-            return describe(list(islice(compiled.iter_errors(value), _FAULTS)))
-        except ValueError:
+            small = reduced(value, compiled.is_valid)
+            return describe(list(islice(compiled.iter_errors(small.value), _FAULTS)), value, small)
+        except (ValueError, RecursionError):
             return "Invalid body: it holds what JSON cannot.", None, "invalid_value"
 
 
@@ -109,27 +114,22 @@ class ResponseValidator(Validator):
         """Set to null, in place, what a provider left out and the schema wants as null at least.
 
         Providers omit `refusal` or `logprobs`, which OpenAI's clients expect to find. What may
-        not be null stays missing, for `check` to tell.
+        not be null stays missing, for `check` to tell, and so does all in a very large answer.
         """
         compiled = self._compiled or self.compile()
         refused: set[Path] = set()
         for _ in range(_PASSES):
-            if compiled.is_valid(value):
+            if compiled.is_valid(value) or not is_small(value, _LARGEST):
                 return
             errors = islice(compiled.iter_errors(value), _FAULTS)
-            added = {path for error in errors for path in missing(error)} - refused
+            paths = (named(path, value) for error in errors for path in missing(error))
+            added = {path for path in paths if isinstance(at(value, path[:-1]), dict)} - refused
             for path in added:
-                _holder(value, path)[path[-1]] = None
-            wrong = {tuple(error.instance_path) for error in compiled.iter_errors(value)} & added
+                at(value, path[:-1])[path[-1]] = None
+            errors = islice(compiled.iter_errors(value), _FAULTS)
+            wrong = {named(tuple(error.instance_path), value) for error in errors} & added
             for path in wrong:
-                del _holder(value, path)[path[-1]]
+                del at(value, path[:-1])[path[-1]]
             refused |= wrong
             if added == wrong:
                 return
-
-
-def _holder(value: Any, path: Path) -> Any:
-    """The object that has, or shall have, the last step of `path`."""
-    for step in path[:-1]:
-        value = value[step]
-    return value

@@ -11,7 +11,8 @@ from astrolabe_server.spec.operation import Operation
 
 @pytest.fixture(scope="session")
 def editions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Edition]:
-    cache: Path = tmp_path_factory.mktemp("cache")
+    # One cache for all workers of a parallel run.
+    cache = Path(tmp_path_factory.getbasetemp()).parent / "astrolabe-editions"
     return {name: load(name, cache) for name in shipped()}
 
 

@@ -21,6 +21,7 @@ def test_connexion_accepts_the_facade_of_every_edition(editions: dict[str, Editi
     for name, one in editions.items():
         app = connexion.FlaskApp(f"facade-{name}")
         app.add_api(one.facade(), resolver=ByName())
+        app.middleware._build_middleware_stack()
         rules = {rule.rule.replace("<", "{").replace(">", "}") for rule in app.app.url_map.iter_rules()}
         assert {one.base + facade_path(operation) for operation in one.operations} <= rules
 
