@@ -14,8 +14,8 @@ from astrolabe_server.persistence.store import Job, Reschedule, Store
 LEASE = 10.0
 """Seconds for which a job is held without a renewal; a dead worker's job is free after that."""
 
-RENEWAL = 3.0
-"""Seconds after which a lease is renewed: three tries fit into it, so one slow write loses nothing."""
+RENEWAL = 0.3
+"""The part of a lease after which it is renewed: three tries fit in, so one slow write loses nothing."""
 
 log = structlog.get_logger()
 
@@ -53,8 +53,9 @@ class Jobs:
     `stop` lets running jobs go on for the grace time, then gives their leases back.
     """
 
-    def __init__(self, store: Store, owner: str, *, poll: float = 1.0) -> None:
+    def __init__(self, store: Store, owner: str, *, poll: float = 1.0, lease: float = LEASE) -> None:
         self.owner = owner
+        self.lease = lease
         self._store = store
         self._poll = poll
         self._kinds: dict[str, _Kind] = {}
@@ -119,9 +120,11 @@ class Jobs:
             await kind.handler(held)
         except LeaseLost:
             log.info("job_lost", kind=held.job.kind, id=held.job.id)
-        except Exception:
+        except StoreError as exc:
             # The job keeps its lease until it runs out, then whoever is first tries again: that is
-            # the backoff for a store that is away, and no job is dropped for a bug.
+            # the backoff for a store that is away, and below no job is dropped for a bug.
+            log.warning("job_interrupted", kind=held.job.kind, id=held.job.id, error=str(exc))
+        except Exception:
             log.exception("job_failed", kind=held.job.kind, id=held.job.id)
 
     def _forget(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
@@ -146,7 +149,7 @@ class Jobs:
         if room <= 0:
             return
         try:
-            jobs = await self._store.take_jobs(name, self.owner, LEASE, room)
+            jobs = await self._store.take_jobs(name, self.owner, self.lease, room)
         except StoreError as exc:
             log.warning("jobs_not_taken", kind=name, error=str(exc))
             return
@@ -157,21 +160,21 @@ class Jobs:
 
     async def _renew_forever(self) -> None:
         while True:
-            await asyncio.sleep(RENEWAL / 6)
+            await asyncio.sleep(RENEWAL * self.lease / 6)
             now = time.monotonic()
-            due = [entry for entry in self._running.values() if now - entry.renewed >= RENEWAL]
+            due = [each for each in self._running.values() if now - each.renewed >= RENEWAL * self.lease]
             await asyncio.gather(*(self._renew(entry) for entry in due))
 
     async def _renew(self, entry: _Running) -> None:
         started = time.monotonic()
         try:
-            entry.held.job = await self._store.renew_job(entry.held.job, LEASE)
+            entry.held.job = await self._store.renew_job(entry.held.job, self.lease)
         except LeaseLost:
             # A handler that has just ended its job is done in a moment, and cancelling does nothing.
             entry.task.cancel()
         except StoreError as exc:
             log.warning("job_not_renewed", kind=entry.held.job.kind, id=entry.held.job.id, error=str(exc))
-            if started - entry.renewed >= LEASE:
+            if started - entry.renewed >= self.lease:
                 entry.task.cancel()
         else:
             entry.renewed = started

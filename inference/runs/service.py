@@ -7,7 +7,7 @@ from typing import Any
 
 from astrolabe_server.inference.gateway import Credentials, Gateway
 from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import LEASE, Held, Jobs
+from astrolabe_server.inference.jobs import Held, Jobs
 from astrolabe_server.inference.runs import objects, transitions
 from astrolabe_server.inference.runs.errors import (
     EventsGone,
@@ -307,7 +307,7 @@ class Runs:
         now = time.time()
         if not self._jobs.has_room(KIND):
             return Job(key.project, KIND, key.id, due=now)
-        return Job(key.project, KIND, key.id, due=now + LEASE, owner=self._jobs.owner)
+        return Job(key.project, KIND, key.id, due=now + self._jobs.lease, owner=self._jobs.owner)
 
     def _adopt(self, job: Job) -> None:
         if job.owner:

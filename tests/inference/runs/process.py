@@ -11,7 +11,7 @@ from typing import Any
 from astrolabe_server.handlers import assistants, messages, run_steps, runs, threads
 from astrolabe_server.handlers.context import Context, Services, Stream
 from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.inference.jobs import Jobs
+from astrolabe_server.inference.jobs import LEASE, Jobs
 from astrolabe_server.inference.runs import Runs
 from astrolabe_server.persistence.store import Store
 
@@ -27,7 +27,8 @@ class Process:
     def __init__(self, store: Store, gateway: Gateway, **options: Any) -> None:
         self.store = store
         self.gateway = gateway
-        self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=options.pop("poll", 0.05))
+        name = f"worker-{secrets.token_hex(4)}"
+        self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE))
         self.runs = Runs(store, gateway, self.jobs, **options)
 
     def context(self, project: str = "p") -> Context:

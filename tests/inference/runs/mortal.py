@@ -1,0 +1,74 @@
+"""A store through which a process can die: at a write, in the middle of it, or just after it."""
+
+import asyncio
+from typing import Any, NoReturn
+
+from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.store import (
+    Check,
+    Delete,
+    Document,
+    Finish,
+    Hold,
+    Insert,
+    Operation,
+    Replace,
+    Reschedule,
+    Store,
+)
+
+CONDITIONAL = (Insert, Replace, Delete, Check, Hold, Finish, Reschedule)
+
+
+class MortalStore:
+    """The store as one process sees it; once dead, nothing it does has an effect.
+
+    It dies at the `at`th write that is guarded by a lease (counted from 0): before it, after it, or
+    behind `torn` of its operations, done one by one, the conditional ones first, as an engine does
+    that has no transactions.
+    """
+
+    def __init__(self, store: Store, *, at: int | None = None, how: str = "before", torn: int = 0) -> None:
+        self._store = store
+        self._at = at
+        self._how = how
+        self._torn = torn
+        self.dead = asyncio.Event()
+        self.writes: list[tuple[Operation, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def write(self, *operations: Operation) -> list[Document]:
+        await self._live()
+        if not any(isinstance(each, Hold) for each in operations):
+            return await self._store.write(*operations)
+        self.writes.append(operations)
+        if len(self.writes) - 1 != self._at:
+            return await self._store.write(*operations)
+        if self._how == "torn":
+            for each in sorted(operations, key=lambda each: not isinstance(each, CONDITIONAL))[: self._torn]:
+                await self._store.write(each)
+        elif self._how == "after":
+            await self._store.write(*operations)
+        self._die()
+
+    async def get(self, *args: Any) -> Any:
+        await self._live()
+        return await self._store.get(*args)
+
+    async def take_jobs(self, *args: Any) -> Any:
+        await self._live()
+        return await self._store.take_jobs(*args)
+
+    async def renew_job(self, *args: Any) -> Any:
+        await self._live()
+        return await self._store.renew_job(*args)
+
+    async def _live(self) -> None:
+        if self.dead.is_set():
+            raise StoreUnavailable("this process is dead")
+
+    def _die(self) -> NoReturn:
+        self.dead.set()
+        raise StoreUnavailable("this process is dead")

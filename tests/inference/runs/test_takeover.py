@@ -1,0 +1,164 @@
+"""A worker that is lost at any write of a run: another one finishes the run, once."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.store import Store
+from astrolabe_server.tests.inference.runs.mortal import MortalStore
+from astrolabe_server.tests.inference.runs.process import Event, Process, process, script, text_of
+
+JSON = dict[str, Any]
+
+LEASE = 0.4
+WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+ANSWER = "One two three four five six seven eight nine."
+PLAIN = [{"text": ANSWER, "delay": 0.03}]
+TOOLS = [
+    {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}], "delay": 0.03},
+    {"text": "So I ask again.", "calls": [{"name": "get_weather", "arguments": {"city": "Rome"}}]},
+    {"text": "It is {tool} there.", "delay": 0.03},
+]
+SCRIPTS = {"plain": PLAIN, "tools": TOOLS}
+SAID = {"plain": [ANSWER], "tools": ["So I ask again.", "It is sunny there."]}
+
+
+class Story:
+    """One run through the hands of two workers, and what its client saw."""
+
+    def __init__(self, store: Store, gateway: Gateway, name: str, *, live: bool) -> None:
+        self.store, self.gateway = store, gateway
+        self.name, self.live = name, live
+        self.seen: list[Event] = []
+        self.run: JSON = {}
+
+    async def tell(self, mortal: MortalStore) -> None:
+        """Let the first worker go on until it dies or the run is over, then another finish it."""
+        async with process(mortal, self.gateway, lease=LEASE) as first:  # type: ignore[arg-type]
+            assistant = await first.assistant(tools=WEATHER)
+            thread = await first.thread(script(*SCRIPTS[self.name]))
+            going = asyncio.ensure_future(self._first(first, assistant, thread))
+            dying = asyncio.ensure_future(mortal.dead.wait())
+            await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
+            for each in (going, dying):
+                each.cancel()
+                with suppress(asyncio.CancelledError, StoreUnavailable):
+                    await each
+            mortal.dead.set()
+        async with process(self.store, self.gateway, lease=LEASE) as second:
+            await self._finish(second)
+            await self._check(second)
+
+    async def _first(self, worker: Process, assistant: JSON, thread: JSON) -> None:
+        if self.live:
+            await self._watch(await worker.stream(thread["id"], assistant["id"]))
+        else:
+            self.run = await worker.run(thread["id"], assistant["id"])
+            await worker.rested(self.run)
+        while (run := await worker.get(self.run))["status"] == "requires_action":
+            outputs = _outputs(run)
+            if self.live:
+                await self._watch(await worker.submit_stream(run, **outputs))
+            else:
+                await worker.submit(run, **outputs)
+                await worker.rested(run)
+
+    async def _watch(self, events: Any) -> None:
+        async for event in events:
+            self.run = self.run or event[2]
+            self.seen.append(event)
+
+    async def _finish(self, worker: Process) -> None:
+        run = await worker.rested(self.run)
+        while run["status"] == "requires_action":
+            await worker.submit(run, **_outputs(run))
+            run = await worker.rested(run)
+        assert run["status"] == "completed", run
+
+    async def _check(self, worker: Process) -> None:
+        """No message and no step twice, none missing, and none that says else than was sent."""
+        run = await worker.get(self.run)
+        messages = await worker.messages(run["thread_id"], run_id=run["id"])
+        whole = [text_of(each) for each in messages if each["status"] == "completed"]
+        assert whole == SAID[self.name]
+        assert {each["status"] for each in messages} <= {"completed", "incomplete"}
+
+        log = await worker.events(run)
+        numbers = [number for number, _, _ in log]
+        assert numbers == sorted(set(numbers))
+        by_number = {number: (name, data) for number, name, data in log}
+        for number, name, data in self.seen:
+            if name != "done":
+                assert by_number[number] == (name, data)
+        for message in messages:
+            assert text_of(message) == _said(log, message["id"]), "stored is what was sent"
+            if message["status"] == "incomplete":
+                assert self.live
+                assert text_of(message).startswith(_said(self.seen, message["id"]))
+
+        steps = await worker.steps(run)
+        calls = 2 if self.name == "tools" else 0
+        done = [each for each in steps if each["status"] == "completed"]
+        assert [each["type"] for each in done].count("tool_calls") == calls
+        assert [each["type"] for each in done].count("message_creation") == len(whole)
+        assert {each["status"] for each in steps} <= {"completed", "failed"}
+        created = {each["step_details"].get("message_creation", {}).get("message_id") for each in steps}
+        assert {each["id"] for each in messages} == created - {None}
+        assert run["usage"]["total_tokens"] == sum(each["usage"]["total_tokens"] for each in steps)
+        await worker.message(run["thread_id"], "The thread takes messages again.")
+
+
+def _outputs(run: JSON) -> dict[str, str]:
+    calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    return {call["id"]: "sunny" for call in calls}
+
+
+def _said(events: list[Event], message_id: str) -> str:
+    return "".join(
+        data["delta"]["content"][0]["text"]["value"]
+        for _, name, data in events
+        if name == "thread.message.delta" and data["id"] == message_id
+    )
+
+
+async def _writes(store: Store, gateway: Gateway, name: str, *, live: bool) -> list[int]:
+    """How many operations each write of the story has that a lease guards."""
+    mortal = MortalStore(store)
+    await Story(store, gateway, name, live=live).tell(mortal)
+    return [len(operations) for operations in mortal.writes]
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+@pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
+@pytest.mark.parametrize("name", ["plain", "tools"])
+async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
+    store: Store, gateway: Gateway, name: str, live: bool, how: str
+) -> None:
+    writes = await _writes(store, gateway, name, live=live)
+    stories = [
+        Story(store, gateway, name, live=live).tell(MortalStore(store, at=at, how=how))
+        for at in range(len(writes))
+    ]
+    await asyncio.gather(*stories)
+    await asyncio.sleep(LEASE)
+    assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
+@pytest.mark.parametrize("name", ["plain", "tools"])
+async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
+    store: Store, gateway: Gateway, name: str, live: bool
+) -> None:
+    """On an engine without transactions over partitions."""
+    writes = await _writes(store, gateway, name, live=live)
+    stories = [
+        Story(store, gateway, name, live=live).tell(MortalStore(store, at=at, how="torn", torn=torn))
+        for at, operations in enumerate(writes)
+        for torn in range(1, operations)
+    ]
+    await asyncio.gather(*stories)
+    await asyncio.sleep(LEASE)
+    assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
