@@ -82,7 +82,9 @@ class Clearing:
         False if it is all there. Its copies become what is to be written now.
         """
         key = document.key
-        rows = await self._connection.run(f"SELECT version FROM objects WHERE {AT}", (*home(key), *own(key.collection)))
+        rows = await self._connection.run(
+            f"SELECT version FROM objects WHERE {AT}", (*home(key), *own(key.collection))
+        )
         if rows:
             return False
         place = ListKey(key.project, key.collection, document.parent).bucket(document.shelf)

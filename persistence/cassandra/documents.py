@@ -28,7 +28,9 @@ from astrolabe_server.persistence.store import Document, Insert, Key, Replace
 # Table and column names are ours: nothing of a caller's is ever in the text of a statement.
 PUT = f"""INSERT INTO objects ({KEY}, id, parent, value, state, labels, version, place, shelf, writer)
     VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
-SET = f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version=? AND place=?"
+SET = (
+    f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version=? AND place=?"
+)
 DROP = f"DELETE FROM objects WHERE {AT} IF version=? AND place=?"
 LOOK = f"UPDATE objects SET checked=1 WHERE {AT} IF version=? AND place=?"
 
@@ -234,7 +236,14 @@ class Entries(Part):
     def _moved_on(self, place: Place, last: int, token: str) -> Statement:
         known, count = self._head, len(self._inserts)
         self._last = last
-        change = (last, known.rows + count, known.bytes + self.bytes, token, *place, *head(self.key.collection))
+        change = (
+            last,
+            known.rows + count,
+            known.bytes + self.bytes,
+            token,
+            *place,
+            *head(self.key.collection),
+        )
         if known.last is None:
             return BEGIN, change
         lowest = min(document.position for document in self.documents if document.position > known.last)

@@ -93,7 +93,9 @@ class Connection:
             except (*UNREACHABLE, ValueError) as exc:
                 await asyncio.to_thread(self._disconnect)
                 if time.monotonic() > deadline or isinstance(exc, InvalidRequest):
-                    raise StoreUnavailable(f"cannot use Cassandra at {self.target.name}: {cause(exc)}") from exc
+                    raise StoreUnavailable(
+                        f"cannot use Cassandra at {self.target.name}: {cause(exc)}"
+                    ) from exc
                 await asyncio.sleep(0.5)
             else:
                 return

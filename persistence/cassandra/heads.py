@@ -133,9 +133,7 @@ class Heads:
         """Let bucket 0 name the newest bucket, and tell where it begins."""
         first = key.bucket(0)
         update = "UPDATE objects SET newest[?]=? WHERE project=? AND home=? AND bucket=? IF newest[?]="
-        begins = (
-            "INSERT INTO objects (project, home, bucket, section, label, position, shelf) VALUES (?,?,?,?,?,?,?)"
-        )
+        begins = "INSERT INTO objects (project, home, bucket, section, label, position, shelf) VALUES (?,?,?,?,?,?,?)"
         name = key.collection
         while True:
             row = await self._connection.run(SELECT, (*first, *head(name)))

@@ -146,7 +146,14 @@ class Agenda:
             position = tuple(rows[-1])
 
     async def _settle(
-        self, state: Kind, kind: str, entries: Sequence[Entry], owner: str, lease: float, room: int, taken: list[Job]
+        self,
+        state: Kind,
+        kind: str,
+        entries: Sequence[Entry],
+        owner: str,
+        lease: float,
+        room: int,
+        taken: list[Job],
     ) -> int | None:
         """Look jobs up, take as many as there is room for; the time of the first that is left."""
         found = await asyncio.gather(*(self._look(kind, entry) for entry in entries))

@@ -12,9 +12,7 @@ from astrolabe_server.persistence.store import Document, Key, Order, Page
 
 GET = """SELECT section, value, state, labels, version, place, shelf, parent, last, rows, bytes, closed, newest
     FROM objects WHERE project=? AND home=? AND bucket=0 AND section>='d:' AND section<'i'"""
-WHERE = (
-    "FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"
-)
+WHERE = "FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"
 COLUMNS = "SELECT id, value, state, labels, version, position, closed_lists, newest"
 MAIN = "SELECT position, id, value, state, labels, version FROM objects " + (
     "WHERE project=? AND home=? AND bucket=? AND section=? AND label='' AND position IN ?"
@@ -164,7 +162,11 @@ class Walk:
     async def _next_labelled(self, number: int) -> int | None:
         if self._ascending:
             newest = (await self._heads.read(self._key)).bucket
-            later = await self._heads.labelled(self._key, self._label, number, newest + 1) if newest > number else []
+            later = (
+                await self._heads.labelled(self._key, self._label, number, newest + 1)
+                if newest > number
+                else []
+            )
             return min(later, default=None)
         return max(await self._heads.labelled(self._key, self._label, 0, number), default=0)
 
@@ -187,9 +189,7 @@ class Walk:
                 continue
             id, value, state, labels, version = kept
             key = Key(self._key.project, self._key.collection, id)
-            documents.append(
-                decode(key, self._key.parent, (value, state, labels, version, row[5], number))
-            )
+            documents.append(decode(key, self._key.parent, (value, state, labels, version, row[5], number)))
         return documents
 
     async def _complete(self, bodies: dict[int, Any], rows: Sequence[Any], number: int) -> dict[int, Any]:
@@ -198,4 +198,7 @@ class Walk:
         found = await self._connection.run(
             MAIN, (*self._key.bucket(number), f"l:{self._key.collection}", [row[5] for row in rows])
         )
-        return {position: (id, value, state, labels, version) for position, id, value, state, labels, version in found}
+        return {
+            position: (id, value, state, labels, version)
+            for position, id, value, state, labels, version in found
+        }

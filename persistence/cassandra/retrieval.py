@@ -1,2 +1,290 @@
+"""Chunks of files: kept with their words and vectors, and found again."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from weakref import WeakValueDictionary
+
+from astrolabe_server.persistence.cassandra.driver import Connection, Row, Statement
+from astrolabe_server.persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
+from astrolabe_server.persistence.cassandra.postings import Found, Postings, posting_rows
+from astrolabe_server.persistence.cassandra.rows import encode, storable
+from astrolabe_server.persistence.cassandra.vectors import Vectors
+from astrolabe_server.persistence.errors import DimensionMismatch, StoreUnavailable
+from astrolabe_server.persistence.sqlite.terms import Terms
+from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
+
+ROWS = 50
+"""Chunks in one statement."""
+
+ATTEMPTS = 50
+"""Times that a change of a vector store's totals is tried while others change them."""
+
+PUT = """INSERT INTO chunks (project, store, source, number, text, pile, shard, words)
+    VALUES (?,?,?,?,?,?,?,?)"""
+READ = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number>? LIMIT ?"
+ONE = "SELECT text FROM chunks WHERE project=? AND store=? AND source=? AND number=?"
+WHOLE = "SELECT number, text, pile, shard, words FROM chunks WHERE project=? AND store=? AND source=?"
+DROP = "DELETE FROM chunks WHERE project=? AND store=? AND source=?"
+
+NO_SHARD = -1
+"""Of a chunk without a vector."""
+
+
 class Chunks:
-    def __init__(self,*a): ...
+    """The chunks of all vector stores."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._libraries = Libraries(connection)
+        self._postings = Postings(connection)
+        self._vectors = Vectors(connection)
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    def _turn(self, project: str, store: str) -> asyncio.Lock:
+        """The turn of this process at a vector store's totals."""
+        return self._turns.setdefault((project, store), asyncio.Lock())
+
+    # --- putting ---
+
+    async def put(
+        self, project: str, store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    ) -> None:
+        """Keep chunks: two statements for the totals, then vectors, texts and words."""
+        encode(dict(attributes))
+        dimension = dimension_of(chunks)
+        terms = await asyncio.to_thread(cut, {chunk.index: chunk.text for chunk in chunks})
+        if dimension is not None:
+            await self._vectors.prepare(dimension)
+        for _ in range(ATTEMPTS):
+            async with self._turn(project, store):
+                library, source = await self._libraries.find(project, store, file)
+                expect(library, dimension)
+                source = source or Source.new(file)
+                replaced = await self._replaced(library, source, {chunk.index for chunk in chunks})
+                putting = Putting(library, source, chunks, attributes, terms, replaced, dimension)
+                kept = self._libraries.keep(library, putting.source)
+                if await self._libraries.change(library, putting.library, [kept]):
+                    break
+        else:
+            raise StoreUnavailable(f"too many writers at vector store {store}")
+        await self._clean(library, source, replaced)
+        await self._fill(putting)
+
+    async def _replaced(self, library: Library, source: Source, numbers: set[int]) -> list[Row]:
+        """The chunks of the batches that have any of the numbers: these go, or change their batch."""
+        if not source.batches:
+            return []
+        rows = await self._whole(library, source)
+        touched = {row[2] for row in rows if row[0] in numbers}
+        return [row for row in rows if row[2] in touched]
+
+    async def _whole(self, library: Library, source: Source) -> list[Row]:
+        key = (library.project, library.store, source.name)
+        scan = await self._connection.scan(WHOLE, key, 1000)
+        return [row async for rows in scan for row in rows]
+
+    async def _clean(self, library: Library, source: Source, rows: Sequence[Row]) -> None:
+        """Remove the words of batches, and the vectors of their chunks that are replaced."""
+        batches: dict[str, dict[int, str]] = {}
+        for number, text, batch, _, _ in rows:
+            batches.setdefault(batch, {})[number] = text
+        for batch, texts in batches.items():
+            if batch in source.batches:
+                terms = posting_rows(await asyncio.to_thread(cut, texts))
+                part = source.batches[batch].part
+                await self._postings.drop(library, part, source.name, batch, terms)
+
+    async def _fill(self, putting: "Putting") -> None:
+        library, source, batch = putting.library, putting.source, putting.batch
+        key = (library.project, library.store, source.name)
+        stale = [
+            (row[3], row[0])
+            for row in putting.replaced
+            if row[0] in putting.given and row[3] not in (None, NO_SHARD, putting.shard_of(row[0]))
+        ]
+        if stale:
+            await self._vectors.drop(library, source.name, stale)
+        rows: list[Statement] = [
+            (PUT, (*key, number, text, batch, putting.shard_of(number), len(putting.terms[number])))
+            for number, text in putting.texts.items()
+        ]
+        texts = [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
+        await asyncio.gather(
+            self._vectors.put(library, putting.shard, source.name, putting.vectors),
+            self._postings.put(library, putting.part, source.name, batch, putting.rows),
+            *map(self._connection.run_together, texts),
+        )
+
+    async def set_attributes(self, project: str, store: str, file: str, attributes: Attributes) -> None:
+        """One transaction."""
+        await self._libraries.describe(project, store, file, attributes)
+
+    # --- deleting ---
+
+    async def delete(self, project: str, store: str, file: str | None) -> None:
+        """Forget a file or all: its words and vectors first, so that a second attempt finds the rest."""
+        if not storable(project, store, file or ""):
+            return
+        if file is None:
+            await self._delete_all(project, store)
+            return
+        for _ in range(ATTEMPTS):
+            library, source = await self._libraries.find(project, store, file)
+            if source is None:
+                return
+            rows = await self._whole(library, source)
+            await self._clean(library, source, rows)
+            await self._vectors.drop_source(library, source)
+            await self._connection.run(DROP, (project, store, source.name))
+            async with self._turn(project, store):
+                library, again = await self._libraries.find(project, store, file)
+                if again != source:
+                    continue
+                words = sum(row[4] or 0 for row in rows)
+                after = library.grown(vectors=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
+                if await self._libraries.change(library, after, [self._libraries.drop(library, file)]):
+                    return
+        raise StoreUnavailable(f"too many writers at vector store {store}")
+
+    async def _delete_all(self, project: str, store: str) -> None:
+        library, _ = await self._libraries.find(project, store)
+        if not library.version:
+            return
+        sources = await self._libraries.files(project, store)
+        await self._postings.forget(library)
+        await self._vectors.forget(library)
+        for source in sources:
+            await self._connection.run(DROP, (project, store, source.name))
+        await self._libraries.forget(library)
+
+    # --- reading ---
+
+    async def read(self, project: str, store: str, file: str, after: int, limit: int) -> list[Chunk]:
+        """Chunks of a file in order: two statements."""
+        if not storable(project, store, file):
+            return []
+        _, source = await self._libraries.find(project, store, file)
+        if source is None:
+            return []
+        rows = await self._connection.run(READ, (project, store, source.name, after, limit))
+        return [Chunk(number, text) for number, text in rows]
+
+    async def search_text(
+        self, project: str, store: str, query: str, limit: int, filter: Filter | None
+    ) -> list[Hit]:
+        """The best by BM25: a statement for the totals, for each term and part, and for each hit."""
+        if not storable(project, store):
+            return []
+        terms = Terms().of_query(query[:100_000])
+        library, _ = await self._libraries.find(project, store)
+        if not terms or not library.version:
+            return []
+        allowed = None
+        if filter is not None:
+            sources = await self._libraries.files(project, store, filter)
+            allowed = frozenset(source.name for source in sources)
+        return await self._hits(library, await self._postings.search(library, terms, allowed), limit)
+
+    async def search_vectors(
+        self, project: str, store: str, vector: Sequence[float], limit: int, filter: Filter | None
+    ) -> list[Hit]:
+        """The nearest by cosine: a statement for the totals, for each shard, and for each hit."""
+        if not storable(project, store):
+            return []
+        library, _ = await self._libraries.find(project, store)
+        if library.dimension is None:
+            return []
+        expect(library, len(vector))
+        if not any(vector):
+            return []
+        allowed = None if filter is None else await self._libraries.files(project, store, filter)
+        found = await self._vectors.search(library, vector, limit, allowed)
+        return await self._hits(library, found, limit)
+
+    async def _hits(self, library: Library, found: Sequence[Found], limit: int) -> list[Hit]:
+        """The first of what was found that is still there, with its text."""
+        hits: list[Hit] = []
+        at = 0
+        while len(hits) < limit and at < len(found):
+            part = found[at : at + limit - len(hits)]
+            at += len(part)
+            key = (library.project, library.store)
+            texts = await asyncio.gather(
+                *(self._connection.run(ONE, (*key, source, number)) for source, number, _ in part)
+            )
+            for (source, number, score), rows in zip(part, texts, strict=True):
+                if rows and rows[0][0] is not None:
+                    hits.append(Hit(file_of(source), number, rows[0][0], score))
+        return hits
+
+
+class Putting:
+    """What a put changes: the new chunks, and those that shared a batch with what they replace."""
+
+    def __init__(
+        self,
+        library: Library,
+        source: Source,
+        chunks: Sequence[Chunk],
+        attributes: Attributes,
+        terms: Mapping[int, Sequence[str]],
+        replaced: Sequence[Row],
+        dimension: int | None,
+    ) -> None:
+        self.batch = secrets.token_hex(4)
+        self.replaced = replaced
+        self.given = {chunk.index for chunk in chunks}
+        self.texts = {chunk.index: chunk.text for chunk in chunks}
+        self.vectors = [
+            (chunk.index, list(chunk.vector)) for chunk in chunks if chunk.vector is not None and any(chunk.vector)
+        ]
+        self._with_vector = {number for number, _ in self.vectors}
+        self._shards = {row[0]: row[3] for row in replaced if row[0] not in self.given}
+        survivors = {row[0]: row[1] for row in replaced if row[0] not in self.given}
+        self.texts |= survivors
+        self.terms = {**terms, **cut(survivors)}
+        self.rows = posting_rows(self.terms)
+        before = sum(row[4] or 0 for row in replaced)
+        self.library = library.grown(
+            vectors=len(self.vectors),
+            dimension=dimension,
+            rows=len(self.rows),
+            chunks=len(self.texts) - len(replaced),
+            words=sum(map(len, self.terms.values())) - before,
+        )
+        self.shard, self.part = self.library.shard, self.library.part
+        gone = {row[2] for row in replaced}
+        batches = {name: batch for name, batch in source.batches.items() if name not in gone}
+        if self.texts:
+            batches[self.batch] = Batch(len(self.texts), self.part, self.shard)
+        self.source = replace(source, attributes=dict(attributes), batches=batches)
+
+    def shard_of(self, number: int) -> int:
+        """The shard of a chunk's vector."""
+        if number in self._shards:
+            return int(self._shards[number])
+        return self.shard if number in self._with_vector else NO_SHARD
+
+
+def cut(texts: Mapping[int, str]) -> dict[int, list[str]]:
+    """The terms of texts."""
+    terms = Terms()
+    return {number: terms.of(text) for number, text in texts.items()}
+
+
+def dimension_of(chunks: Sequence[Chunk]) -> int | None:
+    """The length of the chunks' vectors; DimensionMismatch if they differ."""
+    lengths = {len(chunk.vector) for chunk in chunks if chunk.vector is not None}
+    if len(lengths) > 1:
+        raise DimensionMismatch(f"vectors of {min(lengths)} and of {max(lengths)} numbers in one file")
+    return lengths.pop() if lengths else None
+
+
+def expect(library: Library, dimension: int | None) -> None:
+    """DimensionMismatch unless vectors of that length fit the vector store's."""
+    if dimension is not None and library.dimension not in (None, dimension):
+        raise DimensionMismatch(
+            f"a vector of {dimension} numbers, where those of {library.store} have {library.dimension}"
+        )

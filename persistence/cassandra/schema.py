@@ -26,9 +26,7 @@ OBJECTS = """CREATE TABLE objects (
     PRIMARY KEY ((project, home, bucket), section, label, position)
 ) WITH CLUSTERING ORDER BY (section ASC, label ASC, position DESC)"""
 
-TIME_WINDOWS = (
-    "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': 12}"
-)
+TIME_WINDOWS = "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': 12}"
 
 VERSIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -52,6 +50,21 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE content_pieces (
             project text, id text, generation text, stripe int, piece int, data blob,
             PRIMARY KEY ((project, id, generation, stripe), piece)
+        )""",
+        """CREATE TABLE sources (
+            project text, store text, file text,
+            version bigint, dimension int, shard int, shard_bytes bigint, part int, part_rows int,
+            chunks bigint, words bigint,
+            generation text, attributes blob, batches frozen<map<text, tuple<int, int, int>>>,
+            PRIMARY KEY ((project, store), file)
+        )""",
+        """CREATE TABLE chunks (
+            project text, store text, source text, number int, text text, pile text, shard int, words int,
+            PRIMARY KEY ((project, store, source), number)
+        )""",
+        """CREATE TABLE postings (
+            project text, store text, part int, slot int, term text, source text, pile text, data blob,
+            PRIMARY KEY ((project, store, part, slot), term, source, pile)
         )""",
     ),
 )
@@ -79,6 +92,30 @@ async def migrate(connection: Connection) -> None:
                 await _unlock(connection, owner)
         elif time.monotonic() > deadline:
             raise StoreUnavailable("another process has been migrating the schema for five minutes")
+        else:
+            await asyncio.sleep(WAIT)
+
+
+VECTORS = """CREATE TABLE IF NOT EXISTS vectors_{0} (
+    project text, store text, shard int, source text, number int, vector vector<float, {0}>,
+    PRIMARY KEY ((project, store, shard), source, number)
+) WITH compression = {{'enabled': false}}"""
+NEAREST = """CREATE CUSTOM INDEX IF NOT EXISTS vectors_{0}_nearest ON vectors_{0} (vector)
+    USING 'StorageAttachedIndex' WITH OPTIONS = {{'similarity_function': 'cosine'}}"""
+
+
+async def make_vectors(connection: Connection, dimension: int) -> None:
+    """Make the table for vectors of one length, once in a keyspace's life."""
+    name = f"vectors_{dimension}"
+    done = "SELECT version FROM migrations WHERE name=?"
+    while not await connection.run(done, (name,)):
+        if await _locked(connection, owner := secrets.token_hex(8)):
+            try:
+                await connection.define(VECTORS.format(dimension))
+                await connection.define(NEAREST.format(dimension))
+                await connection.run("INSERT INTO migrations (name, version) VALUES (?,?)", (name, dimension))
+            finally:
+                await _unlock(connection, owner)
         else:
             await asyncio.sleep(WAIT)
 
@@ -113,7 +150,9 @@ async def _make_keyspace(connection: Connection) -> None:
     if known:
         return
     if target.bundle:
-        raise StoreRefused(f"Astra database {target.database} has no keyspace {target.keyspace}: create it there")
+        raise StoreRefused(
+            f"Astra database {target.database} has no keyspace {target.keyspace}: create it there"
+        )
     datacenter = target.datacenter or connection.local_datacenter()
     await connection.define(
         f"CREATE KEYSPACE IF NOT EXISTS {target.keyspace} WITH replication = "
@@ -126,7 +165,12 @@ async def _upgrade(connection: Connection) -> None:
         for statement in VERSIONS[number]:
             await connection.define(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
         await connection.compare_and_set(
-            [("UPDATE migrations SET version=?, at=? WHERE name='schema' IF version != ?", (number + 1, _now(), number + 1))]
+            [
+                (
+                    "UPDATE migrations SET version=?, at=? WHERE name='schema' IF version != ?",
+                    (number + 1, _now(), number + 1),
+                )
+            ]
         )
 
 

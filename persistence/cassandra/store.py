@@ -51,7 +51,9 @@ class CassandraStore(Store):
         self._reader = Reader(connection, heads, clearing)
         self._writer = Writer(committer, heads, self._agenda, self._logs, clearing)
         self._chunks = Chunks(connection)
-        self._mover = Mover(connection, committer, self._reader, self._writer, self._agenda, self._logs, self._chunks)
+        self._mover = Mover(
+            connection, committer, self._reader, self._writer, self._agenda, self._logs, self._chunks
+        )
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     # --- life ---
@@ -97,7 +99,9 @@ class CassandraStore(Store):
         order: Order = "desc",
     ) -> Page:
         """One statement for a list of one bucket, one more for a cursor and for each bucket's edge."""
-        return await self._reader.page(ListKey(project, collection, parent), label, after, before, limit, order)
+        return await self._reader.page(
+            ListKey(project, collection, parent), label, after, before, limit, order
+        )
 
     async def write(self, *operations: Operation) -> list[Document]:
         """See writing.py for how operations become transactions."""

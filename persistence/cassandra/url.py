@@ -73,9 +73,7 @@ def parse(url: str) -> Target:
     )
 
 
-def _astra(
-    parts: SplitResult, options: dict[str, str], keyspace: str, common: dict[str, float]
-) -> Target:
+def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, common: dict[str, float]) -> Target:
     bundle, token = options.get("bundle"), options.get("token") or unquote(parts.password or "")
     if not bundle or not Path(os.path.expanduser(bundle)).is_file():  # noqa: PTH111 - as the driver wants it
         raise StoreRefused("astra:// needs bundle=PATH, the database's secure-connect bundle")

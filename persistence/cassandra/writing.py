@@ -172,7 +172,9 @@ class Plan:
 class Writer:
     """Plans writes and does them."""
 
-    def __init__(self, committer: Committer, heads: Heads, agenda: Agenda, logs: Logs, clearing: Clearing) -> None:
+    def __init__(
+        self, committer: Committer, heads: Heads, agenda: Agenda, logs: Logs, clearing: Clearing
+    ) -> None:
         self._committer = committer
         self._heads = heads
         self._agenda = agenda
@@ -235,9 +237,7 @@ class Writer:
             case _:
                 self._plan_job(plan, operation)
 
-    def _plan_job(
-        self, plan: Plan, operation: Hold | Finish | Reschedule | Enqueue | Cancel
-    ) -> None:
+    def _plan_job(self, plan: Plan, operation: Hold | Finish | Reschedule | Enqueue | Cancel) -> None:
         match operation:
             case Hold(job):
                 plan.condition(Place(job.project, job.id, 0), Held(job))
@@ -331,5 +331,3 @@ def has_jobs(stage: Stage) -> bool:
     """Whether a job is changed in it, whose new time must be in the index by then."""
     parts = [part for group in stage.groups.values() for part in group.parts]
     return any(isinstance(part, Freed | Put) for part in (*parts, *stage.joined))
-
-

@@ -1,0 +1,183 @@
+"""What a vector store consists of: its totals, its files, and where their chunks lie.
+
+One partition a vector store: a row for each file, and one, of the file "", for the whole. Both
+change together, in one transaction, which also says where new chunks go: vectors into a shard, words
+into a part, each until it is full. A file's chunks are kept under a source, a name that is new each
+time the file is put after it was deleted, so nothing of before can touch them.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import orjson
+
+from astrolabe_server.persistence.cassandra.driver import Connection, Statement
+from astrolabe_server.persistence.cassandra.filters import passes
+from astrolabe_server.persistence.cassandra.rows import encode
+from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.store import Attributes, Filter
+
+SHARD_BYTES = 64 << 20
+"""Bytes of vectors in one partition."""
+
+PART_ROWS = 1_000_000
+"""Rows of words in the partitions of one part together."""
+
+TOTALS = "version, dimension, shard, shard_bytes, part, part_rows, chunks, words"
+BOTH = f"""SELECT file, {TOTALS}, generation, attributes, batches FROM sources
+    WHERE project=? AND store=? AND file IN ?"""
+ALL = "SELECT file, generation, attributes, batches FROM sources WHERE project=? AND store=? AND file>''"
+SET_TOTALS = """UPDATE sources SET version=?, dimension=?, shard=?, shard_bytes=?, part=?, part_rows=?,
+    chunks=?, words=? WHERE project=? AND store=? AND file='' IF version="""
+SET_SOURCE = (
+    "UPDATE sources SET generation=?, attributes=?, batches=? WHERE project=? AND store=? AND file=?"
+)
+DROP_SOURCE = "DELETE FROM sources WHERE project=? AND store=? AND file=?"
+DROP_ALL = "DELETE FROM sources WHERE project=? AND store=?"
+DESCRIBE = "UPDATE sources SET attributes=? WHERE project=? AND store=? AND file=? IF EXISTS"
+
+
+class Batch(NamedTuple):
+    """Chunks that were put together: how many, and the part and shard that they are in."""
+
+    count: int
+    part: int
+    shard: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file in a vector store."""
+
+    file: str
+    generation: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    batches: Mapping[str, Batch] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What its chunks are kept under."""
+        return f"{self.generation}{self.file}"
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks it has."""
+        return sum(batch.count for batch in self.batches.values())
+
+    @classmethod
+    def new(cls, file: str) -> "Source":
+        """A file that is put for the first time."""
+        return cls(file, secrets.token_hex(4))
+
+
+def file_of(name: str) -> str:
+    """The file of a source's name."""
+    return name[8:]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The totals of a vector store; `version` 0 if it has nothing."""
+
+    project: str
+    store: str
+    version: int = 0
+    dimension: int | None = None
+    shard: int = 0
+    shard_bytes: int = 0
+    part: int = 0
+    part_rows: int = 0
+    chunks: int = 0
+    words: int = 0
+
+    def grown(self, *, vectors: int, dimension: int | None, rows: int, chunks: int, words: int) -> "Library":
+        """The totals with so much more in them; what is full is left for the next shard or part."""
+        size = vectors * 4 * (dimension or 0)
+        shard, shard_bytes = self.shard, self.shard_bytes
+        if vectors and shard_bytes + size > SHARD_BYTES and shard_bytes:
+            shard, shard_bytes = shard + 1, 0
+        part, part_rows = self.part, self.part_rows
+        if rows and part_rows + rows > PART_ROWS and part_rows:
+            part, part_rows = part + 1, 0
+        return replace(
+            self,
+            version=self.version + 1,
+            dimension=self.dimension or dimension,
+            shard=shard,
+            shard_bytes=shard_bytes + size,
+            part=part,
+            part_rows=part_rows + rows,
+            chunks=max(self.chunks + chunks, 0),
+            words=max(self.words + words, 0),
+        )
+
+
+class Libraries:
+    """Reads and changes totals and files."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def find(self, project: str, store: str, file: str = "") -> tuple[Library, Source | None]:
+        """The totals, and a file of it if it is there: one statement."""
+        library, source = Library(project, store), None
+        rows = await self._connection.run(BOTH, (project, store, ["", file] if file else [""]))
+        for name, *columns in rows:
+            if name == "":
+                library = Library(project, store, *(value or 0 for value in columns[:8]))
+                library = replace(library, dimension=columns[1])
+            else:
+                source = decode(name, *columns[8:])
+        return library, source
+
+    async def files(self, project: str, store: str, filter: Filter | None = None) -> list[Source]:
+        """All files, or those that a filter lets through."""
+        found: list[Source] = []
+        async for rows in await self._connection.scan(ALL, (project, store), 2000):
+            sources = [decode(*row) for row in rows]
+            found += [each for each in sources if filter is None or passes(filter, each.attributes)]
+        return found
+
+    async def change(self, before: Library, after: Library, statements: Iterable[Statement]) -> bool:
+        """Set the totals and do the statements, unless the totals changed since they were read."""
+        values = (
+            *(after.version, after.dimension, after.shard, after.shard_bytes, after.part),
+            *(after.part_rows, after.chunks, after.words, before.project, before.store),
+        )
+        condition: Statement = (f"{SET_TOTALS}null", values)
+        if before.version:
+            condition = (f"{SET_TOTALS}?", (*values, before.version))
+        return (await self._connection.compare_and_set([condition, *statements])).applied
+
+    def keep(self, library: Library, source: Source) -> Statement:
+        """A file's row."""
+        batches = {name: tuple(batch) for name, batch in source.batches.items()}
+        content = (source.generation, encode(dict(source.attributes)), batches)
+        return SET_SOURCE, (*content, library.project, library.store, source.file)
+
+    def drop(self, library: Library, file: str) -> Statement:
+        """No row for a file."""
+        return DROP_SOURCE, (library.project, library.store, file)
+
+    async def describe(self, project: str, store: str, file: str, attributes: Attributes) -> None:
+        """Change the attributes of a file that is there."""
+        row = (encode(dict(attributes)), project, store, file)
+        await self._connection.compare_and_set([(DESCRIBE, row)])
+
+    async def forget(self, library: Library) -> None:
+        """Remove totals and files; StoreUnavailable if chunks keep coming in meanwhile."""
+        guard: Statement = (
+            "DELETE FROM sources WHERE project=? AND store=? AND file='' IF version=?",
+            (library.project, library.store, library.version),
+        )
+        everything: Statement = (DROP_ALL, (library.project, library.store))
+        if not (await self._connection.compare_and_set([guard, everything])).applied:
+            raise StoreUnavailable(f"chunks were put into {library.store} while it was deleted")
+
+
+def decode(file: str, generation: str, attributes: bytes | None, batches: Any) -> Source:
+    """A file from its row."""
+    kept = {name: Batch(*batch) for name, batch in (batches or {}).items()}
+    return Source(file, generation or "", orjson.loads(attributes) if attributes else {}, kept)

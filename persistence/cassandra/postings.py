@@ -1,0 +1,203 @@
+"""Search by words: posting tables and BM25.
+
+A row says in which chunks of a batch a term stands, how often, and how long they are. A part has
+SLOTS partitions, by the term's hash, so a file's words are a few batches of rows, and a term of a
+query is one statement for each part.
+"""
+
+import asyncio
+import math
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from astrolabe_server.persistence.cassandra.driver import Connection, Statement
+from astrolabe_server.persistence.cassandra.libraries import Library
+
+SLOTS = 16
+K1, B = 1.2, 0.75
+
+COMMON = 5000
+"""Rows of a term in one part that are read; a term with more is too common to tell chunks apart."""
+
+WEIGHED = 500_000
+"""Occurrences that a search weighs, rarest terms first."""
+
+TERMS = 64
+"""Terms of a query that are looked for at most."""
+
+LONGEST = 200
+"""Characters of a term that count."""
+
+ROWS = 300
+"""Rows in one statement."""
+
+AT_ONCE = 32
+
+PUT = "INSERT INTO postings (project, store, part, slot, term, source, pile, data) VALUES (?,?,?,?,?,?,?,?)"
+DROP = (
+    "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? AND source=? AND pile=?"
+)
+DROP_SLOT = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=?"
+FIND = "SELECT source, data FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? LIMIT 5000"
+
+Terms = Mapping[int, Sequence[str]]
+"""The terms of chunks by their numbers."""
+
+Found = tuple[str, int, float]
+"""(source, number, score) of a chunk."""
+
+
+def slot(term: str) -> int:
+    """The partition of a term in each part."""
+    return zlib.crc32(term.encode()) % SLOTS
+
+
+def posting_rows(terms: Terms) -> dict[str, bytes]:
+    """Rows by term: (number, frequency, length) of each chunk that has it, as 32-bit integers."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for number, words in terms.items():
+        for term, frequency in Counter(word[:LONGEST] for word in words).items():
+            rows[term] += (number, frequency, len(words))
+    return {term: np.array(row, dtype="<u4").tobytes() for term, row in rows.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Where one term stands: sources by row, and what the rows say."""
+
+    sources: list[str]
+    owners: npt.NDArray[np.int64]
+    cells: npt.NDArray[np.int64]
+    common: bool
+
+    @property
+    def count(self) -> int:
+        """In how many chunks."""
+        return len(self.cells)
+
+
+class Postings:
+    """Writes, removes and searches the words of chunks."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(self, library: Library, part: int, source: str, batch: str, rows: Mapping[str, bytes]) -> None:
+        """Add a batch's rows."""
+        statements: defaultdict[int, list[Statement]] = defaultdict(list)
+        for term, data in rows.items():
+            number = slot(term)
+            row = (library.project, library.store, part, number, term, source, batch, data)
+            statements[number].append((PUT, row))
+        await self._run(statements.values())
+
+    async def drop(self, library: Library, part: int, source: str, batch: str, terms: Iterable[str]) -> None:
+        """Remove a batch's rows."""
+        statements: defaultdict[int, list[Statement]] = defaultdict(list)
+        for term in terms:
+            number = slot(term)
+            row = (library.project, library.store, part, number, term, source, batch)
+            statements[number].append((DROP, row))
+        await self._run(statements.values())
+
+    async def forget(self, library: Library) -> None:
+        """Remove everything of a vector store."""
+        for part in range(library.part + 1):
+            row = (library.project, library.store, part)
+            await asyncio.gather(
+                *(self._connection.run(DROP_SLOT, (*row, number)) for number in range(SLOTS))
+            )
+
+    async def _run(self, batches: Iterable[list[Statement]]) -> None:
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def run(statements: list[Statement]) -> None:
+            async with limit:
+                await self._connection.run_together(statements)
+
+        parts = [batch[at : at + ROWS] for batch in batches for at in range(0, len(batch), ROWS)]
+        await asyncio.gather(*map(run, parts))
+
+    async def search(
+        self, library: Library, terms: Sequence[str], allowed: frozenset[str] | None
+    ) -> list[Found]:
+        """All chunks with any of the terms, of the sources allowed, best first."""
+        limit = asyncio.Semaphore(AT_ONCE)
+
+        async def find(term: str, part: int) -> list[tuple[str, bytes]]:
+            async with limit:
+                key = (library.project, library.store, part, slot(term), term)
+                return [(row[0], row[1]) for row in await self._connection.run(FIND, key)]
+
+        terms = [term[:LONGEST] for term in terms[:TERMS]]
+        parts = range(library.part + 1)
+        found = await asyncio.gather(*(find(term, part) for term in terms for part in parts))
+        by_term = [found[at * len(parts) : (at + 1) * len(parts)] for at in range(len(terms))]
+        if sum(len(rows) for rows in found) < 200:
+            return rank(library, by_term, allowed)
+        return await asyncio.to_thread(rank, library, by_term, allowed)
+
+
+def rank(
+    library: Library, by_term: Sequence[Sequence[Sequence[tuple[str, bytes]]]], allowed: frozenset[str] | None
+) -> list[Found]:
+    """Score by BM25; terms that are too common are left out unless there is no other."""
+    matches = [gather(parts, allowed) for parts in by_term]
+    chosen = choose([match for match in matches if match.count])
+    sources: dict[str, int] = {}
+    keys, weights = [], []
+    average = max(library.words / max(library.chunks, 1), 1.0)
+    for match in chosen:
+        total = max(library.chunks, match.count)
+        idf = math.log(1 + (total - match.count + 0.5) / (match.count + 0.5))
+        ids = np.array([sources.setdefault(name, len(sources)) for name in match.sources], dtype=np.int64)
+        frequency, length = match.cells[:, 1], match.cells[:, 2]
+        norm = frequency + K1 * (1 - B + B * length / average)
+        known = match.owners >= 0
+        keys.append(((ids[match.owners] << 32) | match.cells[:, 0])[known])
+        weights.append((idf * frequency * (K1 + 1) / norm)[known])
+    if not keys:
+        return []
+    unique, places = np.unique(np.concatenate(keys), return_inverse=True)
+    scores = np.bincount(places, weights=np.concatenate(weights))
+    names = list(sources)
+    order = np.lexsort((unique, -scores))
+    return [
+        (names[int(unique[at]) >> 32], int(unique[at]) & 0xFFFFFFFF, float(scores[at])) for at in order
+    ]
+
+
+def gather(parts: Sequence[Sequence[tuple[str, bytes]]], allowed: frozenset[str] | None) -> Matches:
+    """One term's rows as arrays; cells of sources that are not allowed belong to nobody (-1)."""
+    sources: list[str] = []
+    owners, cells = [], []
+    for source, data in (row for part in parts for row in part):
+        array = np.frombuffer(data, dtype="<u4").reshape(-1, 3).astype(np.int64)
+        owner = len(sources)
+        if allowed is not None and source not in allowed:
+            owner = -1
+        else:
+            sources.append(source)
+        owners.append(np.full(len(array), owner, dtype=np.int64))
+        cells.append(array)
+    common = any(len(part) >= COMMON for part in parts)
+    if not cells:
+        return Matches([], np.empty(0, np.int64), np.empty((0, 3), np.int64), common)
+    return Matches(sources, np.concatenate(owners), np.concatenate(cells), common)
+
+
+def choose(matches: list[Matches]) -> list[Matches]:
+    """The rarest terms, as many as can be weighed, and at least one."""
+    ordered = sorted((match for match in matches if match.sources), key=lambda match: match.count)
+    chosen, total = [], 0
+    for match in ordered:
+        total += match.count
+        if chosen and (match.common or total > WEIGHED):
+            break
+        chosen.append(match)
+    return chosen
