@@ -55,7 +55,7 @@ class Foreign:
     async def complete(self, target: Target, request: JSON) -> JSON:
         """A chat completion."""
         with _mapped(target):
-            answer = await _within(target, litellm.acompletion(**_arguments(target, request)))
+            answer = await _within(target, litellm.acompletion(**_chat_arguments(target, request)))
             return _plain(answer)
 
     async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
@@ -63,7 +63,7 @@ class Foreign:
         if path != "/chat/completions":
             raise _not_offered(target, path)
         with _mapped(target):
-            answer = await _within(target, litellm.acompletion(**_arguments(target, request)))
+            answer = await _within(target, litellm.acompletion(**_chat_arguments(target, request)))
             async with aclosing(answer):
                 ended = False
                 async for chunk in _timed(target, aiter(answer)):
@@ -88,6 +88,12 @@ class Foreign:
     async def list_models(self, target: Target) -> list[JSON]:  # noqa: ARG002 - Driver has it
         """None but the routes' own: litellm's providers have no common list."""
         return []
+
+
+def _chat_arguments(target: Target, request: JSON) -> JSON:
+    # Without that, litellm looks at every request with tools for MCP servers to call by itself, and
+    # fails where its extra `mcp` is not installed.
+    return {**_arguments(target, request), "_skip_mcp_handler": True}
 
 
 def _arguments(target: Target, request: JSON) -> JSON:
@@ -175,6 +181,7 @@ CODES: tuple[tuple[type[Exception], type[ProviderError], int, str | None], ...] 
 """litellm's errors as ours, the most special first; a test holds it against all that litellm has."""
 
 _PREFIX = re.compile(r"^(?:litellm\.)?(?:\w+(?:Error|Timeout): )*(?:\w+Exception - )?")
+_BYTES = re.compile(r"^b(['\"])(.*)\1$", re.DOTALL)
 _SUFFIX = re.compile(r"\.? Handle with `litellm\.\w+`\.$")
 
 
@@ -197,7 +204,7 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     """`error` by the table, with the provider's message and no key in it."""
     _, ours, status, code = next(entry for entry in CODES if isinstance(error, entry[0]))
     text = str(getattr(error, "message", None) or error)
-    text = _SUFFIX.sub("", _PREFIX.sub("", _PREFIX.sub("", text)))
+    text = _BYTES.sub(r"\2", _SUFFIX.sub("", _PREFIX.sub("", _PREFIX.sub("", text))))
     told = failures.error_object(text.encode(), target.secrets())
     message = told.get("message") or "The provider failed."
     response = getattr(error, "response", None)

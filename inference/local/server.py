@@ -25,6 +25,8 @@ from astrolabe_server.inference.local.models import (
 def main(sockets: Path, cache: Path) -> None:
     """Serve until standard input ends."""
     os.nice(5)  # the workers come first
+    for socket in (CHAT_SOCKET, EMBEDDING_SOCKET):
+        (sockets / socket).unlink(missing_ok=True)  # of a process that died
     servers = []
     if (folder := weights.embedding_weights()) is not None:
         servers.append(xllamacpp.Server(_embedding(_as_gguf(folder, cache), sockets / EMBEDDING_SOCKET)))

@@ -19,14 +19,14 @@ def main(sockets: str, cache: str) -> None:
     """Supervise until standard input ends."""
     current: list[subprocess.Popen[bytes]] = []
     threading.Thread(target=_end_with_input, args=(sockets, current), daemon=True).start()
-    wait = 0.5
+    wait = 0.0
     while True:
         begun = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", SERVER, sockets, cache], stdin=subprocess.PIPE)  # noqa: S603
         current[:] = [process]
         status = process.wait()
         lived = time.monotonic() - begun
-        wait = 0.5 if lived > LONGEST_WAIT else min(2 * wait, LONGEST_WAIT)
+        wait = 0.0 if lived > LONGEST_WAIT else min(2 * wait + 0.1, LONGEST_WAIT)
         print(f"local models: ended with status {status}, starting again", file=sys.stderr, flush=True)  # noqa: T201
         time.sleep(wait)
 

@@ -1,0 +1,225 @@
+"""litellm takes seconds to import, so these tests share one process and one import."""
+
+import inspect
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from astrolabe_server.inference.errors import (
+    ProviderBroken,
+    ProviderError,
+    ProviderLimited,
+    ProviderRejected,
+    ProviderTimeout,
+)
+from astrolabe_server.inference.gateway import Fold, Gateway, Routes
+from astrolabe_server.inference.gateway.targets import Target
+from astrolabe_server.tests.provider import ProviderProcess
+
+pytestmark = [
+    pytest.mark.slow,
+    # litellm's own: its models' fields, its clients, its loops.
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"
+    ),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+KEY = "sk-ant-the-operators"
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+async def claude(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Gateway]:
+    """A gateway to the provider over Anthropic's wire."""
+    path = tmp_path / "models.yaml"
+    path.write_text(f"""
+providers:
+  claude: {{wire: litellm, base_url: "{provider.root}", api_key: {KEY}, retries: 1, read_timeout: 30}}
+  openai: {{wire: litellm, base_url: "{provider.url}", api_key: {KEY}, retries: 0, read_timeout: 30}}
+models:
+  any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}
+  impatient: {{provider: claude, model: anthropic/claude-sonnet-4-5, read_timeout: 1}}
+  embedder: {{provider: openai, model: openai/text-embedding-3-small, kind: embedding}}
+""")
+    gateway = Gateway(Routes.from_file(path, {}))
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+async def test_another_wire_answers_as_openais_does(
+    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    answer = await claude.complete(ask(text="Hello there.", fields={"max_tokens": 50}))
+    (choice,) = answer["choices"]
+    assert choice["message"] == {"role": "assistant", "content": "Hello there.", "refusal": None}
+    assert choice["finish_reason"] == "stop"
+    assert answer["usage"]["completion_tokens"] == 2
+    (record,) = provider.received(tag)
+    assert (record["path"], record["headers"]["x-api-key"]) == ("/v1/messages", KEY)
+
+
+async def test_a_function_call_comes_as_openais(claude: Gateway, ask: Ask) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    calls = [{"name": "f", "arguments": {"x": 1}}]
+    answer = await claude.complete(ask(calls=calls, fields={"tools": [tool], "max_tokens": 50}))
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert (call["type"], call["function"]["name"]) == ("function", "f")
+    assert orjson.loads(call["function"]["arguments"]) == {"x": 1}
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_a_stream_comes_as_openais_chunks(claude: Gateway, ask: Ask) -> None:
+    fold, last = Fold(), b""
+    request = ask(text="Hello there.", fields={"stream_options": {"include_usage": True}})
+    async for chunk in claude.chunks(request):
+        assert chunk["object"] == "chat.completion.chunk"
+        assert all("finish_reason" in choice for choice in chunk["choices"])
+        fold.add(chunk)
+    completion = fold.completion()
+    assert completion["choices"][0]["message"]["content"] == "Hello there."
+    assert completion["usage"]["completion_tokens"] == 2
+    async for frames in claude.relay(request):
+        last = frames
+    assert last == b"data: [DONE]\n\n"
+
+
+async def test_a_stream_that_is_cut_off_is_no_whole_one(claude: Gateway, ask: Ask) -> None:
+    frames = [frames async for frames in claude.relay(ask(text="a b c d", close_after=4, delay=0.02))]
+    assert b'"error"' in frames[-1]
+
+
+async def test_closing_a_stream_closes_the_call(
+    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    from astrolabe_server.tests.inference.gateway.test_wire import disconnected
+
+    stream = claude.relay(ask(text="a b c d", stall_after=4, delay=0.02))
+    await anext(stream)
+    await stream.aclose()
+    assert (await disconnected(provider, tag))["ended"] == "disconnected"
+
+
+@pytest.mark.parametrize(
+    ("fail", "kind", "status", "message"),
+    [
+        ({"status": 400, "message": "odd"}, ProviderRejected, 400, "odd"),
+        ({"status": 401, "message": f"bad {KEY}"}, ProviderRejected, 401, "bad "),
+        ({"status": 404, "message": "no model"}, ProviderRejected, 404, "no model"),
+        ({"status": 429, "message": "slow down"}, ProviderLimited, 429, "slow down"),
+        ({"status": 500, "message": "broken"}, ProviderBroken, 500, "broken"),
+        ({"status": 0}, ProviderBroken, 500, ""),
+    ],
+)
+async def test_errors_are_the_gateways_with_the_providers_message_and_no_key(
+    claude: Gateway, ask: Ask, fail: dict[str, Any], kind: type[ProviderError], status: int, message: str
+) -> None:
+    for attempt in (claude.complete(ask(fail=fail)), anext(claude.relay(ask(fail=fail)))):
+        with pytest.raises(kind) as caught:
+            await attempt
+        assert caught.value.status == status
+        assert caught.value.message.startswith(message)
+        assert KEY not in caught.value.message + repr(caught.value.body)
+        assert "litellm" not in caught.value.message
+
+
+async def test_garbage_is_the_providers_fault(claude: Gateway, ask: Ask) -> None:
+    fail = {"status": 200, "body": "garbage"}
+    with pytest.raises(ProviderBroken):
+        await claude.complete(ask(fail=fail))
+    with pytest.raises(ProviderBroken):
+        [chunk async for chunk in claude.chunks(ask(fail=fail))]
+
+
+async def test_silence_is_a_timeout(claude: Gateway, ask: Ask) -> None:
+    with pytest.raises(ProviderTimeout):
+        await claude.complete(ask("impatient", text="late", wait=30))
+    with pytest.raises(ProviderTimeout):
+        [chunk async for chunk in claude.chunks(ask("impatient", text="a b c d", stall_after=4))]
+
+
+async def test_a_failure_before_the_first_byte_is_tried_again_once_by_us_alone(
+    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    with pytest.raises(ProviderBroken):
+        await claude.complete(ask(fail={"status": 500}))
+    assert len(provider.received(tag)) == 2
+
+
+async def test_embeddings_come_in_the_encoding_asked_for(claude: Gateway) -> None:
+    request = {"model": "embedder", "input": ["a b", "c"], "dimensions": 4, "encoding_format": "base64"}
+    answer = await claude.embed(request)
+    assert [type(item["embedding"]) for item in answer["data"]] == [str, str]
+
+
+async def test_the_operators_keys_in_the_environment_are_not_sent_to_an_address_without_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, provider: ProviderProcess, ask: Ask, tag: str
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-the-environment")
+    path = tmp_path / "models.yaml"
+    path.write_text(f"""
+providers: {{claude: {{wire: litellm, base_url: "{provider.root}"}}}}
+models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
+""")
+    gateway = Gateway(Routes.from_file(path, {}))
+    await gateway.open()
+    await gateway.complete(ask(text="x"))
+    await gateway.close()
+    (record,) = provider.received(tag)
+    assert "sk-from-the-environment" not in repr(record["headers"])
+
+
+async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> None:
+    from litellm import exceptions
+
+    from astrolabe_server.inference.gateway import foreign
+
+    mapped = tuple(kind for kind, *_ in foreign.CODES)
+    errors = [
+        error
+        for _, error in inspect.getmembers(exceptions, inspect.isclass)
+        if issubclass(error, Exception) and error.__module__ == exceptions.__name__
+    ]
+    assert len(errors) > 25
+    assert [error.__name__ for error in errors if not issubclass(error, mapped)] == []
+
+
+async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway) -> None:
+    from astrolabe_server.inference.gateway import foreign
+
+    kinds = [kind for kind, *_ in foreign.CODES]
+    hidden = [
+        later.__name__
+        for place, later in enumerate(kinds)
+        if any(issubclass(later, k) for k in kinds[:place])
+    ]
+    assert hidden == []
+
+
+def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
+    import subprocess
+
+    code = (
+        "import asyncio, sys\n"
+        "from astrolabe_server.inference.gateway import Gateway, Routes\n"
+        "async def main():\n"
+        "    gateway = Gateway(Routes.from_environment('sk', None))\n"
+        "    await gateway.open(); gateway.context_window('gpt-4'); await gateway.close()\n"
+        "asyncio.run(main())\n"
+        "assert 'litellm' not in sys.modules and 'openai' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key_to_the_environment(
+    claude: Gateway,
+) -> None:
+    from astrolabe_server.inference.gateway import foreign
+
+    arguments = foreign._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
+    assert arguments.keys().isdisjoint({"api_key", "api_base"})
