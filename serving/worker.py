@@ -1,10 +1,12 @@
 """gunicorn's worker: uvicorn on uvloop and httptools, with a stop that lets streams end."""
 
 import sys
+from asyncio import AbstractEventLoop, Transport
 from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
@@ -25,12 +27,61 @@ class DrainingServer(Server):
         await super().shutdown(sockets)
 
 
+class Cork:
+    """A transport for one answer: its head waits for its body, so that both leave in one system call."""
+
+    __slots__ = ("_head", "_is_open", "_loop", "_transport")
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._is_open = False
+
+    def write(self, data: bytes) -> None:
+        """Hold the first bytes back until the next, or until the loop's next turn if none come."""
+        if self._is_open:
+            self._transport.write(data)
+        elif self._head:
+            self._is_open = True
+            self._transport.write(self._head + data)
+        else:
+            self._head = data
+            self._loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            self._transport.write(self._head)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection once everything is written."""
+        if self._head:
+            self._release()
+        self._transport.close()
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol, which sends each answer's head together with what follows it."""
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, whose answer will go through a cork."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = Cork(self.transport, self.loop)
+
+
 class Worker(UvicornWorker):
     """The worker class that gunicorn.conf.py names."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
