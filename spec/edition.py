@@ -14,6 +14,7 @@ from astrolabe_server.spec.errata import corrected
 from astrolabe_server.spec.errors import SpecRefused
 from astrolabe_server.spec.facade import facade
 from astrolabe_server.spec.operation import Operation, operation
+from astrolabe_server.spec.published import published
 from astrolabe_server.spec.reading import parse, read
 from astrolabe_server.spec.router import Router
 
@@ -42,6 +43,10 @@ class Edition:
     def facade(self) -> JSON:
         """The OpenAPI 3.0 document of the same operations that Connexion accepts."""
         return facade(self.operations, self.base)
+
+    def published(self) -> JSON:
+        """The document as it is really enforced, for clients and fuzzers; made anew on each call."""
+        return published(self.document)
 
 
 @dataclass(frozen=True, slots=True)
