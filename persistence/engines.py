@@ -1,7 +1,7 @@
 """From a store's URL to the engine that serves it."""
 
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from astrolabe_server.persistence.errors import StoreRefused
 from astrolabe_server.persistence.store import Store
@@ -22,14 +22,20 @@ def open_store(url: str) -> Store:
 
 
 def sqlite(url: str) -> Store:
-    """The embedded store of a path."""
+    """The embedded store of a path; `?vector_memory_mb=` bounds the vectors that a worker keeps in memory."""
     from astrolabe_server.persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library
 
     parts = urlsplit(url)
     path = unquote(parts.path).removeprefix("/")
-    if parts.netloc or parts.query or parts.fragment or not path or path.endswith("/"):
+    if parts.netloc or parts.fragment or not path or path.endswith("/"):
         raise StoreRefused(
             f"{url!r} is no path of a file: write sqlite:///./data/astrolabe.db, with a fourth slash before "
             "an absolute path"
         )
-    return SQLiteStore(Path(path))
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    megabytes = options.pop("vector_memory_mb", "512")
+    if options or not megabytes.isdecimal():
+        raise StoreRefused(
+            f"{url!r} has an option that is none: write sqlite:///path?vector_memory_mb=512 or leave it out"
+        )
+    return SQLiteStore(Path(path), vector_memory=int(megabytes) * 1024 * 1024)

@@ -18,8 +18,11 @@ from astrolabe_server.persistence.sqlite.directory import Directory, failed
 T = TypeVar("T")
 
 PIECE = 512 * 1024
-BUFFER = 2 * 1024 * 1024
-"""Bytes gathered before a thread is asked to write them."""
+BUFFER = 4 * 1024 * 1024
+"""Bytes gathered before a thread is asked to write them: a thread's turn costs more than a small write."""
+
+VECTORS = 512
+"""Pieces gathered at most; the system takes 1,024 at once."""
 
 
 class Contents:
@@ -71,13 +74,13 @@ class Contents:
 
 
 async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Pieces in batches of about BUFFER bytes: a thread's turn costs more than a small write."""
+    """Pieces in batches of about BUFFER bytes."""
     batch: list[bytes] = []
     size = 0
     async for piece in pieces:
         batch.append(piece)
         size += len(piece)
-        if size >= BUFFER:
+        if size >= BUFFER or len(batch) == VECTORS:
             yield batch
             batch, size = [], 0
     if batch:
@@ -94,14 +97,16 @@ def create(path: Path) -> int:
 
 def write(descriptor: int, batch: list[bytes]) -> int:
     """Write all of a batch; how many bytes."""
+    size = sum(map(len, batch))
     try:
-        data = memoryview(b"".join(batch))
-        written = 0
-        while written < len(data):
-            written += os.write(descriptor, data[written:])
+        written = os.writev(descriptor, batch)
+        if written < size:
+            rest = memoryview(b"".join(batch))[written:]
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
     except OSError as error:
         raise failed(error, "contents") from error
-    return written
+    return size
 
 
 def sync(descriptor: int, path: Path) -> None:

@@ -15,9 +15,12 @@ from astrolabe_server.persistence.sqlite.errors import translated
 BUSY_SECONDS = 15.0
 """How long a writer waits for another process before StoreUnavailable."""
 
-CACHE_KIB = 32 * 1024
+CACHE_KIB = 16 * 1024
 """Page cache of one connection."""
 
+
+JOURNAL_BYTES = 64 * 1024 * 1024
+"""What a write-ahead log that a burst made longer is cut to."""
 
 Row = tuple[Any, ...]
 
@@ -63,6 +66,7 @@ def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECOND
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA cache_size=-{cache_kib}")
     connection.execute("PRAGMA temp_store=MEMORY")
+    connection.execute(f"PRAGMA journal_size_limit={JOURNAL_BYTES}")
     return connection
 
 

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
@@ -44,8 +45,9 @@ class Directory:
         """Names of the files written so long ago that a row should name them."""
         limit = time.time() - STALE_SECONDS
         for path in self.path.glob("??/*"):
-            if "-" not in path.name and path.stat().st_mtime < limit:
-                yield path.name
+            with suppress(FileNotFoundError):  # another process that opens removed it
+                if "-" not in path.name and path.stat().st_mtime < limit:
+                    yield path.name
 
 
 def failed(error: OSError, path: object) -> StoreError:

@@ -11,10 +11,10 @@ from astrolabe_server.persistence.sqlite.database import connect
 from astrolabe_server.persistence.sqlite.directory import Directory
 from astrolabe_server.persistence.sqlite.errors import translated
 
-IDLE = 32
+IDLE = 16
 """Connections kept open by a process; each holds a few file descriptors and its page cache."""
 
-CACHE_KIB = 8 * 1024
+CACHE_KIB = 4 * 1024
 
 
 class Gone(Exception):

@@ -35,6 +35,8 @@ async def test_a_url_with_three_slashes_is_relative_to_the_working_directory(
         "sqlite:///data/",
         "sqlite://host/path.db",
         "sqlite:///a.db?mode=ro",
+        "sqlite:///a.db?vector_memory_mb=much",
+        "sqlite:///a.db?vector_memory_mb=",
         "postgres://host/db",
         "/data/store.db",
     ],
@@ -43,6 +45,12 @@ def test_a_url_that_names_no_store_is_refused_with_a_form_that_would_do(url: str
     with pytest.raises(StoreRefused, match="write sqlite:///") as refused:
         open_store(url)
     assert repr(url) in str(refused.value)
+
+
+def test_the_memory_for_vectors_is_an_option_of_the_url() -> None:
+    store = open_store("sqlite:///store.db?vector_memory_mb=64")
+    assert isinstance(store, SQLiteStore)
+    assert store._vector_memory == 64 * 1024 * 1024
 
 
 def test_the_embedded_store_needs_neither_the_cluster_driver_nor_numpy() -> None:
