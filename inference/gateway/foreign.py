@@ -98,7 +98,8 @@ def _chat_arguments(target: Target, request: JSON) -> JSON:
 
 def _arguments(target: Target, request: JSON) -> JSON:
     arguments = {**request, "max_retries": 0, "num_retries": 0, **dict(target.parameters)}
-    arguments["timeout"] = httpx.Timeout(target.read_timeout, connect=target.connect_timeout)
+    # Ours comes first (_within): litellm tells some timeouts as other errors.
+    arguments["timeout"] = httpx.Timeout(target.read_timeout + 5, connect=target.connect_timeout)
     if target.base_url:
         arguments["api_base"] = target.base_url
         arguments["api_key"] = target.api_key or NO_KEY
