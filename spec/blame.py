@@ -21,13 +21,13 @@ _TAGS = frozenset({"type", "role", "object", "anchor"})
 _UNIONS = (Kind.AnyOf, Kind.OneOfNotValid)
 _SHOWN = 200
 _NAMES = {
-    "string": ("a string", "strings"),
-    "integer": ("an integer", "integers"),
-    "number": ("a decimal", "decimals"),
-    "boolean": ("a boolean", "booleans"),
-    "array": ("an array", "arrays"),
-    "object": ("an object", "objects"),
-    "null": ("null", "nulls"),
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a decimal",
+    "boolean": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
 }
 
 
@@ -53,7 +53,7 @@ def describe(errors: Sequence[ValidationError], value: Any, small: Reduced) -> t
     """
     fault = min(_faults(errors), key=_importance)
     path = small.original(fault.path)
-    return _worded(fault, where(path), at(value, path))
+    return _worded(fault, where(path), at(value, path, fault.error.instance))
 
 
 def missing(error: ValidationError) -> Iterator[Path]:
@@ -64,11 +64,9 @@ def missing(error: ValidationError) -> Iterator[Path]:
             yield (*path, name)
         case Kind.AnyOf(context=branches):
             for branch in branches:
-                if not any(
-                    isinstance(one.kind, Kind.Type) and tuple(one.instance_path) == path for one in branch
-                ):
-                    for one in branch:
-                        yield from missing(one)
+                mistyped = (one for one in branch if isinstance(one.kind, Kind.Type))
+                if not any(tuple(one.instance_path) == path for one in mistyped):
+                    yield from (found for one in branch for found in missing(one))
 
 
 def _importance(fault: Fault) -> tuple[int, int]:
@@ -143,9 +141,10 @@ def _distance(path: Path, branch: list[Fault]) -> tuple[int, int, int]:
     depth = max(len(one.path) for one in branch)
     if any(one.kind == "type" and one.path == path for one in branch):
         return 4, len(branch), -depth
-    if any(
-        one.kind == "unknown" and len(one.path) == len(path) + 1 and _TAGS & set(one.names) for one in branch
-    ):
+    unknown = [
+        name for one in branch if one.kind == "unknown" and one.path[:-1] == path for name in one.names
+    ]
+    if not _TAGS.isdisjoint(unknown):
         return 3, len(branch), -depth
     tags = [one for one in branch if one.tag and len(one.path) == len(path) + 1]
     if any(one.kind == "value" for one in tags):
@@ -194,7 +193,7 @@ def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | Non
             )
         case _:
             message, code = _limit(fault.error, value)
-            return f"Invalid {param!r}: {message}" if param else f"Invalid body: {message}", param, code
+            return f"Invalid '{param}': {message}" if param else f"Invalid body: {message}", param, code
 
 
 def where(path: Iterable[str | int]) -> str | None:
@@ -211,8 +210,8 @@ def where(path: Iterable[str | int]) -> str | None:
 def _expected(fault: Fault) -> str:
     names = [name for name in fault.names if name != "null"] or list(fault.names)
     if len(names) > 1:
-        return "one of " + _listed([_NAMES[name][0] for name in names], "or")
-    return _NAMES[names[0]][0] if names else "another type"
+        return "one of " + _listed([_NAMES[name] for name in names], "or")
+    return _NAMES[names[0]] if names else "another type"
 
 
 def _given(value: Any) -> str:

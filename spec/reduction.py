@@ -2,13 +2,13 @@
 
 jsonschema-rs says quickly whether a value fits, and slowly what is wrong with it: every error of
 every branch of every union holds a copy of what it is about. 100,000 wrong messages took it 60 s.
-So long strings are cut and long arrays are halved, as long as the value stays refused: what is
-left has a few items of each array, of which at least one is wrong.
+So long strings and long arrays are cut, as long as the value stays refused: what is left has a few
+items of each array, of which at least one is wrong.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Path = tuple[str | int, ...]
 
@@ -16,7 +16,7 @@ _SMALL = 400
 _LONGEST = 1000
 # Not down to one, for the sake of schemas that want two items at least.
 _ITEMS = 4
-_TRIALS = 400
+_TRIALS = 200
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def reduced(value: Any, fits: Callable[[Any], bool]) -> Reduced:
     if fits(short):
         # Only the length of a string was wrong.
         short = _copied(value, None)
-    return _Halving(short, fits).done()
+    return _Cutting(short, fits).done()
 
 
 def is_small(value: Any, most: int) -> bool:
@@ -75,7 +75,7 @@ def is_small(value: Any, most: int) -> bool:
 
 
 def _copied(value: Any, longest: int | None) -> Any:
-    """A copy, for the halving to change, with strings of that length at most."""
+    """A copy, for the cutting to change, with strings of that length at most."""
     if isinstance(value, dict):
         return {name: _copied(one, longest) for name, one in value.items()}
     if isinstance(value, list):
@@ -83,57 +83,106 @@ def _copied(value: Any, longest: int | None) -> Any:
     return value[:longest] if isinstance(value, str) else value
 
 
-class _Halving:
+class _Place(NamedTuple):
+    """Where an array stands: in a holder (an object or an array) under a key, at a path of the whole."""
+
+    holder: Any
+    key: str | int
+    path: Path
+
+    @property
+    def items(self) -> list[Any]:
+        found: list[Any] = self.holder[self.key]
+        return found
+
+
+class _Cutting:
+    """Cuts the arrays of a refused value level by level, from the outermost to the innermost.
+
+    Which of the arrays of a level the fault is in is found by halving their number, where in that
+    one it is by halving its items: some thirty trials a level, each of a smaller value.
+    """
+
     def __init__(self, value: Any, fits: Callable[[Any], bool]) -> None:
-        self._root = {"": value}
+        self._root = [value]
         self._fits = fits
         self._trials = _TRIALS
         self._starts: dict[Path, int] = {}
 
     def done(self) -> Reduced:
-        todo: list[tuple[Any, str | int, Path]] = [(self._root, "", ())]
-        while todo and self._trials > 0:
-            holder, key, path = todo.pop()
-            if isinstance(holder[key], list):
-                self._halve(holder, key, path)
-            todo += ((holder[key], step, (*path, self._whole(path, step))) for step in _steps(holder[key]))
-        return Reduced(self._root[""], self._starts)
+        level = self._below(self._root, ())
+        while level and self._trials > 0:
+            long = [place for place in level if len(place.items) > _ITEMS]
+            if long:
+                self._halve(self._narrowed(long))
+            level = [below for place in level for below in self._below(place.items, place.path)]
+        return Reduced(self._root[0], self._starts)
 
-    def _whole(self, path: Path, step: str | int) -> str | int:
-        return step + self._starts.get(path, 0) if isinstance(step, int) else step
+    def _refused(self) -> bool:
+        self._trials -= 1
+        return not self._fits(self._root[0])
 
-    def _halve(self, holder: Any, key: str | int, path: Path) -> None:
-        """Cut the array at that place as far as the value stays refused."""
-        items, start = holder[key], 0
+    def _narrowed(self, places: list[_Place]) -> _Place:
+        """The one array in which the fault may still be; all others are cut to their first items."""
+        while len(places) > 1:
+            middle = len(places) // 2
+            kept = [place.items for place in places[:middle]]
+            _cut(places[:middle])
+            if self._refused():
+                places = places[middle:]
+                continue
+            for place, items in zip(places, kept, strict=False):
+                place.holder[place.key] = items
+            _cut(places[middle:])
+            places = places[:middle]
+        return places[0]
+
+    def _halve(self, place: _Place) -> None:
+        items, start = place.items, 0
         while len(items) > _ITEMS and self._trials > 0:
             middle = len(items) // 2
             for begin, half in ((0, items[:middle]), (middle, items[middle:])):
-                holder[key] = half
-                self._trials -= 1
-                if not self._fits(self._root[""]):
+                place.holder[place.key] = half
+                if self._refused():
                     items, start = half, start + begin
                     break
             else:
-                holder[key] = items
+                # Only both halves together are refused: the array is too long, say.
+                place.holder[place.key] = items
                 break
-        if start:
-            self._starts[path] = start
+        self._starts[place.path] = start
+
+    def _below(self, value: Any, path: Path) -> list[_Place]:
+        """The outermost arrays within the members of `value`, which stands at `path`."""
+        found: list[_Place] = []
+        todo: list[tuple[Any, Path]] = [(value, path)]
+        while todo:
+            holder, here = todo.pop()
+            start = self._starts.get(here, 0)
+            members = holder.items() if isinstance(holder, dict) else enumerate(holder)
+            for key, member in members:
+                there = (
+                    (*here, key + start if isinstance(key, int) else key) if holder is not self._root else ()
+                )
+                if isinstance(member, list):
+                    found.append(_Place(holder, key, there))
+                elif isinstance(member, dict):
+                    todo.append((member, there))
+        return found
 
 
-def _steps(value: Any) -> Iterator[str | int]:
-    if isinstance(value, dict):
-        yield from (name for name, one in value.items() if isinstance(one, dict | list))
-    elif isinstance(value, list):
-        yield from (index for index, one in enumerate(value) if isinstance(one, dict | list))
+def _cut(places: list[_Place]) -> None:
+    for place in places:
+        place.holder[place.key] = place.items[:_ITEMS]
 
 
-def at(value: Any, path: Path) -> Any:
-    """What stands at that path; None where nothing does."""
+def at(value: Any, path: Path, otherwise: Any = None) -> Any:
+    """What stands at that path, or `otherwise`."""
     for step in path:
-        if isinstance(value, dict):
-            value = value.get(step)
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+        if type(value) not in (dict, list):
+            return otherwise
+        try:
             value = value[step]
-        else:
-            return None
+        except (LookupError, TypeError):
+            return otherwise
     return value
