@@ -255,7 +255,12 @@ class LocalCluster:
         if not cluster.nodes:
             cluster.nodes = [
                 Node(
-                    str(cluster.directory / f"node{i}"), f"127.0.0.{i}", "127.0.0.1", port, storage_port, unsafe=unsafe
+                    str(cluster.directory / f"node{i}"),
+                    f"127.0.0.{i}",
+                    "127.0.0.1",
+                    port,
+                    storage_port,
+                    unsafe=unsafe,
                 )
                 for i in range(1, count + 1)
             ]

@@ -31,9 +31,7 @@ BOTH = f"""SELECT file, {TOTALS}, generation, attributes, batches FROM sources
 ALL = "SELECT file, generation, attributes, batches FROM sources WHERE project=? AND store=? AND file>''"
 SET_TOTALS = """UPDATE sources SET version=?, dimension=?, shard=?, shard_bytes=?, part=?, part_rows=?,
     chunks=?, words=? WHERE project=? AND store=? AND file='' IF version="""
-SET_SOURCE = (
-    "UPDATE sources SET generation=?, attributes=?, batches=? WHERE project=? AND store=? AND file=?"
-)
+SET_SOURCE = "UPDATE sources SET generation=?, attributes=?, batches=? WHERE project=? AND store=? AND file=?"
 DROP_SOURCE = "DELETE FROM sources WHERE project=? AND store=? AND file=?"
 DROP_ALL = "DELETE FROM sources WHERE project=? AND store=?"
 DESCRIBE = "UPDATE sources SET attributes=? WHERE project=? AND store=? AND file=? IF EXISTS"

@@ -1,2 +1,202 @@
+"""A whole store as records, partition by partition in the order of their tokens, and back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import orjson
+
+from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.libraries import Libraries, Library, Source
+from astrolabe_server.persistence.cassandra.logs import Logs
+from astrolabe_server.persistence.cassandra.reading import LOWEST, Reader
+from astrolabe_server.persistence.cassandra.retrieval import NO_SHARD, Chunks
+from astrolabe_server.persistence.cassandra.rows import Kept, ListKey, decode_job
+from astrolabe_server.persistence.cassandra.vectors import Vectors
+from astrolabe_server.persistence.cassandra.writing import Writer
+from astrolabe_server.persistence.store import (
+    Append,
+    Chunk,
+    Content,
+    Delete,
+    Document,
+    Enqueue,
+    FileChunks,
+    Job,
+    Loadable,
+    Record,
+)
+
+PAGE = 100
+PARTITIONS = 500
+"""Partitions' keys read at once."""
+
+HOMES = "SELECT DISTINCT project, home, bucket FROM objects"
+SECTIONS = """SELECT section, due, lease, owner, payload FROM objects
+    WHERE project=? AND home=? AND bucket=0 AND section>='h:' AND section<'k'"""
+LOGS = "SELECT DISTINCT project, id, bucket FROM logs"
+BUCKETS = "SELECT buckets FROM logs WHERE project=? AND id=? AND bucket=0 LIMIT 1"
+SEGMENTS = "SELECT sequence, events FROM logs WHERE project=? AND id=? AND bucket=? AND sequence>?"
+CONTENTS = "SELECT project, id, size FROM contents"
+STORES = "SELECT DISTINCT project, store FROM sources"
+CHUNKS = """SELECT number, text, shard FROM chunks
+    WHERE project=? AND store=? AND source=? AND number>? LIMIT 100"""
+
+Marked = tuple[list[Any], Record]
+
+
 class Mover:
-    def __init__(self, *a): ...
+    """Exports and loads everything."""
+
+    def __init__(
+        self, connection: Connection, reader: Reader, writer: Writer, logs: Logs, chunks: Chunks
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._writer = writer
+        self._logs = logs
+        self._chunks = chunks
+        self._libraries = Libraries(connection)
+        self._vectors = Vectors(connection)
+
+    async def export(self, after: str) -> AsyncIterator[tuple[str, Record]]:
+        """Objects and jobs, logs, contents, chunks; ValueError for a mark that is not of this store."""
+        tables = {
+            "objects": self._objects,
+            "logs": self._segments,
+            "contents": self._contents,
+            "chunks": self._files,
+        }
+        table, *place = orjson.loads(after) if after else ["objects"]
+        if table not in tables:
+            raise ValueError(f"{after!r} is no mark of an export of this store")
+        for name in list(tables)[list(tables).index(table) :]:
+            async for mark, record in tables[name](place if name == table else []):
+                yield orjson.dumps([name, *mark]).decode(), record
+
+    async def _keys(self, query: str, columns: str, after: Sequence[Any]) -> AsyncIterator[tuple[Any, ...]]:
+        """The keys of partitions by token, from that of `after` on."""
+        if after:
+            query += f" WHERE token({columns}) >= token({', '.join('?' for _ in after)})"
+        scan = await self._connection.scan(query, tuple(after), PARTITIONS)
+        async for rows in scan:
+            for row in rows:
+                yield row
+
+    # --- objects ---
+
+    async def _objects(self, after: list[Any]) -> AsyncIterator[Marked]:
+        """Lists in order, each home's jobs behind its lists."""
+        start = [*after[:2], 0] if after else []
+        async for project, home, bucket in self._keys(HOMES, "project, home, bucket", start):
+            if bucket:  # read along with its list
+                continue
+            here = after if after[:2] == [project, home] else []
+            for section, *job in await self._connection.run(SECTIONS, (project, home)):
+                if here and section < here[2]:
+                    continue
+                name = section[2:]
+                if section[0] == "j":
+                    if job[1] is not None and not (here and section == here[2]):
+                        due, lease, _, payload = job
+                        held = decode_job(project, name, home, (due, lease, "", payload))
+                        yield [project, home, section, 0], held
+                    continue
+                low = here[3] if here and section == here[2] else LOWEST
+                async for document in self._list(ListKey.at(project, home, name), low):
+                    yield [project, home, section, document.position], document
+
+    async def _list(self, key: ListKey, low: int) -> AsyncIterator[Document]:
+        while documents := await self._reader.above(key, low, PAGE):
+            for document in documents:
+                yield document
+            low = documents[-1].position
+
+    # --- logs, contents ---
+
+    async def _segments(self, after: list[Any]) -> AsyncIterator[Marked]:
+        start = [*after[:2], 0] if after else []
+        async for project, id, bucket in self._keys(LOGS, "project, id, bucket", start):
+            if bucket:
+                continue
+            last = after[2] if after[:2] == [project, id] else -1
+            buckets = await self._connection.run(BUCKETS, (project, id))
+            for number in range(buckets[0][0] or 0 if buckets else 0):
+                scan = await self._connection.scan(SEGMENTS, (project, id, number, last), PAGE)
+                async for rows in scan:
+                    for sequence, events in rows:
+                        if sequence != last:
+                            yield [project, id, sequence], Append(project, id, sequence, list(events))
+                        last = sequence
+
+    async def _contents(self, after: list[Any]) -> AsyncIterator[Marked]:
+        async for project, id, size in self._keys(CONTENTS, "project, id", after):
+            if [project, id] != after:
+                yield [project, id], Content(project, id, size)
+
+    # --- chunks ---
+
+    async def _files(self, after: list[Any]) -> AsyncIterator[Marked]:
+        async for project, store in self._keys(STORES, "project, store", after[:2]):
+            here = after if after[:2] == [project, store] else []
+            library, _ = await self._libraries.find(project, store)
+            for source in await self._libraries.files(project, store):
+                if here and source.file < here[2]:
+                    continue
+                last = here[3] if here and source.file == here[2] else -1
+                while chunks := await self._some(library, source, last):
+                    last = chunks[-1].index
+                    record = FileChunks(project, store, source.file, chunks, source.attributes)
+                    yield [project, store, source.file, last], record
+
+    async def _some(self, library: Library, source: Source, after: int) -> list[Chunk]:
+        key = (library.project, library.store, source.name, after)
+        rows = await self._connection.run(CHUNKS, key)
+
+        async def chunk(number: int, text: str, shard: int | None) -> Chunk:
+            if shard is None or shard == NO_SHARD:
+                return Chunk(number, text)
+            return Chunk(number, text, await self._vectors.read(library, source.name, shard, number))
+
+        return list(await asyncio.gather(*(chunk(*row) for row in rows)))
+
+    # --- loading ---
+
+    async def load(self, records: Sequence[Loadable]) -> None:
+        """Documents one batch after the other, the rest along with them."""
+        documents = {record.key: record for record in records if isinstance(record, Document)}
+        await asyncio.gather(
+            self._documents(list(documents.values())),
+            *(self._other(record) for record in records if isinstance(record, Append | Job)),
+        )
+        for record in records:
+            if isinstance(record, FileChunks):
+                await self._chunks.put(
+                    record.project, record.vector_store, record.file, record.chunks, record.attributes
+                )
+
+    async def _documents(self, documents: Sequence[Document]) -> None:
+        found = await asyncio.gather(*(self._reader.get(document.key) for document in documents))
+        for document in found:
+            if document is not None:
+                await self._writer.write([Delete(document)])
+        await self._writer.write(
+            [
+                Kept(
+                    document.key,
+                    document.value,
+                    document.state,
+                    document.parent,
+                    document.labels,
+                    document.position,
+                    document.version,
+                )
+                for document in documents
+            ]
+        )
+
+    async def _other(self, record: Append | Job) -> None:
+        if isinstance(record, Append):
+            await self._logs.append(record)
+        else:
+            await self._writer.write([Enqueue(record)])

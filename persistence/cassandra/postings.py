@@ -39,9 +39,7 @@ ROWS = 300
 AT_ONCE = 32
 
 PUT = "INSERT INTO postings (project, store, part, slot, term, source, pile, data) VALUES (?,?,?,?,?,?,?,?)"
-DROP = (
-    "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? AND source=? AND pile=?"
-)
+DROP = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? AND source=? AND pile=?"
 DROP_SLOT = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=?"
 FIND = "SELECT source, data FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? LIMIT 5000"
 
@@ -87,7 +85,9 @@ class Postings:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, library: Library, part: int, source: str, batch: str, rows: Mapping[str, bytes]) -> None:
+    async def put(
+        self, library: Library, part: int, source: str, batch: str, rows: Mapping[str, bytes]
+    ) -> None:
         """Add a batch's rows."""
         statements: defaultdict[int, list[Statement]] = defaultdict(list)
         for term, data in rows.items():
@@ -167,9 +167,7 @@ def rank(
     scores = np.bincount(places, weights=np.concatenate(weights))
     names = list(sources)
     order = np.lexsort((unique, -scores))
-    return [
-        (names[int(unique[at]) >> 32], int(unique[at]) & 0xFFFFFFFF, float(scores[at])) for at in order
-    ]
+    return [(names[int(unique[at]) >> 32], int(unique[at]) & 0xFFFFFFFF, float(scores[at])) for at in order]
 
 
 def gather(parts: Sequence[Sequence[tuple[str, bytes]]], allowed: frozenset[str] | None) -> Matches:

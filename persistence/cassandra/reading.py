@@ -80,6 +80,12 @@ class Reader:
             documents.reverse()
         return Page(documents, has_more=more)
 
+    async def above(self, key: ListKey, low: int, count: int) -> list[Document]:
+        """The next documents of a list behind a position, in order."""
+        bucket = await self._heads.bucket_of(key, low) if low != LOWEST else None
+        walk = Walk(self._connection, self._heads, key, None, low, HIGHEST, ascending=True)
+        return await walk.take(count, bucket)
+
     async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
         """Position and bucket of a document of the list."""
         name = Key(key.project, key.collection, id)

@@ -238,7 +238,9 @@ class Putting:
         self.given = {chunk.index for chunk in chunks}
         self.texts = {chunk.index: chunk.text for chunk in chunks}
         self.vectors = [
-            (chunk.index, list(chunk.vector)) for chunk in chunks if chunk.vector is not None and any(chunk.vector)
+            (chunk.index, list(chunk.vector))
+            for chunk in chunks
+            if chunk.vector is not None and any(chunk.vector)
         ]
         self._with_vector = {number for number, _ in self.vectors}
         self._shards = {row[0]: row[3] for row in replaced if row[0] not in self.given}
@@ -259,6 +261,8 @@ class Putting:
         batches = {name: batch for name, batch in source.batches.items() if name not in gone}
         if self.texts:
             batches[self.batch] = Batch(len(self.texts), self.part, self.shard)
+        for shard in set(self._shards.values()) - {None, NO_SHARD, self.shard}:
+            batches[f"{self.batch}.{shard}"] = Batch(0, self.part, shard)
         self.source = replace(source, attributes=dict(attributes), batches=batches)
 
     def shard_of(self, number: int) -> int:

@@ -16,6 +16,7 @@ Later buckets of a list have a head, documents and marks of their own. So an obj
 what belongs to it and the lease on it change together, in one lightweight transaction.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
@@ -56,7 +57,16 @@ class ListKey(NamedTuple):
     @property
     def home(self) -> str:
         """Whose partition the list is in."""
+        if self.parent.startswith("/"):
+            return f"/{self.parent}"
         return self.parent or f"/{self.collection}"
+
+    @classmethod
+    def at(cls, project: str, home: str, collection: str) -> "ListKey":
+        """The list of a collection in a home."""
+        if home == f"/{collection}":
+            return cls(project, collection, "")
+        return cls(project, collection, home[1:] if home.startswith("//") else home)
 
     def bucket(self, number: int) -> Place:
         """The partition of one of its buckets."""
@@ -124,6 +134,13 @@ def of_document(document: Document) -> Body:
     return body(document.value, document.state, document.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept(Insert):
+    """An Insert of a document that has changed before, in another store."""
+
+    version: int = 1
+
+
 def inserted(operation: Insert, position: int, shelf: int) -> Document:
     """The document that an Insert makes."""
     return Document(
@@ -133,7 +150,7 @@ def inserted(operation: Insert, position: int, shelf: int) -> Document:
         operation.parent,
         operation.labels,
         position,
-        1,
+        operation.version if isinstance(operation, Kept) else 1,
         shelf,
     )
 

@@ -51,9 +51,7 @@ class CassandraStore(Store):
         self._reader = Reader(connection, heads, clearing)
         self._writer = Writer(committer, heads, self._agenda, self._logs, clearing)
         self._chunks = Chunks(connection)
-        self._mover = Mover(
-            connection, committer, self._reader, self._writer, self._agenda, self._logs, self._chunks
-        )
+        self._mover = Mover(connection, self._reader, self._writer, self._logs, self._chunks)
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     # --- life ---

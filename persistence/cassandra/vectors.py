@@ -30,7 +30,9 @@ NEAREST = """SELECT source, number, similarity_cosine(vector, ?) FROM vectors_{0
     WHERE project=? AND store=? AND shard=? ORDER BY vector ANN OF ? LIMIT ?"""
 COMPARED = """SELECT source, number, similarity_cosine(vector, ?) FROM vectors_{0}
     WHERE project=? AND store=? AND shard=? AND source=?"""
-READ = "SELECT number, vector FROM vectors_{0} WHERE project=? AND store=? AND shard=? AND source=? AND number=?"
+READ = (
+    "SELECT number, vector FROM vectors_{0} WHERE project=? AND store=? AND shard=? AND source=? AND number=?"
+)
 
 Found = tuple[str, int, float]
 """(source, number, cosine) of a chunk."""
