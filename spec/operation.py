@@ -25,13 +25,25 @@ Responses = Mapping[str, Mapping[str, ResponseValidator | None]]
 
 
 class Fields:
-    """Named values of one kind (a path's, a query's, a form's) and the schema of them all."""
+    """The named values of a path or a query, and the schema of them all.
 
-    __slots__ = ("_arguments", "_components", "_only_strings", "_parameters", "_shapes", "_validator")
+    `required` is true where a request without any of them is refused.
+    """
+
+    __slots__ = (
+        "_arguments",
+        "_components",
+        "_only_strings",
+        "_parameters",
+        "_shapes",
+        "_validator",
+        "required",
+    )
 
     def __init__(self, parameters: Iterable[Parameter], components: Components) -> None:
         self._parameters = {one.name: one for one in parameters}
         self._parameters |= {one.name.removesuffix("[]"): one for one in self._parameters.values()}
+        self.required = any(one.required for one in self._parameters.values())
         self._components = components
         self._shapes: dict[str, Shape] = {}
         self._validator = RequestValidator(self._schema(), components)
@@ -46,11 +58,6 @@ class Fields:
             "required": [name for name, one in known.items() if one.required],
             "additionalProperties": False,
         }
-
-    @property
-    def required(self) -> bool:
-        """Whether a request without any of them is refused."""
-        return any(one.required for one in self._parameters.values())
 
     def arguments(self, values: Mapping[str, str]) -> dict[str, Any]:
         """A path's values, decoded, checked, by the handler's keywords."""
@@ -233,7 +240,7 @@ class Operation:
         """
         if not query and not self._query.required:
             return {}
-        pairs = split_query(query.decode("latin-1"))
+        pairs = split_query(query)
         if self.query:
             pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]
         return self._query.decode(pairs)
@@ -268,12 +275,13 @@ def operation(path: str, method: str, spec: Mapping[str, Any], components: Compo
     bodies = {
         media: Body(media, one.get("schema"), components) for media, one in body.get("content", {}).items()
     }
+    path_names = tuple(one[1:-1] for one in plain.split("/") if one.startswith("{"))
     return Operation(
         id=spec["operationId"],
         name=python_name(spec["operationId"]),
         method=method.upper(),
         path=plain,
-        query=dict(split_query(fixed)),
+        query=dict(split_query(fixed.encode())),
         tags=tuple(spec.get("tags", ())),
         parameters=parameters,
         bodies=bodies,
@@ -281,8 +289,10 @@ def operation(path: str, method: str, spec: Mapping[str, Any], components: Compo
         responses={status: _answers(one, components) for status, one in spec["responses"].items()},
         deprecated=spec.get("deprecated", False),
         own=spec.get("x-astrolabe", False),
-        path_names=tuple(one[1:-1] for one in plain.split("/") if one.startswith("{")),
-        _path=Fields((one for one in parameters if one.location == "path"), components),
+        path_names=path_names,
+        _path=Fields(
+            (one for one in parameters if one.location == "path" and one.name in path_names), components
+        ),
         _query=Fields((one for one in parameters if one.location == "query"), components),
     )
 

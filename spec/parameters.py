@@ -123,21 +123,19 @@ def _types(schema: dict[str, Any]) -> Iterable[str]:
 # --- decoding ---
 
 
-def split_query(query: str) -> list[tuple[str, str]]:
-    """The pairs of a query string; Invalid where one is no UTF-8 or there are too many."""
-    pairs = []
-    for piece in query.split("&"):
-        if not piece:
-            continue
-        name, _, value = piece.partition("=")
-        if "%" not in piece and "+" not in piece:
-            pairs.append((name, value))
-            continue
-        try:
-            pairs.append((unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")))
-        except UnicodeDecodeError as exc:
-            raise Invalid("Invalid query string: not valid UTF-8.", None, "invalid_value") from exc
-    return pairs
+def split_query(query: bytes) -> list[tuple[str, str]]:
+    """The pairs of a query string; Invalid where it is no UTF-8."""
+    try:
+        text = query.decode()
+        pieces = [piece.partition("=") for piece in text.split("&") if piece]
+        if "%" not in text and "+" not in text:
+            return [(name, value) for name, _, value in pieces]
+        return [
+            (unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict"))
+            for name, _, value in pieces
+        ]
+    except UnicodeDecodeError as exc:
+        raise Invalid("Invalid query string: not valid UTF-8.", None, "invalid_value") from exc
 
 
 def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

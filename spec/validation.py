@@ -4,7 +4,7 @@ One validator over all 1,422 components costs 20 s and 4.4 GB; one per body over
 costs less than a millisecond and a quarter of a megabyte.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,6 @@ from astrolabe_server.spec.forgiving import forgiving
 from astrolabe_server.spec.reduction import Path, at, is_small, named, reduced
 
 Components = Mapping[str, Any]
-Transform = Callable[[Any, Components], dict[str, Any]]
 
 # More than this many faults say no more about which branch of a union was meant.
 _FAULTS = 200
