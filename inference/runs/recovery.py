@@ -1,5 +1,6 @@
 """Takes a run up from the store: after its worker was lost, or when another leg of it is due."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import orjson
@@ -11,13 +12,17 @@ from astrolabe_server.inference.runs.ledger import SEQUENCE, Ledger, Tracked, Tr
 from astrolabe_server.inference.runs.rendering import (
     LAST,
     LIVE,
+    STEP,
+    TURNS,
     Renderer,
     Said,
+    new_step,
     run_label,
 )
-from astrolabe_server.persistence.store import Document, Key, Store
+from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Store
 
-DELTA = b"event: thread.message.delta\n"
+Told = AbstractSet[tuple[str, str]]
+"""Names of events in the log, with the ids of their objects."""
 
 
 @dataclass(slots=True)
@@ -58,25 +63,45 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     if run is None or thread is None:
         return None
     leg = make_leg(store, feeds, held, run, thread)
-    message, last = await _messages(store, run)
+    page = await store.page(project, "messages", run.parent, label=run_label(run_id), limit=1)
+    newest = Tracked.of(page.documents[0]) if page.documents else None
     steps = await _open_steps(store, run)
-    said = await _read_log(store, leg, message.id if message is not None else None)
-    leg.renderer.resume(Tracked.of(message) if message is not None else None, steps, said)
-    if last is not None:
-        leg.renderer.resume_whole(last)
-        leg.ended_as = last.value["status"]
+    ids = {step.key.id for step in steps}
+    if newest is not None:
+        ids |= {newest.key.id, newest.state[STEP]}
+    said, told = await _read_log(store, leg, ids)
+    if newest is not None and newest.state.get(LAST) and run.value["status"] == "in_progress":
+        leg.ended_as = newest.value["status"]
+        leg.renderer.resume_whole(newest, await _step_of(store, leg.run, newest), said, told)
+        return leg
+    opened = [newest] if newest is not None and newest.value["status"] == "in_progress" else []
+    untold = [each for each in (*opened, *steps) if not _is_told(each, told, run)]
+    if untold:
+        deletions = (Delete(each.document) for each in untold if each.document is not None)
+        await store.write(Hold(held.job), *deletions)
+    message = next((each for each in opened if each not in untold), None)
+    still_open = [each for each in steps if each not in untold]
+    leg.renderer.resume(message, still_open, said if message is not None else Said())
     return leg
 
 
-async def _messages(store: Store, run: Document) -> tuple[Document | None, Document | None]:
-    """The run's open message, and the whole one with which it ends; at most one of them is there."""
-    page = await store.page(run.key.project, "messages", run.parent, label=run_label(run.id), limit=1)
-    newest = page.documents[0] if page.documents else None
-    if newest is None:
-        return None, None
-    if newest.value["status"] == "in_progress":
-        return newest, None
-    return None, newest if newest.state.get(LAST) else None
+def _is_told(each: Tracked, told: Told, run: Document) -> bool:
+    """Whether anybody can know of an object: its event is in the log, or the run's state names it.
+
+    An engine that cannot write to several partitions at once can lose its worker in between.
+    """
+    kind = "thread.message" if each.key.collection == "messages" else "thread.run.step"
+    named = {turn[STEP] for turn in run.state[TURNS]}
+    return (f"{kind}.created", each.key.id) in told or each.key.id in named
+
+
+async def _step_of(store: Store, run: Tracked, message: Tracked) -> Tracked:
+    """The step that made the message, which may be lacking where the message is written."""
+    step = await store.get(Key(run.key.project, "run_steps", message.state[STEP]))
+    if step is not None:
+        return Tracked.of(step)
+    creation = {"type": "message_creation", "message_creation": {"message_id": message.key.id}}
+    return new_step(run, message.state[STEP], creation)
 
 
 async def _open_steps(store: Store, run: Document) -> list[Tracked]:
@@ -85,16 +110,22 @@ async def _open_steps(store: Store, run: Document) -> list[Tracked]:
     return [Tracked.of(step) for step in page.documents if step.value["status"] == "in_progress"]
 
 
-async def _read_log(store: Store, leg: Leg, message_id: str | None) -> Said:
-    """Bring the leg's next number to the log's end, and read what was shown of the open message."""
+async def _read_log(store: Store, leg: Leg, ids: AbstractSet[str]) -> tuple[Said, Told]:
+    """Bring the leg's next number to the log's end.
+
+    What was shown of the message among `ids`, and the events that were told of any of them.
+    """
     said = Said()
+    told: set[tuple[str, str]] = set()
     project, run_id = leg.run.key.project, leg.run.key.id
     while entries := await store.read_log(project, run_id, leg.ledger.sequence - 1):
         for number, frame in entries:
             leg.ledger.skip_to(number + 1)
-            if message_id is not None and DELTA in frame:
-                delta = orjson.loads(frame.partition(b"\ndata: ")[2])
-                if delta["id"] == message_id:
-                    for part in delta["delta"]["content"]:
-                        said.read_delta(part)
-    return said
+            event, _, data = frame.partition(b"\nevent: ")[2].partition(b"\ndata: ")
+            value = orjson.loads(data) if event != b"done" else {}
+            if value.get("id") in ids:
+                told.add((event.decode(), value["id"]))
+            if event == b"thread.message.delta" and value["id"] in ids:
+                for part in value["delta"]["content"]:
+                    said.read_delta(part)
+    return said, told

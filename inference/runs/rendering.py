@@ -8,6 +8,7 @@ leaves nothing that anybody has seen.
 
 import time
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from astrolabe_server.inference.identifiers import new_id
@@ -29,7 +30,7 @@ from astrolabe_server.inference.runs.turns import (
     TurnEnded,
     Usage,
 )
-from astrolabe_server.persistence.store import Document, Key
+from astrolabe_server.persistence.store import Key
 
 JSON = dict[str, Any]
 
@@ -99,14 +100,32 @@ class Renderer:
             else:
                 self._calls_step = step
 
-    def resume_whole(self, message: Document) -> None:
-        """Take up a run of which only its own end was not written: its last message was."""
+    def resume_whole(
+        self, message: Tracked, step: Tracked, said: "Said", told: AbstractSet[tuple[str, str]]
+    ) -> None:
+        """Take up a run whose last message was written, and not all that belongs to that write.
+
+        `told` are the events of the message and the step that are in the log, `said` what its
+        deltas show of the message.
+        """
         usage = message.state[USAGE]
         self._usage = Usage(usage["prompt_tokens"], usage["completion_tokens"])
-        step = self._message_step
-        if step is not None:
-            self._close_step(step, "completed", usage=self._usage)
-            self._message_step = None
+        if step.value["status"] == "in_progress":
+            step.value = objects.closed_step(step.value, "completed", now=_now(), usage=usage)
+            self._ledger.change(step)
+        self._tell_opening("thread.run.step", step, told)
+        self._tell_opening("thread.message", message, told)
+        for part in Said.of(message.value["content"]).parts_after(said):
+            self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+        for kind, each in (("thread.message", message), ("thread.run.step", step)):
+            event = f"{kind}.{each.value['status']}"
+            if (event, each.key.id) not in told:
+                self._ledger.tell(event, each.value)
+
+    def _tell_opening(self, kind: str, each: Tracked, told: AbstractSet[tuple[str, str]]) -> None:
+        for event in (f"{kind}.created", f"{kind}.in_progress"):
+            if (event, each.key.id) not in told:
+                self._ledger.tell(event, each.value)
 
     # --- the engine's vocabulary ---
 
@@ -197,7 +216,7 @@ class Renderer:
         if message is None or step is None:
             return
         if not self._live:
-            for part in self._said.parts():
+            for part in self._said.parts_after(Said()):
                 self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
         message.state = {**message.state, USAGE: _counted(usage), LAST: not turn.calls}
         self._close_message(message, MESSAGE_REASONS.get(turn.finish), whole=turn.finish not in CUT_SHORT)
@@ -223,12 +242,10 @@ class Renderer:
 
     def _open_step(self, details: JSON) -> Tracked:
         run = self._run
-        step_id = new_id("step_")
-        value = objects.step_object(step_id, run.value, details, now=_now())
-        step = Tracked(Key(run.key.project, "run_steps", step_id), value, parent=run.key.id)
+        step = new_step(run, new_id("step_"), details)
         self._ledger.change(step)
-        self._ledger.tell("thread.run.step.created", value)
-        self._ledger.tell("thread.run.step.in_progress", value)
+        self._ledger.tell("thread.run.step.created", step.value)
+        self._ledger.tell("thread.run.step.in_progress", step.value)
         return step
 
     def _close_step(self, step: Tracked, status: str, *, usage: Usage, error: JSON | None = None) -> None:
@@ -341,6 +358,12 @@ class Renderer:
             self._ledger.change(thread)
 
 
+def new_step(run: Tracked, step_id: str, details: JSON) -> Tracked:
+    """A step in progress, not stored yet."""
+    value = objects.step_object(step_id, run.value, details, now=_now())
+    return Tracked(Key(run.key.project, "run_steps", step_id), value, parent=run.key.id)
+
+
 class Said:
     """What the open message says so far."""
 
@@ -362,14 +385,27 @@ class Said:
         self.annotations += event.annotations
         return _text_delta(event.text, annotations, first=first)
 
-    def parts(self) -> list[JSON]:
-        """All of it, as the parts of one delta each."""
+    @classmethod
+    def of(cls, content: list[JSON]) -> "Said":
+        """What a message says that has ended."""
+        said = cls()
+        for part in content:
+            if part["type"] == "refusal":
+                said.refusal = part["refusal"]
+            else:
+                said.text, said.annotations = part["text"]["value"], part["text"]["annotations"]
+        return said
+
+    def parts_after(self, told: "Said") -> list[JSON]:
+        """What it says beyond `told`, as the parts of one delta each."""
         parts: list[JSON] = []
-        if self.text:
-            annotations = [{"index": i, **each} for i, each in enumerate(self.annotations)]
-            parts.append(_text_delta(self.text, annotations, first=True))
-        if self.refusal:
-            parts.append({"index": len(parts), "type": "refusal", "refusal": self.refusal})
+        text, refusal = self.text[len(told.text) :], self.refusal[len(told.refusal) :]
+        if text:
+            new = self.annotations[len(told.annotations) :]
+            annotations = [{"index": i, **each} for i, each in enumerate(new, len(told.annotations))]
+            parts.append(_text_delta(text, annotations, first=not told.text))
+        if refusal:
+            parts.append({"index": 1 if self.text else 0, "type": "refusal", "refusal": refusal})
         return parts
 
     def content(self, *, whole: bool) -> list[JSON]:

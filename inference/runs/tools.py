@@ -39,9 +39,9 @@ class ServerTool(Protocol):
 class Workplace:
     """What a run offers to its tools.
 
-    `model` is the run's, `tool` the tool's entry in the run, `resources` the `tool_resources` of the assistant and of
-    the thread, in this order; `results` are the details of the earlier calls of this tool in the
-    run, so that marks in the answer can be matched with what was found.
+    `model` is the run's, `tool` the tool's entry in the run, `resources` the `tool_resources` of the
+    assistant and of the thread, in this order; `results` are the details of the earlier calls of this
+    tool in the run, so that marks in the answer can be matched with what was found.
     """
 
     project: str

@@ -22,12 +22,20 @@ TOOLS = [
     {"text": "So I ask again.", "calls": [{"name": "get_weather", "arguments": {"city": "Rome"}}]},
     {"text": "It is {tool} there.", "delay": 0.03},
 ]
-SCRIPTS = {"plain": PLAIN, "tools": TOOLS}
-SAID = {"plain": [ANSWER], "tools": ["So I ask again.", "It is sunny there."]}
+CALLS = [TOOLS[0], {"calls": TOOLS[1]["calls"]}, TOOLS[2]]
+SCRIPTS = {"plain": PLAIN, "tools": TOOLS, "calls": CALLS}
+SAID = {
+    "plain": [ANSWER],
+    "tools": ["So I ask again.", "It is sunny there."],
+    "calls": ["It is sunny there."],
+}
 
 
 class Story:
     """One run through the hands of two workers, and what its client saw."""
+
+    whole_writes = True
+    """Whether the engine does all of a write or none of it, so that the log has all that is stored."""
 
     def __init__(self, store: Store, gateway: Gateway, name: str, *, live: bool) -> None:
         self.store, self.gateway = store, gateway
@@ -94,13 +102,15 @@ class Story:
             if name != "done":
                 assert by_number[number] == (name, data)
         for message in messages:
-            assert text_of(message) == _said(log, message["id"]), "stored is what was sent"
+            assert text_of(message).startswith(_said(log, message["id"])), "stored is what was sent"
+            if self.whole_writes:
+                assert text_of(message) == _said(log, message["id"])
             if message["status"] == "incomplete":
                 assert self.live
                 assert text_of(message).startswith(_said(self.seen, message["id"]))
 
         steps = await worker.steps(run)
-        calls = 2 if self.name == "tools" else 0
+        calls = 0 if self.name == "plain" else 2
         done = [each for each in steps if each["status"] == "completed"]
         assert [each["type"] for each in done].count("tool_calls") == calls
         assert [each["type"] for each in done].count("message_creation") == len(whole)
@@ -109,6 +119,12 @@ class Story:
         assert {each["id"] for each in messages} == created - {None}
         assert run["usage"]["total_tokens"] == sum(each["usage"]["total_tokens"] for each in steps)
         await worker.message(run["thread_id"], "The thread takes messages again.")
+
+
+class TornStory(Story):
+    """On an engine without transactions over partitions."""
+
+    whole_writes = False
 
 
 def _outputs(run: JSON) -> dict[str, str]:
@@ -148,14 +164,13 @@ async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
-@pytest.mark.parametrize("name", ["plain", "tools"])
+@pytest.mark.parametrize("name", ["plain", "calls"])
 async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
     store: Store, gateway: Gateway, name: str, live: bool
 ) -> None:
-    """On an engine without transactions over partitions."""
     writes = await _writes(store, gateway, name, live=live)
     stories = [
-        Story(store, gateway, name, live=live).tell(MortalStore(store, at=at, how="torn", torn=torn))
+        TornStory(store, gateway, name, live=live).tell(MortalStore(store, at=at, how="torn", torn=torn))
         for at, operations in enumerate(writes)
         for torn in range(1, operations)
     ]
