@@ -215,8 +215,11 @@ class Operation:
         return any("text/event-stream" in media for media in self.responses.values())
 
     def body(self, content_type: str) -> Body:
-        """The body of that Content-Type header; Invalid (`unsupported_content_type`) for others."""
-        media = content_type.partition(";")[0].strip().lower()
+        """The body of that Content-Type header; Invalid (`unsupported_content_type`) for others.
+
+        Without a header JSON is meant.
+        """
+        media = content_type.partition(";")[0].strip().lower() or JSON_MEDIA
         found = self.bodies.get(media)
         if found is None and media == FORM_MEDIA[1]:
             found = self.bodies.get(FORM_MEDIA[0])

@@ -232,6 +232,7 @@ def test_a_body_is_chosen_by_its_content_type(operation: Callable[[str], Operati
     assert chat.takes_json
     assert not chat.takes_multipart
     assert chat.body("Application/JSON; charset=utf-8").media == "application/json"
+    assert chat.body("").media == "application/json"
     assert file.body("multipart/form-data; boundary=x").media == "multipart/form-data"
     assert file.body("application/x-www-form-urlencoded").media == "multipart/form-data"
     with pytest.raises(Invalid, match="only accepts 'application/json'") as refused:
