@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream
+from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
 from astrolabe_server.handlers.credentials import chat_credentials
 from astrolabe_server.handlers.errors import BadRequest, NotFound
 from astrolabe_server.handlers.metadata import checked_metadata
@@ -23,6 +23,7 @@ _ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "f
 """Fields of the request that a stored completion shows."""
 
 
+@cancelled_with_client
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Answer from the model of that name; every field of the request goes to its provider."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)

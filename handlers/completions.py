@@ -1,11 +1,12 @@
 """Legacy text completions, relayed to providers that still have them."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream
+from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
 from astrolabe_server.handlers.credentials import chat_credentials
 
 PATH = "/completions"
 
 
+@cancelled_with_client
 async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Continue a prompt; the provider's own error where it has chat models only."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)

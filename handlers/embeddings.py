@@ -1,10 +1,11 @@
 """Embeddings, from whichever provider serves the model's name."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed
+from astrolabe_server.handlers.context import JSON, Context, Relayed, cancelled_with_client
 from astrolabe_server.handlers.credentials import embedding_credentials
 from astrolabe_server.handlers.errors import BadRequest
 
 
+@cancelled_with_client
 async def create_embedding(context: Context, body: JSON) -> Relayed:
     """A vector for each input, which is a text, a list of texts, a text's tokens or a list of those."""
     _check(body["input"])

@@ -153,3 +153,7 @@ def distil_edition(upstream: Path, edition: Path) -> None:
     with refusals_as_exit():
         distil(upstream, edition)
     click.echo(f"{edition}: {edition.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ through it. The measurements behind this shape are in ARCHITECTURE.md.
 import asyncio
 import inspect
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -75,6 +75,12 @@ class Served:
     assistants_v1: bool
 
 
+def request_ids() -> Iterator[str]:
+    """Ids that begin with 64 random bits and count on."""
+    seed = secrets.token_hex(8)
+    return (f"req_{seed}{number & 0xFFFFFFFFFFFF:012x}" for number in count(secrets.randbits(40)))
+
+
 async def missing(**_: Any) -> None:
     """Stands for every operation without a handler, which answers 501."""
 
@@ -110,8 +116,7 @@ class Dispatcher(SpecMiddleware):
         self._default_name = next(iter(editions))
         self._life = life
         self._served: dict[str, Served] = {}
-        self._seed = secrets.token_hex(8)
-        self._counter = count(secrets.randbits(40))
+        self._request_ids = request_ids()
 
     @property
     def grace(self) -> float:
@@ -165,13 +170,15 @@ class Dispatcher(SpecMiddleware):
 
     def new_request_id(self) -> str:
         """An id for the answer's x-request-id, unlike any other's."""
-        return f"req_{self._seed}{next(self._counter) & 0xFFFFFFFFFFFF:012x}"
+        return next(self._request_ids)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
             await Exchange(self, scope, receive, send).run()
         elif scope["type"] == "lifespan":
+            # Only now, after the fork: every worker has numbers of its own.
+            self._request_ids = request_ids()
             await self._life(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1003})

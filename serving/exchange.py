@@ -165,8 +165,7 @@ class Exchange:
     async def _view(self, route: "Route", served: "Served", path_values: dict[str, str]) -> Reply:
         operation = route.operation
         if not route.is_public:
-            authorization = self._headers.get("authorization", "").encode("latin-1")
-            self._project = await self._dispatcher.authenticator.project(authorization)
+            self._project = await self._dispatcher.authenticator.project(self._headers.raw(b"authorization"))
         if route.handler is None:
             raise NotImplementedYet(
                 f"'{operation.id}' ({operation.method} {PREFIX}{operation.path}) of edition "
@@ -207,10 +206,12 @@ class Exchange:
 
     async def _body(self, operation: Operation) -> Any:
         """The request's body, decoded and valid; None where the operation takes none or got none."""
-        declared = self._headers.get("content-length", "")
-        length = int(declared) if declared.isdecimal() else None
+        if not operation.bodies:
+            return None
+        declared = self._headers.raw(b"content-length")
+        length = int(declared) if declared.isdigit() else None
         is_empty = not length and "transfer-encoding" not in self._headers
-        if not operation.bodies or (is_empty and not operation.body_required):
+        if is_empty and not operation.body_required:
             return None
         body = operation.body(self._headers.get("content-type", ""))
         if body.media == MULTIPART:
@@ -218,7 +219,7 @@ class Exchange:
         raw = await read_whole(self._receive, self._dispatcher.limits.body, length)
         self._received = len(raw)
         if body.media != JSON_TYPE:
-            return body.decode(split_query(raw.decode("latin-1")))
+            return body.decode(split_query(raw))
         value = parse_json(raw)
         body.check(value)
         return value

@@ -66,10 +66,34 @@ class Matched:
         return self.result
 
 
+class Request(flask.Request):
+    """A request whose body Flask never sees, so that it has no files to close."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class LazyRule(Rule):
+    """A rule that compiles what `url_for` needs on its first use: all at once they take 0.2 s of a start."""
+
+    def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
+        compile_now = super()._compile_builder
+        compiled: list[Callable[..., tuple[str, str]]] = []
+
+        def build(rule: Rule, *arguments: Any, **values: Any) -> tuple[str, str]:
+            if not compiled:
+                compiled.append(compile_now(append_unknown))
+            return compiled[0](rule, *arguments, **values)
+
+        return build
+
+
 class Flask(flask.Flask):
     """Flask without the work that finds nothing: hooks nobody registered, a second match."""
 
     session_interface = NoSession()
+    request_class = Request
+    url_rule_class = LazyRule
 
     def create_url_adapter(self, request: flask.Request | None) -> Any:
         """Hand Flask the dispatcher's match, where there is one."""

@@ -1,5 +1,6 @@
 """Structured logs: one JSON object a line on standard error, never a body, a key or a query's value."""
 
+import asyncio
 import logging
 import logging.config
 import sys
@@ -64,15 +65,21 @@ def configure(level: str) -> None:
 class RequestLog:
     """Writes one line a request, at level info.
 
-    Goes past the standard library's logging: a line costs 4 µs so, 40 by way of it.
+    Goes past the standard library's logging: a line costs 4 µs so, 40 by way of it. The lines of
+    one turn of the event loop are written at once.
     """
 
     def __init__(self, level: str) -> None:
         self.enabled = LEVELS[level] <= logging.INFO
-        self._write = sys.stderr.buffer.write
-        self._flush = sys.stderr.buffer.flush
+        self._lines: list[bytes] = []
 
     def line(self, **fields: Any) -> None:
         """Write the fields."""
-        self._write(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
-        self._flush()
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        sys.stderr.buffer.write(b"".join(lines))
+        sys.stderr.buffer.flush()

@@ -27,7 +27,7 @@ class Environs:
 
     def __init__(self) -> None:
         self._names: dict[bytes, str] = {}
-        self._base = {**BASE_ENVIRON, "wsgi.errors": sys.stderr}
+        self._base = {**BASE_ENVIRON, "wsgi.errors": sys.stderr, "wsgi.input": io.BytesIO()}
 
     def make(self, scope: Scope) -> dict[str, Any]:
         """The environ of a request without its body, which Flask's views never read here."""
@@ -40,7 +40,6 @@ class Environs:
         environ["PATH_INFO"] = path if path.isascii() else path.encode().decode("latin-1")
         environ["QUERY_STRING"] = scope["query_string"].decode("latin-1")
         environ["wsgi.url_scheme"] = scope.get("scheme", "http")
-        environ["wsgi.input"] = io.BytesIO()
         if scope.get("client"):
             environ["REMOTE_ADDR"] = scope["client"][0]
         for name, value in scope["headers"]:
@@ -67,6 +66,10 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._raw[name.encode("latin-1")].decode("latin-1")
+
+    def raw(self, name: bytes) -> bytes:
+        """The bytes of a header, none for one that was not sent."""
+        return self._raw.get(name, b"")
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._raw)

@@ -2,7 +2,7 @@
 
 import sys
 from asyncio import AbstractEventLoop, Transport
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from gunicorn.arbiter import Arbiter
 from uvicorn.config import Config
@@ -73,7 +73,7 @@ class Protocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
-            self.cycle.transport = Cork(self.transport, self.loop)
+            self.cycle.transport = cast(Transport, Cork(self.transport, self.loop))
 
 
 class Worker(UvicornWorker):

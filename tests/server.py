@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,20 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def base_environment() -> dict[str, str]:
+    """What a server needs of this process's environment, and nothing that would configure it."""
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    return {**kept, "ASTROLABE_CACHE": str(ROOT / "build" / "cache")}
+
+
+def until(holds: Callable[[], bool], *, seconds: float) -> None:
+    """Wait until something holds that no event tells."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"it did not hold within {seconds} s"
+        time.sleep(0.02)
 
 
 class Server:
@@ -37,13 +52,12 @@ class Server:
         self.port = port or free_port()
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._environment = {
-            **{name: os.environ[name] for name in KEPT if name in os.environ},
+        self.environment = {
+            **base_environment(),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": str(workers),
             "ASTROLABE_STORE": f"sqlite:///{folder}/astrolabe.db",
-            "ASTROLABE_CACHE": str(ROOT / "build" / "cache"),
             "ASTROLABE_STRICT_RESPONSES": "true",
             "ASTROLABE_GRACE": "3",
             **environment,
@@ -79,7 +93,7 @@ class Server:
                     "astrolabe_server.wsgi:app",
                 ],
                 cwd=self.folder,
-                env=self._environment,
+                env=self.environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -1,0 +1,108 @@
+"""ASTROLABE_AUTH=keys against a live server; keys are made by the command line, as an operator does."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from astrolabe_server.tests.provider import ProviderProcess
+from astrolabe_server.tests.server import Server, until
+
+pytestmark = pytest.mark.server
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("keyed")
+    with Server(folder, ASTROLABE_AUTH="keys", OPENAI_API_KEY="sk-x", OPENAI_BASE_URL=provider.url) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def astrolabe(keyed: Server) -> Command:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "astrolabe_server.serving.cli", *arguments]
+        environment = keyed.environment
+        return subprocess.run(
+            command, env=environment, cwd=keyed.folder, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def ask(server: Server, key: str | None, method: str, path: str, body: object = None) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.request(method, f"{server.url}/{path}", headers=headers, json=body, timeout=30)
+
+
+def test_without_a_key_or_with_a_wrong_one_nothing_is_served(keyed: Server) -> None:
+    for key in (None, "sk-wrong-but-long-enough-to-mask"):
+        answer = ask(keyed, key, "GET", "assistants")
+        assert answer.status_code == 401
+        assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert "wrong-but-long" not in answer.text
+    assert ask(keyed, None, "GET", "health").json() == {"status": "alive"}
+
+
+def test_each_project_sees_its_own_objects_only(keyed: Server, astrolabe: Command) -> None:
+    ours, theirs = (
+        astrolabe("keys", "create", "--project", name).stdout.strip() for name in ("ours", "theirs")
+    )
+    made = ask(keyed, ours, "POST", "assistants", {"model": "m"}).json()
+    assert ask(keyed, ours, "GET", f"assistants/{made['id']}").status_code == 200
+    assert ask(keyed, theirs, "GET", f"assistants/{made['id']}").status_code == 404
+    assert ask(keyed, theirs, "DELETE", f"assistants/{made['id']}").status_code == 404
+    assert ask(keyed, theirs, "GET", "assistants").json()["data"] == []
+
+
+def test_another_projects_assistant_cannot_be_run(keyed: Server, astrolabe: Command) -> None:
+    ours, theirs = (
+        astrolabe("keys", "create", "--project", name).stdout.strip() for name in ("ours", "theirs")
+    )
+    assistant = ask(keyed, ours, "POST", "assistants", {"model": "m"}).json()["id"]
+    thread = ask(keyed, theirs, "POST", "threads", {}).json()["id"]
+    run = ask(keyed, theirs, "POST", f"threads/{thread}/runs", {"assistant_id": assistant})
+    assert run.status_code == 404
+    assert ask(keyed, ours, "GET", f"threads/{thread}").status_code == 404
+
+
+def test_a_revoked_key_opens_nothing_any_more(keyed: Server, astrolabe: Command) -> None:
+    key = astrolabe("keys", "create", "--project", "brief", "--name", "laptop").stdout.strip()
+    assert ask(keyed, key, "GET", "assistants").status_code == 200
+    line = next(line for line in astrolabe("keys", "list").stdout.splitlines() if "laptop" in line)
+    assert key not in line
+    assert astrolabe("keys", "revoke", line.split()[0]).returncode == 0
+    until(lambda: ask(keyed, key, "GET", "assistants").status_code == 401, seconds=15)
+    assert "revoked" in next(
+        line for line in astrolabe("keys", "list").stdout.splitlines() if "laptop" in line
+    )
+
+
+def test_an_unknown_key_cannot_be_revoked(astrolabe: Command) -> None:
+    answer = astrolabe("keys", "revoke", "key_nonsense")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("astrolabe: there is no key 'key_nonsense'")
+
+
+@pytest.mark.parametrize("project", ["system", "a b", "", "../x", "x" * 65])
+def test_a_project_has_a_plain_name(astrolabe: Command, project: str) -> None:
+    assert astrolabe("keys", "create", "--project", project).returncode == 2
+
+
+def test_a_key_is_nowhere_in_the_database_or_the_log(keyed: Server, astrolabe: Command) -> None:
+    key = astrolabe("keys", "create", "--project", "secret").stdout.strip()
+    assert ask(keyed, key, "GET", "assistants").status_code == 200
+    for path in keyed.folder.rglob("*"):
+        if path.is_file():
+            assert key.encode() not in path.read_bytes(), path
+
+
+def test_help_suffices(astrolabe: Command, tmp_path: Path) -> None:
+    for arguments in ([], ["keys"], ["keys", "create"], ["serve"], ["spec", "distil"], ["migrate"]):
+        answer = astrolabe(*arguments, "--help")
+        assert answer.returncode == 0
+        assert "Usage" in answer.stdout

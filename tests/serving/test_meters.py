@@ -1,0 +1,53 @@
+"""/metrics, the probes and the request log of a live server."""
+
+import json
+import re
+
+import httpx
+import pytest
+
+from astrolabe_server.tests.server import Server, until
+
+pytestmark = pytest.mark.server
+
+
+def count(server: Server, operation: str, status: int) -> float:
+    text = httpx.get(f"{server.root}/metrics").text
+    name = "astrolabe_http_request_duration_seconds_count"
+    found = re.search(rf'^{name}{{operation="{operation}",status="{status}"}} (\S+)$', text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_requests_of_all_workers_are_counted_by_operation_and_status(
+    server: Server, http: httpx.Client
+) -> None:
+    before = count(server, "getThread", 404)
+    for _ in range(20):
+        # A connection of its own each, so that both workers get some.
+        assert httpx.get(f"{server.url}/threads/thread_none").status_code == 404
+    until(lambda: count(server, "getThread", 404) == before + 20, seconds=5)
+
+
+def test_no_id_is_a_label(server: Server, http: httpx.Client) -> None:
+    thread = http.post("threads", json={}).json()["id"]
+    http.get(f"threads/{thread}")
+    assert thread not in httpx.get(f"{server.root}/metrics").text
+
+
+def test_readiness_names_what_was_asked(server: Server) -> None:
+    answer = httpx.get(f"{server.root}/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["checks"]["store"] == "ok"
+
+
+def test_the_log_has_a_line_a_request_without_bodies_or_keys(server: Server, http: httpx.Client) -> None:
+    secret, key = "the body of this message is nobody's business", "sk-the-callers-own-secret-key"
+    message = {"messages": [{"role": "user", "content": secret}], "metadata": {"k": secret}}
+    answer = http.post("threads", json=message, headers={"Authorization": f"Bearer {key}"})
+    request_id = answer.headers["x-request-id"]
+    until(lambda: request_id in server.log.read_text(), seconds=5)
+    text = server.log.read_text()
+    line = json.loads(next(line for line in text.splitlines() if request_id in line))
+    assert (line["event"], line["operation"], line["status"]) == ("request", "createThread", 200)
+    assert secret not in text
+    assert key not in text

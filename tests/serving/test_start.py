@@ -1,0 +1,78 @@
+"""What stops start-up says so in one line that names the variable, the value and the mend."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.serving.errors import SettingsRefused
+from astrolabe_server.serving.settings import Settings
+from astrolabe_server.spec import edition
+from astrolabe_server.tests.server import Server, base_environment
+
+pytestmark = pytest.mark.server
+
+
+def refusal(folder: Path, **environment: str) -> str:
+    """Standard error of a server that does not start."""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "astrolabe_server.serving.cli", "serve"],
+        env={**base_environment(), "PORT": "0", "ASTROLABE_STORE": f"sqlite:///{folder}/a.db", **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode != 0
+    return run.stderr.strip()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "abc"),
+        ("PORT", "99999"),
+        ("WEB_CONCURRENCY", "0"),
+        ("ASTROLABE_AUTH", "none"),
+        ("ASTROLABE_MAX_BODY", "-1"),
+        ("ASTROLABE_STORE", "postgres://x/y"),
+        ("ASTROLABE_STORE", "sqlite:///"),
+        ("ASTROLABE_SPEC", "2019-01-01"),
+        ("ASTROLABE_SPEC", "missing/openapi.yaml"),
+        ("ASTROLABE_MODELS", "missing/models.yaml"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str, value: str) -> None:
+    said = refusal(tmp_path, **{variable: value})
+    assert said.count("\n") == 0, said
+    assert said.startswith("astrolabe: ")
+    assert value in said
+
+
+def test_open_doors_are_not_put_on_the_network() -> None:
+    with pytest.raises(SettingsRefused, match=r"HOST=0\.0\.0\.0: ASTROLABE_AUTH=open"):
+        Settings.read(HOST="0.0.0.0")
+    assert Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="keys").host == "0.0.0.0"
+    assert Settings.read(HOST="0.0.0.0", ASTROLABE_ALLOW_OPEN="true").allow_open
+
+
+def test_secrets_are_not_shown() -> None:
+    assert "sk-secret" not in repr(Settings.read(OPENAI_API_KEY="sk-secret"))
+
+
+@pytest.mark.parametrize("name", edition.shipped())
+def test_every_shipped_edition_starts_and_serves(tmp_path: Path, name: str) -> None:
+    with Server(tmp_path, workers=1, ASTROLABE_SPEC=name, OPENAI_API_KEY="sk-x") as server:
+        assert f"edition {name}" in server.log.read_text()
+
+
+def test_a_file_of_ones_own_is_an_edition(tmp_path: Path) -> None:
+    spec = tmp_path / "openapi.yaml"
+    spec.write_text(
+        "openapi: 3.1.0\ninfo: {title: t, version: '1'}\npaths:\n  /models:\n    get:\n      operationId: listModels\n"
+        "      responses: {'200': {description: ok}}\n"
+    )
+    with Server(tmp_path, workers=1, ASTROLABE_SPEC=str(spec), OPENAI_API_KEY="sk-x") as server:
+        assert "edition openapi: 1 operations, 1 served, 0 answer 501" in server.log.read_text()
