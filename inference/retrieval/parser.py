@@ -1,8 +1,8 @@
 """The parser's process: `python -m astrolabe_server.inference.retrieval.parser FD`.
 
-It imports the libraries once, then forks a child for each file, so that a file costs milliseconds
-and yet has a process with limits of its own: a hostile one ends itself and nothing else. The server
-starts it afresh, so it has none of the server's sockets, files or secrets.
+It imports the libraries and loads the table of tokens once, then forks a child for each file. So a
+file costs milliseconds and yet has a process with limits of its own: a hostile one ends itself and
+nothing else. The server starts it afresh, so it has none of the server's sockets, files or secrets.
 
 A request is one line of JSON on the socket FD, with two open files: the source, and an empty one for
 the result. A reply is one line of JSON on stdout. The result is the text in UTF-8, then the chunks
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from astrolabe_server.inference import tokens
 from astrolabe_server.inference.errors import DocumentError
 from astrolabe_server.inference.retrieval.chunking import Chunker, Chunking
-from astrolabe_server.inference.retrieval.formats import extract
+from astrolabe_server.inference.retrieval.formats import extract, reader
 
 MAX_REQUEST = 4096
 MAX_TOKENS = 5_000_000
@@ -40,6 +40,7 @@ def serve(requests: socket.socket, chunker: Chunker) -> None:
         if not data:
             return
         request = json.loads(data)
+        reader(request["suffix"])  # so that its library is imported once, and not in every child
         # Held back until the child is known, or it could end before.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         child = os.fork()

@@ -65,6 +65,7 @@ class Sandbox:
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._starting = asyncio.Lock()
         self._parser: _Parser | None = None
+        self._retired: set[_Parser] = set()
         self._active = 0
         self._idle: asyncio.TimerHandle | None = None
 
@@ -83,8 +84,8 @@ class Sandbox:
         """End the process."""
         if self._idle is not None:
             self._idle.cancel()
-        if self._parser is not None:
-            await self._parser.close()
+        parsers = [*self._retired, *([self._parser] if self._parser else [])]
+        await asyncio.gather(*(parser.close() for parser in parsers))
 
     async def _parse(self, source: AsyncIterator[bytes], suffix: str, chunking: Chunking) -> Parsed:
         with tempfile.TemporaryFile(buffering=0) as spool:
@@ -103,7 +104,9 @@ class Sandbox:
 
     async def _running(self) -> "_Parser":
         async with self._starting:
-            if self._parser is None or not self._parser.alive:
+            if self._parser is not None and not self._parser.alive:
+                self._retire(self._parser)
+            if self._parser is None:
                 self._parser = await _Parser.start()
             return self._parser
 
@@ -115,8 +118,13 @@ class Sandbox:
 
     def _end_if_idle(self) -> None:
         if self._parser is not None and not self._active:
-            self._parser.hang_up()
-            self._parser = None
+            self._retire(self._parser)
+
+    def _retire(self, parser: "_Parser") -> None:
+        """Let a process end, and forget it once it has."""
+        self._parser = None
+        parser.hang_up()
+        self._retired = {retired for retired in self._retired if retired.alive} | {parser}
 
 
 def _parsed(reply: JSON, result: IO[bytes]) -> Parsed:
@@ -144,12 +152,12 @@ class _Parser:
         self._requests = requests
         self._numbers = itertools.count()
         self._replies: dict[int, asyncio.Future[JSON]] = {}
-        self._reading = asyncio.create_task(self._read())
+        self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._watch()))
 
     @classmethod
     async def start(cls) -> "_Parser":
         ours, theirs = socket.socketpair()
-        with theirs:
+        try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
@@ -161,12 +169,19 @@ class _Parser:
                 pass_fds=(theirs.fileno(),),
                 # Nothing of the server's environment, which holds keys; threads would not survive a fork.
                 env={"OPENBLAS_NUM_THREADS": "1"},
+                # A group of its own, so that its children can be ended with it.
+                start_new_session=True,
             )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         return cls(process, ours)
 
     @property
     def alive(self) -> bool:
-        return not self._reading.done()
+        return self._process.returncode is None and not any(task.done() for task in self._tasks)
 
     async def ask(self, request: JSON, source: int, result: int) -> JSON:
         number = next(self._numbers)
@@ -187,25 +202,28 @@ class _Parser:
         self._requests.close()
 
     def kill(self) -> None:
+        """End the process and its children at once."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     async def close(self) -> None:
-        self.hang_up()
         self.kill()
-        await self._process.wait()
-        await self._reading
+        await asyncio.gather(*self._tasks)
 
     async def _read(self) -> None:
-        """Hand out the replies, and an error to whoever waits when the process has ended."""
+        """Hand out the replies."""
         assert self._process.stdout is not None  # noqa: S101  It was opened with a pipe.
         async for line in self._process.stdout:
             reply = json.loads(line)
             waiting = self._replies.get(reply["id"])
             if waiting is not None and not waiting.done():
                 waiting.set_result(reply)
+
+    async def _watch(self) -> None:
+        """An error for whoever waits when the process ends."""
+        await self._process.wait()
+        self.kill()  # its children
+        self.hang_up()
         for waiting in self._replies.values():
             if not waiting.done():
                 waiting.set_exception(DocumentError("The parser's process has ended.", code="server_error"))
-        await self._process.wait()
-        self.hang_up()
