@@ -4,21 +4,28 @@ import asyncio
 import gc
 import os
 import socket
+import time
 from secrets import token_hex
 from typing import Any
 
 import structlog
 
 from astrolabe_server.handlers.context import Services
+from astrolabe_server.persistence.errors import StoreError
 from astrolabe_server.serving.wire import Receive, Scope, Send
+
+SWEEP_SECONDS = 600.0
+"""How often each worker drops the event logs that have had their time."""
 
 
 class Lifespan:
     """Answers ASGI's lifespan messages."""
 
-    def __init__(self, services: Services, grace: float) -> None:
+    def __init__(self, services: Services, *, grace: float, log_seconds: float) -> None:
         self._services = services
         self._grace = grace
+        self._log_seconds = log_seconds
+        self._sweeping: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._log = structlog.get_logger("astrolabe.lifespan")
 
@@ -48,6 +55,7 @@ class Lifespan:
         await services.gateway.open()
         services.jobs.owner = owner_name()  # made after the fork: leases are a process's own
         await services.jobs.start()
+        self._sweeping = asyncio.create_task(self._sweep())
         # What start-up made stays for good: keep the collector from walking it (86 ms a full one).
         gc.collect()
         gc.freeze()
@@ -57,8 +65,19 @@ class Lifespan:
         if self._stopping is None:
             self._stopping = asyncio.ensure_future(self._services.jobs.stop(self._grace))
 
+    async def _sweep(self) -> None:
+        """Drop what is too old, now and then; a database that does not answer is asked again later."""
+        while True:
+            try:
+                await self._services.store.drop_logs(time.time() - self._log_seconds)
+            except StoreError as exc:
+                self._log.warning("event logs were not swept", reason=str(exc))
+            await asyncio.sleep(SWEEP_SECONDS)
+
     async def _stop(self) -> None:
         self.begin_stop()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._stopping is not None:
             await self._stopping
         await self._services.retrieval.close()

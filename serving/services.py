@@ -26,7 +26,8 @@ def services_over(store: Store, settings: Settings) -> Services:
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
     gateway = Gateway(routes, Callers(frozenset(settings.provider_hosts)), local)
     jobs = Jobs(store, owner="")
-    retrieval = Retrieval(store, gateway, jobs)
+    downloads = settings.download_assistants_files
+    retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     runs = Runs(store, gateway, jobs, tools)
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
