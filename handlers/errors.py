@@ -182,6 +182,10 @@ def _content(_: persistence.StoreError) -> ApiError:
     return NotFound("The file's content does not exist.", code="not_found")
 
 
+def _dimensions(_: persistence.StoreError) -> ApiError:
+    return BadRequest("The vector store's chunks were embedded by another model.", code="invalid_value")
+
+
 def _large(exc: persistence.StoreError) -> ApiError:
     return BadRequest(f"The object is too large to be stored. {exc}".strip(), code="object_too_large")
 
@@ -193,6 +197,7 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (persistence.Conflict, _conflict),
     (persistence.CursorNotFound, _cursor),
     (persistence.ContentNotFound, _content),
+    (persistence.DimensionMismatch, _dimensions),
     (persistence.DocumentTooLarge, _large),
     (persistence.StoreUnavailable, _unavailable),
     (persistence.StoreFull, _full),

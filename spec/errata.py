@@ -170,6 +170,19 @@ def _echoed_assistant_message(document: JSON) -> bool:
     return True
 
 
+def _messages_of_any_role(document: JSON) -> bool:
+    """A stored completion's messages are its request's: of any role, with any kind of content part."""
+    members = _at(document, "ChatCompletionMessageList.data").get("items", {}).get("allOf", [])
+    answered = _at(document, "ChatCompletionResponseMessage")
+    if not members or "$ref" not in members[0] or not answered:
+        return False
+    members[0] = {**answered, "properties": {**answered["properties"], "role": {"type": "string"}}}
+    for member in members[1:]:
+        if "content_parts" in member.get("properties", {}):
+            member["properties"]["content_parts"] = {"type": ["array", "null"], "items": {"type": "object"}}
+    return True
+
+
 ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "metadata-limits",
@@ -225,5 +238,10 @@ ERRATA: tuple[Erratum, ...] = (
         "echoed-assistant-message",
         "applications append the assistant's message to the next request as it was received",
         _echoed_assistant_message,
+    ),
+    Erratum(
+        "stored-messages-of-any-role",
+        "the messages of a stored completion are what was asked, the spec has the assistant's alone",
+        _messages_of_any_role,
     ),
 )
