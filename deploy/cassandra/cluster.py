@@ -117,19 +117,23 @@ class Node:
         home.mkdir(parents=True, exist_ok=True)
         configuration = home / "cassandra.yaml"
         configuration.write_text(self._configuration())
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                self._command(lib, configuration), stdout=log, stderr=log, start_new_session=True
-            )
-        self.pid = process.pid
+        # A shell of its own session starts it and ends, so it is nobody's child and outlives us.
+        shell = ["sh", "-c", 'exec 3>&1 >"$0" 2>&1; "$@" 3>&- & echo $! >&3', str(self.log)]
+        started = subprocess.run(
+            [*shell, *self._command(lib, configuration)],
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            check=True,
+        )
+        self.pid = int(started.stdout)
         if wait:
-            self.wait_ready(process)
+            self.wait_ready()
 
-    def wait_ready(self, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    def wait_ready(self) -> None:
         """Wait until the node takes clients."""
         deadline = time.monotonic() + START_TIMEOUT
         while READY not in self.log.read_text(errors="replace"):
-            if (process and process.poll() is not None) or not self.alive():
+            if not self.alive():
                 raise NodeError(f"Cassandra stopped while starting: {self._last_words()}")
             if time.monotonic() > deadline:
                 self.kill()

@@ -66,8 +66,8 @@ class Clearing:
         # The head of the first bucket stays, so that places never run backwards.
         emptied = EMPTIED if number == 0 else f"DELETE FROM objects WHERE {AT} IF last=?"
         statements: list[Statement] = [(emptied, (*place, *spot, rows[0][0]))]
-        for section in ("l:", "m:") if number else ("l:", "m:", "k:", "s:"):
-            statements.append((SECTION, (*place, f"{section}{key.collection}")))
+        sections = ("l:", "m:") if number else ("l:", "m:", "k:", "s:")
+        statements += [(SECTION, (*place, f"{section}{key.collection}")) for section in sections]
         statements.append((TIDY, (key.collection, key.collection, *place)))
         async with self._committer.lock(place):
             return (await self._connection.compare_and_set(statements)).applied

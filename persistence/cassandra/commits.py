@@ -92,7 +92,7 @@ class Committer:
         for part in group.parts:
             spot = part.spot()
             found = await self._connection.run(CHECKED, (*group.place, *spot))
-            part.refused({spot: dict(zip(CHECKED_COLUMNS, row, strict=True)) for row in found})
+            part.refused({spot: dict(zip(CHECKED_COLUMNS, found[0], strict=True))} if found else {})
 
     async def _commit(self, group: Group) -> None:
         token = secrets.token_hex(8)

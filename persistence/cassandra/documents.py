@@ -213,9 +213,12 @@ class Entries(Part):
         return self._inserts[number][0].key
 
     def statements(self, place: Place, token: str) -> list[Statement]:
-        """The head moves on; each document is entered and marked."""
+        """The head moves on; each document is entered and marked. Moved if the bucket is full by now."""
+        if self._head.full:
+            raise Moved(self.key, self._head)
         last = self._head.last if self._head.last is not None else self._head.floor
-        self.documents, statements = [], []
+        self.documents = []
+        statements: list[Statement] = []
         grew = False
         taken = set[int]()
         for (operation, content), wanted in zip(self._inserts, self._wanted, strict=True):

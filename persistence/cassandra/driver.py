@@ -247,7 +247,7 @@ class Connection:
 
     def _shun(self, host: Any) -> None:
         for known in self._cluster.metadata.all_hosts() if self._cluster else ():
-            if known == host or known.address == host or str(known.endpoint) == str(host):
+            if str(host) in {str(known), known.address, str(known.endpoint)}:
                 self._policy.shun(known)
 
     # --- from the driver's thread to the loop ---

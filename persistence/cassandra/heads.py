@@ -1,12 +1,14 @@
 """What this process knows of the heads of lists, so that most writes need not ask."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.rows import AT, ListKey, Place, head
+from astrolabe_server.persistence.cassandra.rows import AT, KEY, ListKey, Place, head
 
 ROWS = 10_000
 BYTES = 32 << 20
@@ -18,7 +20,8 @@ REMEMBERED = 20_000
 REFRESH = 200
 """Documents that this process adds before it looks again what others added."""
 
-SELECT = f"SELECT last, rows, bytes, closed, newest FROM objects WHERE {AT}"  # noqa: S608 - names of ours
+SELECT = f"SELECT last, rows, bytes, closed, newest FROM objects WHERE {AT}"
+NOTE = f"INSERT INTO objects ({KEY}, shelf) VALUES (?,?,?,?,?,?,?)"
 
 
 @dataclass(slots=True)
@@ -51,16 +54,19 @@ class Heads:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._known: OrderedDict[ListKey, Head] = OrderedDict()
-        self._homes: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._homes: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
+        self._rolling: WeakValueDictionary[ListKey, asyncio.Lock] = WeakValueDictionary()
         self._noted: OrderedDict[tuple[ListKey, int, str], None] = OrderedDict()
 
-    def saw_home(self, project: str, home: str, heads: dict[str, Head]) -> None:
-        """Note all heads of an object's home at once: other lists of it are empty."""
-        for collection, head in heads.items():
+    def saw_home(self, project: str, home: str, heads: dict[str, Head | None]) -> None:
+        """Note all heads of an object's home at once, None for a list of several buckets."""
+        for collection, seen in heads.items():
             known = self._known.get(ListKey(project, collection, home))
-            if known is None or (known.bucket == head.bucket and (known.last or 0) < (head.last or 0)):
-                self._remember(ListKey(project, collection, home), head)
-        self._homes[project, home] = None
+            if seen is None:
+                continue
+            if known is None or (known.bucket == 0 and (known.last or 0) < (seen.last or 0)):
+                self._remember(ListKey(project, collection, home), seen)
+        self._homes[project, home] = frozenset(heads)
         if len(self._homes) > REMEMBERED:
             self._homes.popitem(last=False)
 
@@ -75,8 +81,8 @@ class Heads:
         if known is not None and known.added < REFRESH:
             self._known.move_to_end(key)
             return known
-        if known is None and (key.project, key.home) in self._homes:
-            return self._remember(key, Head())
+        if known is None and key.collection not in self._homes.get((key.project, key.home), key.collection):
+            return self._remember(key, Head())  # its home was read, and there was no such list
         return self._remember(key, await self.read(key))
 
     async def read(self, key: ListKey) -> Head:
@@ -98,17 +104,26 @@ class Heads:
         last, count, size, closed, newest = rows[0]
         return last, count or 0, size or 0, bool(closed), newest
 
-    def _remember(self, key: ListKey, head: Head) -> Head:
-        self._known[key] = head
+    def _remember(self, key: ListKey, known: Head) -> Head:
+        self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        return head
+        return known
 
     # --- a new bucket ---
 
     async def roll(self, key: ListKey, full: Head) -> Head:
         """Close the newest bucket and begin the next; safe when others do the same."""
+        async with self._rolling.setdefault(key, asyncio.Lock()):
+            known = self._known.get(key)
+            if known is not None and known.bucket > full.bucket:
+                return known
+            await self._roll(key, full)
+            self.forget(key)
+            return await self.find(key)
+
+    async def _roll(self, key: ListKey, full: Head) -> None:
         place, spot = key.bucket(full.bucket), head(key.collection)
         close = f"UPDATE objects SET closed=true WHERE {AT} IF last=? AND closed=null"
         last = full.last
@@ -119,21 +134,17 @@ class Heads:
             if outcome.applied:
                 break
             row = next((row for row in outcome.rows if row["section"] == spot.section), None)
-            if row is None:
-                self.forget(key)
-                return await self.find(key)
+            if row is None:  # the list was cleared
+                return
             last = row["last"]
             if row["closed"]:
                 break
         await self._point(key, full.bucket + 1, (last or 0) + 1)
-        self.forget(key)
-        return self._remember(key, Head(full.bucket + 1, None, 0, 0, last or 0))
 
     async def _point(self, key: ListKey, number: int, start: int) -> None:
         """Let bucket 0 name the newest bucket, and tell where it begins."""
         first = key.bucket(0)
         update = "UPDATE objects SET newest[?]=? WHERE project=? AND home=? AND bucket=? IF newest[?]="
-        begins = "INSERT INTO objects (project, home, bucket, section, label, position, shelf) VALUES (?,?,?,?,?,?,?)"
         name = key.collection
         while True:
             row = await self._connection.run(SELECT, (*first, *head(name)))
@@ -146,7 +157,7 @@ class Heads:
             outcome = await self._connection.compare_and_set(
                 [
                     point,
-                    (begins, (*first, f"s:{name}", "", start, number)),
+                    (NOTE, (*first, f"s:{name}", "", start, number)),
                 ]
             )
             if outcome.applied:
@@ -159,8 +170,7 @@ class Heads:
         for label in labels:
             if (key, number, label) not in self._noted:
                 await self._connection.run(
-                    "INSERT INTO objects (project, home, bucket, section, label, position, shelf) "
-                    "VALUES (?,?,?,?,?,?,?)",
+                    NOTE,
                     (*key.bucket(0), f"k:{key.collection}", label, number, number),
                 )
                 self._noted[key, number, label] = None

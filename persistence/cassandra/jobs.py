@@ -33,7 +33,8 @@ READ = 500
 AT_ONCE = 32
 
 NOTE = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
-ENTRIES = "SELECT at, project, id FROM due WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"
+ENTRIES = """SELECT at, project, id FROM due
+    WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"""
 LOOK = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
 FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
 SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"

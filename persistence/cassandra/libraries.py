@@ -40,7 +40,7 @@ DESCRIBE = "UPDATE sources SET attributes=? WHERE project=? AND store=? AND file
 class Batch(NamedTuple):
     """Chunks that were put together: how many, and the part and shard that they are in."""
 
-    count: int
+    size: int
     part: int
     shard: int
 
@@ -62,7 +62,7 @@ class Source:
     @property
     def chunks(self) -> int:
         """How many chunks it has."""
-        return sum(batch.count for batch in self.batches.values())
+        return sum(batch.size for batch in self.batches.values())
 
     @classmethod
     def new(cls, file: str) -> "Source":

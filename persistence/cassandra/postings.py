@@ -38,10 +38,13 @@ ROWS = 300
 
 AT_ONCE = 32
 
-PUT = "INSERT INTO postings (project, store, part, slot, term, source, pile, data) VALUES (?,?,?,?,?,?,?,?)"
-DROP = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? AND source=? AND pile=?"
+PUT = """INSERT INTO postings (project, store, part, slot, term, source, pile, data)
+    VALUES (?,?,?,?,?,?,?,?)"""
+DROP = """DELETE FROM postings
+    WHERE project=? AND store=? AND part=? AND slot=? AND term=? AND source=? AND pile=?"""
 DROP_SLOT = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slot=?"
-FIND = "SELECT source, data FROM postings WHERE project=? AND store=? AND part=? AND slot=? AND term=? LIMIT 5000"
+FIND = """SELECT source, data FROM postings
+    WHERE project=? AND store=? AND part=? AND slot=? AND term=? LIMIT 5000"""
 
 Terms = Mapping[int, Sequence[str]]
 """The terms of chunks by their numbers."""
@@ -192,7 +195,8 @@ def gather(parts: Sequence[Sequence[tuple[str, bytes]]], allowed: frozenset[str]
 def choose(matches: list[Matches]) -> list[Matches]:
     """The rarest terms, as many as can be weighed, and at least one."""
     ordered = sorted((match for match in matches if match.sources), key=lambda match: match.count)
-    chosen, total = [], 0
+    chosen: list[Matches] = []
+    total = 0
     for match in ordered:
         total += match.count
         if chosen and (match.common or total > WEIGHED):

@@ -6,17 +6,17 @@ from typing import Any
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.heads import Head, Heads
-from astrolabe_server.persistence.cassandra.rows import ListKey, decode, home, storable
+from astrolabe_server.persistence.cassandra.rows import ListKey, decode, storable
 from astrolabe_server.persistence.errors import CursorNotFound
 from astrolabe_server.persistence.store import Document, Key, Order, Page
 
-GET = """SELECT section, value, state, labels, version, place, shelf, parent, last, rows, bytes, closed, newest
-    FROM objects WHERE project=? AND home=? AND bucket=0 AND section>='d:' AND section<'i'"""
-WHERE = "FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"
-COLUMNS = "SELECT id, value, state, labels, version, position, closed_lists, newest"
-MAIN = "SELECT position, id, value, state, labels, version FROM objects " + (
-    "WHERE project=? AND home=? AND bucket=? AND section=? AND label='' AND position IN ?"
-)
+GET = """SELECT section, value, state, labels, version, place, shelf, parent,
+    last, rows, bytes, closed, newest FROM objects
+    WHERE project=? AND home=? AND bucket=0 AND section>='d:' AND section<'i'"""
+RANGE = """SELECT id, value, state, labels, version, position, closed_lists, newest FROM objects
+    WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"""
+MAIN = """SELECT position, id, value, state, labels, version FROM objects
+    WHERE project=? AND home=? AND bucket=? AND section=? AND label='' AND position IN ?"""
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
@@ -33,13 +33,13 @@ class Reader:
         if not key.id or not storable(*key):
             return None
         found: Document | None = None
-        heads: dict[str, Head] = {}
+        heads: dict[str, Head | None] = {}
         for section, *row in await self._connection.run(GET, (key.project, key.id)):
             name = section[2:]
             if section[0] == "h":
                 last, rows, size, closed, newest = row[7:]
-                if not (newest or {}).get(name):
-                    heads[name] = Head(0, last, rows or 0, size or 0, closed=bool(closed))
+                single = Head(0, last, rows or 0, size or 0, closed=bool(closed))
+                heads[name] = None if (newest or {}).get(name) else single
             elif name == key.collection:
                 found = decode(key, row[6] or "", tuple(row[:6]))
         if found is not None:
@@ -120,7 +120,7 @@ class Walk:
         self._low, self._high = low, high
         self._ascending = ascending
         backwards = " ORDER BY section DESC, label DESC, position ASC" if ascending else ""
-        self._query = f"{COLUMNS} {WHERE}{backwards} LIMIT ?"
+        self._query = f"{RANGE}{backwards} LIMIT ?"
 
     async def take(self, count: int, bucket: int | None) -> list[Document]:
         """At most so many documents, beginning in a bucket, or at the list's own begin or end."""

@@ -26,7 +26,8 @@ OBJECTS = """CREATE TABLE objects (
     PRIMARY KEY ((project, home, bucket), section, label, position)
 ) WITH CLUSTERING ORDER BY (section ASC, label ASC, position DESC)"""
 
-TIME_WINDOWS = "{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'HOURS', 'compaction_window_size': 12}"
+TIME_WINDOWS = """{'class': 'TimeWindowCompactionStrategy',
+    'compaction_window_unit': 'HOURS', 'compaction_window_size': 12}"""
 
 VERSIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -175,8 +176,8 @@ async def _upgrade(connection: Connection) -> None:
 
 
 async def _locked(connection: Connection, owner: str) -> bool:
-    query = f"INSERT INTO migrations (name, owner, at) VALUES ('lock', ?, ?) IF NOT EXISTS USING TTL {LOCK_SECONDS}"
-    return (await connection.compare_and_set([(query, (owner, _now()))])).applied
+    query = "INSERT INTO migrations (name, owner, at) VALUES ('lock', ?, ?) IF NOT EXISTS USING TTL ?"
+    return (await connection.compare_and_set([(query, (owner, _now(), LOCK_SECONDS))])).applied
 
 
 async def _unlock(connection: Connection, owner: str) -> None:

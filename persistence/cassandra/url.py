@@ -53,9 +53,9 @@ def parse(url: str) -> Target:
     keyspace = options.get("keyspace") or parts.path.strip("/") or "astrolabe"
     if not keyspace.replace("_", "a").isalnum() or not keyspace[0].isalpha() or len(keyspace) > 48:
         raise StoreRefused(f"{keyspace!r} cannot be the name of a keyspace")
-    common = {"wait": _seconds(options, "wait", 30.0), "timeout": _seconds(options, "timeout", 10.0)}
+    wait, timeout = _seconds(options, "wait", 30.0), _seconds(options, "timeout", 10.0)
     if parts.scheme == "astra":
-        return _astra(parts, options, keyspace.lower(), common)
+        return _astra(parts, options, keyspace.lower(), wait, timeout)
     hosts, port = _hosts(parts.netloc.rpartition("@")[2])
     credentials = parts.netloc.rpartition("@")[0]
     user, _, password = credentials.partition(":")
@@ -69,18 +69,25 @@ def parse(url: str) -> Target:
         password=unquote(password) or options.get("password"),
         ssl=_flag(options.get("ssl", "false")) or "ca" in options,
         ca=options.get("ca"),
-        **common,
+        wait=wait,
+        timeout=timeout,
     )
 
 
-def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, common: dict[str, float]) -> Target:
+def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, wait: float, timeout: float) -> Target:
     bundle, token = options.get("bundle"), options.get("token") or unquote(parts.password or "")
     if not bundle or not Path(os.path.expanduser(bundle)).is_file():  # noqa: PTH111 - as the driver wants it
         raise StoreRefused("astra:// needs bundle=PATH, the database's secure-connect bundle")
     if not token:
         raise StoreRefused("astra:// needs token=AstraCS:…, a token of the database")
     return Target(
-        keyspace, username="token", password=token, bundle=bundle, database=parts.hostname, **common
+        keyspace,
+        username="token",
+        password=token,
+        bundle=bundle,
+        database=parts.hostname,
+        wait=wait,
+        timeout=timeout,
     )
 
 

@@ -208,7 +208,7 @@ class Writer:
         raise StoreUnavailable("the lists of a write moved on faster than it could follow")
 
     async def _follow(self, key: ListKey, head: Head) -> None:
-        if head.closed:
+        if head.full:
             await self._heads.roll(key, head)
         else:
             self._heads.forget(key)

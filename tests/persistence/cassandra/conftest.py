@@ -1,0 +1,35 @@
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+
+from astrolabe_server.persistence.cassandra import CassandraStore, from_url
+from astrolabe_server.tests.contract.samples import List
+
+
+@pytest.fixture
+async def store(cassandra_url: str) -> AsyncIterator[CassandraStore]:
+    store = from_url(cassandra_url)
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def other(store: CassandraStore) -> AsyncIterator[CassandraStore]:
+    """The store of another process: it knows nothing of what the first remembers."""
+    other = CassandraStore(store.target)
+    await other.open()
+    yield other
+    await other.close()
+
+
+@pytest.fixture
+def project() -> str:
+    return f"proj_{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def messages(store: CassandraStore, project: str) -> List:
+    return List(store, project, "messages", "thread_1")
