@@ -7,6 +7,7 @@ import jsonschema_rs
 
 from astrolabe_server.spec.errors import SpecRefused
 from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
+from astrolabe_server.spec.names import python_name
 from astrolabe_server.spec.prose import METHODS, stripped
 from astrolabe_server.spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
@@ -25,17 +26,23 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def mended(document: JSON, file: str) -> JSON:
-    """`document` in the form above; SpecRefused for what is unknown.
+    """`document` as OpenAPI 3.1 without prose, schemas of JSON Schema 2020-12, every `$ref` local.
 
-    Components that no operation refers to (events of webhooks and of the realtime API) are left
-    out.
+    Every operation has an operationId and a tag. Components that no operation refers to (events of
+    webhooks and of the realtime API) are left out. SpecRefused for what is unknown.
     """
-    return _Mending(file).document(stripped(document))
+    mending = _Mending(file)
+    try:
+        return mending.document(stripped(document))
+    except (AttributeError, KeyError, TypeError, RecursionError) as exc:
+        # A list where a mapping belongs, and the like, which no rule of ours foresaw.
+        raise SpecRefused(file, mending.place, f"not as OpenAPI has it: {exc!r:.200}") from exc
 
 
 class _Mending:
     def __init__(self, file: str) -> None:
         self._file = file
+        self.place = "document"
         self._references: dict[str, str] = {}
 
     def _refuse(self, place: str, reason: str) -> SpecRefused:
@@ -93,7 +100,7 @@ class _Mending:
         }
 
     def _operation(self, path: str, method: str, operation: Any, components: JSON) -> JSON:
-        place = f"paths.{path}.{method}"
+        self.place = place = f"paths.{path}.{method}"
         operation = self._mapping(operation, place)
         for change in OPERATION_MENDS:
             operation = change(operation, path, method, components)
@@ -139,6 +146,7 @@ class _Mending:
         if schema is None:
             return {}
         schema = self._mapping(schema, place)
+        self.place = place
         for change in SCHEMA_MENDS if part else (*SCHEMA_MENDS, *WHOLE_SCHEMA_MENDS):
             schema = change(schema, component)
         return {key: self._keyword(key, value, place, component) for key, value in schema.items()}
@@ -170,13 +178,20 @@ class _Mending:
         return value
 
     def _unique_ids(self, paths: JSON) -> None:
+        """No two operations share a handler's name."""
         seen: dict[str, str] = {}
         for path, item in paths.items():
             for method, operation in item.items():
-                place = f"paths.{path}.{method}"
-                name = operation["operationId"]
+                self.place = place = f"paths.{path}.{method}"
+                name = python_name(operation["operationId"])
+                if not name.isidentifier():
+                    raise self._refuse(
+                        place, f"no name can be made of operationId '{operation['operationId']}'"
+                    )
                 if name in seen:
-                    raise self._refuse(place, f"operationId '{name}' is also that of {seen[name]}")
+                    raise self._refuse(
+                        place, f"operationId '{operation['operationId']}' is also that of {seen[name]}"
+                    )
                 seen[name] = place
 
     def _reachable(self, paths: JSON, schemas: JSON) -> JSON:

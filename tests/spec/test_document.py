@@ -1,9 +1,17 @@
 """Whatever is unknown after the mends stops start-up, in one line that names the place."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from astrolabe_server.spec.document import mended
+from astrolabe_server.spec.errata import corrected
 from astrolabe_server.spec.errors import SpecRefused
+from astrolabe_server.spec.operation import operation
 from astrolabe_server.tests.spec.shaped import document
 
 SCHEMAS = {
@@ -44,6 +52,12 @@ PATHS = {
     ),
     "/a: {get: {operationId: x, responses: {}}}\n/b: {get: {operationId: x, responses: {}}}": (
         "t.yaml: paths./b.get: operationId 'x' is also that of paths./a.get"
+    ),
+    "/a: {get: {operationId: a-b, responses: {}}}\n/b: {get: {operationId: aB, responses: {}}}": (
+        "t.yaml: paths./b.get: operationId 'aB' is also that of paths./a.get"
+    ),
+    "/a: {get: {operationId: '5', responses: {}}}": (
+        "t.yaml: paths./a.get: no name can be made of operationId '5'"
     ),
     "/a: {get: {responses: {'200': {content: {text/x: {schema: {type: 3}}}}}}}": (
         "t.yaml: paths./a.get.responses.200.text/x.type: unknown type '3'"
@@ -86,3 +100,63 @@ def test_an_unknown_document_is_refused(change: dict, line: str) -> None:
 def test_a_recursive_schema_is_no_circle() -> None:
     tree = "A: {type: object, properties: {of: {type: array, items: {$ref: '#/components/schemas/A'}}}}"
     assert mended(document(tree), "t.yaml")["components"]["schemas"]["A"]["type"] == "object"
+
+
+WHOLE = yaml.safe_load("""
+openapi: 3.0.0
+info: {title: t, version: "1"}
+servers: [{url: https://api/v1}]
+tags: [{name: A}]
+paths:
+  /a/{b}:
+    parameters: [{name: q, in: query, schema: {type: integer, nullable: true}}]
+    post:
+      operationId: a
+      tags: [A]
+      requestBody: {required: true, content: {application/json: {schema: {$ref: '#/components/schemas/A'}}}}
+      responses: {'200': {description: ok, content: {application/json: {schema: {$ref: '#/components/schemas/A'}}}}}
+components:
+  schemas:
+    A:
+      type: object
+      nullable: true
+      properties: {a: {oneOf: [{type: string, enum: [x]}, {type: number, minimum: 0, exclusiveMinimum: true}]}}
+      required: [a]
+      additionalProperties: false
+""")
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def altered(draw: Callable[[Any], Any], value: Any) -> Any:
+    """`value` with one place of it replaced by anything."""
+    if isinstance(value, dict) and value and draw(st.integers(0, 9)):
+        name = draw(st.sampled_from(sorted(value)))
+        return value | {name: altered(draw, value[name])}
+    if isinstance(value, list) and value and draw(st.integers(0, 9)):
+        return [altered(draw, value[0]), *value[1:]]
+    return draw(ANYTHING)
+
+
+@st.composite
+def alterations(draw: Callable[[Any], Any]) -> Any:
+    return altered(draw, WHOLE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(alterations())
+def test_whatever_a_file_holds_it_is_served_or_refused_in_one_line(document: Any) -> None:
+    if not isinstance(document, dict):
+        return
+    try:
+        whole = corrected(mended(document, "t.yaml"))
+        components = whole["components"]["schemas"]
+        for path, item in whole["paths"].items():
+            for method, spec in item.items():
+                operation(path, method, spec, components).compile()
+    except SpecRefused as refused:
+        assert str(refused).startswith("t.yaml: ")
+        assert "\n" not in str(refused)
