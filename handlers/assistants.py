@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.identifiers import new_id
 from astrolabe_server.handlers.metadata import checked_metadata
@@ -18,6 +19,7 @@ OPTIONS = "options"
 SAMPLING = ("temperature", "top_p")
 
 
+@either_version
 async def create_assistant(context: Context, body: JSON) -> JSON:
     """Make an assistant."""
     value: JSON = {
@@ -41,11 +43,13 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
     return value
 
 
+@either_version
 async def get_assistant(context: Context, assistant_id: str) -> JSON:
     """The assistant."""
     return (await find_assistant(context, assistant_id)).value
 
 
+@either_version
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
     """Change the fields that the body has; runs that go on keep what they began with."""
     while True:
@@ -69,6 +73,7 @@ async def delete_assistant(context: Context, assistant_id: str) -> JSON:
         return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
 
 
+@either_version
 async def list_assistants(
     context: Context,
     limit: int = DEFAULT_LIMIT,

@@ -2,21 +2,23 @@
 
 import time
 
+from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.errors import BadRequest
 from astrolabe_server.handlers.identifiers import new_id
 from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import MESSAGES, check_files, find, find_thread
+from astrolabe_server.handlers.resources import MESSAGES, check_files, find, find_thread, with_attachments
 from astrolabe_server.inference.runs.objects import message_object, text_part
 from astrolabe_server.inference.runs.rendering import run_label
 from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Order, Replace
+from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Operation, Order, Replace
 
 MAX_TEXT = 256_000
 """Characters of one text."""
 
 
+@either_version
 async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     """Add a message to a thread of which no run is active."""
     insert = await message_insert(context, thread_id, body)
@@ -25,8 +27,12 @@ async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
         active = await context.services.runs.active_run(thread)
         if active is not None:
             raise BadRequest(f"Can't add messages to {thread_id} while a run {active} is active.")
+        resources = await with_attachments(context, thread.value["tool_resources"], [insert])
+        held: Operation = Check(thread)
+        if resources != thread.value["tool_resources"]:
+            held = Replace(thread, value={**thread.value, "tool_resources": resources})
         try:
-            await context.services.store.write(Check(thread), insert)
+            await context.services.store.write(held, insert)
         except VersionConflict:
             continue
         return insert.value
@@ -55,11 +61,13 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
     return Insert(Key(context.project, MESSAGES, value["id"]), value, parent=thread_id)
 
 
+@either_version
 async def get_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """The message."""
     return (await _find_message(context, thread_id, message_id)).value
 
 
+@either_version
 async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
     """Change the metadata."""
     while True:
@@ -84,6 +92,7 @@ async def delete_message(context: Context, thread_id: str, message_id: str) -> J
         return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
 
+@either_version
 async def list_messages(
     context: Context,
     thread_id: str,

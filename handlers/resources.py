@@ -5,9 +5,13 @@ from typing import Any
 
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.errors import NotFound
-from astrolabe_server.persistence.store import Document, Key
+from astrolabe_server.handlers.metadata import checked_metadata
+from astrolabe_server.handlers.refusals import refusals
+from astrolabe_server.inference.retrieval.chunking import parse_chunking
+from astrolabe_server.inference.retrieval.members import Attachment
+from astrolabe_server.persistence.store import Document, Insert, Key
 
-FILES, VECTOR_STORES = "files", "vector_stores"
+FILES = "files"
 ASSISTANTS, THREADS, MESSAGES, RUNS, STEPS = "assistants", "threads", "messages", "runs", "run_steps"
 
 
@@ -44,7 +48,10 @@ async def check_files(context: Context, fields: Iterable[tuple[str, str]]) -> No
 async def checked_tool_resources(
     context: Context, resources: JSON | None, param: str = "tool_resources"
 ) -> JSON:
-    """The `tool_resources` to store, with what they ask to be made; NotFound naming a field."""
+    """The `tool_resources` to store, with the vector stores that they ask to be made.
+
+    NotFound or BadRequest name the field that is at fault.
+    """
     resources = resources or {}
     stored: dict[str, Any] = {}
     code = resources.get("code_interpreter")
@@ -55,13 +62,46 @@ async def checked_tool_resources(
         stored["code_interpreter"] = {"file_ids": file_ids}
     search = resources.get("file_search")
     if search is not None:
-        ids = search.get("vector_store_ids") or []
-        for index, id in enumerate(ids):
-            await _check_vector_store(context, id, f"{param}.file_search.vector_store_ids[{index}]")
+        ids = await _vector_stores(context, search, f"{param}.file_search")
         stored["file_search"] = {"vector_store_ids": ids}
     return stored
 
 
-async def _check_vector_store(context: Context, id: str, param: str) -> None:
-    if await context.services.store.get(Key(context.project, VECTOR_STORES, id)) is None:
-        raise NotFound(f"No vector store found with id '{id}'.", param=param)
+async def _vector_stores(context: Context, search: JSON, param: str) -> list[str]:
+    retrieval = context.services.retrieval
+    ids = list(search.get("vector_store_ids") or [])
+    with refusals():
+        for index, id in enumerate(ids):
+            await retrieval.vector_stores.get(context.project, id, f"{param}.vector_store_ids[{index}]")
+        for index, made in enumerate(search.get("vector_stores") or []):
+            field = f"{param}.vector_stores[{index}]"
+            chunking = parse_chunking(made.get("chunking_strategy"), f"{field}.chunking_strategy")
+            attachments = [
+                Attachment(file, chunking=chunking, param=f"{field}.file_ids[{number}]")
+                for number, file in enumerate(made.get("file_ids") or ())
+            ]
+            metadata = checked_metadata(made.get("metadata"), f"{field}.metadata")
+            document = await retrieval.create_vector_store(context.project, attachments, metadata=metadata)
+            ids.append(document.id)
+    return ids
+
+
+async def with_attachments(context: Context, resources: JSON, messages: Iterable[Insert]) -> JSON:
+    """A thread's `tool_resources` once the files that messages attach are in reach of its tools."""
+    files: dict[str, list[str]] = {"file_search": [], "code_interpreter": []}
+    for message in messages:
+        for attachment in message.value["attachments"]:
+            for tool in attachment.get("tools") or ():
+                files[tool["type"]].append(attachment["file_id"])
+    changed = dict(resources)
+    if files["code_interpreter"]:
+        present = (resources.get("code_interpreter") or {}).get("file_ids") or []
+        changed["code_interpreter"] = {
+            "file_ids": list(dict.fromkeys([*present, *files["code_interpreter"]]))
+        }
+    if files["file_search"]:
+        ids = (resources.get("file_search") or {}).get("vector_store_ids") or [None]
+        with refusals():
+            id = await context.services.retrieval.attach_files(context.project, ids[0], files["file_search"])
+        changed["file_search"] = {"vector_store_ids": [id, *ids[1:]]}
+    return changed

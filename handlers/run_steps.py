@@ -1,5 +1,6 @@
 """Run steps: retrieve, list."""
 
+from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
 from astrolabe_server.handlers.resources import STEPS, find, find_run
@@ -10,6 +11,7 @@ RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include`: what file_search found, which is left out otherwise."""
 
 
+@either_version
 async def get_run_step(
     context: Context, thread_id: str, run_id: str, step_id: str, include: list[str] | None = None
 ) -> JSON:
@@ -18,6 +20,7 @@ async def get_run_step(
     return shown_step(await find(context, STEPS, step_id, "run step", run_id), include)
 
 
+@either_version
 async def list_run_steps(
     context: Context,
     thread_id: str,

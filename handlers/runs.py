@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from astrolabe_server.handlers.assistants import OPTIONS, SAMPLING
+from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Answer, Context, Stream
 from astrolabe_server.handlers.credentials import chat_credentials
 from astrolabe_server.handlers.errors import BadRequest, NotFound
@@ -16,6 +17,7 @@ from astrolabe_server.handlers.resources import (
     find_assistant,
     find_run,
     find_thread,
+    with_attachments,
 )
 from astrolabe_server.handlers.run_steps import RESULTS_CONTENT
 from astrolabe_server.handlers.threads import thread_inserts
@@ -31,23 +33,26 @@ from astrolabe_server.inference.runs.errors import (
     ToolUnavailable,
 )
 from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Document, Order, Replace
+from astrolabe_server.persistence.store import Document, Insert, Order, Replace
 
 
+@either_version
 async def create_run(
     context: Context, thread_id: str, body: JSON, include: list[str] | None = None
 ) -> Answer:
     """Run an assistant on a thread."""
     thread = await find_thread(context, thread_id)
-    launch = await _launch(context, body, thread.value["tool_resources"], include)
     messages = [
         await message_insert(context, thread_id, message, f"additional_messages[{index}].")
         for index, message in enumerate(body.get("additional_messages") or [])
     ]
+    thread = await _attached(context, thread, messages)
+    launch = await _launch(context, body, thread.value["tool_resources"], include)
     with refusals():
         return _answer(await context.services.runs.start(thread, launch, messages))
 
 
+@either_version
 async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Make a thread and run an assistant on it, all at once."""
     thread, messages = await thread_inserts(context, body.get("thread") or {}, "thread.")
@@ -56,11 +61,13 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
         return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
 
 
+@either_version
 async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """The run, as it is now: one read."""
     return (await find_run(context, thread_id, run_id)).value
 
 
+@either_version
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
     """Change the metadata, also while the run goes on."""
     while True:
@@ -74,6 +81,7 @@ async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) 
             continue
 
 
+@either_version
 async def list_runs(
     context: Context,
     thread_id: str,
@@ -88,6 +96,7 @@ async def list_runs(
     return list_envelope(page)
 
 
+@either_version
 async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """Cancel a run that has not ended."""
     run = await find_run(context, thread_id, run_id)
@@ -98,6 +107,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
         raise BadRequest(f"Cannot cancel run with status '{exc.status}'.") from exc
 
 
+@either_version
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
     """Hand in the outputs that a run waits for, all of them at once."""
     run = await find_run(context, thread_id, run_id)
@@ -111,6 +121,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
     return _answer(started)
 
 
+@either_version
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int = -1) -> Stream:
     """The run's events behind that number, and on to its end; an operation of our own."""
     run = await find_run(context, thread_id, run_id)
@@ -131,6 +142,19 @@ def refusals() -> Iterator[None]:
         raise BadRequest(str(exc), param="tool_outputs") from exc
     except (ThreadBusy, OutputsNotAwaited) as exc:
         raise BadRequest(str(exc)) from exc
+
+
+async def _attached(context: Context, thread: Document, messages: list[Insert]) -> Document:
+    """The thread, with the files of additional messages in reach of its tools."""
+    while True:
+        resources = await with_attachments(context, thread.value["tool_resources"], messages)
+        if resources == thread.value["tool_resources"]:
+            return thread
+        value = {**thread.value, "tool_resources": resources}
+        try:
+            return (await context.services.store.write(Replace(thread, value=value)))[0]
+        except VersionConflict:
+            thread = await find_thread(context, thread.id)
 
 
 async def _launch(

@@ -2,6 +2,7 @@
 
 import time
 
+from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.identifiers import new_id
 from astrolabe_server.handlers.messages import message_insert
@@ -14,12 +15,14 @@ from astrolabe_server.handlers.resources import (
     THREADS,
     checked_tool_resources,
     find_thread,
+    with_attachments,
 )
 from astrolabe_server.inference.runs.objects import thread_object
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
 
 
+@either_version
 async def create_thread(context: Context, body: JSON | None = None) -> JSON:
     """Make a thread, with the messages that it begins with."""
     thread, messages = await thread_inserts(context, body or {})
@@ -41,14 +44,17 @@ async def thread_inserts(context: Context, body: JSON, param: str = "") -> tuple
         await message_insert(context, value["id"], message, f"{param}messages[{index}].")
         for index, message in enumerate(body.get("messages") or [])
     ]
+    value["tool_resources"] = await with_attachments(context, value["tool_resources"], messages)
     return Insert(Key(context.project, THREADS, value["id"]), value), messages
 
 
+@either_version
 async def get_thread(context: Context, thread_id: str) -> JSON:
     """The thread."""
     return (await find_thread(context, thread_id)).value
 
 
+@either_version
 async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
     """Change the metadata and tool resources, also while a run goes on."""
     while True:
@@ -94,6 +100,7 @@ async def _clear_steps(context: Context, thread: Document) -> None:
         more = page.has_more
 
 
+@either_version
 async def list_threads(
     context: Context,
     limit: int = DEFAULT_LIMIT,
