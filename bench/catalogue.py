@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from astrolabe_server.bench import reads, relay, startup, writes
+from astrolabe_server.bench import reads, relay, startup, store, writes
 from astrolabe_server.bench.figures import Figure
 from astrolabe_server.bench.rig import Rig
 
@@ -28,4 +28,7 @@ BENCHES = (
     Bench("memory", "a worker's memory", startup.worker_memory),
     Bench("post-message", "a durable message against a commit of SQLite", writes.post_message),
     Bench("long-thread", "lists and storage of 100,000 messages", writes.long_thread),
+    Bench("store-documents", "the embedded store's reads and durable writes", store.documents),
+    Bench("store-search", "100,000 chunks in the embedded store by words and vectors", store.search),
+    Bench("store-contents", "bytes of files in the embedded store", store.contents),
 )

@@ -23,7 +23,7 @@ class Bar:
         return reached >= self.limit if self.sense == "≥" else reached <= self.limit
 
     def __str__(self) -> str:
-        return f"{self.sense} {number(self.limit)}{' {TIMES}' if self.of == 'ratio' else ''}"
+        return f"{self.sense} {number(self.limit)}" + (f" {TIMES}" if self.of == "ratio" else "")
 
 
 def at_least(limit: float) -> Bar:
