@@ -1,25 +1,29 @@
 """One order out of what two measures say: reciprocal rank fusion, weighted by relevance.
 
-A hit's relevance is how well it matches by itself: the cosine of its vector, and its BM25 score
-brought to the same scale. A chunk's score is the reciprocal ranks that it has by both measures, 1
-where it is first by both, times the mean of both relevances. So the order is robust, as ranks are,
-and a threshold means something, as ranks do not: what matches badly has a low score even where
-nothing matches better. Where there is one measure alone, the score is the relevance by it.
+A hit's relevance is how well it matches by itself, between 0 and 1: the cosine of its vector; and by
+words, its BM25 score as a part of the best hit's, times the part of the query's words that the best
+hit holds (BM25 has no scale of its own: in a store of three files every score is next to nothing).
+A chunk's score is the reciprocal ranks that it has by both measures, 1 where it is first by both,
+times the mean of both relevances. So the order is robust, as ranks are, and a threshold means
+something, as ranks do not: what matches badly has a low score even where nothing matches better.
+Where there is one measure alone, the score is the relevance by it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from astrolabe_server.inference.retrieval.rewriting import WORD, rewritten
 from astrolabe_server.persistence.store import Hit
 
 SMOOTHING = 60
 """The k of reciprocal rank fusion: the greater, the less the first ranks count."""
 
-HALF_RELEVANT = 10.0
-"""The BM25 score whose relevance is one half; the cosines of good hits are about that, too."""
+MIN_STEM, ENDING = 4, 3
+"""A word is held by a text if its beginning is: without its last letters, but these first ones at least."""
 
-Measure = Literal["text", "vectors"]
+Result = tuple[str, Sequence[Hit]]
+"""A vector store's id, and what it answered, best first."""
 
 
 class Place(NamedTuple):
@@ -31,22 +35,49 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The hits of one query by one measure, best first, of however many vector stores."""
+    """The hits of one query by one measure, best first, of however many vector stores.
 
-    measure: Measure
+    The relevance of a hit is its score times `scale`, kept between 0 and 1.
+    """
+
     places: Sequence[Place]
+    scale: float = 1.0
 
     @classmethod
-    def of(cls, measure: Measure, results: Iterable[tuple[str, Sequence[Hit]]]) -> "Ranking":
-        """One ranking of what several vector stores answered; a text that is there twice counts once."""
-        places = [Place(vector_store, hit) for vector_store, hits in results for hit in hits]
-        places.sort(key=lambda place: -place.hit.score)
-        return cls(measure, list({_identity(place): place for place in reversed(places)}.values())[::-1])
+    def by_vectors(cls, results: Iterable[Result]) -> "Ranking":
+        """The ranking by cosines."""
+        return cls(_merged(results))
+
+    @classmethod
+    def by_text(cls, query: str, results: Iterable[Result]) -> "Ranking":
+        """The ranking by BM25."""
+        places = _merged(results)
+        if not places or places[0].hit.score <= 0:
+            return cls(places)
+        best = places[0].hit
+        return cls(places, coverage(query, best.text) / best.score)
 
     def relevance(self, hit: Hit) -> float:
         """How well a hit matches by itself, between 0 and 1."""
-        score = max(hit.score, 0.0)
-        return min(score, 1.0) if self.measure == "vectors" else score / (score + HALF_RELEVANT)
+        return min(max(hit.score * self.scale, 0.0), 1.0)
+
+
+def coverage(query: str, text: str) -> float:
+    """The part of the query's words that a text which was found by them holds, by their beginnings."""
+    words = set(WORD.findall(rewritten(query).lower()))
+    text = text.lower()
+    held = sum(word[: max(MIN_STEM, len(word) - ENDING)] in text for word in words)
+    return max(held, 1) / max(len(words), 1)
+
+
+def _merged(results: Iterable[Result]) -> list[Place]:
+    """What several vector stores answered as one ranking; a text that is there twice counts once."""
+    places = [Place(vector_store, hit) for vector_store, hits in results for hit in hits]
+    places.sort(key=lambda place: -place.hit.score)
+    firsts: dict[tuple[str, str], Place] = {}
+    for place in places:
+        firsts.setdefault(_identity(place), place)
+    return list(firsts.values())
 
 
 @dataclass(slots=True)

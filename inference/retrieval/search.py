@@ -91,10 +91,10 @@ class Search:
             by_vector = await asyncio.gather(
                 *(self._by_vector(store, vectors, depth, filter) for store in stores)
             )
-            rankings.append(Ranking.of("vectors", by_vector))
+            rankings.append(Ranking.by_vectors(by_vector))
         if not vectors or ranker != NO_FUSION:
             by_text = await asyncio.gather(*(self._by_text(store, query, depth, filter) for store in stores))
-            rankings.append(Ranking.of("text", by_text))
+            rankings.append(Ranking.by_text(query, by_text))
         return rankings
 
     async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
