@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from astrolabe_server.bench import reads, relay, startup, store, writes
+from astrolabe_server.bench import reads, relay, runs, startup, store, writes
 from astrolabe_server.bench.figures import Figure
 from astrolabe_server.bench.rig import Rig
 

@@ -1,0 +1,133 @@
+"""Runs: what the engine adds to the provider's own time, many at once, and what they ask of the store."""
+
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import uvloop
+
+from astrolabe_server.bench.client import Answer, Connection, ask, each_in_turn, request
+from astrolabe_server.bench.figures import Figure, at_most
+from astrolabe_server.bench.load import BenchFailed, wrk
+from astrolabe_server.bench.measuring import alternate, percentile
+from astrolabe_server.bench.relay import PATH
+from astrolabe_server.bench.rig import Rig
+
+CREATE = "/v1/threads/runs"
+QUESTION = {"role": "user", "content": "Why is the sky blue?"}
+CHUNKS = 20
+MODEL = f"bench-{CHUNKS}"
+DIRECT = "provider, direct"
+
+
+def script(**turn: Any) -> dict[str, Any]:
+    """A message that tells the loopback provider what to do."""
+    return {"role": "user", "content": f"script: {json.dumps({'turns': [turn]})}"}
+
+
+def thread_and_run(assistant: str, message: dict[str, Any], *, stream: bool) -> bytes:
+    """The request that makes a thread with one message and runs an assistant on it."""
+    body = {"assistant_id": assistant, "thread": {"messages": [message]}, "stream": stream}
+    return request("POST", CREATE, body)
+
+
+def make_assistant(port: int, model: str) -> str:
+    """An assistant's id."""
+    made = asyncio.run(ask(port, "POST", "/v1/assistants", {"model": model, "instructions": "Be brief."}))
+    return str(made["id"])
+
+
+def overhead(rig: Rig) -> Iterator[Figure]:
+    """What a streamed run adds to the time of the provider's own stream."""
+    count = 10
+    with rig.provider(1) as provider, rig.server("overhead-server", provider) as server:
+        run = thread_and_run(make_assistant(server.port, MODEL), QUESTION, stream=True)
+        plain = request("POST", PATH, {"model": MODEL, "messages": [QUESTION], "stream": True})
+        ask_server, ask_provider = (
+            partial(whole_answers, port, [asked] * count)
+            for port, asked in ((server.port, run), (provider.port, plain))
+        )
+        ask_server()
+        pairs = alternate(3 * rig.rounds, ask_server, ask_provider)
+    for of, name in (
+        ("seconds", "a streamed run adds to its provider's time"),
+        ("first", "… to the first byte"),
+    ):
+        ours = [1000 * getattr(answer, of) for one, _ in pairs for answer in one]
+        theirs = [1000 * getattr(answer, of) for _, other in pairs for answer in other]
+        direct = statistics.median(theirs)
+        bar = at_most(5) if of == "seconds" else None
+        yield Figure(f"{name}, p50", statistics.median(ours) - direct, "ms", DIRECT, direct, bar=bar)
+
+
+def whole_answers(port: int, requests: list[bytes]) -> list[Answer]:
+    """The answers to streams asked for in turn, all of which came to their end."""
+    answers: list[Answer] = uvloop.run(each_in_turn(port, requests))
+    if not all(answer.is_whole for answer in answers):
+        raise BenchFailed(f"a stream broke off: {answers[0].status} {answers[0].body!r}")
+    return answers
+
+
+def background(rig: Rig) -> Iterator[Figure]:
+    """100 background runs at once in one worker, of a provider that takes 2 s for each."""
+    count, waits = 100, 2.0
+    with rig.provider(1) as provider, rig.server("background-server", provider) as server:
+        assistant = make_assistant(server.port, "gpt-4o")
+        run = thread_and_run(assistant, script(text="Because.", wait=waits), stream=False)
+        seconds = uvloop.run(all_completed(server.port, run, count))
+    name = f"{count} background runs at once, provider takes {waits:.0f} s"
+    yield Figure(name, seconds, "s", "one run of it", waits, seconds / waits, bar=at_most(4))
+
+
+async def all_completed(port: int, run: bytes, count: int) -> float:
+    """Seconds until that many runs, started at once, are seen to be completed by polling."""
+    began = time.perf_counter()
+
+    async def one() -> None:
+        async with Connection(port) as connection:
+            made = (await connection.send(run)).json()
+            poll = request("GET", f"/v1/threads/{made['thread_id']}/runs/{made['id']}")
+            while made["status"] in ("queued", "in_progress"):
+                await asyncio.sleep(0.25)
+                made = (await connection.send(poll)).json()
+            if made["status"] != "completed":
+                raise BenchFailed(f"a run ended as {made['status']}: {made['last_error']}")
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return time.perf_counter() - began
+
+
+def open_runs(rig: Rig) -> Iterator[Figure]:
+    """500 open streams of runs in one process, and the polling of a run beside them."""
+    count, seconds = rig.scaled(500), 8.0
+    with rig.provider(1) as provider, rig.server("open-runs-server", provider) as server:
+        assistant = make_assistant(server.port, "gpt-4o")
+        (made,) = asyncio.run(each_in_turn(server.port, [thread_and_run(assistant, QUESTION, stream=False)]))
+        polled = made.json()
+        url = f"{server.root}/v1/threads/{polled['thread_id']}/runs/{polled['id']}"
+        pieces = int(seconds * 2)
+        message = script(text="word " * pieces, chunks=pieces, delay=0.5)
+        run = thread_and_run(assistant, message, stream=True)
+        alone = wrk(url, 2, connections=1, pids=server.workers())
+        answers, beside = asyncio.run(beside_runs(server.port, run, count, url))
+    if not all(answer.is_whole for answer in answers):
+        raise BenchFailed("not every stream of a run came to its end")
+    firsts = [answer.first for answer in answers]
+    yield Figure("poll a run (one read of the store), p50", alone.p50, "ms", cpu=alone.rate.cpu_each)
+    name = f"… beside {count} open streams of runs in one process, p99"
+    yield Figure(name, beside.p99, "ms", "without them", alone.p99, bar=at_most(50))
+    yield Figure(f"{count} streams of runs opened at once: first event, p99", percentile(firsts, 0.99), "s")
+
+
+async def beside_runs(port: int, run: bytes, count: int, url: str) -> tuple[list[Answer], Any]:
+    """Open that many streams of runs, and poll meanwhile."""
+    opened = [asyncio.create_task(each_in_turn(port, [run])) for _ in range(count)]
+    await asyncio.sleep(3)  # until all are open
+    if any(task.done() for task in opened):
+        raise BenchFailed("streams ended before the polling began")
+    load = await asyncio.to_thread(wrk, url, 3, connections=1)
+    return [answer for (answer,) in await asyncio.gather(*opened)], load
