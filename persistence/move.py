@@ -70,8 +70,8 @@ async def move(
     """
     await copy(source, destination, progress, checkpoint)
     report = await compare(source, destination, progress)
-    if report.verified and checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    if report.verified:
+        keep(checkpoint, None)
     return report
 
 
@@ -83,16 +83,13 @@ async def copy(
 ) -> None:
     """Load the source's export into the destination, from the checkpoint on."""
     counts: Counter[str] = Counter()
-    mark = checkpoint.read_text() if checkpoint is not None and checkpoint.exists() else ""
+    mark = kept(checkpoint)
     batch: list[Loadable] = []
 
     async def flush() -> None:
         await destination.load(batch)
         batch.clear()
-        if checkpoint is not None:
-            part = checkpoint.with_name(f"{checkpoint.name}.part")
-            part.write_text(mark)
-            part.replace(checkpoint)
+        keep(checkpoint, mark)
         progress(Progress("copying", dict(counts)))
 
     async for after, record in source.export(mark):
@@ -106,6 +103,23 @@ async def copy(
         if len(batch) >= BATCH or isinstance(record, Content | FileChunks):
             await flush()
     await flush()
+
+
+def kept(checkpoint: Path | None) -> str:
+    """The mark that a move came to, the beginning if there is none."""
+    return checkpoint.read_text() if checkpoint is not None and checkpoint.exists() else ""
+
+
+def keep(checkpoint: Path | None, mark: str | None) -> None:
+    """Keep a mark, or remove the one that is there."""
+    if checkpoint is None:
+        return
+    if mark is None:
+        checkpoint.unlink(missing_ok=True)
+        return
+    part = checkpoint.with_name(f"{checkpoint.name}.part")
+    part.write_text(mark)
+    part.replace(checkpoint)
 
 
 async def compare(source: Store, destination: Store, progress: Callable[[Progress], None]) -> Report:
