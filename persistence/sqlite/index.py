@@ -3,17 +3,21 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import apsw
 import orjson
 
 from astrolabe_server.persistence.errors import DimensionMismatch
-from astrolabe_server.persistence.sqlite import words
+from astrolabe_server.persistence.sqlite import bm25, words
 from astrolabe_server.persistence.sqlite.database import every, one
 from astrolabe_server.persistence.sqlite.documents import encode
 from astrolabe_server.persistence.sqlite.filters import condition, kind, number
 from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
+
+CANDIDATES = 100
+"""Chunks that a search weighs a second time, by all words of the query."""
 
 FLOAT = 4
 """Bytes of a vector's element."""
@@ -21,9 +25,13 @@ FLOAT = 4
 
 @contextmanager
 def transaction(connection: apsw.Connection, mode: str = "IMMEDIATE") -> Iterator[None]:
-    """Commit what is done inside; an error leaves it to the pool, which closes and so rolls back."""
+    """Commit what is done inside, or roll it back."""
     connection.execute(f"BEGIN {mode}")
-    yield
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
     connection.execute("COMMIT")
 
 
@@ -89,18 +97,26 @@ def export(
 def search_text(connection: apsw.Connection, query: str, limit: int, filter: Filter | None) -> list[Hit]:
     """The best chunks by BM25.
 
-    The commonest words of a query are left out where weighing them would take long; they come in
-    if there are too few chunks without them.
+    Where weighing every chunk that has a word of the query would take long, those with its rarest
+    words are weighed first and the best of them by all words; unless they are too few.
     """
     with transaction(connection, "DEFERRED"):
         fitting, others = words.rarest(connection, query)
-        hits = ranked(connection, fitting, limit, filter)
-        if len(hits) < limit and others:
-            hits = ranked(connection, fitting + others, limit, filter)
-    return hits
+        if not others:
+            return ranked(connection, fitting, limit, filter)
+        candidates = ranked(connection, fitting, max(limit, CANDIDATES), filter)
+        if len(candidates) < limit:
+            return ranked(connection, fitting + others, limit, filter)
+        [(total,)] = every(connection, "SELECT count(*) FROM chunks")
+        texts = [words.stems(connection, words.spaced(hit.text)) for hit in candidates]
+    scores = bm25.scores(texts, fitting + others, total)
+    best = sorted(zip(scores, candidates, strict=True), key=lambda scored: -scored[0])
+    return [replace(hit, score=score) for score, hit in best[:limit]]
 
 
-def ranked(connection: apsw.Connection, phrases: list[str], limit: int, filter: Filter | None) -> list[Hit]:
+def ranked(
+    connection: apsw.Connection, phrases: list[words.Phrase], limit: int, filter: Filter | None
+) -> list[Hit]:
     """The best chunks with any of the phrases; FTS5's rank is BM25 with its sign turned."""
     if not phrases:
         return []
@@ -108,7 +124,8 @@ def ranked(connection: apsw.Connection, phrases: list[str], limit: int, filter: 
     sql = f"""SELECT s.file, c.number, c.text, -w.rank FROM words w
         CROSS JOIN chunks c ON c.chunk=w.rowid CROSS JOIN sources s USING (source)
         WHERE w.words MATCH ? AND {where} ORDER BY w.rank LIMIT ?"""  # noqa: S608 - conditions of our own
-    return [Hit(*row) for row in every(connection, sql, (words.match(phrases), *bindings, limit))]
+    rows = every(connection, sql, (words.match(phrases), *bindings, limit))
+    return [Hit(file, number, text, score) for file, number, text, score in rows]
 
 
 def hits(connection: apsw.Connection, scores: Sequence[tuple[int, float]]) -> list[Hit]:

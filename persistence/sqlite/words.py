@@ -6,6 +6,7 @@ characters are indexed one by one, and a query asks for each two that stand side
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 import apsw
@@ -17,10 +18,12 @@ UNSPACED = re.compile(
 )
 """Kana, Han and Hangul."""
 
+DIACRITICS = ["remove_diacritics", "2"]
+
 PHRASES = 64
 """Different words of a query that are looked for at most."""
 
-POSTINGS = 20_000
+POSTINGS = 10_000
 """Occurrences that a search weighs (about 1 µs each): a query's rarest words come first."""
 
 
@@ -38,11 +41,19 @@ def phrases(connection: apsw.Connection, query: str) -> list[str]:
 
 def words(connection: apsw.Connection, text: str) -> list[str]:
     """The text's words as FTS5 cuts them, not yet stemmed."""
-    tokenizer = connection.fts5_tokenizer("unicode61", ["remove_diacritics", "2"])
-    tokens = tokenizer(
-        text.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False, include_colocated=False
-    )
-    return [str(token) for token in tokens]
+    return tokens(connection.fts5_tokenizer("unicode61", DIACRITICS), text)
+
+
+def stems(connection: apsw.Connection, text: str) -> list[str]:
+    """The text's words as they stand in the index."""
+    return tokens(connection.fts5_tokenizer("porter", ["unicode61", *DIACRITICS]), text)
+
+
+def tokens(tokenizer: apsw.FTS5Tokenizer, text: str) -> list[str]:
+    """What a tokenizer makes of a text."""
+    reason = apsw.FTS5_TOKENIZE_QUERY
+    found = tokenizer(text.encode(), reason, None, include_offsets=False, include_colocated=False)
+    return [str(token) for token in found]
 
 
 def pairs(text: str) -> Iterator[str]:
@@ -53,32 +64,38 @@ def pairs(text: str) -> Iterator[str]:
         yield from (f"{first} {second}" for first, second in pairwise(run))
 
 
-def frequency(connection: apsw.Connection, phrase: str) -> int:
-    """In how many chunks the phrase can be, at most: as many as have its rarest word."""
-    tokenizer = connection.fts5_tokenizer("porter", ["unicode61", "remove_diacritics", "2"])
-    stems = tokenizer(
-        phrase.encode(), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False, include_colocated=False
-    )
-    rows = [one(connection, "SELECT doc FROM frequencies WHERE term=?", (stem,)) for stem in stems]
-    return min((0 if row is None else int(row[0]) for row in rows), default=0)
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A word of a query, or two characters side by side; `chunks` have it at most."""
+
+    text: str
+    stems: tuple[str, ...]
+    chunks: int
 
 
-def rarest(connection: apsw.Connection, query: str) -> tuple[list[str], list[str]]:
+def frequency(connection: apsw.Connection, text: str) -> Phrase:
+    """The phrase with the number of chunks that have its rarest word."""
+    parts = tuple(stems(connection, text))
+    rows = [one(connection, "SELECT doc FROM frequencies WHERE term=?", (stem,)) for stem in parts]
+    return Phrase(text, parts, min((0 if row is None else int(row[0]) for row in rows), default=0))
+
+
+def rarest(connection: apsw.Connection, query: str) -> tuple[list[Phrase], list[Phrase]]:
     """The query's phrases that are in some chunk: those that fit POSTINGS, rarest first, and the others.
 
     The words left out are the commonest, which tell chunks apart least; at least one phrase is in.
     """
-    counted = sorted((frequency(connection, phrase), phrase) for phrase in phrases(connection, query))
-    fitting: list[str] = []
-    others: list[str] = []
+    found = [frequency(connection, phrase) for phrase in phrases(connection, query)]
+    fitting: list[Phrase] = []
+    others: list[Phrase] = []
     total = 0
-    for count, phrase in counted:
-        total += count
-        if count:
+    for phrase in sorted(found, key=lambda phrase: phrase.chunks):
+        total += phrase.chunks
+        if phrase.chunks:
             (others if fitting and total > POSTINGS else fitting).append(phrase)
     return fitting, others
 
 
-def match(phrases: list[str]) -> str:
+def match(phrases: list[Phrase]) -> str:
     """FTS5's expression for any of the phrases."""
-    return " OR ".join(f'"{phrase}"' for phrase in phrases)
+    return " OR ".join(f'"{phrase.text}"' for phrase in phrases)

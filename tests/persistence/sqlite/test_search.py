@@ -110,3 +110,27 @@ async def test_a_word_weighs_by_its_own_vector_store_alone(store: SQLiteStore) -
 async def test_forms_of_a_word_find_each_other(store: SQLiteStore, query: str, text: str) -> None:
     await store.put_chunks("proj", "vs_1", "file-1", [Chunk(0, text)], {})
     assert len(await store.search_text("proj", "vs_1", query, 10)) == 1
+
+
+async def test_weighing_in_two_steps_gives_the_scores_of_one(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(11)
+    given = [
+        Chunk(
+            n,
+            " ".join(draw.choice(["alpha", "beta", "gamma", "delta", "running", f"w{n}"]) for _ in range(30)),
+        )
+        for n in range(60)
+    ]
+    given += [Chunk(60 + n, f"zebra {draw.choice(['beta', 'gamma'])} 東京 の") for n in range(12)]
+    given += [Chunk(80 + n, "nothing of that kind") for n in range(200)]
+    await store.put_chunks("proj", "vs_1", "file-1", given, {})
+    for query in ("zebra beta gamma", "zebra 東京 beta", "alpha runs zebra"):
+        whole = {hit.index: hit.score for hit in await store.search_text("proj", "vs_1", query, 100)}
+        monkeypatch.setattr(words, "POSTINGS", 15)
+        parts = {hit.index: hit.score for hit in await store.search_text("proj", "vs_1", query, 12)}
+        monkeypatch.setattr(words, "POSTINGS", 10_000)
+        assert len(parts) == 12
+        order = sorted(parts, key=lambda index: (-whole[index], index))
+        assert sorted(parts, key=lambda index: (-parts[index], index)) == order
