@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
+from functools import lru_cache
 from typing import Any
 
 import aiohttp
@@ -91,11 +92,9 @@ class OpenAIWire:
         headers = {"content-type": "application/json", **dict(target.headers)}
         if target.api_key:
             headers.setdefault("authorization", f"Bearer {target.api_key}")
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=target.connect_timeout, sock_read=target.read_timeout
-        )
         data = None if body is None else orjson.dumps(body)
-        url = yarl.URL(target.base_url + path, encoded=True)
+        url = _url(target.base_url, path)
+        timeout = _timeout(target.connect_timeout, target.read_timeout)
         try:
             async with self._session.request(
                 method, url, data=data, headers=headers, timeout=timeout, allow_redirects=False
@@ -120,6 +119,16 @@ class OpenAIWire:
             raise failures.garbage(str(exc)) from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise failures.unreachable(type(exc).__name__) from exc
+
+
+@lru_cache(maxsize=1024)
+def _url(base: str, path: str) -> yarl.URL:
+    return yarl.URL(base + path)
+
+
+@lru_cache(maxsize=1024)
+def _timeout(connect: float, read: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
 
 
 async def _to_end(content: aiohttp.StreamReader) -> None:
