@@ -1,0 +1,77 @@
+"""Does to a server what power, memory and operators do, at random instants of a seed."""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+
+from astrolabe_server.tests.server import Server
+
+PAUSE = 13.0
+"""Seconds for which a worker is stopped: longer than its lease of ten."""
+
+
+class Conductor:
+    """Kills, pauses and restarts, and notes what it did when."""
+
+    def __init__(self, server: Server, seed: int) -> None:
+        self.done: list[str] = []
+        self._server = server
+        self._random = random.Random(seed)
+        self._started = time.monotonic()
+        self._paused: set[int] = set()
+
+    async def conduct(self, seconds: float) -> None:
+        """Each kind of trouble once, in random order, then any of them until the time is over."""
+        kinds = [self._kill_worker, self._pause_worker, self._restart, self._crash]
+        ordered = self._random.sample(kinds, len(kinds))
+        weighted = [self._kill_worker, self._kill_worker, self._kill_worker, *kinds]
+        pauses: list[asyncio.Task[None]] = []
+        while ordered or time.monotonic() - self._started < seconds:
+            await asyncio.sleep(self._random.uniform(0.5, 3.0))
+            trouble = ordered.pop() if ordered else self._random.choice(weighted)
+            if trouble == self._pause_worker:
+                pauses.append(asyncio.create_task(self._pause_worker()))
+            else:
+                await trouble()
+        await asyncio.gather(*pauses)
+
+    async def _kill_worker(self) -> None:
+        self._signal(self._some_worker(), signal.SIGKILL, "kill worker")
+
+    async def _pause_worker(self) -> None:
+        pid = self._some_worker()
+        self._signal(pid, signal.SIGSTOP, "stop worker")
+        self._paused.add(pid)
+        await asyncio.sleep(PAUSE)
+        self._paused.discard(pid)
+        self._signal(pid, signal.SIGCONT, "continue worker")
+
+    async def _restart(self) -> None:
+        self._note("restart: SIGTERM")
+        for pid in self._paused:  # a stopped process does not hear a SIGTERM
+            self._signal(pid, signal.SIGCONT, "continue worker")
+        await asyncio.to_thread(self._server.stop)
+        await asyncio.to_thread(self._server.start)
+        self._note("up")
+
+    async def _crash(self) -> None:
+        self._note("crash: SIGKILL to all")
+        await asyncio.to_thread(self._server.kill)
+        await asyncio.to_thread(self._server.start)
+        self._note("up")
+
+    def _some_worker(self) -> int:
+        workers = [pid for pid in self._server.workers() if pid not in self._paused]
+        return self._random.choice(workers) if workers else 0
+
+    def _signal(self, pid: int, number: signal.Signals, what: str) -> None:
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+                self._note(f"{what} {pid}")
+
+    def _note(self, what: str) -> None:
+        self.done.append(f"{time.monotonic() - self._started:6.1f} s  {what}")
