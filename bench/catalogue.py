@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from astrolabe_server.bench import reads, relay, runs, startup, store, writes
+from astrolabe_server.bench import files, reads, relay, runs, startup, store, trips, writes
 from astrolabe_server.bench.figures import Figure
 from astrolabe_server.bench.rig import Rig
 
@@ -31,6 +31,10 @@ BENCHES = (
     Bench("run-overhead", "a streamed run against its provider's own time", runs.overhead),
     Bench("background-runs", "100 background runs at once", runs.background),
     Bench("open-runs", "polling a run beside 500 open streams of runs", runs.open_runs),
+    Bench("round-trips", "what each operation asks of the store", trips.round_trips),
+    Bench("transfer", "100 MB up and down against Flask", files.transfer),
+    Bench("file-list", "a list of 10,000 files by pages", files.long_list),
+    Bench("ingestion", "10 MB of text into a vector store", files.ingestion),
     Bench("store-documents", "the embedded store's reads and durable writes", store.documents),
     Bench("store-search", "100,000 chunks in the embedded store by words and vectors", store.search),
     Bench("store-contents", "bytes of files in the embedded store", store.contents),

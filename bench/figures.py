@@ -23,7 +23,7 @@ class Bar:
         return reached >= self.limit if self.sense == "≥" else reached <= self.limit
 
     def __str__(self) -> str:
-        return f"{self.sense} {number(self.limit)}" + (f" {TIMES}" if self.of == "ratio" else "")
+        return f"{self.sense} {self.limit:,g}" + (f" {TIMES}" if self.of == "ratio" else "")
 
 
 def at_least(limit: float) -> Bar:
@@ -107,7 +107,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Three significant digits, and every one ahead of the point."""
-    if value == 0 or abs(value) >= 100:
+    """Three significant digits, and every one ahead of the point; a count as it is."""
+    if isinstance(value, int) or value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

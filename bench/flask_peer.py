@@ -1,18 +1,32 @@
-"""What a user would write instead: one Flask view that returns the same JSON, without a database."""
+"""What a user would write instead: Flask views that return the same JSON or keep the same file."""
 
 import json
+import os
 from pathlib import Path
 
 import flask
 
 
 def create_app(path: str) -> flask.Flask:
-    """An application that answers every GET with the JSON of a file."""
+    """An application that answers the JSON of a file, and keeps uploads beside it."""
     app = flask.Flask(__name__)
     value = json.loads(Path(path).read_text())
+    kept = Path(path).with_name("upload.bin")
 
     @app.get("/v1/assistants/<assistant_id>")
     def get_assistant(assistant_id: str) -> flask.Response:  # noqa: ARG001
         return flask.jsonify(value)
+
+    @app.post("/v1/files")
+    def create_file() -> flask.Response:
+        with kept.open("wb") as file:
+            flask.request.files["file"].save(file, 512 * 1024)
+            file.flush()
+            os.fsync(file.fileno())
+        return flask.jsonify({"id": "file-bench"})
+
+    @app.get("/v1/files/<file_id>/content")
+    def download_file(file_id: str) -> flask.Response:  # noqa: ARG001
+        return flask.send_file(kept)
 
     return app

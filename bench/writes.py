@@ -101,7 +101,7 @@ def long_thread(rig: Rig) -> Iterator[Figure]:
         pids = server.workers()
         lists = [f"{server.root}/v1/threads/{thread}/messages?limit=20" for thread in threads]
         pairs = alternate(rig.rounds, *(partial(wrk, url, 1, pids=pids, connections=4) for url in lists))
-        deep = uvloop.run(page_times(server.port, f"/v1/threads/{threads[0]}/messages"))
+        early, late, deeper = uvloop.run(early_and_late(server.port, f"/v1/threads/{threads[0]}/messages"))
     times = [(1000 / one.rate.each_second, 1000 / other.rate.each_second) for one, other in pairs]
     yield Figure(
         f"list 20 of {many:,} messages",
@@ -113,10 +113,8 @@ def long_thread(rig: Rig) -> Iterator[Figure]:
         statistics.median(one.rate.cpu_each for one, _ in pairs),
         at_most_times(1.15),
     )
-    tenth = len(deep) // 10
-    first, last = (1000 * statistics.median(part) for part in (deep[:tenth], deep[-tenth:]))
     name = f"… all of them by pages of {PAGE}: a late page against an early one"
-    yield Figure(name, last, "ms", "early", first, last / first, bar=at_most_times(1.3))
+    yield Figure(name, late, "ms", "early", early, deeper, bar=at_most_times(1.3))
     json_size = len(orjson.dumps(stored(threads[0])))
     name = f"storage of {many:,} messages, each"
     yield Figure(name, each, "bytes", "their JSON", json_size, each / json_size)
@@ -139,14 +137,16 @@ def stored(thread: str) -> dict[str, Any]:
     return message_object(new_id("msg_"), thread, "user", text, now=int(time.time()))
 
 
-async def page_times(port: int, path: str) -> list[float]:
-    """Seconds of each page on the way through a whole list."""
-    seconds, after = [], ""
+async def early_and_late(port: int, path: str) -> tuple[float, float, float]:
+    """Milliseconds of a list's early pages and of its late ones, and their ratio, asked for by turns."""
     async with Connection(port) as connection:
-        while True:
-            answer = await connection.send(request("GET", f"{path}?limit={PAGE}{after}"))
-            page = answer.json()
-            seconds.append(answer.seconds)
-            if not page["has_more"]:
-                return seconds
-            after = f"&after={page['last_id']}"
+        pages = [f"{path}?limit={PAGE}"]
+        while (page := (await connection.send(request("GET", pages[-1]))).json())["has_more"]:
+            pages.append(f"{path}?limit={PAGE}&after={page['last_id']}")
+        tenth = max(1, len(pages) // 10)
+        times = []
+        for early, late in list(zip(pages[:tenth], pages[-tenth:], strict=True)) * (200 // tenth):
+            answers = [await connection.send(request("GET", each)) for each in (early, late)]
+            times.append((1000 * answers[1].seconds, 1000 * answers[0].seconds))
+    late_ones, early_ones = (statistics.median(side) for side in zip(*times, strict=True))
+    return early_ones, late_ones, median_ratio(times)

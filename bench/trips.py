@@ -1,0 +1,177 @@
+"""What each operation asks of the store: its round trips, which on a cluster are its latency."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvloop
+
+from astrolabe_server.bench.figures import Figure, at_most
+from astrolabe_server.bench.files import text
+from astrolabe_server.bench.load import KEY, BenchFailed
+from astrolabe_server.bench.rig import Rig
+from astrolabe_server.inference.identifiers import new_id
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.serving.app import create_app
+from astrolabe_server.serving.auth import OPEN_PROJECT
+from astrolabe_server.serving.services import services_over
+from astrolabe_server.serving.settings import Settings
+from astrolabe_server.tests.counting import CountingStore
+
+IDLE = ("take_jobs", "renew_job", "drop_logs")
+"""What a worker asks by the clock, whatever there is to do."""
+
+TEXT_BYTES = 273_000
+
+MODELS = """
+providers:
+  loopback: {{base_url: "{url}", api_key: sk-provider}}
+models:
+  bench-20: {{provider: loopback}}
+  embedding: {{provider: loopback, kind: embedding}}
+embedding_model: embedding
+"""
+
+
+class InProcess:
+    """The whole application in this process, over a store that counts."""
+
+    def __init__(self, folder: Path, provider: str) -> None:
+        models = folder / "models.yaml"
+        models.write_text(MODELS.format(url=provider))
+        models.chmod(0o600)
+        settings = Settings.read(ASTROLABE_MODELS=models, ASTROLABE_LOG_LEVEL="warning")
+        self.store = CountingStore(open_store(f"sqlite:///{folder}/astrolabe.db"))
+        self.services = services_over(self.store, settings)
+        self._app = create_app(settings, self.services)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """From the lifespan's start to its end."""
+        messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        answers: asyncio.Queue[Any] = asyncio.Queue()
+        life = asyncio.create_task(self._app({"type": "lifespan"}, messages.get, answers.put))
+        await messages.put({"type": "lifespan.startup"})
+        if (await answers.get())["type"] != "lifespan.startup.complete":
+            raise BenchFailed("the application did not start")
+        try:
+            yield
+        finally:
+            await messages.put({"type": "lifespan.shutdown"})
+            await life
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The JSON that a request answers, None for a stream, which is read to its end."""
+        content = b"" if body is None else orjson.dumps(body)
+        scope = {
+            "type": "http", "method": method, "path": path.partition("?")[0], "scheme": "http",
+            "query_string": path.partition("?")[2].encode(),
+            "headers": [
+                (b"authorization", KEY["Authorization"].encode()),
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(content)),
+            ],
+        }  # fmt: skip
+        arriving = iter([{"type": "http.request", "body": content, "more_body": False}])
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return next(arriving, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self._app(scope, receive, send)
+        answer = b"".join(message.get("body", b"") for message in sent[1:])
+        if sent[0]["status"] != 200:
+            raise BenchFailed(f"{method} {path} answered {sent[0]['status']}: {answer[:300]!r}")
+        return None if answer.startswith((b"id:", b"event:", b"data:")) else orjson.loads(answer)
+
+    async def trips(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """The round trips of a request, and its JSON."""
+        self.store.calls.clear()
+        answer = await self.ask(method, path, body)
+        return self.counted(), answer
+
+    def counted(self) -> int:
+        """The round trips since the last request."""
+        return sum(count for verb, count in self.store.calls.items() if verb not in IDLE)
+
+
+def round_trips(rig: Rig) -> Iterator[Figure]:
+    """The table of operations."""
+    with rig.provider(1) as provider:
+        counted = uvloop.run(count(InProcess(rig.room("trips"), provider.url)))
+    for name, (trips, bar) in counted.items():
+        yield Figure(
+            f"round trips to the store: {name}", trips, "", bar=None if bar is None else at_most(bar)
+        )
+
+
+async def count(app: InProcess) -> dict[str, tuple[int, int | None]]:
+    """Round trips and their bar, by operation."""
+    async with app.running():
+        return {**await count_runs(app), **await count_files(app)}
+
+
+async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
+    """Of assistants, threads, messages and runs."""
+    made, assistant = await app.trips("POST", "/v1/assistants", {"model": "bench-20"})
+    got, _ = await app.trips("GET", f"/v1/assistants/{assistant['id']}")
+    threaded, thread = await app.trips("POST", "/v1/threads", {})
+    messages = f"/v1/threads/{thread['id']}/messages"
+    added, _ = await app.trips("POST", messages, {"role": "user", "content": "Why is the sky blue?"})
+    run = {"assistant_id": assistant["id"], "stream": True}
+    streamed, _ = await app.trips("POST", f"/v1/threads/{thread['id']}/runs", run)
+    listed, _ = await app.trips("GET", f"{messages}?limit=20")
+    background, run = await app.trips("POST", f"/v1/threads/{thread['id']}/runs", {**run, "stream": False})
+    polled = 0
+    while run["status"] != "completed":
+        await asyncio.sleep(0.01)
+        run = await app.ask("GET", f"/v1/threads/{thread['id']}/runs/{run['id']}")
+        polled += 1
+    background = app.counted() - polled
+    polling, _ = await app.trips("GET", f"/v1/threads/{thread['id']}/runs/{run['id']}")
+    return {
+        "create an assistant": (made, 2),
+        "get an assistant": (got, 1),
+        "create a thread": (threaded, 2),
+        "add a message": (added, 3),
+        "list messages": (listed, 2),
+        "a streamed run, whole": (streamed, 8),
+        "a background run, whole": (background, None),
+        "poll a run": (polling, 1),
+    }
+
+
+async def count_files(app: InProcess) -> dict[str, tuple[int, int | None]]:
+    """Of vector stores."""
+    content = new_id("content_")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield text(TEXT_BYTES)
+
+    await app.store.write_content(OPEN_PROJECT, content, pieces())
+    file = await app.services.retrieval.files.create(
+        OPEN_PROJECT, content=content, filename="book.txt", size=TEXT_BYTES, purpose="assistants"
+    )
+    store = await app.ask("POST", "/v1/vector_stores", {})
+    path = f"/v1/vector_stores/{store['id']}"
+    _, member = await app.trips("POST", f"{path}/files", {"file_id": file.id})
+    polls = 0
+    while member["status"] == "in_progress":
+        await asyncio.sleep(0.1)
+        member = await app.ask("GET", f"{path}/files/{file.id}")
+        polls += 1
+    if member["status"] != "completed":
+        raise BenchFailed(f"the text was not ingested: {member['last_error']}")
+    ingested = app.counted()
+    poll, _ = await app.trips("GET", f"{path}/files/{file.id}")
+    searched, _ = await app.trips("POST", f"{path}/search", {"query": "which star rises"})
+    return {
+        f"ingest a text of {TEXT_BYTES // 1000} kB": (ingested - polls * poll, 20),
+        "search a vector store": (searched, None),
+    }
