@@ -1,0 +1,68 @@
+"""The OpenAPI document that the fuzzer reads: what the server serves of an edition, as it serves it."""
+
+import json
+from typing import Any
+
+from astrolabe_server.serving.app import find_handlers
+from astrolabe_server.spec import edition
+from astrolabe_server.spec.forgiving import forgiving
+
+JSON = dict[str, Any]
+SCHEMAS = "#/components/schemas/"
+ANSWERED = "Answered."
+
+
+def served_document(name: str) -> JSON:
+    """An edition cut down to the operations that have a handler.
+
+    Answers are held against what the server holds them against: optional properties may be null.
+    """
+    loaded = edition.load(name, None)
+    names = set(find_handlers())
+    served = {
+        (one.path, one.method.lower()): one
+        for one in loaded.operations
+        if one.name in names and not one.query
+    }
+    schemas = loaded.document["components"]["schemas"]
+    answered: JSON = {}
+    paths: JSON = {}
+    for path, item in loaded.document["paths"].items():
+        for method, operation in item.items():
+            if (path, method) not in served:
+                continue
+            public = served[path, method].name == "get_health"
+            security = [] if public else [{"ApiKeyAuth": []}]
+            paths.setdefault(path, {})[method] = {
+                **_answering(operation, schemas, answered),
+                "security": security,
+            }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "served", "version": "1"},
+        "servers": [{"url": "/v1"}],
+        "paths": paths,
+        "components": {
+            "schemas": {**schemas, **answered},
+            "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:
+    """The operation with its answers' schemas forgiving nulls; those that they refer to go to `answered`."""
+    responses = json.loads(json.dumps(operation["responses"]))
+    for response in responses.values():
+        for content in response.get("content", {}).values():
+            if "schema" not in content:
+                continue
+            schema = forgiving(content["schema"], schemas)
+            referred = schema.pop("components", {}).get("schemas", {})
+            content["schema"] = _renamed(schema)
+            answered.update({ANSWERED + name: _renamed(one) for name, one in referred.items()})
+    return {**operation, "responses": responses}
+
+
+def _renamed(schema: Any) -> Any:
+    text = json.dumps(schema).replace(f'"$ref": "{SCHEMAS}', f'"$ref": "{SCHEMAS}{ANSWERED}')
+    return json.loads(text.replace(f'"{SCHEMAS}', f'"{SCHEMAS}{ANSWERED}') if '"mapping"' in text else text)
