@@ -37,8 +37,8 @@ from astrolabe_server.persistence.store import (
 AT_ONCE = 4
 """Files that one worker ingests at once; most of that time is the embedding provider's."""
 
-EMBEDDED_BATCH = 64
-"""Chunks of one request for embeddings, and of one write: some 50,000 tokens."""
+EMBEDDED_BATCH = 128
+"""Chunks of one request for embeddings, and of one write: some 100,000 tokens."""
 
 PLAIN_BATCH = 256
 """Chunks of one write where there is nothing to embed."""
