@@ -210,9 +210,8 @@ async def _image_file(store: Store, project: str, image: JSON) -> JSON:
     gone = {"type": "text", "text": f"[The image {image['file_id']} was deleted.]"}
     if document is None:
         return gone
-    content_id = document.state.get("content_id", document.id)
     try:
-        data = b"".join([piece async for piece in store.read_content(project, content_id)])
+        data = b"".join([piece async for piece in store.read_content(project, document.state["content"])])
     except ContentNotFound:
         return gone
     url = f"data:{media_type(data)};base64,{base64.b64encode(data).decode()}"

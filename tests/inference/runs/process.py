@@ -12,6 +12,8 @@ from astrolabe_server.handlers import assistants, messages, run_steps, runs, thr
 from astrolabe_server.handlers.context import Context, Services, Stream
 from astrolabe_server.inference.gateway import Gateway, Routes
 from astrolabe_server.inference.jobs import LEASE, Jobs
+from astrolabe_server.inference.retrieval import Retrieval
+from astrolabe_server.inference.retrieval.file_search import file_search
 from astrolabe_server.inference.runs import Runs
 from astrolabe_server.persistence.store import Store
 
@@ -29,7 +31,9 @@ class Process:
         self.gateway = gateway
         name = f"worker-{secrets.token_hex(4)}"
         self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE))
-        self.runs = Runs(store, gateway, self.jobs, **options)
+        self.retrieval = Retrieval(store, gateway, self.jobs)
+        tools = {"file_search": file_search(self.retrieval, gateway.context_window)}
+        self.runs = Runs(store, gateway, self.jobs, tools, **options)
 
     def context(self, project: str = "p") -> Context:
         services = Services(
@@ -37,7 +41,7 @@ class Process:
             gateway=self.gateway,
             jobs=self.jobs,
             runs=self.runs,
-            retrieval=None,  # type: ignore[arg-type]
+            retrieval=self.retrieval,
         )
         return Context(services, project, "", "test", "req")
 
@@ -127,6 +131,7 @@ async def process(store: Store, gateway: Gateway, **options: Any) -> AsyncIterat
         yield made
     finally:
         await made.jobs.stop(0)
+        await made.retrieval.close()
 
 
 def gateway_to(url: str) -> Gateway:

@@ -1,0 +1,264 @@
+"""Assistants, threads and messages: what is stored, what is refused, and whose it is."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from astrolabe_server.handlers import assistants, messages, threads
+from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
+from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.persistence.store import Insert, Key
+from astrolabe_server.tests.inference.runs.process import Process, gateway_to, process
+
+JSON = dict[str, Any]
+
+UNSEEN = "http://127.0.0.1:9/v1"
+"""No model is asked here."""
+
+
+@pytest.fixture
+async def worker(tmp_path: Path) -> AsyncIterator[Process]:
+    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
+    await store.migrate()
+    await store.open()
+    gateway: Gateway = gateway_to(UNSEEN)
+    async with process(store, gateway) as worker:
+        yield worker
+    await store.close()
+
+
+async def add_file(worker: Process, id: str, project: str = "p") -> None:
+    file = {"id": id, "object": "file", "filename": "a.txt", "bytes": 1}
+    await worker.store.write(Insert(Key(project, "files", id), file, state={"content": id}))
+
+
+async def refused(call: Any, kind: type[ApiError] = BadRequest) -> ApiError:
+    with pytest.raises(kind) as caught:
+        await call
+    return caught.value
+
+
+# --- assistants ---
+
+
+async def test_an_assistant_has_every_property_with_openais_defaults(worker: Process) -> None:
+    made = await worker.assistant()
+
+    rest = {name: value for name, value in made.items() if name not in ("id", "created_at")}
+    assert rest == {
+        "object": "assistant",
+        "name": None,
+        "description": None,
+        "model": "m",
+        "instructions": None,
+        "tools": [],
+        "top_p": 1.0,
+        "temperature": 1.0,
+        "reasoning_effort": None,
+        "tool_resources": {},
+        "metadata": {},
+        "response_format": "auto",
+    }
+    assert made["id"].startswith("asst_")
+    assert len(made["id"]) == len("asst_") + 24
+
+
+async def test_modifying_changes_what_is_given_and_keeps_the_rest(worker: Process) -> None:
+    made = await worker.assistant(name="A", temperature=0.5, metadata={"a": "1"})
+
+    changed = await assistants.modify_assistant(
+        worker.context(), made["id"], {"name": "B", "temperature": None, "metadata": {"b": "2"}}
+    )
+
+    assert changed == {**made, "name": "B", "temperature": 1.0, "metadata": {"b": "2"}}
+    assert await assistants.get_assistant(worker.context(), made["id"]) == changed
+
+
+async def test_a_deleted_assistant_is_gone(worker: Process) -> None:
+    made = await worker.assistant()
+
+    answer = await assistants.delete_assistant(worker.context(), made["id"])
+
+    assert answer == {"id": made["id"], "object": "assistant.deleted", "deleted": True}
+    error = await refused(assistants.get_assistant(worker.context(), made["id"]), NotFound)
+    assert error.message == f"No assistant found with id '{made['id']}'."
+
+
+@pytest.mark.parametrize("id", ["asst_x", "thread_x", "../asst", "asst'--", "", "a" * 1000])
+async def test_an_id_that_names_nothing_is_404(worker: Process, id: str) -> None:
+    await refused(assistants.get_assistant(worker.context(), id), NotFound)
+    await refused(assistants.modify_assistant(worker.context(), id, {"name": "x"}), NotFound)
+    await refused(assistants.delete_assistant(worker.context(), id), NotFound)
+    await refused(threads.get_thread(worker.context(), id), NotFound)
+    await refused(threads.delete_thread(worker.context(), id), NotFound)
+
+
+async def test_another_projects_objects_are_404_wherever_they_are_named(worker: Process) -> None:
+    assistant, thread = await worker.assistant(), await worker.thread("Hello")
+    (message,) = await worker.messages(thread["id"])
+    await add_file(worker, "file-theirs", project="p")
+    theirs = {"code_interpreter": {"file_ids": ["file-theirs"]}}
+    other = worker.context("q")
+
+    await refused(assistants.get_assistant(other, assistant["id"]), NotFound)
+    await refused(threads.get_thread(other, thread["id"]), NotFound)
+    await refused(messages.get_message(other, thread["id"], message["id"]), NotFound)
+    await refused(messages.list_messages(other, thread["id"]), NotFound)
+    error = await refused(threads.create_thread(other, {"tool_resources": theirs}), NotFound)
+    assert error.param == "tool_resources.code_interpreter.file_ids[0]"
+    stores = {"file_search": {"vector_store_ids": ["vs_unknown"]}}
+    body = {"model": "m", "tool_resources": stores}
+    error = await refused(assistants.create_assistant(other, body), NotFound)
+    assert error.param == "tool_resources.file_search.vector_store_ids[0]"
+    mine = await threads.create_thread(other, {})
+    attached = [{"file_id": "file-theirs", "tools": [{"type": "code_interpreter"}]}]
+    said = {"role": "user", "content": "x", "attachments": attached}
+    error = await refused(messages.create_message(other, mine["id"], said), NotFound)
+    assert error.param == "attachments[0].file_id"
+    assert (await assistants.list_assistants(other))["data"] == []
+
+
+async def test_a_function_needs_a_name_that_models_can_call(worker: Process) -> None:
+    tools = [{"type": "function", "function": {"name": "get weather"}}]
+    error = await refused(worker.assistant(tools=tools))
+    assert error.param == "tools[0].function.name"
+
+
+# --- metadata ---
+
+
+@pytest.mark.parametrize(
+    ("metadata", "param"),
+    [
+        ({str(number): "x" for number in range(17)}, "metadata"),
+        ({"k" * 65: "x"}, "metadata"),
+        ({"k": "x" * 513}, "metadata.k"),
+        ({"k": 1}, "metadata.k"),
+    ],
+    ids=["pairs", "key", "value", "type"],
+)
+async def test_metadata_over_a_limit_is_refused_by_every_object(
+    worker: Process, metadata: JSON, param: str
+) -> None:
+    thread = await worker.thread("Hello")
+    (message,) = await worker.messages(thread["id"])
+    context, body = worker.context(), {"metadata": metadata}
+
+    for call in (
+        worker.assistant(**body),
+        worker.thread(**body),
+        worker.message(thread["id"], "x", **body),
+        threads.modify_thread(context, thread["id"], body),
+        messages.modify_message(context, thread["id"], message["id"], body),
+    ):
+        assert (await refused(call)).param == param
+    error = await refused(
+        threads.create_thread(context, {"messages": [{"role": "user", "content": "x", **body}]})
+    )
+    assert error.param == f"messages[0].{param}"
+
+
+async def test_metadata_at_its_limits_is_kept(worker: Process) -> None:
+    metadata = {f"{number:064}": "x" * 512 for number in range(16)}
+    assert (await worker.thread(metadata=metadata))["metadata"] == metadata
+
+
+# --- messages ---
+
+
+async def test_a_message_has_every_property(worker: Process) -> None:
+    thread = await worker.thread()
+    made = await worker.message(thread["id"], "Hello")
+
+    rest = {name: value for name, value in made.items() if name not in ("id", "created_at", "completed_at")}
+    assert rest == {
+        "object": "thread.message",
+        "thread_id": thread["id"],
+        "status": "completed",
+        "incomplete_details": None,
+        "incomplete_at": None,
+        "role": "user",
+        "content": [{"type": "text", "text": {"value": "Hello", "annotations": []}}],
+        "assistant_id": None,
+        "run_id": None,
+        "attachments": [],
+        "metadata": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "param"),
+    [
+        ("", "content"),
+        ([], "content"),
+        ([{"type": "text", "text": "x"}, {"type": "text", "text": ""}], "content[1].text"),
+        ("x" * 256_001, "content"),
+    ],
+    ids=["empty", "no-parts", "empty-part", "long"],
+)
+async def test_content_that_is_none_is_refused(worker: Process, content: Any, param: str) -> None:
+    thread = await worker.thread()
+    assert (await refused(worker.message(thread["id"], content))).param == param
+    assert await worker.messages(thread["id"]) == []
+
+
+async def test_a_thread_that_is_refused_leaves_no_message_behind(worker: Process) -> None:
+    good, bad = {"role": "user", "content": "x"}, {"role": "user", "content": ""}
+    error = await refused(threads.create_thread(worker.context(), {"messages": [good, bad]}))
+    assert error.param == "messages[1].content"
+    assert (await threads.list_threads(worker.context()))["data"] == []
+
+
+async def test_messages_are_listed_in_order_with_cursors_of_their_own_thread(worker: Process) -> None:
+    thread, other = await worker.thread(*"abcde"), await worker.thread("x")
+    said = await worker.messages(thread["id"])
+    (strange,) = await worker.messages(other["id"])
+    context = worker.context()
+
+    page = await messages.list_messages(context, thread["id"], limit=2, order="asc", after=said[1]["id"])
+    assert page["data"] == said[2:4]
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (said[2]["id"], said[3]["id"], True)
+    for limit in (0, 101):
+        assert (await refused(messages.list_messages(context, thread["id"], limit=limit))).param == "limit"
+    error = await refused(messages.list_messages(context, thread["id"], after=strange["id"]))
+    assert error.param == "after"
+
+
+async def test_a_message_is_found_in_its_own_thread_only(worker: Process) -> None:
+    thread, other = await worker.thread("a"), await worker.thread("b")
+    (message,) = await worker.messages(thread["id"])
+    context = worker.context()
+
+    await refused(messages.get_message(context, other["id"], message["id"]), NotFound)
+    await refused(messages.modify_message(context, other["id"], message["id"], {"metadata": {}}), NotFound)
+    await refused(messages.delete_message(context, other["id"], message["id"]), NotFound)
+    await messages.delete_message(context, thread["id"], message["id"])
+    assert await worker.messages(thread["id"]) == []
+
+
+async def test_attached_files_come_into_the_reach_of_the_threads_tools(worker: Process) -> None:
+    await add_file(worker, "file-1")
+    await add_file(worker, "file-2")
+    tools = [{"type": "code_interpreter"}, {"type": "file_search"}]
+    thread = await worker.thread()
+
+    await worker.message(thread["id"], "x", attachments=[{"file_id": "file-1", "tools": tools}])
+    await worker.message(thread["id"], "y", attachments=[{"file_id": "file-2", "tools": tools[:1]}])
+
+    resources = (await threads.get_thread(worker.context(), thread["id"]))["tool_resources"]
+    assert resources["code_interpreter"] == {"file_ids": ["file-1", "file-2"]}
+    assert len(resources["file_search"]["vector_store_ids"]) == 1
+
+
+async def test_a_thread_can_be_made_with_a_vector_store(worker: Process) -> None:
+    await add_file(worker, "file-1")
+    stores = {"file_search": {"vector_stores": [{"file_ids": ["file-1"], "metadata": {"a": "b"}}]}}
+
+    thread = await worker.thread(tool_resources=stores)
+
+    (id,) = thread["tool_resources"]["file_search"]["vector_store_ids"]
+    document = await worker.store.get(Key("p", "vector_stores", id))
+    assert document is not None
+    assert document.value["metadata"] == {"a": "b"}
