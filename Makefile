@@ -17,6 +17,15 @@ serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test
 	$(PYTEST) -n 4 --dist worksteal tests
 
+test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
+	$(PYTEST) -m cluster tests/cluster
+
+test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (needs pyenv, or them on PATH)
+	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done
+
+chaos: .venv/.dev ## kill, pause and restart workers for long, from a random seed that is printed
+	ASTROLABE_CHAOS_RUNS=1000 $(PYTEST) -s --timeout 3600 tests/chaos
+
 check: .venv/.dev ## lint, types, import directions, lock up to date
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
@@ -26,6 +35,12 @@ check: .venv/.dev ## lint, types, import directions, lock up to date
 
 bench: .venv/.dev ## measure, side by side with the alternatives, and write build/bench.json
 	@$(BIN)/python -m astrolabe_server.bench
+
+cassandra: .venv/.serve ## start three Apache Cassandra 5 nodes on this machine (java 17 and Maven)
+	@$(BIN)/python deploy/cassandra/cluster.py start
+
+cassandra-stop: .venv/.serve ## stop them; their data stays in build/cassandra
+	@$(BIN)/python deploy/cassandra/cluster.py stop
 
 lock: $(UV) ## write the locks anew from pyproject.toml
 	UV=$(UV) requirements/lock.sh

@@ -8,16 +8,19 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import gmtime, strftime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
+from tqdm import tqdm
 
 from astrolabe_server.inference.errors import RoutesRefused
 from astrolabe_server.persistence.engines import open_store
 from astrolabe_server.persistence.errors import StoreError
+from astrolabe_server.persistence.move import Progress, Report, move
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.serving.auth import SYSTEM, KeyRing
 from astrolabe_server.serving.errors import ServingError
+from astrolabe_server.serving.services import make_routes
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.spec.errors import SpecError
 
@@ -87,7 +90,7 @@ def settings() -> None:
 
 @main.command()
 def migrate() -> None:
-    """Make the schema of ASTROLABE_STORE, or bring an older one up to date."""
+    """Make or update the store's schema."""
     with refusals_as_exit():
         url = Settings.read().store
 
@@ -95,6 +98,78 @@ def migrate() -> None:
         click.echo("The store is up to date.")
 
     with_store(url, done)
+
+
+@main.command()
+def models() -> None:
+    """List the models that each name leads to.
+
+    Best first, as ASTROLABE_MODELS or OPENAI_API_KEY and OPENAI_BASE_URL say.
+    """
+    with refusals_as_exit():
+        routes = make_routes(Settings.read())
+    for route in routes.routes.values():
+        targets = " then ".join(f"{target.model} at {target.provider}" for target in route.targets)
+        mark = ", embeds vector stores" if route.name == routes.embedding_model else ""
+        click.echo(f"{route.name:<32} {targets} ({route.kind}{mark})")
+
+
+@main.command("move")
+@click.argument("source")
+@click.argument("destination")
+@click.option(
+    "--checkpoint",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("astrolabe-move.checkpoint"),
+    show_default=True,
+    help="Keeps how far the move is, so that the same command goes on after an interruption.",
+)
+def move_store(source: str, destination: str, checkpoint: Path) -> None:
+    """Copy one store into another.
+
+    SOURCE and DESTINATION are URLs as of ASTROLABE_STORE. Stop the servers of both first. In the end both are read again and compared by count and
+    checksum; the source stays as it is.
+    """
+    report = with_store(
+        source, lambda one: with_progress(lambda show: moved(one, destination, show, checkpoint))
+    )
+    for kind, count in report.source.items():
+        click.echo(f"{kind:<10} source {count:>12,}   destination {report.destination.get(kind, 0):>12,}")
+    if not report.verified:
+        sys.exit("astrolabe: the stores differ:\n" + "\n".join(report.differences[:20]))
+    click.echo("Both stores hold the same.")
+
+
+async def moved(
+    source: Store, destination_url: str, show: Callable[[Progress], None], checkpoint: Path
+) -> Report:
+    """Open the destination too, and move."""
+    destination = open_store(destination_url)
+    await destination.migrate()
+    await destination.open()
+    try:
+        return await move(source, destination, show, checkpoint)
+    finally:
+        await destination.close()
+
+
+async def with_progress(work: Callable[[Callable[[Progress], None]], Awaitable[T]]) -> T:
+    """Show a bar on a terminal for each phase of a move."""
+    bars: dict[str, tqdm[Any]] = {}
+
+    def show(progress: Progress) -> None:
+        if progress.phase not in bars:
+            for done in bars.values():
+                done.close()
+            bars[progress.phase] = tqdm(desc=progress.phase, unit=" records", disable=None)
+        bar = bars[progress.phase]
+        bar.update(progress.records - bar.n)
+
+    try:
+        return await work(show)
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
 @main.group()
