@@ -110,7 +110,11 @@ class Writer:
         try:
             connection.execute("BEGIN IMMEDIATE")
             for unit in units:
-                if not unit.future.cancelled():
+                if unit.future.cancelled():
+                    continue
+                if len(units) == 1:  # the transaction is its savepoint
+                    unit.result = unit.work(connection)
+                else:
                     self._perform(unit)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - handed to the waiters, whatever it is
