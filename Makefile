@@ -1,3 +1,4 @@
+SHELL := bash
 # The operator's and the developer's commands; `make` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,7 +25,8 @@ test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (ne
 	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done
 
 chaos: .venv/.dev ## kill, pause and restart workers for long, from a random seed that is printed
-	ASTROLABE_CHAOS_RUNS=1000 $(PYTEST) -s --timeout 3600 tests/chaos
+	ASTROLABE_CHAOS_SEED=$${ASTROLABE_CHAOS_SEED:-$$RANDOM} ASTROLABE_CHAOS_SECONDS=300 ASTROLABE_CHAOS_RUNS=2000 \
+	  $(PYTEST) -s --timeout 3600 tests/chaos
 
 check: .venv/.dev ## lint, types, import directions, lock up to date
 	$(BIN)/ruff check --quiet .

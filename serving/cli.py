@@ -127,8 +127,8 @@ def models() -> None:
 def move_store(source: str, destination: str, checkpoint: Path) -> None:
     """Copy one store into another.
 
-    SOURCE and DESTINATION are URLs as of ASTROLABE_STORE. Stop the servers of both first. In the end both are read again and compared by count and
-    checksum; the source stays as it is.
+    SOURCE and DESTINATION are URLs as of ASTROLABE_STORE. Stop the servers of both first. In the end
+    both are read again and compared by count and checksum; the source stays as it is.
     """
     report = with_store(
         source, lambda one: with_progress(lambda show: moved(one, destination, show, checkpoint))
