@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import orjson
 
 from astrolabe_server.inference import tokens
 from astrolabe_server.inference.errors import ProviderBroken, ProviderError, ProviderRejected
+from astrolabe_server.inference.gateway import local_functions, sse
+from astrolabe_server.inference.gateway.local_functions import Call
 from astrolabe_server.inference.gateway.targets import Target
 from astrolabe_server.inference.gateway.wire import OpenAIWire
 from astrolabe_server.inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
@@ -25,6 +28,7 @@ WINDOW = LONGEST_EMBEDDED - 2
 LONGEST_INPUT = 8192
 """Tokens; OpenAI's models take no longer input either."""
 
+CHAT = "/chat/completions"
 BATCH = 16
 _CLS, _SEP = 101, 102
 LOADING = 60.0
@@ -45,7 +49,13 @@ class LocalWire:
 
     async def complete(self, target: Target, request: JSON) -> JSON:
         """A chat completion."""
-        return await self.relay(target, "/chat/completions", request)
+        _refuse_images(request)
+        call = await self._called(target, request)
+        if call is None:
+            return await self.relay(target, CHAT, local_functions.without_functions(request))
+        if call.arguments is not None:
+            return call.completion()
+        return call.answer(await self.relay(target, CHAT, call.request(request)))
 
     async def relay(self, target: Target, path: str, request: JSON) -> JSON:
         """A chat or text completion."""
@@ -59,12 +69,42 @@ class LocalWire:
 
     async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
         """A streamed completion."""
+        call = None
+        if path == CHAT:
+            _refuse_images(request)
+            call = await self._called(target, request)
+        if call is not None and call.arguments is not None:
+            for chunk in call.chunks(request):
+                yield sse.frame(chunk)
+            yield sse.DONE
+            return
+        plain = local_functions.without_functions(request) if path == CHAT else request
+        asked = plain if call is None else call.request({**request, "stream": True})
+        async with aclosing(self._frames(target, path, asked)) as frames:
+            async for piece in frames:
+                yield piece if call is None else _as_call(piece, call)
+
+    async def _frames(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
         await _loaded(self._chat)
         try:
-            async for frames in self._chat.stream(_at(target, "/v1"), path, request):
-                yield frames
+            async with aclosing(self._chat.stream(_at(target, "/v1"), path, request)) as frames:
+                async for piece in frames:
+                    yield piece
         except ProviderRejected as exc:
             raise _as_openai(exc) from exc
+
+    async def _called(self, target: Target, request: JSON) -> Call | None:
+        """The function that this request calls; of several that are forced, the model's choice."""
+        calls = local_functions.candidates(request)
+        if len(calls) < 2:
+            return calls[0] if calls else None
+        names = {"type": "string", "enum": [call.name for call in calls]}
+        schema = {"type": "object", "properties": {"function": names}, "required": ["function"]}
+        plain = local_functions.without_functions({**request, "stream": False})
+        chosen = Call("the best function", schema).request({**plain, "max_tokens": 64})
+        answer = await self.relay(target, CHAT, chosen)
+        text = answer["choices"][0]["message"]["content"]
+        return next((call for call in calls if f'"{call.name}"' in text), calls[0])
 
     async def list_models(self, target: Target) -> list[JSON]:  # noqa: ARG002 - Driver has it
         """None but the routes' own."""
@@ -151,6 +191,22 @@ def _mean(vectors: Sequence[Sequence[float]], windows: Sequence[Sequence[int]]) 
     mean = np.average(np.asarray(vectors, np.float32), axis=0, weights=[len(window) for window in windows])
     scaled: list[float] = (mean / np.linalg.norm(mean)).tolist()
     return scaled
+
+
+def _as_call(frames: bytes, call: Call) -> bytes:
+    """Frames of text as frames of a function's arguments."""
+    rendered = b""
+    for payload in sse.payloads(frames):
+        rendered += sse.DONE if payload == b"[DONE]" else sse.frame(call.chunk(orjson.loads(payload)))
+    return rendered
+
+
+def _refuse_images(request: JSON) -> None:
+    for place, message in enumerate(request["messages"]):
+        parts = message.get("content")
+        if isinstance(parts, list) and any(part.get("type") not in ("text", "refusal") for part in parts):
+            what = "The local model takes text only."
+            raise _refused(what, f"messages[{place}].content", "unsupported_content")
 
 
 def _as_openai(error: ProviderRejected) -> ProviderRejected:

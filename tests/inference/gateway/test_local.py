@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from astrolabe_server.inference.errors import ProviderRejected
-from astrolabe_server.inference.gateway import Gateway, Routes
+from astrolabe_server.inference.gateway import Fold, Gateway, Routes
 from astrolabe_server.inference.local import weights
 from astrolabe_server.inference.local.models import LocalModels
 
@@ -66,6 +67,48 @@ async def test_a_prompt_over_the_context_window_is_refused_as_openai_does(local:
     with pytest.raises(ProviderRejected) as caught:
         await local.complete(chat("word " * 5000))
     assert (caught.value.status, caught.value.body["code"]) == (400, "context_length_exceeded")
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "maxLength": 20}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+async def test_a_function_that_is_forced_is_called_under_its_schema(local: Gateway, choice: object) -> None:
+    request = chat("What is the weather in Paris?", tools=[WEATHER], tool_choice=choice, max_tokens=60)
+    fold = Fold()
+    async for chunk in local.chunks(request):
+        fold.add(chunk)
+    for completion in (await local.complete(request), fold.completion()):
+        (called,) = completion["choices"][0]["message"]["tool_calls"]
+        assert called["function"]["name"] == "get_weather"
+        assert json.loads(called["function"]["arguments"]).keys() == {"city"}
+        assert completion["choices"][0]["finish_reason"] == "tool_calls"
+
+
+async def test_an_answer_keeps_to_the_schema_that_was_asked_for(local: Gateway) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}}, "required": ["n"]}
+    response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    answer = await local.complete(chat("One or two?", response_format=response_format, max_tokens=40))
+    assert json.loads(answer["choices"][0]["message"]["content"])["n"] in (1, 2)
+
+
+async def test_images_are_refused(local: Gateway) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    request = {"model": "local", "messages": [{"role": "user", "content": [image]}]}
+    with pytest.raises(ProviderRejected) as caught:
+        await local.complete(request)
+    assert caught.value.body["param"] == "messages[0].content"
 
 
 async def test_texts_that_mean_the_same_are_near_each_other(local: Gateway) -> None:

@@ -1,0 +1,138 @@
+"""Functions for a model that knows none: which one a request calls, and messages without calls.
+
+The local chat model is far too small to decide by itself whether to call a function, and its
+template cannot tell it of any. So a call that the request forces is made by writing its arguments
+under their schema; and file_search, which needs no decision, is called once for each question, with
+the question's own words. Other functions under `tool_choice: auto` are never called.
+"""
+
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+JSON = dict[str, Any]
+
+FILE_SEARCH = "file_search"
+LONGEST_QUERY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function that is called; `arguments` are None where the model has to write them."""
+
+    name: str
+    schema: JSON
+    arguments: str | None = None
+    id: str = ""
+
+    def request(self, request: JSON) -> JSON:
+        """What makes the model write the arguments."""
+        asked = f"Write the arguments of {self.name} as JSON."
+        plain = without_functions(request)
+        schema = {"type": "json_schema", "json_schema": {"name": "arguments", "schema": self.schema}}
+        messages = [*plain["messages"], {"role": "user", "content": asked}]
+        return {**plain, "messages": messages, "response_format": schema}
+
+    def answer(self, completion: JSON) -> JSON:
+        """The completion whose text is the arguments, as one that calls the function."""
+        for choice in completion["choices"]:
+            function = {"name": self.name, "arguments": choice["message"]["content"] or ""}
+            call = {"id": self.id, "type": "function", "function": function}
+            choice["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
+            choice["finish_reason"] = _finish(choice["finish_reason"])
+        return completion
+
+    def chunk(self, chunk: JSON) -> JSON:
+        """The same for a chunk of a stream."""
+        for choice in chunk.get("choices", ()):
+            delta, text = choice["delta"], choice["delta"].get("content")
+            choice["finish_reason"] = _finish(choice.get("finish_reason"))
+            if "role" in delta:
+                function = {"name": self.name, "arguments": text or ""}
+                call = {"index": 0, "id": self.id, "type": "function", "function": function}
+                choice["delta"] = {"role": "assistant", "content": None, "tool_calls": [call]}
+            elif text is not None:
+                choice["delta"] = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+        return chunk
+
+    def completion(self) -> JSON:
+        """A completion that makes this call, whose arguments are known."""
+        choice = {"index": 0, "message": {"content": self.arguments}, "finish_reason": "stop"}
+        return self.answer({**_head("chat.completion"), "choices": [choice], "usage": _NO_USAGE})
+
+    def chunks(self, request: JSON) -> list[JSON]:
+        """The same as a stream."""
+        head = _head("chat.completion.chunk")
+        delta = {"role": "assistant", "content": self.arguments}
+        told = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        ended = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        chunks = [self.chunk(told), self.chunk(ended)]
+        if (request.get("stream_options") or {}).get("include_usage"):
+            chunks.append({**head, "choices": [], "usage": _NO_USAGE})
+        return chunks
+
+
+_NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+"""No model was asked."""
+
+
+def _head(object_: str) -> JSON:
+    id = f"chatcmpl-{secrets.token_hex(12)}"
+    return {"id": id, "object": object_, "created": int(time.time()), "model": "local"}
+
+
+def _finish(reason: str | None) -> str | None:
+    return "tool_calls" if reason == "stop" else reason
+
+
+def candidates(request: JSON) -> list[Call]:
+    """The functions one of which the request calls; empty where the model just answers."""
+    functions = [tool["function"] for tool in request.get("tools") or () if tool.get("type") == "function"]
+    choice = request.get("tool_choice")
+    if isinstance(choice, dict):
+        name = choice.get("function", {}).get("name")
+        return [_call(function) for function in functions if function["name"] == name]
+    if choice == "required":
+        return [_call(function) for function in functions]
+    question = _unanswered(request["messages"])
+    searches = [function for function in functions if function["name"] == FILE_SEARCH]
+    if choice == "none" or not question or not searches:
+        return []
+    return [_call(searches[0], orjson.dumps({"queries": [question[:LONGEST_QUERY]]}).decode())]
+
+
+def _call(function: Mapping[str, Any], arguments: str | None = None) -> Call:
+    schema = function.get("parameters") or {"type": "object", "properties": {}}
+    return Call(function["name"], schema, arguments, f"call_{secrets.token_hex(12)}")
+
+
+def _unanswered(messages: Sequence[JSON]) -> str:
+    """The text of the last message, if it is a user's: a question for which nothing was called yet."""
+    return text_of(messages[-1]) if messages and messages[-1]["role"] == "user" else ""
+
+
+def text_of(message: JSON) -> str:
+    """The text of a message, of either form."""
+    content = message.get("content") or ""
+    return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+
+
+def without_functions(request: JSON) -> JSON:
+    """The request with what functions returned told as a part of the question they were called for."""
+    messages: list[JSON] = []
+    for message in request["messages"]:
+        text = text_of(message)
+        if message["role"] in ("tool", "function"):
+            if messages and messages[-1]["role"] == "user":
+                messages[-1]["content"] += f"\n\nThis was found:\n{text}"
+            continue
+        if text:
+            role = "system" if message["role"] == "developer" else message["role"]
+            messages.append({"role": role, "content": text})
+    functions = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
+    kept = {name: value for name, value in request.items() if name not in functions}
+    return {**kept, "messages": messages}
