@@ -83,12 +83,12 @@ class Library:
         created = await vector_stores.create_vector_store(self.context(), {"file_ids": ids, **fields})
         return await self.settled(created["id"])
 
-    async def settled(self, vector_store: str) -> JSON:
+    async def settled(self, vector_store: str, seconds: float = SECONDS) -> JSON:
         async def settled() -> JSON | None:
             value = await vector_stores.get_vector_store(self.context(), vector_store)
             return None if value["status"] == "in_progress" else value
 
-        return await until(settled)
+        return await until(settled, seconds)
 
     async def ingest(self, data: bytes | str, filename: str, **fields: Any) -> JSON:
         """The file of a new vector store, once it was ingested."""
@@ -151,11 +151,19 @@ async def library_at(
     folder: Path, provider: str, *, embedding_model: str | None = "embed", start: bool = True, **options: Any
 ) -> AsyncIterator[Library]:
     """A library on SQLite in `folder`; with `start` false its jobs wait for `begin`."""
+    routes = replace(Routes.from_environment("sk-test", provider), embedding_model=embedding_model)
+    async with library_over(folder, Gateway(routes), start=start, **options) as library:
+        yield library
+
+
+@asynccontextmanager
+async def library_over(
+    folder: Path, gateway: Gateway, *, start: bool = True, **options: Any
+) -> AsyncIterator[Library]:
+    """A library whose models are behind `gateway`."""
     store = open_store(f"sqlite:///{folder}/astrolabe.db")
     await store.migrate()
     await store.open()
-    routes = replace(Routes.from_environment("sk-test", provider), embedding_model=embedding_model)
-    gateway = Gateway(routes)
     await gateway.open()
     library = Library(folder, store, gateway, **options)
     if start:
