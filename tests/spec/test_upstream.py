@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.edition import load
+from astrolabe_server.spec.edition import Edition, load
 from astrolabe_server.spec.errors import SpecRefused
 
 FOLDER = Path(__file__).parents[2] / "build" / "upstream"
 REVISIONS = sorted(FOLDER.glob("*.yaml"))
-NOT_YAML = 5
+# Two were published with a colon in plain text, two with a broken indentation, one is empty.
+BROKEN = ("768764bc9f", "a33b9f9411", "635427f0c3", "0b4728dc10", "e1cb7a86ad")
+SLICES = 8
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,32 +25,27 @@ pytestmark = [
 ]
 
 
-def tally(revisions: list[Path], compile_each: int) -> list[str]:
-    """The lines of refusal; what is not refused must route, be shown to Connexion, and compile."""
-    refused = []
-    for number, revision in enumerate(revisions):
-        try:
-            edition = load(str(revision), None)
-        except SpecRefused as line:
-            refused.append(str(line))
-            continue
-        router = edition.router()
-        for operation in edition.operations:
-            query = "&".join(f"{name}={value}" for name, value in operation.query.items())
-            path = "/".join("x" if part.startswith("{") else part for part in operation.path.split("/"))
-            assert router.match(operation.method, path, query)[0] is operation
-        assert len(edition.facade()["paths"]) > 10
-        if number % compile_each == 0:
-            for operation in edition.operations:
-                operation.compile()
-    return refused
+def routes_and_shows(edition: Edition) -> None:
+    """Every operation is found by its own path, and stands in what Connexion is shown."""
+    router = edition.router()
+    for operation in edition.operations:
+        query = "&".join(f"{name}={value}" for name, value in operation.query.items())
+        path = "/".join("x" if part.startswith("{") else part for part in operation.path.split("/"))
+        assert router.match(operation.method, path, query)[0] is operation
+    assert len(edition.facade()["paths"]) > 10
 
 
 @pytest.mark.timeout(600)
-def test_every_well_formed_revision_is_served_and_the_others_say_why_not() -> None:
-    refused = tally(REVISIONS, compile_each=10)
-    assert all("not YAML" in line or "it is empty" in line for line in refused)
-    assert all("\n" not in line for line in refused)
-    assert len(refused) <= NOT_YAML
-    if len(REVISIONS) == 255:
-        assert len(refused) == NOT_YAML
+@pytest.mark.parametrize("part", range(SLICES))
+def test_every_well_formed_revision_is_served_and_the_others_say_why_not(part: int) -> None:
+    for number, revision in enumerate(REVISIONS[part::SLICES]):
+        if any(broken in revision.name for broken in BROKEN):
+            with pytest.raises(SpecRefused, match="not YAML|it is empty") as refused:
+                load(str(revision), None)
+            assert "\n" not in str(refused.value)
+            continue
+        edition = load(str(revision), None)
+        routes_and_shows(edition)
+        if number % 8 == 0:
+            for operation in edition.operations:
+                operation.compile()
