@@ -40,7 +40,7 @@ def routes_and_shows(edition: Edition) -> None:
 def test_every_well_formed_revision_is_served_and_the_others_say_why_not(part: int) -> None:
     for number, revision in enumerate(REVISIONS[part::SLICES]):
         if any(broken in revision.name for broken in BROKEN):
-            with pytest.raises(SpecRefused, match="not YAML|it is empty") as refused:
+            with pytest.raises(SpecRefused, match=r"not YAML|it is empty") as refused:
                 load(str(revision), None)
             assert "\n" not in str(refused.value)
             continue
