@@ -30,6 +30,9 @@ LONGEST_INPUT = 8192
 
 CHAT = "/chat/completions"
 BATCH = 16
+TEMPERATURE = 0.2
+"""What SmolLM2's authors recommend; at 1 it rambles."""
+
 _CLS, _SEP = 101, 102
 LOADING = 60.0
 """Seconds that a request waits for the models to load."""
@@ -63,7 +66,7 @@ class LocalWire:
             raise _refused("The local models are none for moderation.", "model", "model_not_supported")
         await _loaded(self._chat)
         try:
-            return await self._chat.relay(_at(target, "/v1"), path, request)
+            return await self._chat.relay(_at(target, "/v1"), path, _tempered(request))
         except ProviderRejected as exc:
             raise _as_openai(exc) from exc
 
@@ -87,7 +90,7 @@ class LocalWire:
     async def _frames(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
         await _loaded(self._chat)
         try:
-            async with aclosing(self._chat.stream(_at(target, "/v1"), path, request)) as frames:
+            async with aclosing(self._chat.stream(_at(target, "/v1"), path, _tempered(request))) as frames:
                 async for piece in frames:
                     yield piece
         except ProviderRejected as exc:
@@ -191,6 +194,12 @@ def _mean(vectors: Sequence[Sequence[float]], windows: Sequence[Sequence[int]]) 
     mean = np.average(np.asarray(vectors, np.float32), axis=0, weights=[len(window) for window in windows])
     scaled: list[float] = (mean / np.linalg.norm(mean)).tolist()
     return scaled
+
+
+def _tempered(request: JSON) -> JSON:
+    """OpenAI's scale of temperatures, whose 1 is the default, on the model's, which is good at 0.2."""
+    temperature = request.get("temperature")
+    return {**request, "temperature": TEMPERATURE * (1 if temperature is None else temperature)}
 
 
 def _as_call(frames: bytes, call: Call) -> bytes:

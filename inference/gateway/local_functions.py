@@ -124,15 +124,26 @@ def text_of(message: JSON) -> str:
 def without_functions(request: JSON) -> JSON:
     """The request with what functions returned told as a part of the question they were called for."""
     messages: list[JSON] = []
+    found: list[str] = []
     for message in request["messages"]:
-        text = text_of(message)
-        if message["role"] in ("tool", "function"):
-            if messages and messages[-1]["role"] == "user":
-                messages[-1]["content"] += f"\n\nThis was found:\n{text}"
-            continue
-        if text:
-            role = "system" if message["role"] == "developer" else message["role"]
-            messages.append({"role": role, "content": text})
+        text, role = text_of(message), message["role"]
+        if role in ("tool", "function"):
+            found.append(text)
+        elif text:
+            _tell(messages, found)
+            messages.append({"role": "system" if role == "developer" else role, "content": text})
+    _tell(messages, found)
     functions = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
     kept = {name: value for name, value in request.items() if name not in functions}
     return {**kept, "messages": messages}
+
+
+def _tell(messages: list[JSON], found: list[str]) -> None:
+    """Put what was found ahead of the last question, where so small a model heeds it best."""
+    if found and messages and messages[-1]["role"] == "user":
+        passages = "\n\n".join(found)
+        messages[-1]["content"] = (
+            f"Use the following to answer the question.\n\n{passages}\n\n"
+            f"Question: {messages[-1]['content']}\nAnswer:"
+        )
+    found.clear()

@@ -70,7 +70,10 @@ def test_what_functions_returned_is_told_with_the_question() -> None:
         "temperature": 0,
         "messages": [
             {"role": "system", "content": "Be brief."},
-            {"role": "user", "content": "Why?\n\nThis was found:\nBecause."},
+            {
+                "role": "user",
+                "content": "Use the following to answer the question.\n\nBecause.\n\nQuestion: Why?\nAnswer:",
+            },
         ],
     }
     assert request["messages"][1]["content"] == [{"type": "text", "text": "Why?"}]
