@@ -35,6 +35,7 @@ compile() { # compile LOCK ARGUMENTS...: the lock, or the check that it is as it
 compile serve pyproject.toml --extra local --group build
 compile dev pyproject.toml --extra local --group build --group dev --constraint requirements/serve.txt
 compile uv requirements/uv.in
+compile local-weights requirements/local-weights.in --no-deps
 compile sdk-1 requirements/sdk-1.in
 compile sdk-3 requirements/sdk-3.in
 exit $stale
