@@ -34,7 +34,9 @@ OPEN_FILES = 16_384
     help="Where the figures are written.",
 )
 @click.option(
-    "--cassandra", metavar="URL", help="A running node (cassandra://host/keyspace?…) to measure as well."
+    "--cassandra",
+    metavar="cassandra://HOST[:PORT]",
+    help="A running node to measure as well, in keyspaces that are dropped afterwards.",
 )
 def main(only: tuple[str, ...], listing: bool, quick: bool, output: Path, cassandra: str | None) -> None:
     """Measure Astrolabe side by side with what a user would pick instead.

@@ -101,7 +101,7 @@ async def seconds(calls: list[Callable[[], Awaitable[object]]]) -> list[float]:
 def search(rig: Rig) -> Iterator[Figure]:
     """Words and vectors of 100,000 chunks, both at once as hybrid search asks for them."""
     count = rig.scaled(100_000)
-    times, first, recall = uvloop.run(search_times(rig.room("store-search"), count))
+    times, first, recall = uvloop.run(sqlite_search(rig.room("store-search"), count))
     name = f"store: search {count:,} chunks by words and vectors"
     yield Figure(f"{name}, p50", percentile(times, 0.5) * 1000, "ms")
     yield Figure(f"{name}, p95", percentile(times, 0.95) * 1000, "ms", bar=at_most(50))
@@ -109,7 +109,13 @@ def search(rig: Rig) -> Iterator[Figure]:
     yield Figure(f"… recall@{BEST} of the vectors", recall, "", bar=at_least(0.95))
 
 
-async def search_times(room: Path, count: int) -> tuple[list[float], float, float]:
+async def sqlite_search(room: Path, count: int) -> tuple[list[float], float, float]:
+    """The same of the embedded store."""
+    async with opened(room) as store:
+        return await search_times(store, count)
+
+
+async def search_times(store: Store, count: int) -> tuple[list[float], float, float]:
     """Seconds of hybrid searches, of the first of them, and the share of true neighbours found."""
     draw = np.random.default_rng(7)
     centers = draw.normal(size=(CLUSTERS, DIMENSIONS))
@@ -119,24 +125,23 @@ async def search_times(room: Path, count: int) -> tuple[list[float], float, floa
     probes = (centers[draw.integers(0, CLUSTERS, QUERIES)] + draw.normal(size=(QUERIES, DIMENSIONS))).astype(
         "f4"
     )
-    async with opened(room) as store:
-        for start in range(0, count, BATCH):
-            batch = [
-                Chunk(start + n, text, vectors[start + n].tolist())
-                for n, text in enumerate(texts(draw, BATCH, CHUNK_WORDS))
-            ]
-            await store.put_chunks(PROJECT, VECTOR_STORE, f"file-{start}", batch, {"start": start})
-        found: list[set[int]] = []
+    for start in range(0, count, BATCH):
+        batch = [
+            Chunk(start + n, text, vectors[start + n].tolist())
+            for n, text in enumerate(texts(draw, BATCH, CHUNK_WORDS))
+        ]
+        await store.put_chunks(PROJECT, VECTOR_STORE, f"file-{start}", batch, {"start": start})
+    found: list[set[int]] = []
 
-        async def hybrid(query: str, vector: Floats) -> None:
-            _, near = await asyncio.gather(
-                store.search_text(PROJECT, VECTOR_STORE, query, 50),
-                store.search_vectors(PROJECT, VECTOR_STORE, vector.tolist(), 50),
-            )
-            found.append({hit.index for hit in near[:BEST]})
+    async def hybrid(query: str, vector: Floats) -> None:
+        _, near = await asyncio.gather(
+            store.search_text(PROJECT, VECTOR_STORE, query, 50),
+            store.search_vectors(PROJECT, VECTOR_STORE, vector.tolist(), 50),
+        )
+        found.append({hit.index for hit in near[:BEST]})
 
-        queries = texts(draw, QUERIES, QUERY_WORDS)
-        times = await seconds([partial(hybrid, *both) for both in zip(queries, probes, strict=True)])
+    queries = texts(draw, QUERIES, QUERY_WORDS)
+    times = await seconds([partial(hybrid, *both) for both in zip(queries, probes, strict=True)])
     return times[1:], times[0], recall(found, vectors, probes)
 
 

@@ -22,7 +22,7 @@ from astrolabe_server.handlers.resources import MESSAGES
 from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.inference.runs.objects import message_object, text_part
 from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Insert, Key
+from astrolabe_server.persistence.store import Insert, Key, Store
 from astrolabe_server.serving.auth import OPEN_PROJECT
 
 MESSAGE = {"role": "user", "content": "Why is the sky blue? " * 5}
@@ -121,14 +121,19 @@ def long_thread(rig: Rig) -> Iterator[Figure]:
 
 
 async def seed(path: Path, thread: str, count: int) -> None:
-    """Put so many messages into a thread, through the store."""
+    """Put so many messages into a thread of the embedded store."""
     store = open_store(f"sqlite:///{path}")
     await store.open()
-    for start in range(0, count, BATCH):
-        values = [stored(thread) for _ in range(min(BATCH, count - start))]
+    await fill(store, thread, count, BATCH)
+    await store.close()
+
+
+async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
+    """Put so many messages into a thread, by writes of some at once."""
+    for start in range(0, count, at_once):
+        values = [stored(thread) for _ in range(min(at_once, count - start))]
         inserts = [Insert(Key(OPEN_PROJECT, MESSAGES, each["id"]), each, parent=thread) for each in values]
         await store.write(*inserts)
-    await store.close()
 
 
 def stored(thread: str) -> dict[str, Any]:
