@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.engines import open_store
 from astrolabe_server.persistence.store import Store

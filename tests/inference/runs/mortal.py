@@ -1,7 +1,7 @@
 """A store through which a process can die: at a write, in the middle of it, or just after it."""
 
 import asyncio
-from typing import Any, NoReturn
+from typing import Any
 
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.store import (
@@ -51,7 +51,7 @@ class MortalStore:
                 await self._store.write(each)
         elif self._how == "after":
             await self._store.write(*operations)
-        self._die()
+        raise self._death()
 
     async def get(self, *args: Any) -> Any:
         await self._live()
@@ -69,6 +69,6 @@ class MortalStore:
         if self.dead.is_set():
             raise StoreUnavailable("this process is dead")
 
-    def _die(self) -> NoReturn:
+    def _death(self) -> StoreUnavailable:
         self.dead.set()
-        raise StoreUnavailable("this process is dead")
+        return StoreUnavailable("this process is dead")

@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+
 from astrolabe_server.handlers import runs, threads
 from astrolabe_server.handlers.errors import BadRequest, NotFound
+from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.tests.inference.runs.process import (
     Process,
@@ -76,12 +78,12 @@ async def test_a_run_that_has_ended_cannot_be_cancelled(worker: Process) -> None
     assistant, thread = await worker.assistant(), await worker.thread("Hello")
     run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
 
-    with pytest.raises(BadRequest, match="Cannot cancel run with status 'completed'."):
+    with pytest.raises(BadRequest, match="Cannot cancel run with status 'completed'"):
         await _cancel(worker, run)
 
 
-async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, worker: Process) -> None:
-    async with process(store, worker.gateway, lifetime=1.0) as worker:
+async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, gateway: Gateway) -> None:
+    async with process(store, gateway, lifetime=1.0) as worker:
         assistant = await worker.assistant()
         thread = await worker.thread(script({"text": "word " * 500, "delay": 0.02}))
         events = await collect(await worker.stream(thread["id"], assistant["id"]))
@@ -97,8 +99,8 @@ async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, worker: Pr
         assert message["incomplete_details"] == {"reason": "run_expired"}
 
 
-async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store, worker: Process) -> None:
-    async with process(store, worker.gateway, lifetime=1.0) as worker:
+async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store, gateway: Gateway) -> None:
+    async with process(store, gateway, lifetime=1.0) as worker:
         assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
         run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
         assert run["status"] == "requires_action"
@@ -255,7 +257,7 @@ async def test_outputs_that_are_not_exactly_those_awaited_are_refused(worker: Pr
     with pytest.raises(BadRequest, match="do not accept tool outputs"):
         await worker.submit(run, **{first: "a", second: "b"})
     assert (await worker.rested(run))["status"] == "completed"
-    with pytest.raises(BadRequest, match='Runs in status "completed" do not accept tool outputs.'):
+    with pytest.raises(BadRequest, match='Runs in status "completed" do not accept tool outputs'):
         await worker.submit(run, **{first: "a", second: "b"})
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+
 from astrolabe_server.persistence.store import Insert, Key, Store
 from astrolabe_server.tests.inference.runs.process import Process, collect, script
 from astrolabe_server.tests.provider import ProviderProcess
@@ -205,7 +206,7 @@ async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
     assistant = await worker.assistant()
     thread = await worker.thread(script({"text": "One two three."}))
     await collect(await worker.stream(thread["id"], assistant["id"]))
-    (user, answer) = await worker.messages(thread["id"])
+    _, answer = await worker.messages(thread["id"])
     lost = {**answer, "id": "msg_lost", "status": "incomplete"}
     state = {"cut_off": True}
     await store.write(Insert(Key("p", "messages", "msg_lost"), lost, state, parent=thread["id"]))

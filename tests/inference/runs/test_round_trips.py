@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+
 from astrolabe_server.handlers import run_steps
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.store import Store

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.store import Store

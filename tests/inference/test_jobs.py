@@ -1,0 +1,198 @@
+"""Jobs: taken when they are due, held by renewals, given up when the lease is lost."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.inference.jobs import Handler, Held, Jobs
+from astrolabe_server.persistence.engines import open_store
+from astrolabe_server.persistence.errors import LeaseLost
+from astrolabe_server.persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
+
+LEASE = 0.3
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@asynccontextmanager
+async def working(
+    store: Store, owner: str, handler: Handler, *, concurrency: int = 10
+) -> AsyncIterator[Jobs]:
+    jobs = Jobs(store, owner, poll=0.02, lease=LEASE)
+    jobs.register("k", handler, concurrency=concurrency)
+    await jobs.start()
+    try:
+        yield jobs
+    finally:
+        await jobs.stop(0)
+
+
+def job(id: str = "1", *, due: float = 0.0, owner: str = "") -> Job:
+    return Job("p", "k", id, due=due or time.time(), owner=owner)
+
+
+async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+class Work:
+    """A handler that notes what it is given, and ends it when it is told to."""
+
+    def __init__(self, store: Store, then: Callable[[Held], Awaitable[None]] | None = None) -> None:
+        self.store = store
+        self.begun: list[str] = []
+        self.cancelled: list[str] = []
+        self.most = 0
+        self.running = 0
+        self.go = asyncio.Event()
+
+    async def __call__(self, held: Held) -> None:
+        self.begun.append(held.job.id)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.go.wait()
+            await self.store.write(Finish(held.job))
+        except asyncio.CancelledError:
+            self.cancelled.append(held.job.id)
+            raise
+        finally:
+            self.running -= 1
+
+
+async def test_a_job_is_taken_when_it_is_due_and_not_before(store: Store) -> None:
+    work = Work(store)
+    work.go.set()
+    due = time.time() + 0.3
+    await store.write(Enqueue(job(due=due)))
+
+    async with working(store, "a", work):
+        await eventually(lambda: bool(work.begun))
+
+    assert time.time() >= due
+    assert work.begun == ["1"]
+
+
+async def test_a_job_that_takes_longer_than_its_lease_is_renewed_and_stays(store: Store) -> None:
+    work, other = Work(store), Work(store)
+    await store.write(Enqueue(job()))
+
+    async with working(store, "a", work):
+        await eventually(lambda: bool(work.begun))
+        async with working(store, "b", other):
+            await asyncio.sleep(3 * LEASE)
+            work.go.set()
+            await eventually(lambda: not work.running)
+
+    assert other.begun == []
+    assert work.cancelled == []
+
+
+async def test_a_job_whose_lease_was_taken_is_cancelled(store: Store) -> None:
+    work = Work(store)
+    await store.write(Enqueue(job()))
+
+    async with working(store, "a", work):
+        await eventually(lambda: bool(work.begun))
+        stolen = job(owner="b", due=time.time() + 60)
+        await store.write(Enqueue(stolen))
+        await eventually(lambda: work.cancelled == ["1"])
+
+    await store.write(Hold(stolen))
+
+
+async def test_no_more_run_at_once_than_the_kind_allows(store: Store) -> None:
+    work = Work(store)
+    await store.write(*(Enqueue(job(str(number))) for number in range(7)))
+
+    async with working(store, "a", work, concurrency=3):
+        await eventually(lambda: len(work.begun) == 3)
+        await asyncio.sleep(0.1)
+        assert len(work.begun) == 3
+        work.go.set()
+        await eventually(lambda: len(work.begun) == 7)
+
+    assert work.most == 3
+
+
+async def test_adopting_a_job_runs_it_at_once_and_instead_of_its_former_task(store: Store) -> None:
+    work = Work(store)
+    jobs = Jobs(store, "a", lease=LEASE)
+    jobs.register("k", work, concurrency=2)
+    first, second = (job(owner="a", due=time.time() + 60) for _ in range(2))
+    await store.write(Enqueue(first))
+    jobs.adopt(first)
+    await eventually(lambda: work.begun == ["1"])
+
+    await store.write(Enqueue(second))
+    jobs.adopt(second)
+    await eventually(lambda: work.begun == ["1", "1"])
+
+    assert work.cancelled == ["1"]
+    with pytest.raises(LeaseLost):
+        await store.write(Hold(first))
+    work.go.set()
+    await eventually(lambda: not work.running)
+
+
+async def test_stopping_waits_for_the_grace_time_and_frees_the_rest_at_once(store: Store) -> None:
+    work = Work(store)
+    await store.write(Enqueue(job("1")), Enqueue(job("2")))
+    jobs = Jobs(store, "a", poll=0.02, lease=60)
+    jobs.register("k", work, concurrency=10)
+    await jobs.start()
+    await eventually(lambda: len(work.begun) == 2)
+    started = time.monotonic()
+
+    await jobs.stop(grace=0.2)
+
+    assert 0.2 <= time.monotonic() - started < 5
+    assert sorted(work.cancelled) == ["1", "2"]
+    assert len(await store.take_jobs("k", "b", 60, 10)) == 2
+
+
+async def test_a_handler_that_fails_leaves_its_job_to_be_taken_again(store: Store) -> None:
+    tries: list[int] = []
+
+    async def failing(held: Held) -> None:
+        tries.append(held.job.token)
+        if len(tries) == 1:
+            raise RuntimeError("a bug")
+        await store.write(Finish(held.job))
+
+    await store.write(Enqueue(job()))
+    async with working(store, "a", failing):
+        await eventually(lambda: len(tries) == 2)
+
+    assert tries[0] < tries[1]
+
+
+async def test_a_job_can_be_put_off(store: Store) -> None:
+    times: list[float] = []
+
+    async def twice(held: Held) -> None:
+        times.append(time.time())
+        if len(times) == 1:
+            await store.write(Reschedule(held.job, due=time.time() + 0.3))
+        else:
+            await store.write(Finish(held.job))
+
+    await store.write(Enqueue(job()))
+    async with working(store, "a", twice):
+        await eventually(lambda: len(times) == 2)
+
+    assert times[1] - times[0] >= 0.3
