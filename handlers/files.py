@@ -1,13 +1,16 @@
 """Files: create, list, retrieve, delete, and their bytes."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
 from astrolabe_server.handlers.context import JSON, Binary, Context
+from astrolabe_server.handlers.errors import NotFound
 from astrolabe_server.handlers.pages import list_envelope, read_page
 from astrolabe_server.handlers.ranges import parse_range
 from astrolabe_server.handlers.refusals import refusals
 from astrolabe_server.inference.retrieval.files import FILES, purpose_label
+from astrolabe_server.persistence.errors import ContentNotFound
 from astrolabe_server.persistence.store import Order
 
 MAX_LIMIT = 10_000
@@ -70,7 +73,23 @@ async def download_file(context: Context, file_id: str) -> Binary:
     }
     span = parse_range(context.headers.get("range"), size)
     if span is None:
-        return Binary(files.read(document), size, headers=headers)
+        return Binary(await _begun(files.read(document), file_id), size, headers=headers)
     start, end = span
     headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    return Binary(files.read(document, start, end), end - start, headers=headers, status=206)
+    pieces = await _begun(files.read(document, start, end), file_id)
+    return Binary(pieces, end - start, headers=headers, status=206)
+
+
+async def _begun(pieces: AsyncIterator[bytes], file: str) -> AsyncIterator[bytes]:
+    """The same pieces, the first of which is there; NotFound if the file was deleted a moment ago."""
+    try:
+        first = await anext(pieces, b"")
+    except ContentNotFound as exc:
+        raise NotFound(f"No such File object: {file}", param="id") from exc
+
+    async def all_of_them() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return all_of_them()

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from astrolabe_server.inference.jobs import Jobs
 from astrolabe_server.inference.retrieval.chunking import AUTO
 from astrolabe_server.inference.retrieval.deadlines import Deadlines
@@ -31,6 +33,8 @@ POLL = 0.05
 
 JSON = dict[str, Any]
 
+log = structlog.get_logger()
+
 
 class Retrieval:
     """Files, uploads, vector stores and their search.
@@ -56,6 +60,8 @@ class Retrieval:
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
         deadlines.register(VECTOR_STORES, expire=self.vector_stores.expire, purge=self.members.purge_store)
         deadlines.register(MEMBERS, purge=self.members.purge_member)
+        if self._embedder.default_model() is None:
+            log.warning("search_by_words_alone", reason="no embedding model is configured")
 
     async def close(self) -> None:
         """End the parser's process, if one runs."""
