@@ -32,8 +32,8 @@ class Process:
         name = f"worker-{secrets.token_hex(4)}"
         self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE))
         self.retrieval = Retrieval(store, gateway, self.jobs)
-        tools = {"file_search": file_search(self.retrieval, gateway.context_window)}
-        self.runs = Runs(store, gateway, self.jobs, tools, **options)
+        searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
+        self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)
 
     def context(self, project: str = "p") -> Context:
         services = Services(
