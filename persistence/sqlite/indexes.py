@@ -15,7 +15,7 @@ import apsw
 
 from astrolabe_server.persistence.sqlite.database import migrate, one
 from astrolabe_server.persistence.sqlite.directory import Directory
-from astrolabe_server.persistence.sqlite.pool import Gone, Pool
+from astrolabe_server.persistence.sqlite.pool import Pool
 from astrolabe_server.persistence.sqlite.schema import INDEX
 from astrolabe_server.persistence.sqlite.writer import Writer
 
@@ -37,29 +37,23 @@ class Indexes:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="index")
         self._matrices: Matrices | None = None
 
-    async def run(self, name: str | None, work: Callable[[apsw.Connection], T], otherwise: T) -> T:
-        """What `work` makes of a database, or `otherwise` where there is none (any more)."""
-        if name is None:
-            return otherwise
-        try:
-            return await self._call(self._run, name, work)
-        except Gone:
-            return otherwise
+    async def run(self, name: str, work: Callable[[apsw.Connection], T]) -> T:
+        """What `work` makes of a database; Gone if it is."""
+        return await self._call(self._run, name, work)
 
-    async def create(self, project: str, vector_store: str) -> str:
-        """The name of a vector store's database, made now unless another process was faster."""
+    async def create(self, project: str, vector_store: str) -> None:
+        """Give a vector store a database, unless another process was faster."""
         new = await self._call(self._make)
         name = await self._writer.run(partial(register, project=project, vector_store=vector_store, name=new))
         if name != new:
             await self._call(self._directory.remove, new)
-        return name
 
     async def drop(self, project: str, vector_store: str) -> None:
         """Delete a vector store's database; none is no error."""
         name = await self._writer.run(partial(unregister, project=project, vector_store=vector_store))
         if name is not None:
             if self._matrices is not None:
-                self._matrices.forget(name)
+                self._matrices.forget(str(self._directory.of(name)))
             await self._call(self._directory.remove, name)
             self._pool.sweep()
 

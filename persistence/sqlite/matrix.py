@@ -107,7 +107,6 @@ class Matrices:
     def search(
         self,
         connection: apsw.Connection,
-        name: str,
         vector: Sequence[float],
         limit: int,
         filter: Filter | None,
@@ -121,32 +120,33 @@ class Matrices:
             query = unit(np.asarray([vector], np.float32))[0]
             allowed = None if filter is None else sources(connection, filter)
             best: list[tuple[int, float]] = []
-            for block in self._blocks(connection, name, length):
+            for block in self._blocks(connection, length):
                 best += nearest(block, query, limit, allowed)
             best.sort(key=lambda scored: -scored[1])
             return hits(connection, best[:limit])
 
-    def forget(self, name: str) -> None:
-        """Drop a matrix."""
+    def forget(self, filename: str) -> None:
+        """Drop the vectors of a database."""
         with self._lock:
-            self._matrices.pop(name, None)
+            self._matrices.pop(filename, None)
 
-    def _blocks(self, connection: apsw.Connection, name: str, length: int) -> Iterator[Block]:
+    def _blocks(self, connection: apsw.Connection, length: int) -> Iterator[Block]:
         """All vectors: from memory in one block, or from the database in many."""
         [(count,)] = every(connection, "SELECT count(*) FROM chunks")
         if count * length * FLOAT > self._capacity:
-            self.forget(name)
+            self.forget(connection.filename)
             yield from blocks(connection, 0)
             return
-        matrix = self._matrix(connection, name, length, count)
+        matrix = self._matrix(connection, length, count)
         with matrix.lock:
             block = matrix.refresh(connection)
             if matrix.wasted:
-                self.forget(name)
+                self.forget(connection.filename)
         self._evict()
         yield block
 
-    def _matrix(self, connection: apsw.Connection, name: str, length: int, count: int) -> Matrix:
+    def _matrix(self, connection: apsw.Connection, length: int, count: int) -> Matrix:
+        name = connection.filename
         with self._lock:
             matrix = self._matrices.get(name)
             if matrix is None or matrix.dimensions != length:

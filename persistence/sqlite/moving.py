@@ -69,8 +69,8 @@ CHUNKS = "chunks"
 
 
 def vector_stores(connection: apsw.Connection, after: Place) -> list[Row]:
-    """(project, id, database) of vector stores from a place on."""
-    sql = "SELECT project, id, file FROM vector_stores WHERE (project, id)>=(?,?) ORDER BY project, id"
+    """(project, id) of vector stores from a place on."""
+    sql = "SELECT project, id FROM vector_stores WHERE (project, id)>=(?,?) ORDER BY project, id"
     return every(connection, sql, tuple((after or ("", ""))[:2]))
 
 

@@ -26,6 +26,7 @@ from astrolabe_server.persistence.sqlite.errors import translated
 from astrolabe_server.persistence.sqlite.indexes import Indexes, locate
 from astrolabe_server.persistence.sqlite.jobs import Jobs
 from astrolabe_server.persistence.sqlite.logs import Logs
+from astrolabe_server.persistence.sqlite.pool import Gone
 from astrolabe_server.persistence.sqlite.readers import Readers
 from astrolabe_server.persistence.sqlite.schema import MAIN
 from astrolabe_server.persistence.sqlite.writer import Writer
@@ -272,38 +273,38 @@ class SQLiteStore(Store):
         self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
         """One transaction of the vector store's own database, which the first call makes."""
+        if self._locate(project, vector_store) is None:
+            await self._indexes.create(project, vector_store)
         work = partial(index.put, file=file, chunks=chunks, attributes=attributes)
-        name = self._locate(project, vector_store) or await self._indexes.create(project, vector_store)
-        await self._indexes.run(name, work, None)
+        await self._in_index(project, vector_store, work, None)
 
     async def set_attributes(
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> None:
         """One row, however many chunks the file has."""
         work = partial(index.set_attributes, file=file, attributes=attributes)
-        await self._indexes.run(self._locate(project, vector_store), work, None)
+        await self._in_index(project, vector_store, work, None)
 
     async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
         """Rows of a file, or the database of the vector store."""
         if file is None:
             await self._indexes.drop(project, vector_store)
         else:
-            work = partial(index.delete, file=file)
-            await self._indexes.run(self._locate(project, vector_store), work, None)
+            await self._in_index(project, vector_store, partial(index.delete, file=file), None)
 
     async def read_chunks(
         self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
     ) -> Sequence[Chunk]:
         """A range of an index."""
         work = partial(index.read, file=file, after=after, limit=limit)
-        return await self._indexes.run(self._locate(project, vector_store), work, [])
+        return await self._in_index(project, vector_store, work, [])
 
     async def search_text(
         self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
     ) -> Sequence[Hit]:
         """FTS5's BM25 within the vector store's own database."""
         work = partial(index.search_text, query=query, limit=limit, filter=filter)
-        return await self._indexes.run(self._locate(project, vector_store), work, [])
+        return await self._in_index(project, vector_store, work, [])
 
     async def search_vectors(
         self,
@@ -314,16 +315,27 @@ class SQLiteStore(Store):
         filter: Filter | None = None,
     ) -> Sequence[Hit]:
         """Every vector is compared, in memory."""
-        name = self._locate(project, vector_store)
-        if name is None:
-            return []
-        search = self._indexes.matrices().search
-        work = partial(search, name=name, vector=vector, limit=limit, filter=filter)
-        return await self._indexes.run(name, work, [])
+        work = partial(self._indexes.matrices().search, vector=vector, limit=limit, filter=filter)
+        return await self._in_index(project, vector_store, work, [])
 
     def _locate(self, project: str, vector_store: str) -> str | None:
         """The database of a vector store, if it has chunks."""
         return self._read(lambda connection: locate(connection, project, vector_store))
+
+    async def _in_index(
+        self, project: str, vector_store: str, work: Callable[[apsw.Connection], T], otherwise: T
+    ) -> T:
+        """What `work` makes of a vector store's database, or `otherwise` where there is none (any more)."""
+        name = self._locate(project, vector_store)
+        if name is None:
+            return otherwise
+        try:
+            return await self._indexes.run(name, work)
+        except Gone as error:
+            if self._locate(project, vector_store) != name:
+                return otherwise
+            path = self._index_files.of(name)
+            raise StoreUnavailable(f"{path} is missing; restore it together with {self._path}") from error
 
     # --- moving ---
 
@@ -341,11 +353,11 @@ class SQLiteStore(Store):
 
     async def _export_chunks(self, after: moving.Place) -> AsyncIterator[tuple[moving.Place, FileChunks]]:
         """Vector store by vector store, file by file, in batches."""
-        for project, id, name in await self._readers.run(partial(moving.vector_stores, after=after)):
+        for project, id in await self._readers.run(partial(moving.vector_stores, after=after)):
             file, number = after[2:] if after[:2] == [project, id] else ("", -1)
             while True:
                 work = partial(index.export, file=file, number=number, limit=EXPORTED_CHUNKS)
-                found = await self._indexes.run(name, work, None)
+                found = await self._in_index(project, id, work, None)
                 if found is None:
                     break
                 file, chunks, attributes = found

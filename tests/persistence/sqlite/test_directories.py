@@ -126,3 +126,22 @@ async def test_a_failed_write_of_chunks_leaves_nothing_of_them(store: SQLiteStor
         await store.put_chunks("proj", "vs_1", "file-2", [Chunk(0, "gone"), Chunk(1, "\ud800")], {"a": 1})
     assert len(await store.search_text("proj", "vs_1", "kept gone", 10)) == 1
     assert list(await store.read_chunks("proj", "vs_1", "file-2")) == []
+
+
+async def test_a_database_of_chunks_that_somebody_took_away_is_told(path: Path) -> None:
+    """Such as after a restore of the main file alone: nothing is searched, or kept, as if it were there."""
+    store = SQLiteStore(path)
+    await store.migrate()
+    await store.open()
+    await store.put_chunks("proj", "vs_1", "file-1", [Chunk(0, "text", (1.0, 0.0))], {})
+    await store.close()
+    for file in files(path, "indexes"):
+        file.unlink()
+    await store.open()
+    with pytest.raises(StoreUnavailable, match="is missing; restore it together with"):
+        await store.search_text("proj", "vs_1", "text", 10)
+    with pytest.raises(StoreUnavailable, match="is missing"):
+        await store.put_chunks("proj", "vs_1", "file-2", [Chunk(0, "text")], {})
+    await store.delete_chunks("proj", "vs_1")
+    assert list(await store.search_text("proj", "vs_1", "text", 10)) == []
+    await store.close()
