@@ -37,7 +37,7 @@ from astrolabe_server.persistence.errors import DocumentTooLarge, StoreError, St
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
 
-TRANSACTION_TIMEOUT = 4.0
+TRANSACTION_TIMEOUT = 2.5
 """Seconds for one attempt at a lightweight transaction; its outcome is unknown after that."""
 
 UNREACHABLE = (

@@ -94,7 +94,8 @@ async def test_a_move_that_was_cut_off_goes_on_where_it_was(
 ) -> None:
     destination = await opened(destination_url)
     checkpoint = tmp_path / "move.mark"
-    load, loaded = destination.load, []
+    load = destination.load
+    loaded: list[int] = []
 
     async def load_twice(records: list[Loadable]) -> None:
         if len(loaded) == 2:

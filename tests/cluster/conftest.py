@@ -1,0 +1,77 @@
+"""Three real nodes for the tests of this folder, which run when asked for: `pytest -m cluster`."""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from astrolabe_server.deploy.cassandra.cluster import (
+    BUILD,
+    LocalCluster,
+    Node,
+    NodeError,
+    free_port,
+    jars,
+    missing,
+)
+from astrolabe_server.persistence.cassandra import CassandraStore, from_url
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """They take minutes and 3 GB of memory: without `-m cluster` they say that they were skipped."""
+    if "cluster" in (config.option.markexpr or ""):
+        return
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.skip(reason="three nodes are for `make test-cluster`"))
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[list[Node]]:
+    """Three nodes, started one after the other and stopped in the end."""
+    if reason := missing():
+        pytest.skip(f"no Cassandra: {reason}")
+    folder = BUILD / f"cluster-{secrets.token_hex(4)}"
+    cluster = LocalCluster.create(folder, 3, port=free_port(), storage_port=free_port())
+    try:
+        cluster.start()
+        yield cluster.nodes
+    except NodeError as error:
+        pytest.skip(f"no Cassandra: {error}")
+    finally:
+        cluster.stop(erase=True)
+
+
+@pytest.fixture
+def all_up(nodes: list[Node]) -> Iterator[list[Node]]:
+    """The nodes, each of them up again when the test ends."""
+    yield nodes
+    for node in nodes:
+        revive(node)
+
+
+def revive(node: Node) -> None:
+    """Have a node that was killed take clients again."""
+    if not node.alive():
+        node.start(jars())
+
+
+@pytest.fixture(scope="session")
+def cluster_url(nodes: list[Node]) -> str:
+    """A keyspace on all three nodes."""
+    points = ",".join(f"{node.address}:{node.port}" for node in nodes)
+    return f"cassandra://{points}/astrolabe?dc=datacenter1&rf=3"
+
+
+@pytest.fixture
+async def store(cluster_url: str) -> AsyncIterator[CassandraStore]:
+    store = from_url(cluster_url)
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def project() -> str:
+    return f"proj_{secrets.token_hex(8)}"

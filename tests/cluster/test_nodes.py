@@ -1,0 +1,185 @@
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from astrolabe_server.deploy.cassandra.cluster import Node
+from astrolabe_server.persistence.cassandra import CassandraStore
+from astrolabe_server.persistence.errors import AlreadyExists, StoreUnavailable
+from astrolabe_server.persistence.store import Document, Enqueue, Finish, Insert, Job, Key, Replace
+from astrolabe_server.tests.cluster.conftest import revive
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+WRITERS = 50
+
+
+@dataclass
+class Writing:
+    """Writers that add messages to ten threads and count, until they are told to stop."""
+
+    store: CassandraStore
+    project: str
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    acknowledged: dict[str, list[str]] = field(default_factory=dict)
+    counted: int = 0
+    slowest: float = 0.0
+    failures: int = 0
+    recent: int = 0
+
+    async def run(self, writer: int) -> None:
+        thread = f"thread_{writer % 10}"
+        number = 0
+        while not self.stop.is_set():
+            id = f"msg_{writer}_{number}"
+            await self._until_done(Insert(Key(self.project, "messages", id), {"n": number}, parent=thread))
+            self.acknowledged.setdefault(thread, []).append(id)
+            self.recent += 1
+            number += 1
+
+    async def count(self) -> None:
+        """Add one to a counter, again and again, as a client that retries."""
+        key = Key(self.project, "counters", "counter")
+        while not self.stop.is_set():
+            document = await self._get(key)
+            try:
+                await self.store.write(Replace(document, value={"count": document.value["count"] + 1}))
+            except StoreUnavailable:
+                after = await self._get(key)  # was it done or not?
+                self.counted += after.value["count"] - document.value["count"]
+            else:
+                self.counted += 1
+
+    async def _get(self, key: Key) -> Document:
+        while True:
+            try:
+                document = await self.store.get(key)
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                assert document is not None
+                return document
+
+    async def _until_done(self, operation: Insert) -> None:
+        began = time.monotonic()
+        while True:
+            try:
+                await self.store.write(operation)
+            except StoreUnavailable:
+                self.failures += 1
+                await asyncio.sleep(0.05)
+                continue
+            except AlreadyExists:  # an attempt that failed was done after all
+                assert self.failures
+            self.slowest = max(self.slowest, time.monotonic() - began)
+            return
+
+    async def progress(self, more: int, seconds: float = 60.0) -> None:
+        """Wait until so many more writes were acknowledged."""
+        wanted, deadline = self.recent + more, time.monotonic() + seconds
+        while self.recent < wanted:
+            assert time.monotonic() < deadline, f"{self.recent} of {wanted} writes"
+            await asyncio.sleep(0.05)
+
+    async def check(self) -> None:
+        """Every acknowledged message is there once, in its list and by its id."""
+        for thread, acknowledged in self.acknowledged.items():
+            kept: list[str] = []
+            while True:
+                page = await self.store.page(
+                    self.project, "messages", thread, order="asc", limit=100, after=kept[-1] if kept else None
+                )
+                kept += [document.id for document in page.documents]
+                if not page.has_more:
+                    break
+            assert len(kept) == len(set(kept))
+            assert set(acknowledged) <= set(kept)
+        for id in [ids[-1] for ids in self.acknowledged.values()]:
+            assert await self.store.get(Key(self.project, "messages", id)) is not None
+        document = await self.store.get(Key(self.project, "counters", "counter"))
+        assert document is not None
+        assert document.value["count"] == self.counted
+
+
+@asynccontextmanager
+async def writing_to(store: CassandraStore, project: str) -> AsyncIterator[Writing]:
+    """Writers at work meanwhile; what they were told of is checked in the end."""
+    await store.write(Insert(Key(project, "counters", "counter"), {"count": 0}))
+    writing = Writing(store, project)
+    async with asyncio.TaskGroup() as group:
+        for writer in range(WRITERS):
+            group.create_task(writing.run(writer))
+        group.create_task(writing.count())
+        yield writing
+        writing.stop.set()
+    await writing.check()
+    print(f"slowest write {writing.slowest:.2f} s, {writing.failures} retried, {writing.recent} acknowledged")
+    assert writing.slowest < 10
+
+
+async def test_a_node_that_is_killed_costs_no_acknowledged_write_and_is_used_again(
+    store: CassandraStore, project: str, all_up: list[Node]
+) -> None:
+    async with writing_to(store, project) as writing:
+        await writing.progress(200)
+        all_up[1].kill(signal.SIGKILL)
+        await writing.progress(300)
+        await asyncio.to_thread(revive, all_up[1])
+        await writing.progress(200)
+        await until_used(store, all_up[1])
+
+
+async def test_a_node_that_hangs_for_twenty_seconds_costs_no_acknowledged_write(
+    store: CassandraStore, project: str, all_up: list[Node]
+) -> None:
+    async with writing_to(store, project) as writing:
+        await writing.progress(200)
+        all_up[2].kill(signal.SIGSTOP)
+        try:
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                await writing.progress(20, 15)
+        finally:
+            all_up[2].kill(signal.SIGCONT)
+        await writing.progress(200)
+
+
+async def until_used(store: CassandraStore, node: Node) -> None:
+    """Wait until the driver takes a node for up, and it answers."""
+    deadline = time.monotonic() + 60
+    session = store.connection.session
+    while True:
+        [host] = [each for each in session.cluster.metadata.all_hosts() if each.address == node.address]
+        if host.is_up:
+            rows = await asyncio.to_thread(
+                lambda: list(session.execute("SELECT release_version FROM system.local", host=host))
+            )
+            assert rows
+            return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
+async def test_a_job_goes_on_elsewhere_while_a_node_is_away(
+    store: CassandraStore, project: str, all_up: list[Node]
+) -> None:
+    kind = f"kind-{project}"
+    jobs = [Job(project, kind, f"run_{number}", due=time.time()) for number in range(30)]
+    await store.write(*(Enqueue(job) for job in jobs))
+    all_up[0].kill(signal.SIGKILL)
+    other = CassandraStore(store.target)
+    await other.open()
+    done: list[str] = []
+    deadline = time.monotonic() + 60
+    while len(done) < 30:
+        for owner in (store, other):
+            for job in await owner.take_jobs(kind, "worker", 30, 5):
+                await owner.write(Finish(job))
+                done.append(job.id)
+        assert time.monotonic() < deadline
+    assert sorted(done) == sorted(job.id for job in jobs)
+    await other.close()
