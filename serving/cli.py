@@ -221,13 +221,20 @@ def spec() -> None:
 @spec.command("distil")
 @click.argument("upstream", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("edition", type=click.Path(dir_okay=False, path_type=Path))
-def distil_edition(upstream: Path, edition: Path) -> None:
-    """Write the interface facts of UPSTREAM (an openapi.yaml) to EDITION, without its prose."""
-    from astrolabe_server.spec.distil import distil  # noqa: PLC0415 - no other command needs it
+@click.option(
+    "--revision", default="REVISION", help="The commit of openai/openai-openapi that UPSTREAM is from."
+)
+def distil_edition(upstream: Path, edition: Path, revision: str) -> None:
+    """Make an edition of an upstream openapi.yaml.
+
+    Writes the interface facts of UPSTREAM to EDITION, without its prose, and prints the line for
+    editions.lock.
+    """
+    from astrolabe_server.spec.distil import distil, lock_line  # noqa: PLC0415 - no other command needs it
 
     with refusals_as_exit():
         distil(upstream, edition)
-    click.echo(f"{edition}: {edition.stat().st_size:,} bytes")
+    click.echo(lock_line(edition.name, revision, upstream.read_bytes(), edition.read_bytes()))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ MULTIPART = "multipart/form-data"
 JSON_TYPE = "application/json"
 API_VERSION = b"2020-10-01"
 
+CHECKED_IN_LOOP = 256 * 1024
+"""Bytes of a JSON body that is parsed and checked in the loop; a larger one would hold up the others."""
+
 WATCH_AFTER = 0.25
 """Seconds after which a request that is still running is watched for a client that hung up."""
 
@@ -220,9 +223,9 @@ class Exchange:
         self._received = len(raw)
         if body.media != JSON_TYPE:
             return body.decode(split_query(raw))
-        value = parse_json(raw)
-        body.check(value)
-        return value
+        if len(raw) <= CHECKED_IN_LOOP:
+            return _checked(raw, body)
+        return await asyncio.to_thread(_checked, raw, body)
 
     async def _form(self, body: Body, length: int | None) -> dict[str, Any]:
         """A multipart body as a dict; its files stand in the store already, as `Uploaded`."""
@@ -273,8 +276,11 @@ class Exchange:
         validator = route.validator
         if validator is None:
             return
+        if origin == "provider":
+            validator = validator.relayed
+            validator.complete(value)
         try:
-            (validator if origin == "server" else validator.relayed).check(value)
+            validator.check(value)
         except Unconforming as exc:
             self._unconforming(route.operation.id, origin, exc)
 
@@ -347,3 +353,9 @@ def _routed(route: "Route | None", failure: ApiError | None) -> "Route":
     if route is None:
         raise failure or NotFound("Invalid URL")
     return route
+
+
+def _checked(raw: bytes, body: Body) -> Any:
+    value = parse_json(raw)
+    body.check(value)
+    return value
