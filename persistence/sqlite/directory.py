@@ -39,7 +39,11 @@ class Directory:
     def remove(self, name: str) -> None:
         """Delete a file and its companions; none is no error."""
         for companion in COMPANIONS:
-            self.of(name + companion).unlink(missing_ok=True)
+            path = self.path / name[:2] / (name + companion)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise failed(error, path) from error
 
     def stale(self) -> Iterator[str]:
         """Names of the files written so long ago that a row should name them."""

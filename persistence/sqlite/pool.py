@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import connect
+from astrolabe_server.persistence.sqlite.database import check, connect, migrate
 from astrolabe_server.persistence.sqlite.directory import Directory
 from astrolabe_server.persistence.sqlite.errors import translated
+from astrolabe_server.persistence.sqlite.schema import INDEX
 
 IDLE = 16
 """Connections kept open by a process; each holds a few file descriptors and its page cache."""
@@ -22,7 +23,10 @@ class Gone(Exception):
 
 
 class Pool:
-    """A connection belongs to whoever asked for it until it is given back; safe from any thread."""
+    """A connection belongs to whoever asked for it until it is given back; safe from any thread.
+
+    A database that an older version made is brought up to date when it is opened.
+    """
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -60,11 +64,14 @@ class Pool:
         self.sweep()
         path = self._directory.of(name)
         try:
-            return connect(path, cache_kib=CACHE_KIB)
+            connection = connect(path, cache_kib=CACHE_KIB)
         except apsw.CantOpenError as error:
             if path.exists():
                 raise
             raise Gone(name) from error
+        if check(connection, INDEX, path) < INDEX.version:
+            migrate(path, INDEX)
+        return connection
 
     def _keep(self, name: str, connection: apsw.Connection) -> None:
         with self._lock:

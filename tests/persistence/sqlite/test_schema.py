@@ -7,7 +7,8 @@ import pytest
 from astrolabe_server.persistence.errors import StoreError, StoreRefused
 from astrolabe_server.persistence.sqlite import SQLiteStore
 from astrolabe_server.persistence.sqlite.database import Schema, check, connect, migrate
-from astrolabe_server.persistence.sqlite.schema import MAIN
+from astrolabe_server.persistence.sqlite.schema import INDEX, MAIN
+from astrolabe_server.persistence.store import Chunk
 
 
 async def refusal(path: Path) -> str:
@@ -115,4 +116,24 @@ async def test_an_older_file_is_not_opened_before_it_is_migrated(
     store = SQLiteStore(path)
     await store.migrate()
     await store.open()
+    await store.close()
+
+
+async def test_the_database_of_a_vector_store_is_migrated_when_it_is_next_used(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SQLiteStore(path)
+    await store.migrate()
+    await store.open()
+    await store.put_chunks("proj", "vs_1", "file-1", [Chunk(0, "text")], {})
+    await store.close()
+    newer = Schema(INDEX.application_id, [*INDEX.scripts, "CREATE TABLE later (x);"])
+    monkeypatch.setattr("astrolabe_server.persistence.sqlite.pool.INDEX", newer)
+    await store.open()
+    assert len(await store.search_text("proj", "vs_1", "text", 10)) == 1
+    await store.close()
+    monkeypatch.setattr("astrolabe_server.persistence.sqlite.pool.INDEX", INDEX)
+    await store.open()
+    with pytest.raises(StoreRefused, match="newer version"):
+        await store.search_text("proj", "vs_1", "text", 10)
     await store.close()
