@@ -38,7 +38,22 @@ OPEN_FILES = 16_384
     metavar="cassandra://HOST[:PORT]",
     help="A running node to measure as well, in keyspaces that are dropped afterwards.",
 )
-def main(only: tuple[str, ...], listing: bool, quick: bool, output: Path, cassandra: str | None) -> None:
+@click.option(
+    "--beir",
+    "data_sets",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="A data set in BEIR's format to measure retrieval on; may be given several times.",
+)
+def main(
+    only: tuple[str, ...],
+    listing: bool,
+    quick: bool,
+    output: Path,
+    cassandra: str | None,
+    data_sets: tuple[Path, ...],
+) -> None:
     """Measure Astrolabe side by side with what a user would pick instead.
 
     Prints one table of every figure, its peer in the same run, and the bar it has to reach. Ends
@@ -48,10 +63,11 @@ def main(only: tuple[str, ...], listing: bool, quick: bool, output: Path, cassan
         for bench in BENCHES:
             click.echo(f"{bench.name:20} {bench.about}")
         return
-    chosen = choose(only, cassandra)
+    given = {"", *(["cassandra"] if cassandra else []), *(["data sets"] if data_sets else [])}
+    chosen = choose(only, given)
     raise_open_files()
     with tempfile.TemporaryDirectory(prefix="astrolabe-bench-", dir=scratch()) as folder:
-        rig = Rig(Path(folder), quick, lambda line: click.echo(f"    {line}", err=True), cassandra)
+        rig = Rig(Path(folder), quick, lambda line: click.echo(f"    {line}", err=True), cassandra, data_sets)
         figures, failures = run(chosen, rig)
     click.echo(table(figures))
     for name, reason in failures.items():
@@ -60,19 +76,15 @@ def main(only: tuple[str, ...], listing: bool, quick: bool, output: Path, cassan
     sys.exit(1 if failures else 0)
 
 
-def choose(only: Sequence[str], cassandra: str | None) -> list[Bench]:
-    """The benches that are asked for; those that need a node only where there is one."""
+def choose(only: Sequence[str], given: set[str]) -> list[Bench]:
+    """The benches that are asked for; those that need a node or data only where they have it."""
     names = {bench.name for bench in BENCHES}
     unknown = sorted(set(only) - names)
     if unknown:
         raise click.BadParameter(
             f"no bench is named {', '.join(unknown)}; there are {', '.join(sorted(names))}"
         )
-    return [
-        bench
-        for bench in BENCHES
-        if (not only or bench.name in only) and (cassandra is not None or not bench.needs_cassandra)
-    ]
+    return [bench for bench in BENCHES if (not only or bench.name in only) and bench.needs in given]
 
 
 def run(benches: Sequence[Bench], rig: Rig) -> tuple[list[Figure], dict[str, str]]:

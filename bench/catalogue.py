@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from astrolabe_server.bench import cluster, files, reads, relay, runs, startup, store, trips, writes
+from astrolabe_server.bench import cluster, files, quality, reads, relay, runs, startup, store, trips, writes
 from astrolabe_server.bench.figures import Figure
 from astrolabe_server.bench.rig import Rig
 
@@ -15,7 +16,7 @@ class Bench:
     name: str
     about: str
     measure: Callable[[Rig], Iterator[Figure]]
-    needs_cassandra: bool = False
+    needs: Literal["", "cassandra", "data sets"] = ""
 
 
 BENCHES = (
@@ -38,9 +39,7 @@ BENCHES = (
     Bench("store-documents", "the embedded store's reads and durable writes", store.documents),
     Bench("store-search", "100,000 chunks in the embedded store by words and vectors", store.search),
     Bench("store-contents", "bytes of files in the embedded store", store.contents),
-    Bench(
-        "cassandra-get", "a read on Cassandra against the driver alone", cluster.reads, needs_cassandra=True
-    ),
-    Bench("cassandra-api", "GETs and pages on Cassandra", cluster.over_http, needs_cassandra=True),
-    Bench("cassandra-search", "100,000 chunks on Cassandra", cluster.vectors, needs_cassandra=True),
+    Bench("cassandra-get", "a read on Cassandra against the driver alone", cluster.reads, needs="cassandra"),
+    Bench("cassandra-api", "GETs and pages on Cassandra", cluster.over_http, needs="cassandra"),
+    Bench("cassandra-search", "100,000 chunks on Cassandra", cluster.vectors, needs="cassandra"),
 )
