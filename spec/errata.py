@@ -58,14 +58,15 @@ def _optional(path: str, *properties: str) -> Callable[[JSON], bool]:
     return change
 
 
-def _allows(path: str, prop: str, value: str) -> Callable[[JSON], bool]:
-    """A value that the service sends and the spec's enum does not have."""
+def _allows(path: str, prop: str, *values: str) -> Callable[[JSON], bool]:
+    """Values that the service sends and the spec's enum does not have."""
 
     def change(document: JSON) -> bool:
         enum = _at(document, f"{path}.{prop}")
-        if value in enum.get("enum", (value,)):
+        added = [value for value in values if value not in enum.get("enum", values)]
+        if not added:
             return False
-        enum["enum"] = [*enum["enum"], value]
+        enum["enum"] = [*enum["enum"], *added]
         return True
 
     return change
@@ -82,6 +83,29 @@ def _also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
         return True
 
     return change
+
+
+def _two_vector_stores(document: JSON) -> bool:
+    """The SDK offers both ways to name a vector store in one call, each for one."""
+    applied = False
+    for component in ("AssistantObject", "ThreadObject"):
+        for one in _within(document["components"]["schemas"].get(component)):
+            ids = one.get("properties", {}).get("vector_store_ids", {})
+            if ids.get("maxItems") == 1:
+                ids["maxItems"] = 2
+                applied = True
+    return applied
+
+
+def _file_contents(document: JSON) -> bool:
+    """A file's content is its bytes, whatever they are."""
+    content = document["paths"].get("/files/{file_id}/content", {}).get("get", {})
+    answer = content.get("responses", {}).get("200", {}).get("content", {})
+    if "application/json" not in answer:
+        return False
+    del answer["application/json"]
+    answer["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    return True
 
 
 def _empty_lists(document: JSON) -> bool:
@@ -205,6 +229,11 @@ ERRATA: tuple[Erratum, ...] = (
         _allows("VectorStoreFileBatchObject", "object", "vector_store.file_batch"),
     ),
     Erratum(
+        "file-of-evals",
+        "a file of purpose `evals` can be made, so it is answered too; the spec's list lacks it",
+        _allows("OpenAIFile", "purpose", "evals"),
+    ),
+    Erratum(
         "message-without-status",
         "a message that was retrieved carries no status, incomplete_details, completed_at, incomplete_at",
         _optional("MessageObject", "status", "incomplete_details", "completed_at", "incomplete_at"),
@@ -228,6 +257,21 @@ ERRATA: tuple[Erratum, ...] = (
         "embedding-as-base64",
         "with encoding_format base64, which the SDK asks for, an embedding is a string",
         _also("Embedding", "embedding", {"type": "string"}),
+    ),
+    Erratum(
+        "file-content-is-binary",
+        "the content of a file is answered as bytes, the spec has a string in JSON",
+        _file_contents,
+    ),
+    Erratum(
+        "files-of-any-purpose",
+        "a file keeps the purpose that it was uploaded for, of which the spec's files lack some",
+        _allows("OpenAIFile", "purpose", "evals", "user_data"),
+    ),
+    Erratum(
+        "two-vector-stores",
+        "an assistant or thread that is given a vector store, and another one to be made, has both",
+        _two_vector_stores,
     ),
     Erratum(
         "usage-without-cache-writes",

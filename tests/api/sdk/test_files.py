@@ -26,6 +26,13 @@ def test_a_file_goes_up_and_comes_back(client: OpenAI) -> None:
     assert caught.value.body["message"] == f"No such File object: {file.id}"
 
 
+@pytest.mark.parametrize("purpose", ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"])
+def test_every_purpose_is_taken(client: OpenAI, purpose: str) -> None:
+    file = client.files.create(file=("a.txt", b"x"), purpose=purpose)  # type: ignore[arg-type]
+    assert file.purpose == purpose
+    client.files.delete(file.id)
+
+
 def test_a_file_can_be_told_to_expire(client: OpenAI) -> None:
     file = client.files.create(
         file=("a.txt", b"x"),
