@@ -39,6 +39,7 @@ BENCHES = (
     Bench("store-documents", "the embedded store's reads and durable writes", store.documents),
     Bench("store-search", "100,000 chunks in the embedded store by words and vectors", store.search),
     Bench("store-contents", "bytes of files in the embedded store", store.contents),
+    Bench("quality", "hybrid search against words and vectors alone", quality.hybrid, needs="data sets"),
     Bench("cassandra-get", "a read on Cassandra against the driver alone", cluster.reads, needs="cassandra"),
     Bench("cassandra-api", "GETs and pages on Cassandra", cluster.over_http, needs="cassandra"),
     Bench("cassandra-search", "100,000 chunks on Cassandra", cluster.vectors, needs="cassandra"),
