@@ -1,0 +1,115 @@
+"""How many statements each operation of the API sends to the cluster: a table that holds.
+
+Renewals, polls and what a process learns once (tables, kinds of jobs) are left out by doing
+everything once before.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from astrolabe_server.handlers import messages, threads
+from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.persistence.cassandra import CassandraStore
+from astrolabe_server.persistence.store import Chunk, Delete, Insert, Key, Replace
+from astrolabe_server.tests.inference.runs.process import Process, collect, gateway_to, until
+from astrolabe_server.tests.provider import ProviderProcess
+
+pytestmark = pytest.mark.cassandra
+
+
+@pytest.fixture
+async def gateway(provider: ProviderProcess) -> AsyncIterator[Gateway]:
+    gateway = gateway_to(provider.url)
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+async def worker(store: CassandraStore, gateway: Gateway) -> AsyncIterator[Process]:
+    """Without polls and renewals, which go on at their own pace."""
+    worker = Process(store, gateway)
+    yield worker
+    await worker.jobs.stop(0)
+
+
+async def count(store: CassandraStore, act: Callable[[], Awaitable[Any]]) -> int:
+    before = store.connection.sent
+    await act()
+    return store.connection.sent - before
+
+
+async def test_what_the_store_sends_for_each_operation(store: CassandraStore, project: str) -> None:
+    parent = Insert(Key(project, "threads", "thread_1"), {"n": 1})
+    [thread] = await store.write(parent)
+
+    def message(number: int) -> Insert:
+        return Insert(Key(project, "messages", f"msg_{number}"), {"n": number}, parent="thread_1")
+
+    await store.get(thread.key)
+    counted = {"append": await count(store, lambda: store.write(message(1)))}
+    for number in range(2, 60):
+        await store.write(message(number))
+    document = await store.get(Key(project, "messages", "msg_30"))
+    assert document is not None
+    counted["get"] = await count(store, lambda: store.get(document.key))
+    counted["get nothing"] = await count(store, lambda: store.get(Key(project, "messages", "msg_none")))
+    counted["first page"] = await count(store, lambda: store.page(project, "messages", "thread_1"))
+    after = {"after": "msg_30", "order": "asc", "limit": 20}
+    counted["a later page"] = await count(store, lambda: store.page(project, "messages", "thread_1", **after))
+    [changed] = await store.write(Replace(document, value={"n": 0}))
+    counted["replace"] = await count(store, lambda: store.write(Replace(changed, value={"n": -1})))
+    last = await store.get(document.key)
+    assert last is not None
+    counted["delete"] = await count(store, lambda: store.write(Delete(last)))
+    assert counted == {
+        "append": 2,
+        "get": 1,
+        "get nothing": 1,
+        "first page": 1,
+        "a later page": 2,
+        "replace": 2,
+        "delete": 2,
+    }
+
+
+async def test_what_the_api_sends_for_each_operation(store: CassandraStore, worker: Process) -> None:
+    async def ended() -> bool:
+        return not worker.jobs._running
+
+    async def streamed() -> None:
+        await collect(await worker.stream(thread["id"], assistant["id"]))
+        await until(ended)
+
+    assistant, thread = await worker.assistant(), await worker.thread()
+    await worker.message(thread["id"], "Hello")
+    await streamed()
+    context = worker.context()
+    counted = {
+        "create an object": await count(store, worker.thread),
+        "get an object": await count(store, lambda: threads.get_thread(context, thread["id"])),
+        "append a message": await count(store, lambda: worker.message(thread["id"], "Hello")),
+        "list a page": await count(store, lambda: messages.list_messages(context, thread["id"])),
+        "a plain streamed run": await count(store, streamed),
+    }
+    print(counted)
+    assert counted["create an object"] <= 2
+    assert counted["get an object"] == 1
+    assert counted["append a message"] <= 3
+    assert counted["list a page"] <= 2
+
+
+async def test_a_file_of_273_kb_is_ingested_in_few_statements_besides_its_chunks(
+    store: CassandraStore, project: str
+) -> None:
+    words = [f"word{number * 7919 % 6000}" for number in range(45_000)]
+    texts = [" ".join(words[at : at + 400]) for at in range(0, len(words), 400)]
+    chunks = [Chunk(number, text, [0.1, number / 100, 0.3]) for number, text in enumerate(texts)]
+    await store.put_chunks(project, "vs_0", "file-0", chunks[:1], {})
+    sent = await count(store, lambda: store.put_chunks(project, "vs_1", "file-1", chunks, {"a": 1}))
+    statements_of_chunks = -(-len(chunks) // 16) + -(-len(chunks) // 50)
+    print(sent, statements_of_chunks)
+    assert sent - statements_of_chunks <= 60
