@@ -20,6 +20,8 @@ from astrolabe_server.spec.reduction import Path, Reduced, at
 _TAGS = frozenset({"type", "role", "object", "anchor"})
 _UNIONS = (Kind.AnyOf, Kind.OneOfNotValid)
 _SHOWN = 200
+# The one format that requests are held against is that of a URL.
+_FORMAT = "Expected a valid URL, but got a value with an invalid format."
 _NAMES = {
     "string": "a string",
     "integer": "an integer",
@@ -191,6 +193,8 @@ def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | Non
                 param,
                 "invalid_value",
             )
+        case _ if isinstance(fault.error.kind, Kind.Format):
+            return f"Invalid{shown.removeprefix(' for')}. {_FORMAT}", param, "invalid_value"
         case _:
             message, code = _limit(fault.error, value)
             return f"Invalid '{param}': {message}" if param else f"Invalid body: {message}", param, code

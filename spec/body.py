@@ -7,6 +7,7 @@ one object, which parsers understand differently.
 """
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
@@ -18,6 +19,10 @@ from astrolabe_server.spec.errors import Invalid
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
 _ORJSON_DEPTH = 254
+
+# Whether a float without a fraction may be in a body; what looks like one in a text costs little.
+_WHOLE = re.compile(rb"\d\.0|\d[eE]")
+_EXACT = 2**53
 
 # Finding doubled keys in a body that is not written compactly takes a second, slower parser.
 MAX_CHECKED_FOR_DOUBLES = 1_000_000
@@ -38,6 +43,17 @@ def parse_json(raw: bytes) -> Any:
     # What is written again exactly as it came held no key twice: the usual case, and a cheap test.
     if orjson.dumps(value) != raw and len(raw) <= MAX_CHECKED_FOR_DOUBLES:
         json.loads(raw, object_pairs_hook=_once)
+    return _whole(value) if _WHOLE.search(raw) else value
+
+
+def _whole(value: Any) -> Any:
+    """The value with 5.0, which JSON Schema counts among the integers, as the 5 that it is."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
     return value
 
 

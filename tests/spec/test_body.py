@@ -50,6 +50,13 @@ def test_a_null_character_is_refused_where_it_stands(raw: bytes, param: str | No
     assert refused.value.param == param
 
 
+def test_a_whole_number_written_with_a_fraction_is_an_integer() -> None:
+    value = parse_json(b'{"n": 5.0, "of": [1e3, {"x": -0.0}], "half": 0.5, "text": "5.0", "huge": 1e300}')
+    assert value == {"n": 5, "of": [1000, {"x": 0}], "half": 0.5, "text": "5.0", "huge": 1e300}
+    assert [type(one) for one in (value["n"], value["of"][0], value["of"][1]["x"])] == [int, int, int]
+    assert isinstance(value["huge"], float)
+
+
 def test_a_backslash_before_u0000_is_text() -> None:
     assert parse_json(b'["\\\\u0000"]') == ["\\u0000"]
 

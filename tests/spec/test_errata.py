@@ -110,6 +110,30 @@ def test_metadata_is_limited_in_every_edition(
         assert (refused.value.param or "").startswith("metadata")
 
 
+@pytest.mark.parametrize("name", shipped())
+def test_every_purpose_that_a_file_may_be_uploaded_for_is_one_of_a_file(
+    name: str, editions: dict[str, Edition]
+) -> None:
+    schemas = editions[name].document["components"]["schemas"]
+    asked = schemas["CreateFileRequest"]["properties"]["purpose"]["enum"]
+    assert set(asked) <= set(schemas["OpenAIFile"]["properties"]["purpose"]["enum"])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_content_of_a_file_is_bytes(name: str, editions: dict[str, Edition]) -> None:
+    operation = by_id(editions[name])["downloadFile"]
+    assert list(operation.responses["200"]) == ["application/octet-stream"]
+
+
+@pytest.mark.parametrize("operation_id", ["createAssistant", "createThread"])
+def test_an_object_may_have_a_given_and_a_made_vector_store(operation_id: str, newest: Edition) -> None:
+    validator = by_id(newest)[operation_id].response(200)
+    assert validator is not None
+    answer = copy.deepcopy(ANSWERS[operation_id])
+    answer["tool_resources"] = {"file_search": {"vector_store_ids": ["vs_1", "vs_2"]}}
+    validator.check(answer)
+
+
 def test_metadata_of_requests_made_with_a_thread_is_limited(newest: Edition) -> None:
     body = by_id(newest)["createThreadAndRun"].bodies["application/json"]
     with pytest.raises(Invalid) as refused:

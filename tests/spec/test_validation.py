@@ -22,9 +22,23 @@ def message(**change: Any) -> dict[str, Any]:
     return ASK | {"messages": [{"role": "user", "content": "hi"} | change]}
 
 
+def image(url: str) -> dict[str, Any]:
+    return message(content=[{"type": "image_url", "image_url": {"url": url}}])
+
+
+URL = "messages[0].content[0].image_url.url"
+NO_URL = (
+    URL,
+    "invalid_value",
+    f"Invalid '{URL}'. Expected a valid URL, but got a value with an invalid format.",
+)
+
 CHAT: list[tuple[Any, str | None, str, str]] = [
     ({"model": "m"}, "messages", "missing_required_parameter", "Missing required parameter: 'messages'."),
     ([], None, "invalid_type", "Invalid type: expected an object, but got an array instead."),
+    (image(""), *NO_URL),
+    (image("cat.png"), *NO_URL),
+    (image("https://example.com/a cat.png"), *NO_URL),
     (None, None, "invalid_type", "Invalid type: expected an object, but got null instead."),
     (ASK | {"foo": 1}, "foo", "unknown_parameter", "Unknown parameter: 'foo'."),
     (
@@ -188,6 +202,25 @@ def test_a_chat_completion_is_refused_as_openai_does(
     with pytest.raises(Invalid) as refused:
         operation("create_chat_completion").bodies["application/json"].check(body)
     assert (refused.value.param, refused.value.code, refused.value.message) == (param, code, text)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com/cat.png?x=%20",
+        "https://bücher.example/ä",
+        "data:image/png;base64,AA==",
+        "gs://b/c",
+    ],
+)
+def test_an_image_may_have_any_url(operation: Callable[[str], Operation], url: str) -> None:
+    operation("create_chat_completion").bodies["application/json"].check(image(url))
+
+
+def test_an_answer_is_not_held_against_formats() -> None:
+    schema = {"type": "string", "format": "uri"}
+    assert ResponseValidator(schema, {}).is_valid("no URL")
+    assert not RequestValidator(schema, {}).is_valid("no URL")
 
 
 OTHERS: list[tuple[str, Any, str, str]] = [
