@@ -5,6 +5,7 @@ so that it never outlives the process that started it, however that one ends.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,7 @@ def main(sockets: Path, cache: Path) -> None:
     if (chat := weights.chat_weights()) is not None:
         servers.append(xllamacpp.Server(_chat(chat, sockets / CHAT_SOCKET)))
     sys.stdin.buffer.read()
+    shutil.rmtree(sockets, ignore_errors=True)  # the supervisor may have been killed
     # llama.cpp would wait for its open connections; nobody is left who could read them.
     os._exit(0)
 
