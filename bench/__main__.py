@@ -101,7 +101,8 @@ def run(benches: Sequence[Bench], rig: Rig) -> tuple[list[Figure], dict[str, str
         except BenchFailed as exc:
             failures[bench.name] = str(exc)
         except Exception as exc:  # the outermost edge: the other figures are wanted all the same
-            failures[bench.name] = f"{type(exc).__name__}: {exc}"
+            lines = str(exc).splitlines() or [""]
+            failures[bench.name] = " … ".join([f"{type(exc).__name__}: {lines[0]}", *lines[1:][-1:]])
         if bench.name in failures:
             rig.say(f"failed: {failures[bench.name]}")
         rig.say(f"{time.monotonic() - began:.0f} s")
