@@ -1,10 +1,8 @@
 """Vectors of texts, by the model that a vector store was made with."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # The parser's process imports this package, and has no use for a gateway.
-    from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.inference.gateway import Gateway
 
 Vector = list[float]
 
@@ -12,7 +10,7 @@ Vector = list[float]
 class Embedder:
     """Asks the gateway for embeddings; retries are the gateway's."""
 
-    def __init__(self, gateway: "Gateway") -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def default_model(self) -> str | None:

@@ -15,13 +15,13 @@ from astrolabe_server.inference.errors import (
     ProviderRejected,
 )
 from astrolabe_server.inference.jobs import LEASE, Held, Jobs
-from astrolabe_server.inference.retrieval.chunking import Chunking
+from astrolabe_server.inference.parsing.chunking import Chunking
+from astrolabe_server.inference.parsing.sandbox import Parsed, Sandbox
 from astrolabe_server.inference.retrieval.embedding import Embedder
 from astrolabe_server.inference.retrieval.errors import ObjectNotFound
 from astrolabe_server.inference.retrieval.files import FILES
 from astrolabe_server.inference.retrieval.members import INGEST, MEMBERS, member_id
 from astrolabe_server.inference.retrieval.memberships import Memberships
-from astrolabe_server.inference.retrieval.sandbox import Parsed, Sandbox
 from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, has_expired
 from astrolabe_server.persistence.errors import ContentNotFound, DimensionMismatch
 from astrolabe_server.persistence.store import (

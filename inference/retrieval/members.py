@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astrolabe_server.inference.jobs import LEASE
-from astrolabe_server.inference.retrieval.chunking import AUTO, Chunking
+from astrolabe_server.inference.parsing.chunking import AUTO, Chunking
 from astrolabe_server.inference.retrieval.counts import counted
 from astrolabe_server.persistence.store import (
     Attributes,

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
+from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.inference.jobs import Jobs
-from astrolabe_server.inference.retrieval.chunking import AUTO
+from astrolabe_server.inference.parsing.chunking import AUTO
+from astrolabe_server.inference.parsing.sandbox import Sandbox
 from astrolabe_server.inference.retrieval.deadlines import Deadlines
 from astrolabe_server.inference.retrieval.embedding import Embedder
 from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
@@ -16,14 +18,10 @@ from astrolabe_server.inference.retrieval.files import FILES, Files
 from astrolabe_server.inference.retrieval.ingestion import Ingestion
 from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment
 from astrolabe_server.inference.retrieval.memberships import Memberships
-from astrolabe_server.inference.retrieval.sandbox import Sandbox
 from astrolabe_server.inference.retrieval.search import Found, RankingOptions, Search
 from astrolabe_server.inference.retrieval.uploads import UPLOADS, Uploads
 from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, VectorStores, view
 from astrolabe_server.persistence.store import Document, Filter, Key, Store
-
-if TYPE_CHECKING:  # The parser's process imports this package, and has no use for a gateway.
-    from astrolabe_server.inference.gateway import Gateway
 
 HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 """Of stores that are made for a thread's attachments, or inside of another request, as OpenAI's are."""
@@ -44,7 +42,7 @@ class Retrieval:
     """
 
     def __init__(
-        self, store: Store, gateway: "Gateway", jobs: Jobs, *, download_assistants_files: bool = True
+        self, store: Store, gateway: Gateway, jobs: Jobs, *, download_assistants_files: bool = True
     ) -> None:
         self._store = store
         self._embedder = Embedder(gateway)

@@ -64,9 +64,9 @@ class Uploads:
         expires_after: Mapping[str, Any] | None = None,
     ) -> JSON:
         """Begin an upload of `size` bytes; RequestRefused for a size that no file can have."""
-        if not 0 < size <= MAX_UPLOAD:
+        if not 0 <= size <= MAX_UPLOAD:
             raise RequestRefused(
-                f"Invalid 'bytes': expected a value between 1 and {MAX_UPLOAD}, but got {size} instead.",
+                f"Invalid 'bytes': expected a value between 0 and {MAX_UPLOAD}, but got {size} instead.",
                 param="bytes",
                 code="invalid_value",
             )

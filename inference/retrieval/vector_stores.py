@@ -98,7 +98,7 @@ class VectorStores:
             "id": new_id("vs_"),
             "object": "vector_store",
             "created_at": now,
-            "name": name,
+            "name": name or "",
             "description": description,
             "usage_bytes": 0,
             "file_counts": no_files(),
@@ -116,6 +116,7 @@ class VectorStores:
         while True:
             document = await self.get(project, vector_store)
             value = {**document.value, **changes}
+            value["name"] = value["name"] or ""
             if "expires_after" in changes:
                 value = active(value, int(time.time()))
             try:

@@ -11,7 +11,7 @@ import pytest
 from astrolabe_server.handlers import files, vector_store_file_batches, vector_store_files, vector_stores
 from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
 from astrolabe_server.persistence.store import Delete, Document, Replace
-from astrolabe_server.tests.inference.retrieval import documents
+from astrolabe_server.tests.inference.parsing import documents
 from astrolabe_server.tests.inference.retrieval.library import Library, library_at, until
 from astrolabe_server.tests.provider import ProviderProcess
 
@@ -96,7 +96,7 @@ async def test_a_store_is_modified_field_by_field(library: Library) -> None:
     assert [job["due"] for job in library.queued("expire")] == [timed["expires_at"]]
     bare = await modify(library.context(), store["id"], {"name": None, "expires_after": None, "metadata": {}})
     assert (bare["name"], bare["expires_after"], bare["expires_at"], bare["metadata"]) == (
-        None,
+        "",
         None,
         None,
         {},
@@ -109,6 +109,20 @@ async def test_stores_are_listed_in_order_of_creation(library: Library) -> None:
     page = await vector_stores.list_vector_stores(library.context(), limit=2, order="asc", after=ids[1])
     assert [store["id"] for store in page["data"]] == ids[2:4]
     assert page["has_more"]
+
+
+async def test_a_cursor_of_files_is_told_as_the_caller_gave_it_and_an_empty_one_is_none(
+    library: Library,
+) -> None:
+    store = await library.vector_store(WORDS, "Another text.")
+    assert len(await listed(library, store, after="", before="")) == 2
+    for cursor in ({"after": "file-strange"}, {"before": "file-strange"}):
+        error = await refused(listed(library, store, **cursor))
+        (param,) = cursor
+        assert (error.param, error.message) == (
+            param,
+            f"Invalid '{param}': no object with id 'file-strange' is in this list.",
+        )
 
 
 async def test_files_of_a_new_store_are_ingested_and_counted(library: Library) -> None:

@@ -14,7 +14,7 @@ from astrolabe_server.tests.inference.retrieval.library import Library, library_
 from astrolabe_server.tests.provider import ProviderProcess
 from astrolabe_server.tests.server import ROOT
 
-RETRIEVAL = "inference/retrieval"
+PARSING, RETRIEVAL = "inference/parsing", "inference/retrieval"
 LONGEST = 2000
 """Characters of a document, so that the local model is done with all of them in seconds."""
 
@@ -25,7 +25,7 @@ QUESTIONS = {
     "Where does the table of tokens come from without a network?": "inference/tokens.py",
     "How are the ids of new objects made?": "inference/identifiers.py",
     "In what order are the parts of an upload joined?": f"{RETRIEVAL}/uploads.py",
-    "Why does a hostile file end itself and nothing else?": f"{RETRIEVAL}/parser.py",
+    "Why does a hostile file end itself and nothing else?": f"{PARSING}/parser.py",
     "How are reciprocal ranks and relevance made into one score?": f"{RETRIEVAL}/ranking.py",
     "Which sentence is quoted for a mark that cites a search result?": f"{RETRIEVAL}/citations.py",
     "How deep may attribute filters be nested?": f"{RETRIEVAL}/filters.py",
@@ -34,7 +34,7 @@ QUESTIONS = {
     "The provider answered with 429, its rate limit was met": "inference/errors.py",
     "Replacing a document that somebody else has changed since it was read": "persistence/errors.py",
     "How many files of a batch are in progress?": f"{RETRIEVAL}/counts.py",
-    "How is a text cut into overlapping chunks?": f"{RETRIEVAL}/chunking.py",
+    "How is a text cut into overlapping chunks?": f"{PARSING}/chunking.py",
     "What clears up the remains of deleted objects later?": f"{RETRIEVAL}/deadlines.py",
     "From bytes to searchable chunks: parse, cut, embed, store": f"{RETRIEVAL}/ingestion.py",
     "Can files of the purpose assistants be read back?": f"{RETRIEVAL}/files.py",
@@ -51,7 +51,7 @@ def docstrings(path: Path) -> str:
 
 DOCUMENTS = sorted(
     path
-    for folder in ("handlers", "inference", RETRIEVAL, "persistence")
+    for folder in ("handlers", "inference", PARSING, RETRIEVAL, "persistence")
     for path in (ROOT / folder).glob("*.py")
     if docstrings(path)
 )

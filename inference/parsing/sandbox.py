@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any
 
 from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.retrieval.chunking import Chunking
+from astrolabe_server.inference.parsing.chunking import Chunking
 
 MEMORY = 2 * 1024**3
 """Bytes of address space of one file's process, about 0.5 GB of which are taken from the start."""
@@ -162,7 +162,7 @@ class _Parser:
                 sys.executable,
                 "-P",
                 "-m",
-                "astrolabe_server.inference.retrieval.parser",
+                "astrolabe_server.inference.parsing.parser",
                 str(theirs.fileno()),
                 stdin=DEVNULL,
                 stdout=PIPE,

@@ -7,7 +7,7 @@ import lxml.etree
 import lxml.html
 
 from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.retrieval.formats.text import decoded
+from astrolabe_server.inference.parsing.formats.text import decoded
 
 # Elements that begin on a line of their own.
 # fmt: off

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import BinaryIO
 
 from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.retrieval.formats.text import MAX_TEXT
+from astrolabe_server.inference.parsing.formats.text import MAX_TEXT
 
 MODULES = {
     ".docx": "docx",

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.retrieval import sandbox as sandbox_module
-from astrolabe_server.inference.retrieval.chunking import AUTO
-from astrolabe_server.inference.retrieval.sandbox import Sandbox
-from astrolabe_server.tests.inference.retrieval import documents
+from astrolabe_server.inference.parsing import sandbox as sandbox_module
+from astrolabe_server.inference.parsing.chunking import AUTO
+from astrolabe_server.inference.parsing.sandbox import Sandbox
+from astrolabe_server.tests.inference.parsing import documents
 from astrolabe_server.tests.inference.retrieval.library import pieces, until
 
 

@@ -1,0 +1,52 @@
+import itertools
+
+import pytest
+
+from astrolabe_server.inference import tokens
+from astrolabe_server.inference.parsing.chunking import AUTO, Chunker, Chunking
+
+TEXTS = {
+    "words": " ".join(f"word{n}" for n in range(5000)),
+    "unicode": "größe 日本語のテキスト 🦄👩‍👩‍👧 " * 700,
+    "no spaces": "x" * 100_000,
+    "short": "just this",
+}
+
+
+@pytest.fixture(scope="module")
+def chunker() -> Chunker:
+    return Chunker(tokens.encoding())
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("chunking", [AUTO, Chunking(100, 0), Chunking(101, 33), Chunking(4096, 2048)])
+def test_chunks_are_parts_of_the_text_and_cover_it(chunker: Chunker, name: str, chunking: Chunking) -> None:
+    text = TEXTS[name]
+    encoded = text.encode()
+    spans = chunker.cut(text, chunking)
+    chunks = [encoded[start:end].decode() for start, end in spans]  # raises within a character
+    assert all(chunk in text for chunk in chunks)
+    assert (spans[0][0], spans[-1][1]) == (0, len(encoded))
+    for (start, end), (following, last) in itertools.pairwise(spans):
+        assert start < following <= end < last
+
+
+@pytest.mark.parametrize("chunking", [AUTO, Chunking(100, 50)])
+def test_chunks_have_as_many_tokens_as_asked_for_and_share_the_overlap(
+    chunker: Chunker, chunking: Chunking
+) -> None:
+    text = TEXTS["words"]
+    spans = chunker.cut(text, chunking)
+    sizes = [tokens.count(text[start:end]) for start, end in spans]
+    assert set(sizes[:-1]) == {chunking.size}
+    assert 0 < sizes[-1] <= chunking.size
+    for (_, end), (following, _) in itertools.pairwise(spans):
+        assert tokens.count(text[following:end]) == chunking.overlap
+
+
+def test_no_text_has_no_chunks(chunker: Chunker) -> None:
+    assert chunker.cut("", AUTO) == []
+
+
+def test_what_looks_like_a_special_token_is_text(chunker: Chunker) -> None:
+    assert len(chunker.cut("<|endoftext|>" * 1000, Chunking(100, 50))) > 100
