@@ -98,20 +98,27 @@ def search_text(connection: apsw.Connection, query: str, limit: int, filter: Fil
     """The best chunks by BM25.
 
     Where weighing every chunk that has a word of the query would take long, those with its rarest
-    words are weighed first and the best of them by all words; unless they are too few.
+    words are weighed first and the best of them by all words. If they are too few, as behind a
+    narrow filter, more of the words come in, until there are enough or all are in.
     """
     with transaction(connection, "DEFERRED"):
-        fitting, others = words.rarest(connection, query)
-        if not others:
-            return ranked(connection, fitting, limit, filter)
-        candidates = ranked(connection, fitting, max(limit, CANDIDATES), filter)
-        if len(candidates) < limit:
-            return ranked(connection, fitting + others, limit, filter)
-        [(total,)] = every(connection, "SELECT count(*) FROM chunks")
-        texts = [words.stems(connection, words.spaced(hit.text)) for hit in candidates]
-    scores = bm25.scores(texts, fitting + others, total)
-    best = sorted(zip(scores, candidates, strict=True), key=lambda scored: -scored[0])
-    return [replace(hit, score=score) for score, hit in best[:limit]]
+        phrases = words.known(connection, query)
+        postings = words.POSTINGS
+        while (rarest := words.within(phrases, postings)) != phrases:
+            candidates = ranked(connection, rarest, max(limit, CANDIDATES), filter)
+            if len(candidates) >= limit:
+                return weighed(connection, candidates, phrases)[:limit]
+            postings *= 4
+        return ranked(connection, phrases, limit, filter)
+
+
+def weighed(connection: apsw.Connection, hits: list[Hit], phrases: list[words.Phrase]) -> list[Hit]:
+    """Chunks in the order of their scores by all the phrases."""
+    [(total,)] = every(connection, "SELECT count(*) FROM chunks")
+    texts = [words.stems(connection, words.spaced(hit.text)) for hit in hits]
+    scores = bm25.scores(texts, phrases, total)
+    scored = [replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
+    return sorted(scored, key=lambda hit: -hit.score)
 
 
 def ranked(

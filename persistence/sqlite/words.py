@@ -7,7 +7,7 @@ characters are indexed one by one, and a query asks for each two that stand side
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import apsw
 
@@ -80,20 +80,17 @@ def frequency(connection: apsw.Connection, text: str) -> Phrase:
     return Phrase(text, parts, min((0 if row is None else int(row[0]) for row in rows), default=0))
 
 
-def rarest(connection: apsw.Connection, query: str) -> tuple[list[Phrase], list[Phrase]]:
-    """The query's phrases that are in some chunk: those that fit POSTINGS, rarest first, and the others.
+def known(connection: apsw.Connection, query: str) -> list[Phrase]:
+    """The query's phrases that are in some chunk, rarest first."""
+    found = (frequency(connection, phrase) for phrase in phrases(connection, query))
+    return sorted((phrase for phrase in found if phrase.chunks), key=lambda phrase: phrase.chunks)
 
-    The words left out are the commonest, which tell chunks apart least; at least one phrase is in.
-    """
-    found = [frequency(connection, phrase) for phrase in phrases(connection, query)]
-    fitting: list[Phrase] = []
-    others: list[Phrase] = []
-    total = 0
-    for phrase in sorted(found, key=lambda phrase: phrase.chunks):
-        total += phrase.chunks
-        if phrase.chunks:
-            (others if fitting and total > POSTINGS else fitting).append(phrase)
-    return fitting, others
+
+def within(phrases: list[Phrase], postings: int) -> list[Phrase]:
+    """As many of the rarest phrases as have that many occurrences together, but at least one."""
+    totals = accumulate(phrase.chunks for phrase in phrases)
+    count = sum(total <= postings for total in totals)
+    return phrases[: max(1, count)]
 
 
 def match(phrases: list[Phrase]) -> str:
