@@ -20,8 +20,8 @@ def embedding_credentials(headers: Mapping[str, str]) -> Credentials | None:
 
 def _credentials(headers: Mapping[str, str], prefix: str) -> Credentials | None:
     parameters = {
-        name.removeprefix(prefix).replace("-", "_"): value
-        for name, value in headers.items()
+        name.removeprefix(prefix).replace("-", "_"): headers[name]
+        for name in headers
         if name.startswith(prefix)
     }
     api_key = parameters.pop("api_key", None) or headers.get("api-key")
