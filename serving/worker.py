@@ -1,5 +1,6 @@
 """gunicorn's worker: uvicorn on uvloop and httptools, with a stop that lets streams end."""
 
+import os
 import sys
 from asyncio import AbstractEventLoop, Transport
 from typing import Any, ClassVar, cast
@@ -88,6 +89,8 @@ class Worker(UvicornWorker):
         "server_header": False,
         # Nothing here looks at the client's address or scheme.
         "proxy_headers": False,
+        # Seconds between two looks at whether the master still lives, and two heartbeats.
+        "timeout_notify": 2,
         # SSE clients and pools keep connections for long; a load balancer's idle time is often 60 s.
         "timeout_keep_alive": 75,
     }
@@ -95,8 +98,15 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
-        server = DrainingServer(self.config, self.wsgi)
+        server = self._server = DrainingServer(self.config, self.wsgi)
         self._install_sigquit_handler()
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    async def callback_notify(self) -> None:
+        """Tell the master that this worker lives, and stop where there is no master any more."""
+        await super().callback_notify()
+        if os.getppid() != self.ppid:
+            # Killed without a word: whoever starts a new one needs the port.
+            self._server.should_exit = True

@@ -1,6 +1,7 @@
 """A stop lets what runs end within the grace time, and cuts off the rest so that its client knows."""
 
 import json
+import socket
 import threading
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from astrolabe_server.tests.server import Server, until
 
 pytestmark = pytest.mark.server
 
@@ -48,3 +49,17 @@ def test_a_stream_that_does_not_is_told_so(tmp_path: Path, provider: ProviderPro
     lines = stopped_while(tmp_path, provider, {"text": "one two three four", "stall_after": 2})
     assert lines[-2] == "event: error"
     assert "stopping" in json.loads(lines[-1].removeprefix("data: "))["error"]["message"]
+
+
+def test_workers_end_with_a_master_that_was_killed(tmp_path: Path, provider: ProviderProcess) -> None:
+    environment = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url}
+    with Server(tmp_path, **environment) as server:
+        assert server.process is not None
+        server.process.kill()
+        server.process.wait()
+        until(lambda: not listens(server.port), seconds=60)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
