@@ -1,0 +1,118 @@
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from astrolabe_server.bench import client
+from astrolabe_server.bench.__main__ import choose, main, run
+from astrolabe_server.bench.catalogue import BENCHES, Bench
+from astrolabe_server.bench.figures import Figure, at_least, at_least_times, at_most, table
+from astrolabe_server.bench.load import BenchFailed
+from astrolabe_server.bench.measuring import alternate, median_ratio, percentile
+from astrolabe_server.bench.rig import Rig
+from astrolabe_server.tests.provider import ProviderProcess
+
+
+def test_a_figure_is_held_against_its_bar() -> None:
+    assert Figure("a", 3.0, "ms", bar=at_most(3)).holds is True
+    assert Figure("a", 3.1, "ms", bar=at_most(3)).holds is False
+    assert Figure("a", 9.0, "/s", "peer", 3.0, 2.4, bar=at_least_times(2.5)).holds is False
+    assert Figure("a", 9.0, "/s").holds is None
+
+
+def test_the_table_shows_what_was_missed() -> None:
+    lines = table(
+        [Figure("slow", 1, "/s", bar=at_least(1000)), Figure("fast", 2000, "/s", bar=at_least(1000))]
+    )
+    assert ["MISSED" in line for line in lines.splitlines()[2:]] == [True, False]
+    assert "≥ 1,000" in lines
+
+
+def test_both_sides_begin_a_round_by_turns() -> None:
+    order: list[str] = []
+
+    def side(name: str, value: float) -> float:
+        order.append(name)
+        return value
+
+    pairs = alternate(3, partial(side, "a", 1.0), partial(side, "b", 2.0))
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert pairs == [(1.0, 2.0)] * 3
+
+
+def test_one_disturbed_round_changes_no_ratio() -> None:
+    assert median_ratio([(10, 5), (1, 5), (11, 5.5)]) == 2
+
+
+def test_percentiles_are_measured_values() -> None:
+    assert percentile([3, 1, 2, 4], 0.5) == 3
+    assert percentile([3, 1, 2, 4], 0.99) == 4
+
+
+def test_a_bench_that_fails_does_not_stop_the_next(tmp_path: Path) -> None:
+    def broken(_: Rig) -> Iterator[Figure]:
+        yield Figure("measured before it broke", 1, "s")
+        raise BenchFailed("no wrk")
+
+    def sound(_: Rig) -> Iterator[Figure]:
+        yield Figure("measured", 2, "s")
+
+    said: list[str] = []
+    benches = [Bench("broken", "breaks", broken), Bench("sound", "does not", sound)]
+    figures, failures = run(benches, Rig(tmp_path, True, said.append))
+    assert [figure.value for figure in figures] == [1, 2]
+    assert failures == {"broken": "no wrk"}
+
+
+def test_benches_have_names_of_their_own() -> None:
+    assert len({bench.name for bench in BENCHES}) == len(BENCHES)
+
+
+def test_what_needs_a_cluster_is_left_out_without_one() -> None:
+    assert not [bench for bench in choose((), {""}) if bench.needs]
+    assert [bench.name for bench in choose(("get",), {""})] == ["get"]
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
+    result = CliRunner().invoke(main, ["--only", "nonsense"])
+    assert result.exit_code == 2
+    assert "nonsense" in result.output
+    assert "open-streams" in result.output
+
+
+async def test_the_client_counts_every_event_of_a_stream(provider: ProviderProcess) -> None:
+    body = {"model": "bench-100", "messages": [{"role": "user", "content": "x"}], "stream": True}
+    (answer,) = await client.each_in_turn(
+        provider.port, [client.request("POST", "/v1/chat/completions", body)]
+    )
+    assert answer.is_whole
+    assert answer.events >= 100
+    assert 0 < answer.first <= answer.seconds
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+async def test_a_frame_counts_once_wherever_it_is_cut(cut: int) -> None:
+    connection = client.Connection(0)
+    connection._answer, connection._pieces, connection._is_stream, connection._tail = (
+        client.Answer(),
+        [],
+        True,
+        b"",
+    )
+    connection._sent = 0.0
+    stream = b"data: {}\n\ndata: []\n\n"
+    connection.on_body(stream[:cut])
+    connection.on_body(stream[cut:])
+    assert connection._answer.events == 2
+
+
+async def test_a_stream_that_breaks_off_is_not_whole(provider: ProviderProcess) -> None:
+    script = json.dumps({"turns": [{"text": "one two three", "error_after": 1}]})
+    body = {"model": "m", "messages": [{"role": "user", "content": f"script: {script}"}], "stream": True}
+    (answer,) = await client.each_in_turn(
+        provider.port, [client.request("POST", "/v1/chat/completions", body)]
+    )
+    assert not answer.is_whole
