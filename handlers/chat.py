@@ -174,7 +174,7 @@ async def get_chat_completion_messages(
     if not 1 <= limit <= 100:
         raise BadRequest(f"Invalid 'limit': expected 1 to 100, but got {limit}.", param="limit")
     start = 0
-    if after is not None:
+    if after:
         places = [place for place, message in enumerate(messages) if message["id"] == after]
         if not places:
             raise BadRequest(f"Invalid 'after': no message with id '{after}' is in this list.", param="after")

@@ -24,9 +24,11 @@ async def read_page(
     after: str | None = None,
     before: str | None = None,
     max_limit: int = MAX_LIMIT,
+    identify: Callable[[str], str] = str,
 ) -> Page:
     """A page of one of the caller's lists; BadRequest where a cursor is no member of that list.
 
+    An empty cursor is none. `identify` makes the document's id of the one that the caller knows.
     The editions give `limit` no bounds, so its range (1 to `max_limit`) is checked here.
     """
     if limit < 1:
@@ -39,13 +41,13 @@ async def read_page(
             collection,
             parent,
             label=label,
-            after=after,
-            before=before,
+            after=identify(after) if after else None,
+            before=identify(before) if before else None,
             limit=limit,
             order=order,
         )
     except CursorNotFound as exc:
-        param, cursor = ("before", before) if after is None else ("after", after)
+        param, cursor = ("before", before) if not after else ("after", after)
         raise BadRequest(
             f"Invalid '{param}': no object with id '{cursor}' is in this list.",
             param=param,

@@ -1,5 +1,6 @@
 """File batches of a vector store: create, retrieve, cancel, list files."""
 
+from functools import partial
 from typing import Any
 
 from astrolabe_server.handlers.context import JSON, Context
@@ -63,8 +64,9 @@ async def list_files_in_vector_store_batch(
         label=status_label(filter, batch_id) if filter else batch_id,
         limit=limit,
         order=order,
-        after=member_id(vector_store_id, after) if after else None,
-        before=member_id(vector_store_id, before) if before else None,
+        after=after,
+        before=before,
+        identify=partial(member_id, vector_store_id),
     )
     return list_envelope(page)
 

@@ -1,5 +1,6 @@
 """The files of a vector store: create, list, retrieve, update, delete, and their text."""
 
+from functools import partial
 from typing import Any, Literal
 
 from astrolabe_server.handlers.context import JSON, Context
@@ -44,8 +45,9 @@ async def list_vector_store_files(
         label=status_label(filter) if filter else None,
         limit=limit,
         order=order,
-        after=_cursor(vector_store_id, after),
-        before=_cursor(vector_store_id, before),
+        after=after,
+        before=before,
+        identify=partial(member_id, vector_store_id),
     )
     return list_envelope(page)
 
@@ -87,7 +89,3 @@ async def retrieve_vector_store_file_content(context: Context, vector_store_id: 
         "has_more": False,
         "next_page": None,
     }
-
-
-def _cursor(vector_store: str, file: str | None) -> str | None:
-    return None if file is None else member_id(vector_store, file)

@@ -229,11 +229,6 @@ ERRATA: tuple[Erratum, ...] = (
         _allows("VectorStoreFileBatchObject", "object", "vector_store.file_batch"),
     ),
     Erratum(
-        "file-of-evals",
-        "a file of purpose `evals` can be made, so it is answered too; the spec's list lacks it",
-        _allows("OpenAIFile", "purpose", "evals"),
-    ),
-    Erratum(
         "message-without-status",
         "a message that was retrieved carries no status, incomplete_details, completed_at, incomplete_at",
         _optional("MessageObject", "status", "incomplete_details", "completed_at", "incomplete_at"),

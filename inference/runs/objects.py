@@ -61,9 +61,10 @@ def _chosen(request: JSON, assistant: JSON, name: str) -> Any:
     return assistant.get(name) if value is None else value
 
 
-def _instructions(request: JSON, assistant: JSON) -> str | None:
+def _instructions(request: JSON, assistant: JSON) -> str:
+    # Never null: the editions and the SDKs' types know a run's instructions as text.
     parts = [_chosen(request, assistant, "instructions"), request.get("additional_instructions")]
-    return "\n".join(part for part in parts if part) or None
+    return "\n".join(part for part in parts if part)
 
 
 def step_object(step_id: str, run: JSON, details: JSON, *, now: int) -> JSON:

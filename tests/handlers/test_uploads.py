@@ -130,7 +130,12 @@ async def test_a_wrong_md5_is_refused_and_leaves_no_file(library: Library) -> No
     assert (await files.list_files(library.context()))["data"] == []
 
 
-@pytest.mark.parametrize("size", [0, -1, 8 * 1024**3 + 1])
+async def test_an_empty_file_can_be_uploaded_in_no_parts(library: Library) -> None:
+    upload = await create(library, 0)
+    assert (await complete(library, upload, []))["file"]["bytes"] == 0
+
+
+@pytest.mark.parametrize("size", [-1, 8 * 1024**3 + 1])
 async def test_sizes_that_no_file_has_are_refused(library: Library, size: int) -> None:
     error = await refused(create(library, size))
     assert (error.status, error.param) == (400, "bytes")

@@ -104,6 +104,10 @@ async def test_a_store_is_modified_field_by_field(library: Library) -> None:
     assert library.queued("expire") == []
 
 
+async def test_the_name_of_a_store_that_has_none_is_empty(library: Library) -> None:
+    assert (await create(library))["name"] == ""
+
+
 async def test_stores_are_listed_in_order_of_creation(library: Library) -> None:
     ids = [(await create(library))["id"] for _ in range(5)]
     page = await vector_stores.list_vector_stores(library.context(), limit=2, order="asc", after=ids[1])

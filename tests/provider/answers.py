@@ -198,6 +198,20 @@ def text_completion(answer: Answer) -> JSON:
     return {**head, "model": answer.body.get("model", ""), "choices": [choice], "usage": answer.usage()}
 
 
+def text_completion_events(answer: Answer) -> Iterator[bytes]:
+    """The events of a streamed /v1/completions."""
+    whole = text_completion(answer)
+    usage = whole.pop("usage")
+    shown = {"usage": None} if answer.wants_usage() else {}
+    (choice,) = whole["choices"]
+    for piece in answer.pieces:
+        yield event({**whole, **shown, "choices": [{**choice, "text": piece, "finish_reason": None}]})
+    yield event({**whole, **shown, "choices": [{**choice, "text": ""}]})
+    if shown:
+        yield event({**whole, "choices": [], "usage": usage})
+    yield b"data: [DONE]\n\n"
+
+
 @lru_cache
 def bench_completion() -> bytes:
     answer = Answer({"model": "bench", "messages": []}, Turn(step={"text": "word " * 20}))

@@ -201,6 +201,12 @@ class Provider:
             connection.end_stream()
         elif path == "/v1/messages":
             connection.send(200, json.dumps(answers.Answer(body, turn).message()).encode())
+        elif path == "/v1/completions" and body.get("stream"):
+            connection.start_stream()
+            for event in answers.text_completion_events(answers.Answer(body, turn)):
+                await connection.write(event)
+                record["sent"] += 1
+            connection.end_stream()
         elif path == "/v1/completions":
             connection.send(200, json.dumps(answers.text_completion(answers.Answer(body, turn))).encode())
         elif path != "/v1/chat/completions":

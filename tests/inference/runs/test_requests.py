@@ -52,6 +52,11 @@ async def test_a_bare_run_sends_what_is_set_and_nothing_else(worker: Process, as
     assert [message["role"] for message in request["messages"]] == ["user"]
 
 
+async def test_the_instructions_of_a_run_are_text_where_there_are_none(worker: Process) -> None:
+    run = await worker.run((await worker.thread("hi"))["id"], (await worker.assistant())["id"])
+    assert run["instructions"] == ""
+
+
 async def test_every_override_reaches_the_model_and_is_echoed(worker: Process, asked: Asked) -> None:
     schema = {"type": "json_schema", "json_schema": {"name": "s", "schema": {"type": "object"}}}
     overrides = {

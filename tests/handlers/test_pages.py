@@ -1,0 +1,34 @@
+"""Cursors of lists, as callers send them."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from astrolabe_server.handlers import vector_store_files, vector_stores
+from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.tests.inference.retrieval.library import Library, library_at
+from astrolabe_server.tests.provider import ProviderProcess
+
+
+@pytest.fixture
+async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
+    async with library_at(tmp_path, provider.url) as library:
+        yield library
+
+
+async def test_an_empty_cursor_is_none(library: Library) -> None:
+    made = [(await vector_stores.create_vector_store(library.context(), {}))["id"] for _ in range(2)]
+    page = await vector_stores.list_vector_stores(library.context(), order="asc", after="", before="")
+    assert [store["id"] for store in page["data"]] == made
+
+
+@pytest.mark.parametrize("param", ["after", "before"])
+async def test_a_cursor_is_told_as_the_caller_gave_it(library: Library, param: str) -> None:
+    store = await library.vector_store("A text.")
+    with pytest.raises(BadRequest) as refused:
+        await vector_store_files.list_vector_store_files(
+            library.context(), store["id"], **{param: "file-strange"}
+        )
+    assert refused.value.param == param
+    assert refused.value.message == f"Invalid '{param}': no object with id 'file-strange' is in this list."
