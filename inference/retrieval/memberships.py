@@ -99,18 +99,27 @@ class Memberships:
         return written[0]
 
     async def attach(
-        self, project: str, vector_store: str, attachments: Sequence[Attachment], batch: Insert | None = None
+        self,
+        project: str,
+        vector_store: str,
+        attachments: Sequence[Attachment],
+        batch: Insert | None = None,
+        *,
+        anew: bool = True,
     ) -> None:
         """Put files into a store, each to be ingested; ObjectNotFound names what is not there.
 
-        A file that is in the store already is ingested anew. `batch` is the batch's own document,
-        written along; its id is kept with the files.
+        A file that is in the store already is ingested anew, or left as it is where `anew` is false
+        and it has not failed. `batch` is the batch's own document, written along; its id is kept with
+        the files.
         """
         attachments = unique(attachments)
         while True:
             store = await self._vector_stores.usable(project, vector_store)
             filenames = await self._filenames(project, attachments)
             present = await self._present(store.key, attachments)
+            if not anew:
+                attachments = [item for item in attachments if not _is_in(present.get(item.file))]
             additions = self._additions(
                 store.key, attachments, filenames, present, batch.key.id if batch else None
             )
@@ -342,6 +351,10 @@ class Memberships:
             return False
         await self._deadlines.run(purge)
         return True
+
+
+def _is_in(member: Document | None) -> bool:
+    return member is not None and member.value["status"] in ("in_progress", "completed")
 
 
 def _batches_in_progress(members: Sequence[Document]) -> Counter[str]:

@@ -97,7 +97,7 @@ class Retrieval:
         if vector_store is None:
             created = await self.create_vector_store(project, attachments, expires_after=HELPER_EXPIRES_AFTER)
             return created.id
-        await self.members.attach(project, vector_store, attachments)
+        await self.members.attach(project, vector_store, attachments, anew=False)
         return vector_store
 
     async def ingested(

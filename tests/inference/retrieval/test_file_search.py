@@ -9,6 +9,7 @@ from astrolabe_server.handlers import vector_stores
 from astrolabe_server.inference import tokens
 from astrolabe_server.inference.retrieval.file_search import FileSearch, file_search
 from astrolabe_server.inference.runs.tools import Workplace
+from astrolabe_server.persistence.store import Key
 from astrolabe_server.tests.inference.retrieval.library import Library, library_at
 from astrolabe_server.tests.provider import ProviderProcess
 
@@ -132,5 +133,9 @@ async def test_attachments_go_into_one_store_that_expires_a_week_after_its_use(l
     value = await library.settled(store)
     assert value["expires_after"] == {"anchor": "last_active_at", "days": 7}
     assert value["file_counts"]["completed"] == 2
+    before = await library.store.get(Key("p", "vector_store_files", f"{store}:{first['id']}"))
+    await library.retrieval.attach_files("p", store, [first["id"]])
+    after = await library.store.get(Key("p", "vector_store_files", f"{store}:{first['id']}"))
+    assert after == before  # what is in the store already is not ingested again
     await vector_stores.delete_vector_store(library.context(), store)
     assert await library.retrieval.attach_files("p", store, [second["id"]]) != store
