@@ -30,7 +30,6 @@ from astrolabe_server.inference.runs.errors import (
     OutputsRefused,
     RunGone,
     ThreadBusy,
-    ToolUnavailable,
 )
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import Document, Insert, Order, Replace
@@ -136,8 +135,6 @@ def refusals() -> Iterator[None]:
         yield
     except (RunGone, EventsGone) as exc:
         raise NotFound(str(exc)) from exc
-    except ToolUnavailable as exc:
-        raise BadRequest(str(exc), param="tools", code="unsupported_tool") from exc
     except OutputsRefused as exc:
         raise BadRequest(str(exc), param="tool_outputs") from exc
     except (ThreadBusy, OutputsNotAwaited) as exc:

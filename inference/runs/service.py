@@ -15,7 +15,6 @@ from astrolabe_server.inference.runs.errors import (
     OutputsRefused,
     RunGone,
     ThreadBusy,
-    ToolUnavailable,
 )
 from astrolabe_server.inference.runs.feed import Feeds, Reader, frame
 from astrolabe_server.inference.runs.following import follow_leg, is_kept, replay
@@ -32,7 +31,6 @@ from astrolabe_server.inference.runs.rendering import (
     turns_of,
 )
 from astrolabe_server.inference.runs.tools import ToolFactories
-from astrolabe_server.inference.runs.turns import FUNCTION
 from astrolabe_server.inference.runs.worker import Worker
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import (
@@ -84,7 +82,7 @@ class Runs:
     """The runs of one process, and the way to all others.
 
     `tools` are the server's own, by type; a run with a tool that is neither a function nor among
-    them is refused. `lifetime` is in seconds.
+    them fails and says so. `lifetime` is in seconds.
     """
 
     def __init__(
@@ -98,10 +96,9 @@ class Runs:
     ) -> None:
         self._store = store
         self._jobs = jobs
-        self._tools: ToolFactories = tools or {}
         self._lifetime = lifetime
         self._feeds = Feeds()
-        self._worker = Worker(store, gateway, self._feeds, self._tools)
+        self._worker = Worker(store, gateway, self._feeds, tools or {})
         self._at_hand: dict[int, tuple[Document, Document, Credentials | None]] = {}
         jobs.register(KIND, self._work, concurrency=CONCURRENCY)
 
@@ -110,7 +107,7 @@ class Runs:
     async def start(self, thread: Document, launch: Launch, messages: Sequence[Insert] = ()) -> Started:
         """Start a run in a thread as it was read, with messages added before it.
 
-        ThreadBusy, ToolUnavailable, RunGone if the thread is deleted meanwhile.
+        ThreadBusy, RunGone if the thread is deleted meanwhile.
         """
         while True:
             await self._check_free(thread)
@@ -132,7 +129,6 @@ class Runs:
     async def _start(
         self, how: type[Insert] | type[Replace], thread: Document, launch: Launch, messages: Sequence[Insert]
     ) -> Started:
-        self._check_tools(launch)
         run_id, now = new_id("run_"), int(time.time())
         run = objects.run_object(
             run_id, thread.id, launch.assistant, launch.request, now=now, lifetime=self._lifetime
@@ -169,12 +165,6 @@ class Runs:
             return None
         run = await self._store.get(Key(thread.key.project, RUNS, run_id))
         return None if run is None or run.value["status"] in transitions.ENDED else run_id
-
-    def _check_tools(self, launch: Launch) -> None:
-        chosen = launch.request.get("tools")
-        for tool in launch.assistant["tools"] if chosen is None else chosen:
-            if tool["type"] != FUNCTION and tool["type"] not in self._tools:
-                raise ToolUnavailable(tool["type"])
 
     # --- going on ---
 

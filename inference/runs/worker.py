@@ -17,12 +17,12 @@ from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.inference.jobs import Held
 from astrolabe_server.inference.runs import transitions
 from astrolabe_server.inference.runs.conversation import Conversation, LimitReached, read_history
-from astrolabe_server.inference.runs.errors import RunGone
+from astrolabe_server.inference.runs.errors import RunGone, ToolUnavailable
 from astrolabe_server.inference.runs.feed import Feeds
 from astrolabe_server.inference.runs.recovery import Leg, recover
 from astrolabe_server.inference.runs.rendering import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
 from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, Workplace
-from astrolabe_server.inference.runs.turns import CUT_SHORT, Turn, converse
+from astrolabe_server.inference.runs.turns import CUT_SHORT, FUNCTION, Turn, converse
 from astrolabe_server.persistence.store import Finish, Operation, Reschedule, Store
 
 JSON = dict[str, Any]
@@ -123,9 +123,11 @@ class Worker:
         run, state = leg.run.value, leg.run.state
         made = {}
         for tool in run["tools"]:
+            if tool["type"] == FUNCTION:
+                continue
             factory = self._tools.get(tool["type"])
             if factory is None:
-                continue
+                raise ToolUnavailable(tool["type"])
             calls = (call for turn in state[TURNS] for call in turn["calls"])
             results = tuple(call["details"] for call in calls if call["tool"] == tool["type"])
             workplace = Workplace(

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from astrolabe_server.handlers import runs
-from astrolabe_server.handlers.errors import BadRequest, NotFound
+from astrolabe_server.handlers.errors import NotFound
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.inference.runs.feed import BACKLOG, Reader
 from astrolabe_server.persistence.store import Store
@@ -98,13 +98,3 @@ async def test_a_reader_has_a_bounded_backlog() -> None:
     reader.put([(BACKLOG, b"x")])
 
     assert await reader.read() == []
-
-
-@pytest.mark.parametrize("tool", ["code_interpreter"])
-async def test_a_tool_that_the_server_does_not_run_refuses_the_run(worker: Process, tool: str) -> None:
-    assistant = await worker.assistant(tools=[{"type": tool}])
-    thread = await worker.thread("Hello")
-
-    with pytest.raises(BadRequest, match=f"The tool '{tool}' is not available on this server"):
-        await worker.run(thread["id"], assistant["id"])
-    await worker.message(thread["id"], "The thread is free.")

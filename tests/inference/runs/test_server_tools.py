@@ -184,3 +184,15 @@ async def test_a_tool_knows_the_resources_and_the_earlier_results_of_its_run(
     assert first.results == ()
     (results,) = second.results
     assert results["results"][0]["file_name"] == "sky.txt"
+
+
+async def test_a_tool_that_the_server_does_not_run_fails_the_run_and_says_so(worker: Process) -> None:
+    assistant = await worker.assistant(tools=[{"type": "code_interpreter"}])
+    thread = await worker.thread("Hello")
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    assert run["status"] == "failed"
+    message = "The tool 'code_interpreter' is not available on this server."
+    assert run["last_error"] == {"code": "server_error", "message": message}
+    await worker.message(thread["id"], "The thread is free.")
