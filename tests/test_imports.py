@@ -12,7 +12,6 @@ ONLY_IN = {
     "litellm": "inference/gateway/",
     "cassandra": "persistence/cassandra/",
     "apsw": "persistence/sqlite/",
-    "sqlite_vec": "persistence/sqlite/",
     "connexion": "serving/",
     "flask": "serving/",
     "gunicorn": "serving/",
