@@ -1,6 +1,8 @@
 """Messages: create, retrieve, modify, delete, list."""
 
+import re
 import time
+from urllib.parse import urlsplit
 
 from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
@@ -13,6 +15,10 @@ from astrolabe_server.inference.runs.objects import message_object, text_part
 from astrolabe_server.inference.runs.rendering import run_label
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Operation, Order, Replace
+
+IMAGE_URL = re.compile(
+    r"(?:https?://|data:image/)(?:[\w\-.~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII
+)
 
 MAX_TEXT = 256_000
 """Characters of one text."""
@@ -139,7 +145,9 @@ async def _part(context: Context, part: JSON, param: str) -> JSON:
             await check_files(context, [(image["file_id"], f"{param}.image_file.file_id")])
             return {**part, "image_file": {"detail": "auto", **image}}
         case _:
-            return {**part, "image_url": {"detail": "auto", **part["image_url"]}}
+            image = part["image_url"]
+            _check_url(image["url"], f"{param}.image_url.url")
+            return {**part, "image_url": {"detail": "auto", **image}}
 
 
 def _text(text: str, param: str) -> JSON:
@@ -153,6 +161,17 @@ def _text(text: str, param: str) -> JSON:
             code="string_above_max_length",
         )
     return text_part(text)
+
+
+def _check_url(url: str, param: str) -> None:
+    try:
+        urlsplit(url)
+        valid = IMAGE_URL.fullmatch(url) is not None
+    except ValueError:  # brackets that hold no address
+        valid = False
+    if not valid:
+        message = f"Invalid '{param}': expected a valid URL, of http, https or data."
+        raise BadRequest(message, param=param, code="invalid_url")
 
 
 def _empty(param: str) -> BadRequest:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from astrolabe_server.handlers import assistants, messages, threads
 from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
 from astrolabe_server.inference.gateway import Gateway
@@ -195,8 +196,10 @@ async def test_a_message_has_every_property(worker: Process) -> None:
         ([], "content"),
         ([{"type": "text", "text": "x"}, {"type": "text", "text": ""}], "content[1].text"),
         ("x" * 256_001, "content"),
+        ([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}], "content[0].image_url.url"),
+        ([{"type": "image_url", "image_url": {"url": ""}}], "content[0].image_url.url"),
     ],
-    ids=["empty", "no-parts", "empty-part", "long"],
+    ids=["empty", "no-parts", "empty-part", "long", "file-url", "no-url"],
 )
 async def test_content_that_is_none_is_refused(worker: Process, content: Any, param: str) -> None:
     thread = await worker.thread()
