@@ -12,7 +12,7 @@ from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
 from astrolabe_server.handlers.resources import MESSAGES, check_files, find, find_thread, with_attachments
 from astrolabe_server.inference.runs.objects import message_object, text_part
-from astrolabe_server.inference.runs.rendering import run_label
+from astrolabe_server.inference.runs.state import run_label
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Operation, Order, Replace
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from astrolabe_server.inference.runs.state import CUT_OFF
 from astrolabe_server.inference.runs.tools import ServerTool
 from astrolabe_server.inference.runs.turns import FUNCTION, Turn
 from astrolabe_server.persistence.errors import ContentNotFound
@@ -23,9 +24,6 @@ MESSAGE_TOKENS = 4
 
 IMAGE_TOKENS = 1105
 """What OpenAI counts for an image of high detail of 1024 by 1024."""
-
-CUT_OFF = "cut_off"
-"""State of a message whose worker was lost: a whole one follows it, so the model sees only that."""
 
 
 class LimitReached(Exception):

@@ -10,6 +10,7 @@ from typing import Any, Self
 from astrolabe_server.inference.jobs import Held
 from astrolabe_server.inference.runs.errors import RunGone
 from astrolabe_server.inference.runs.feed import Feeds, frame
+from astrolabe_server.inference.runs.state import ACTIVE_RUN, SEQUENCE
 from astrolabe_server.persistence.errors import LeaseLost, VersionConflict
 from astrolabe_server.persistence.store import (
     Append,
@@ -70,13 +71,6 @@ class TrackedThread(Tracked):
         """The thread is the caller's: take all of it, and keep the one thing that is ours."""
         self.value, self.document = fresh.value, fresh
         self.state = {**fresh.state, ACTIVE_RUN: self.state.get(ACTIVE_RUN)}
-
-
-SEQUENCE = "sequence"
-"""State of a run: the number of its next event, as of the run's last change."""
-
-ACTIVE_RUN = "active_run"
-"""State of a thread: the id of its active run."""
 
 
 class Ledger:

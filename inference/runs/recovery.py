@@ -8,17 +8,10 @@ import orjson
 from astrolabe_server.inference.gateway import Credentials
 from astrolabe_server.inference.jobs import Held
 from astrolabe_server.inference.runs.feed import Feeds
-from astrolabe_server.inference.runs.ledger import SEQUENCE, Ledger, Tracked, TrackedThread
-from astrolabe_server.inference.runs.rendering import (
-    LAST,
-    LIVE,
-    STEP,
-    TURNS,
-    Renderer,
-    Said,
-    new_step,
-    run_label,
-)
+from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
+from astrolabe_server.inference.runs.rendering import Renderer, new_step
+from astrolabe_server.inference.runs.said import Said
+from astrolabe_server.inference.runs.state import LAST, LIVE, SEQUENCE, STEP, TURNS, run_label
 from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Store
 
 Told = AbstractSet[tuple[str, str]]

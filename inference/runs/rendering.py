@@ -13,8 +13,19 @@ from typing import Any
 
 from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.inference.runs import objects, transitions
-from astrolabe_server.inference.runs.conversation import CUT_OFF
-from astrolabe_server.inference.runs.ledger import ACTIVE_RUN, Ledger, Tracked, TrackedThread
+from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
+from astrolabe_server.inference.runs.said import Said
+from astrolabe_server.inference.runs.state import (
+    ACTIVE_RUN,
+    CUT_OFF,
+    INCLUDE_RESULTS,
+    LAST,
+    STEP,
+    TURNS,
+    USAGE,
+    run_label,
+    turns_of,
+)
 from astrolabe_server.inference.runs.turns import (
     CUT_SHORT,
     FUNCTION,
@@ -33,30 +44,6 @@ from astrolabe_server.inference.runs.turns import (
 from astrolabe_server.persistence.store import Key
 
 JSON = dict[str, Any]
-
-TURNS = "turns"
-"""State of a run: its turns so far that called tools, for the next request."""
-
-LIVE = "live"
-"""State of a run: whether somebody is shown what the model says as it comes."""
-
-OPTIONS = "options"
-"""State of a run: sampling parameters that the caller has set, as chat completions name them."""
-
-RESOURCES = "resources"
-"""State of a run: the `tool_resources` of its assistant and of its thread."""
-
-INCLUDE_RESULTS = "include_results"
-"""State of a run: whether events show the content of what file_search finds."""
-
-STEP = "step"
-"""State of a run: the id of the step whose calls wait for their outputs; of a message: its step's."""
-
-USAGE = "usage"
-"""State of a message: the usage of its step, which is written after it."""
-
-LAST = "last"
-"""State of a message: whether the run ends with it."""
 
 STEP_ENDS = {"incomplete": "failed"}
 """How a step ends that is open when the run ends in a status that steps do not have."""
@@ -91,7 +78,7 @@ class Renderer:
         self._calls_step: Tracked | None = None
         self._usage = Usage()
 
-    def resume(self, message: Tracked | None, steps: Sequence[Tracked], said: "Said") -> None:
+    def resume(self, message: Tracked | None, steps: Sequence[Tracked], said: Said) -> None:
         """Take up what a lost worker left open, with what its readers were shown of the message."""
         self._message, self._said = message, said
         for step in steps:
@@ -101,7 +88,7 @@ class Renderer:
                 self._calls_step = step
 
     def resume_whole(
-        self, message: Tracked, step: Tracked, said: "Said", told: AbstractSet[tuple[str, str]]
+        self, message: Tracked, step: Tracked, said: Said, told: AbstractSet[tuple[str, str]]
     ) -> None:
         """Take up a run whose last message was written, and not all that belongs to that write.
 
@@ -362,87 +349,6 @@ def new_step(run: Tracked, step_id: str, details: JSON) -> Tracked:
     """A step in progress, not stored yet."""
     value = objects.step_object(step_id, run.value, details, now=_now())
     return Tracked(Key(run.key.project, "run_steps", step_id), value, parent=run.key.id)
-
-
-class Said:
-    """What the open message says so far."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.refusal = ""
-        self.annotations: list[JSON] = []
-
-    def add(self, event: TextArrived | RefusalArrived) -> JSON:
-        """Take a piece, and give the part that a delta shows of it."""
-        if isinstance(event, RefusalArrived):
-            self.refusal += event.text
-            return {"index": 1 if self.text else 0, "type": "refusal", "refusal": event.text}
-        first = not self.text
-        annotations = [
-            {"index": i, **each} for i, each in enumerate(event.annotations, len(self.annotations))
-        ]
-        self.text += event.text
-        self.annotations += event.annotations
-        return _text_delta(event.text, annotations, first=first)
-
-    @classmethod
-    def of(cls, content: list[JSON]) -> "Said":
-        """What a message says that has ended."""
-        said = cls()
-        for part in content:
-            if part["type"] == "refusal":
-                said.refusal = part["refusal"]
-            else:
-                said.text, said.annotations = part["text"]["value"], part["text"]["annotations"]
-        return said
-
-    def parts_after(self, told: "Said") -> list[JSON]:
-        """What it says beyond `told`, as the parts of one delta each."""
-        parts: list[JSON] = []
-        text, refusal = self.text[len(told.text) :], self.refusal[len(told.refusal) :]
-        if text:
-            new = self.annotations[len(told.annotations) :]
-            annotations = [{"index": i, **each} for i, each in enumerate(new, len(told.annotations))]
-            parts.append(_text_delta(text, annotations, first=not told.text))
-        if refusal:
-            parts.append({"index": 1 if self.text else 0, "type": "refusal", "refusal": refusal})
-        return parts
-
-    def content(self, *, whole: bool) -> list[JSON]:
-        """The message's content; a whole answer that says nothing is an empty text."""
-        parts: list[JSON] = []
-        if self.text or (whole and not self.refusal):
-            parts.append(objects.text_part(self.text, self.annotations))
-        if self.refusal:
-            parts.append({"type": "refusal", "refusal": self.refusal})
-        return parts
-
-    def read_delta(self, part: JSON) -> None:
-        """Take a delta's part back from the log."""
-        if part["type"] == "refusal":
-            self.refusal += part["refusal"]
-            return
-        self.text += part["text"]["value"]
-        for annotation in part["text"].get("annotations", ()):
-            self.annotations.append({k: v for k, v in annotation.items() if k != "index"})
-
-
-def _text_delta(text: str, annotations: list[JSON], *, first: bool) -> JSON:
-    """The first delta of a text has the key `annotations`, later ones only where there are some."""
-    value: JSON = {"value": text}
-    if annotations or first:
-        value["annotations"] = annotations
-    return {"index": 0, "type": "text", "text": value}
-
-
-def run_label(run_id: str) -> str:
-    """The label of a thread's messages that a run made."""
-    return f"run:{run_id}"
-
-
-def turns_of(state: JSON) -> list[Turn]:
-    """The turns that a run's state holds."""
-    return [Turn.from_json({k: v for k, v in turn.items() if k != STEP}) for turn in state[TURNS]]
 
 
 def calls_details(turn: Turn) -> JSON:

@@ -18,16 +18,17 @@ from astrolabe_server.inference.runs.errors import (
 )
 from astrolabe_server.inference.runs.feed import Feeds, Reader, frame
 from astrolabe_server.inference.runs.following import follow_leg, is_kept, replay
-from astrolabe_server.inference.runs.ledger import ACTIVE_RUN, SEQUENCE
 from astrolabe_server.inference.runs.recovery import Leg, make_leg
-from astrolabe_server.inference.runs.rendering import (
+from astrolabe_server.inference.runs.rendering import calls_details
+from astrolabe_server.inference.runs.state import (
+    ACTIVE_RUN,
     INCLUDE_RESULTS,
     LIVE,
     OPTIONS,
     RESOURCES,
+    SEQUENCE,
     STEP,
     TURNS,
-    calls_details,
     turns_of,
 )
 from astrolabe_server.inference.runs.tools import ToolFactories

@@ -20,7 +20,7 @@ from astrolabe_server.inference.runs.conversation import Conversation, LimitReac
 from astrolabe_server.inference.runs.errors import RunGone, ToolUnavailable
 from astrolabe_server.inference.runs.feed import Feeds
 from astrolabe_server.inference.runs.recovery import Leg, recover
-from astrolabe_server.inference.runs.rendering import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
+from astrolabe_server.inference.runs.state import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
 from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, Workplace
 from astrolabe_server.inference.runs.turns import CUT_SHORT, FUNCTION, Turn, converse
 from astrolabe_server.persistence.store import Finish, Operation, Reschedule, Store
