@@ -109,7 +109,7 @@ class Dispatcher(SpecMiddleware):
         self.log = log
         self.limits = limits
         self.environs = Environs()
-        self.streams: set[asyncio.Task[Any]] = set()
+        self.interruptible: set[asyncio.Task[Any]] = set()
         self.stopping = False
         self._apis = app.apis
         self._editions = editions
@@ -194,11 +194,11 @@ class Dispatcher(SpecMiddleware):
             self.services.gateway.local.stop()
 
     def begin_stop(self) -> None:
-        """Take no new jobs, and cut off the streams that outlast the grace time."""
+        """Take no new jobs, and cut off the streams and waiting calls that outlast the grace time."""
         self.stopping = True
         self._life.begin_stop()
-        asyncio.get_running_loop().call_later(self.limits.grace, self._cut_streams)
+        asyncio.get_running_loop().call_later(self.limits.grace, self._interrupt)
 
-    def _cut_streams(self) -> None:
-        for task in list(self.streams):
+    def _interrupt(self) -> None:
+        for task in list(self.interruptible):
             task.cancel(STOPPING)

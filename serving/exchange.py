@@ -17,21 +17,24 @@ from astrolabe_server.handlers.errors import (
     ServerError,
     TooLarge,
 )
+from astrolabe_server.persistence.errors import StoreError
 from astrolabe_server.serving.bodies import ClientGone, MultipartReader, boundary_of, pieces, read_whole
 from astrolabe_server.serving.flask_app import MATCH, Flask
 from astrolabe_server.serving.replies import (
+    HUNG_UP,
     Pieces,
     Reply,
     begin_reply,
     cancel_on_hang_up,
     error_reply,
     send_pieces,
+    stopping,
     whole_reply,
 )
 from astrolabe_server.serving.wire import Headers, Receive, Scope, Send, encode_headers
 from astrolabe_server.spec.body import parse_json
+from astrolabe_server.spec.errors import Invalid, NoSuchPath, Unconforming
 from astrolabe_server.spec.errors import MethodNotAllowed as WrongMethod
-from astrolabe_server.spec.errors import NoSuchPath, Unconforming
 from astrolabe_server.spec.operation import Body, Operation
 from astrolabe_server.spec.parameters import split_query
 
@@ -48,6 +51,9 @@ CHECKED_IN_LOOP = 256 * 1024
 
 WATCH_AFTER = 0.25
 """Seconds after which a request that is still running is watched for a client that hung up."""
+
+CLIENT_GONE = 499
+"""What is logged and counted of a request whose client did not wait; nginx made the number known."""
 
 log = structlog.get_logger("astrolabe.exchange")
 
@@ -80,20 +86,24 @@ class Exchange:
         try:
             reply = await self._reply()
         except ClientGone:
+            self._account(CLIENT_GONE)
             return
-        except asyncio.CancelledError:
-            self._account(499)
-            raise
+        except asyncio.CancelledError as exc:
+            if HUNG_UP in exc.args:
+                self._account(CLIENT_GONE)
+                return
+            reply = error_reply(stopping())
         except Exception as exc:
             log.error("request failed", request_id=self._request_id, exc_info=exc)  # noqa: TRY400
             reply = error_reply(ServerError("The server had an error while processing your request."))
-        if isinstance(reply.body, Pieces):
+        if self._scope["method"] == "HEAD":
+            await self._send_head(reply)
+        elif isinstance(reply.body, Pieces):
             await self._send_pieces(reply, reply.body)
         else:
             await self._send_start(reply)
-            body = reply.body if self._scope["method"] != "HEAD" else b""
-            await self._send({"type": "http.response.body", "body": body})
-            self._sent = len(body)
+            await self._send({"type": "http.response.body", "body": reply.body})
+            self._sent = len(reply.body)
         self._account(reply.status)
 
     # --- to the view ---
@@ -105,11 +115,11 @@ class Exchange:
             return await self._outside(app, environ)
         served = self._dispatcher.served(self._scope)
         arguments: dict[str, str] = {}
-        failure: ApiError | None = None
+        failure: Exception | None = None
         environ[MATCH] = (None, arguments)
         try:
             self._route, arguments = self._match(served)
-        except ApiError as exc:
+        except (ApiError, Invalid) as exc:
             failure = exc
         else:
             self._operation_id = self._route.operation.id
@@ -150,7 +160,7 @@ class Exchange:
         return served.routes[operation.id], arguments
 
     async def _hooked(
-        self, app: Flask, served: "Served", arguments: dict[str, str], failure: ApiError | None
+        self, app: Flask, served: "Served", arguments: dict[str, str], failure: Exception | None
     ) -> Reply:
         """The view between Flask's before_request hooks and its error handlers."""
         try:
@@ -231,7 +241,7 @@ class Exchange:
         """A multipart body as a dict; its files stand in the store already, as `Uploaded`."""
         limits, store = self._dispatcher.limits, self._dispatcher.services.store
         boundary = boundary_of(self._headers.get("content-type", ""))
-        reader = MultipartReader(store, self._project, boundary, body.takes_file)
+        reader = MultipartReader(store, self._project, boundary, body.takes_file, limits.body)
         form = await reader.read(pieces(self._receive, limits.file + limits.body, length))
         self._received = form.size
         self._uploads = form.files
@@ -245,9 +255,15 @@ class Exchange:
         return body.decode(form.fields)
 
     async def _forget_uploads(self) -> None:
-        """Take back what a request that failed has brought into the store."""
+        """Take back what a request that failed has brought into the store.
+
+        Where that fails too, the client is to hear of the first failure, not of this one.
+        """
         for upload in self._uploads:
-            await self._dispatcher.services.store.delete_content(self._project, upload.content_id)
+            try:
+                await self._dispatcher.services.store.delete_content(self._project, upload.content_id)
+            except StoreError as exc:
+                log.warning("upload not taken back", content=upload.content_id, reason=str(exc))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -256,15 +272,18 @@ class Exchange:
         assert task is not None  # noqa: S101 - the server runs each request in a task
         loop = asyncio.get_running_loop()
         watchers: list[asyncio.Task[None]] = []
+        interruptible = self._dispatcher.interruptible
 
         def watch() -> None:
             watchers.append(loop.create_task(cancel_on_hang_up(self._receive, task)))
 
         # Most answers are there before a watcher would pay: a timer costs 1 µs, a task 20.
         timer = loop.call_later(WATCH_AFTER, watch)
+        interruptible.add(task)
         try:
             yield
         finally:
+            interruptible.discard(task)
             timer.cancel()
             for watcher in watchers:
                 watcher.cancel()
@@ -301,19 +320,26 @@ class Exchange:
             headers.append((b"openai-project", self._project.encode()))
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
+    async def _send_head(self, reply: Reply) -> None:
+        """Send what GET's answer would begin with, and nothing of its body."""
+        if isinstance(reply.body, Pieces):
+            await reply.body.close()
+        await self._send_start(reply)
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def _send_pieces(self, reply: Reply, body: Pieces) -> None:
         """Send to the end, to the client's hang-up, or to the server's stop."""
         dispatcher, task = self._dispatcher, asyncio.current_task()
         assert task is not None  # noqa: S101 - the server runs each request in a task
         watcher = asyncio.create_task(cancel_on_hang_up(self._receive, task))
-        dispatcher.streams.add(task)
+        dispatcher.interruptible.add(task)
         dispatcher.metrics.open_streams.inc()
         try:
             await self._send_start(reply)
             await send_pieces(self._send, body, self._count_sent, self._log_failure)
         finally:
             watcher.cancel()
-            dispatcher.streams.discard(task)
+            dispatcher.interruptible.discard(task)
             dispatcher.metrics.open_streams.dec()
             await body.close()
 
@@ -348,7 +374,7 @@ class Exchange:
             )
 
 
-def _routed(route: "Route | None", failure: ApiError | None) -> "Route":
+def _routed(route: "Route | None", failure: Exception | None) -> "Route":
     """The route, or the failure to find one: raised only now, so that Flask's hooks see it too."""
     if route is None:
         raise failure or NotFound("Invalid URL")

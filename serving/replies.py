@@ -119,20 +119,21 @@ async def send_pieces(
     except asyncio.CancelledError as exc:
         if STOPPING not in exc.args:
             return
-        error: ApiError = Unavailable("The server is stopping; ask again.", headers={"Retry-After": "1"})
+        error: ApiError = stopping()
     except Exception as exc:  # noqa: BLE001 - the outermost edge: the status is long sent
         on_failure(exc)
         error = translate(exc) or ServerError("The server had an error while streaming its answer.")
     else:
         await send({"type": "http.response.body", "body": b""})
         return
-    if not pieces.is_events:
-        raise Truncated  # Content-Length was promised: only a broken connection tells the client
-    await send({"type": "http.response.body", "body": error_frame(error)})
+    if pieces.is_events:
+        await send({"type": "http.response.body", "body": error_frame(error)})
+    # Of a file Content-Length was promised: the server breaks off what ends here, which tells the client.
 
 
-class Truncated(Exception):
-    """A file's bytes ended before their promised length."""
+def stopping() -> ApiError:
+    """What a client is told whose answer the server's stop cuts off."""
+    return Unavailable("The server is stopping; ask again.", headers={"Retry-After": "1"})
 
 
 def error_frame(error: ApiError) -> bytes:

@@ -1,8 +1,12 @@
 """gunicorn's worker: uvicorn on uvloop and httptools, with a stop that lets streams end."""
 
+import asyncio
+import logging
 import os
+import signal
 import sys
 from asyncio import AbstractEventLoop, Transport
+from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from gunicorn.arbiter import Arbiter
@@ -11,8 +15,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from astrolabe_server.handlers.errors import ApiError, BadRequest
+from astrolabe_server.serving.replies import error_reply
+
 AFTER_GRACE = 3.0
 """Seconds after the grace time in which the streams that were cut off get their last bytes out."""
+
+BEAT = 1.0
+"""Seconds between two signs of life to gunicorn's master, and two looks whether it lives."""
+
+MOST_HEAD = 64 * 1024
+"""Bytes that a request's line and headers may take; the parser itself has no bound."""
 
 
 class DrainingServer(Server):
@@ -25,7 +38,17 @@ class DrainingServer(Server):
     async def shutdown(self, sockets: Any = None) -> None:
         """Stop listening, let what runs end within the grace time, then close."""
         self._application.begin_stop()
+        beating = asyncio.create_task(self._beat())
         await super().shutdown(sockets)
+        beating.cancel()
+        # uvicorn would raise them again now, so that an orderly end looked like a death by signal.
+        self._captured_signals.clear()
+
+    async def _beat(self) -> None:
+        """Go on telling gunicorn that this worker lives: a long stop is no hang."""
+        while self.config.callback_notify is not None:
+            await self.config.callback_notify()
+            await asyncio.sleep(BEAT)
 
 
 class Cork:
@@ -67,14 +90,47 @@ class Cork:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which sends each answer's head together with what follows it."""
+    """uvicorn's protocol: bounds a request's head, and sends each answer's head with what follows it."""
+
+    _head_size = -1
+    """Bytes of the head that is being read; negative between heads."""
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, unless it is a head without end."""
+        super().data_received(data)
+        if self._head_size >= 0:
+            self._head_size += len(data)
+            if self._head_size > MOST_HEAD and not self.transport.is_closing():
+                message = f"The request's line and headers take more than {MOST_HEAD} bytes."
+                self._refuse(ApiError(message, status=431, type="invalid_request_error"))
+
+    def on_message_begin(self) -> None:
+        """Begin to count the head's bytes."""
+        super().on_message_begin()
+        self._head_size = 0
 
     def on_headers_complete(self) -> None:
         """Begin the request, whose answer will go through a cork."""
+        self._head_size = -1
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.transport = cast(Transport, Cork(self.transport, self.loop))
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(BadRequest(msg))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer ahead of the application, and hang up."""
+        reply = error_reply(error)
+        head = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}", "connection: close"]
+        head += [f"{name}: {value}" for name, value in reply.headers]
+        self.transport.write("\r\n".join((*head, "", "")).encode("latin-1") + cast(bytes, reply.body))
+        self.transport.close()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Serve a request that would like another protocol in this one, as HTTP allows, without a word."""
 
 
 class Worker(UvicornWorker):
@@ -89,24 +145,33 @@ class Worker(UvicornWorker):
         "server_header": False,
         # Nothing here looks at the client's address or scheme.
         "proxy_headers": False,
-        # Seconds between two looks at whether the master still lives, and two heartbeats.
-        "timeout_notify": 2,
         # SSE clients and pools keep connections for long; a load balancer's idle time is often 60 s.
         "timeout_keep_alive": 75,
+        "timeout_notify": BEAT,
     }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("uvicorn.error", "uvicorn.access"):
+            # The base class takes them away from the root logger, which writes JSON.
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [], True
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
-        server = self._server = DrainingServer(self.config, self.wsgi)
-        self._install_sigquit_handler()
-        await server.serve(sockets=self.sockets)
-        if not server.started:
+        self._server = DrainingServer(self.config, self.wsgi)
+        # gunicorn's master sends it when it is interrupted; uvicorn does not know it.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._stop)
+        await self._server.serve(sockets=self.sockets)
+        if not self._server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def callback_notify(self) -> None:
-        """Tell the master that this worker lives, and stop where there is no master any more."""
-        await super().callback_notify()
+        """Tell the master that this worker lives, and stop where no master is left to restart or end it."""
+        self.notify()
         if os.getppid() != self.ppid:
-            # Killed without a word: whoever starts a new one needs the port.
-            self._server.should_exit = True
+            self._stop()
+
+    def _stop(self) -> None:
+        self._server.should_exit = True

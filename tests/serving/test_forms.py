@@ -1,12 +1,13 @@
 """Multipart bodies, read piece by piece into a real store."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from astrolabe_server.handlers.context import Uploaded
-from astrolabe_server.handlers.errors import BadRequest
+from astrolabe_server.handlers.errors import BadRequest, TooLarge
 from astrolabe_server.persistence import open_store
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.serving.bodies import Form, MultipartReader, boundary_of, unescape
@@ -17,6 +18,7 @@ BODY = (
     + b"line\r\n--not the boundary\r\n" * 40_000
     + b"\r\n--b--\r\n"
 )
+TEXT = 1_500_000
 CONTENT = b"line\r\n--not the boundary\r\n" * 40_000
 
 
@@ -34,7 +36,7 @@ async def read(store: Store, body: bytes, piece: int) -> Form:
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    return await MultipartReader(store, "p", b"b", lambda name: name == "file").read(arriving())
+    return await MultipartReader(store, "p", b"b", lambda name: name == "file", TEXT).read(arriving())
 
 
 def files_left(tmp_path: Path) -> list[Path]:
@@ -79,7 +81,7 @@ async def test_a_source_that_fails_leaves_nothing(store: Store, tmp_path: Path) 
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await MultipartReader(store, "p", b"b", lambda _: False).read(breaking())
+        await MultipartReader(store, "p", b"b", lambda _: False, TEXT).read(breaking())
     assert files_left(tmp_path) == []
 
 
@@ -92,3 +94,50 @@ def test_a_name_is_data(name: str) -> None:
 def test_a_content_type_without_boundary_is_refused() -> None:
     with pytest.raises(BadRequest):
         boundary_of("multipart/form-data")
+
+
+def field(value: bytes) -> bytes:
+    return b'--b\r\nContent-Disposition: form-data; name="k"\r\n\r\n' + value + b"\r\n"
+
+
+async def test_the_text_of_all_fields_together_is_bounded(store: Store) -> None:
+    few = field(b"x" * 700_000) * 2 + b"--b--\r\n"
+    assert len((await read(store, few, 65_536)).fields) == 2
+    with pytest.raises(TooLarge, match="1500000 bytes"):
+        await read(store, field(b"x" * 700_000) * 2 + few, 65_536)
+
+
+@pytest.mark.parametrize("headers", [b"X: y\r\n" * 1000, b"X: " + b"y" * 100_000 + b"\r\n"])
+async def test_the_headers_of_a_part_are_bounded(store: Store, headers: bytes) -> None:
+    with pytest.raises(BadRequest):
+        await read(store, b"--b\r\n" + headers + field(b"v")[5:] + b"--b--\r\n", 65_536)
+
+
+async def test_an_absurd_boundary_is_refused(store: Store) -> None:
+    with pytest.raises(BadRequest):
+        MultipartReader(store, "p", b"b" * 10_000, lambda _: False, TEXT)
+
+
+class SlowStore:
+    """A store that takes one piece and then no more, as on a disk that hangs."""
+
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+        await anext(pieces)
+        await asyncio.Event().wait()
+        return 0
+
+    async def delete_content(self, project: str, id: str) -> None:
+        pass
+
+
+async def test_an_upload_that_is_cancelled_while_the_store_is_slow_leaves_no_task() -> None:
+    async def arriving() -> AsyncIterator[bytes]:
+        yield BODY[:200]
+        while True:
+            yield b"x" * 600_000
+
+    reader = MultipartReader(SlowStore(), "p", b"b", lambda _: False, TEXT)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(reader.read(arriving()), 0.3)
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Queue.put" in repr(task)]

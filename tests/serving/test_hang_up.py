@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import socket
 
 import httpx
 import pytest
@@ -38,3 +39,30 @@ def test_a_waiting_call_left_by_its_client_closes_the_providers_call(
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{server.url}/chat/completions", json=body(tag, {"text": "late", "wait": 30}), timeout=1)
     until(lambda: provider_saw(provider, tag)[0]["ended"] == "disconnected", seconds=10)
+
+
+def test_a_client_that_hangs_up_is_a_line_in_the_log_and_no_failure(
+    server: Server, provider: ProviderProcess
+) -> None:
+    tag, before = secrets.token_hex(8), len(server.log.read_text())
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/chat/completions", json=body(tag, {"text": "late", "wait": 30}), timeout=1)
+    until(lambda: '"status":499' in server.log.read_text()[before:], seconds=10)
+    lines = [json.loads(line) for line in server.log.read_text()[before:].splitlines()]
+    assert [line["operation"] for line in lines if line.get("status") == 499] == ["createChatCompletion"]
+    assert not [line for line in lines if line.get("level") in ("warning", "error")]
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing_in_the_store(server: Server) -> None:
+    contents = server.folder / "astrolabe.db-contents"
+    before, log = len([*contents.glob("*/*")]), len(server.log.read_text())
+    head = (
+        b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n"
+    )
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n' + b"x" * 900_000
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head + b"%x\r\n%s\r\n" % (len(form), form))
+        until(lambda: len([*contents.glob("*/*")]) == before + 1, seconds=10)
+    until(lambda: len([*contents.glob("*/*")]) == before, seconds=10)
+    until(lambda: '"status":499' in server.log.read_text()[log:], seconds=10)
