@@ -42,6 +42,8 @@ UNMARK = f"DELETE FROM objects WHERE {AT} IF place=?"
 FORGET = f"DELETE FROM objects WHERE {AT}"
 COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version<?"
 
+RESTORE = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version=?"
+
 UNFINISHED = 15.0
 """Seconds after which a document that entered its list and is nowhere else was left by a dead writer."""
 
@@ -343,6 +345,18 @@ class Copied(Part):
         """A newer version was copied before, or the document left the list: nothing to do."""
         row = rows.get(self._spot)
         self._stale = row is None or row["version"] >= self._after.version
+
+    def undo(self, place: Place) -> list[Statement]:
+        """Make the copies what they were."""
+        before, content = self._before, of_document(self._before)
+        if self._stale:
+            return []
+        spot = (*place, *self._spot)
+        statements: list[Statement] = [(RESTORE, (*content, before.version, *spot, self._after.version))]
+        statements += label_copies(place, before, content)
+        for label in self._after.labels - before.labels:
+            statements.append((FORGET, (*place, *self._spot._replace(label=label))))
+        return statements
 
 
 class Left(Part):

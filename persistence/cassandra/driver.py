@@ -26,7 +26,7 @@ from cassandra.cluster import (
     ResultSet,
     Session,
 )
-from cassandra.connection import ConnectionException
+from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
@@ -208,42 +208,49 @@ class Connection:
 
     async def _prepare(self, query: str) -> PreparedStatement:
         """Prepare once, however many ask at the same time."""
-        task = self._preparing.get(query)
-        if task is None:
-            task = asyncio.ensure_future(asyncio.to_thread(self.session.prepare, query))
-            self._preparing[query] = task
-        try:
-            prepared = await asyncio.shield(task)
-        except UNREACHABLE as exc:
-            raise self._translated(exc, None) from exc
-        finally:
-            if task.done():
+        while True:
+            task = self._preparing.get(query)
+            if task is None:
+                task = asyncio.ensure_future(asyncio.to_thread(self.session.prepare, query))
+                self._preparing[query] = task
+            try:
+                prepared = await asyncio.shield(task)
+            except UNREACHABLE as exc:
                 self._preparing.pop(query, None)
+                if not busy(exc):
+                    raise self._translated(exc, None) from exc
+                await asyncio.sleep(0.05)
+            else:
+                break
+        self._preparing.pop(query, None)
         prepared.is_idempotent = True
         self._prepared[query] = prepared
         return prepared
 
     async def _send(self, statement: Any, limit: float | None, state: Any = None) -> tuple[Any, list[Row]]:
         """Send, and wait for the answer: the driver's future and the rows of one page."""
-        assert self._loop is not None  # noqa: S101 - set by open, or session would raise
-        waiting: asyncio.Future[list[Row]] = self._loop.create_future()
-        session = self.session
         self.sent += 1
         options = {} if limit is None else {"timeout": limit}
-        try:
-            response = session.execute_async(statement, paging_state=state, **options)
-        except UNREACHABLE as exc:
-            raise self._translated(exc, statement) from exc
+        deadline = time.monotonic() + self.target.timeout
+        while True:
+            try:
+                return await self._attempt(statement, state, options)
+            except UNREACHABLE as exc:
+                if isinstance(exc, OperationTimedOut) and exc.last_host is not None:
+                    self._shun(exc.last_host)
+                if not busy(exc) or time.monotonic() > deadline:
+                    raise self._translated(exc, statement) from exc
+                await asyncio.sleep(0.01)  # nothing was sent: sockets take no more just now
+
+    async def _attempt(self, statement: Any, state: Any, options: dict[str, float]) -> tuple[Any, list[Row]]:
+        assert self._loop is not None  # noqa: S101 - set by open, or session would raise
+        session = self.session
+        waiting: asyncio.Future[list[Row]] = self._loop.create_future()
+        response = session.execute_async(statement, paging_state=state, **options)
         response.add_callbacks(
             callback=self._arrive, callback_args=(waiting,), errback=self._fail, errback_args=(waiting,)
         )
-        try:
-            rows = await waiting
-        except UNREACHABLE as exc:
-            if isinstance(exc, OperationTimedOut) and exc.last_host is not None:
-                self._shun(exc.last_host)
-            raise self._translated(exc, statement) from exc
-        return response, rows or []
+        return response, await waiting or []
 
     def _shun(self, host: Any) -> None:
         for known in self._cluster.metadata.all_hosts() if self._cluster else ():
@@ -304,6 +311,14 @@ class Scan:
         response, rows = await self._connection._send(self._statement, None, self._state)  # noqa: SLF001
         self._started, self._state = True, response._paging_state  # noqa: SLF001
         return rows
+
+
+def busy(exc: BaseException) -> bool:
+    """Whether all that failed was to put the request into a socket."""
+    if not isinstance(exc, NoHostAvailable) or not isinstance(exc.errors, dict):
+        return False
+    errors = list(exc.errors.values())
+    return bool(errors) and all(isinstance(error, ConnectionBusy) for error in errors)
 
 
 def cause(exc: BaseException) -> str:

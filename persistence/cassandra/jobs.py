@@ -166,11 +166,15 @@ class Agenda:
         for entry, job in zip(entries, found, strict=True):
             if job is not None and job.due > self._clock():
                 await self.note(job.project, kind, job.id, job.due)
-            elif job is not None and results.get((job.project, job.id)) is None:
+            elif self._is_coming(entry) if job is None else results.get((job.project, job.id)) is None:
                 left = entry[0] if left is None else left
                 continue
             state.settled.add(entry)
         return left
+
+    def _is_coming(self, entry: Entry) -> bool:
+        """Whether the job of an entry may be missing because its write is still on its way."""
+        return entry[0] > self._now() - LATE
 
     async def _look(self, kind: str, entry: Entry) -> Job | None:
         _, project, id = entry

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from astrolabe_server.persistence.cassandra.driver import Connection, Statement
 from astrolabe_server.persistence.store import Append
@@ -12,6 +12,10 @@ BUCKET = 10_000
 """Numbers of events whose segments are in one partition."""
 
 HOUR = 3600
+
+LATE = 60
+"""Seconds after its end until which an hour may still get logs."""
+
 REMEMBERED = 20_000
 KIND = "#logs"
 
@@ -44,26 +48,28 @@ class Logs:
         """Add a segment: one statement, and one more in each hour."""
         project, id, sequence = operation.project, operation.id, operation.sequence
         now = self._clock()
-        hour = int(now) // HOUR
-        if (project, id, hour) not in self._hourly:
-            await self._begin(hour)
-            await self._connection.run(HOURLY, (hour, project, id))
-            remember(self._hourly, (project, id, hour))
         bucket = sequence // BUCKET
         row: Statement = (
             APPEND,
             (project, id, bucket, sequence, int(now * 1_000_000), list(operation.events)),
         )
         written: Statement = (WRITTEN, (now, bucket + 1, project, id))
+        writes: list[Awaitable[object]] = [self._note(project, id, int(now) // HOUR)]
         if bucket == 0:
-            await self._connection.run_together([row, written])
+            writes.append(self._connection.run_together([row, written]))
         else:
-            await asyncio.gather(self._connection.run(*row), self._connection.run(*written))
+            writes += [self._connection.run(*row), self._connection.run(*written)]
+        await asyncio.gather(*writes)
 
-    async def _begin(self, hour: int) -> None:
+    async def _note(self, project: str, id: str, hour: int) -> None:
+        """Enter a log among those of an hour, once."""
+        if (project, id, hour) in self._hourly:
+            return
         if not self._begun:
             await self._connection.compare_and_set([(FIRST, (KIND, hour - 1))])
             self._begun = True
+        await self._connection.run(HOURLY, (hour, project, id))
+        remember(self._hourly, (project, id, hour))
 
     async def read(self, project: str, id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Events numbered over `after`, from as many whole segments as give at least `limit`."""
@@ -108,7 +114,7 @@ class Logs:
         dropped = 0
         for hour in range(max(rows[0][0], rows[0][1] or 0), int(before) // HOUR + 1):
             dropped += await self._drop_hour(hour, before)
-            if (hour + 1) * HOUR <= before:
+            if (hour + 1) * HOUR <= min(before, self._clock() - LATE):
                 await self._connection.run("DELETE FROM log_hours WHERE hour=?", (hour,))
                 await self._connection.run(SETTLED, (hour + 1, hour + 1, KIND))
         return dropped

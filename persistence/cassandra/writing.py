@@ -117,6 +117,23 @@ class Plan:
                 return
         fences = [] if part.checks_only else self._holds.get(place, [])
         self.stages.append(Stage({place: Group(place, [*fences, part])}))
+        if not part.checks_only:
+            self._join_copies(self.stages[-1].groups[place])
+
+    def _join_copies(self, group: Group) -> None:
+        """Let copies of what was changed before be part of a later transaction in their partition."""
+        waiting = self.rest.get(group.place, [])
+        joining = [part for part in waiting if isinstance(part, Copied) and group.takes(part)]
+        group.parts += joining
+        if joining:
+            self._leave(group.place, [part for part in waiting if part not in joining])
+
+    def _leave(self, place: Place, parts: list[Part]) -> None:
+        """What is left of what has no condition in a partition."""
+        if parts:
+            self.rest[place] = parts
+        else:
+            del self.rest[place]
 
     def enter(self, place: Place, key: ListKey, known: Head, operation: Insert) -> None:
         """Let a document enter its list, along with others where that is possible."""
@@ -159,6 +176,7 @@ class Plan:
     def close(self) -> None:
         """Join what has no condition to the last transaction where it is in the same partition."""
         self.own()
+        self._drop_checks()
         stage = self.stages[-1] if self.stages else None
         place = stage.only() if stage else None
         if stage is None or place is None or place not in self.rest:
@@ -167,6 +185,20 @@ class Plan:
             stage.joined = self.rest.pop(place)
         elif all(stage.groups[place].takes(part) for part in self.rest[place]):
             stage.groups[place].parts += self.rest.pop(place)
+
+    def _drop_checks(self) -> None:
+        """Leave a check to the next stage's transaction in its partition, which then goes first."""
+        for at in range(len(self.stages) - 1, 0, -1):
+            before, stage = self.stages[at - 1 : at + 1]
+            place = before.only()
+            if before.owning or stage.owning or place is None or place not in stage.groups:
+                continue
+            checks = before.groups[place].parts
+            if all(part.checks_only for part in checks):
+                group = stage.groups.pop(place)
+                group.parts[:0] = [part for part in checks if part not in group.parts]
+                rest = [stage] if stage.groups else []
+                self.stages[at - 1 : at + 1] = [Stage({place: group}), *rest]
 
 
 class Writer:
@@ -291,6 +323,9 @@ class Writer:
     async def _run(self, stage: Stage, done: list[Group]) -> None:
         """Do a stage; of several errors the first in order is raised."""
         groups = stage.ready()
+        for entries, number in stage.owning:  # whatever may be under them is not there yet
+            key = entries.key_of(number)
+            self._heads.saw_home(key.project, key.id, {})
         if len(groups) == 1:
             await self._committer.commit(groups[0])
             done.append(groups[0])

@@ -16,6 +16,8 @@ from astrolabe_server.tests.cluster.conftest import revive
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 WRITERS = 50
+PACE = 1.0
+"""Seconds between the writes of a writer: two cores serve three nodes here."""
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Writing:
             self.acknowledged.setdefault(thread, []).append(id)
             self.recent += 1
             number += 1
+            await asyncio.sleep(PACE)
 
     async def count(self) -> None:
         """Add one to a counter, again and again, as a client that retries."""
@@ -155,10 +158,8 @@ async def until_used(store: CassandraStore, node: Node) -> None:
     while True:
         [host] = [each for each in session.cluster.metadata.all_hosts() if each.address == node.address]
         if host.is_up:
-            rows = await asyncio.to_thread(
-                lambda: list(session.execute("SELECT release_version FROM system.local", host=host))
-            )
-            assert rows
+            query = "SELECT release_version FROM system.local"
+            assert await asyncio.to_thread(session.execute, query, host=host)
             return
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

@@ -1,0 +1,232 @@
+"""The topology of deploy/ as processes: three nodes, two replicas of two workers, nginx in front."""
+
+import asyncio
+import collections
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from astrolabe_server.deploy.cassandra.cluster import Node
+from astrolabe_server.tests.cluster.conftest import revive
+from astrolabe_server.tests.provider import ProviderProcess
+from astrolabe_server.tests.server import ROOT, Server, free_port, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+RUNS, WRITERS = 200, 50
+AT_ONCE = 20
+PATIENCE = 10.0
+"""Seconds for which a client may have to try again."""
+
+ENDED = {"completed", "failed", "cancelled", "incomplete", "expired"}
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, provider: ProviderProcess, cluster_url: str) -> Iterator[list[Server]]:
+    """Two servers of two workers each, on the same cluster."""
+    servers = []
+    for number in range(2):
+        folder = tmp_path / f"replica{number}"
+        folder.mkdir()
+        servers.append(
+            Server(folder, ASTROLABE_STORE=cluster_url, OPENAI_API_KEY="sk-any", OPENAI_BASE_URL=provider.url)
+        )
+    try:
+        for server in servers:
+            server.start()
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture
+def front(tmp_path: Path, replicas: list[Server]) -> Iterator[str]:
+    """The URL of nginx, with the configuration that deploy/ ships."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    port = free_port()
+    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
+    for number, replica in enumerate(replicas, 1):
+        text = text.replace(f"server astrolabe-{number}:8080", f"server 127.0.0.1:{replica.port}")
+    text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};")
+    paths = "".join(
+        f"  {name}_temp_path {tmp_path}/{name};\n"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    text = text.replace("http {\n", f"http {{\n{paths}", 1)
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(f"daemon off;\npid {tmp_path}/nginx.pid;\nerror_log stderr error;\n{text}")
+    log = tmp_path / "nginx.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [nginx, "-e", "stderr", "-c", str(configuration)], stdout=output, stderr=output
+        )
+    try:
+        until(lambda: listens(port), seconds=10)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@dataclass
+class Client:
+    """An application that tries again, as OpenAI's SDK does, and notes for how long it had to."""
+
+    session: aiohttp.ClientSession
+    root: str
+    slowest: float = 0.0
+    retried: collections.Counter[str] = field(default_factory=collections.Counter)
+
+    async def ask(self, method: str, path: str, body: Any = None) -> Any:
+        began, failed = time.monotonic(), False
+        while True:
+            reason = None
+            try:
+                async with self.session.request(method, f"{self.root}/v1{path}", json=body) as answer:
+                    if answer.status < 500 and answer.status not in (409, 429):
+                        assert answer.status == 200, await answer.text()
+                        value = await answer.json()
+                        if failed:
+                            self.slowest = max(self.slowest, time.monotonic() - began)
+                        return value
+                    reason = str(answer.status)
+                    error = (
+                        (await answer.json(content_type=None)) if answer.content_type.endswith("json") else {}
+                    )
+                    assert answer.content_type == "text/html" or set(error) == {"error"}
+            except (aiohttp.ClientError, TimeoutError) as exc:
+                reason = type(exc).__name__
+            failed = True
+            self.retried[reason] += 1
+            assert time.monotonic() - began < 60, f"{method} {path}: {reason}"
+            await asyncio.sleep(0.2)
+
+    async def all(self, path: str) -> list[Any]:
+        """Every object of a list, by pages."""
+        found: list[Any] = []
+        while True:
+            after = f"&after={found[-1]['id']}" if found else ""
+            page = await self.ask("GET", f"{path}?limit=100&order=asc{after}")
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+
+
+@pytest.fixture
+async def client(front: str) -> AsyncIterator[Client]:
+    headers = {"Authorization": "Bearer any", "OpenAI-Beta": "assistants=v2"}
+    timeout = aiohttp.ClientTimeout(total=30)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector) as session:
+        yield Client(session, front)
+
+
+@dataclass
+class Load:
+    """What the application did, and was told."""
+
+    client: Client
+    assistant: str
+    threads: list[str] = field(default_factory=list)
+    messages: dict[str, list[str]] = field(default_factory=dict)
+    runs: dict[str, tuple[str, str]] = field(default_factory=dict)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def write(self, number: int) -> None:
+        """Add messages to a thread of one's own until told to stop."""
+        thread = (await self.client.ask("POST", "/threads", {}))["id"]
+        kept = self.messages.setdefault(thread, [])
+        while not self.stop.is_set():
+            body = {"role": "user", "content": f"message {len(kept)} of writer {number}"}
+            kept.append((await self.client.ask("POST", f"/threads/{thread}/messages", body))["id"])
+            await asyncio.sleep(1)
+
+    async def run(self, limit: asyncio.Semaphore) -> None:
+        """One run to its end."""
+        async with limit:
+            body = {
+                "assistant_id": self.assistant,
+                "thread": {"messages": [{"role": "user", "content": "Say something."}]},
+            }
+            run = await self.client.ask("POST", "/threads/runs", body)
+            while run["status"] not in ENDED:
+                await asyncio.sleep(0.5)
+                run = await self.client.ask("GET", f"/threads/{run['thread_id']}/runs/{run['id']}")
+            self.runs[run["id"]] = (run["thread_id"], run["status"])
+
+    async def check(self) -> None:
+        """Everything that the application was told is there, once."""
+        for thread, acknowledged in self.messages.items():
+            kept = [message["id"] for message in await self.client.all(f"/threads/{thread}/messages")]
+            assert len(kept) == len(set(kept))
+            assert set(acknowledged) <= set(kept)
+            assert [id for id in kept if id in set(acknowledged)] == acknowledged
+        assert {status for _, status in self.runs.values()} == {"completed"}
+        for run, (thread, _) in self.runs.items():
+            messages = await self.client.all(f"/threads/{thread}/messages")
+            assert [message["role"] for message in messages] == ["user", "assistant"]
+            assert messages[-1]["run_id"] == run
+            assert messages[-1]["content"][0]["text"]["value"] == "You said: Say something."
+
+
+async def test_a_node_and_then_a_replica_die_and_nothing_that_was_told_is_lost(
+    client: Client, all_up: list[Node], replicas: list[Server]
+) -> None:
+    assistant = await client.ask("POST", "/assistants", {"model": "m"})
+    load = Load(client, assistant["id"])
+    limit = asyncio.Semaphore(AT_ONCE)
+    async with asyncio.TaskGroup() as group:
+        writers = [group.create_task(load.write(number)) for number in range(WRITERS)]
+        runs = [group.create_task(load.run(limit)) for _ in range(RUNS)]
+        await reach(load, RUNS // 5)
+        all_up[1].kill(signal.SIGKILL)
+        await reach(load, 2 * RUNS // 5)
+        revival = asyncio.create_task(asyncio.to_thread(revive, all_up[1]))
+        await reach(load, 3 * RUNS // 5)
+        replicas[0].kill()
+        await reach(load, 4 * RUNS // 5)
+        await revival
+        await asyncio.to_thread(replicas[0].start)
+        await asyncio.gather(*runs)
+        load.stop.set()
+        await asyncio.gather(*writers)
+    await load.check()
+    told = sum(map(len, load.messages.values()))
+    print(
+        f"{told} messages, {len(load.runs)} runs; tried again for {client.slowest:.1f} s at most: {client.retried}"
+    )
+    assert len(load.runs) == RUNS
+    assert client.slowest < PATIENCE
+    until(lambda: all(map(ready, replicas)), seconds=20)
+
+
+def ready(server: Server) -> bool:
+    with urllib.request.urlopen(f"{server.root}/readyz", timeout=5) as response:
+        return bool(response.status == 200)
+
+
+async def reach(load: Load, runs: int) -> None:
+    """Wait until so many runs have ended."""
+    deadline = time.monotonic() + 300
+    while len(load.runs) < runs:
+        assert time.monotonic() < deadline, f"{len(load.runs)} of {runs} runs"
+        await asyncio.sleep(0.1)
