@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from astrolabe_server.tests.chaos.client import Application, Event, Talk
 from astrolabe_server.tests.chaos.conductor import Conductor
 from astrolabe_server.tests.provider import ProviderProcess

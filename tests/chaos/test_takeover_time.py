@@ -1,0 +1,82 @@
+"""How long a run waits for another worker when its own is gone: no more than fifteen seconds."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from astrolabe_server.tests.chaos.client import Application, Event
+from astrolabe_server.tests.provider import ProviderProcess
+from astrolabe_server.tests.server import Server
+
+JSON = dict[str, Any]
+
+BOUND = 15.0
+WORDS = "word " * 40
+DELAY = 0.05
+ANSWER_SECONDS = 40 * DELAY
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+async def test_the_runs_of_a_lost_worker_go_on_within_fifteen_seconds(
+    tmp_path: Path, provider: ProviderProcess, trouble: signal.Signals
+) -> None:
+    """One of two workers is lost while both have runs; a stopped one writes nothing when it wakes."""
+    said = "script: " + json.dumps({"turns": [{"text": WORDS, "delay": DELAY}]})
+    environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url}
+    with Server(tmp_path, workers=2, **environment) as server:
+        # No connection is kept: one to the worker that is stopped would never answer again.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            application = Application(server.url, session)
+            assistant = (await application.call("POST", "/assistants", {"model": "m"}))["id"]
+            body = {
+                "assistant_id": assistant,
+                "thread": {"messages": [{"role": "user", "content": said}]},
+                "stream": True,
+            }
+            streams: list[list[Event]] = [[] for _ in range(12)]
+            reading = [
+                asyncio.create_task(application.read("POST", "/threads/runs", body, seen)) for seen in streams
+            ]
+            async with asyncio.timeout(20):
+                while not all(len(seen) > 10 for seen in streams):
+                    await asyncio.sleep(0.01)
+            victim = server.workers()[0]
+            os.kill(victim, trouble)
+            lost = time.monotonic()
+
+            async def end(seen: list[Event]) -> JSON:
+                run = next(data for _, name, data in seen if name == "thread.run.created")
+                path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+                while (run := await application.get(path))["status"] == "in_progress":
+                    await asyncio.sleep(0.1)
+                return run
+
+            try:
+                runs = await asyncio.gather(*(end(seen) for seen in streams))
+                took = time.monotonic() - lost
+            finally:
+                if trouble == signal.SIGSTOP:
+                    os.kill(victim, signal.SIGCONT)
+            print(f"all at their end {took:.1f} s after the worker was {trouble.name}")
+            assert {run["status"] for run in runs} == {"completed"}
+            assert took <= BOUND + ANSWER_SECONDS + 2
+            await asyncio.gather(*reading)
+
+            for run in runs:
+                messages = await application.get(f"/threads/{run['thread_id']}/messages?run_id={run['id']}")
+                whole = [each for each in messages["data"] if each["status"] == "completed"]
+                assert [each["content"][0]["text"]["value"] for each in whole] == [WORDS]
+                log: list[Event] = []
+                path = f"/threads/{run['thread_id']}/runs/{run['id']}/events"
+                assert await application.read("GET", path, None, log)
+                assert [number for number, _, _ in log] == list(range(len(log)))
+                assert await application.get(f"/threads/{run['thread_id']}/runs/{run['id']}") == run
