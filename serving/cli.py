@@ -40,6 +40,12 @@ def refusals_as_exit() -> Iterator[None]:
         sys.exit(f"astrolabe: {exc}")
 
 
+def store_url() -> str:
+    """ASTROLABE_STORE, where it and every other variable can be used."""
+    with refusals_as_exit():
+        return Settings.read().store
+
+
 def with_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
     """Run `work` on the store of `url`, made and brought up to date where needed."""
 
@@ -75,6 +81,8 @@ def serve() -> None:
         """Nothing more: the store is there, and of the right version."""
 
     with_store(settings.store, ready)
+    with refusals_as_exit():
+        settings.refuse_taken_address()
     arguments = ["gunicorn", "-c", str(PACKAGE / "gunicorn.conf.py"), "astrolabe_server.wsgi:app"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - this very interpreter
 
@@ -91,13 +99,11 @@ def settings() -> None:
 @main.command()
 def migrate() -> None:
     """Make or update the store's schema."""
-    with refusals_as_exit():
-        url = Settings.read().store
 
     async def done(_: Store) -> None:
         click.echo("The store is up to date.")
 
-    with_store(url, done)
+    with_store(store_url(), done)
 
 
 @main.command()
@@ -191,14 +197,14 @@ def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--name", default="", help="What the key is for, shown in lists.")
 def create_key(project: str, name: str) -> None:
     """Make a key and print it; it is shown only now."""
-    secret = with_store(Settings.read().store, lambda store: KeyRing(store).create(project, name))
+    secret = with_store(store_url(), lambda store: KeyRing(store).create(project, name))
     click.echo(secret)
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List the keys, oldest first; of a key itself only its ends are kept."""
-    for key in with_store(Settings.read().store, lambda store: KeyRing(store).all()):
+    for key in with_store(store_url(), lambda store: KeyRing(store).all()):
         made = strftime("%Y-%m-%d", gmtime(key["created_at"]))
         state = "revoked" if key["revoked_at"] else "active"
         click.echo(f"{key['id']}  {key['project']:<20} {state:<8} {made}  {key['hint']}  {key['name']}")
@@ -208,7 +214,7 @@ def list_keys() -> None:
 @click.argument("id")
 def revoke_key(id: str) -> None:
     """Let the key ID open nothing any more; workers notice within five seconds."""
-    if not with_store(Settings.read().store, lambda store: KeyRing(store).revoke(id)):
+    if not with_store(store_url(), lambda store: KeyRing(store).revoke(id)):
         sys.exit(f"astrolabe: there is no key '{id}'; astrolabe keys list shows them.")
     click.echo(f"{id} is revoked.")
 

@@ -1,7 +1,7 @@
 """What `/metrics` shows, through prometheus-flask-exporter.
 
 Labels are operations and statuses, never ids. Under gunicorn the values of all workers are added
-up through the files of PROMETHEUS_MULTIPROC_DIR, which gunicorn.conf.py makes.
+up through the files of PROMETHEUS_MULTIPROC_DIR, which `multiprocess` makes.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Every variable that the server reads, read once."""
 
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -104,6 +105,12 @@ class Settings(BaseSettings):
         settings.refuse_open_network()
         return settings
 
+    @property
+    def address(self) -> str:
+        """Where to listen, as `host:port`; an IPv6 address stands in brackets."""
+        host = self.host.strip("[]")
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
     @classmethod
     def variables(cls) -> list[tuple[str, str, str]]:
         """(field, variable, sentence) of each setting, in the order of this file."""
@@ -123,6 +130,21 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
+
+    def refuse_taken_address(self) -> None:
+        """Refuse an address that cannot be listened on, before any process is started for it."""
+        try:
+            family, kind, protocol, _, place = socket.getaddrinfo(
+                self.host.strip("[]"), self.port, type=socket.SOCK_STREAM
+            )[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        except OSError as exc:
+            raise SettingsRefused(
+                f"HOST={self.host} PORT={self.port}: cannot listen there: {exc.strerror or exc}. "
+                "Stop what listens there, or choose another PORT."
+            ) from exc
 
 
 def _explain(error: Any) -> str:

@@ -152,10 +152,8 @@ class Worker(UvicornWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("uvicorn.error", "uvicorn.access"):
-            # The base class takes them away from the root logger, which writes JSON.
-            logger = logging.getLogger(name)
-            logger.handlers, logger.propagate = [], True
+        # The base class takes it away from the root logger, which writes JSON; uvicorn.access may stay away.
+        logging.getLogger("uvicorn.error").propagate = True
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

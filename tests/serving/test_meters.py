@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 
 import httpx
 import pytest
@@ -51,3 +52,17 @@ def test_the_log_has_a_line_a_request_without_bodies_or_keys(server: Server, htt
     assert (line["event"], line["operation"], line["status"]) == ("request", "createThread", 200)
     assert secret not in text
     assert key not in text
+
+
+def test_every_line_of_the_log_is_json_and_each_request_has_one(server: Server, http: httpx.Client) -> None:
+    before = len(server.log.read_text())
+    request_id = http.get("threads/thread_none").headers["x-request-id"]
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"no http at all\r\n\r\n")
+        assert json.loads(client.makefile("rb").read().partition(b"\r\n\r\n")[2])["error"]["message"]
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+    assert http.get("health", headers=upgrade).status_code == 200
+    until(lambda: "Invalid HTTP" in server.log.read_text()[before:], seconds=5)
+    lines = [json.loads(line) for line in server.log.read_text()[before:].splitlines()]
+    assert [line.get("request_id") for line in lines].count(request_id) == 1
+    assert "uvicorn.access" not in {line.get("logger") for line in lines}
