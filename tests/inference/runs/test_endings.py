@@ -1,12 +1,13 @@
 """How runs end that do not simply complete: cancelled, expired, failed, incomplete, deleted."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from astrolabe_server.handlers import runs, threads
 from astrolabe_server.handlers.errors import BadRequest, NotFound
-from astrolabe_server.inference.gateway import Gateway
+from astrolabe_server.inference.gateway import Gateway, Routes
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.tests.inference.runs.process import (
     Process,
@@ -17,6 +18,7 @@ from astrolabe_server.tests.inference.runs.process import (
     text_of,
     until,
 )
+from astrolabe_server.tests.provider import ProviderProcess
 
 WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}
@@ -302,3 +304,26 @@ async def test_a_stalling_provider_is_cut_by_cancelling(worker: Process, provide
 
 async def _none_running(worker: Process) -> bool:
     return not worker.jobs._running
+
+
+async def test_a_provider_that_falls_silent_fails_the_run(
+    store: Store, provider: ProviderProcess, tmp_path: Path
+) -> None:
+    routes = tmp_path / "models.yaml"
+    routes.write_text(
+        f"providers: {{p: {{base_url: '{provider.url}', api_key: k, read_timeout: 0.5, retries: 0}}}}\n"
+        "models: {'m*': {provider: p}}\n"
+    )
+    gateway = Gateway(Routes.from_file(routes, {}))
+    await gateway.open()
+    async with process(store, gateway) as worker:
+        assistant = await worker.assistant()
+        for turn in ({"text": "One two three.", "wait": 60}, {"text": "One two three.", "stall_after": 2}):
+            thread = await worker.thread(script(turn))
+            events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+            assert names(events)[-2:] == ["thread.run.failed", "done"]
+            run = await worker.get(events[0][2])
+            assert run["last_error"]["code"] == "server_error"
+            await worker.message(thread["id"], "The thread takes messages again.")
+    await gateway.close()
