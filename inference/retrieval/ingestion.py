@@ -1,5 +1,6 @@
 """Takes a vector store's file from its bytes to searchable chunks: parse, cut, embed, store."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from astrolabe_server.inference.retrieval.files import FILES
 from astrolabe_server.inference.retrieval.members import INGEST, MEMBERS, member_id
 from astrolabe_server.inference.retrieval.memberships import Memberships
 from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, has_expired
-from astrolabe_server.persistence.errors import ContentNotFound, DimensionMismatch
+from astrolabe_server.persistence.errors import ContentNotFound, DimensionMismatch, StoreError
 from astrolabe_server.persistence.store import (
     Chunk,
     Document,
@@ -72,18 +73,38 @@ class Ingestion:
         self._embedder = embedder
         self._memberships = memberships
         self._sandbox = sandbox
+        self._pulls: set[asyncio.Task[None]] = set()
         jobs.register(INGEST, self._run, concurrency=AT_ONCE)
 
     async def _run(self, held: Held) -> None:
         # Each file pulls the next along, so that a thousand small ones do not wait for as many polls.
-        if self._jobs.has_room(INGEST):
-            await self._take_next()
-        await self._ingest(held)
-        await self._take_next()
+        self._pull()
+        try:
+            await self._ingest(held)
+        finally:
+            self._pull()
+
+    def _pull(self) -> None:
+        """Take another job, as a task of its own: a job that has ended may be cancelled at any time."""
+        task = asyncio.create_task(self._take_next())
+        self._pulls.add(task)
+        task.add_done_callback(self._pulls.discard)
 
     async def _take_next(self) -> None:
-        for job in await self._store.take_jobs(INGEST, self._jobs.owner, LEASE, 1):
+        await asyncio.sleep(0)  # so that the job that has just ended makes room
+        if not self._jobs.has_room(INGEST):
+            return
+        try:
+            jobs = await self._store.take_jobs(INGEST, self._jobs.owner, LEASE, 1)
+        except StoreError as exc:
+            log.warning("jobs_not_taken", kind=INGEST, error=str(exc))
+            return
+        for job in jobs:
             self._jobs.adopt(job)
+
+    async def close(self) -> None:
+        """Wait for what is being taken; after the jobs have stopped, before the store closes."""
+        await asyncio.gather(*self._pulls)
 
     async def _ingest(self, held: Held) -> None:
         project = held.job.project

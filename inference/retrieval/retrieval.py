@@ -53,7 +53,7 @@ class Retrieval:
         self.vector_stores = VectorStores(store, deadlines)
         self.members = Memberships(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
-        Ingestion(store, jobs, self._embedder, self.members, self._sandbox)
+        self._ingestion = Ingestion(store, jobs, self._embedder, self.members, self._sandbox)
         deadlines.register(FILES, expire=self.files.expire, purge=self.members.purge_file)
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
         deadlines.register(VECTOR_STORES, expire=self.vector_stores.expire, purge=self.members.purge_store)
@@ -62,7 +62,8 @@ class Retrieval:
             log.warning("search_by_words_alone", reason="no embedding model is configured")
 
     async def close(self) -> None:
-        """End the parser's process, if one runs."""
+        """End the parser's process, if one runs; called once the jobs have stopped."""
+        await self._ingestion.close()
         await self._sandbox.close()
 
     def describe(self) -> JSON:

@@ -158,10 +158,10 @@ async def library_at(
 
 @asynccontextmanager
 async def library_over(
-    folder: Path, gateway: Gateway, *, start: bool = True, **options: Any
+    folder: Path, gateway: Gateway, *, url: str | None = None, start: bool = True, **options: Any
 ) -> AsyncIterator[Library]:
-    """A library whose models are behind `gateway`."""
-    store = open_store(f"sqlite:///{folder}/astrolabe.db")
+    """A library whose models are behind `gateway`, on SQLite in `folder` or in the database of `url`."""
+    store = open_store(url or f"sqlite:///{folder}/astrolabe.db")
     await store.migrate()
     await store.open()
     await gateway.open()
