@@ -1,7 +1,7 @@
 """Hybrid search over vector stores: BM25 and vectors, fused into one order."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -9,13 +9,14 @@ import structlog
 from astrolabe_server.inference.errors import ModelNotFound, ProviderError
 from astrolabe_server.inference.retrieval.embedding import Embedder, Vector
 from astrolabe_server.inference.retrieval.members import MEMBERS, member_id
-from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, fuse, unite
+from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
 from astrolabe_server.inference.retrieval.vector_stores import VectorStores
 from astrolabe_server.persistence.errors import DimensionMismatch
-from astrolabe_server.persistence.store import Document, Filter, Hit, Key, Store
+from astrolabe_server.persistence.store import Document, Filter, Key, Store
 
-DEPTH = 100
-"""Hits of each measure that are fused, at least: what one finds first may be far down the other."""
+DEPTH = 50
+"""Hits of each measure that are fused, at least, and twice as many as are asked for: what one finds
+first may be far down the other."""
 
 NO_FUSION = "none"
 """The ranker that leaves the order to the vectors alone; all others are the hybrid."""
@@ -66,7 +67,7 @@ class Search:
         """
         options = ranking or RankingOptions()
         stores = [await self._vector_stores.usable(project, id) for id in dict.fromkeys(vector_stores)]
-        depth = max(DEPTH, limit)
+        depth = max(DEPTH, 2 * limit)
         rankings = await asyncio.gather(
             *(
                 self._rankings(stores, query, depth, filter, options.ranker)
@@ -85,17 +86,43 @@ class Search:
         self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None, ranker: str
     ) -> list[Ranking]:
         """The rankings of one query: by words, and by vectors where there are some."""
+        if ranker == NO_FUSION:
+            alone = await self._by_vectors(stores, query, depth, filter)
+            return [alone or await self._by_text(stores, query, depth, filter)]
+        vectors, text = await asyncio.gather(
+            self._by_vectors(stores, query, depth, filter), self._by_text(stores, query, depth, filter)
+        )
+        return [text] if vectors is None else [vectors, text]
+
+    async def _by_text(
+        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None
+    ) -> Ranking:
+        async def search(store: Document) -> Result:
+            hits = await self._store.search_text(store.key.project, store.id, query, depth, filter)
+            return store.id, hits
+
+        return Ranking.by_text(query, await asyncio.gather(*map(search, stores)))
+
+    async def _by_vectors(
+        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None
+    ) -> Ranking | None:
+        """None where no store has vectors, or no model could make one of the query."""
         vectors = await self._vectors(stores, query)
-        rankings = []
-        if vectors:
-            by_vector = await asyncio.gather(
-                *(self._by_vector(store, vectors, depth, filter) for store in stores)
-            )
-            rankings.append(Ranking.by_vectors(by_vector))
-        if not vectors or ranker != NO_FUSION:
-            by_text = await asyncio.gather(*(self._by_text(store, query, depth, filter) for store in stores))
-            rankings.append(Ranking.by_text(query, by_text))
-        return rankings
+        if not vectors:
+            return None
+
+        async def search(store: Document) -> Result:
+            vector = vectors.get(store.state["embedding_model"] or "")
+            if vector is None:
+                return store.id, ()
+            try:
+                hits = await self._store.search_vectors(store.key.project, store.id, vector, depth, filter)
+            except DimensionMismatch as exc:
+                log.warning("search_without_vectors", vector_store=store.id, reason=str(exc))
+                return store.id, ()
+            return store.id, hits
+
+        return Ranking.by_vectors(await asyncio.gather(*map(search, stores)))
 
     async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
         """The query's vector by each of the stores' models; a model that fails is left out."""
@@ -108,24 +135,6 @@ class Search:
             except (ModelNotFound, ProviderError) as exc:
                 log.warning("search_without_vectors", model=model, reason=str(exc))
         return vectors
-
-    async def _by_vector(
-        self, store: Document, vectors: Mapping[str, Vector], depth: int, filter: Filter | None
-    ) -> tuple[str, Sequence[Hit]]:
-        vector = vectors.get(store.state["embedding_model"] or "")
-        if vector is None:
-            return store.id, ()
-        try:
-            hits = await self._store.search_vectors(store.key.project, store.id, vector, depth, filter)
-        except DimensionMismatch as exc:
-            log.warning("search_without_vectors", vector_store=store.id, reason=str(exc))
-            return store.id, ()
-        return store.id, hits
-
-    async def _by_text(
-        self, store: Document, query: str, depth: int, filter: Filter | None
-    ) -> tuple[str, Sequence[Hit]]:
-        return store.id, await self._store.search_text(store.key.project, store.id, query, depth, filter)
 
     async def _shown(self, project: str, ranked: Sequence[Ranked], limit: int) -> list[Found]:
         """The first `limit` results whose files are in their stores, and completely."""
