@@ -1,9 +1,12 @@
 """The command line: `astrolabe serve`, `keys`, `models`, `migrate`, `move`, `spec`."""
 
 import asyncio
+import errno
 import os
 import re
+import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +22,7 @@ from astrolabe_server.persistence.errors import StoreError
 from astrolabe_server.persistence.move import Progress, Report, move
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.serving.auth import SYSTEM, KeyRing
-from astrolabe_server.serving.errors import ServingError
+from astrolabe_server.serving.errors import ServingError, SettingsRefused
 from astrolabe_server.serving.services import make_routes
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.spec.errors import SpecError
@@ -27,6 +30,9 @@ from astrolabe_server.spec.errors import SpecError
 REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError)
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PACKAGE = Path(__file__).resolve().parent.parent
+
+TAKEN_SECONDS = 2.5
+"""How long `serve` waits for its address."""
 
 T = TypeVar("T")
 
@@ -82,9 +88,32 @@ def serve() -> None:
 
     with_store(settings.store, ready)
     with refusals_as_exit():
-        settings.refuse_taken_address()
+        wait_for_address(settings.host.strip("[]"), settings.port)
     arguments = ["gunicorn", "-c", str(PACKAGE / "gunicorn.conf.py"), "astrolabe_server.wsgi:app"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - this very interpreter
+
+
+def wait_for_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before any process is started for it.
+
+    One that is taken is tried again for a moment: workers whose master was killed take a second to end.
+    """
+    deadline = time.monotonic() + TAKEN_SECONDS
+    while True:
+        try:
+            family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            reason = exc.strerror or str(exc)
+            raise SettingsRefused(
+                f"HOST={host} PORT={port}: cannot listen there: {reason}. Set another HOST or PORT."
+            ) from exc
+        return
 
 
 @main.command()

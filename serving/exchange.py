@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -19,7 +20,7 @@ from astrolabe_server.handlers.errors import (
 )
 from astrolabe_server.persistence.errors import StoreError
 from astrolabe_server.serving.bodies import ClientGone, MultipartReader, boundary_of, pieces, read_whole
-from astrolabe_server.serving.flask_app import MATCH, Flask
+from astrolabe_server.serving.flask_app import Flask, Match
 from astrolabe_server.serving.replies import (
     HUNG_UP,
     Pieces,
@@ -109,22 +110,22 @@ class Exchange:
     # --- to the view ---
 
     async def _reply(self) -> Reply:
-        environ = self._dispatcher.environs.make(self._scope)
         app = self._dispatcher.flask
+        environ = partial(self._dispatcher.environs.make, self._scope)
         if not self._scope["path"].startswith(PREFIX + "/"):
-            return await self._outside(app, environ)
+            return await self._outside(app, environ())
         served = self._dispatcher.served(self._scope)
         arguments: dict[str, str] = {}
         failure: Exception | None = None
-        environ[MATCH] = (None, arguments)
+        match: Match = (None, arguments)
         try:
             self._route, arguments = self._match(served)
         except (ApiError, Invalid) as exc:
             failure = exc
         else:
             self._operation_id = self._route.operation.id
-            environ[MATCH] = (self._route.rule, arguments)
-        context = app.request_context(environ)
+            match = (self._route.rule, arguments)
+        context = app.matched_context(environ, match)
         context.push()
         try:
             reply = await self._hooked(app, served, arguments, failure)

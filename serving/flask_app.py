@@ -6,6 +6,7 @@ ARCHITECTURE.md; `dispatcher` is what runs in place of it.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import flask
@@ -18,13 +19,15 @@ from connexion.middleware.main import API
 from connexion.operations import AbstractOperation
 from connexion.resolver import Resolution, Resolver
 from connexion.spec import OpenAPISpecification, Specification
+from flask.ctx import RequestContext
+from flask.globals import _cv_request
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface
 from flask.signals import appcontext_tearing_down, request_tearing_down
-from werkzeug.routing import Rule
+from werkzeug.routing import MapAdapter, Rule
 
-MATCH = "astrolabe.match"
-"""Key of the WSGI environ under which the dispatcher leaves the rule and arguments it matched."""
+Match = tuple[Rule | None, dict[str, str]]
+"""The rule of a request, None where there is none, and the values in its path."""
 
 
 class NoSession(SessionInterface):
@@ -51,19 +54,6 @@ class OrjsonProvider(JSONProvider):
     def loads(self, s: str | bytes, **_: Any) -> Any:
         """Decode text or bytes."""
         return orjson.loads(s)
-
-
-class Matched:
-    """Stands where Flask expects a URL adapter, with the match that was already made."""
-
-    __slots__ = ("result",)
-
-    def __init__(self, result: tuple[Rule, dict[str, str]]) -> None:
-        self.result = result
-
-    def match(self, return_rule: bool = False, **_: Any) -> tuple[Rule, dict[str, str]]:  # noqa: ARG002
-        """What werkzeug's MapAdapter would find by matching all rules again."""
-        return self.result
 
 
 class Request(flask.Request):
@@ -95,10 +85,9 @@ class Flask(flask.Flask):
     request_class = Request
     url_rule_class = LazyRule
 
-    def create_url_adapter(self, request: flask.Request | None) -> Any:
-        """Hand Flask the dispatcher's match, where there is one."""
-        match = request.environ.get(MATCH) if request is not None else None
-        return super().create_url_adapter(request) if match is None else Matched(match)
+    def matched_context(self, environ: Callable[[], dict[str, Any]], match: Match) -> "MatchedContext":
+        """The context of a request that is matched already; `environ` makes what Flask knows of it."""
+        return MatchedContext(self, environ, match)
 
     def preprocess_request(self) -> Any:
         """Run the before_request hooks, if there are any."""
@@ -128,6 +117,53 @@ class Flask(flask.Flask):
                 return self.full_dispatch_request()
             except Exception as exc:  # noqa: BLE001 - Flask's own outermost edge
                 return self.handle_exception(exc)
+
+
+class MatchedContext(RequestContext):
+    """Flask's context of a request, whose parts are made when a hook, an error handler or a view asks.
+
+    Made ahead, as Flask does it, they cost a fifth of a GET's whole time.
+    """
+
+    def __init__(self, app: Flask, environ: Callable[[], dict[str, Any]], match: Match) -> None:
+        self.app = app
+        self.flashes = None
+        self._session = NoSession.null
+        self._after_request_functions = []
+        self._cv_tokens = []
+        self._environ = environ
+        self._match = match
+
+    @cached_property
+    def request(self) -> flask.Request:  # type: ignore[override]
+        """The request, with the match that was already made."""
+        request = self.app.request_class(self._environ())
+        request.json_module = self.app.json
+        request.url_rule, request.view_args = self._match
+        return request
+
+    @cached_property
+    def url_adapter(self) -> MapAdapter | None:  # type: ignore[override]
+        """What `url_for` builds with."""
+        return self.app.create_url_adapter(self.request)
+
+    def push(self) -> None:
+        """Bind it to the current task."""
+        app_context = self.app.app_context()
+        app_context.push()
+        self._cv_tokens.append((_cv_request.set(self), app_context))
+
+    def pop(self, exc: BaseException | None = None) -> None:
+        """Run the teardown hooks and unbind it."""
+        try:
+            self.app.do_teardown_request(exc)
+        finally:
+            token, app_context = self._cv_tokens.pop()
+            _cv_request.reset(token)
+            if "request" in self.__dict__:
+                del self.request.environ["werkzeug.request"]  # a cycle, which only the collector would free
+            if app_context is not None:
+                app_context.pop(exc)
 
 
 class View:

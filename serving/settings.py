@@ -1,6 +1,5 @@
 """Every variable that the server reads, read once."""
 
-import socket
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -130,21 +129,6 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
-
-    def refuse_taken_address(self) -> None:
-        """Refuse an address that cannot be listened on, before any process is started for it."""
-        try:
-            family, kind, protocol, _, place = socket.getaddrinfo(
-                self.host.strip("[]"), self.port, type=socket.SOCK_STREAM
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
-        except OSError as exc:
-            raise SettingsRefused(
-                f"HOST={self.host} PORT={self.port}: cannot listen there: {exc.strerror or exc}. "
-                "Stop what listens there, or choose another PORT."
-            ) from exc
 
 
 def _explain(error: Any) -> str:

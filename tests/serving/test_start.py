@@ -1,5 +1,6 @@
 """What stops start-up says so in one line that names the variable, the value and the mend."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,41 @@ def test_a_file_of_ones_own_is_an_edition(tmp_path: Path) -> None:
     )
     with Server(tmp_path, workers=1, ASTROLABE_SPEC=str(spec), OPENAI_API_KEY="sk-x") as server:
         assert "edition openapi: 1 operations, 1 served, 0 answer 501" in server.log.read_text()
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        said = refusal(tmp_path, PORT=str(port))
+    assert said.startswith(
+        f"astrolabe: HOST=127.0.0.1 PORT={port}: cannot listen there: Address already in use"
+    )
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_an_address_that_is_not_this_machines_is_one_line(tmp_path: Path, host: str) -> None:
+    said = refusal(tmp_path, HOST=host, ASTROLABE_AUTH="keys")
+    assert said.startswith(f"astrolabe: HOST={host} ")
+    assert "\n" not in said
+
+
+def test_an_ipv6_address_stands_in_brackets() -> None:
+    for host in ("::1", "[::1]"):
+        assert Settings.read(HOST=host, PORT=8081).address == "[::1]:8081"
+    assert Settings.read().address == "127.0.0.1:8080"
+
+
+@pytest.mark.parametrize("arguments", [("keys", "create", "--project", "p"), ("keys", "list"), ("migrate",)])
+def test_a_command_names_a_wrong_variable_too(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "astrolabe_server.serving.cli", *arguments],
+        env={**base_environment(), "PORT": "abc"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
+    assert run.stderr.startswith("astrolabe: PORT='abc'")

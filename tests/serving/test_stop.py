@@ -1,6 +1,9 @@
 """A stop lets what runs end within the grace time, and cuts off the rest so that its client knows."""
 
 import json
+import os
+import secrets
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -10,6 +13,7 @@ import pytest
 
 from astrolabe_server.tests.provider import ProviderProcess
 from astrolabe_server.tests.server import Server, until
+from astrolabe_server.tests.serving.test_meters import count
 
 pytestmark = pytest.mark.server
 
@@ -63,3 +67,60 @@ def test_workers_end_with_a_master_that_was_killed(tmp_path: Path, provider: Pro
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_call_that_waits_beyond_the_grace_time_is_answered(
+    tmp_path: Path, provider: ProviderProcess
+) -> None:
+    tag, answers = secrets.token_hex(8), []
+    content = "script: " + json.dumps({"tag": tag, "turns": [{"text": "late", "wait": 30}]})
+    body = {"model": "m", "messages": [{"role": "user", "content": content}]}
+    environment = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url, "ASTROLABE_GRACE": "1"}
+    with Server(tmp_path, workers=1, **environment) as server:
+
+        def ask() -> None:
+            answers.append(httpx.post(f"{server.url}/chat/completions", json=body, timeout=30))
+
+        client = threading.Thread(target=ask)
+        client.start()
+        seen = f"{provider.url.removesuffix('/v1')}/_requests"
+        until(lambda: httpx.get(seen, params={"tag": tag}).json() != [], seconds=20)
+        server.stop()
+        client.join(20)
+    assert answers[0].status_code == 503
+    assert answers[0].headers["retry-after"] == "1"
+    assert "stopping" in answers[0].json()["error"]["message"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_signal_to_the_master_ends_everything_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    with Server(tmp_path, ASTROLABE_GRACE="20", OPENAI_API_KEY="sk-x", TMPDIR=str(tmp_path)) as server:
+        workers = server.workers()
+        assert server.process is not None
+        server.process.send_signal(number)
+        assert server.process.wait(15) == 0, server.tail()
+    assert not [pid for pid in workers if is_alive(pid)]
+    assert not [*tmp_path.glob("astrolabe-*")]
+    assert "was sent SIG" not in server.log.read_text()
+
+
+def test_workers_that_die_are_replaced_and_what_they_counted_stays(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1, OPENAI_API_KEY="sk-x", TMPDIR=str(tmp_path)) as server:
+        for number in (1, 2):
+            httpx.get(f"{server.url}/health")
+            until(lambda n=number: count(server, "getHealth", 200) == n, seconds=5)  # type: ignore[misc]
+            worker = server.workers()[0]
+            os.kill(worker, signal.SIGKILL)
+            until(lambda old=worker: server.workers() not in ([old], []), seconds=20)  # type: ignore[misc]
+            server.wait_ready()
+        assert count(server, "getHealth", 200) == 2
+        [folder] = tmp_path.glob("astrolabe-metrics-*")
+        assert {path.stem.rpartition("_")[2] for path in folder.iterdir()} <= {"0", "1"}
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
