@@ -1,6 +1,8 @@
 """The OpenAPI document that the fuzzer reads: what the server serves of an edition, as it serves it."""
 
 import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from astrolabe_server.serving.app import find_handlers
@@ -10,10 +12,17 @@ from astrolabe_server.spec.forgiving import forgiving
 JSON = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
 ANSWERED = "Answered."
+_OF_RUN = {"parameters": {"thread_id": "$response.body#/thread_id", "run_id": "$response.body#/id"}}
+_OTHER_LINKS: dict[str, JSON] = {
+    "/threads/runs": dict.fromkeys(("getRun", "listRunSteps", "cancelRun", "getRunEvents"), _OF_RUN),
+    "/assistants": {"createThreadAndRun": {"requestBody": {"assistant_id": "$response.body#/id"}}},
+    "/files": {"createVectorStore": {"requestBody": {"file_ids": ["$response.body#/id"]}}},
+}
+"""From what a POST makes to operations in whose path its id does not follow the POST's own."""
 
 
 def served_document(name: str) -> JSON:
-    """An edition cut down to the operations that have a handler.
+    """An edition cut down to the operations that have a handler, with links from an object to its own paths.
 
     Answers are held against what the server holds them against: optional properties may be null.
     """
@@ -37,6 +46,9 @@ def served_document(name: str) -> JSON:
                 **_answering(operation, schemas, answered),
                 "security": security,
             }
+    for path, item in paths.items():
+        if "post" in item:
+            item["post"]["responses"]["200"]["links"] = dict(_links(path, paths))
     return {
         "openapi": "3.1.0",
         "info": {"title": "served", "version": "1"},
@@ -47,6 +59,20 @@ def served_document(name: str) -> JSON:
             "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _links(path: str, paths: JSON) -> Iterator[tuple[str, JSON]]:
+    """From what a POST to a list makes to each operation whose path has that object's id in it."""
+    own = re.compile(re.escape(path) + r"/\{(\w+)\}(/[^{]*)?")
+    given = {one: f"$request.path.{one}" for one in re.findall(r"\{(\w+)\}", path)}
+    others = _OTHER_LINKS.get(path, {})
+    for other, item in paths.items():
+        found = own.fullmatch(other)
+        for id in (operation["operationId"] for operation in item.values()):
+            if found:
+                yield id, {"operationId": id, "parameters": {**given, found[1]: "$response.body#/id"}}
+            elif id in others:
+                yield id, {"operationId": id, **others[id]}
 
 
 def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:

@@ -15,6 +15,7 @@ from astrolabe_server.tests.provider.script import Turn, text_of
 JSON = dict[str, Any]
 
 CREATED = 1_700_000_000
+MOST_DIMENSIONS = 3072
 
 
 class Answer:

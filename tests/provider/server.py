@@ -186,7 +186,9 @@ class Provider:
         await asyncio.sleep(turn.step.get("wait", 0))
         if self._fails(connection, turn, body.get("model", "")):
             return
-        if path == "/v1/embeddings":
+        if path == "/v1/embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
+            connection.send(400, _error("That many dimensions no model has", "invalid_request_error"))
+        elif path == "/v1/embeddings":
             connection.send(200, json.dumps(answers.embeddings(body)).encode())
         elif path == "/v1/moderations":
             connection.send(200, json.dumps(answers.moderation(body)).encode())
