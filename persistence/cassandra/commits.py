@@ -4,17 +4,21 @@ import asyncio
 import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from astrolabe_server.persistence.cassandra.driver import Connection, OutcomeUnknown, Statement
+from astrolabe_server.persistence.cassandra.driver import Connection, Outcome, OutcomeUnknown, Statement
 from astrolabe_server.persistence.cassandra.rows import AT, Place, Spot
-from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.errors import StoreError, StoreUnavailable, VersionConflict
 
 CHECKED_COLUMNS = ("version", "place", "lease", "owner")
 CHECKED = f"SELECT {', '.join(CHECKED_COLUMNS)} FROM objects WHERE {AT}"
+
+TOGETHER = 50
+"""Transactions of different callers that are done as one at most."""
 
 Rows = Mapping[Spot, Mapping[str, Any]]
 """The rows that a refused transaction had conditions on, as the database has them."""
@@ -42,13 +46,22 @@ class Part:
     def applied(self) -> None:
         """Note that it was done."""
 
-    def present(self, rows: Rows, token: str) -> bool:
-        """Whether the rows show that an attempt with that token was applied after all."""
+    def ready(self) -> None:
+        """Raise what tells that an attempt would be in vain."""
+
+    def present(self, rows: Rows, token: str) -> bool | None:
+        """Whether the rows show that an attempt with that token was applied; None if they cannot tell."""
+        if not self.spots:
+            return None
         return any(spot in rows and rows[spot].get("writer") == token for spot in self.spots)
 
     def undo(self, place: Place) -> list[Statement]:
         """What takes it back, if a later part of the same write is refused."""
         return []
+
+
+Merge = Callable[[Sequence[Part], Place, str], list[Statement]]
+"""The statements of several parts together."""
 
 
 @dataclass
@@ -63,29 +76,52 @@ class Group:
         return part.checks_only or not any(part.spots & other.spots for other in self.parts)
 
 
-class Committer:
-    """Runs transactions; those of this process on the same partition one after the other."""
+@dataclass(eq=False)
+class Waiting:
+    """A transaction that somebody waits for."""
 
-    def __init__(self, connection: Connection) -> None:
+    group: Group
+    done: asyncio.Future[None]
+
+    def refuse(self, reason: BaseException) -> None:
+        """Tell who waits."""
+        if not self.done.done():
+            self.done.set_exception(reason)
+
+
+class Committer:
+    """Runs transactions; those of this process on one partition in turns, as many at once as fit.
+
+    Contention costs a cluster more than a queue does. What comes while a transaction of the same
+    partition is on its way waits for the next, which does all of it.
+    """
+
+    def __init__(self, connection: Connection, merge: Merge) -> None:
         self._connection = connection
+        self._merge = merge
         self._locks: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+        self._queues: dict[Place, deque[Waiting]] = {}
+        self._workers: set[asyncio.Task[None]] = set()
 
     def lock(self, place: Place) -> asyncio.Lock:
-        """The turn of this process at a partition: contention costs a cluster more than a queue."""
-        lock = self._locks.get(place)
-        if lock is None:
-            lock = self._locks[place] = asyncio.Lock()
-        return lock
+        """The turn of this process at a partition."""
+        return self._locks.setdefault(place, asyncio.Lock())
 
     async def commit(self, group: Group) -> None:
         """Do all parts or none: the Conflict of the first one refused, StoreUnavailable in the end."""
         if all(part.checks_only for part in group.parts):
             await self._check(group)
             return
-        async with self.lock(group.place):
-            await self._commit(group)
-        for part in group.parts:
-            part.applied()
+        waiting = Waiting(group, asyncio.get_running_loop().create_future())
+        queue = self._queues.get(group.place)
+        if queue is not None:
+            queue.append(waiting)
+        else:
+            queue = self._queues[group.place] = deque([waiting])
+            worker = asyncio.ensure_future(self._work(group.place, queue))
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        await waiting.done
 
     async def _check(self, group: Group) -> None:
         """Read, instead of a transaction that would change nothing."""
@@ -94,36 +130,76 @@ class Committer:
             found = await self._connection.run(CHECKED, (*group.place, *spot))
             part.refused({spot: dict(zip(CHECKED_COLUMNS, found[0], strict=True))} if found else {})
 
-    async def _commit(self, group: Group) -> None:
+    async def _work(self, place: Place, queue: deque[Waiting]) -> None:
+        """Do what waits at a partition, until nothing does."""
+        try:
+            async with self.lock(place):
+                while queue:
+                    picked = self._pick(queue)
+                    try:
+                        await self._commit(place, picked)
+                    finally:
+                        refuse(picked, StoreUnavailable("a transaction was given up"))
+        finally:
+            del self._queues[place]
+            refuse(queue, StoreUnavailable("a transaction was given up"))
+
+    def _pick(self, queue: deque[Waiting]) -> list[Waiting]:
+        """The first that waits, and what else can be in the same transaction, in order."""
+        picked: list[Waiting] = []
+        left: list[Waiting] = []
+        changed: set[Spot] = set()
+        while queue and len(picked) < TOGETHER:
+            waiting = queue.popleft()
+            spots = set[Spot]().union(*(part.spots for part in waiting.group.parts))
+            if waiting.done.done():  # whoever waited was cancelled before it began
+                continue
+            if changed & spots:
+                left.append(waiting)
+            else:
+                picked.append(waiting)
+                changed |= spots
+        queue.extendleft(reversed(left))
+        return picked
+
+    async def _commit(self, place: Place, batch: list[Waiting]) -> None:
         token = secrets.token_hex(8)
         deadline = time.monotonic() + self._connection.target.timeout
         unsure, attempt = False, 0
-        while True:
+        while batch:
             attempt += 1
-            statements = [each for part in group.parts for each in part.statements(group.place, token)]
-            if not statements:  # every part found that there is nothing left to do
-                return
+            batch = batch if unsure else worthwhile(batch)
             try:
-                outcome = await self._connection.compare_and_set(statements)
-            except OutcomeUnknown:
+                statements = self._merge([part for each in batch for part in each.group.parts], place, token)
+                outcome = await self._decide(statements)
+            except OutcomeUnknown as exc:
                 if time.monotonic() > deadline:
-                    raise
+                    refuse(batch, exc)
+                    return
                 unsure = True
                 await asyncio.sleep(min(0.05 * 2**attempt, 1.0))
                 continue
-            if outcome.applied:
+            except (StoreError, ValueError) as exc:
+                refuse(batch, exc)
                 return
             rows = {
                 Spot(row["section"], row["label"], row["position"]): row
                 for row in outcome.rows
                 if "section" in row
             }
-            if unsure and any(part.present(rows, token) for part in group.parts):
+            if outcome.applied or (unsure and was_applied(batch, rows, token)):
+                accept(batch)
                 return
-            for part in group.parts:
-                part.refused(rows)
+            batch = remaining(batch, rows, unsure=unsure)
+            unsure = False
             if time.monotonic() > deadline:
-                raise StoreUnavailable(f"too many writers at {group.place.home}")
+                refuse(batch, StoreUnavailable(f"too many writers at {place.home}"))
+                return
+
+    async def _decide(self, statements: list[Statement]) -> Outcome:
+        if not statements:  # every part found that there is nothing left to do
+            return Outcome(applied=True, rows=[])
+        return await self._connection.compare_and_set(statements)
 
     async def undo(self, groups: Sequence[Group]) -> None:
         """Take back what was done, last first."""
@@ -138,3 +214,62 @@ class Committer:
                     except OutcomeUnknown:
                         continue
                     break
+
+
+def accept(batch: Sequence[Waiting]) -> None:
+    """Tell everybody that it was done."""
+    for waiting in batch:
+        for part in waiting.group.parts:
+            part.applied()
+        if not waiting.done.done():
+            waiting.done.set_result(None)
+
+
+def refuse(batch: Iterable[Waiting], reason: BaseException) -> None:
+    """Tell everybody that it was not."""
+    for waiting in batch:
+        waiting.refuse(reason)
+
+
+def worthwhile(batch: Sequence[Waiting]) -> list[Waiting]:
+    """Those that can be tried as they are; the others are told why not."""
+    left = []
+    for waiting in batch:
+        try:
+            for part in waiting.group.parts:
+                part.ready()
+        except StoreError as exc:
+            waiting.refuse(exc)
+        else:
+            left.append(waiting)
+    return left
+
+
+def was_applied(batch: Sequence[Waiting], rows: Rows, token: str) -> bool:
+    """Whether an attempt whose outcome was unknown was applied, by the rows that it would have made.
+
+    That a row is away, which it would have removed, counts only where nothing else can tell.
+    """
+    told = [part.present(rows, token) for waiting in batch for part in waiting.group.parts]
+    return True in told or False not in told
+
+
+def remaining(batch: Sequence[Waiting], rows: Rows, *, unsure: bool) -> list[Waiting]:
+    """Those that may be done the next time; the others are told why not.
+
+    A version that is not the expected one may be a successor of ours, if our own attempt's outcome
+    is unknown: then nobody can tell whether it was done.
+    """
+    left = []
+    for waiting in batch:
+        try:
+            for part in waiting.group.parts:
+                part.refused(rows)
+        except VersionConflict as exc:
+            unknown = StoreUnavailable(f"nobody can tell whether a write was done: {exc}")
+            waiting.refuse(unknown if unsure else exc)
+        except StoreError as exc:
+            waiting.refuse(exc)
+        else:
+            left.append(waiting)
+    return left

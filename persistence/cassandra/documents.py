@@ -44,6 +44,9 @@ COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF 
 
 RESTORE = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version=?"
 
+OLDER = 2**62
+"""A last position that no document has: whatever enters an older bucket enters it in its midst."""
+
 UNFINISHED = 15.0
 """Seconds after which a document that entered its list and is nowhere else was left by a dead writer."""
 
@@ -170,9 +173,9 @@ class Gone(Versioned):
         """One delete, on the condition that the version is the one that was read."""
         return [(DROP, self._condition(place))]
 
-    def present(self, rows: Rows, token: str) -> bool:
-        """The row is away, and it was this one's to remove."""
-        return self._spot not in rows
+    def present(self, rows: Rows, token: str) -> bool | None:
+        """It was not applied if the row is there."""
+        return False if self._spot in rows else None
 
     def undo(self, place: Place) -> list[Statement]:
         """Put it back."""
@@ -184,19 +187,24 @@ class Entries(Part):
 
     def __init__(self, key: ListKey, known: Head) -> None:
         self.key = key
-        self._head = known
+        self.head = known
         self._inserts: list[tuple[Insert, Body]] = []
         self._wanted: list[int | None] = []
         self._last: int | None = None
         self.documents: list[Document] = []
-        self.spots = frozenset({head(key.collection)})
 
     def add(self, operation: Insert) -> int:
         """One more document; its number in `documents` after the attempt."""
         content = body(operation.value, operation.state, operation.labels)
         self._inserts.append((operation, content))
         self._wanted.append(operation.position)
+        self.spots |= {mark(self.key.collection, operation.key.id)}
         return len(self._inserts) - 1
+
+    @property
+    def count(self) -> int:
+        """How many documents."""
+        return len(self._inserts)
 
     @property
     def bytes(self) -> int:
@@ -215,44 +223,32 @@ class Entries(Part):
         return self._inserts[number][0].key
 
     def statements(self, place: Place, token: str) -> list[Statement]:
-        """The head moves on; each document is entered and marked. Moved if the bucket is full by now."""
-        if self._head.full:
-            raise Moved(self.key, self._head)
-        last = self._head.last if self._head.last is not None else self._head.floor
-        self.documents = []
+        """The head moves on; each document is entered and marked."""
+        return enter_together([self], place, token)
+
+    def entering(self, place: Place, token: str, last: int) -> tuple[int, list[Statement]]:
+        """Place the documents behind `last`, or where they want to be; the new last position."""
+        known = self.head.last
+        self.documents, self._last = [], None
         statements: list[Statement] = []
-        grew = False
         taken = set[int]()
         for (operation, content), wanted in zip(self._inserts, self._wanted, strict=True):
             position = max(time.time_ns() // 1000, last + 1) if wanted is None else wanted
             while position in taken:
                 position += 1
             taken.add(position)
-            inside = position <= last and self._head.last is not None
-            if position > last or self._head.last is None:
-                last, grew = max(last, position), True
+            inside = position <= last and known is not None
+            if position > last or known is None:
+                last = self._last = max(last, position)
             document = inserted(operation, position, place.bucket)
             self.documents.append(document)
             statements += self._enter(place, document, content, token, inside=inside)
-        if grew:
-            statements.insert(0, self._moved_on(place, last, token))
-        return statements
+        return last, statements
 
-    def _moved_on(self, place: Place, last: int, token: str) -> Statement:
-        known, count = self._head, len(self._inserts)
-        self._last = last
-        change = (
-            last,
-            known.rows + count,
-            known.bytes + self.bytes,
-            token,
-            *place,
-            *head(self.key.collection),
-        )
-        if known.last is None:
-            return BEGIN, change
-        lowest = min(document.position for document in self.documents if document.position > known.last)
-        return GROW, (*change, lowest)
+    @property
+    def appended(self) -> bool:
+        """Whether the head moves on by it."""
+        return self._last is not None
 
     def _enter(
         self, place: Place, document: Document, content: Body, token: str, *, inside: bool
@@ -278,9 +274,14 @@ class Entries(Part):
         seen = rows.get(head(collection))
         if self._last is None:
             return
-        self._head.see(dict(seen) if seen else None)
-        if self._head.closed or (seen is None and self._head.bucket):
-            raise Moved(self.key, self._head)
+        self.head.see(dict(seen) if seen else None)
+        if self.head.closed or (seen is None and self.head.bucket):
+            raise Moved(self.key, self.head)
+
+    def ready(self) -> None:
+        """Moved if the bucket is full by now."""
+        if self.head.full:
+            raise Moved(self.key, self.head)
 
     def present(self, rows: Rows, token: str) -> bool:
         """The marks are this attempt's."""
@@ -290,7 +291,7 @@ class Entries(Part):
 
     def applied(self) -> None:
         """Remember how far the list is."""
-        known = self._head
+        known = self.head
         if self._last is not None:
             known.last = max(known.last or 0, self._last)
         known.rows += len(self._inserts)
@@ -300,6 +301,47 @@ class Entries(Part):
     def undo(self, place: Place) -> list[Statement]:
         """Take the documents out again; the head stays where it is."""
         return [each for document in self.documents for each in leave(place, document, document.labels)]
+
+
+def merge(parts: Sequence[Part], place: Place, token: str) -> list[Statement]:
+    """The statements of several parts in one transaction, entries of one list together."""
+    lists: dict[tuple[ListKey, bool], list[Entries]] = {}
+    statements: list[Statement] = []
+    for part in parts:
+        if isinstance(part, Entries):
+            lists.setdefault((part.key, part.head.last == OLDER), []).append(part)
+        else:
+            statements += part.statements(place, token)
+    for entries in lists.values():
+        share_head(entries)
+        statements += enter_together(entries, place, token)
+    return statements
+
+
+def share_head(all_entries: Sequence[Entries]) -> None:
+    """Let all go by the newest sight of the head that one of them has."""
+    newest = max((entries.head for entries in all_entries), key=lambda known: known.last or 0)
+    for entries in all_entries:
+        entries.head = newest
+
+
+def enter_together(all_entries: Sequence[Entries], place: Place, token: str) -> list[Statement]:
+    """Entries of one list in one transaction: its head moves on once."""
+    known, key = all_entries[0].head, all_entries[0].key
+    last = first = known.last if known.last is not None else known.floor
+    statements: list[Statement] = []
+    for entries in all_entries:
+        last, entering = entries.entering(place, token, last)
+        statements += entering
+    if not any(entries.appended for entries in all_entries):
+        return statements
+    rows = known.rows + sum(entries.count for entries in all_entries)
+    size = known.bytes + sum(entries.bytes for entries in all_entries)
+    change = (last, rows, size, token, *place, *head(key.collection))
+    if known.last is None:
+        return [(BEGIN, change), *statements]
+    new = [each.position for entries in all_entries for each in entries.documents if each.position > first]
+    return [(GROW, (*change, min(new))), *statements]
 
 
 def label_copies(place: Place, document: Document, content: Body) -> Iterator[Statement]:
@@ -341,6 +383,9 @@ class Copied(Part):
             statements.append((FORGET, (*place, *self._spot._replace(label=label))))
         return statements
 
+    def present(self, rows: Rows, token: str) -> None:
+        """Nothing tells, and to do it twice is no harm."""
+
     def refused(self, rows: Rows) -> None:
         """A newer version was copied before, or the document left the list: nothing to do."""
         row = rows.get(self._spot)
@@ -371,6 +416,9 @@ class Left(Part):
     def statements(self, place: Place, token: str) -> list[Statement]:
         """Mark, main copy and those of labels."""
         return [] if self._away else list(leave(place, self._document, self._document.labels))
+
+    def present(self, rows: Rows, token: str) -> None:
+        """Nothing tells, and to do it twice is no harm."""
 
     def refused(self, rows: Rows) -> None:
         """Somebody removed them before."""

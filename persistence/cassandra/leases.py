@@ -62,9 +62,9 @@ class Finished(Held):
         """One delete."""
         return [(FINISH, self._condition(place))]
 
-    def present(self, rows: Rows, token: str) -> bool:
-        """The row is away, and nobody else may remove it."""
-        return self._spot not in rows
+    def present(self, rows: Rows, token: str) -> bool | None:
+        """It was not applied if the row is there."""
+        return False if self._spot in rows else None
 
     def undo(self, place: Place) -> list[Statement]:
         """Put it back."""
@@ -147,6 +147,9 @@ class Put(Part):
 
 class Cancelled(Part):
     """A job is removed, whoever holds it."""
+
+    def present(self, rows: Rows, token: str) -> None:
+        """Nothing tells, and to do it twice is no harm."""
 
     def __init__(self, kind: str) -> None:
         self._spot = job_spot(kind)

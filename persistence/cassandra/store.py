@@ -8,6 +8,7 @@ from astrolabe_server.persistence.cassandra import schema
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.commits import Committer
 from astrolabe_server.persistence.cassandra.contents import Contents
+from astrolabe_server.persistence.cassandra.documents import merge
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.heads import Heads
 from astrolabe_server.persistence.cassandra.jobs import Agenda
@@ -42,7 +43,7 @@ class CassandraStore(Store):
     def __init__(self, target: Target) -> None:
         self.target = target
         self.connection = connection = Connection(target)
-        committer = Committer(connection)
+        committer = Committer(connection, merge)
         heads = Heads(connection)
         clearing = Clearing(connection, committer, heads)
         self._agenda = Agenda(connection, committer)

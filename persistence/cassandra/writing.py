@@ -16,6 +16,7 @@ from typing import Any
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.commits import Committer, Group, Part
 from astrolabe_server.persistence.cassandra.documents import (
+    OLDER,
     Changed,
     Copied,
     Entries,
@@ -48,9 +49,6 @@ from astrolabe_server.persistence.store import (
     Replace,
     Reschedule,
 )
-
-OLDER = 2**62
-"""A last position that no document has: whatever enters an older bucket enters it in its midst."""
 
 AT_ONCE = 32
 """Transactions of one stage that run at the same time."""
@@ -150,7 +148,7 @@ class Plan:
             for part in group.parts:
                 if isinstance(part, Entries) and part.key == key and part.takes(operation):
                     return part
-            if group.takes(fresh):
+            if not any(isinstance(part, Entries) and part.key == key for part in group.parts):
                 group.parts.append(fresh)
                 return fresh
         if stage is not None and stage.entering and place not in stage.groups:

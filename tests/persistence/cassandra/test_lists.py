@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, heads
+from astrolabe_server.persistence.cassandra import CassandraStore, commits, heads
 from astrolabe_server.persistence.errors import AlreadyExists
 from astrolabe_server.persistence.store import Clear, Delete, Insert, Key, Replace
 from astrolabe_server.tests.contract.samples import List
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cassandra
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "ROWS", 10)
+    monkeypatch.setattr(commits, "TOGETHER", 5)
 
 
 async def fill(messages: List, count: int, first: int = 0, **fields: object) -> list[str]:
@@ -69,7 +70,7 @@ async def test_many_writers_of_two_processes_cross_buckets_without_loss(
     kept = await messages.walk(order="asc", limit=7)
     assert sorted(kept) == sorted(name for _, name in names)
     assert await elsewhere.walk(limit=9) == kept[::-1]
-    assert max(await bucket_sizes(messages, store)) <= 20
+    assert max(await bucket_sizes(messages, store)) <= 30  # each knows of its own documents alone
 
 
 async def test_a_label_is_found_in_the_buckets_that_have_it_alone(
