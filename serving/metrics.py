@@ -4,7 +4,9 @@ Labels are operations and statuses, never ids. Under gunicorn the values of all 
 up through the files of PROMETHEUS_MULTIPROC_DIR, which `multiprocess` makes.
 """
 
+import asyncio
 import os
+from bisect import bisect_left
 from typing import Any
 
 import flask
@@ -16,11 +18,41 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216, 268435456)
 
 
+LAG = 0.1
+"""Seconds in which observations are added up before they go to the files that all workers share."""
+
+
+class Meter:
+    """Observations of one histogram, added up: one by one, a GET's cost an eighth of all its time."""
+
+    __slots__ = ("_bounds", "_counts", "_histogram", "_sum")
+
+    def __init__(self, histogram: Any) -> None:
+        self._histogram = histogram
+        self._bounds: list[float] = histogram._upper_bounds  # noqa: SLF001
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Add one observation."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def hand_on(self) -> None:
+        """Give the histogram what came since the last time; its `observe` takes one at a time."""
+        for bucket, count in zip(self._histogram._buckets, self._counts, strict=True):  # noqa: SLF001
+            if count:
+                bucket.inc(count)
+        self._histogram._sum.inc(self._sum)  # noqa: SLF001
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+
 class Metrics:
     """The server's meters; one of each in a process.
 
     The exporter serves /metrics and adds up the workers. Its own request hooks are left out
-    (`export_defaults`): they cost 60 µs a request, the two observations here 8.
+    (`export_defaults`): they cost 60 µs a request, the observations here 1.
     """
 
     def __init__(self, app: flask.Flask) -> None:
@@ -64,23 +96,30 @@ class Metrics:
             ("operation", "origin"),
             registry=registry,
         )
-        self._meters: dict[tuple[str, int], tuple[Any, Any, Any]] = {}
+        self._meters: dict[tuple[str, int], tuple[Meter, ...]] = {}
+        self._waiting: set[tuple[Meter, ...]] = set()
 
     def exchanged(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
-        """Count one request and its answer; sizes are in bytes, of bodies."""
+        """Count one request and its answer, within `LAG` seconds; sizes are in bytes, of bodies."""
         meters = self._meters.get((operation, status))
         if meters is None:
             labels = (operation, str(status))
-            meters = (
-                self._seconds.labels(*labels),
-                self._request_bytes.labels(*labels),
-                self._response_bytes.labels(*labels),
-            )
+            kinds = (self._seconds, self._request_bytes, self._response_bytes)
+            meters = tuple(Meter(kind.labels(*labels)) for kind in kinds)
             self._meters[operation, status] = meters
+        if not self._waiting:
+            asyncio.get_running_loop().call_later(LAG, self._hand_on)
+        self._waiting.add(meters)
         meters[0].observe(seconds)
         if received:
             meters[1].observe(received)
         meters[2].observe(sent)
+
+    def _hand_on(self) -> None:
+        for meters in self._waiting:
+            for meter in meters:
+                meter.hand_on()
+        self._waiting.clear()
 
     def unconforming(self, operation: str, origin: str) -> None:
         """Count an answer that did not fit; `origin` is `server` or `provider`."""

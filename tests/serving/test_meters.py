@@ -6,7 +6,9 @@ import socket
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 
+from astrolabe_server.serving.metrics import SECONDS, Meter
 from astrolabe_server.tests.server import Server, until
 
 pytestmark = pytest.mark.server
@@ -66,3 +68,28 @@ def test_every_line_of_the_log_is_json_and_each_request_has_one(server: Server, 
     lines = [json.loads(line) for line in server.log.read_text()[before:].splitlines()]
     assert [line.get("request_id") for line in lines].count(request_id) == 1
     assert "uvicorn.access" not in {line.get("logger") for line in lines}
+
+
+def test_observations_that_are_added_up_are_those_made_one_by_one() -> None:
+    registry = CollectorRegistry()
+    single, added = (
+        Histogram(name, "", ("operation",), buckets=SECONDS, registry=registry).labels("get")
+        for name in ("single", "added")
+    )
+    meter = Meter(added)
+    for value in (0.0, 0.001, 0.0011, 0.3, 600, 601, 1e9):
+        single.observe(value)
+        meter.observe(value)
+    meter.hand_on()
+    meter.hand_on()
+    samples = {
+        name: [
+            (sample.name.removeprefix(name), sample.labels, sample.value)
+            for metric in registry.collect()
+            for sample in metric.samples
+            if metric.name == name and not sample.name.endswith("_created")
+        ]
+        for name in ("single", "added")
+    }
+    assert len(samples["single"]) == len(SECONDS) + 3
+    assert samples["added"] == samples["single"]
