@@ -2,6 +2,7 @@
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -11,8 +12,10 @@ from astrolabe_server.inference.runs.feed import Feeds
 from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
 from astrolabe_server.inference.runs.rendering import Renderer, new_step
 from astrolabe_server.inference.runs.said import Said
-from astrolabe_server.inference.runs.state import LAST, LIVE, SEQUENCE, STEP, TURNS, run_label
+from astrolabe_server.inference.runs.state import LAST, LIVE, SEQUENCE, STEP, TURN, TURNS, run_label, turn_of
 from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Store
+
+JSON = dict[str, Any]
 
 Told = AbstractSet[tuple[str, str]]
 """Names of events in the log, with the ids of their objects."""
@@ -25,8 +28,6 @@ class Leg:
     ledger: Ledger
     renderer: Renderer
     credentials: Credentials | None = None
-    ended_as: str | None = None
-    """The status that the run's last message gives it, where only the run was not yet moved."""
 
     @property
     def run(self) -> Tracked:
@@ -63,9 +64,8 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     if newest is not None:
         ids |= {newest.key.id, newest.state[STEP]}
     said, told = await _read_log(store, leg, ids)
-    if newest is not None and newest.state.get(LAST) and run.value["status"] == "in_progress":
-        leg.ended_as = newest.value["status"]
-        leg.renderer.resume_whole(newest, await _step_of(store, leg.run, newest), said, told)
+    if newest is not None and _is_ahead(newest, run):
+        await _catch_up(store, leg, newest, said, told)
         return leg
     opened = [newest] if newest is not None and newest.value["status"] == "in_progress" else []
     untold = [each for each in (*opened, *steps) if not _is_told(each, told, run)]
@@ -78,23 +78,45 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     return leg
 
 
-def _is_told(each: Tracked, told: Told, run: Document) -> bool:
-    """Whether anybody can know of an object: its event is in the log, or the run's state names it.
+def _is_ahead(message: Tracked, run: Document) -> bool:
+    """Whether a message has ended of which the run does not know yet.
 
-    An engine that cannot write to several partitions at once can lose its worker in between.
+    An engine that cannot write to several partitions at once can lose its worker in between; the
+    message is written first, and its state says what belongs to it.
     """
-    kind = "thread.message" if each.key.collection == "messages" else "thread.run.step"
-    named = {turn[STEP] for turn in run.state[TURNS]}
-    return (f"{kind}.created", each.key.id) in told or each.key.id in named
+    if run.value["status"] != "in_progress" or message.value["status"] == "in_progress":
+        return False
+    turn = message.state.get(TURN)
+    return bool(message.state.get(LAST)) or (turn is not None and turn[STEP] not in _named(run))
 
 
-async def _step_of(store: Store, run: Tracked, message: Tracked) -> Tracked:
-    """The step that made the message, which may be lacking where the message is written."""
-    step = await store.get(Key(run.key.project, "run_steps", message.state[STEP]))
-    if step is not None:
-        return Tracked.of(step)
+async def _catch_up(store: Store, leg: Leg, message: Tracked, said: Said, told: Told) -> None:
+    """Do what was not done of the write that ended the message."""
     creation = {"type": "message_creation", "message_creation": {"message_id": message.key.id}}
-    return new_step(run, message.state[STEP], creation)
+    step = await _step(store, leg.run, message.state[STEP], creation)
+    leg.renderer.resume_whole(message, step, said, told)
+    if message.state[LAST]:
+        leg.renderer.rest(message.state[LAST])
+        return
+    noted = message.state[TURN]
+    step = await _step(store, leg.run, noted[STEP], {"type": "tool_calls", "tool_calls": []})
+    leg.renderer.resume_turn(turn_of(noted), step, told)
+
+
+async def _step(store: Store, run: Tracked, step_id: str, details: JSON) -> Tracked:
+    """A step as it is stored, or new where it is not."""
+    step = await store.get(Key(run.key.project, "run_steps", step_id))
+    return new_step(run, step_id, details) if step is None else Tracked.of(step)
+
+
+def _named(run: Document) -> set[str]:
+    return {turn[STEP] for turn in run.state[TURNS]}
+
+
+def _is_told(each: Tracked, told: Told, run: Document) -> bool:
+    """Whether anybody can know of an object: its event is in the log, or the run's state names it."""
+    kind = "thread.message" if each.key.collection == "messages" else "thread.run.step"
+    return (f"{kind}.created", each.key.id) in told or each.key.id in _named(run)
 
 
 async def _open_steps(store: Store, run: Document) -> list[Tracked]:

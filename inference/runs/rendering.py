@@ -21,6 +21,7 @@ from astrolabe_server.inference.runs.state import (
     INCLUDE_RESULTS,
     LAST,
     STEP,
+    TURN,
     TURNS,
     USAGE,
     run_label,
@@ -109,6 +110,12 @@ class Renderer:
             if (event, each.key.id) not in told:
                 self._ledger.tell(event, each.value)
 
+    def resume_turn(self, turn: Turn, step: Tracked, told: AbstractSet[tuple[str, str]]) -> None:
+        """Take up a turn whose message was written, and not the calls that belong to it."""
+        self._calls_step = step
+        self._tell_opening("thread.run.step", step, told)
+        self._end_calls(turn)
+
     def _tell_opening(self, kind: str, each: Tracked, told: AbstractSet[tuple[str, str]]) -> None:
         for event in (f"{kind}.created", f"{kind}.in_progress"):
             if (event, each.key.id) not in told:
@@ -163,7 +170,10 @@ class Renderer:
             self._ledger.tell("thread.run.step.delta", delta)
 
     async def _end_turn(self, turn: Turn) -> None:
-        """End the turn's message, then its calls; a turn that was cut short counts for nothing more."""
+        """End the turn's message, then its calls, and move the run if it rests then.
+
+        All of it is queued before anything can be written, so it is written at once.
+        """
         if not turn.calls and self._message is None:
             self._open_message()
         whole = turn.finish not in CUT_SHORT
@@ -178,6 +188,7 @@ class Renderer:
         if self._calls_step is not None:
             self._close_step(self._calls_step, "failed", usage=Usage(), error=CALL_CUT_OFF)
             self._calls_step = None
+        self.rest(turn.finish)
 
     # --- messages ---
 
@@ -205,7 +216,10 @@ class Renderer:
         if not self._live:
             for part in self._said.parts_after(Said()):
                 self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
-        message.state = {**message.state, USAGE: _counted(usage), LAST: not turn.calls}
+        last = None if turn.calls and turn.finish not in CUT_SHORT else turn.finish
+        message.state = {**message.state, USAGE: _counted(usage), LAST: last}
+        if self._calls_step is not None:
+            message.state[TURN] = {**turn.to_json(), STEP: self._calls_step.key.id}
         self._close_message(message, MESSAGE_REASONS.get(turn.finish), whole=turn.finish not in CUT_SHORT)
         self._close_step(step, "completed", usage=usage)
         self._message_step = None
@@ -258,9 +272,11 @@ class Renderer:
         run.state = {**run.state, TURNS: [*run.state[TURNS], {**turn.to_json(), STEP: step.key.id}]}
         step.value = {**step.value, "step_details": calls_details(turn)}
         self._ledger.change(run, step)
-        if not turn.awaits_outputs:
+        self._calls_step = None
+        if turn.awaits_outputs:
+            self._await_outputs(turn)
+        else:
             self._close_step(step, "completed", usage=turn.usage)
-            self._calls_step = None
 
     # --- the run ---
 
@@ -274,21 +290,24 @@ class Renderer:
         self._ledger.change(run)
         self._ledger.tell(f"thread.run.{status}", run.value)
 
-    def await_outputs(self, turn: Turn) -> None:
+    def rest(self, finish: str) -> None:
+        """The run is over as the model ended its last answer; everything in it has ended before."""
+        if finish in CUT_SHORT:
+            reason = {"reason": "max_completion_tokens"} if finish == "length" else None
+            self.move("incomplete", incomplete_details=reason)
+        else:
+            self.move("completed")
+        self._ledger.tell("done", None)
+
+    def _await_outputs(self, turn: Turn) -> None:
         """The run waits for the caller to answer the calls of its last turn."""
         calls = [
             {"id": c.id, "type": FUNCTION, FUNCTION: {"name": c.name, "arguments": c.arguments}}
             for c in turn.calls
             if c.output is None
         ]
-        self._calls_step = None
         action = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
         self.move("requires_action", required_action=action)
-        self._ledger.tell("done", None)
-
-    def complete(self, status: str, **changes: Any) -> None:
-        """The run is over, and everything in it has ended before."""
-        self.move(status, **changes)
         self._ledger.tell("done", None)
 
     def end(self, status: str, **changes: Any) -> None:

@@ -34,7 +34,10 @@ USAGE = "usage"
 """State of a message: the usage of its step, which is written after it."""
 
 LAST = "last"
-"""State of a message: whether the run ends with it."""
+"""State of a message with which its run ends: how the model ended it."""
+
+TURN = "turn"
+"""State of a message: its turn as the run's TURNS have it, where it calls tools besides."""
 
 CUT_OFF = "cut_off"
 """State of a message whose worker was lost: a whole one follows it, so the model sees only that."""
@@ -47,4 +50,9 @@ def run_label(run_id: str) -> str:
 
 def turns_of(state: JSON) -> list[Turn]:
     """The turns that a run's state holds."""
-    return [Turn.from_json({k: v for k, v in turn.items() if k != STEP}) for turn in state[TURNS]]
+    return [turn_of(noted) for noted in state[TURNS]]
+
+
+def turn_of(noted: JSON) -> Turn:
+    """A turn of a run's TURNS, or of a message's TURN."""
+    return Turn.from_json({name: value for name, value in noted.items() if name != STEP})

@@ -22,7 +22,7 @@ from astrolabe_server.inference.runs.feed import Feeds
 from astrolabe_server.inference.runs.recovery import Leg, recover
 from astrolabe_server.inference.runs.state import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
 from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, Workplace
-from astrolabe_server.inference.runs.turns import CUT_SHORT, FUNCTION, Turn, converse
+from astrolabe_server.inference.runs.turns import FUNCTION, converse
 from astrolabe_server.persistence.store import Finish, Operation, Reschedule, Store
 
 JSON = dict[str, Any]
@@ -60,8 +60,6 @@ class Worker:
             renderer.end("expired")
         elif run["status"] == "requires_action":
             return Reschedule(held.job, due=run["expires_at"])
-        elif leg.ended_as is not None:
-            renderer.complete(leg.ended_as)
         else:
             await self._advance(leg)
             if leg.run.value["status"] == "requires_action":
@@ -76,31 +74,21 @@ class Worker:
             renderer.move("in_progress")
         try:
             async with asyncio.timeout(run["expires_at"] - time.time()) as lifetime:
-                turn = await self._converse(leg)
+                await self._converse(leg)
         except TimeoutError:
             if not lifetime.expired():
                 raise
-            renderer.end("expired")
+            if leg.run.value["status"] == "in_progress":  # else it came to rest just in time
+                renderer.end("expired")
         except LimitReached as exc:
             renderer.end("incomplete", incomplete_details={"reason": exc.reason})
         except RunGone:
             raise
         except InferenceError as exc:
             renderer.end("failed", last_error=last_error(exc))
-        else:
-            self._rest(leg, turn)
 
-    def _rest(self, leg: Leg, turn: Turn) -> None:
-        if turn.finish in CUT_SHORT:
-            reason = {"reason": "max_completion_tokens"} if turn.finish == "length" else None
-            leg.renderer.complete("incomplete", incomplete_details=reason)
-        elif turn.awaits_outputs:
-            leg.renderer.await_outputs(turn)
-        else:
-            leg.renderer.complete("completed")
-
-    async def _converse(self, leg: Leg) -> Turn:
-        """Take turns with the model; the last one."""
+    async def _converse(self, leg: Leg) -> None:
+        """Take turns with the model."""
         run, state = leg.run.value, leg.run.state
         project = leg.run.key.project
         turns = turns_of(state)
@@ -116,7 +104,6 @@ class Worker:
             async with aclosing(converse(ask, talk.compose, tools, turns)) as events:
                 async for event in events:
                     await leg.renderer.take(event)
-        return turns[-1]
 
     async def _make_tools(self, leg: Leg) -> dict[str, tuple[str, ServerTool]]:
         """The server's tools of this run, by the name of their function."""

@@ -11,8 +11,11 @@ from astrolabe_server.tests.provider import ProviderProcess
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """The embedded store; in modules that are parametrized so, each engine's."""
+    engine = getattr(request, "param", "sqlite")
+    path = f"sqlite:///{tmp_path}/astrolabe.db"
+    store = open_store(path if engine == "sqlite" else request.getfixturevalue(f"{engine}_url"))
     await store.migrate()
     await store.open()
     yield store

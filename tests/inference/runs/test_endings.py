@@ -85,7 +85,7 @@ async def test_a_run_that_has_ended_cannot_be_cancelled(worker: Process) -> None
 
 
 async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, gateway: Gateway) -> None:
-    async with process(store, gateway, lifetime=1.0) as worker:
+    async with process(store, gateway, lifetime=3.0) as worker:
         assistant = await worker.assistant()
         thread = await worker.thread(script({"text": "word " * 500, "delay": 0.02}))
         events = await collect(await worker.stream(thread["id"], assistant["id"]))

@@ -1,5 +1,8 @@
 """What a run does, from its creation to its end, through the handlers."""
 
+import pytest
+
+from astrolabe_server.tests.contract.engines import ENGINES
 from astrolabe_server.tests.inference.runs.process import (
     Process,
     collect,
@@ -7,6 +10,8 @@ from astrolabe_server.tests.inference.runs.process import (
     script,
     text_of,
 )
+
+pytestmark = pytest.mark.parametrize("store", ENGINES, indirect=True)
 
 PLAIN = [
     "thread.run.created",

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 
+from astrolabe_server.handlers.errors import BadRequest
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.store import Store
+from astrolabe_server.tests.contract.engines import ENGINES
 from astrolabe_server.tests.inference.runs.mortal import MortalStore
 from astrolabe_server.tests.inference.runs.process import Event, Process, process, script, text_of
 
 JSON = dict[str, Any]
 
-LEASE = 0.4
+LEASES = {"SQLiteStore": 0.4, "CassandraStore": 3.0}
+"""Seconds; short, so that a lost worker is missed soon, and long enough for an engine's renewals."""
+
 WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 ANSWER = "One two three four five six seven eight nine."
 PLAIN = [{"text": ANSWER, "delay": 0.03}]
@@ -23,13 +27,8 @@ TOOLS = [
     {"text": "So I ask again.", "calls": [{"name": "get_weather", "arguments": {"city": "Rome"}}]},
     {"text": "It is {tool} there.", "delay": 0.03},
 ]
-CALLS = [TOOLS[0], {"calls": TOOLS[1]["calls"]}, TOOLS[2]]
-SCRIPTS = {"plain": PLAIN, "tools": TOOLS, "calls": CALLS}
-SAID = {
-    "plain": [ANSWER],
-    "tools": ["So I ask again.", "It is sunny there."],
-    "calls": ["It is sunny there."],
-}
+SCRIPTS = {"plain": PLAIN, "tools": TOOLS}
+SAID = {"plain": [ANSWER], "tools": ["So I ask again.", "It is sunny there."]}
 
 
 class Story:
@@ -41,12 +40,13 @@ class Story:
     def __init__(self, store: Store, gateway: Gateway, name: str, *, live: bool) -> None:
         self.store, self.gateway = store, gateway
         self.name, self.live = name, live
+        self.lease = LEASES[type(store).__name__]
         self.seen: list[Event] = []
         self.run: JSON = {}
 
     async def tell(self, mortal: MortalStore) -> None:
         """Let the first worker go on until it dies or the run is over, then another finish it."""
-        async with process(mortal, self.gateway, lease=LEASE) as first:  # type: ignore[arg-type]
+        async with process(mortal, self.gateway, lease=self.lease) as first:  # type: ignore[arg-type]
             assistant = await first.assistant(tools=WEATHER)
             thread = await first.thread(script(*SCRIPTS[self.name]))
             going = asyncio.ensure_future(self._first(first, assistant, thread))
@@ -57,7 +57,7 @@ class Story:
                 with suppress(asyncio.CancelledError, StoreUnavailable):
                     await each
             mortal.dead.set()
-        async with process(self.store, self.gateway, lease=LEASE) as second:
+        async with process(self.store, self.gateway, lease=self.lease) as second:
             await self._finish(second)
             await self._check(second)
 
@@ -83,7 +83,8 @@ class Story:
     async def _finish(self, worker: Process) -> None:
         run = await worker.rested(self.run)
         while run["status"] == "requires_action":
-            await worker.submit(run, **_outputs(run))
+            with suppress(BadRequest):  # a write of the dying process can still have come through
+                await worker.submit(run, **_outputs(run))
             run = await worker.rested(run)
         assert run["status"] == "completed", run
 
@@ -148,6 +149,7 @@ async def _writes(store: Store, gateway: Gateway, name: str, *, live: bool) -> l
     return [len(operations) for operations in mortal.writes]
 
 
+@pytest.mark.parametrize("store", ENGINES, indirect=True)
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
 @pytest.mark.parametrize("name", ["plain", "tools"])
@@ -160,12 +162,12 @@ async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
         for at in range(len(writes))
     ]
     await asyncio.gather(*stories)
-    await asyncio.sleep(LEASE)
+    await asyncio.sleep(LEASES[type(store).__name__])
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
 
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
-@pytest.mark.parametrize("name", ["plain", "calls"])
+@pytest.mark.parametrize("name", ["plain", "tools"])
 async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
     store: Store, gateway: Gateway, name: str, live: bool
 ) -> None:
@@ -176,5 +178,5 @@ async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
         for torn in range(1, operations)
     ]
     await asyncio.gather(*stories)
-    await asyncio.sleep(LEASE)
+    await asyncio.sleep(LEASES[type(store).__name__])
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
