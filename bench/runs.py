@@ -4,14 +4,14 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import uvloop
 
 from astrolabe_server.bench.client import Answer, Connection, ask, each_in_turn, request
-from astrolabe_server.bench.figures import Figure, at_most
+from astrolabe_server.bench.figures import Bar, Figure, at_most
 from astrolabe_server.bench.load import BenchFailed, wrk
 from astrolabe_server.bench.measuring import alternate, percentile
 from astrolabe_server.bench.relay import PATH
@@ -42,26 +42,39 @@ def make_assistant(port: int, model: str) -> str:
 
 
 def overhead(rig: Rig) -> Iterator[Figure]:
-    """What a streamed run adds to the time of the provider's own stream."""
-    count = 10
+    """What a streamed run adds to the time of the provider's own stream: one at once, and one that takes time."""
+    paced = script(text="word " * CHUNKS, chunks=CHUNKS, delay=0.01)
     with rig.provider(1) as provider, rig.server("overhead-server", provider) as server:
-        run = thread_and_run(make_assistant(server.port, MODEL), QUESTION, stream=True)
-        plain = request("POST", PATH, {"model": MODEL, "messages": [QUESTION], "stream": True})
-        ask_server, ask_provider = (
-            partial(whole_answers, port, [asked] * count)
-            for port, asked in ((server.port, run), (provider.port, plain))
-        )
-        ask_server()
-        pairs = alternate(3 * rig.rounds, ask_server, ask_provider)
-    for of, name in (
-        ("seconds", "a streamed run adds to its provider's time"),
-        ("first", "… to the first byte"),
-    ):
-        ours = [1000 * getattr(answer, of) for one, _ in pairs for answer in one]
-        theirs = [1000 * getattr(answer, of) for _, other in pairs for answer in other]
-        direct = statistics.median(theirs)
-        bar = at_most(5) if of == "seconds" else None
-        yield Figure(f"{name}, p50", statistics.median(ours) - direct, "ms", DIRECT, direct, bar=bar)
+        ports = server.port, provider.port
+        assistant = make_assistant(server.port, MODEL)
+        at_once = both_streams(ports, assistant, MODEL, QUESTION, 10)
+        at_once[0]()
+        pairs = alternate(3 * rig.rounds, *at_once)
+        assistant = make_assistant(server.port, "gpt-4o")
+        paced_pairs = alternate(rig.rounds, *both_streams(ports, assistant, "gpt-4o", paced, 5))
+    yield added("a streamed run adds to its provider's time, p50", pairs, "seconds", at_most(5))
+    yield added("… to the first byte, p50", pairs, "first")
+    yield added("… to that of a provider that takes its time, p50", paced_pairs, "seconds", at_most(5))
+
+
+def both_streams(
+    ports: tuple[int, int], assistant: str, model: str, message: dict[str, Any], count: int
+) -> tuple[Callable[[], list[Answer]], Callable[[], list[Answer]]]:
+    """Streamed runs, and the same answers from the provider itself."""
+    run = thread_and_run(assistant, message, stream=True)
+    plain = request("POST", PATH, {"model": model, "messages": [message], "stream": True})
+    return partial(whole_answers, ports[0], [run] * count), partial(whole_answers, ports[1], [plain] * count)
+
+
+def added(
+    name: str, pairs: list[tuple[list[Answer], list[Answer]]], of: str, bar: Bar | None = None
+) -> Figure:
+    """The median of the one side over that of the other, in milliseconds."""
+    ours, theirs = (
+        statistics.median(1000 * getattr(answer, of) for answers in side for answer in answers)
+        for side in zip(*pairs, strict=True)
+    )
+    return Figure(name, ours - theirs, "ms", DIRECT, theirs, bar=bar)
 
 
 def whole_answers(port: int, requests: list[bytes]) -> list[Answer]:
