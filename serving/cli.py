@@ -24,10 +24,10 @@ from astrolabe_server.persistence.store import Store
 from astrolabe_server.serving.auth import SYSTEM, KeyRing
 from astrolabe_server.serving.errors import ServingError, SettingsRefused
 from astrolabe_server.serving.services import make_routes
-from astrolabe_server.serving.settings import Settings
+from astrolabe_server.serving.settings import Settings, without_secrets
 from astrolabe_server.spec.errors import SpecError
 
-REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError)
+REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -52,12 +52,13 @@ def store_url() -> str:
         return Settings.read().store
 
 
-def with_store(url: str, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Run `work` on the store of `url`, made and brought up to date where needed."""
+def with_store(url: str, work: Callable[[Store], Awaitable[T]], *, migrate: bool = True) -> T:
+    """Run `work` on the store of `url`, by default made and brought up to date where needed."""
 
     async def run() -> T:
         store = open_store(url)
-        await store.migrate()
+        if migrate:
+            await store.migrate()
         await store.open()
         try:
             return await work(store)
@@ -122,7 +123,8 @@ def settings() -> None:
     with refusals_as_exit():
         values = Settings.read()
     for name, variable, help_text in Settings.variables():
-        click.echo(f"{variable}={getattr(values, name)!s}\n    {help_text}")
+        shown = without_secrets(values.store) if name == "store" else getattr(values, name)
+        click.echo(f"{variable}={shown!s}\n    {help_text}")
 
 
 @main.command()
@@ -165,8 +167,12 @@ def move_store(source: str, destination: str, checkpoint: Path) -> None:
     SOURCE and DESTINATION are URLs as of ASTROLABE_STORE. Stop the servers of both first. In the end
     both are read again and compared by count and checksum; the source stays as it is.
     """
+    if source == destination:
+        raise click.UsageError("SOURCE and DESTINATION are the same store.")
     report = with_store(
-        source, lambda one: with_progress(lambda show: moved(one, destination, show, checkpoint))
+        source,
+        lambda one: with_progress(lambda show: moved(one, destination, show, checkpoint)),
+        migrate=False,  # a source that is not there is a mistake, not a new store
     )
     for kind, count in report.source.items():
         click.echo(f"{kind:<10} source {count:>12,}   destination {report.destination.get(kind, 0):>12,}")
@@ -221,9 +227,16 @@ def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
     return value
 
 
+def one_line(_: click.Context, __: click.Parameter, value: str) -> str:
+    """Check --name: a list has one line a key."""
+    if not value.isprintable():
+        raise click.BadParameter("one line of text.")
+    return value
+
+
 @keys.command("create")
 @click.option("--project", required=True, callback=project_name, help="Project whose objects the key opens.")
-@click.option("--name", default="", help="What the key is for, shown in lists.")
+@click.option("--name", default="", callback=one_line, help="What the key is for, shown in lists.")
 def create_key(project: str, name: str) -> None:
     """Make a key and print it; it is shown only now."""
     secret = with_store(store_url(), lambda store: KeyRing(store).create(project, name))

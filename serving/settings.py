@@ -1,5 +1,6 @@
 """Every variable that the server reads, read once."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from astrolabe_server.serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
+SECRET = re.compile(r"((?<=//)[^/@:?]*:|(?<=[?&])(?:password|token)=)[^@&]+")
 
 
 def variable(name: str, default: Any, help: str, **constraints: Any) -> Any:
@@ -129,6 +131,11 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
+
+
+def without_secrets(url: str) -> str:
+    """A store's URL as it may be shown."""
+    return SECRET.sub(r"\1***", url)
 
 
 def _explain(error: Any) -> str:

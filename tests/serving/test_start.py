@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from astrolabe_server.serving.errors import SettingsRefused
-from astrolabe_server.serving.settings import Settings
+from astrolabe_server.serving.settings import Settings, without_secrets
 from astrolabe_server.spec import edition
 from astrolabe_server.tests.server import Server, base_environment
 
@@ -59,6 +59,21 @@ def test_open_doors_are_not_put_on_the_network() -> None:
     assert Settings.read(HOST="0.0.0.0", ASTROLABE_ALLOW_OPEN="true").allow_open
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "cassandra://me:se:cret@h1,h2:9/ks?dc=a&password=secret&rf=3",
+            "cassandra://me:***@h1,h2:9/ks?dc=a&password=***&rf=3",
+        ),
+        ("astra://id?bundle=b.zip&token=secret", "astra://id?bundle=b.zip&token=***"),
+        ("sqlite:////data/a:b@c.db", "sqlite:////data/a:b@c.db"),
+    ],
+)
+def test_a_stores_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
+
+
 def test_secrets_are_not_shown() -> None:
     assert "sk-secret" not in repr(Settings.read(OPENAI_API_KEY="sk-secret"))
 
@@ -102,16 +117,46 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
     assert Settings.read().address == "127.0.0.1:8080"
 
 
-@pytest.mark.parametrize("arguments", [("keys", "create", "--project", "p"), ("keys", "list"), ("migrate",)])
-def test_a_command_names_a_wrong_variable_too(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    run = subprocess.run(
+def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "astrolabe_server.serving.cli", *arguments],
-        env={**base_environment(), "PORT": "abc"},
-        cwd=tmp_path,
+        env={**base_environment(), **environment},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize("arguments", [("keys", "create", "--project", "p"), ("keys", "list"), ("migrate",)])
+def test_a_command_names_a_wrong_variable_too(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    run = command(tmp_path, *arguments, PORT="abc")
     assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
     assert run.stderr.startswith("astrolabe: PORT='abc'")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("move", "sqlite:///none.db", "sqlite:///b.db"), "none.db does not exist"),
+        (("move", "sqlite:///a.db", "sqlite:///b.db", "--checkpoint", "/proc/x"), "/proc/x"),
+        (("spec", "distil", "upstream.yaml", "/proc/x.yaml"), "/proc/x.yaml"),
+    ],
+)
+def test_a_command_that_cannot_be_done_says_so_in_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    assert command(tmp_path, "migrate", ASTROLABE_STORE="sqlite:///a.db").returncode == 0
+    (tmp_path / "upstream.yaml").write_text("openapi: 3.1.0\ninfo: {title: t, version: '1'}\npaths: {}\n")
+    run = command(tmp_path, *arguments)
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
+    assert run.stderr.startswith("astrolabe: ")
+    assert said in run.stderr
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_store_is_not_moved_into_itself(tmp_path: Path) -> None:
+    run = command(tmp_path, "move", "sqlite:///a.db", "sqlite:///a.db")
+    assert run.returncode == 2
+    assert "the same store" in run.stderr
