@@ -1,5 +1,6 @@
 """Connections to one SQLite file: pragmas, application id, schema version."""
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -68,6 +69,26 @@ def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECOND
     connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute(f"PRAGMA journal_size_limit={JOURNAL_BYTES}")
     return connection
+
+
+class Place:
+    """Where a database lies. SQLite goes on with a file that was deleted, and what it writes is lost."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = self._found()
+
+    def check(self) -> None:
+        """StoreUnavailable unless the file that was opened still lies there."""
+        if self._found() != self._file:
+            raise StoreUnavailable(f"{self._path} is another file than was opened: restart the server")
+
+    def _found(self) -> tuple[int, int]:
+        try:
+            status = os.stat(self._path)  # noqa: PTH116 - half the time of Path.stat
+        except OSError as error:
+            raise StoreUnavailable(f"{self._path} is not there any more ({error.strerror})") from error
+        return status.st_dev, status.st_ino
 
 
 def one(connection: apsw.Connection, sql: str, bindings: Row = ()) -> Row | None:

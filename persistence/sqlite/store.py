@@ -156,8 +156,9 @@ class SQLiteStore(Store):
             connection.close()
 
     async def ping(self) -> None:
-        """Read the file's header."""
+        """Read the file's header, where it still is."""
         self._read(lambda connection: connection.pragma("user_version"))
+        self._writer.place.check()
 
     def _read(self, read: Callable[[apsw.Connection], T]) -> T:
         """A read in the loop's thread."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import apsw
 
 from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.sqlite.database import connect
+from astrolabe_server.persistence.sqlite.database import Place, connect
 from astrolabe_server.persistence.sqlite.errors import translate
 from astrolabe_server.persistence.sqlite.turn import Turn
 
@@ -54,6 +54,7 @@ class Writer:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
+        self.place = Place(path)
         self._turn = Turn(Path(f"{path}-turn"))
         self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
@@ -108,6 +109,7 @@ class Writer:
         """Run the units in one transaction; if that fails as a whole, so does each of them."""
         connection = self._connection
         try:
+            self.place.check()
             connection.execute("BEGIN IMMEDIATE")
             for unit in units:
                 if unit.future.cancelled():

@@ -109,3 +109,14 @@ async def test_a_closed_store_is_unavailable(path: Path) -> None:
     with pytest.raises(StoreUnavailable):
         await store.write(insert("msg_1"))
     await store.close()
+
+
+async def test_nothing_is_written_to_a_file_that_was_deleted(store: SQLiteStore, path: Path) -> None:
+    await store.write(insert("msg_1"))
+    path.unlink()
+    for ask in (store.ping(), store.write(insert("msg_2"))):
+        with pytest.raises(StoreUnavailable, match="not there any more"):
+            await ask
+    path.touch()
+    with pytest.raises(StoreUnavailable, match="another file"):
+        await store.write(insert("msg_2"))
