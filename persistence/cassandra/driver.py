@@ -202,6 +202,11 @@ class Connection:
         except UNREACHABLE as exc:
             raise self._translated(exc, None) from exc
 
+    async def agree(self) -> None:
+        """Wait until all nodes have the same schema."""
+        control = self.session.cluster.control_connection
+        await asyncio.to_thread(control.wait_for_schema_agreement, wait_time=10.0)
+
     async def _bound(self, query: str, parameters: Sequence[Any]) -> BoundStatement:
         prepared = self._prepared.get(query) or await self._prepare(query)
         return prepared.bind(parameters)

@@ -4,6 +4,8 @@ import asyncio
 import secrets
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
@@ -15,6 +17,11 @@ LOCK_TABLE = """CREATE TABLE IF NOT EXISTS {keyspace}.migrations (
 
 LOCK_SECONDS = 300
 WAIT = 0.5
+
+AGREEMENT = 20.0
+"""Seconds that the nodes of a cluster have to agree on a schema."""
+
+T = TypeVar("T")
 
 OBJECTS = """CREATE TABLE objects (
     project text, home text, bucket int, section text, label text, position bigint,
@@ -78,14 +85,13 @@ async def migrate(connection: Connection) -> None:
 
     StoreRefused if the tables are newer than this code knows. `connection` has no keyspace yet.
     """
-    await _make_keyspace(connection)
     keyspace = connection.target.keyspace
-    table = uuid.uuid5(uuid.NAMESPACE_DNS, f"{keyspace}.astrolabe")
-    await connection.define(LOCK_TABLE.format(keyspace=keyspace, id=table))
+    await _make_keyspace(connection)
+    await patiently(lambda: _make_lock_table(connection))
     await connection.close()
-    await connection.open(keyspace)
+    await patiently(lambda: connection.open(keyspace))
     deadline = time.monotonic() + LOCK_SECONDS
-    while await version(connection) < CURRENT:
+    while await patiently(lambda: version(connection)) < CURRENT:
         if await _locked(connection, owner := secrets.token_hex(8)):
             try:
                 await _upgrade(connection)
@@ -95,6 +101,27 @@ async def migrate(connection: Connection) -> None:
             raise StoreUnavailable("another process has been migrating the schema for five minutes")
         else:
             await asyncio.sleep(WAIT)
+    await connection.agree()
+
+
+async def patiently(work: Callable[[], Awaitable[T]]) -> T:
+    """Try for a while what fails on nodes that have not heard yet what another one made."""
+    deadline = time.monotonic() + AGREEMENT
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(WAIT)
+
+
+async def _make_lock_table(connection: Connection) -> None:
+    keyspace = connection.target.keyspace
+    query = "SELECT id FROM system_schema.tables WHERE keyspace_name=? AND table_name='migrations'"
+    if not await connection.run(query, (keyspace,)):
+        table = uuid.uuid5(uuid.NAMESPACE_DNS, f"{keyspace}.astrolabe")
+        await connection.define(LOCK_TABLE.format(keyspace=keyspace, id=table))
 
 
 VECTORS = """CREATE TABLE IF NOT EXISTS vectors_{0} (

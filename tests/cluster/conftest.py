@@ -1,7 +1,9 @@
 """Three real nodes for the tests of this folder, which run when asked for: `pytest -m cluster`."""
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -28,10 +30,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[list[Node]]:
-    """Three nodes, started one after the other and stopped in the end."""
+    """Three nodes, started one after the other and stopped in the end.
+
+    With `ASTROLABE_TEST_CLUSTER=folder` they are those of that folder, and go on running.
+    """
     if reason := missing():
         pytest.skip(f"no Cassandra: {reason}")
-    folder = BUILD / f"cluster-{secrets.token_hex(4)}"
+    kept = os.environ.get("ASTROLABE_TEST_CLUSTER")
+    folder = Path(kept) if kept else BUILD / f"cluster-{secrets.token_hex(4)}"
     cluster = LocalCluster.create(folder, 3, port=free_port(), storage_port=free_port())
     try:
         cluster.start()
@@ -39,7 +45,10 @@ def nodes() -> Iterator[list[Node]]:
     except NodeError as error:
         pytest.skip(f"no Cassandra: {error}")
     finally:
-        cluster.stop(erase=True)
+        if kept:
+            cluster.save()
+        else:
+            cluster.stop(erase=True)
 
 
 @pytest.fixture
