@@ -26,6 +26,10 @@ STORES_OF_FILE = "file_vector_stores"
 
 INGEST = "ingest"
 
+BATCH_OBJECT = "vector_store.files_batch"
+"""As the editions and every SDK's types have it, which strict clients hold answers against; OpenAI's
+service was seen to answer `vector_store.file_batch`."""
+
 JSON = dict[str, Any]
 
 

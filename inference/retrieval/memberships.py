@@ -15,6 +15,7 @@ from astrolabe_server.inference.retrieval.deadlines import Deadlines
 from astrolabe_server.inference.retrieval.errors import ObjectNotFound
 from astrolabe_server.inference.retrieval.files import Files
 from astrolabe_server.inference.retrieval.members import (
+    BATCH_OBJECT,
     BATCHES,
     INGEST,
     MEMBERS,
@@ -200,7 +201,7 @@ class Memberships:
         attachments = unique(attachments)
         value = {
             "id": new_id("vsfb_"),
-            "object": "vector_store.file_batch",
+            "object": BATCH_OBJECT,
             "created_at": int(time.time()),
             "status": "in_progress",
             "vector_store_id": vector_store,

@@ -462,7 +462,7 @@ async def test_a_batch_shares_or_gives_attributes_and_chunking(library: Library)
     shared = await batch_of(
         library, store, file_ids=ids[:2], attributes={"kind": "shared"}, chunking_strategy=static
     )
-    assert (shared["object"], shared["status"]) == ("vector_store.file_batch", "in_progress")
+    assert (shared["object"], shared["status"]) == ("vector_store.files_batch", "in_progress")
     assert shared["file_counts"] == counts(in_progress=2)
     own = await batch_of(library, store, files=[{"file_id": ids[2], "attributes": {"kind": "own"}}])
     assert (await batch_settled(library, shared))["status"] == "completed"
