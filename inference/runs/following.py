@@ -1,6 +1,7 @@
 """Reads a run's events to their end: live where this process writes them, else from the log."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 from astrolabe_server.inference.runs import transitions
@@ -9,6 +10,9 @@ from astrolabe_server.persistence.store import Document, Key, Store
 
 SOON, LATER = 0.05, 0.5
 """Seconds between two looks into the log: growing from one to the other while nothing comes."""
+
+PATIENCE = 5.0
+"""Seconds without an event after which a run that rests will tell no more: its worker was lost."""
 
 
 async def follow_leg(
@@ -54,28 +58,28 @@ async def is_kept(store: Store, project: str, run_id: str) -> bool:
 
 async def _from_log(store: Store, project: str, run_id: str, after: int) -> AsyncIterator[list[Numbered]]:
     """What is in the log behind `after`, as it comes; the last item ends with `done` in any case."""
-    pause, rested = SOON, False
+    pause, silent_since = SOON, time.monotonic()
     while True:
         frames = list(await store.read_log(project, run_id, after))
         if frames:
-            pause, rested, after = SOON, False, frames[-1][0]
+            pause, silent_since, after = SOON, time.monotonic(), frames[-1][0]
             yield frames
             continue
         document = await store.get(Key(project, "runs", run_id))
-        if rested or document is None:
-            yield await _ending(store, project, run_id, after, document)
-            return
-        # What was written with the run's last change is looked for once more.
-        rested = document.value["status"] in transitions.RESTING
-        if not rested:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LATER)
+        if document is None or document.value["status"] in transitions.RESTING:
+            ending = await _ending(store, project, run_id, after, document)
+            # An engine may show a run's last change before the events that were written with it.
+            if document is None or ending[0][0] <= after or time.monotonic() - silent_since > PATIENCE:
+                yield ending
+                return
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, LATER)
 
 
 async def _ending(
     store: Store, project: str, run_id: str, after: int, document: Document | None
 ) -> list[Numbered]:
-    """How a stream ends whose log has no more to tell."""
+    """How a stream ends whose log has no more to tell: as it ended before, or as its run did."""
     last = await store.read_log(project, run_id, after - 1, limit=1) if after >= 0 else ()
     if last and is_done(last[0][1]):
         return list(last)

@@ -36,7 +36,6 @@ async def test_events_are_replayed_behind_any_number(worker: Process) -> None:
 
     for number, _, _ in events:
         assert await worker.events(run, number) == (events[number + 1 :] or events[-1:])
-    assert await worker.events(run, 10_000) == await worker.events(run, 10_000)
 
 
 async def test_a_replay_goes_on_over_the_rounds_of_a_run(worker: Process) -> None:

@@ -81,11 +81,11 @@ class Story:
             self.seen.append(event)
 
     async def _finish(self, worker: Process) -> None:
-        run = await worker.rested(self.run)
+        run = await worker.rested(self.run, 60)
         while run["status"] == "requires_action":
             with suppress(BadRequest):  # a write of the dying process can still have come through
                 await worker.submit(run, **_outputs(run))
-            run = await worker.rested(run)
+            run = await worker.rested(run, 60)
         assert run["status"] == "completed", run
 
     async def _check(self, worker: Process) -> None:
