@@ -82,6 +82,7 @@ class Waiting:
 
     group: Group
     done: asyncio.Future[None]
+    until: float
 
     def refuse(self, reason: BaseException) -> None:
         """Tell who waits."""
@@ -112,7 +113,8 @@ class Committer:
         if all(part.checks_only for part in group.parts):
             await self._check(group)
             return
-        waiting = Waiting(group, asyncio.get_running_loop().create_future())
+        until = time.monotonic() + self._connection.target.timeout
+        waiting = Waiting(group, asyncio.get_running_loop().create_future(), until)
         queue = self._queues.get(group.place)
         if queue is not None:
             queue.append(waiting)
@@ -152,7 +154,9 @@ class Committer:
         while queue and len(picked) < TOGETHER:
             waiting = queue.popleft()
             spots = set[Spot]().union(*(part.spots for part in waiting.group.parts))
-            if waiting.done.done():  # whoever waited was cancelled before it began
+            if waiting.until < time.monotonic():
+                waiting.refuse(StoreUnavailable(f"too many writers at {waiting.group.place.home}"))
+            if waiting.done.done():  # also if whoever waited was cancelled
                 continue
             if changed & spots:
                 left.append(waiting)

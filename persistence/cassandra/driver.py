@@ -106,7 +106,7 @@ class Connection:
 
     def _connect(self, keyspace: str | None) -> None:
         target = self.target
-        logging.getLogger("cassandra").setLevel(logging.ERROR)  # its warnings reach callers as errors
+        logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what it logs reaches callers as errors
         profile = ExecutionProfile(
             load_balancing_policy=self._policy,
             retry_policy=OnlyIdempotent(),

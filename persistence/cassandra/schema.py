@@ -91,17 +91,24 @@ async def migrate(connection: Connection) -> None:
     await connection.close()
     await patiently(lambda: connection.open(keyspace))
     deadline = time.monotonic() + LOCK_SECONDS
-    while await patiently(lambda: version(connection)) < CURRENT:
-        if await _locked(connection, owner := secrets.token_hex(8)):
-            try:
-                await _upgrade(connection)
-            finally:
-                await _unlock(connection, owner)
-        elif time.monotonic() > deadline:
+    while not await patiently(lambda: _brought_up(connection)):
+        if time.monotonic() > deadline:
             raise StoreUnavailable("another process has been migrating the schema for five minutes")
-        else:
-            await asyncio.sleep(WAIT)
+        await asyncio.sleep(WAIT)
     await connection.agree()
+
+
+async def _brought_up(connection: Connection) -> bool:
+    """Whether the tables are up to date, made so if nobody else is at it."""
+    if await version(connection) == CURRENT:
+        return True
+    if not await _locked(connection, owner := secrets.token_hex(8)):
+        return False
+    try:
+        await _upgrade(connection)
+    finally:
+        await _unlock(connection, owner)
+    return True
 
 
 async def patiently(work: Callable[[], Awaitable[T]]) -> T:

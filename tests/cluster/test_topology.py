@@ -89,15 +89,15 @@ def listens(port: int) -> bool:
 
 @dataclass
 class Client:
-    """An application that tries again, as OpenAI's SDK does, and notes for how long it had to."""
+    """An application that tries again, as OpenAI's SDK does, and notes for how long it met errors."""
 
     session: aiohttp.ClientSession
     root: str
-    slowest: float = 0.0
+    longest: float = 0.0
     retried: collections.Counter[str] = field(default_factory=collections.Counter)
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        began, failed = time.monotonic(), False
+        began, failing = time.monotonic(), None
         while True:
             reason = None
             try:
@@ -105,8 +105,8 @@ class Client:
                     if answer.status < 500 and answer.status not in (409, 429):
                         assert answer.status == 200, await answer.text()
                         value = await answer.json()
-                        if failed:
-                            self.slowest = max(self.slowest, time.monotonic() - began)
+                        if failing is not None:
+                            self.longest = max(self.longest, time.monotonic() - failing)
                         return value
                     reason = str(answer.status)
                     error = (
@@ -115,9 +115,9 @@ class Client:
                     assert answer.content_type == "text/html" or set(error) == {"error"}
             except (aiohttp.ClientError, TimeoutError) as exc:
                 reason = type(exc).__name__
-            failed = True
+            failing = failing or time.monotonic()
             self.retried[reason] += 1
-            assert time.monotonic() - began < 60, f"{method} {path}: {reason}"
+            assert time.monotonic() - began < 120, f"{method} {path}: {reason}"
             await asyncio.sleep(0.2)
 
     async def all(self, path: str) -> list[Any]:
@@ -212,10 +212,10 @@ async def test_a_node_and_then_a_replica_die_and_nothing_that_was_told_is_lost(
     await load.check()
     told = sum(map(len, load.messages.values()))
     print(
-        f"{told} messages, {len(load.runs)} runs; tried again for {client.slowest:.1f} s at most: {client.retried}"
+        f"{told} messages, {len(load.runs)} runs; tried again for {client.longest:.1f} s at most: {client.retried}"
     )
     assert len(load.runs) == RUNS
-    assert client.slowest < PATIENCE
+    assert client.longest < PATIENCE
     until(lambda: all(map(ready, replicas)), seconds=20)
 
 
