@@ -108,6 +108,34 @@ def _file_contents(document: JSON) -> bool:
     return True
 
 
+def _streamed_runs(document: JSON) -> bool:
+    """A run that is asked for with `stream` is answered as events."""
+    applied = False
+    for path in ("/threads/runs", "/threads/{thread_id}/runs", _SUBMIT):
+        answer = document["paths"].get(path, {}).get("post", {}).get("responses", {}).get("200", {})
+        content = answer.get("content", {})
+        if content and "text/event-stream" not in content:
+            content["text/event-stream"] = {"schema": {"type": "string"}}
+            applied = True
+    return applied
+
+
+_SUBMIT = "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs"
+
+
+def _exact_seeds(document: JSON) -> bool:
+    """A `seed` is of 64 bits; newer editions round its bounds, or say so by a format alone."""
+    bounds = {"minimum": -(2**63), "maximum": 2**63 - 1}
+    schemas = document["components"]["schemas"].values()
+    objects = (one for schema in schemas for one in _within(schema))
+    seeds = (one.get("properties", {}).get("seed") for one in objects)
+    wide = [each for seed in seeds for each in _within(seed) if {"minimum", "format"} & each.keys()]
+    applied = [each for each in wide if {**each, **bounds} != each]
+    for each in applied:
+        each.update(bounds)
+    return bool(applied)
+
+
 def _empty_lists(document: JSON) -> bool:
     """`first_id` and `last_id` of a list in which there is nothing are null."""
     applied = False
@@ -257,6 +285,16 @@ ERRATA: tuple[Erratum, ...] = (
         "file-content-is-binary",
         "the content of a file is answered as bytes, the spec has a string in JSON",
         _file_contents,
+    ),
+    Erratum(
+        "exact-seeds",
+        "the bounds of a seed are those of 64 bits, which newer editions round",
+        _exact_seeds,
+    ),
+    Erratum(
+        "streamed-runs",
+        "the operations of runs that take `stream` answer events then, which the spec leaves out",
+        _streamed_runs,
     ),
     Erratum(
         "files-of-any-purpose",

@@ -49,7 +49,7 @@ def served_document(name: str) -> JSON:
     for path, item in paths.items():
         if "post" in item:
             item["post"]["responses"]["200"]["links"] = dict(_links(path, paths))
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {"title": "served", "version": "1"},
         "servers": [{"url": "/v1"}],
@@ -59,6 +59,9 @@ def served_document(name: str) -> JSON:
             "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
         },
     }
+    # A copy of its own: the edition is shared, and operations of it share parameters.
+    copy: JSON = json.loads(json.dumps(document))
+    return copy
 
 
 def _links(path: str, paths: JSON) -> Iterator[tuple[str, JSON]]:

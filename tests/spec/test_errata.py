@@ -148,3 +148,21 @@ def test_metadata_of_requests_made_with_a_thread_is_limited(newest: Edition) -> 
 
 def test_an_edition_by_path_is_corrected_too(newest: Edition) -> None:
     assert load(str(EDITIONS / f"{newest.name}.yaml"), None).document == newest.document
+
+
+@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("operation_id", ["createRun", "createThreadAndRun", "submitToolOuputsToRun"])
+def test_an_operation_of_runs_may_stream(name: str, operation_id: str, editions: dict[str, Edition]) -> None:
+    assert by_id(editions[name])[operation_id].streams
+
+
+@pytest.mark.parametrize("operation_id", ["createChatCompletion", "createCompletion"])
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, -9223372036854776001.0])
+def test_a_seed_of_more_than_64_bits_is_refused(operation_id: str, seed: float, newest: Edition) -> None:
+    asked = {"model": "m", "prompt": "", "messages": [{"role": "user", "content": "hi"}]}
+    del asked["prompt" if operation_id == "createChatCompletion" else "messages"]
+    body = by_id(newest)[operation_id].bodies["application/json"]
+    body.check(asked | {"seed": 2**63 - 1})
+    with pytest.raises(Invalid) as refused:
+        body.check(asked | {"seed": seed})
+    assert refused.value.param == "seed"
