@@ -41,7 +41,7 @@ def served_document(name: str) -> JSON:
             if (path, method) not in served:
                 continue
             public = served[path, method].name == "get_health"
-            security = [] if public else [{"ApiKeyAuth": []}]
+            security: list[JSON] = [] if public else [{"ApiKeyAuth": []}]
             paths.setdefault(path, {})[method] = {
                 **_answering(operation, schemas, answered),
                 "security": security,

@@ -121,9 +121,8 @@ class Seeds:
         until(lambda: self._ask(path)["status"] == status, seconds=30)
 
     def _ask(self, path: str, body: JSON | bytes | None = None) -> Any:
-        form = isinstance(body, bytes)
-        media = "multipart/form-data; boundary=b" if form else "application/json"
-        data = body if form or body is None else json.dumps(body).encode()
+        media = "multipart/form-data; boundary=b" if isinstance(body, bytes) else "application/json"
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": media}
         request = urllib.request.Request(self._url + path, data, headers)
         with urllib.request.urlopen(request, timeout=30) as answer:
