@@ -17,6 +17,7 @@ from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.persistence.engines import open_store
 from astrolabe_server.serving.app import create_app
 from astrolabe_server.serving.auth import OPEN_PROJECT
+from astrolabe_server.serving.logs import configure
 from astrolabe_server.serving.services import services_over
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.tests.counting import CountingStore
@@ -44,6 +45,7 @@ class InProcess:
         models.write_text(MODELS.format(url=provider))
         models.chmod(0o600)
         settings = Settings.read(ASTROLABE_MODELS=models, ASTROLABE_LOG_LEVEL="warning")
+        configure(settings.log_level)
         self.store = CountingStore(open_store(f"sqlite:///{folder}/astrolabe.db"))
         self.services = services_over(self.store, settings)
         self._app = create_app(settings, self.services)
