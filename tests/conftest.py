@@ -6,7 +6,6 @@ from astrolabe_server.tests.cassandra_node import cassandra_url  # noqa: F401 - 
 from astrolabe_server.tests.provider import ProviderProcess
 from astrolabe_server.tests.server import Server
 
-
 collect_ignore = ["api/sdk"]
 """Run in other environments, by api/test_sdks.py."""
 

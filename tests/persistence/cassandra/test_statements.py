@@ -4,7 +4,6 @@ Renewals, polls and what a process learns once (tables, kinds of jobs) are left 
 everything once before.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
