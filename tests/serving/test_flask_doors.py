@@ -63,3 +63,15 @@ async def test_every_error_has_openais_shape(app: Dispatcher) -> None:
         answer = await ask(app, path)
         assert answer.status_code == status, path
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_a_path_that_is_no_utf8_is_the_callers_mistake(app: Dispatcher) -> None:
+    answer = await ask(app, "/v1/threads/%ff%0d%0a")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "thread_id"
+
+
+async def test_head_is_answered_as_get_without_a_body(app: Dispatcher) -> None:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.head("/v1/health")
+    assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "18", b"")
