@@ -123,6 +123,11 @@ class Dispatcher(SpecMiddleware):
         """Seconds that open streams have to end at a stop."""
         return self.limits.grace
 
+    @property
+    def may_start_later(self) -> bool:
+        """Whether a start failed for want of the database only, so that another try makes sense."""
+        return self._life.may_start_later
+
     def add_api(self, specification: Specification, *, name: str, **_: Any) -> None:  # noqa: ARG002
         """Join an edition's operations to the views and rules that Connexion made of them."""
         edition = self._editions[name]

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from astrolabe_server.handlers.context import Services
-from astrolabe_server.persistence.errors import StoreError
+from astrolabe_server.persistence.errors import StoreError, StoreUnavailable
 from astrolabe_server.serving.wire import Receive, Scope, Send
 
 SWEEP_SECONDS = 600.0
@@ -27,6 +27,7 @@ class Lifespan:
         self._log_seconds = log_seconds
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self.may_start_later = False
         self._log = structlog.get_logger("astrolabe.lifespan")
 
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +45,7 @@ class Lifespan:
             await work()
         except Exception as exc:  # noqa: BLE001 - the server is told, and stops
             self._log.error("lifespan failed", phase=phase, exc_info=exc)
+            self.may_start_later = isinstance(exc, StoreUnavailable)
             await send({"type": f"lifespan.{phase}.failed", "message": str(exc)})
         else:
             await send({"type": f"lifespan.{phase}.complete"})

@@ -18,6 +18,9 @@ from uvicorn_worker import UvicornWorker
 from astrolabe_server.handlers.errors import ApiError, BadRequest
 from astrolabe_server.serving.replies import error_reply
 
+RETRY = 1.0
+"""Seconds after which a worker that found no database makes room for another try."""
+
 AFTER_GRACE = 3.0
 """Seconds after the grace time in which the streams that were cut off get their last bytes out."""
 
@@ -162,6 +165,10 @@ class Worker(UvicornWorker):
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._stop)
         await self._server.serve(sockets=self.sockets)
+        if not self._server.started and self.wsgi.may_start_later:
+            # gunicorn replaces it; by WORKER_BOOT_ERROR it would end the whole server.
+            await asyncio.sleep(RETRY)
+            sys.exit(1)
         if not self._server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
