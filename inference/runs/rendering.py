@@ -77,6 +77,7 @@ class Renderer:
         self._message: Tracked | None = None
         self._message_step: Tracked | None = None
         self._calls_step: Tracked | None = None
+        self._functions: set[int] = set()  # the turn's calls whose arguments are shown as they come
         self._usage = Usage()
 
     def resume(self, message: Tracked | None, steps: Sequence[Tracked], said: Said) -> None:
@@ -152,13 +153,16 @@ class Renderer:
         opened = self._calls_step is None
         if self._calls_step is None:
             self._calls_step = self._open_step({"type": "tool_calls", "tool_calls": []})
+            self._functions.clear()
+        if call.tool == FUNCTION:
+            self._functions.add(index)
         if self._live and call.tool == FUNCTION:
             self._tell_call(index, call)
             if opened:
                 await self._ledger.flush()
 
     def _tell_arguments(self, index: int, text: str) -> None:
-        if self._live:
+        if self._live and index in self._functions:
             self._tell_call_part({"index": index, "type": FUNCTION, FUNCTION: {"arguments": text}})
 
     def _tell_call(self, index: int, call: Call) -> None:

@@ -28,11 +28,14 @@ def test_an_answer_cites_files_of_the_assistant_and_of_the_thread(client: OpenAI
         messages=[{"role": "user", "content": script(search("winter storms", "ships"), {"text": answer})}],
         tool_resources={"file_search": {"vector_store_ids": stores[1:]}},
     )
-    deltas = []
+    deltas, calls = [], []
     with client.beta.threads.runs.stream(thread_id=thread.id, assistant_id=assistant.id) as stream:
         for event in stream:
             if event.event == "thread.message.delta":
                 deltas += [part.text for part in event.data.delta.content]
+            if event.event == "thread.run.step.delta":
+                calls += event.data.delta.step_details.tool_calls
+    assert [call.type for call in calls] == ["file_search"]
     [message] = client.beta.threads.messages.list(thread.id, limit=1).data
     text = message.content[0].text
     assert "".join(delta.value for delta in deltas) == text.value
