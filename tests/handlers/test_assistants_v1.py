@@ -6,6 +6,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+
 from astrolabe_server.tests.server import Server
 
 pytestmark = pytest.mark.server
