@@ -108,19 +108,24 @@ def _file_contents(document: JSON) -> bool:
     return True
 
 
-def _streamed_runs(document: JSON) -> bool:
-    """A run that is asked for with `stream` is answered as events."""
+def _streams(document: JSON) -> bool:
+    """What is asked for with `stream` is answered as events."""
     applied = False
-    for path in ("/threads/runs", "/threads/{thread_id}/runs", _SUBMIT):
+    for path in _STREAMED:
         answer = document["paths"].get(path, {}).get("post", {}).get("responses", {}).get("200", {})
         content = answer.get("content", {})
         if content and "text/event-stream" not in content:
-            content["text/event-stream"] = {"schema": {"type": "string"}}
+            content["text/event-stream"] = {}
             applied = True
     return applied
 
 
-_SUBMIT = "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs"
+_STREAMED = (
+    "/completions",
+    "/threads/runs",
+    "/threads/{thread_id}/runs",
+    "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs",
+)
 
 
 def _exact_seeds(document: JSON) -> bool:
@@ -292,9 +297,9 @@ ERRATA: tuple[Erratum, ...] = (
         _exact_seeds,
     ),
     Erratum(
-        "streamed-runs",
-        "the operations of runs that take `stream` answer events then, which the spec leaves out",
-        _streamed_runs,
+        "streams",
+        "text completions and runs that are asked for with `stream` are answered as events",
+        _streams,
     ),
     Erratum(
         "files-of-any-purpose",

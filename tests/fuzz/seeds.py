@@ -16,12 +16,13 @@ UPLOAD = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistan
 PART = b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nhello\r\n--b--\r\n'
 IN_BODIES = ("assistant_id", "file_id", "file_ids", "vector_store_ids", "part_ids")
 OF_COMPONENT = {
-    # Assistants and runs take any model's name; where there is none of it the run fails.
     **dict.fromkeys(
         ("CreateChatCompletionRequest", "CreateCompletionRequest", "CreateEmbeddingRequest"), ("model",)
     ),
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
+NAMED = {"type": "string", "minLength": 1}
+"""A model: the provider takes any name, and the server none that is empty."""
 
 
 class Seeds:
@@ -69,7 +70,9 @@ class Seeds:
                 self._pin_bodies(one, names)
         properties = schema.get("properties") if isinstance(schema, dict) else None
         for name in names if isinstance(properties, dict) else ():
-            if name in properties:
+            if name == "model" and name in properties:
+                properties[name] = NAMED
+            elif name in properties:
                 only = {"type": "string", "enum": [self.any[name.replace("_ids", "_id")]]}
                 properties[name] = {**properties[name], "items": only} if name.endswith("_ids") else only
 

@@ -151,8 +151,12 @@ def test_an_edition_by_path_is_corrected_too(newest: Edition) -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
-@pytest.mark.parametrize("operation_id", ["createRun", "createThreadAndRun", "submitToolOuputsToRun"])
-def test_an_operation_of_runs_may_stream(name: str, operation_id: str, editions: dict[str, Edition]) -> None:
+@pytest.mark.parametrize(
+    "operation_id", ["createCompletion", "createRun", "createThreadAndRun", "submitToolOuputsToRun"]
+)
+def test_what_takes_stream_may_answer_events(
+    name: str, operation_id: str, editions: dict[str, Edition]
+) -> None:
     assert by_id(editions[name])[operation_id].streams
 
 
