@@ -181,6 +181,11 @@ class Provider:
             record["ended"] = "complete"
         except (Disconnected, asyncio.CancelledError):
             record["ended"] = "disconnected"
+        except (LookupError, ValueError, TypeError, AttributeError) as exc:
+            # Such as a required tool where there is none, which providers refuse.
+            message = f"The fake provider cannot answer that: {exc!r}"
+            connection.send(400, _error(message, "invalid_request_error"))
+            record["ended"] = "complete"
 
     async def _answer(self, connection: Connection, path: str, body: JSON, turn: Turn, record: JSON) -> None:
         await asyncio.sleep(turn.step.get("wait", 0))
