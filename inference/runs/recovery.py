@@ -1,5 +1,6 @@
 """Takes a run up from the store: after its worker was lost, or when another leg of it is due."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,10 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     if run is None or thread is None:
         return None
     leg = make_leg(store, feeds, held, run, thread)
-    page = await store.page(project, "messages", run.parent, label=run_label(run_id), limit=1)
-    newest = Tracked.of(page.documents[0]) if page.documents else None
-    steps = await _open_steps(store, run)
+    messages = await store.page(project, "messages", run.parent, label=run_label(run_id), limit=2)
+    newest = next(iter(await _fresh(store, messages.documents)), None)
+    steps = await _fresh(store, (await store.page(project, "run_steps", run_id, limit=2)).documents)
+    steps = [step for step in steps if step.value["status"] == "in_progress"]
     ids = {step.key.id for step in steps}
     if newest is not None:
         ids |= {newest.key.id, newest.state[STEP]}
@@ -69,9 +71,9 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
         return leg
     opened = [newest] if newest is not None and newest.value["status"] == "in_progress" else []
     untold = [each for each in (*opened, *steps) if not _is_told(each, told, run)]
-    if untold:
-        deletions = (Delete(each.document) for each in untold if each.document is not None)
-        await store.write(Hold(held.job), *deletions)
+    for each in untold:
+        if each.document is not None:
+            await store.write(Hold(held.job), Delete(each.document))
     message = next((each for each in opened if each not in untold), None)
     still_open = [each for each in steps if each not in untold]
     leg.renderer.resume(message, still_open, said if message is not None else Said())
@@ -119,10 +121,10 @@ def _is_told(each: Tracked, told: Told, run: Document) -> bool:
     return (f"{kind}.created", each.key.id) in told or each.key.id in _named(run)
 
 
-async def _open_steps(store: Store, run: Document) -> list[Tracked]:
-    """The run's steps in progress: of the newest turn, so one of each type at most."""
-    page = await store.page(run.key.project, "run_steps", run.id, limit=2)
-    return [Tracked.of(step) for step in page.documents if step.value["status"] == "in_progress"]
+async def _fresh(store: Store, listed: Sequence[Document]) -> list[Tracked]:
+    """Listed objects as they are: in a list, an engine may still show one as it was, or that is gone."""
+    read = [await store.get(document.key) for document in listed]
+    return [Tracked.of(document) for document in read if document is not None]
 
 
 async def _read_log(store: Store, leg: Leg, ids: AbstractSet[str]) -> tuple[Said, Told]:

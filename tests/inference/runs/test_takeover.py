@@ -93,7 +93,7 @@ class Story:
         run = await worker.get(self.run)
         messages = await worker.messages(run["thread_id"], run_id=run["id"])
         whole = [text_of(each) for each in messages if each["status"] == "completed"]
-        assert whole == SAID[self.name]
+        assert whole == SAID[self.name], [(each["status"], each["content"]) for each in messages]
         assert {each["status"] for each in messages} <= {"completed", "incomplete"}
 
         log = await worker.events(run)
@@ -162,7 +162,8 @@ async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
         for at in range(len(writes))
     ]
     await asyncio.gather(*stories)
-    await asyncio.sleep(LEASES[type(store).__name__])
+    async with process(store, gateway, lease=LEASES[type(store).__name__]):
+        await asyncio.sleep(2 * LEASES[type(store).__name__])  # for what a stop has cut off
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
 
 
@@ -178,5 +179,6 @@ async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
         for torn in range(1, operations)
     ]
     await asyncio.gather(*stories)
-    await asyncio.sleep(LEASES[type(store).__name__])
+    async with process(store, gateway, lease=LEASES[type(store).__name__]):
+        await asyncio.sleep(2 * LEASES[type(store).__name__])  # for what a stop has cut off
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
