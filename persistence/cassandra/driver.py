@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cassandra import (
+    AuthenticationFailed,
     ConsistencyLevel,
     DriverException,
     InvalidRequest,
@@ -32,7 +33,12 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedS
 
 from astrolabe_server.persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
 from astrolabe_server.persistence.cassandra.url import Target
-from astrolabe_server.persistence.errors import DocumentTooLarge, StoreError, StoreUnavailable
+from astrolabe_server.persistence.errors import (
+    DocumentTooLarge,
+    StoreError,
+    StoreRefused,
+    StoreUnavailable,
+)
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
@@ -62,6 +68,10 @@ class OutcomeUnknown(StoreUnavailable):
     """A transaction was sent, and nobody said whether it was applied."""
 
 
+class KeyspaceMissing(StoreRefused):
+    """The cluster has no such keyspace, or the node that was asked has not heard of it yet."""
+
+
 class Connection:
     """A session of the driver for one event loop.
 
@@ -84,18 +94,25 @@ class Connection:
     # --- life ---
 
     async def open(self, keyspace: str | None = None) -> None:
-        """Connect, trying for `target.wait` seconds; StoreUnavailable names hosts and last cause."""
+        """Connect, trying for `target.wait` seconds; StoreUnavailable names hosts and last cause.
+
+        StoreRefused, at once, where waiting cannot help: wrong credentials, or no such keyspace.
+        """
         self._loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self.target.wait
         while True:
             try:
                 await asyncio.to_thread(self._connect, keyspace)
+            except KeyspaceMissing:
+                await asyncio.to_thread(self._disconnect)
+                raise
             except (*UNREACHABLE, ValueError) as exc:
                 await asyncio.to_thread(self._disconnect)
-                if time.monotonic() > deadline or isinstance(exc, InvalidRequest):
-                    raise StoreUnavailable(
-                        f"cannot use Cassandra at {self.target.name}: {cause(exc)}"
-                    ) from exc
+                message = f"cannot use Cassandra at {self.target.name}: {cause(exc)}"
+                if refused(exc):
+                    raise StoreRefused(message) from exc
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(message) from exc
                 await asyncio.sleep(0.5)
             else:
                 return
@@ -136,7 +153,15 @@ class Connection:
             token_metadata_enabled=True,
             compression=False,
         )
-        self._session = self._cluster.connect(keyspace)
+        try:
+            self._session = self._cluster.connect(keyspace)
+        except (NoHostAvailable, InvalidRequest) as exc:
+            known = self._cluster.metadata.keyspaces
+            if keyspace is not None and known and keyspace not in known:
+                raise KeyspaceMissing(
+                    f"Cassandra at {target.name} has no keyspace {keyspace}: run `astrolabe migrate`"
+                ) from exc
+            raise
         self._session.default_fetch_size = 5000
 
     def _disconnect(self) -> None:
@@ -324,6 +349,14 @@ def busy(exc: BaseException) -> bool:
         return False
     errors = list(exc.errors.values())
     return bool(errors) and all(isinstance(error, ConnectionBusy) for error in errors)
+
+
+def refused(exc: BaseException) -> bool:
+    """Whether every node that answered did not take the credentials."""
+    errors = [exc]
+    if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
+        errors = list(exc.errors.values())
+    return all(isinstance(error, AuthenticationFailed) for error in errors)
 
 
 def cause(exc: BaseException) -> str:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.driver import Connection, KeyspaceMissing
 from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
 
 LOCK_TABLE = """CREATE TABLE IF NOT EXISTS {keyspace}.migrations (
@@ -117,7 +117,7 @@ async def patiently(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await work()
-        except StoreUnavailable:
+        except (StoreUnavailable, KeyspaceMissing):
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(WAIT)

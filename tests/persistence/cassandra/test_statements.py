@@ -57,8 +57,9 @@ async def test_what_the_store_sends_for_each_operation(store: CassandraStore, pr
     counted["get"] = await count(store, lambda: store.get(document.key))
     counted["get nothing"] = await count(store, lambda: store.get(Key(project, "messages", "msg_none")))
     counted["first page"] = await count(store, lambda: store.page(project, "messages", "thread_1"))
-    after = {"after": "msg_30", "order": "asc", "limit": 20}
-    counted["a later page"] = await count(store, lambda: store.page(project, "messages", "thread_1", **after))
+    counted["a later page"] = await count(
+        store, lambda: store.page(project, "messages", "thread_1", after="msg_30", order="asc")
+    )
     [changed] = await store.write(Replace(document, value={"n": 0}))
     counted["replace"] = await count(store, lambda: store.write(Replace(changed, value={"n": -1})))
     last = await store.get(document.key)

@@ -1,0 +1,32 @@
+"""Applications with OpenAI's SDK against a live gunicorn of two workers on Cassandra."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from astrolabe_server.tests.api import test_sdks
+from astrolabe_server.tests.provider import ProviderProcess
+from astrolabe_server.tests.server import Server
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess, cassandra_url: str
+) -> Iterator[Server]:
+    """In place of the one on SQLite."""
+    folder = tmp_path_factory.mktemp("server-on-cassandra")
+    environment = {
+        "ASTROLABE_STORE": cassandra_url.replace("/t_", "/api_"),
+        "OPENAI_API_KEY": "sk-the-operators-own-key",
+        "OPENAI_BASE_URL": provider.url,
+    }
+    with Server(folder, workers=2, port=None, **environment) as server:
+        yield server
+
+
+@pytest.mark.cassandra
+@pytest.mark.server
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("sdk", list(test_sdks.ENVIRONMENTS)[1:])
+def test_the_sdk_finds_openais_api_on_cassandra(sdk: str, server: Server) -> None:
+    test_sdks.test_the_sdk_finds_openais_api(sdk, server)
