@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
+PACKAGES := persistence inference handlers spec serving bench
 PYTEST := $(BIN)/python -m pytest --quiet
 
 .DEFAULT_GOAL := help
@@ -31,7 +32,7 @@ chaos: .venv/.dev ## kill, pause and restart workers for long, from a random see
 check: .venv/.dev ## lint, types, import directions, lock up to date
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/mypy -p astrolabe_server
+	$(BIN)/mypy $(PACKAGES:%=-p astrolabe_server.%)
 	$(PYTEST) tests/test_imports.py
 	UV=$(UV) requirements/lock.sh --check
 
