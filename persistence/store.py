@@ -277,6 +277,9 @@ class Store(ABC):
     use one database. Any method may raise StoreUnavailable.
     """
 
+    transactional = False
+    """Whether a write is seen as a whole or not at all, and none is ever left half done."""
+
     # --- life ---
 
     @abstractmethod

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from astrolabe_server.inference.jobs import Held
+from astrolabe_server.inference.runs import transitions
 from astrolabe_server.inference.runs.errors import RunGone
 from astrolabe_server.inference.runs.feed import Feeds, frame
 from astrolabe_server.inference.runs.state import ACTIVE_RUN, SEQUENCE
-from astrolabe_server.persistence.errors import LeaseLost, VersionConflict
+from astrolabe_server.persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from astrolabe_server.persistence.store import (
     Append,
     Document,
@@ -150,38 +151,72 @@ class Ledger:
     async def _write(
         self, dirty: list[Tracked], operations: tuple[Operation, ...], first: int, frames: list[bytes]
     ) -> None:
-        project, run_id = self.run.key.project, self.run.key.id
-        log = [Append(project, run_id, first, frames)] if frames else []
-        # A message first: with it in the store, the next owner knows what the run has said.
+        log = [Append(self.run.key.project, self.run.key.id, first, frames)] if frames else []
+        *before, last = self._stages(dirty)
+        for objects in before:
+            await self._put(objects)
+        await self._put(last, *operations, *log)
+
+    def _stages(self, dirty: list[Tracked]) -> list[list[Tracked]]:
+        """What is written one after the other; all at once where the engine shows all at once.
+
+        A message comes first: with it in the store, the next owner knows what the run has said. And
+        nobody finds a run at rest whose message is not to be seen yet.
+        """
         dirty = sorted(dirty, key=lambda each: each.key.collection != "messages")
+        at_rest = self.run in dirty and self.run.value["status"] in transitions.RESTING
+        if self._store.transactional or not at_rest:
+            return [dirty]
+        said = [each for each in dirty if each.key.collection in ("messages", "run_steps")]
+        return [*([said] if said else []), [each for each in dirty if each not in said]]
+
+    async def _put(self, objects: list[Tracked], *operations: Operation) -> None:
+        """One write, on top of what others made of the objects meanwhile."""
         while True:
-            writes = [each.operation() for each in dirty]
+            writes = [each.operation() for each in objects]
+            write = self._store.write(Hold(self._held.job), *writes, *operations)
             try:
-                documents = await self._store.write(Hold(self._held.job), *writes, *operations, *log)
-            except VersionConflict:
-                dirty = await self._rebased(dirty)
+                documents = await _to_its_end(write)
+            except (VersionConflict, AlreadyExists):
+                objects = await self._rebased(objects)
             else:
                 break
-        for each, document in zip(dirty, documents, strict=False):
+        for each, document in zip(objects, documents, strict=False):
             each.document = document
 
     async def _rebased(self, dirty: list[Tracked]) -> list[Tracked]:
         """The objects on top of what others made of them; without those that a caller deleted."""
         kept = []
         for each in dirty:
-            if each.document is not None:
-                fresh = await self._store.get(each.key)
-                if fresh is None and each.key.collection in ("runs", "threads"):
-                    raise RunGone(f"No {each.key.collection[:-1]} found with id '{each.key.id}'.")
-                if fresh is None:
-                    continue
+            fresh = await self._store.get(each.key)
+            if each.document is None:
+                each.document = fresh  # of a write that an engine did in part
+            elif fresh is not None:
                 self._check_ours(each, fresh)
                 each.rebase(fresh)
+            elif each.key.collection in ("runs", "threads"):
+                raise RunGone(f"No {each.key.collection[:-1]} found with id '{each.key.id}'.")
+            else:
+                continue
             kept.append(each)
         return kept
 
     def _check_ours(self, each: Tracked, fresh: Document) -> None:
         """Somebody who moved the run has its job too, or will: what is queued here is void."""
         before = each.document
-        if each is self.run and before is not None and fresh.value["status"] != before.value["status"]:
+        if each is not self.run or before is None:
+            return
+        if fresh.value["status"] not in (before.value["status"], each.value["status"]):
             raise LeaseLost(f"run {each.key.id} is {fresh.value['status']}")
+
+
+async def _to_its_end(write: Coroutine[Any, Any, list[Document]]) -> list[Document]:
+    """What a write gives; a cancelled one is waited for, so that no write of ours is left half done."""
+    task = asyncio.ensure_future(write)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise

@@ -77,6 +77,8 @@ class SQLiteStore(Store):
     `vector_memory` bounds the bytes of vectors that a process keeps in memory.
     """
 
+    transactional = True
+
     def __init__(
         self,
         path: Path,
