@@ -153,6 +153,9 @@ class Jobs:
         except StoreError as exc:
             log.warning("jobs_not_taken", kind=name, error=str(exc))
             return
+        except Exception:  # whatever it is, the polls go on: without them no job is ever taken up
+            log.exception("jobs_not_taken", kind=name)
+            return
         for job in jobs:
             self.adopt(job)
 
@@ -174,10 +177,16 @@ class Jobs:
             entry.task.cancel()
         except StoreError as exc:
             log.warning("job_not_renewed", kind=entry.held.job.kind, id=entry.held.job.id, error=str(exc))
-            if started - entry.renewed >= self.lease:
-                entry.task.cancel()
+            self._give_up_if_over(entry, started)
+        except Exception:
+            log.exception("job_not_renewed", kind=entry.held.job.kind, id=entry.held.job.id)
+            self._give_up_if_over(entry, started)
         else:
             entry.renewed = started
+
+    def _give_up_if_over(self, entry: _Running, now: float) -> None:
+        if now - entry.renewed >= self.lease:
+            entry.task.cancel()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
