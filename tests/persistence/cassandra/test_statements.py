@@ -4,6 +4,7 @@ Renewals, polls and what a process learns once (tables, kinds of jobs) are left 
 everything once before.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
