@@ -226,8 +226,8 @@ class Runs:
             TURNS: [*run.state[TURNS][:-1], last],
             SEQUENCE: first + len(told),
         }
-        # The run first: with the outputs in it, the step can be mended whatever happens then.
-        operations.insert(0, Replace(run, value=value, state=state))
+        # The run last, right ahead of its job: an engine by partitions changes these two together.
+        operations.append(Replace(run, value=value, state=state))
         return _Handing(run.key, operations, first, told, stream)
 
     async def cancel(self, run: Document) -> JSON:
