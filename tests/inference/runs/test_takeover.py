@@ -149,6 +149,7 @@ async def _writes(store: Store, gateway: Gateway, name: str, *, live: bool) -> l
     return [len(operations) for operations in mortal.writes]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("store", ENGINES, indirect=True)
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
