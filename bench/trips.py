@@ -22,7 +22,7 @@ from astrolabe_server.serving.services import services_over
 from astrolabe_server.serving.settings import Settings
 from astrolabe_server.tests.counting import CountingStore
 
-IDLE = ("take_jobs", "renew_job", "drop_logs")
+IDLE = ("take_jobs", "renew_job", "sweep")
 """What a worker asks by the clock, whatever there is to do."""
 
 TEXT_BYTES = 273_000

@@ -18,13 +18,22 @@ Order = Literal["asc", "desc"]
 JSON = dict[str, Any]
 
 
+LOG_LIFETIME = 86_400.0
+"""Seconds that a log is kept where nothing else is said."""
+
+
 def fresh_token() -> int:
     """A token that no earlier holder of a job has: the time in microseconds."""
     return time.time_ns() // 1000
 
 
 class Key(NamedTuple):
-    """Where a document is: nothing of one project is ever found from another."""
+    """Where a document is: nothing of one project is ever found from another.
+
+    An id of the form `parent/rest`, of a document in a list of that parent, says that it is only
+    asked for by way of its parent: an engine of many machines keeps the two together, so that both
+    change in one step.
+    """
 
     project: str
     collection: str
@@ -184,13 +193,15 @@ class Cancel:
 class Append:
     """Add one segment, whose first event has the number `sequence`, to the log of `id`.
 
-    A segment holds consecutive events. Writing the same sequence twice keeps the first.
+    A segment holds consecutive events. Writing the same sequence twice keeps the first. `lifetime`
+    is for how many seconds the log is kept after it, at least.
     """
 
     project: str
     id: str
     sequence: int
     events: Sequence[bytes]
+    lifetime: float = LOG_LIFETIME
 
 
 Operation = Insert | Replace | Delete | Clear | Check | Enqueue | Hold | Finish | Reschedule | Cancel | Append
@@ -323,6 +334,8 @@ class Store(ABC):
         `before` alone the page is the one that ends just there, and `has_more` tells of documents
         ahead of the page; otherwise of documents behind it (and ahead of `before`).
         CursorNotFound for an id that is not in that parent's list; one that has not the label is.
+        An engine may give a document's `state` and `version` as they were before changes that
+        touched nothing but the state: `get` has the last word.
         """
 
     @abstractmethod
@@ -377,8 +390,8 @@ class Store(ABC):
         """(number, event) of the log in order, with numbers over `after`, about `limit` at most."""
 
     @abstractmethod
-    async def drop_logs(self, before: float) -> int:
-        """Drop the logs last written before that time (seconds since the epoch); how many."""
+    async def sweep(self) -> None:
+        """Drop what is over, to be called now and then: the logs whose lifetime has passed."""
 
     # --- contents ---
 

@@ -60,7 +60,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
             probes=Probes(services),
             log=RequestLog(settings.log_level),
             limits=Limits(settings.max_body, settings.max_file, settings.grace, settings.strict_responses),
-            life=Lifespan(services, grace=settings.grace, log_seconds=settings.log_days * 86_400),
+            life=Lifespan(services, grace=settings.grace),
         )
     )
     for edition in loaded.values():

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import os
 import socket
-import time
 from secrets import token_hex
 from typing import Any
 
@@ -15,16 +14,15 @@ from astrolabe_server.persistence.errors import StoreError, StoreUnavailable
 from astrolabe_server.serving.wire import Receive, Scope, Send
 
 SWEEP_SECONDS = 600.0
-"""How often each worker drops the event logs that have had their time."""
+"""How often each worker has the store drop what has had its time."""
 
 
 class Lifespan:
     """Answers ASGI's lifespan messages."""
 
-    def __init__(self, services: Services, *, grace: float, log_seconds: float) -> None:
+    def __init__(self, services: Services, *, grace: float) -> None:
         self._services = services
         self._grace = grace
-        self._log_seconds = log_seconds
         self._sweeping: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
         self.may_start_later = False
@@ -71,9 +69,9 @@ class Lifespan:
         """Drop what is too old, now and then; a database that does not answer is asked again later."""
         while True:
             try:
-                await self._services.store.drop_logs(time.time() - self._log_seconds)
+                await self._services.store.sweep()
             except StoreError as exc:
-                self._log.warning("event logs were not swept", reason=str(exc))
+                self._log.warning("the store was not swept", reason=str(exc))
             await asyncio.sleep(SWEEP_SECONDS)
 
     async def _stop(self) -> None:

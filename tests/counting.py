@@ -38,7 +38,7 @@ class CountingStore(Store):
     take_jobs = counted("take_jobs")
     renew_job = counted("renew_job")
     read_log = counted("read_log")
-    drop_logs = counted("drop_logs")
+    sweep = counted("sweep")
     write_content = counted("write_content")
     read_content = counted("read_content")
     delete_content = counted("delete_content")

@@ -7,6 +7,8 @@ from typing import Any
 
 import orjson
 
+from astrolabe_server.persistence.store import LOG_LIFETIME, Append
+
 Numbered = tuple[int, bytes]
 
 DONE = b"id: %d\nevent: done\ndata: [DONE]\n\n"
@@ -62,9 +64,10 @@ class Reader:
 
 
 class Feeds:
-    """The readers of this process, by run."""
+    """The readers of this process, by run; and how events get to all others, by the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_lifetime: float = LOG_LIFETIME) -> None:
+        self._log_lifetime = log_lifetime
         self._readers: dict[tuple[str, str], list[Reader]] = {}
 
     def subscribe(self, project: str, run: str) -> Reader:
@@ -80,6 +83,10 @@ class Feeds:
             readers.remove(reader)
         if not readers:
             self._readers.pop((project, run), None)
+
+    def segment(self, project: str, run: str, first: int, frames: Sequence[bytes]) -> Append:
+        """The write that puts frames into the log, the first of them with that number."""
+        return Append(project, run, first, frames, self._log_lifetime)
 
     def publish(self, project: str, run: str, frames: Sequence[Numbered]) -> None:
         """Hand frames that were written to the log to those who read the run here."""

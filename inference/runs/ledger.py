@@ -14,7 +14,6 @@ from astrolabe_server.inference.runs.feed import Feeds, frame
 from astrolabe_server.inference.runs.state import ACTIVE_RUN, SEQUENCE
 from astrolabe_server.persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from astrolabe_server.persistence.store import (
-    Append,
     Document,
     Hold,
     Insert,
@@ -151,7 +150,7 @@ class Ledger:
     async def _write(
         self, dirty: list[Tracked], operations: tuple[Operation, ...], first: int, frames: list[bytes]
     ) -> None:
-        log = [Append(self.run.key.project, self.run.key.id, first, frames)] if frames else []
+        log = [self._feeds.segment(self.run.key.project, self.run.key.id, first, frames)] if frames else []
         *before, last = self._stages(dirty)
         for objects in before:
             await self._put(objects)

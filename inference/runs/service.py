@@ -35,7 +35,7 @@ from astrolabe_server.inference.runs.tools import ToolFactories
 from astrolabe_server.inference.runs.worker import Worker
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import (
-    Append,
+    LOG_LIFETIME,
     Cancel,
     Clear,
     Document,
@@ -83,7 +83,7 @@ class Runs:
     """The runs of one process, and the way to all others.
 
     `tools` are the server's own, by type; a run with a tool that is neither a function nor among
-    them fails and says so. `lifetime` is in seconds.
+    them fails and says so. `lifetime` is in seconds; so is `log_lifetime`, of a run's events.
     """
 
     def __init__(
@@ -94,11 +94,12 @@ class Runs:
         tools: ToolFactories | None = None,
         *,
         lifetime: float = objects.LIFETIME,
+        log_lifetime: float = LOG_LIFETIME,
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._lifetime = lifetime
-        self._feeds = Feeds()
+        self._feeds = Feeds(log_lifetime)
         self._worker = Worker(store, gateway, self._feeds, tools or {})
         self._at_hand: dict[int, tuple[Document, Document, Credentials | None]] = {}
         jobs.register(KIND, self._work, concurrency=CONCURRENCY)
@@ -275,7 +276,7 @@ class Runs:
         reader = self._feeds.subscribe(project, run_id) if handing.stream else None
         try:
             documents = await self._store.write(
-                *handing.operations, Enqueue(job), Append(project, run_id, first, frames)
+                *handing.operations, Enqueue(job), self._feeds.segment(project, run_id, first, frames)
             )
         except BaseException:
             if reader is not None:

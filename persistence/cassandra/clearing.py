@@ -15,9 +15,10 @@ from astrolabe_server.persistence.cassandra.rows import (
     mark,
     of_document,
     own,
+    seat,
 )
 from astrolabe_server.persistence.errors import AlreadyExists
-from astrolabe_server.persistence.store import Clear, Document, Key
+from astrolabe_server.persistence.store import Clear, Document
 
 AT_ONCE = 16
 
@@ -59,21 +60,21 @@ class Clearing:
             return True
         below = 2**63 - 1
         while entries := await self._connection.run(IDS, (*place, f"l:{key.collection}", below)):
-            ids = [id for _, id in entries]
+            ids = [id for _, id in entries if seat(key.key(id), key.parent, number)[0] != place]
             for start in range(0, len(ids), AT_ONCE):
                 await asyncio.gather(*(self._remove(key, id) for id in ids[start : start + AT_ONCE]))
             below = entries[-1][0]
         # The head of the first bucket stays, so that places never run backwards.
         emptied = EMPTIED if number == 0 else f"DELETE FROM objects WHERE {AT} IF last=?"
         statements: list[Statement] = [(emptied, (*place, *spot, rows[0][0]))]
-        sections = ("l:", "m:") if number else ("l:", "m:", "k:", "s:")
+        sections = ("l:", "m:") if number else ("c:", "l:", "m:", "k:", "s:")
         statements += [(SECTION, (*place, f"{section}{key.collection}")) for section in sections]
         statements.append((TIDY, (key.collection, key.collection, *place)))
         async with self._committer.lock(place):
             return (await self._connection.compare_and_set(statements)).applied
 
     async def _remove(self, key: ListKey, id: str) -> None:
-        place = home(Key(key.project, key.collection, id))
+        place = home(key.key(id))
         await self._connection.compare_and_set([(REMOVE, (*place, *own(key.collection)))])
 
     async def complete(self, document: Document) -> bool:

@@ -206,18 +206,20 @@ class Committer:
         return await self._connection.compare_and_set(statements)
 
     async def undo(self, groups: Sequence[Group]) -> None:
-        """Take back what was done, last first."""
+        """Take back what was done, last first, each part unless somebody went on from it."""
         for group in reversed(groups):
-            statements = [each for part in group.parts for each in part.undo(group.place)]
-            if not statements:
-                continue
             async with self.lock(group.place):
-                for _ in range(3):
-                    try:
-                        await self._connection.compare_and_set(statements)
-                    except OutcomeUnknown:
-                        continue
-                    break
+                for part in reversed(group.parts):
+                    if statements := part.undo(group.place):
+                        await self._undo(statements)
+
+    async def _undo(self, statements: list[Statement]) -> None:
+        for _ in range(3):
+            try:
+                await self._connection.compare_and_set(statements)
+            except OutcomeUnknown:
+                continue
+            return
 
 
 def accept(batch: Sequence[Waiting]) -> None:

@@ -20,7 +20,8 @@ from astrolabe_server.persistence.cassandra.rows import (
     inserted,
     mark,
     of_document,
-    own,
+    seat,
+    seat_of,
 )
 from astrolabe_server.persistence.errors import AlreadyExists, StoreError, VersionConflict
 from astrolabe_server.persistence.store import Document, Insert, Key, Replace
@@ -40,9 +41,10 @@ ENTER = f"INSERT INTO objects ({KEY}, id, value, state, labels, version) VALUES 
 MARK = f"INSERT INTO objects ({KEY}, place, at, writer) VALUES (?,?,?,?,?,?,?,?,?) IF NOT EXISTS"
 UNMARK = f"DELETE FROM objects WHERE {AT} IF place=?"
 FORGET = f"DELETE FROM objects WHERE {AT}"
-COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version<?"
+COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version<?"
 
-RESTORE = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version=?"
+RESTORE = f"""UPDATE objects SET value=?, state=?, labels=?, version=?, writer='undone'
+    WHERE {AT} IF version=? AND writer=?"""
 
 OLDER = 2**62
 """A last position that no document has: whatever enters an older bucket enters it in its midst."""
@@ -74,17 +76,17 @@ class Own(Part):
     def __init__(self, document: Document, content: Body) -> None:
         self.document = document
         self._content = content
-        self.spots = frozenset({own(document.key.collection)})
+        self._spot = seat_of(document)[1]
+        self.spots = frozenset({self._spot})
 
     def statements(self, place: Place, token: str) -> list[Statement]:
         """One insert, on the condition that there is none."""
         document, content = self.document, self._content
-        spot = own(document.key.collection)
         return [
             (
                 PUT,
                 (
-                    *(*place, *spot, document.id, document.parent, *content),
+                    *(*place, *self._spot, document.id, document.parent, *content),
                     *(document.version, document.position, document.shelf, token),
                 ),
             )
@@ -93,13 +95,13 @@ class Own(Part):
     def refused(self, rows: Rows) -> None:
         """An object of that id is there."""
         key = self.document.key
-        if own(key.collection) in rows:
+        if self._spot in rows:
             raise AlreadyExists(f"{key.collection} {key.id} exists")
 
     def undo(self, place: Place) -> list[Statement]:
         """Remove the row again."""
         document = self.document
-        return [(DROP, (*place, *own(document.key.collection), document.version, document.position))]
+        return [(DROP, (*place, *self._spot, document.version, document.position))]
 
 
 class Versioned(Part):
@@ -107,7 +109,7 @@ class Versioned(Part):
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._spot = own(document.key.collection)
+        self._spot = seat_of(document)[1]
 
     def spot(self) -> Spot:
         """The object's own row."""
@@ -209,7 +211,15 @@ class Entries(Part):
     @property
     def bytes(self) -> int:
         """How much all of it is."""
-        return sum(len(content.value) for _, content in self._inserts)
+        return sum(
+            len(content.value) * (2 if self._is_beside(operation.key) else 1)
+            for operation, content in self._inserts
+        )
+
+    def _is_beside(self, key: Key) -> bool:
+        """Whether a document's own row is made along with its entry."""
+        place, _ = seat(key, self.key.parent, self.head.bucket)
+        return place == self.key.bucket(self.head.bucket)
 
     def takes(self, operation: Insert, *, most: int = 100, most_bytes: int = 4 << 20) -> bool:
         """Whether there is room for one more; AlreadyExists if it is here already."""
@@ -259,13 +269,15 @@ class Entries(Part):
         yield (f"{ENTER} IF NOT EXISTS" if inside else ENTER), row
         yield from label_copies(place, document, content)
         yield MARK, (*place, *mark(collection, id), document.position, time.time(), token)
+        if self._is_beside(document.key):
+            yield from Own(document, content).statements(place, token)
 
     def refused(self, rows: Rows) -> None:
         """An id is in the list, a place is taken, or the head is not what it was thought to be."""
         collection = self.key.collection
         for document, (operation, _) in zip(self.documents, self._inserts, strict=True):
             if row := rows.get(mark(collection, document.id)):
-                if time.time() - (row["at"] or 0.0) > UNFINISHED:
+                if not self._is_beside(document.key) and time.time() - (row["at"] or 0.0) > UNFINISHED:
                     raise Unfinished(operation, row["place"], document.shelf)
                 raise AlreadyExists(f"{collection} {document.id} exists")
         for number, document in enumerate(self.documents):
@@ -300,7 +312,11 @@ class Entries(Part):
 
     def undo(self, place: Place) -> list[Statement]:
         """Take the documents out again; the head stays where it is."""
-        return [each for document in self.documents for each in leave(place, document, document.labels)]
+        statements = [each for document in self.documents for each in leave(place, document, document.labels)]
+        for document in self.documents:
+            if self._is_beside(document.key):
+                statements += Own(document, of_document(document)).undo(place)
+        return statements
 
 
 def merge(parts: Sequence[Part], place: Place, token: str) -> list[Statement]:
@@ -362,21 +378,31 @@ def leave(place: Place, document: Document, labels: Sequence[str] | frozenset[st
 
 
 class Copied(Part):
-    """The copies of a document in its list follow its own row, unless a newer version is there."""
+    """The copies of a document in its list follow its own row, unless a newer version is there.
 
-    def __init__(self, before: Document, after: Document, content: Body) -> None:
-        self._before, self._after, self._content = before, after, content
-        self._spot = Spot(f"l:{after.key.collection}", "", after.position)
-        self._stale = False
+    Or they go ahead of it (`leads`), with another change in their partition: then the same version
+    may be there already as somebody else has made it, whose own row counts.
+    """
+
+    def __init__(self, change: Changed) -> None:
+        self.change = change
+        self.leads = False
+        self._before, self._after, self._content = change.document, change.after, change.content
+        self._spot = Spot(f"l:{self._after.key.collection}", "", self._after.position)
+        self._stale, self._token = False, ""
         self.spots = frozenset({self._spot})
+
+    def _below(self) -> int:
+        """The version that must not be there yet."""
+        return self._after.version if self.leads else self._after.version + 1
 
     def statements(self, place: Place, token: str) -> list[Statement]:
         """The main copy by version, those of labels along with it."""
-        after = self._after
+        after, self._token = self._after, token
         if self._stale:
             return []
         statements: list[Statement] = [
-            (COPY, (*self._content, after.version, *place, *self._spot, after.version))
+            (COPY, (*self._content, after.version, token, *place, *self._spot, self._below()))
         ]
         statements += label_copies(place, after, self._content)
         for label in self._before.labels - after.labels:
@@ -389,7 +415,7 @@ class Copied(Part):
     def refused(self, rows: Rows) -> None:
         """A newer version was copied before, or the document left the list: nothing to do."""
         row = rows.get(self._spot)
-        self._stale = row is None or row["version"] >= self._after.version
+        self._stale = row is None or row["version"] >= self._below()
 
     def undo(self, place: Place) -> list[Statement]:
         """Make the copies what they were."""
@@ -397,7 +423,8 @@ class Copied(Part):
         if self._stale:
             return []
         spot = (*place, *self._spot)
-        statements: list[Statement] = [(RESTORE, (*content, before.version, *spot, self._after.version))]
+        condition = (self._after.version, self._token)
+        statements: list[Statement] = [(RESTORE, (*content, before.version, *spot, *condition))]
         statements += label_copies(place, before, content)
         for label in self._after.labels - before.labels:
             statements.append((FORGET, (*place, *self._spot._replace(label=label))))

@@ -8,7 +8,7 @@ import orjson
 
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.libraries import Libraries, Library, Source
-from astrolabe_server.persistence.cassandra.logs import Logs
+from astrolabe_server.persistence.cassandra.logs import SECTION, Logs
 from astrolabe_server.persistence.cassandra.reading import LOWEST, Reader
 from astrolabe_server.persistence.cassandra.retrieval import NO_SHARD, Chunks
 from astrolabe_server.persistence.cassandra.rows import Kept, ListKey, decode_job
@@ -31,12 +31,9 @@ PAGE = 100
 PARTITIONS = 500
 """Partitions' keys read at once."""
 
-HOMES = "SELECT DISTINCT project, home, bucket FROM objects"
+HOMES = "SELECT DISTINCT project, home, bucket, logged FROM objects"
 SECTIONS = """SELECT section, due, lease, owner, payload FROM objects
     WHERE project=? AND home=? AND bucket=0 AND section>='h:' AND section<'k'"""
-LOGS = "SELECT DISTINCT project, id, bucket FROM logs"
-BUCKETS = "SELECT buckets FROM logs WHERE project=? AND id=? AND bucket=0 LIMIT 1"
-SEGMENTS = "SELECT sequence, events FROM logs WHERE project=? AND id=? AND bucket=? AND sequence>?"
 CONTENTS = "SELECT project, id, size FROM contents"
 STORES = "SELECT DISTINCT project, store FROM sources"
 CHUNKS = """SELECT number, text, shard FROM chunks
@@ -60,10 +57,9 @@ class Mover:
         self._vectors = Vectors(connection)
 
     async def export(self, after: str) -> AsyncIterator[tuple[str, Record]]:
-        """Objects and jobs, logs, contents, chunks; ValueError for a mark that is not of this store."""
+        """Objects, jobs and logs, contents, chunks; ValueError for a mark that is not of this store."""
         tables = {
             "objects": self._objects,
-            "logs": self._segments,
             "contents": self._contents,
             "chunks": self._files,
         }
@@ -86,9 +82,9 @@ class Mover:
     # --- objects ---
 
     async def _objects(self, after: list[Any]) -> AsyncIterator[Marked]:
-        """Lists in order, each home's jobs behind its lists."""
+        """Lists in order, each home's jobs and log behind its lists."""
         start = [*after[:2], 0] if after else []
-        async for project, home, bucket in self._keys(HOMES, "project, home, bucket", start):
+        async for project, home, bucket, logged in self._keys(HOMES, "project, home, bucket", start):
             if bucket:  # read along with its list
                 continue
             here = after if after[:2] == [project, home] else []
@@ -105,29 +101,21 @@ class Mover:
                 low = here[3] if here and section == here[2] else LOWEST
                 async for document in self._list(ListKey.at(project, home, name), low):
                     yield [project, home, section, document.position], document
+            if logged:
+                low = here[3] if here and here[2] == SECTION else -1
+                async for sequence, events, lifetime in self._logs.segments(project, home, low):
+                    append = Append(project, home, sequence, list(events), lifetime)
+                    yield [project, home, SECTION, sequence], append
 
     async def _list(self, key: ListKey, low: int) -> AsyncIterator[Document]:
-        while documents := await self._reader.above(key, low, PAGE):
-            for document in documents:
-                yield document
-            low = documents[-1].position
+        """The documents of a list, as they are themselves: a copy can be behind."""
+        while listed := await self._reader.above(key, low, PAGE):
+            for document in await asyncio.gather(*(self._reader.get(each.key) for each in listed)):
+                if document is not None:
+                    yield document
+            low = listed[-1].position
 
-    # --- logs, contents ---
-
-    async def _segments(self, after: list[Any]) -> AsyncIterator[Marked]:
-        start = [*after[:2], 0] if after else []
-        async for project, id, bucket in self._keys(LOGS, "project, id, bucket", start):
-            if bucket:
-                continue
-            last = after[2] if after[:2] == [project, id] else -1
-            buckets = await self._connection.run(BUCKETS, (project, id))
-            for number in range(buckets[0][0] or 0 if buckets else 0):
-                scan = await self._connection.scan(SEGMENTS, (project, id, number, last), PAGE)
-                async for rows in scan:
-                    for sequence, events in rows:
-                        if sequence != last:
-                            yield [project, id, sequence], Append(project, id, sequence, list(events))
-                        last = sequence
+    # --- contents ---
 
     async def _contents(self, after: list[Any]) -> AsyncIterator[Marked]:
         async for project, id, size in self._keys(CONTENTS, "project, id", after):
@@ -196,7 +184,4 @@ class Mover:
         )
 
     async def _other(self, record: Append | Job) -> None:
-        if isinstance(record, Append):
-            await self._logs.append(record)
-        else:
-            await self._writer.write([Enqueue(record)])
+        await self._writer.write([Enqueue(record) if isinstance(record, Job) else record])

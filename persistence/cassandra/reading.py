@@ -6,13 +6,14 @@ from typing import Any
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.heads import Head, Heads
-from astrolabe_server.persistence.cassandra.rows import ListKey, decode, storable
+from astrolabe_server.persistence.cassandra.rows import AT, ListKey, beside, decode, holder, storable
 from astrolabe_server.persistence.errors import CursorNotFound
 from astrolabe_server.persistence.store import Document, Key, Order, Page
 
 GET = """SELECT section, value, state, labels, version, place, shelf, parent,
     last, rows, bytes, closed, newest FROM objects
     WHERE project=? AND home=? AND bucket=0 AND section>='d:' AND section<'i'"""
+BESIDE = f"SELECT value, state, labels, version, place, shelf, parent FROM objects WHERE {AT}"
 RANGE = """SELECT id, value, state, labels, version, position, closed_lists, newest FROM objects
     WHERE project=? AND home=? AND bucket=? AND section=? AND label=? AND position>? AND position<?"""
 MAIN = """SELECT position, id, value, state, labels, version FROM objects
@@ -29,9 +30,17 @@ class Reader:
         self._clearing = clearing
 
     async def get(self, key: Key) -> Document | None:
-        """The document, or None: one statement, which also tells of the lists under it."""
+        """The document, or None: one statement, which also tells of the lists under it.
+
+        Another one where an id names a holder and the document is not with it.
+        """
         if not key.id or not storable(*key):
             return None
+        if holder(key.id):
+            place, spot = beside(key)
+            rows = await self._connection.run(BESIDE, (*place, *spot))
+            if rows and rows[0][0] is not None:
+                return decode(key, rows[0][6] or "", tuple(rows[0][:6]))
         found: Document | None = None
         heads: dict[str, Head | None] = {}
         for section, *row in await self._connection.run(GET, (key.project, key.id)):
@@ -88,8 +97,7 @@ class Reader:
 
     async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
         """Position and bucket of a document of the list."""
-        name = Key(key.project, key.collection, id)
-        document = await self.get(name)
+        document = await self.get(key.key(id))
         if document is not None and document.parent == key.parent:
             return document.position, document.shelf
         if document is None and id and storable(id):
@@ -194,8 +202,9 @@ class Walk:
             if kept is None:  # gone since
                 continue
             id, value, state, labels, version = kept
-            key = Key(self._key.project, self._key.collection, id)
-            documents.append(decode(key, self._key.parent, (value, state, labels, version, row[5], number)))
+            documents.append(
+                decode(self._key.key(id), self._key.parent, (value, state, labels, version, row[5], number))
+            )
         return documents
 
     async def _complete(self, bodies: dict[int, Any], rows: Sequence[Any], number: int) -> dict[int, Any]:

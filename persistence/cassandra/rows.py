@@ -3,6 +3,7 @@
 A partition is `(project, home, bucket)`. The home of an object is its id; the home of lists without
 a parent is `/collection`. In bucket 0 of its home lie, in this order,
 
+    c:collection  id     0         objects of its lists that are kept with it (ids `parent/rest`)
     d:collection  ""     0         the object itself
     h:collection  ""     0         the head of a list under it: its last position, how full it is
     j:kind        ""     0         a job of that id
@@ -11,9 +12,12 @@ a parent is `/collection`. In bucket 0 of its home lie, in this order,
     l:collection  label  position  the same documents once more, by label
     m:collection  id     0         where in the list a document is: an id enters a list once
     s:collection  ""     position  where later buckets of a list begin
+    z:log         ""     number    the events of its log, by the first one's number
 
-Later buckets of a list have a head, documents and marks of their own. So an object, the lists of
-what belongs to it and the lease on it change together, in one lightweight transaction.
+Later buckets of a list have a head, documents and marks of their own; the objects of their ids
+`parent/rest` have homes of their own, so that no partition grows without bound. So an object, what
+is kept with it, its lists, its log and the lease on it change together, in one lightweight
+transaction.
 """
 
 from dataclasses import dataclass
@@ -72,6 +76,10 @@ class ListKey(NamedTuple):
         """The partition of one of its buckets."""
         return Place(self.project, self.home, number)
 
+    def key(self, id: str) -> Key:
+        """The key of one of its documents."""
+        return Key(self.project, self.collection, id)
+
 
 def home(key: Key) -> Place:
     """The partition of an object."""
@@ -81,6 +89,29 @@ def home(key: Key) -> Place:
 def own(collection: str) -> Spot:
     """The row of an object in its home."""
     return Spot(f"d:{collection}")
+
+
+def holder(id: str) -> str:
+    """The id of the object that a document of that id may be kept with, or nothing."""
+    first, slash, rest = id.partition("/")
+    return first if slash and rest else ""
+
+
+def beside(key: Key) -> tuple[Place, Spot]:
+    """The row of an object that is kept with its holder."""
+    return Place(key.project, holder(key.id), 0), Spot(f"c:{key.collection}", key.id)
+
+
+def seat(key: Key, parent: str, shelf: int) -> tuple[Place, Spot]:
+    """The own row of an object of a list, by the list's parent and the bucket that it is in."""
+    if shelf == 0 and parent and holder(key.id) == parent:
+        return beside(key)
+    return home(key), own(key.collection)
+
+
+def seat_of(document: Document) -> tuple[Place, Spot]:
+    """The own row of a document."""
+    return seat(document.key, document.parent, document.shelf)
 
 
 def head(collection: str) -> Spot:

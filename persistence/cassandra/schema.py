@@ -25,11 +25,12 @@ T = TypeVar("T")
 
 OBJECTS = """CREATE TABLE objects (
     project text, home text, bucket int, section text, label text, position bigint,
-    newest map<text, int> static, closed_lists map<text, int> static,
+    newest map<text, int> static, closed_lists map<text, int> static, logged boolean static,
     id text, value blob, state blob, parent text, labels frozen<set<text>>, place bigint, shelf int,
     version bigint, writer text, checked tinyint, at double,
     last bigint, rows int, bytes bigint, closed boolean,
     due double, lease bigint, owner text, payload blob,
+    events frozen<list<blob>>,
     PRIMARY KEY ((project, home, bucket), section, label, position)
 ) WITH CLUSTERING ORDER BY (section ASC, label ASC, position DESC)"""
 
@@ -44,14 +45,6 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY ((kind, bucket), at, project, id)
         ) WITH compaction = {TIME_WINDOWS} AND default_time_to_live = 2592000 AND gc_grace_seconds = 86400""",
         "CREATE TABLE kinds (kind text PRIMARY KEY, first bigint, settled bigint)",
-        """CREATE TABLE logs (
-            project text, id text, bucket int, sequence bigint, at bigint, events frozen<list<blob>>,
-            written double static, buckets int static,
-            PRIMARY KEY ((project, id, bucket), sequence, at)
-        )""",
-        f"""CREATE TABLE log_hours (
-            hour bigint, project text, id text, PRIMARY KEY ((hour), project, id)
-        ) WITH compaction = {TIME_WINDOWS}""",
         """CREATE TABLE contents (
             project text, id text, generation text, size bigint, PRIMARY KEY ((project, id))
         )""",

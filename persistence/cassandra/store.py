@@ -50,7 +50,7 @@ class CassandraStore(Store):
         self._logs = Logs(connection)
         self._contents = Contents(connection)
         self._reader = Reader(connection, heads, clearing)
-        self._writer = Writer(committer, heads, self._agenda, self._logs, clearing)
+        self._writer = Writer(committer, heads, self._agenda, clearing)
         self._chunks = Chunks(connection)
         self._mover = Mover(connection, self._reader, self._writer, self._logs, self._chunks)
         self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
@@ -130,9 +130,8 @@ class CassandraStore(Store):
         """One statement for who follows a log, two for who enters in its midst."""
         return await self._logs.read(project, id, after, limit)
 
-    async def drop_logs(self, before: float) -> int:
-        """One statement an hour that passed, two or more a log."""
-        return await self._logs.drop(before)
+    async def sweep(self) -> None:
+        """Nothing: logs are written with the time that they live."""
 
     # --- contents ---
 

@@ -30,8 +30,8 @@ from astrolabe_server.persistence.cassandra.documents import (
 from astrolabe_server.persistence.cassandra.heads import Head, Heads
 from astrolabe_server.persistence.cassandra.jobs import Agenda
 from astrolabe_server.persistence.cassandra.leases import Cancelled, Finished, Freed, Held, Put
-from astrolabe_server.persistence.cassandra.logs import Logs
-from astrolabe_server.persistence.cassandra.rows import ListKey, Place, home, of_document
+from astrolabe_server.persistence.cassandra.logs import Appended, log_place
+from astrolabe_server.persistence.cassandra.rows import ListKey, Place, home, of_document, seat, seat_of
 from astrolabe_server.persistence.errors import StoreError, StoreUnavailable
 from astrolabe_server.persistence.store import (
     Append,
@@ -68,7 +68,7 @@ class Stage:
     groups: dict[Place, Group] = field(default_factory=dict)
     entering: bool = False
     owning: list[tuple[Entries, int]] = field(default_factory=list)
-    joined: list[Part] = field(default_factory=list)
+    joined: dict[Place, list[Part]] = field(default_factory=dict)
 
     def ready(self) -> list[Group]:
         """The transactions."""
@@ -77,14 +77,26 @@ class Stage:
         groups = []
         for entries, number in self.owning:
             document = entries.documents[number]
-            groups.append(Group(home(document.key), [Own(document, of_document(document)), *self.joined]))
+            place = home(document.key)
+            groups.append(Group(place, [Own(document, of_document(document)), *self.joined.get(place, ())]))
         return groups
+
+    def takes(self, place: Place, parts: Sequence[Part]) -> bool:
+        """Whether there is a transaction in a partition that these can be part of."""
+        if self.owning:
+            return sum(home(entries.key_of(number)) == place for entries, number in self.owning) == 1
+        group = self.groups.get(place)
+        return group is not None and all(group.takes(part) for part in parts)
+
+    def join(self, place: Place, parts: Sequence[Part]) -> None:
+        """Let these be part of the transaction in a partition."""
+        if self.owning:
+            self.joined[place] = [*parts]
+        else:
+            self.groups[place].parts += parts
 
     def only(self) -> Place | None:
         """The partition, if it is but one."""
-        if self.owning:
-            entries, number = self.owning[0]
-            return home(entries.key_of(number)) if len(self.owning) == 1 else None
         return next(iter(self.groups)) if len(self.groups) == 1 else None
 
 
@@ -102,9 +114,8 @@ class Plan:
 
     def condition(self, place: Place, part: Part) -> None:
         """Add a transaction, or a part to the one before it."""
-        if not part.checks_only:
-            self.own()
-        elif isinstance(part, Held):
+        self.own()
+        if isinstance(part, Held) and part.checks_only:
             self._holds.setdefault(place, []).append(part)
         stage = self.stages[-1] if self.stages else None
         if stage is not None and not stage.owning and list(stage.groups) == [place]:
@@ -115,29 +126,13 @@ class Plan:
                 return
         fences = [] if part.checks_only else self._holds.get(place, [])
         self.stages.append(Stage({place: Group(place, [*fences, part])}))
-        if not part.checks_only:
-            self._join_copies(self.stages[-1].groups[place])
-
-    def _join_copies(self, group: Group) -> None:
-        """Let copies of what was changed before be part of a later transaction in their partition."""
-        waiting = self.rest.get(group.place, [])
-        joining = [part for part in waiting if isinstance(part, Copied) and group.takes(part)]
-        group.parts += joining
-        if joining:
-            self._leave(group.place, [part for part in waiting if part not in joining])
-
-    def _leave(self, place: Place, parts: list[Part]) -> None:
-        """What is left of what has no condition in a partition."""
-        if parts:
-            self.rest[place] = parts
-        else:
-            del self.rest[place]
 
     def enter(self, place: Place, key: ListKey, known: Head, operation: Insert) -> None:
         """Let a document enter its list, along with others where that is possible."""
         entries = self._entries(place, key, known, operation)
         number = entries.add(operation)
-        self._entered.append((entries, number))
+        if seat(operation.key, operation.parent, place.bucket)[0] != place:
+            self._entered.append((entries, number))
         self.results.append(lambda: entries.documents[number])
 
     def _entries(self, place: Place, key: ListKey, known: Head, operation: Insert) -> Entries:
@@ -172,17 +167,38 @@ class Plan:
         parts.append(part)
 
     def close(self) -> None:
-        """Join what has no condition to the last transaction where it is in the same partition."""
+        """Join what has no condition to a transaction in the same partition.
+
+        That is one of the last stage. Copies may join an earlier one, of a write that changes an
+        object in their partition besides (most often the one whose list they are in).
+        """
         self.own()
         self._drop_checks()
-        stage = self.stages[-1] if self.stages else None
-        place = stage.only() if stage else None
-        if stage is None or place is None or place not in self.rest:
-            return
-        if stage.owning:
-            stage.joined = self.rest.pop(place)
-        elif all(stage.groups[place].takes(part) for part in self.rest[place]):
-            stage.groups[place].parts += self.rest.pop(place)
+        for place in list(self.rest):
+            if self.stages and self.stages[-1].takes(place, self.rest[place]):
+                self.stages[-1].join(place, self.rest.pop(place))
+                continue
+            left = [part for part in self.rest[place] if not self._joins(place, part)]
+            if left:
+                self.rest[place] = left
+            else:
+                del self.rest[place]
+
+    def _joins(self, place: Place, part: Part) -> bool:
+        """Let a copy be part of an earlier transaction that changes an object, where there is one."""
+        if not isinstance(part, Copied):
+            return False
+        for stage in reversed(self.stages):
+            group = stage.groups.get(place)
+            if group is not None and group.takes(part) and any(isinstance(p, Changed) for p in group.parts):
+                part.leads = not any(
+                    part.change in each.parts
+                    for earlier in self.stages[: self.stages.index(stage) + 1]
+                    for each in earlier.groups.values()
+                )
+                group.parts.append(part)
+                return True
+        return False
 
     def _drop_checks(self) -> None:
         """Leave a check to the next stage's transaction in its partition, which then goes first."""
@@ -202,13 +218,10 @@ class Plan:
 class Writer:
     """Plans writes and does them."""
 
-    def __init__(
-        self, committer: Committer, heads: Heads, agenda: Agenda, logs: Logs, clearing: Clearing
-    ) -> None:
+    def __init__(self, committer: Committer, heads: Heads, agenda: Agenda, clearing: Clearing) -> None:
         self._committer = committer
         self._heads = heads
         self._agenda = agenda
-        self._logs = logs
         self._clearing = clearing
 
     async def write(self, operations: Sequence[Operation]) -> list[Document]:
@@ -251,19 +264,19 @@ class Writer:
                 await self._insert(plan, operation)
             case Replace():
                 changed = Changed(operation)
-                plan.condition(home(operation.document.key), changed)
-                copied = Copied(operation.document, changed.after, changed.content)
-                plan.later(shelf(operation.document), copied)
+                plan.condition(seat_of(operation.document)[0], changed)
+                if operation.value is not None or operation.labels is not None:
+                    plan.later(shelf(operation.document), Copied(changed))
                 plan.results.append(lambda: changed.after)
             case Delete(document):
-                plan.condition(home(document.key), Gone(document))
+                plan.condition(seat_of(document)[0], Gone(document))
                 plan.later(shelf(document), Left(document))
             case Check(document):
-                plan.condition(home(document.key), Unchanged(document))
+                plan.condition(seat_of(document)[0], Unchanged(document))
             case Clear():
                 plan.others.append(lambda: self._clearing.clear(operation))
             case Append():
-                plan.others.append(lambda: self._logs.append(operation))
+                plan.later(log_place(operation), Appended(operation))
             case _:
                 self._plan_job(plan, operation)
 
@@ -363,4 +376,5 @@ def shelf(document: Document) -> Place:
 def has_jobs(stage: Stage) -> bool:
     """Whether a job is changed in it, whose new time must be in the index by then."""
     parts = [part for group in stage.groups.values() for part in group.parts]
-    return any(isinstance(part, Freed | Put) for part in (*parts, *stage.joined))
+    joined = [part for each in stage.joined.values() for part in each]
+    return any(isinstance(part, Freed | Put) for part in (*parts, *joined))

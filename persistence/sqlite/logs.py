@@ -23,10 +23,11 @@ class Logs:
     def append(self, connection: apsw.Connection, operation: Append) -> None:
         """Add a segment; one that is there stays."""
         sql = (
-            "INSERT INTO logs (project, id, written) VALUES (?,?,?) "
-            "ON CONFLICT (project, id) DO UPDATE SET written=excluded.written RETURNING log"
+            "INSERT INTO logs (project, id, until) VALUES (?,?,?) "
+            "ON CONFLICT (project, id) DO UPDATE SET until=max(until, excluded.until) RETURNING log"
         )
-        ((log,),) = every(connection, sql, (operation.project, operation.id, self._clock()))
+        until = self._clock() + operation.lifetime
+        ((log,),) = every(connection, sql, (operation.project, operation.id, until))
         sql = "INSERT OR IGNORE INTO segments (log, sequence, events) VALUES (?,?,?)"
         connection.execute(sql, (log, operation.sequence, pack(operation.events)))
 
@@ -53,10 +54,10 @@ class Logs:
                 break
         return events
 
-    def drop(self, connection: apsw.Connection, before: float) -> int:
-        """Drop some of the logs last written before that time; how many, 0 once there are none."""
-        sql = "SELECT log FROM logs WHERE written<? ORDER BY written LIMIT ?"
-        logs = every(connection, sql, (before, SLICE))
+    def drop(self, connection: apsw.Connection) -> int:
+        """Drop some of the logs whose lifetime is over; how many, 0 once there are none."""
+        sql = "SELECT log FROM logs WHERE until<=? ORDER BY until LIMIT ?"
+        logs = every(connection, sql, (self._clock(), SLICE))
         connection.executemany("DELETE FROM segments WHERE log=?", logs)
         connection.executemany("DELETE FROM logs WHERE log=?", logs)
         return len(logs)

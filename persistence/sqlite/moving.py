@@ -1,5 +1,6 @@
 """A whole store as records, table by table in the order of an index, and records as rows again."""
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -42,12 +43,13 @@ def jobs(after: Place, connection: apsw.Connection) -> Part:
 
 def logs(after: Place, connection: apsw.Connection) -> Part:
     """Segments log by log, each log in order."""
-    sql = """SELECT log, project, id, sequence, events FROM logs JOIN segments USING (log)
+    sql = """SELECT log, project, id, sequence, events, until FROM logs JOIN segments USING (log)
         WHERE (log, sequence)>(?,?) ORDER BY log, sequence LIMIT ?"""
     rows = every(connection, sql, (*(after or (-1, 0)), BATCH))
+    now = time.time()
     return [
-        ([log, sequence], Append(project, id, sequence, list(unpack(events))))
-        for log, project, id, sequence, events in rows
+        ([log, sequence], Append(project, id, sequence, list(unpack(events)), max(until - now, 0.0)))
+        for log, project, id, sequence, events, until in rows
     ]
 
 

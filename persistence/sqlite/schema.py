@@ -56,10 +56,10 @@ CREATE TABLE logs (
     log INTEGER PRIMARY KEY,
     project TEXT NOT NULL,
     id TEXT NOT NULL,
-    written REAL NOT NULL,
+    until REAL NOT NULL,                -- seconds since the epoch
     UNIQUE (project, id)
 );
-CREATE INDEX logs_written ON logs (written);
+CREATE INDEX logs_until ON logs (until);
 CREATE TABLE segments (
     row INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,

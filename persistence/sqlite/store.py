@@ -235,12 +235,10 @@ class SQLiteStore(Store):
         """A range of segments."""
         return self._read(lambda connection: self._logs.read(connection, project, id, after, limit))
 
-    async def drop_logs(self, before: float) -> int:
+    async def sweep(self) -> None:
         """Several short transactions."""
-        dropped = 0
-        while count := await self._writer.run(lambda connection: self._logs.drop(connection, before)):
-            dropped += count
-        return dropped
+        while await self._writer.run(self._logs.drop):
+            pass
 
     # --- contents ---
 

@@ -1,13 +1,17 @@
+import asyncio
 import time
 
 import pytest
 
 from astrolabe_server.persistence.errors import LeaseLost
-from astrolabe_server.persistence.store import Append, Hold, Job, Store
+from astrolabe_server.persistence.store import LOG_LIFETIME, Append, Enqueue, Finish, Hold, Job, Store
 
 
-def segment(project: str, first: int, count: int, id: str = "run_1") -> Append:
-    return Append(project, id, first, [f"event {number}".encode() for number in range(first, first + count)])
+def segment(
+    project: str, first: int, count: int, id: str = "run_1", lifetime: float = LOG_LIFETIME
+) -> Append:
+    given = [f"event {number}".encode() for number in range(first, first + count)]
+    return Append(project, id, first, given, lifetime)
 
 
 def events(first: int, count: int) -> list[tuple[int, bytes]]:
@@ -78,11 +82,22 @@ async def test_a_writer_that_lost_its_lease_appends_nothing(store: Store, projec
     assert list(await store.read_log(project, "run_1")) == []
 
 
-async def test_logs_are_dropped_by_the_time_of_their_last_event(store: Store, project: str) -> None:
-    await store.write(segment(project, 0, 2), segment(project, 0, 2, id="run_2"))
-    await store.drop_logs(time.time() - 3600)
+async def test_a_log_goes_when_its_lifetime_is_over(store: Store, project: str) -> None:
+    await store.write(segment(project, 0, 2), segment(project, 0, 2, id="run_2", lifetime=1.0))
+    assert list(await store.read_log(project, "run_2")) == events(0, 2)
+    deadline = time.monotonic() + 10
+    while await store.read_log(project, "run_2"):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+        await store.sweep()
     assert list(await store.read_log(project, "run_1")) == events(0, 2)
-    assert await store.drop_logs(time.time() + 3600) >= 2
-    assert list(await store.read_log(project, "run_1")) == []
-    assert list(await store.read_log(project, "run_2")) == []
-    assert await store.drop_logs(time.time() + 3600) == 0
+
+
+async def test_a_holder_appends_until_it_finishes_its_job(store: Store, project: str, kind: str) -> None:
+    held = Job(project, kind, "run_1", due=time.time() + 60, owner="worker")
+    await store.write(Enqueue(held), segment(project, 0, 1))
+    await store.write(Hold(held), segment(project, 1, 1))
+    await store.write(Finish(held), segment(project, 2, 1))
+    with pytest.raises(LeaseLost):
+        await store.write(Hold(held), segment(project, 3, 1))
+    assert list(await store.read_log(project, "run_1")) == events(0, 3)
