@@ -28,6 +28,7 @@ from cassandra.cluster import (
     Session,
 )
 from cassandra.connection import ConnectionBusy, ConnectionException
+from cassandra.cqltypes import BytesType, VectorType
 from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
@@ -214,6 +215,19 @@ class Connection:
         columns = ResultSet(response, rows).column_names
         return Outcome(applied=False, rows=[dict(zip(columns, row, strict=True)) for row in rows])
 
+    async def settle(self, statements: Sequence[Statement]) -> Outcome:
+        """Run a transaction that may happen twice, again until somebody says how it ended."""
+        deadline = time.monotonic() + self.target.timeout
+        pause = 0.05
+        while True:
+            try:
+                return await self.compare_and_set(statements)
+            except OutcomeUnknown:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
     async def scan(self, query: str, parameters: Sequence[Any], size: int) -> "Scan":
         """Run a statement whose rows come by pages of `size`."""
         bound = await self._bound(query, parameters)
@@ -254,6 +268,7 @@ class Connection:
                 break
         self._preparing.pop(query, None)
         prepared.is_idempotent = True
+        prepared.column_metadata = [as_bytes(column) for column in prepared.column_metadata]
         self._prepared[query] = prepared
         return prepared
 
@@ -341,6 +356,11 @@ class Scan:
         response, rows = await self._connection._send(self._statement, None, self._state)  # noqa: SLF001
         self._started, self._state = True, response._paging_state  # noqa: SLF001
         return rows
+
+
+def as_bytes(column: Any) -> Any:
+    """A statement's parameter; of a vector the packed numbers, as the driver packs them one by one."""
+    return column._replace(type=BytesType) if issubclass(column.type, VectorType) else column
 
 
 def busy(exc: BaseException) -> bool:

@@ -19,8 +19,8 @@ from astrolabe_server.persistence.cassandra.rows import encode
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.store import Attributes, Filter
 
-SHARD_BYTES = 64 << 20
-"""Bytes of vectors in one partition."""
+SHARD_BYTES = 96_000_000
+"""Bytes of vectors in one partition: each shard is a search of its own, so there should be few."""
 
 PART_ROWS = 1_000_000
 """Rows of words in the partitions of one part together."""
@@ -90,11 +90,13 @@ class Library:
     chunks: int = 0
     words: int = 0
 
-    def grown(self, *, vectors: int, dimension: int | None, rows: int, chunks: int, words: int) -> "Library":
-        """The totals with so much more in them; what is full is left for the next shard or part."""
-        size = vectors * 4 * (dimension or 0)
+    def grown(self, *, size: int, dimension: int | None, rows: int, chunks: int, words: int) -> "Library":
+        """The totals with so many bytes of vectors, rows of words, chunks and words more in them.
+
+        What is full is left for the next shard or part.
+        """
         shard, shard_bytes = self.shard, self.shard_bytes
-        if vectors and shard_bytes + size > SHARD_BYTES and shard_bytes:
+        if size and shard_bytes + size > SHARD_BYTES and shard_bytes:
             shard, shard_bytes = shard + 1, 0
         part, part_rows = self.part, self.part_rows
         if rows and part_rows + rows > PART_ROWS and part_rows:

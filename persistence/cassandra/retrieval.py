@@ -10,7 +10,7 @@ from astrolabe_server.persistence.cassandra.driver import Connection, Row, State
 from astrolabe_server.persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
 from astrolabe_server.persistence.cassandra.postings import Found, Postings, posting_rows
 from astrolabe_server.persistence.cassandra.rows import encode, storable
-from astrolabe_server.persistence.cassandra.vectors import Vectors
+from astrolabe_server.persistence.cassandra.vectors import Placed, Vectors, placed
 from astrolabe_server.persistence.errors import DimensionMismatch, StoreUnavailable
 from astrolabe_server.persistence.sqlite.terms import Terms
 from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
@@ -55,6 +55,8 @@ class Chunks:
         encode(dict(attributes))
         dimension = dimension_of(chunks)
         terms = await asyncio.to_thread(cut, {chunk.index: chunk.text for chunk in chunks})
+        given = [(chunk.index, chunk.vector) for chunk in chunks if chunk.vector is not None]
+        vectors = await asyncio.to_thread(placed, given)
         if dimension is not None:
             await self._vectors.prepare(dimension)
         for _ in range(ATTEMPTS):
@@ -63,7 +65,7 @@ class Chunks:
                 expect(library, dimension)
                 source = source or Source.new(file)
                 replaced = await self._replaced(library, source, {chunk.index for chunk in chunks})
-                putting = Putting(library, source, chunks, attributes, terms, replaced, dimension)
+                putting = Putting(library, source, chunks, attributes, terms, vectors, replaced, dimension)
                 kept = self._libraries.keep(library, putting.source)
                 if await self._libraries.change(library, putting.library, [kept]):
                     break
@@ -112,7 +114,7 @@ class Chunks:
         ]
         texts = [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
         await asyncio.gather(
-            self._vectors.put(library, putting.shard, source.name, putting.vectors),
+            self._vectors.put(library, putting.shard, source.name, putting.vectors, putting.replacing),
             self._postings.put(library, putting.part, source.name, batch, putting.rows),
             *map(self._connection.run_together, texts),
         )
@@ -143,7 +145,7 @@ class Chunks:
                 if again != source:
                     continue
                 words = sum(row[4] or 0 for row in rows)
-                after = library.grown(vectors=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
+                after = library.grown(size=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
                 if await self._libraries.change(library, after, [self._libraries.drop(library, file)]):
                     return
         raise StoreUnavailable(f"too many writers at vector store {store}")
@@ -230,19 +232,17 @@ class Putting:
         chunks: Sequence[Chunk],
         attributes: Attributes,
         terms: Mapping[int, Sequence[str]],
+        vectors: Sequence[Placed],
         replaced: Sequence[Row],
         dimension: int | None,
     ) -> None:
         self.batch = secrets.token_hex(4)
         self.replaced = replaced
+        self.replacing = {row[0] for row in replaced}
         self.given = {chunk.index for chunk in chunks}
         self.texts = {chunk.index: chunk.text for chunk in chunks}
-        self.vectors = [
-            (chunk.index, list(chunk.vector))
-            for chunk in chunks
-            if chunk.vector is not None and any(chunk.vector)
-        ]
-        self._with_vector = {number for number, _ in self.vectors}
+        self.vectors = vectors
+        self._with_vector = {vector.number for vector in vectors}
         self._shards = {row[0]: row[3] for row in replaced if row[0] not in self.given}
         survivors = {row[0]: row[1] for row in replaced if row[0] not in self.given}
         self.texts |= survivors
@@ -250,7 +250,7 @@ class Putting:
         self.rows = posting_rows(self.terms)
         before = sum(row[4] or 0 for row in replaced)
         self.library = library.grown(
-            vectors=len(self.vectors),
+            size=sum(vector.size(source.name) for vector in vectors),
             dimension=dimension,
             rows=len(self.rows),
             chunks=len(self.texts) - len(replaced),

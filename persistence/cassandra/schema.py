@@ -125,11 +125,11 @@ async def _make_lock_table(connection: Connection) -> None:
 
 
 VECTORS = """CREATE TABLE IF NOT EXISTS vectors_{0} (
-    project text, store text, shard int, source text, number int, vector vector<float, {0}>,
+    project text, store text, shard int, source text, number int, vector vector<float, {0}>, given blob,
     PRIMARY KEY ((project, store, shard), source, number)
 ) WITH compression = {{'enabled': false}}"""
 NEAREST = """CREATE CUSTOM INDEX IF NOT EXISTS vectors_{0}_nearest ON vectors_{0} (vector)
-    USING 'StorageAttachedIndex' WITH OPTIONS = {{'similarity_function': 'cosine'}}"""
+    USING 'StorageAttachedIndex' WITH OPTIONS = {{'similarity_function': 'dot_product'}}"""
 
 
 async def make_vectors(connection: Connection, dimension: int) -> None:

@@ -1,7 +1,17 @@
-"""Search by vectors: a table per dimension, SAI's index of nearest neighbours in each shard."""
+"""Search by vectors: a table per dimension, SAI's index of nearest neighbours in each shard.
+
+What is indexed has length one, so that its dot product with a query is their cosine: the index
+computes that in less than half the time. Models give vectors of length one; beside any other the
+vector as it was given is kept.
+"""
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from astrolabe_server.persistence.cassandra import schema
 from astrolabe_server.persistence.cassandra.driver import Connection, Row, Statement
@@ -16,6 +26,15 @@ EXACT = 5000
 MARGIN = 2
 """How many times more neighbours are asked for than the filter's share of chunks makes needed."""
 
+TOLERANCE = 1e-5
+"""How far from 1 the square of a length may be that counts as one."""
+
+LEAST_ROW = 1000
+"""Bytes that a vector counts for at least, so that a shard has few enough rows."""
+
+OVERHEAD = 48
+"""Bytes of a row besides its source's name and its vector."""
+
 ROWS = 16
 """Vectors in one statement."""
 
@@ -23,19 +42,32 @@ AT_ONCE = 4
 """Statements of vectors at the same time: the index takes some milliseconds for each vector."""
 
 PUT = "INSERT INTO vectors_{0} (project, store, shard, source, number, vector) VALUES (?,?,?,?,?,?)"
+PUT_BOTH = """INSERT INTO vectors_{0} (project, store, shard, source, number, vector, given)
+    VALUES (?,?,?,?,?,?,?)"""
 DROP = "DELETE FROM vectors_{0} WHERE project=? AND store=? AND shard=? AND source=? AND number=?"
 DROP_SOURCE = "DELETE FROM vectors_{0} WHERE project=? AND store=? AND shard=? AND source=?"
 DROP_SHARD = "DELETE FROM vectors_{0} WHERE project=? AND store=? AND shard=?"
-NEAREST = """SELECT source, number, similarity_cosine(vector, ?) FROM vectors_{0}
+NEAREST = """SELECT source, number, similarity_dot_product(vector, ?) FROM vectors_{0}
     WHERE project=? AND store=? AND shard=? ORDER BY vector ANN OF ? LIMIT ?"""
-COMPARED = """SELECT source, number, similarity_cosine(vector, ?) FROM vectors_{0}
+COMPARED = """SELECT source, number, similarity_dot_product(vector, ?) FROM vectors_{0}
     WHERE project=? AND store=? AND shard=? AND source=?"""
-READ = (
-    "SELECT number, vector FROM vectors_{0} WHERE project=? AND store=? AND shard=? AND source=? AND number=?"
-)
+READ = """SELECT vector, given FROM vectors_{0}
+    WHERE project=? AND store=? AND shard=? AND source=? AND number=?"""
 
 Found = tuple[str, int, float]
 """(source, number, cosine) of a chunk."""
+
+
+class Placed(NamedTuple):
+    """A chunk's vector: of length one, and as it was given if that is another; both packed."""
+
+    number: int
+    vector: bytes
+    given: bytes = b""
+
+    def size(self, source: str) -> int:
+        """Bytes that it takes of its shard."""
+        return max(len(self.vector) + len(self.given) + len(source.encode()) + OVERHEAD, LEAST_ROW)
 
 
 class Vectors:
@@ -52,17 +84,26 @@ class Vectors:
             self._made.add(dimension)
 
     async def put(
-        self, library: Library, shard: int, source: str, vectors: Sequence[tuple[int, Sequence[float]]]
+        self,
+        library: Library,
+        shard: int,
+        source: str,
+        vectors: Sequence[Placed],
+        replaced: Collection[int] = (),
     ) -> None:
-        """Add vectors of a source by number."""
-        query = PUT.format(library.dimension)
+        """Add vectors of a source; those of `replaced` numbers take the place of others."""
+        key = (library.project, library.store, shard, source)
+        one, both = PUT.format(library.dimension), PUT_BOTH.format(library.dimension)
         limit = asyncio.Semaphore(AT_ONCE)
 
-        async def put(part: Sequence[tuple[int, Sequence[float]]]) -> None:
-            key = (library.project, library.store, shard, source)
-            rows: list[Statement] = [(query, (*key, number, vector)) for number, vector in part]
+        def row(vector: Placed) -> Statement:
+            if vector.given or vector.number in replaced:
+                return both, (*key, *vector)
+            return one, (*key, vector.number, vector.vector)
+
+        async def put(part: Sequence[Placed]) -> None:
             async with limit:
-                await self._connection.run_together(rows)
+                await self._connection.run_together([row(vector) for vector in part])
 
         await asyncio.gather(*(put(vectors[at : at + ROWS]) for at in range(0, len(vectors), ROWS)))
 
@@ -93,7 +134,10 @@ class Vectors:
             return None
         key = (library.project, library.store, shard, source, number)
         rows = await self._connection.run(READ.format(library.dimension), key)
-        return list(rows[0][1]) if rows else None
+        if not rows:
+            return None
+        vector, given = rows[0]
+        return unpacked(given) if given else list(vector)
 
     # --- search ---
 
@@ -120,9 +164,10 @@ class Vectors:
 
     async def _nearest(self, library: Library, vector: Sequence[float], limit: int) -> list[Found]:
         query = NEAREST.format(library.dimension)
+        sought = direction(vector)
         found = await asyncio.gather(
             *(
-                self._connection.run(query, (vector, library.project, library.store, shard, vector, limit))
+                self._connection.run(query, (sought, library.project, library.store, shard, sought, limit))
                 for shard in range(library.shard + 1)
             )
         )
@@ -132,10 +177,11 @@ class Vectors:
         self, library: Library, vector: Sequence[float], sources: Sequence[Source]
     ) -> list[Found]:
         query = COMPARED.format(library.dimension)
+        sought = direction(vector)
         limit = asyncio.Semaphore(AT_ONCE * 4)
 
         async def compare(source: str, shard: int) -> list[Row]:
-            key = (vector, library.project, library.store, shard, source)
+            key = (sought, library.project, library.store, shard, source)
             async with limit:
                 scan = await self._connection.scan(query, key, 5000)
                 return [row async for rows in scan for row in rows]
@@ -149,3 +195,35 @@ def ranked(rows: Sequence[Row]) -> list[Found]:
     """Best first; Cassandra's similarity is between 0 and 1, the cosine between -1 and 1."""
     found = [(source, number, 2 * score - 1) for source, number, score in rows if score is not None]
     return sorted(found, key=lambda hit: (-hit[2], hit[0], hit[1]))
+
+
+def placed(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[Placed]:
+    """Vectors by number as they are kept; those without a direction (zero, not finite) are left out."""
+    if not vectors:
+        return []
+    given = np.array([vector for _, vector in vectors], dtype=np.float64)
+    squares = np.einsum("ij,ij->i", given, given)
+    right = np.abs(squares - 1) <= TOLERANCE
+    return [
+        Placed(number, packed(vector))
+        if fits
+        else Placed(number, packed(vector / math.sqrt(square)), packed(vector))
+        for (number, _), vector, square, fits in zip(vectors, given, squares, right, strict=True)
+        if 0 < square < math.inf
+    ]
+
+
+def direction(vector: Sequence[float]) -> bytes:
+    """A vector, not zero, made one of length one, packed."""
+    array = np.asarray(vector, dtype=np.float64)
+    return packed(array / math.sqrt(array @ array))
+
+
+def packed(vector: npt.NDArray[Any]) -> bytes:
+    """32-bit numbers as Cassandra has them: a list of Python's would take the driver 20 times longer."""
+    return vector.astype(">f4").tobytes()
+
+
+def unpacked(vector: bytes) -> list[float]:
+    """The numbers."""
+    return [float(number) for number in np.frombuffer(vector, dtype=">f4")]
