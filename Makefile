@@ -20,7 +20,7 @@ test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test
 	$(PYTEST) -n 4 --dist worksteal tests
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
-	$(PYTEST) -m cluster tests/cluster
+	$(PYTEST) -rsP -m cluster tests/cluster
 
 test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (needs pyenv, or them on PATH)
 	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done

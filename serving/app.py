@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from astrolabe_server import handlers
 from astrolabe_server.handlers.context import Services
 from astrolabe_server.handlers.errors import ApiError, BadRequest, ServerError, translate
+from astrolabe_server.persistence.errors import StoreError
 from astrolabe_server.serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from astrolabe_server.serving.dispatcher import Dispatcher, Limits, missing
 from astrolabe_server.serving.flask_app import Application, HandlerResolver
@@ -126,6 +127,8 @@ def add_error_handlers(app: flask.Flask) -> None:
         if error is None:
             log.error("request failed", exc_info=exc)
             error = ServerError("The server had an error while processing your request. Sorry about that!")
+        elif isinstance(exc, StoreError) and error.status >= 500:
+            log.warning("store_failed", error=str(exc))  # what the client is not told: node, host, cause
         return error_response(app, error)
 
     app.register_error_handler(ApiError, on_api_error)

@@ -50,7 +50,7 @@ def _join() -> str:
         if not cluster.nodes or not cluster.nodes[0].alive():
             cluster.stop(erase=True)
             cluster = LocalCluster.create(
-                FOLDER / "node", 1, port=free_port(), storage_port=free_port(), unsafe=True
+                FOLDER / "node", 1, port=free_port(), storage_port=free_port(), unsafe=True, brief=True
             )
             cluster.start()
         _users().mkdir(parents=True, exist_ok=True)

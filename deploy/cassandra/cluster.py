@@ -104,6 +104,7 @@ class Node:
     storage_port: int = 7000
     heap: str = "512m"
     unsafe: bool = False
+    brief: bool = False
     pid: int = 0
 
     @property
@@ -182,7 +183,8 @@ class Node:
             f"-Xmx{self.heap}",
             "-Xss512k",
             "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=4",
+            # One that lives for minutes would spend half of its CPU on compiling well what it runs.
+            f"-XX:TieredStopAtLevel={1 if self.brief else 4}",
             "-Djdk.attach.allowAttachSelf=true",
             "-Dcassandra-foreground=yes",
             f"-Dcassandra.config={configuration.as_uri()}",
@@ -253,8 +255,12 @@ class LocalCluster:
         port: int = 9042,
         storage_port: int = 7000,
         unsafe: bool = False,
+        brief: bool = False,
     ) -> "LocalCluster":
-        """The folder's nodes; new ones on 127.0.0.1 and up where there are none yet."""
+        """The folder's nodes; new ones on 127.0.0.1 and up where there are none yet.
+
+        `unsafe` for one whose data need not outlive it, `brief` for one that lives for minutes.
+        """
         cluster = cls(directory)
         if not cluster.nodes:
             cluster.nodes = [
@@ -265,6 +271,7 @@ class LocalCluster:
                     port,
                     storage_port,
                     unsafe=unsafe,
+                    brief=brief,
                 )
                 for i in range(1, count + 1)
             ]
@@ -279,9 +286,12 @@ class LocalCluster:
                 self.save()
 
     def stop(self, *, erase: bool = False) -> None:
-        """Stop every node."""
+        """Stop every node, in order unless its data is forgotten anyway."""
         for node in reversed(self.nodes):
-            node.stop()
+            if erase:
+                node.kill(signal.SIGKILL)
+            else:
+                node.stop()
         self.save()
         if erase:
             shutil.rmtree(self.directory, ignore_errors=True)

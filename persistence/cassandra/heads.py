@@ -128,7 +128,7 @@ class Heads:
         close = f"UPDATE objects SET closed=true WHERE {AT} IF last=? AND closed=null"
         last = full.last
         while True:
-            outcome = await self._connection.compare_and_set(
+            outcome = await self._connection.settle(
                 [(close, (*place, *spot, last)), _closing(place, key.collection, full.bucket + 1)]
             )
             if outcome.applied:
@@ -154,7 +154,7 @@ class Heads:
             point: Statement = (f"{update}null", (name, number, *first, name))
             if seen:
                 point = (f"{update}?", (name, number, *first, name, seen))
-            outcome = await self._connection.compare_and_set(
+            outcome = await self._connection.settle(
                 [
                     point,
                     (NOTE, (*first, f"s:{name}", "", start, number)),

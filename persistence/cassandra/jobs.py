@@ -63,6 +63,7 @@ class Agenda:
         self._committer = committer
         self._clock = clock
         self._begun: set[str] = set()
+        self._beginning = asyncio.Lock()
         self._kinds: dict[str, Kind] = {}
 
     def _now(self) -> int:
@@ -72,10 +73,22 @@ class Agenda:
         """Enter into the index that a job may be free at `due`, or from now on if that is past."""
         now = self._now()
         if kind not in self._begun:
-            await self._connection.compare_and_set([(FIRST, (kind, now - LATE))])
-            self._begun.add(kind)
+            await self._begin(kind, now - LATE)
         at = max(int(due * 1_000_000), now)
         await self._connection.run(NOTE, (kind, at // WIDTH, at, project, id))
+
+    async def _begin(self, kind: str, first: int) -> None:
+        """Note where the index of a kind begins, once in a keyspace's life.
+
+        Looked up first and by one caller at a time: many transactions at once on the one row would
+        all time out, just when the server gets its first requests.
+        """
+        async with self._beginning:
+            if kind in self._begun:
+                return
+            if not await self._connection.run(MARK, (kind,)):
+                await self._connection.settle([(FIRST, (kind, first))])
+            self._begun.add(kind)
 
     async def renew(self, job: Job, lease: float) -> Job:
         """Hold on to a job: one transaction; LeaseLost if another token has it."""

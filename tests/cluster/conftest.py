@@ -38,7 +38,7 @@ def nodes() -> Iterator[list[Node]]:
         pytest.skip(f"no Cassandra: {reason}")
     kept = os.environ.get("ASTROLABE_TEST_CLUSTER")
     folder = Path(kept) if kept else BUILD / f"cluster-{secrets.token_hex(4)}"
-    cluster = LocalCluster.create(folder, 3, port=free_port(), storage_port=free_port())
+    cluster = LocalCluster.create(folder, 3, port=free_port(), storage_port=free_port(), brief=True)
     try:
         cluster.start()
         yield cluster.nodes

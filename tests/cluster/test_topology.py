@@ -33,6 +33,15 @@ ENDED = {"completed", "failed", "cancelled", "incomplete", "expired"}
 
 
 @pytest.fixture
+def nginx() -> str:
+    """The program; without it there is no topology to test."""
+    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        pytest.skip("nginx is not installed: nothing stands in front of the two replicas")
+    return found
+
+
+@pytest.fixture
 def replicas(tmp_path: Path, provider: ProviderProcess, cluster_url: str) -> Iterator[list[Server]]:
     """Two servers of two workers each, on the same cluster."""
     servers = []
@@ -52,11 +61,8 @@ def replicas(tmp_path: Path, provider: ProviderProcess, cluster_url: str) -> Ite
 
 
 @pytest.fixture
-def front(tmp_path: Path, replicas: list[Server]) -> Iterator[str]:
+def front(nginx: str, tmp_path: Path, replicas: list[Server]) -> Iterator[str]:
     """The URL of nginx, with the configuration that deploy/ ships."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
     port = free_port()
     text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
     for number, replica in enumerate(replicas, 1):
@@ -94,10 +100,12 @@ class Client:
     session: aiohttp.ClientSession
     root: str
     longest: float = 0.0
+    story: str = ""
     retried: collections.Counter[str] = field(default_factory=collections.Counter)
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         began, failing = time.monotonic(), None
+        tries: list[str] = []
         while True:
             reason = None
             try:
@@ -105,17 +113,17 @@ class Client:
                     if answer.status < 500 and answer.status not in (409, 429):
                         assert answer.status == 200, await answer.text()
                         value = await answer.json()
-                        if failing is not None:
-                            self.longest = max(self.longest, time.monotonic() - failing)
+                        if failing is not None and (span := time.monotonic() - failing) > self.longest:
+                            self.longest = span
+                            self.story = f"{method} {path}: {', '.join(tries)}, 200 after {time.monotonic() - began:.1f} s"
                         return value
                     reason = str(answer.status)
-                    error = (
-                        (await answer.json(content_type=None)) if answer.content_type.endswith("json") else {}
-                    )
-                    assert answer.content_type == "text/html" or set(error) == {"error"}
+                    assert set(await answer.json()) == {"error"}
+                    assert answer.status != 503 or answer.headers["Retry-After"] == "1"
             except (aiohttp.ClientError, TimeoutError) as exc:
                 reason = type(exc).__name__
             failing = failing or time.monotonic()
+            tries.append(f"{reason} after {time.monotonic() - began:.1f} s")
             self.retried[reason] += 1
             assert time.monotonic() - began < 120, f"{method} {path}: {reason}"
             await asyncio.sleep(0.2)
@@ -212,7 +220,8 @@ async def test_a_node_and_then_a_replica_die_and_nothing_that_was_told_is_lost(
     await load.check()
     told = sum(map(len, load.messages.values()))
     print(
-        f"{told} messages, {len(load.runs)} runs; tried again for {client.longest:.1f} s at most: {client.retried}"
+        f"{told} messages, {len(load.runs)} runs; tried again for {client.longest:.1f} s at most: "
+        f"{client.story}; all: {dict(client.retried)}"
     )
     assert len(load.runs) == RUNS
     assert client.longest < PATIENCE
