@@ -5,7 +5,8 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 from cassandra import (
@@ -32,6 +33,7 @@ from cassandra.cqltypes import BytesType, VectorType
 from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
+from astrolabe_server.persistence.cassandra import astra
 from astrolabe_server.persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
 from astrolabe_server.persistence.cassandra.url import Target
 from astrolabe_server.persistence.errors import (
@@ -91,6 +93,7 @@ class Connection:
         self._lock = threading.Lock()
         self._arrived: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
         self._policy = Shunning(target.datacenter)
+        self._bundle: bytes | None = None
 
     # --- life ---
 
@@ -100,6 +103,8 @@ class Connection:
         StoreRefused, at once, where waiting cannot help: wrong credentials, or no such keyspace.
         """
         self._loop = asyncio.get_running_loop()
+        if self.target.database and not self.target.bundle and self._bundle is None:
+            self._bundle = await astra.DevOps(self.target).fetch_bundle()
         deadline = time.monotonic() + self.target.wait
         while True:
             try:
@@ -134,26 +139,19 @@ class Connection:
             row_factory=tuple_factory,
             speculative_execution_policy=speculative(),
         )
-        where = (
-            {"cloud": {"secure_connect_bundle": target.bundle}}
-            if target.bundle
-            else {"contact_points": list(target.contact_points), "port": target.port}
-        )
-        auth = PlainTextAuthProvider(target.username, target.password or "") if target.username else None
-        self._cluster = Cluster(
-            **where,
-            auth_provider=auth,
-            ssl_context=_tls(target) if target.ssl else None,
-            execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-            reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
-            connect_timeout=5.0,
-            control_connection_timeout=5.0,
-            idle_heartbeat_interval=3,
-            idle_heartbeat_timeout=3,
-            schema_event_refresh_window=-1,
-            token_metadata_enabled=True,
-            compression=False,
-        )
+        with self._way_in() as where:
+            self._cluster = Cluster(
+                **where,
+                execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+                reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
+                connect_timeout=5.0,
+                control_connection_timeout=5.0,
+                idle_heartbeat_interval=3,
+                idle_heartbeat_timeout=3,
+                schema_event_refresh_window=-1,
+                token_metadata_enabled=True,
+                compression=False,
+            )
         try:
             self._session = self._cluster.connect(keyspace)
         except (NoHostAvailable, InvalidRequest) as exc:
@@ -164,6 +162,27 @@ class Connection:
                 ) from exc
             raise
         self._session.default_fetch_size = 5000
+
+    @contextmanager
+    def _way_in(self) -> Iterator[dict[str, Any]]:
+        """Where the cluster is, and with what credentials and certificates; the driver reads files once."""
+        target = self.target
+        auth = PlainTextAuthProvider(target.username, target.password or "") if target.username else None
+        if not target.database:
+            tls = _tls(target) if target.ssl else None
+            yield {
+                "contact_points": list(target.contact_points),
+                "port": target.port,
+                "auth_provider": auth,
+                "ssl_context": tls,
+            }
+            return
+        with nullcontext(target.bundle) if target.bundle else astra.private_file(self._bundle or b"") as path:
+            cloud = {
+                "secure_connect_bundle": path,
+                "use_default_tempdir": True,
+            }  # a bundle's folder may be read-only
+            yield {"cloud": cloud, "auth_provider": auth}
 
     def _disconnect(self) -> None:
         cluster, self._cluster, self._session = self._cluster, None, None
@@ -236,6 +255,8 @@ class Connection:
 
     async def define(self, query: str) -> None:
         """Run a statement that changes the schema, which takes seconds on a cluster."""
+        if self.target.database:
+            query = astra.supported(query)
         try:
             await asyncio.to_thread(self.session.execute, query, timeout=60.0)
         except UNREACHABLE as exc:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from astrolabe_server.persistence.cassandra import astra
 from astrolabe_server.persistence.cassandra.driver import Connection, KeyspaceMissing
 from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
 
@@ -177,10 +178,9 @@ async def _make_keyspace(connection: Connection) -> None:
     )
     if known:
         return
-    if target.bundle:
-        raise StoreRefused(
-            f"Astra database {target.database} has no keyspace {target.keyspace}: create it there"
-        )
+    if target.database:
+        await astra.DevOps(target).make_keyspace()
+        return
     datacenter = target.datacenter or connection.local_datacenter()
     await connection.define(
         f"CREATE KEYSPACE IF NOT EXISTS {target.keyspace} WITH replication = "

@@ -1,16 +1,18 @@
 """Where the cluster is and how to get in: the store's URL, read once."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from astrolabe_server.persistence.errors import StoreRefused
 
-KNOWN = frozenset(
-    {"dc", "rf", "ssl", "ca", "bundle", "token", "keyspace", "wait", "timeout", "user", "password"}
-)
+OF_BOTH = frozenset({"keyspace", "wait", "timeout"})
+KNOWN = {
+    "cassandra": OF_BOTH | {"dc", "rf", "ssl", "ca", "user", "password"},
+    "astra": OF_BOTH | {"bundle", "token", "api"},
+}
 DEFAULT_PORT = 9042
+ASTRA_API = "https://api.astra.datastax.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +30,37 @@ class Target:
     ca: str | None = None
     bundle: str | None = None
     database: str | None = None
+    api: str = ASTRA_API
     wait: float = 30.0
     timeout: float = 10.0
 
     @property
     def name(self) -> str:
         """The cluster as an error may name it: no credentials."""
-        if self.bundle:
-            return f"Astra database {self.database} ({self.bundle})"
+        if self.database:
+            return f"Astra database {self.database}" + (f" ({self.bundle})" if self.bundle else "")
         return ", ".join(f"{host}:{self.port}" for host in self.contact_points)
 
 
 def parse(url: str) -> Target:
     """The target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
 
-    Or of `astra://database-id/keyspace?token=…&bundle=/path/secure-connect.zip`. `ssl` is true, or
-    false; `ca` a file of trusted certificates; `wait` the seconds that start-up waits for the cluster;
-    `timeout` those that an operation may take. StoreRefused names what is wrong.
+    Or of `astra://database-id/keyspace?token=…`; with `&bundle=/path/secure-connect.zip` the bundle is
+    not fetched, `api` is the address of another DevOps API. `ssl` is true, or false; `ca` a file of
+    trusted certificates; `wait` the seconds that start-up waits for the cluster (30; of Astra, which
+    takes its time to make a keyspace, 120); `timeout` those that an operation may take. StoreRefused
+    names what is wrong.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - KNOWN):
+    if unknown := sorted(options.keys() - KNOWN.get(parts.scheme, KNOWN["cassandra"])):
         raise StoreRefused(f"the store's URL has an unknown option: {unknown[0]}")
     keyspace = options.get("keyspace") or parts.path.strip("/") or "astrolabe"
     if not keyspace.replace("_", "a").isalnum() or not keyspace[0].isalpha() or len(keyspace) > 48:
         raise StoreRefused(f"{keyspace!r} cannot be the name of a keyspace")
-    wait, timeout = _seconds(options, "wait", 30.0), _seconds(options, "timeout", 10.0)
+    timeout = _seconds(options, "timeout", 10.0)
     if parts.scheme == "astra":
-        return _astra(parts, options, keyspace.lower(), wait, timeout)
+        return _astra(parts, options, keyspace.lower(), timeout)
     hosts, port = _hosts(parts.netloc.rpartition("@")[2])
     credentials = parts.netloc.rpartition("@")[0]
     user, _, password = credentials.partition(":")
@@ -69,24 +74,32 @@ def parse(url: str) -> Target:
         password=unquote(password) or options.get("password"),
         ssl=_flag(options.get("ssl", "false")) or "ca" in options,
         ca=options.get("ca"),
-        wait=wait,
+        wait=_seconds(options, "wait", 30.0),
         timeout=timeout,
     )
 
 
-def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, wait: float, timeout: float) -> Target:
+def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, timeout: float) -> Target:
     bundle, token = options.get("bundle"), options.get("token") or unquote(parts.password or "")
-    if not bundle or not Path(os.path.expanduser(bundle)).is_file():  # noqa: PTH111 - as the driver wants it
-        raise StoreRefused("astra:// needs bundle=PATH, the database's secure-connect bundle")
+    api = options.get("api", ASTRA_API).rstrip("/")
+    if bundle is not None:
+        bundle = str(Path(bundle).expanduser())
+        if not Path(bundle).is_file():
+            raise StoreRefused(f"bundle={bundle} is no file: leave it out to have it fetched")
+    if not parts.hostname:
+        raise StoreRefused("the store's URL names no database: astra://database-id/keyspace?token=AstraCS:…")
     if not token:
         raise StoreRefused("astra:// needs token=AstraCS:…, a token of the database")
+    if urlsplit(api).scheme not in {"http", "https"}:
+        raise StoreRefused(f"api={api} is no address of a DevOps API")
     return Target(
         keyspace,
         username="token",
         password=token,
         bundle=bundle,
         database=parts.hostname,
-        wait=wait,
+        api=api,
+        wait=_seconds(options, "wait", 120.0),
         timeout=timeout,
     )
 

@@ -41,8 +41,11 @@ def test_an_address_of_ipv6_is_a_host() -> None:
         ("cassandra://host/ks?ssl=maybe", "ssl=maybe"),
         ("cassandra://host/ks?wait=long", "wait=long"),
         ("cassandra://host/ks?colour=red", "colour"),
-        ("astra://id/ks?token=t", "bundle"),
+        ("cassandra://host/ks?token=t", "token"),
         ("astra://id/ks?bundle=/nowhere.zip&token=t", "bundle"),
+        ("astra://id/ks?token=t&rf=3", "rf"),
+        ("astra://id/ks?token=t&api=ftp://example", "api=ftp"),
+        ("astra:///ks?token=t", "database-id"),
     ],
 )
 def test_what_is_wrong_with_a_url_is_named(url: str, reason: str) -> None:
@@ -59,8 +62,12 @@ def test_an_astra_database_is_reached_by_its_bundle_and_a_token(tmp_path: Path) 
     assert "secret" not in target.name
 
 
-def test_an_astra_database_without_a_token_is_refused(tmp_path: Path) -> None:
-    bundle = tmp_path / "secure-connect.zip"
-    bundle.touch()
+def test_an_astra_database_is_reached_by_a_token_alone() -> None:
+    target = parse("astra://0f3a/talk?token=AstraCS:secret")
+    assert (target.bundle, target.database, target.wait) == (None, "0f3a", 120)
+    assert target.api == "https://api.astra.datastax.com"
+
+
+def test_an_astra_database_without_a_token_is_refused() -> None:
     with pytest.raises(StoreRefused, match="token"):
-        parse(f"astra://0f3a/talk?bundle={bundle}")
+        parse("astra://0f3a/talk")

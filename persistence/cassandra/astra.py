@@ -1,0 +1,202 @@
+"""What Astra DB does not do by CQL: its DevOps API tells the way in, and makes keyspaces."""
+
+import asyncio
+import io
+import json
+import re
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from astrolabe_server.persistence.cassandra.url import Target
+from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+
+PAUSE = 1.0
+"""Seconds between two questions whether a database is ready."""
+
+ACTIVE = "ACTIVE"
+ON_ITS_WAY = frozenset(
+    {"PENDING", "PREPARING", "PREPARED", "INITIALIZING", "ASSOCIATING", "MAINTENANCE", "RESIZING"}
+    | {"RESUMING", "UNPARKING"}
+)
+"""What a database that is not ACTIVE may be, and become ACTIVE by itself."""
+
+DENIED = (401, 403)
+AGAIN = (408, 409, 425, 429)
+
+IGNORED = frozenset(
+    {"additional_write_policy", "bloom_filter_fp_chance", "caching", "cdc", "compaction", "compression"}
+    | {"crc_check_chance", "gc_grace_seconds", "id", "max_index_interval", "memtable", "min_index_interval"}
+    | {"memtable_flush_period_in_ms", "read_repair", "speculative_retry"}
+)
+"""Options of tables that Astra decides itself: it passes over them, with a warning each."""
+
+
+def supported(definition: str) -> str:
+    """A definition without the options that Astra passes over."""
+    head, *options = re.split(r"\sWITH\s", definition, maxsplit=1)
+    kept = [
+        option
+        for option in (re.split(r"\sAND\s", options[0]) if options else [])
+        if option.split("=")[0].strip().lower() not in IGNORED
+    ]
+    return f"{head} WITH {' AND '.join(kept)}" if kept else head
+
+
+@contextmanager
+def private_file(content: bytes) -> Iterator[str]:
+    """The path of a file that nobody else can read, while this is open: a bundle holds a private key."""
+    with tempfile.TemporaryDirectory(prefix="astrolabe-") as folder:
+        path = Path(folder) / "secure-connect.zip"
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        yield str(path)
+
+
+class DevOps:
+    """Asks the API for one database until `target.wait` seconds have passed.
+
+    StoreRefused where waiting cannot help, StoreUnavailable in the end; both name the database and what
+    to do, never the token.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._deadline = time.monotonic() + target.wait
+
+    async def fetch_bundle(self) -> bytes:
+        """The secure-connect bundle of the database's first region, a zip file."""
+        async with self._session() as session:
+            answer = await self._until_done(session, "POST", f"{self._database}/secureBundleURL")
+            url = answer.get("downloadURL") if isinstance(answer, dict) else None
+            if not isinstance(url, str):
+                raise StoreRefused(f"{self._name}: the API told no address of a secure-connect bundle")
+            content = await self._until_done(session, "GET", url)
+        if not isinstance(content, bytes) or not is_bundle(content):
+            raise StoreRefused(f"{self._name}: what the API gave is no secure-connect bundle")
+        return content
+
+    async def make_keyspace(self) -> None:
+        """Make the target's keyspace unless it is there, and wait until the database takes requests."""
+        keyspace = self._target.keyspace
+        made = False
+        async with self._session() as session:
+            while True:
+                database = await self._until_done(session, "GET", self._database)
+                status = self._status(database)
+                if status == ACTIVE and (made or keyspace in keyspaces_of(database)):
+                    return
+                if status == ACTIVE:
+                    path = f"{self._database}/keyspaces/{keyspace}"
+                    made = await self._ask(session, "POST", path) is not None
+                await self._pause(f"it is {status}, and has no keyspace {keyspace} yet")
+
+    # --- one request ---
+
+    @property
+    def _name(self) -> str:
+        return f"Astra database {self._target.database}"
+
+    @property
+    def _database(self) -> str:
+        return f"{self._target.api}/v2/databases/{self._target.database}"
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._target.timeout))
+
+    def _status(self, database: Any) -> str:
+        status = str(database.get("status")) if isinstance(database, dict) else "unknown"
+        if status != ACTIVE and status not in ON_ITS_WAY:
+            raise StoreRefused(f"{self._name} is {status}: resume it, or name another one")
+        return status
+
+    async def _until_done(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
+        while True:
+            answer = await self._ask(session, method, url)
+            if answer is not None:
+                return answer
+            await self._pause(self._last)
+
+    _last = ""
+
+    async def _ask(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
+        """What the API answered, JSON or bytes; None if it may answer better in a while."""
+        ours = url.startswith(self._database)  # the bundle lies elsewhere, and is not to see the token
+        headers = {"Authorization": f"Bearer {self._target.password}"} if ours else {}
+        try:
+            async with session.request(method, url, headers=headers) as response:
+                content = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as exc:
+            self._last = (
+                f"no answer from {self._target.api if ours else 'where its bundle lies'}: {said(exc)}"
+            )
+            return None
+        if response.status >= 500 or response.status in AGAIN:
+            self._last = f"the API answered {response.status}{told(content)}"
+            return None
+        if response.status >= 400:
+            raise self._refusal(response.status, content)
+        return decoded(content)
+
+    def _refusal(self, status: int, content: bytes) -> StoreRefused:
+        if status in DENIED:
+            mend = "make a token for it whose role may create keyspaces and connect by CQL"
+            return StoreRefused(f"{self._name} is not open to this token ({status}): {mend}")
+        if status == 404:
+            return StoreRefused(f"{self._name} does not exist, or its token is another organization's")
+        return StoreRefused(f"{self._name}: the API answered {status}{self._clean(told(content))}")
+
+    async def _pause(self, why: str) -> None:
+        if time.monotonic() + PAUSE > self._deadline:
+            mend = "see its state in Astra's portal, or give it longer with wait=SECONDS"
+            raise StoreUnavailable(
+                f"{self._name} was not ready within {self._target.wait:g} s ({self._clean(why)}): {mend}"
+            )
+        await asyncio.sleep(PAUSE)
+
+    def _clean(self, text: str) -> str:
+        """The text without the token, whoever put it there."""
+        return text.replace(self._target.password or "\0", "…")
+
+
+def decoded(content: bytes) -> Any:
+    """JSON where it is some, else the bytes; an empty answer is an empty object."""
+    try:
+        return json.loads(content) if content else {}
+    except ValueError:
+        return content
+
+
+def told(content: bytes) -> str:
+    """The first message of an error of the API, after a colon."""
+    answer = decoded(content)
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
+        return ""
+    return f": {errors[0].get('message', '')}"
+
+
+def said(exc: BaseException) -> str:
+    """An error of the HTTP library in a few words."""
+    return str(exc) or type(exc).__name__
+
+
+def keyspaces_of(database: Any) -> set[str]:
+    """The keyspaces that the API names, in its older notation and the newer one."""
+    info = database.get("info") or {}
+    return {info.get("keyspace"), *(info.get("keyspaces") or ()), *(info.get("additionalKeyspaces") or ())}
+
+
+def is_bundle(content: bytes) -> bool:
+    """Whether the bytes are a zip file with what the driver needs."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
+            return {"config.json", "ca.crt", "cert", "key"} <= set(bundle.namelist())
+    except zipfile.BadZipFile:
+        return False

@@ -1,0 +1,176 @@
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from astrolabe_server.persistence.cassandra import CassandraStore, astra, from_url, schema
+from astrolabe_server.persistence.cassandra.url import parse
+from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+from astrolabe_server.persistence.store import Insert, Key
+from astrolabe_server.tests.persistence.cassandra.devops import (
+    DATABASE,
+    TOKEN,
+    Astra,
+    bundle,
+    serving,
+    way_in,
+)
+from astrolabe_server.tests.server import free_port
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Astra]:
+    """The DevOps API of a database with a bundle that nobody connects with."""
+    api = Astra(bundle=bundle(b"", b"", 1))
+    async with serving(api.application()) as port:
+        api.url = f"http://127.0.0.1:{port}"
+        yield api
+
+
+def devops(api: Astra, *, wait: float = 5, token: str = TOKEN, database: str = DATABASE) -> astra.DevOps:
+    return astra.DevOps(parse(f"astra://{database}/talk?token={token}&api={api.url}&wait={wait}&timeout=1"))
+
+
+async def test_the_bundle_is_fetched_with_the_token_and_the_token_goes_nowhere_else(api: Astra) -> None:
+    assert await devops(api).fetch_bundle() == api.bundle
+    assert api.requests == [
+        f"POST /v2/databases/{DATABASE}/secureBundleURL",
+        "GET /bundles/secure-connect.zip",
+    ]
+
+
+async def test_a_missing_keyspace_is_made_and_waited_for_until_the_database_is_active(api: Astra) -> None:
+    await devops(api).make_keyspace()
+    assert (api.keyspaces, api.status) == (["default_keyspace", "talk"], "ACTIVE")
+    assert api.requests.count(f"POST /v2/databases/{DATABASE}/keyspaces/talk") == 1
+
+
+async def test_a_keyspace_that_another_replica_is_making_is_waited_for(api: Astra) -> None:
+    api.keyspaces.append("talk")
+    api.status = "MAINTENANCE"
+    await devops(api).make_keyspace()
+    assert api.requests == [f"GET /v2/databases/{DATABASE}"] * 2
+
+
+async def test_an_api_that_fails_for_a_moment_is_asked_again(api: Astra) -> None:
+    api.failures = [409, 503]
+    assert await devops(api).fetch_bundle() == api.bundle
+
+
+async def test_a_token_that_is_not_taken_is_refused_and_not_named(api: Astra) -> None:
+    work = devops(api, token="AstraCS:wrong:hidden")
+    for failing in (work.fetch_bundle, work.make_keyspace):
+        with pytest.raises(
+            StoreRefused, match=rf"database {DATABASE} is not open to this token.*make a token"
+        ) as error:
+            await failing()
+        assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_the_api_refuses_is_told_in_its_words(api: Astra, status: int) -> None:
+    api.failures = [status]
+    with pytest.raises(StoreRefused, match=f"{DATABASE}: the API answered {status}: Something is broken"):
+        await devops(api).fetch_bundle()
+
+
+async def test_a_database_that_does_not_exist_is_refused(api: Astra) -> None:
+    with pytest.raises(StoreRefused, match="database 4711 does not exist"):
+        await devops(api, database="4711").fetch_bundle()
+
+
+async def test_a_database_that_does_not_become_active_is_unavailable_in_the_end(api: Astra) -> None:
+    api.status, api.maintenance = "MAINTENANCE", 1000
+    with pytest.raises(StoreUnavailable, match=rf"{DATABASE} was not ready within 1.5 s .*409.*portal"):
+        await devops(api, wait=1.5).fetch_bundle()
+    with pytest.raises(StoreUnavailable, match="it is MAINTENANCE, and has no keyspace talk yet"):
+        await devops(api, wait=1.5).make_keyspace()
+
+
+async def test_a_database_that_sleeps_is_refused_at_once(api: Astra) -> None:
+    api.status = "HIBERNATED"
+    began = time.monotonic()
+    with pytest.raises(StoreRefused, match=rf"{DATABASE} is HIBERNATED: resume it"):
+        await devops(api).make_keyspace()
+    assert time.monotonic() - began < 2
+
+
+async def test_an_api_that_nobody_serves_is_named() -> None:
+    port = free_port()
+    url = f"astra://{DATABASE}/talk?token={TOKEN}&api=http://127.0.0.1:{port}&wait=1"
+    with pytest.raises(StoreUnavailable, match=rf"no answer from http://127.0.0.1:{port}") as error:
+        await from_url(url).open()
+    assert "secret" not in str(error.value)
+
+
+async def test_an_answer_that_is_no_bundle_is_refused(api: Astra) -> None:
+    api.bundle = b"<html>"
+    with pytest.raises(StoreRefused, match="no secure-connect bundle"):
+        await devops(api).fetch_bundle()
+
+
+def test_a_bundle_is_on_the_disk_for_nobody_else_and_only_while_it_is_read() -> None:
+    with astra.private_file(b"key") as name:
+        path = Path(name)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        assert path.read_bytes() == b"key"
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        ("CREATE TABLE t (a int) WITH ID = 1", "CREATE TABLE t (a int)"),
+        (
+            "CREATE TABLE t (a int)\nWITH compaction = {'class': 'X'} AND default_time_to_live = 5",
+            "CREATE TABLE t (a int) WITH default_time_to_live = 5",
+        ),
+        ("CREATE TABLE t (a int)", "CREATE TABLE t (a int)"),
+    ],
+)
+def test_astra_is_not_asked_for_options_that_it_passes_over(definition: str, expected: str) -> None:
+    assert astra.supported(definition) == expected
+
+
+def test_no_table_asks_astra_for_what_it_passes_over_and_each_keeps_its_order() -> None:
+    tables: Sequence[str] = [each for version in schema.VERSIONS for each in version]
+    for definition in (*tables, schema.LOCK_TABLE, schema.VECTORS, schema.NEAREST):
+        kept = astra.supported(definition).lower()
+        assert not any(f"{option} = " in kept for option in astra.IGNORED)
+        for word in ("clustering order by", "default_time_to_live", "similarity_function"):
+            assert (word in kept) == (word in definition.lower())
+
+
+@pytest.mark.cassandra
+@pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+async def test_with_nothing_but_a_token_the_keyspace_is_made_and_served_over_tls(
+    store: CassandraStore, cassandra_url: str, tmp_path: Path
+) -> None:
+    async def make(keyspace: str) -> None:
+        replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
+        await store.connection.define(f"CREATE KEYSPACE {keyspace} WITH replication = {replication}")
+
+    [[host_id]] = await store.connection.run("SELECT host_id FROM system.local")
+    keyspace = f"a_{secrets.token_hex(6)}"
+    async with way_in(tmp_path, urlsplit(cassandra_url).netloc, str(host_id)) as content:
+        api = Astra(bundle=content, made=make)
+        async with serving(api.application()) as port:
+            far = from_url(f"astra://{DATABASE}/{keyspace}?token={TOKEN}&api=http://127.0.0.1:{port}")
+            with pytest.raises(StoreRefused, match="astrolabe migrate"):
+                await far.open()
+            await far.migrate()
+            assert keyspace in api.keyspaces
+            await far.open()
+            key = Key("project", "threads", "thread_1")
+            await far.write(Insert(key, {"a": 1}))
+            document = await far.get(key)
+            assert document is not None
+            assert document.value == {"a": 1}
+            await far.close()
