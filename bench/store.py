@@ -18,7 +18,7 @@ from astrolabe_server.bench.measuring import alternate, median_ratio, percentile
 from astrolabe_server.bench.rig import Rig
 from astrolabe_server.bench.writes import Commits, stored
 from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Chunk, Insert, Key, Store
+from astrolabe_server.persistence.store import Chunk, Insert, Key, Store, beside
 
 PROJECT, VECTOR_STORE = "proj_bench", "vs_bench"
 WRITERS = 50
@@ -69,7 +69,7 @@ async def document_times(
 
         async def write() -> None:
             value = next(values)
-            keys.append(Key(PROJECT, "messages", value["id"]))
+            keys.append(Key(PROJECT, "messages", beside("thread_bench", value["id"])))
             await store.write(Insert(keys[-1], value, parent="thread_bench"))
 
         async def until(count: int) -> None:

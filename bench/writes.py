@@ -22,7 +22,7 @@ from astrolabe_server.handlers.resources import MESSAGES
 from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.inference.runs.objects import message_object, text_part
 from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Insert, Key, Store
+from astrolabe_server.persistence.store import Insert, Key, Store, beside
 from astrolabe_server.serving.auth import OPEN_PROJECT
 
 MESSAGE = {"role": "user", "content": "Why is the sky blue? " * 5}
@@ -132,7 +132,8 @@ async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
     """Put so many messages into a thread, by writes of some at once."""
     for start in range(0, count, at_once):
         values = [stored(thread) for _ in range(min(at_once, count - start))]
-        inserts = [Insert(Key(OPEN_PROJECT, MESSAGES, each["id"]), each, parent=thread) for each in values]
+        keys = [Key(OPEN_PROJECT, MESSAGES, beside(thread, each["id"])) for each in values]
+        inserts = [Insert(key, each, parent=thread) for key, each in zip(keys, values, strict=True)]
         await store.write(*inserts)
 
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import partial
 from urllib.parse import urlsplit
 
 from astrolabe_server.handlers.assistants_v1 import either_version
@@ -10,11 +11,27 @@ from astrolabe_server.handlers.errors import BadRequest
 from astrolabe_server.handlers.identifiers import new_id
 from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import MESSAGES, check_files, find, find_thread, with_attachments
+from astrolabe_server.handlers.resources import (
+    MESSAGES,
+    check_files,
+    find_beside,
+    find_thread,
+    with_attachments,
+)
 from astrolabe_server.inference.runs.objects import message_object, text_part
 from astrolabe_server.inference.runs.state import run_label
 from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Check, Delete, Document, Insert, Key, Operation, Order, Replace
+from astrolabe_server.persistence.store import (
+    Check,
+    Delete,
+    Document,
+    Insert,
+    Key,
+    Operation,
+    Order,
+    Replace,
+    beside,
+)
 
 IMAGE_URL = re.compile(
     r"(?:https?://|data:image/)(?:[\w\-.~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII
@@ -64,7 +81,8 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
         attachments=attachments,
         metadata=checked_metadata(body.get("metadata"), f"{param}metadata"),
     )
-    return Insert(Key(context.project, MESSAGES, value["id"]), value, parent=thread_id)
+    key = Key(context.project, MESSAGES, beside(thread_id, value["id"]))
+    return Insert(key, value, parent=thread_id)
 
 
 @either_version
@@ -119,12 +137,13 @@ async def list_messages(
         order=order,
         after=after,
         before=before,
+        identify=partial(beside, thread_id),
     )
     return list_envelope(page)
 
 
 async def _find_message(context: Context, thread_id: str, message_id: str) -> Document:
-    return await find(context, MESSAGES, message_id, "message", thread_id)
+    return await find_beside(context, MESSAGES, thread_id, message_id, "message")
 
 
 async def _content(context: Context, content: str | list[JSON], param: str) -> list[JSON]:

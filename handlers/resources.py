@@ -9,13 +9,13 @@ from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.refusals import refusals
 from astrolabe_server.inference.retrieval.chunking import parse_chunking
 from astrolabe_server.inference.retrieval.members import Attachment
-from astrolabe_server.persistence.store import Document, Insert, Key
+from astrolabe_server.persistence.store import Document, Insert, Key, beside
 
 FILES = "files"
 ASSISTANTS, THREADS, MESSAGES, RUNS, STEPS = "assistants", "threads", "messages", "runs", "run_steps"
 
 
-async def find(context: Context, collection: str, id: str, noun: str, parent: str | None = None) -> Document:
+async def _find(context: Context, collection: str, id: str, noun: str, parent: str | None = None) -> Document:
     """One of the caller's objects, of that parent where one is named; NotFound in OpenAI's words."""
     document = await context.services.store.get(Key(context.project, collection, id))
     if document is None or (parent is not None and document.parent != parent):
@@ -23,19 +23,27 @@ async def find(context: Context, collection: str, id: str, noun: str, parent: st
     return document
 
 
+async def find_beside(context: Context, collection: str, parent: str, id: str, noun: str) -> Document:
+    """One of the caller's objects that is kept with its parent; NotFound in OpenAI's words."""
+    document = await context.services.store.get(Key(context.project, collection, beside(parent, id)))
+    if document is None:
+        raise NotFound(f"No {noun} found with id '{id}'.")
+    return document
+
+
 async def find_assistant(context: Context, id: str) -> Document:
     """The assistant."""
-    return await find(context, ASSISTANTS, id, "assistant")
+    return await _find(context, ASSISTANTS, id, "assistant")
 
 
 async def find_thread(context: Context, id: str) -> Document:
     """The thread."""
-    return await find(context, THREADS, id, "thread")
+    return await _find(context, THREADS, id, "thread")
 
 
 async def find_run(context: Context, thread_id: str, id: str) -> Document:
     """The run of that thread: one read."""
-    return await find(context, RUNS, id, "run", thread_id)
+    return await _find(context, RUNS, id, "run", thread_id)
 
 
 async def check_files(context: Context, fields: Iterable[tuple[str, str]]) -> None:

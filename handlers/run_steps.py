@@ -1,11 +1,13 @@
 """Run steps: retrieve, list."""
 
+from functools import partial
+
 from astrolabe_server.handlers.assistants_v1 import either_version
 from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import STEPS, find, find_run
+from astrolabe_server.handlers.resources import STEPS, find_beside, find_run
 from astrolabe_server.inference.runs.objects import without_content
-from astrolabe_server.persistence.store import Document, Order
+from astrolabe_server.persistence.store import Document, Order, beside
 
 RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include`: what file_search found, which is left out otherwise."""
@@ -17,7 +19,7 @@ async def get_run_step(
 ) -> JSON:
     """The step."""
     await find_run(context, thread_id, run_id)
-    return shown_step(await find(context, STEPS, step_id, "run step", run_id), include)
+    return shown_step(await find_beside(context, STEPS, run_id, step_id, "run step"), include)
 
 
 @either_version
@@ -33,7 +35,16 @@ async def list_run_steps(
 ) -> JSON:
     """A page of the run's steps."""
     await find_run(context, thread_id, run_id)
-    page = await read_page(context, STEPS, run_id, limit=limit, order=order, after=after, before=before)
+    page = await read_page(
+        context,
+        STEPS,
+        run_id,
+        limit=limit,
+        order=order,
+        after=after,
+        before=before,
+        identify=partial(beside, run_id),
+    )
     return list_envelope(page, lambda step: shown_step(step, include))
 
 

@@ -18,6 +18,11 @@ Order = Literal["asc", "desc"]
 JSON = dict[str, Any]
 
 
+def beside(parent: str, id: str) -> str:
+    """The id of a document that is kept with its parent."""
+    return f"{parent}/{id}"
+
+
 LOG_LIFETIME = 86_400.0
 """Seconds that a log is kept where nothing else is said."""
 

@@ -52,8 +52,9 @@ async def replay(store: Store, project: str, run_id: str, after: int) -> AsyncIt
 
 
 async def is_kept(store: Store, project: str, run_id: str) -> bool:
-    """Whether there is a log of that run."""
-    return bool(await store.read_log(project, run_id, limit=1))
+    """Whether the log of that run is there from its first event on."""
+    first = await store.read_log(project, run_id, limit=1)
+    return bool(first) and first[0][0] == 0
 
 
 async def _from_log(store: Store, project: str, run_id: str, after: int) -> AsyncIterator[list[Numbered]]:

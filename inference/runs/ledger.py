@@ -11,9 +11,10 @@ from astrolabe_server.inference.jobs import Held
 from astrolabe_server.inference.runs import transitions
 from astrolabe_server.inference.runs.errors import RunGone
 from astrolabe_server.inference.runs.feed import Feeds, frame
-from astrolabe_server.inference.runs.state import ACTIVE_RUN, SEQUENCE
+from astrolabe_server.inference.runs.state import ACTIVE_RUN, FENCE, SEQUENCE
 from astrolabe_server.persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from astrolabe_server.persistence.store import (
+    Check,
     Document,
     Hold,
     Insert,
@@ -45,6 +46,11 @@ class Tracked:
         """An object as it was read."""
         return cls(document.key, document.value, document.state, document.parent, document.labels, document)
 
+    @property
+    def id(self) -> str:
+        """The id that callers know it by."""
+        return str(self.value["id"])
+
     def operation(self) -> Operation:
         """The write that brings the store up to it."""
         if self.document is None:
@@ -61,16 +67,29 @@ class Tracked:
 class TrackedThread(Tracked):
     """A run's thread, of which a run changes nothing but which run is active."""
 
+    def release(self, run_id: str) -> bool:
+        """Let the thread take messages and runs again, if it is that run that it waits for."""
+        ours = self.state.get(ACTIVE_RUN) == run_id
+        if ours:
+            self.state = {name: kept for name, kept in self.state.items() if name not in (ACTIVE_RUN, FENCE)}
+        return ours
+
     def operation(self) -> Operation:
-        """Let go of the thread."""
+        """Let go of the thread, or see that nobody changed it."""
         if self.document is None:
             raise RunGone(f"No thread found with id '{self.key.id}'.")
+        if self.state == self.document.state:
+            return Check(self.document)
         return Replace(self.document, state=self.state)
 
     def rebase(self, fresh: Document) -> None:
         """The thread is the caller's: take all of it, and keep the one thing that is ours."""
-        self.value, self.document = fresh.value, fresh
-        self.state = {**fresh.state, ACTIVE_RUN: self.state.get(ACTIVE_RUN)}
+        if self.document is not None and self.document.state.get(FENCE) != fresh.state.get(FENCE):
+            raise LeaseLost(f"thread {self.key.id} was taken over")
+        active, run_id = ACTIVE_RUN in self.state, fresh.state.get(ACTIVE_RUN)
+        self.value, self.document, self.state = fresh.value, fresh, fresh.state
+        if not active and run_id is not None:
+            self.release(run_id)
 
 
 class Ledger:
@@ -80,8 +99,11 @@ class Ledger:
     nothing was written. Events get their numbers here.
     """
 
-    def __init__(self, store: Store, feeds: Feeds, held: Held, run: Tracked, sequence: int) -> None:
+    def __init__(
+        self, store: Store, feeds: Feeds, held: Held, run: Tracked, thread: TrackedThread, sequence: int
+    ) -> None:
         self.run = run
+        self.thread = thread
         self.sequence = sequence
         self._store = store
         self._feeds = feeds
@@ -106,17 +128,20 @@ class Ledger:
     async def flush(self, *operations: Operation) -> None:
         """Write what is queued, and `operations` with it; then hand the events to the readers."""
         async with self._lock:
-            dirty, self._dirty = self._dirty, []
-            frames, self._frames = self._frames, []
-            first, self._first = self._first, self.sequence
-            self._pending.clear()
-            if not (dirty or frames or operations):
-                return
-            self.run.state = {**self.run.state, SEQUENCE: self.sequence}
-            await self._write(dirty, operations, first, frames)
-            self._written = time.monotonic()
-            numbered = list(enumerate(frames, first))
-            self._feeds.publish(self.run.key.project, self.run.key.id, numbered)
+            await self._flush(*operations)
+
+    async def _flush(self, *operations: Operation) -> None:
+        dirty, self._dirty = self._dirty, []
+        frames, self._frames = self._frames, []
+        first, self._first = self._first, self.sequence
+        self._pending.clear()
+        if not (dirty or frames or operations):
+            return
+        self.run.state = {**self.run.state, SEQUENCE: self.sequence}
+        await self._write(dirty, operations, first, frames)
+        self._written = time.monotonic()
+        numbered = list(enumerate(frames, first))
+        self._feeds.publish(self.run.key.project, self.run.key.id, numbered)
 
     def skip_to(self, sequence: int) -> None:
         """Go on behind events that an earlier owner wrote; nothing may be queued yet."""
@@ -145,42 +170,45 @@ class Ledger:
         while True:
             await self._pending.wait()
             await asyncio.sleep(self._written + INTERVAL - time.monotonic())
-            await self.flush()
+            async with self._lock:
+                if self.run.value["status"] in transitions.RESTING:
+                    return  # what is queued goes with what becomes of the job
+                if time.monotonic() - self._written >= INTERVAL:
+                    await self._flush()
 
     async def _write(
         self, dirty: list[Tracked], operations: tuple[Operation, ...], first: int, frames: list[bytes]
     ) -> None:
         log = [self._feeds.segment(self.run.key.project, self.run.key.id, first, frames)] if frames else []
-        *before, last = self._stages(dirty)
-        for objects in before:
-            await self._put(objects)
-        await self._put(last, *operations, *log)
+        await self._put(dirty, *operations, *log)
 
-    def _stages(self, dirty: list[Tracked]) -> list[list[Tracked]]:
-        """What is written one after the other; all at once where the engine shows all at once.
+    def _ordered(self, dirty: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
+        """What is written first, and what with the lease, where an engine goes step by step.
 
-        A message comes first: with it in the store, the next owner knows what the run has said. And
-        nobody finds a run at rest whose message is not to be seen yet.
+        A message comes first: with it in the store, the next owner knows what the run has said, and
+        nobody finds a run at rest whose message is not to be seen yet. Its fence is the thread.
         """
-        dirty = sorted(dirty, key=lambda each: each.key.collection != "messages")
-        at_rest = self.run in dirty and self.run.value["status"] in transitions.RESTING
-        if self._store.transactional or not at_rest:
-            return [dirty]
-        said = [each for each in dirty if each.key.collection in ("messages", "run_steps")]
-        return [*([said] if said else []), [each for each in dirty if each not in said]]
+        first = [each for each in dirty if each.key.collection == "messages"]
+        if self.thread in dirty or (first and not self._store.transactional):
+            first.insert(0, self.thread)
+        return first, [each for each in dirty if each not in first]
 
     async def _put(self, objects: list[Tracked], *operations: Operation) -> None:
         """One write, on top of what others made of the objects meanwhile."""
         while True:
+            first, then = self._ordered(objects)
+            objects = [*first, *then]
             writes = [each.operation() for each in objects]
-            write = self._store.write(Hold(self._held.job), *writes, *operations)
+            hold = Hold(self._held.job)
+            write = self._store.write(*writes[: len(first)], hold, *writes[len(first) :], *operations)
             try:
                 documents = await _to_its_end(write)
             except (VersionConflict, AlreadyExists):
                 objects = await self._rebased(objects)
             else:
                 break
-        for each, document in zip(objects, documents, strict=False):
+        changed = [each for each, write in zip(objects, writes, strict=True) if not isinstance(write, Check)]
+        for each, document in zip(changed, documents, strict=True):
             each.document = document
 
     async def _rebased(self, dirty: list[Tracked]) -> list[Tracked]:
@@ -212,10 +240,9 @@ class Ledger:
 async def _to_its_end(write: Coroutine[Any, Any, list[Document]]) -> list[Document]:
     """What a write gives; a cancelled one is waited for, so that no write of ours is left half done."""
     task = asyncio.ensure_future(write)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()
         raise

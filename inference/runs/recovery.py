@@ -13,8 +13,19 @@ from astrolabe_server.inference.runs.feed import Feeds
 from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
 from astrolabe_server.inference.runs.rendering import Renderer, new_step
 from astrolabe_server.inference.runs.said import Said
-from astrolabe_server.inference.runs.state import LAST, LIVE, SEQUENCE, STEP, TURN, TURNS, run_label, turn_of
-from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Store
+from astrolabe_server.inference.runs.state import (
+    ACTIVE_RUN,
+    FENCE,
+    LAST,
+    LIVE,
+    SEQUENCE,
+    STEP,
+    TURN,
+    TURNS,
+    run_label,
+    turn_of,
+)
+from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Replace, Store, beside
 
 JSON = dict[str, Any]
 
@@ -45,8 +56,8 @@ def make_leg(
     credentials: Credentials | None = None,
 ) -> Leg:
     """A leg of a run whose documents are at hand, with nothing open."""
-    ledger = Ledger(store, feeds, held, Tracked.of(run), run.state[SEQUENCE])
-    renderer = Renderer(ledger, TrackedThread.of(thread), live=run.state[LIVE])
+    ledger = Ledger(store, feeds, held, Tracked.of(run), TrackedThread.of(thread), run.state[SEQUENCE])
+    renderer = Renderer(ledger, live=run.state[LIVE])
     return Leg(ledger, renderer, credentials)
 
 
@@ -54,7 +65,7 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     """The leg of a held job, as the store has it; None if the run or its thread was deleted."""
     project, run_id = held.job.project, held.job.id
     run = await store.get(Key(project, "runs", run_id))
-    thread = await store.get(Key(project, "threads", run.parent)) if run is not None else None
+    thread = await _fenced(store, run, held) if run is not None else None
     if run is None or thread is None:
         return None
     leg = make_leg(store, feeds, held, run, thread)
@@ -62,9 +73,9 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     newest = next(iter(await _fresh(store, messages.documents)), None)
     steps = await _fresh(store, (await store.page(project, "run_steps", run_id, limit=2)).documents)
     steps = [step for step in steps if step.value["status"] == "in_progress"]
-    ids = {step.key.id for step in steps}
+    ids = {step.id for step in steps}
     if newest is not None:
-        ids |= {newest.key.id, newest.state[STEP]}
+        ids |= {newest.id, newest.state[STEP]}
     said, told = await _read_log(store, leg, ids)
     if newest is not None and _is_ahead(newest, run):
         await _catch_up(store, leg, newest, said, told)
@@ -78,6 +89,17 @@ async def recover(store: Store, feeds: Feeds, held: Held) -> Leg | None:
     still_open = [each for each in steps if each not in untold]
     leg.renderer.resume(message, still_open, said if message is not None else Said())
     return leg
+
+
+async def _fenced(store: Store, run: Document, held: Held) -> Document | None:
+    """The run's thread, to which from now on no earlier holder of the job can add a message."""
+
+    def fence(thread: Document) -> Replace | None:
+        if store.transactional or thread.state.get(ACTIVE_RUN) != run.id:
+            return None
+        return Replace(thread, state={**thread.state, FENCE: held.job.token})
+
+    return await store.update(Key(run.key.project, "threads", run.parent), fence)
 
 
 def _is_ahead(message: Tracked, run: Document) -> bool:
@@ -94,7 +116,7 @@ def _is_ahead(message: Tracked, run: Document) -> bool:
 
 async def _catch_up(store: Store, leg: Leg, message: Tracked, said: Said, told: Told) -> None:
     """Do what was not done of the write that ended the message."""
-    creation = {"type": "message_creation", "message_creation": {"message_id": message.key.id}}
+    creation = {"type": "message_creation", "message_creation": {"message_id": message.id}}
     step = await _step(store, leg.run, message.state[STEP], creation)
     leg.renderer.resume_whole(message, step, said, told)
     if message.state[LAST]:
@@ -107,7 +129,7 @@ async def _catch_up(store: Store, leg: Leg, message: Tracked, said: Said, told: 
 
 async def _step(store: Store, run: Tracked, step_id: str, details: JSON) -> Tracked:
     """A step as it is stored, or new where it is not."""
-    step = await store.get(Key(run.key.project, "run_steps", step_id))
+    step = await store.get(Key(run.key.project, "run_steps", beside(run.key.id, step_id)))
     return new_step(run, step_id, details) if step is None else Tracked.of(step)
 
 
@@ -118,7 +140,7 @@ def _named(run: Document) -> set[str]:
 def _is_told(each: Tracked, told: Told, run: Document) -> bool:
     """Whether anybody can know of an object: its event is in the log, or the run's state names it."""
     kind = "thread.message" if each.key.collection == "messages" else "thread.run.step"
-    return (f"{kind}.created", each.key.id) in told or each.key.id in _named(run)
+    return (f"{kind}.created", each.id) in told or each.id in _named(run)
 
 
 async def _fresh(store: Store, listed: Sequence[Document]) -> list[Tracked]:

@@ -13,10 +13,9 @@ from typing import Any
 
 from astrolabe_server.inference.identifiers import new_id
 from astrolabe_server.inference.runs import objects, transitions
-from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
+from astrolabe_server.inference.runs.ledger import Ledger, Tracked
 from astrolabe_server.inference.runs.said import Said
 from astrolabe_server.inference.runs.state import (
-    ACTIVE_RUN,
     CUT_OFF,
     INCLUDE_RESULTS,
     LAST,
@@ -42,7 +41,7 @@ from astrolabe_server.inference.runs.turns import (
     TurnEnded,
     Usage,
 )
-from astrolabe_server.persistence.store import Key
+from astrolabe_server.persistence.store import Key, beside
 
 JSON = dict[str, Any]
 
@@ -68,10 +67,9 @@ MESSAGE_REASONS = {
 class Renderer:
     """One leg of a run, on its way into objects and events."""
 
-    def __init__(self, ledger: Ledger, thread: TrackedThread, *, live: bool) -> None:
+    def __init__(self, ledger: Ledger, *, live: bool) -> None:
         self._ledger = ledger
         self._run = ledger.run
-        self._thread = thread
         self._live = live
         self._said = Said()
         self._message: Tracked | None = None
@@ -105,10 +103,10 @@ class Renderer:
         self._tell_opening("thread.run.step", step, told)
         self._tell_opening("thread.message", message, told)
         for part in Said.of(message.value["content"]).parts_after(said):
-            self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+            self._ledger.tell("thread.message.delta", objects.message_delta(message.id, part))
         for kind, each in (("thread.message", message), ("thread.run.step", step)):
             event = f"{kind}.{each.value['status']}"
-            if (event, each.key.id) not in told:
+            if (event, each.id) not in told:
                 self._ledger.tell(event, each.value)
 
     def resume_turn(self, turn: Turn, step: Tracked, told: AbstractSet[tuple[str, str]]) -> None:
@@ -119,7 +117,7 @@ class Renderer:
 
     def _tell_opening(self, kind: str, each: Tracked, told: AbstractSet[tuple[str, str]]) -> None:
         for event in (f"{kind}.created", f"{kind}.in_progress"):
-            if (event, each.key.id) not in told:
+            if (event, each.id) not in told:
                 self._ledger.tell(event, each.value)
 
     # --- the engine's vocabulary ---
@@ -145,7 +143,7 @@ class Renderer:
         message = self._message or self._open_message()
         part = self._said.add(event)
         if self._live:
-            self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+            self._ledger.tell("thread.message.delta", objects.message_delta(message.id, part))
             if opened:
                 await self._ledger.flush()
 
@@ -170,7 +168,7 @@ class Renderer:
 
     def _tell_call_part(self, part: JSON) -> None:
         if self._calls_step is not None:
-            delta = objects.step_delta(self._calls_step.key.id, part)
+            delta = objects.step_delta(self._calls_step.id, part)
             self._ledger.tell("thread.run.step.delta", delta)
 
     async def _end_turn(self, turn: Turn) -> None:
@@ -198,13 +196,14 @@ class Renderer:
 
     def _open_message(self) -> Tracked:
         message_id, run = new_id("msg_"), self._run
+        thread_id = run.value["thread_id"]
         creation = {"type": "message_creation", "message_creation": {"message_id": message_id}}
         self._message_step = self._open_step(creation)
         self._message = message = Tracked(
-            Key(run.key.project, "messages", message_id),
+            Key(run.key.project, "messages", beside(thread_id, message_id)),
             objects.answer_object(message_id, run.value, now=_now()),
-            state={STEP: self._message_step.key.id},
-            parent=run.value["thread_id"],
+            state={STEP: self._message_step.id},
+            parent=thread_id,
             labels=frozenset({run_label(run.key.id)}),
         )
         self._ledger.change(message)
@@ -219,11 +218,11 @@ class Renderer:
             return
         if not self._live:
             for part in self._said.parts_after(Said()):
-                self._ledger.tell("thread.message.delta", objects.message_delta(message.key.id, part))
+                self._ledger.tell("thread.message.delta", objects.message_delta(message.id, part))
         last = None if turn.calls and turn.finish not in CUT_SHORT else turn.finish
         message.state = {**message.state, USAGE: _counted(usage), LAST: last}
         if self._calls_step is not None:
-            message.state[TURN] = {**turn.to_json(), STEP: self._calls_step.key.id}
+            message.state[TURN] = {**turn.to_json(), STEP: self._calls_step.id}
         self._close_message(message, MESSAGE_REASONS.get(turn.finish), whole=turn.finish not in CUT_SHORT)
         self._close_step(step, "completed", usage=usage)
         self._message_step = None
@@ -273,7 +272,7 @@ class Renderer:
             for index, call in enumerate(turn.calls):
                 if call.tool == FUNCTION:
                     self._tell_call(index, call)
-        run.state = {**run.state, TURNS: [*run.state[TURNS], {**turn.to_json(), STEP: step.key.id}]}
+        run.state = {**run.state, TURNS: [*run.state[TURNS], {**turn.to_json(), STEP: step.id}]}
         step.value = {**step.value, "step_details": calls_details(turn)}
         self._ledger.change(run, step)
         self._calls_step = None
@@ -335,7 +334,7 @@ class Renderer:
         if step is None:
             return
         for value, turn in zip(self._run.state[TURNS], turns_of(self._run.state), strict=True):
-            if value[STEP] == step.key.id:
+            if value[STEP] == step.id:
                 step.value = {**step.value, "step_details": calls_details(turn)}
                 self._close_step(step, "completed", usage=turn.usage)
                 self._calls_step = None
@@ -362,16 +361,16 @@ class Renderer:
 
     def release_thread(self) -> None:
         """Let the thread take messages and runs again."""
-        thread = self._thread
-        if thread.state.get(ACTIVE_RUN) == self._run.key.id:
-            thread.state = {**thread.state, ACTIVE_RUN: None}
+        thread = self._ledger.thread
+        if thread.release(self._run.key.id):
             self._ledger.change(thread)
 
 
 def new_step(run: Tracked, step_id: str, details: JSON) -> Tracked:
     """A step in progress, not stored yet."""
     value = objects.step_object(step_id, run.value, details, now=_now())
-    return Tracked(Key(run.key.project, "run_steps", step_id), value, parent=run.key.id)
+    key = Key(run.key.project, "run_steps", beside(run.key.id, step_id))
+    return Tracked(key, value, parent=run.key.id)
 
 
 def calls_details(turn: Turn) -> JSON:

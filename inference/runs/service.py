@@ -46,6 +46,7 @@ from astrolabe_server.persistence.store import (
     Operation,
     Replace,
     Store,
+    beside,
 )
 
 JSON = dict[str, Any]
@@ -135,7 +136,10 @@ class Runs:
         run = objects.run_object(
             run_id, thread.id, launch.assistant, launch.request, now=now, lifetime=self._lifetime
         )
+        key = Key(thread.key.project, RUNS, run_id)
+        job = self._own_job(key)
         told: list[tuple[str, JSON]] = [("thread.run.created", run), ("thread.run.queued", run)]
+        begun = _begun(run, told, job)
         busy = {**thread.state, ACTIVE_RUN: run_id}
         hold: Operation = Replace(thread, state=busy)
         if how is Insert:
@@ -149,9 +153,8 @@ class Runs:
             RESOURCES: list(launch.resources),
             INCLUDE_RESULTS: launch.include_results,
         }
-        key = Key(thread.key.project, RUNS, run_id)
-        operations = [hold, *messages, Insert(key, run, state, parent=thread.id)]
-        handing = _Handing(key, operations, 0, told, launch.stream, launch.credentials)
+        operations = [hold, *messages, Insert(key, begun, state, parent=thread.id)]
+        handing = _Handing(job, key, operations, 0, told, run, launch.stream, launch.credentials)
         return await self._hand_on(handing)
 
     async def _check_free(self, thread: Document) -> None:
@@ -212,7 +215,7 @@ class Runs:
         last = {**turn.to_json(), STEP: run.state[TURNS][-1][STEP]}
         told: list[tuple[str, JSON]] = []
         operations: list[Operation] = []
-        step = await self._store.get(Key(run.key.project, STEPS, last[STEP]))
+        step = await self._store.get(Key(run.key.project, STEPS, beside(run.id, last[STEP])))
         if step is not None:
             answered = {**step.value, "step_details": calls_details(turn)}
             usage = objects.usage_object(turn.usage.prompt, turn.usage.completion)
@@ -220,7 +223,8 @@ class Runs:
             told.append(("thread.run.step.completed", closed))
             operations.append(Replace(step, value=closed))
         told.append(("thread.run.queued", value))
-        first = run.state[SEQUENCE]
+        job, first = self._own_job(run.key), run.state[SEQUENCE]
+        begun = _begun(value, told, job)
         state = {
             **run.state,
             LIVE: stream,
@@ -228,8 +232,8 @@ class Runs:
             SEQUENCE: first + len(told),
         }
         # The run last, right ahead of its job: an engine by partitions changes these two together.
-        operations.append(Replace(run, value=value, state=state))
-        return _Handing(run.key, operations, first, told, stream)
+        operations.append(Replace(run, value=begun, state=state))
+        return _Handing(job, run.key, operations, first, told, value, stream)
 
     async def cancel(self, run: Document) -> JSON:
         """Begin to cancel a run; IllegalTransition where it has ended, RunGone.
@@ -269,9 +273,8 @@ class Runs:
 
     async def _hand_on(self, handing: "_Handing") -> Started:
         """Write what starts a leg of a run, with the job of it, and go on with it here."""
-        key, first = handing.key, handing.first
+        key, first, job = handing.key, handing.first, handing.job
         project, run_id = key.project, key.id
-        job = self._own_job(key)
         frames = [frame(number, *each) for number, each in enumerate(handing.told, first)]
         reader = self._feeds.subscribe(project, run_id) if handing.stream else None
         try:
@@ -289,7 +292,7 @@ class Runs:
             self._at_hand[job.token] = (run, thread, handing.credentials)
         self._adopt(job)
         events = self._events(key, reader, first - 1) if reader is not None else None
-        return Started(run.value, events)
+        return Started(handing.run, events)
 
     def _events(self, key: Key, reader: Reader, after: int) -> AsyncIterator[bytes]:
         return follow_leg(self._store, self._feeds, key.project, key.id, reader, after)
@@ -326,12 +329,26 @@ class Runs:
 
 @dataclass(slots=True)
 class _Handing:
-    """What starts a leg of a run: the writes, and the events from number `first` on."""
+    """What starts a leg of a run: the writes, and the events from number `first` on.
 
+    `run` is the run as its caller is answered: queued.
+    """
+
+    job: Job
     key: Key
     operations: list[Operation]
     first: int
     told: list[tuple[str, JSON]]
+    run: JSON
     stream: bool
     credentials: Credentials | None = None
     thread: Document | None = None
+
+
+def _begun(run: JSON, told: list[tuple[str, JSON]], job: Job) -> JSON:
+    """A queued run as it is stored: in progress, and told so, where this process goes on with it at once."""
+    if not job.owner:
+        return run
+    begun = transitions.move(run, "in_progress", int(time.time()))
+    told.append(("thread.run.in_progress", begun))
+    return begun

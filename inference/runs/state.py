@@ -9,6 +9,13 @@ JSON = dict[str, Any]
 ACTIVE_RUN = "active_run"
 """State of a thread: the id of its active run."""
 
+FENCE = "fence"
+"""State of a thread: the token of the job of its active run, once another worker took that over.
+
+An engine without transactions over partitions holds a message to its thread's version, so whoever
+had the job before can add none.
+"""
+
 LIVE = "live"
 """State of a run: whether somebody is shown what the model says as it comes."""
 

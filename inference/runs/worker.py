@@ -16,6 +16,7 @@ from astrolabe_server.inference.errors import (
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.inference.jobs import Held
 from astrolabe_server.inference.runs import transitions
+from astrolabe_server.inference.runs.ahead import read_ahead
 from astrolabe_server.inference.runs.conversation import Conversation, LimitReached, read_history
 from astrolabe_server.inference.runs.errors import RunGone, ToolUnavailable
 from astrolabe_server.inference.runs.feed import Feeds
@@ -99,7 +100,7 @@ class Worker:
             talk = Conversation(run, state[OPTIONS], history, tools, window, tokens.count)
 
             def ask(request: JSON) -> AsyncGenerator[JSON, None]:
-                return self._gateway.chunks(request, leg.credentials)
+                return read_ahead(self._gateway.chunks(request, leg.credentials))
 
             async with aclosing(converse(ask, talk.compose, tools, turns)) as events:
                 async for event in events:

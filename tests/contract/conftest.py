@@ -9,6 +9,14 @@ from astrolabe_server.persistence.store import Store
 from astrolabe_server.tests.contract.engines import ENGINES
 from astrolabe_server.tests.contract.samples import List
 
+LISTS = {"test_documents", "test_pages"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What holds for documents and pages holds as well for documents that are kept with their parent."""
+    if "messages" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in LISTS:
+        metafunc.parametrize("messages", ["", "thread_1/"], indirect=True, ids=["apart", "beside"])
+
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
@@ -40,5 +48,6 @@ def kind() -> str:
 
 
 @pytest.fixture
-def messages(store: Store, project: str) -> List:
-    return List(store, project, "messages", "thread_1")
+def messages(store: Store, project: str, request: pytest.FixtureRequest) -> List:
+    """A list; with a parameter, that is the prefix of its documents' ids."""
+    return List(store, project, "messages", "thread_1", getattr(request, "param", ""))

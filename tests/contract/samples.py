@@ -9,15 +9,22 @@ from astrolabe_server.persistence.store import Document, Insert, Key, Page, Stor
 
 @dataclass(frozen=True)
 class List:
-    """The documents of one collection under one parent."""
+    """The documents of one collection under one parent.
+
+    `prefix` is before each of their ids in the store; the tests' ids are without.
+    """
 
     store: Store
     project: str
     collection: str
     parent: str
+    prefix: str = ""
 
     def key(self, id: str) -> Key:
-        return Key(self.project, self.collection, id)
+        return Key(self.project, self.collection, self.prefix + id)
+
+    def name(self, document: Document) -> str:
+        return document.id.removeprefix(self.prefix)
 
     def insert(self, id: str, **fields: Any) -> Insert:
         return Insert(self.key(id), {"id": id, "text": f"the text of {id}"}, parent=self.parent, **fields)
@@ -36,17 +43,20 @@ class List:
         return await self.store.get(self.key(id))
 
     async def page(self, **arguments: Any) -> Page:
+        for cursor in {"after", "before"} & arguments.keys():
+            if arguments[cursor] is not None:
+                arguments[cursor] = self.prefix + arguments[cursor]
         return await self.store.page(self.project, self.collection, self.parent, **arguments)
 
     async def ids(self, **arguments: Any) -> list[str]:
-        return [document.id for document in (await self.page(**arguments)).documents]
+        return [self.name(document) for document in (await self.page(**arguments)).documents]
 
     async def walk(self, after: str | None = None, **arguments: Any) -> list[str]:
         """All ids, or those behind `after`, page by page as a client sees them."""
         ids: list[str] = []
         while True:
             page = await self.page(after=ids[-1] if ids else after, **arguments)
-            ids += [document.id for document in page.documents]
+            ids += [self.name(document) for document in page.documents]
             if not page.has_more:
                 return ids
 

@@ -55,14 +55,15 @@ async def test_an_id_is_data(messages: List, id: str) -> None:
     await messages.add(id)
     document = await messages.get(id)
     assert document is not None
-    assert document.id == id
+    assert messages.name(document) == id
     assert await messages.ids() == [id]
 
 
 async def test_an_id_that_is_taken_is_refused_and_the_first_object_stays(messages: List) -> None:
     first = await messages.add("msg_1")
     with pytest.raises(AlreadyExists):
-        await messages.store.write(Insert(messages.key("msg_1"), {"other": True}, parent="thread_2"))
+        parent = messages.parent if messages.prefix else "thread_2"
+        await messages.store.write(Insert(messages.key("msg_1"), {"other": True}, parent=parent))
     assert await messages.get("msg_1") == first
 
 
@@ -140,7 +141,7 @@ async def test_a_document_that_was_deleted_and_made_again_is_another(messages: L
 async def test_a_check_that_holds_lets_the_write_through(messages: List) -> None:
     document = await messages.add("msg_1")
     written = await messages.store.write(Check(document), messages.insert("msg_2"))
-    assert [document.id for document in written] == ["msg_2"]
+    assert [messages.name(document) for document in written] == ["msg_2"]
     assert await messages.get("msg_1") == document
 
 
@@ -161,7 +162,7 @@ async def test_a_write_returns_the_documents_of_inserts_and_replaces_in_order(me
     written = await messages.store.write(
         Replace(first, value={"changed": True}), Delete(doomed), messages.insert("msg_3")
     )
-    assert [document.id for document in written] == ["msg_1", "msg_3"]
+    assert [messages.name(document) for document in written] == ["msg_1", "msg_3"]
     assert await messages.ids(order="asc") == ["msg_1", "msg_3"]
 
 
@@ -220,7 +221,7 @@ async def test_an_update_may_leave_the_document_as_it_is(messages: List) -> None
 
 
 async def test_nothing_of_a_project_is_seen_from_another(messages: List) -> None:
-    stranger = List(messages.store, f"{messages.project}x", "messages", "thread_1")
+    stranger = List(messages.store, f"{messages.project}x", "messages", "thread_1", messages.prefix)
     await messages.add("msg_1", labels=frozenset({"a"}))
     assert await stranger.get("msg_1") is None
     assert await stranger.ids() == []

@@ -25,7 +25,7 @@ async def test_positions_of_a_list_grow_strictly(messages: List) -> None:
     positions = [document.position for document in documents]
     assert len(set(positions)) == 50
     by_position = sorted(documents, key=lambda document: document.position)
-    assert await messages.ids(order="asc", limit=100) == [document.id for document in by_position]
+    assert await messages.ids(order="asc", limit=100) == [messages.name(document) for document in by_position]
 
 
 async def test_a_new_document_is_the_last_even_when_the_clock_is_behind_the_list(messages: List) -> None:
@@ -82,7 +82,7 @@ async def test_before_alone_is_the_page_that_ends_just_there(messages: List, ord
     assert await messages.ids(before=ids[7], limit=3, order=order) == ids[4:7]
     assert (await messages.page(before=ids[7], limit=3, order=order)).has_more
     page = await messages.page(before=ids[3], limit=3, order=order)
-    assert ([document.id for document in page.documents], page.has_more) == (ids[:3], False)
+    assert ([messages.name(document) for document in page.documents], page.has_more) == (ids[:3], False)
     assert await messages.ids(before=ids[0], order=order) == []
 
 
@@ -93,7 +93,7 @@ async def test_after_and_before_together_bound_the_page_on_both_sides(messages: 
         ids.reverse()
     assert await messages.ids(after=ids[2], before=ids[6], order=order) == ids[3:6]
     page = await messages.page(after=ids[2], before=ids[6], limit=2, order=order)
-    assert ([document.id for document in page.documents], page.has_more) == (ids[3:5], True)
+    assert ([messages.name(document) for document in page.documents], page.has_more) == (ids[3:5], True)
     assert await messages.ids(after=ids[6], before=ids[2], order=order) == []
 
 
@@ -120,7 +120,7 @@ async def test_a_cursor_of_another_parent_project_or_collection_is_not_found(
     await messages.fill(3)
     others = [
         List(messages.store, messages.project, "messages", "thread_2"),
-        List(messages.store, f"{messages.project}x", "messages", "thread_1"),
+        List(messages.store, f"{messages.project}x", "messages", "thread_1", messages.prefix),
         List(messages.store, messages.project, "runs", "thread_1"),
     ]
     for number, other in enumerate(others):

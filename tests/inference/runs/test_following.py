@@ -9,7 +9,15 @@ from astrolabe_server.handlers.errors import NotFound
 from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.inference.runs.feed import BACKLOG, Reader
 from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.inference.runs.process import Process, collect, names, parsed, process, script
+from astrolabe_server.tests.inference.runs.process import (
+    Process,
+    collect,
+    names,
+    parsed,
+    process,
+    script,
+    until,
+)
 
 WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = {"calls": [{"name": "get_weather", "arguments": {}}]}
@@ -53,18 +61,19 @@ async def test_a_replay_goes_on_over_the_rounds_of_a_run(worker: Process) -> Non
     assert "thread.run.requires_action" in names(events)
 
 
-async def test_a_log_that_is_no_longer_kept_is_404(store: Store, worker: Process) -> None:
-    assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One."}))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+async def test_a_log_that_is_no_longer_kept_is_404(store: Store, gateway: Gateway) -> None:
+    async with process(store, gateway, log_lifetime=1.0) as worker:
+        assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One."}))
+        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
 
-    async def gone() -> bool:
-        await store.sweep()
-        return not await store.read_log("p", run["id"])
+        async def gone() -> bool:
+            await store.sweep()
+            return not await store.read_log("p", run["id"])
 
-    await until(gone)
+        await until(gone)
 
-    with pytest.raises(NotFound, match="no longer kept"):
-        await runs.get_run_events(worker.context(), thread["id"], run["id"])
+        with pytest.raises(NotFound, match="no longer kept"):
+            await runs.get_run_events(worker.context(), thread["id"], run["id"])
 
 
 async def test_a_run_of_another_thread_is_404(worker: Process) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.persistence.store import Insert, Key, Store
+from astrolabe_server.persistence.store import Insert, Key, Store, beside
 from astrolabe_server.tests.inference.runs.process import Process, collect, script
 from astrolabe_server.tests.provider import ProviderProcess
 
@@ -214,7 +214,9 @@ async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
     _, answer = await worker.messages(thread["id"])
     lost = {**answer, "id": "msg_lost", "status": "incomplete"}
     state = {"cut_off": True}
-    await store.write(Insert(Key("p", "messages", "msg_lost"), lost, state, parent=thread["id"]))
+    await store.write(
+        Insert(Key("p", "messages", beside(thread["id"], "msg_lost")), lost, state, parent=thread["id"])
+    )
     await worker.message(thread["id"], script({"text": "Fine."}, tag=asked.tag))
 
     await worker.rested(await worker.run(thread["id"], assistant["id"]))

@@ -14,8 +14,8 @@ from astrolabe_server.tests.inference.runs.process import Process, collect, scri
 
 ROUND_TRIPS = {
     "a run is read": 1,
-    "a plain streamed run": 7,
-    "a plain background run": 6,
+    "a plain streamed run": 6,
+    "a plain background run": 5,
     "a message is added": 2,
     "a step is read": 2,
 }

@@ -31,5 +31,6 @@ def project() -> str:
 
 
 @pytest.fixture
-def messages(store: CassandraStore, project: str) -> List:
-    return List(store, project, "messages", "thread_1")
+def messages(store: CassandraStore, project: str, request: pytest.FixtureRequest) -> List:
+    """A list; with a parameter, that is the prefix of its documents' ids."""
+    return List(store, project, "messages", "thread_1", getattr(request, "param", ""))

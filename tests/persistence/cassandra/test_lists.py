@@ -13,6 +13,18 @@ from astrolabe_server.tests.contract.samples import List
 pytestmark = pytest.mark.cassandra
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Of documents with a home of their own, and of those that are kept with their parent."""
+    if "messages" in metafunc.fixturenames:
+        metafunc.parametrize("messages", ["", "thread_1/"], indirect=True, ids=["apart", "beside"])
+
+
+@pytest.fixture
+def apart(store: CassandraStore, project: str) -> List:
+    """Documents that are made in two steps: they enter their list, and get a home."""
+    return List(store, project, "messages", "thread_1")
+
+
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heads, "ROWS", 10)
@@ -44,7 +56,7 @@ async def test_a_long_list_lies_in_bounded_partitions_and_reads_as_one(
 ) -> None:
     ids = await fill(messages, 45)
     assert await bucket_sizes(messages, store) == [10, 10, 10, 10, 5]
-    for reader in (messages, List(other, messages.project, "messages", "thread_1")):
+    for reader in (messages, List(other, messages.project, "messages", "thread_1", messages.prefix)):
         assert await reader.walk(order="asc", limit=7) == ids
         assert await reader.walk(order="desc", limit=7) == ids[::-1]
         assert await reader.ids(order="asc", limit=100) == ids
@@ -55,7 +67,7 @@ async def test_a_long_list_lies_in_bounded_partitions_and_reads_as_one(
 
 async def test_another_process_goes_on_with_the_newest_bucket(messages: List, other: CassandraStore) -> None:
     ids = await fill(messages, 25)
-    elsewhere = List(other, messages.project, "messages", "thread_1")
+    elsewhere = List(other, messages.project, "messages", "thread_1", messages.prefix)
     ids += await fill(elsewhere, 20, 25)
     ids += await fill(messages, 20, 45)
     assert await messages.walk(order="asc", limit=100) == ids
@@ -64,7 +76,7 @@ async def test_another_process_goes_on_with_the_newest_bucket(messages: List, ot
 async def test_many_writers_of_two_processes_cross_buckets_without_loss(
     messages: List, store: CassandraStore, other: CassandraStore
 ) -> None:
-    elsewhere = List(other, messages.project, "messages", "thread_1")
+    elsewhere = List(other, messages.project, "messages", "thread_1", messages.prefix)
     names = [(list, f"{n}_{m}") for n, list in enumerate((messages, elsewhere)) for m in range(30)]
     await asyncio.gather(*(list.add(name) for list, name in names))
     kept = await messages.walk(order="asc", limit=7)
@@ -93,7 +105,7 @@ async def test_a_document_too_big_to_copy_is_listed_by_its_label_all_the_same(me
         insert = Insert(messages.key(id), value, parent="thread_1", labels=frozenset({"a", "b", "c"}))
         await messages.store.write(insert)
     page = await messages.page(label="b")
-    assert [(document.id, document.value) for document in page.documents] == [
+    assert [(messages.name(document), document.value) for document in page.documents] == [
         ("msg_2", value),
         ("msg_1", value),
     ]
@@ -129,7 +141,7 @@ async def test_clearing_a_long_list_leaves_nothing_and_it_can_be_filled_again(
 ) -> None:
     await fill(messages, 35, labels=frozenset({"a"}))
     last = (await messages.page(limit=1)).documents[0].position
-    elsewhere = List(other, messages.project, "messages", "thread_1")
+    elsewhere = List(other, messages.project, "messages", "thread_1", messages.prefix)
     await elsewhere.ids()
     await elsewhere.store.write(Clear(messages.project, "messages", "thread_1"))
     assert await messages.ids() == await messages.ids(label="a") == []
@@ -142,21 +154,22 @@ async def test_clearing_a_long_list_leaves_nothing_and_it_can_be_filled_again(
 async def test_a_writer_whose_clock_is_behind_adds_behind_what_is_there(
     messages: List, other: CassandraStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = List(other, messages.project, "messages", "thread_1")
+    elsewhere = List(other, messages.project, "messages", "thread_1", messages.prefix)
     now = time.time_ns
     ids = []
     for number in range(24):
         skew = 2_000_000_000 if number % 2 else 0
         monkeypatch.setattr(time, "time_ns", lambda skew=skew: now() - skew)
         list = elsewhere if number % 2 else messages
-        ids.append((await list.add(f"msg_{number:03d}")).id)
+        ids.append(list.name(await list.add(f"msg_{number:03d}")))
     assert await messages.walk(order="asc", limit=100) == ids
 
 
 async def test_an_insert_that_a_dead_writer_left_half_done_is_completed(
-    messages: List, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+    apart: List, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It entered its list and got no row of its own; the same insert, done again, makes it whole."""
+    messages = apart
     document = await messages.add("msg_1")
     await store.connection.compare_and_set(
         [

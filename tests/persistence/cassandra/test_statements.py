@@ -42,24 +42,36 @@ async def count(store: CassandraStore, act: Callable[[], Awaitable[Any]]) -> int
     return store.connection.sent - before
 
 
-async def test_what_the_store_sends_for_each_operation(store: CassandraStore, project: str) -> None:
+async def timed_count(store: CassandraStore, act: Callable[[], Awaitable[Any]]) -> tuple[int, float]:
+    began = time.monotonic()
+    return await count(store, act), time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    ("prefix", "changes", "absent"), [("", 2, 1), ("thread_1/", 1, 2)], ids=["apart", "beside"]
+)
+async def test_what_the_store_sends_for_each_operation(
+    store: CassandraStore, project: str, prefix: str, changes: int, absent: int
+) -> None:
     parent = Insert(Key(project, "threads", "thread_1"), {"n": 1})
     [thread] = await store.write(parent)
 
     def message(number: int) -> Insert:
-        return Insert(Key(project, "messages", f"msg_{number}"), {"n": number}, parent="thread_1")
+        return Insert(Key(project, "messages", f"{prefix}msg_{number}"), {"n": number}, parent="thread_1")
 
     await store.get(thread.key)
     counted = {"append": await count(store, lambda: store.write(message(1)))}
     for number in range(2, 60):
         await store.write(message(number))
-    document = await store.get(Key(project, "messages", "msg_30"))
+    document = await store.get(Key(project, "messages", f"{prefix}msg_30"))
     assert document is not None
     counted["get"] = await count(store, lambda: store.get(document.key))
-    counted["get nothing"] = await count(store, lambda: store.get(Key(project, "messages", "msg_none")))
+    counted["get nothing"] = await count(
+        store, lambda: store.get(Key(project, "messages", f"{prefix}msg_none"))
+    )
     counted["first page"] = await count(store, lambda: store.page(project, "messages", "thread_1"))
     counted["a later page"] = await count(
-        store, lambda: store.page(project, "messages", "thread_1", after="msg_30", order="asc")
+        store, lambda: store.page(project, "messages", "thread_1", after=f"{prefix}msg_30", order="asc")
     )
     [changed] = await store.write(Replace(document, value={"n": 0}))
     counted["replace"] = await count(store, lambda: store.write(Replace(changed, value={"n": -1})))
@@ -67,13 +79,13 @@ async def test_what_the_store_sends_for_each_operation(store: CassandraStore, pr
     assert last is not None
     counted["delete"] = await count(store, lambda: store.write(Delete(last)))
     assert counted == {
-        "append": 2,
+        "append": changes,
         "get": 1,
-        "get nothing": 1,
+        "get nothing": absent,
         "first page": 1,
         "a later page": 2,
-        "replace": 2,
-        "delete": 2,
+        "replace": changes,
+        "delete": changes,
     }
 
 
@@ -95,16 +107,16 @@ async def test_what_the_api_sends_for_each_operation(store: CassandraStore, work
         "append a message": await count(store, lambda: worker.message(thread["id"], "Hello")),
         "list a page": await count(store, lambda: messages.list_messages(context, thread["id"])),
     }
-    began = time.monotonic()
-    run = await count(store, streamed)
-    took = time.monotonic() - began
+    runs = [await timed_count(store, streamed) for _ in range(5)]
+    run, took = min(runs)
     print({**counted, "a plain streamed run": run}, f"{took:.2f} s")
     assert counted["create an object"] <= 2
     assert counted["get an object"] == 1
-    assert counted["append a message"] <= 3
+    assert counted["append a message"] <= 2
     assert counted["list a page"] <= 2
-    # Seven calls of the store; and two statements more for each 100 ms of streamed text.
-    assert run <= 29 + 20 * took
+    # Three reads; two transactions and a note that start it, two that open its message, two that end
+    # it; and one for each 100 ms of streamed text.
+    assert run <= 10 + 10 * took
 
 
 async def test_a_file_of_273_kb_is_ingested_in_few_statements_besides_its_chunks(
