@@ -1,9 +1,10 @@
 """A store through which a process can die: at a write, in the middle of it, or just after it."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from astrolabe_server.persistence.errors import StoreUnavailable
+from astrolabe_server.persistence.errors import LeaseLost, StoreUnavailable, VersionConflict
 from astrolabe_server.persistence.store import (
     Check,
     Delete,
@@ -11,6 +12,7 @@ from astrolabe_server.persistence.store import (
     Finish,
     Hold,
     Insert,
+    Key,
     Operation,
     Replace,
     Reschedule,
@@ -25,11 +27,20 @@ class MortalStore:
 
     It dies at the `at`th write that is guarded by a lease (counted from 0): before it, after it, or
     behind `torn` of its operations, done one by one, the conditional ones first, as an engine does
-    that has no transactions.
+    that has no transactions (`whole` says whether it passes for one that has).
     """
 
-    def __init__(self, store: Store, *, at: int | None = None, how: str = "before", torn: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        at: int | None = None,
+        how: str = "before",
+        torn: int = 0,
+        whole: bool | None = None,
+    ) -> None:
         self._store = store
+        self.transactional = store.transactional if whole is None else whole
         self._at = at
         self._how = how
         self._torn = torn
@@ -53,6 +64,10 @@ class MortalStore:
             await self._store.write(*operations)
         raise self._death()
 
+    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
+        await self._live()
+        return await self._store.update(key, change)
+
     async def get(self, *args: Any) -> Any:
         await self._live()
         return await self._store.get(*args)
@@ -72,3 +87,27 @@ class MortalStore:
     def _death(self) -> StoreUnavailable:
         self.dead.set()
         return StoreUnavailable("this process is dead")
+
+
+class PausedStore(MortalStore):
+    """The store of a process that is stopped at the `at`th write that is guarded by a lease."""
+
+    def __init__(self, store: Store, at: int) -> None:
+        super().__init__(store)
+        self._pause_at = at
+        self.paused, self.resumed = asyncio.Event(), asyncio.Event()
+        self.lost: list[bool] = []
+
+    async def write(self, *operations: Operation) -> list[Document]:
+        if not any(isinstance(each, Hold) for each in operations):
+            return await self._store.write(*operations)
+        self.writes.append(operations)
+        if len(self.writes) - 1 < self._pause_at:
+            return await self._store.write(*operations)
+        self.paused.set()
+        await self.resumed.wait()
+        try:
+            return await self._store.write(*operations)
+        except (LeaseLost, VersionConflict):
+            self.lost.append(True)
+            raise

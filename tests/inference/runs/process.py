@@ -114,6 +114,10 @@ class Process:
         query = {"order": "asc", "limit": 100, **query}
         return (await messages.list_messages(self.context(), thread_id, **query))["data"]
 
+    async def list_runs(self, thread_id: str) -> list[JSON]:
+        """Newest first."""
+        return (await runs.list_runs(self.context(), thread_id))["data"]
+
     async def steps(self, run: JSON) -> list[JSON]:
         """Oldest first."""
         page = await run_steps.list_run_steps(

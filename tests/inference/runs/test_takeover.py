@@ -11,8 +11,15 @@ from astrolabe_server.inference.gateway import Gateway
 from astrolabe_server.persistence.errors import StoreUnavailable
 from astrolabe_server.persistence.store import Store
 from astrolabe_server.tests.contract.engines import ENGINES
-from astrolabe_server.tests.inference.runs.mortal import MortalStore
-from astrolabe_server.tests.inference.runs.process import Event, Process, process, script, text_of
+from astrolabe_server.tests.inference.runs.mortal import MortalStore, PausedStore
+from astrolabe_server.tests.inference.runs.process import (
+    Event,
+    Process,
+    collect,
+    process,
+    script,
+    text_of,
+)
 
 JSON = dict[str, Any]
 
@@ -142,9 +149,11 @@ def _said(events: list[Event], message_id: str) -> str:
     )
 
 
-async def _writes(store: Store, gateway: Gateway, name: str, *, live: bool) -> list[int]:
+async def _writes(
+    store: Store, gateway: Gateway, name: str, *, live: bool, whole: bool | None = None
+) -> list[int]:
     """How many operations each write of the story has that a lease guards."""
-    mortal = MortalStore(store)
+    mortal = MortalStore(store, whole=whole)
     await Story(store, gateway, name, live=live).tell(mortal)
     return [len(operations) for operations in mortal.writes]
 
@@ -173,9 +182,11 @@ async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
 async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
     store: Store, gateway: Gateway, name: str, live: bool
 ) -> None:
-    writes = await _writes(store, gateway, name, live=live)
+    writes = await _writes(store, gateway, name, live=live, whole=False)
     stories = [
-        TornStory(store, gateway, name, live=live).tell(MortalStore(store, at=at, how="torn", torn=torn))
+        TornStory(store, gateway, name, live=live).tell(
+            MortalStore(store, at=at, how="torn", torn=torn, whole=False)
+        )
         for at, operations in enumerate(writes)
         for torn in range(1, operations)
     ]
@@ -183,3 +194,27 @@ async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
     async with process(store, gateway, lease=LEASES[type(store).__name__]):
         await asyncio.sleep(2 * LEASES[type(store).__name__])  # for what a stop has cut off
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == [], "no job is left"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("store", ENGINES, indirect=True)
+@pytest.mark.parametrize("at", [0, 1], ids=["at its first word", "at its end"])
+async def test_a_worker_that_was_paused_adds_nothing_to_a_run_that_another_took_over(
+    store: Store, gateway: Gateway, at: int
+) -> None:
+    paused = PausedStore(store, at)
+    first = Process(paused, gateway, lease=0.4)  # type: ignore[arg-type]
+    assistant, thread = await first.assistant(), await first.thread(script({"text": "One two."}))
+    stream = asyncio.ensure_future(collect(await first.stream(thread["id"], assistant["id"])))
+    await paused.paused.wait()
+    async with process(store, gateway, lease=LEASES[type(store).__name__]) as second:
+        (run,) = await second.list_runs(thread["id"])
+        await second.rested(run, 60)
+        before = (await second.messages(thread["id"]), await second.steps(run), await second.get(run))
+        paused.resumed.set()
+        events = await stream
+        assert paused.lost
+        assert (await second.messages(thread["id"]), await second.steps(run), await second.get(run)) == before
+        assert [text_of(each) for each in before[0] if each["status"] == "completed"][-1] == "One two."
+        assert events[-1][1] == "done"
+    await first.jobs.stop(0)
