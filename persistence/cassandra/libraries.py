@@ -3,10 +3,13 @@
 One partition a vector store: a row for each file, and one, of the file "", for the whole. Both
 change together, in one transaction, which also says where new chunks go: vectors into a shard, words
 into a part, each until it is full. A file's chunks are kept under a source, a name that is new each
-time the file is put after it was deleted, so nothing of before can touch them.
+time the file is put after it was deleted, so nothing of before can touch them. It begins with the
+time, so that what is written together lies together: Cassandra then looks for a row in one of its
+files, not in all of them.
 """
 
 import secrets
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -24,6 +27,9 @@ SHARD_BYTES = 96_000_000
 
 PART_ROWS = 1_000_000
 """Rows of words in the partitions of one part together."""
+
+GENERATION = 16
+"""Characters of a source's name ahead of the file's."""
 
 TOTALS = "version, dimension, shard, shard_bytes, part, part_rows, chunks, words"
 BOTH = f"""SELECT file, {TOTALS}, generation, attributes, batches FROM sources
@@ -67,12 +73,12 @@ class Source:
     @classmethod
     def new(cls, file: str) -> "Source":
         """A file that is put for the first time."""
-        return cls(file, secrets.token_hex(4))
+        return cls(file, f"{int(time.time()):08x}{secrets.token_hex(4)}")
 
 
 def file_of(name: str) -> str:
     """The file of a source's name."""
-    return name[8:]
+    return name[GENERATION:]
 
 
 @dataclass(frozen=True, slots=True)

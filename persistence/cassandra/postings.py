@@ -9,7 +9,7 @@ import asyncio
 import math
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,15 @@ DROP_SLOT = "DELETE FROM postings WHERE project=? AND store=? AND part=? AND slo
 FIND = """SELECT source, data FROM postings
     WHERE project=? AND store=? AND part=? AND slot=? AND term=? LIMIT 5000"""
 
+CELL = 12
+"""Bytes of a chunk in a row."""
+
+FIRST = 500
+"""Chunks that are sorted at once."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
 Terms = Mapping[int, Sequence[str]]
 """The terms of chunks by their numbers."""
 
@@ -69,17 +78,12 @@ def posting_rows(terms: Terms) -> dict[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Where one term stands: sources by row, and what the rows say."""
+    """Where one term stands: for each chunk the place of its source, and what the rows say."""
 
-    sources: list[str]
-    owners: npt.NDArray[np.int64]
-    cells: npt.NDArray[np.int64]
+    owners: Integers
+    cells: Integers
+    count: int
     common: bool
-
-    @property
-    def count(self) -> int:
-        """In how many chunks."""
-        return len(self.cells)
 
 
 class Postings:
@@ -128,7 +132,7 @@ class Postings:
 
     async def search(
         self, library: Library, terms: Sequence[str], allowed: frozenset[str] | None
-    ) -> list[Found]:
+    ) -> Iterator[Found]:
         """All chunks with any of the terms, of the sources allowed, best first."""
         limit = asyncio.Semaphore(AT_ONCE)
 
@@ -142,59 +146,51 @@ class Postings:
         found = await asyncio.gather(*(find(term, part) for term in terms for part in parts))
         by_term = [found[at * len(parts) : (at + 1) * len(parts)] for at in range(len(terms))]
         if sum(len(rows) for rows in found) < 200:
-            return rank(library, by_term, allowed)
-        return await asyncio.to_thread(rank, library, by_term, allowed)
+            return in_order(*rank(library, by_term, allowed))
+        return in_order(*await asyncio.to_thread(rank, library, by_term, allowed))
 
 
 def rank(
     library: Library, by_term: Sequence[Sequence[Sequence[tuple[str, bytes]]]], allowed: frozenset[str] | None
-) -> list[Found]:
-    """Score by BM25; terms that are too common are left out unless there is no other."""
-    matches = [gather(parts, allowed) for parts in by_term]
-    chosen = choose([match for match in matches if match.count])
-    sources: dict[str, int] = {}
-    keys, weights = [], []
+) -> tuple[list[str], Integers, Floats]:
+    """The sources, and for each chunk its key (source's place << 32 | number) and its BM25.
+
+    Terms that are too common are left out unless there is no other.
+    """
+    places: dict[str, int] = {}
+    matches = [gather(parts, places, allowed) for parts in by_term]
+    keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
     average = max(library.words / max(library.chunks, 1), 1.0)
-    for match in chosen:
+    for match in choose(matches):
         total = max(library.chunks, match.count)
         idf = math.log(1 + (total - match.count + 0.5) / (match.count + 0.5))
-        ids = np.array([sources.setdefault(name, len(sources)) for name in match.sources], dtype=np.int64)
-        frequency, length = match.cells[:, 1], match.cells[:, 2]
+        number, frequency, length = match.cells.T
         norm = frequency + K1 * (1 - B + B * length / average)
-        known = match.owners >= 0
-        keys.append(((ids[match.owners] << 32) | match.cells[:, 0])[known])
-        weights.append((idf * frequency * (K1 + 1) / norm)[known])
-    if not keys:
-        return []
-    unique, places = np.unique(np.concatenate(keys), return_inverse=True)
-    scores = np.bincount(places, weights=np.concatenate(weights))
-    names = list(sources)
-    order = np.lexsort((unique, -scores))
-    return [(names[int(unique[at]) >> 32], int(unique[at]) & 0xFFFFFFFF, float(scores[at])) for at in order]
+        keys.append(match.owners << 32 | number)
+        weights.append(idf * frequency * (K1 + 1) / norm)
+    unique, where = np.unique(np.concatenate(keys), return_inverse=True)
+    scores = np.bincount(where, np.concatenate(weights), len(unique))
+    return list(places), unique, scores.astype(np.float64, copy=False)
 
 
-def gather(parts: Sequence[Sequence[tuple[str, bytes]]], allowed: frozenset[str] | None) -> Matches:
-    """One term's rows as arrays; cells of sources that are not allowed belong to nobody (-1)."""
-    sources: list[str] = []
-    owners, cells = [], []
-    for source, data in (row for part in parts for row in part):
-        array = np.frombuffer(data, dtype="<u4").reshape(-1, 3).astype(np.int64)
-        owner = len(sources)
-        if allowed is not None and source not in allowed:
-            owner = -1
-        else:
-            sources.append(source)
-        owners.append(np.full(len(array), owner, dtype=np.int64))
-        cells.append(array)
+def gather(
+    parts: Sequence[Sequence[tuple[str, bytes]]], places: dict[str, int], allowed: frozenset[str] | None
+) -> Matches:
+    """One term's rows as arrays, those of the sources allowed; new sources get a place."""
+    rows = [row for part in parts for row in part]
     common = any(len(part) >= COMMON for part in parts)
-    if not cells:
-        return Matches([], np.empty(0, np.int64), np.empty((0, 3), np.int64), common)
-    return Matches(sources, np.concatenate(owners), np.concatenate(cells), common)
+    count = sum(len(data) for _, data in rows) // CELL
+    if allowed is not None:
+        rows = [row for row in rows if row[0] in allowed]
+    owners = [places.setdefault(source, len(places)) for source, _ in rows]
+    cells = np.frombuffer(b"".join(data for _, data in rows), dtype="<u4").reshape(-1, 3)
+    sizes = [len(data) // CELL for _, data in rows]
+    return Matches(np.repeat(np.array(owners, np.int64), sizes), cells.astype(np.int64), count, common)
 
 
-def choose(matches: list[Matches]) -> list[Matches]:
+def choose(matches: Iterable[Matches]) -> list[Matches]:
     """The rarest terms, as many as can be weighed, and at least one."""
-    ordered = sorted((match for match in matches if match.sources), key=lambda match: match.count)
+    ordered = sorted((match for match in matches if len(match.cells)), key=lambda match: match.count)
     chosen: list[Matches] = []
     total = 0
     for match in ordered:
@@ -203,3 +199,18 @@ def choose(matches: list[Matches]) -> list[Matches]:
             break
         chosen.append(match)
     return chosen
+
+
+def in_order(sources: Sequence[str], keys: Integers, scores: Floats) -> Iterator[Found]:
+    """Best first; all of them are sorted only for who reads on beyond the first."""
+    rest = np.ones(len(scores), dtype=bool)
+    if len(scores) > FIRST:
+        rest = scores < np.partition(scores, -FIRST)[-FIRST]
+        yield from _sorted(sources, keys[~rest], scores[~rest])
+    yield from _sorted(sources, keys[rest], scores[rest])
+
+
+def _sorted(sources: Sequence[str], keys: Integers, scores: Floats) -> Iterator[Found]:
+    for place in np.lexsort((keys, -scores)):
+        key = int(keys[place])
+        yield sources[key >> 32], key & 0xFFFFFFFF, float(scores[place])

@@ -2,15 +2,16 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from weakref import WeakValueDictionary
 
 from astrolabe_server.persistence.cassandra.driver import Connection, Row, Statement
 from astrolabe_server.persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
 from astrolabe_server.persistence.cassandra.postings import Found, Postings, posting_rows
 from astrolabe_server.persistence.cassandra.rows import encode, storable
-from astrolabe_server.persistence.cassandra.vectors import Placed, Vectors, placed
+from astrolabe_server.persistence.cassandra.vectors import MOST, Placed, Vectors, placed
 from astrolabe_server.persistence.errors import DimensionMismatch, StoreUnavailable
 from astrolabe_server.persistence.sqlite.terms import Terms
 from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
@@ -24,7 +25,7 @@ ATTEMPTS = 50
 PUT = """INSERT INTO chunks (project, store, source, number, text, pile, shard, words)
     VALUES (?,?,?,?,?,?,?,?)"""
 READ = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number>? LIMIT ?"
-ONE = "SELECT text FROM chunks WHERE project=? AND store=? AND source=? AND number=?"
+SOME = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number IN ?"
 WHOLE = "SELECT number, text, pile, shard, words FROM chunks WHERE project=? AND store=? AND source=?"
 DROP = "DELETE FROM chunks WHERE project=? AND store=? AND source=?"
 
@@ -176,7 +177,7 @@ class Chunks:
     async def search_text(
         self, project: str, store: str, query: str, limit: int, filter: Filter | None
     ) -> list[Hit]:
-        """The best by BM25: a statement for the totals, for each term and part, and for each hit."""
+        """The best by BM25: a statement for the totals, each term and part, and each file of a hit."""
         if not storable(project, store):
             return []
         terms = Terms().of_query(query[:100_000])
@@ -192,7 +193,7 @@ class Chunks:
     async def search_vectors(
         self, project: str, store: str, vector: Sequence[float], limit: int, filter: Filter | None
     ) -> list[Hit]:
-        """The nearest by cosine: a statement for the totals, for each shard, and for each hit."""
+        """The nearest by cosine: a statement for the totals, each shard, and each file of a hit."""
         if not storable(project, store):
             return []
         library, _ = await self._libraries.find(project, store)
@@ -202,24 +203,40 @@ class Chunks:
         if not any(vector):
             return []
         allowed = None if filter is None else await self._libraries.files(project, store, filter)
-        found = await self._vectors.search(library, vector, limit, allowed)
-        return await self._hits(library, found, limit)
+        wanted = limit
+        while True:
+            found = await self._vectors.search(library, vector, wanted, allowed)
+            hits = await self._hits(library, found, limit)
+            if len(hits) == limit or len(found) < wanted or wanted >= MOST:
+                return hits
+            wanted *= 4  # some were of chunks that are gone
 
-    async def _hits(self, library: Library, found: Sequence[Found], limit: int) -> list[Hit]:
-        """The first of what was found that is still there, with its text."""
+    async def _hits(self, library: Library, found: Iterable[Found], limit: int) -> list[Hit]:
+        """The first of what was found that is still there, with its text: a statement for each file."""
         hits: list[Hit] = []
-        at = 0
-        while len(hits) < limit and at < len(found):
-            part = found[at : at + limit - len(hits)]
-            at += len(part)
-            key = (library.project, library.store)
-            texts = await asyncio.gather(
-                *(self._connection.run(ONE, (*key, source, number)) for source, number, _ in part)
-            )
-            for (source, number, score), rows in zip(part, texts, strict=True):
-                if rows and rows[0][0] is not None:
-                    hits.append(Hit(file_of(source), number, rows[0][0], score))
+        ordered = iter(found)
+        while len(hits) < limit and (part := list(islice(ordered, limit - len(hits)))):
+            texts = await self._texts(library, part)
+            hits += [
+                Hit(file_of(source), number, texts[source, number], score)
+                for source, number, score in part
+                if texts.get((source, number)) is not None
+            ]
         return hits
+
+    async def _texts(self, library: Library, found: Sequence[Found]) -> dict[tuple[str, int], str]:
+        numbers: dict[str, list[int]] = {}
+        for source, number, _ in found:
+            numbers.setdefault(source, []).append(number)
+        key = (library.project, library.store)
+        parts = await asyncio.gather(
+            *(self._connection.run(SOME, (*key, source, some)) for source, some in numbers.items())
+        )
+        return {
+            (source, number): text
+            for source, rows in zip(numbers, parts, strict=True)
+            for number, text in rows
+        }
 
 
 class Putting:

@@ -20,6 +20,9 @@ from astrolabe_server.persistence.cassandra.libraries import Library, Source
 MOST = 1000
 """Neighbours that the index gives at most."""
 
+LEAST = 32
+"""Neighbours that a shard is asked for at least: the index searches worse where it looks for few."""
+
 EXACT = 5000
 """Chunks of the files that a filter lets through up to which all of them are compared."""
 
@@ -144,14 +147,14 @@ class Vectors:
     async def search(
         self, library: Library, vector: Sequence[float], limit: int, allowed: Sequence[Source] | None
     ) -> list[Found]:
-        """The nearest chunks, of the sources allowed, best first; some more than `limit`.
+        """The nearest chunks, of the sources allowed, best first; fewer than `limit` if that is all.
 
         Where a filter lets little through, all of that is compared. Else the index is asked for as
         many more neighbours as the filter's share makes needed, and if it still gave too few, all
         that is let through is compared.
         """
         if allowed is None:
-            return await self._nearest(library, vector, min(limit + limit // 4 + 5, MOST))
+            return await self._nearest(library, vector, min(max(limit, LEAST), MOST))
         chunks = sum(source.chunks for source in allowed)
         if chunks <= EXACT:
             return await self._compared(library, vector, allowed)
@@ -163,15 +166,28 @@ class Vectors:
         return await self._compared(library, vector, allowed)
 
     async def _nearest(self, library: Library, vector: Sequence[float], limit: int) -> list[Found]:
-        query = NEAREST.format(library.dimension)
-        sought = direction(vector)
-        found = await asyncio.gather(
-            *(
-                self._connection.run(query, (sought, library.project, library.store, shard, sought, limit))
-                for shard in range(library.shard + 1)
-            )
-        )
-        return ranked([row for rows in found for row in rows])
+        """The best `limit` of all shards, and maybe more.
+
+        Each row that is asked for costs a read, so shards are asked for their share and some more;
+        one whose rows are all among the best may have others, and is asked for `limit`.
+        """
+        query, sought = NEAREST.format(library.dimension), direction(vector)
+
+        async def ask(shard: int, count: int) -> list[Found]:
+            key = (library.project, library.store, shard)
+            return ranked(await self._connection.run(query, (sought, *key, sought, count)))
+
+        shards = range(library.shard + 1)
+        share = min(limit, max(2 * limit // len(shards), LEAST))
+        found = await asyncio.gather(*(ask(shard, share) for shard in shards))
+        if share < limit:
+            scores = sorted((hit[2] for hits in found for hit in hits), reverse=True)[:limit]
+            again = [
+                shard for shard, hits in enumerate(found) if len(hits) >= share and hits[-1][2] >= scores[-1]
+            ]
+            more = await asyncio.gather(*(ask(shard, limit) for shard in again))
+            found = [hits for shard, hits in enumerate(found) if shard not in again] + more
+        return best([hit for hits in found for hit in hits])
 
     async def _compared(
         self, library: Library, vector: Sequence[float], sources: Sequence[Source]
@@ -193,7 +209,11 @@ class Vectors:
 
 def ranked(rows: Sequence[Row]) -> list[Found]:
     """Best first; Cassandra's similarity is between 0 and 1, the cosine between -1 and 1."""
-    found = [(source, number, 2 * score - 1) for source, number, score in rows if score is not None]
+    return best([(source, number, 2 * score - 1) for source, number, score in rows if score is not None])
+
+
+def best(found: Sequence[Found]) -> list[Found]:
+    """Best first."""
     return sorted(found, key=lambda hit: (-hit[2], hit[0], hit[1]))
 
 
