@@ -1,12 +1,19 @@
-"""The bytes of files, in pieces of 512 kB; a content is there once its manifest is."""
+"""The bytes of files, in pieces of 512 kB; a content is there once its manifest is.
+
+Each time that a content is written is a generation of its own. It is noted in a partition of its ten
+minutes before its first piece, so that what a dead writer left is found: `sweep` goes through the
+partitions that are older than any upload lasts, removes the pieces of generations that no manifest
+names, and drops the partition whole.
+"""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.rows import storable
-from astrolabe_server.persistence.errors import ContentNotFound
+from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
 
 PIECE = 512 << 10
 STRIPE = 64
@@ -15,44 +22,77 @@ STRIPE = 64
 IN_FLIGHT = 4
 """Pieces that are written, or read ahead, at the same time."""
 
-PUT = "INSERT INTO content_pieces (project, id, generation, stripe, piece, data) VALUES (?,?,?,?,?,?)"
+WIDTH = 600
+"""Seconds of a partition of beginnings."""
+
+LONGEST = 6 * 3600.0
+"""Seconds that writing a content may take."""
+
+ABANDONED = LONGEST + 3600.0
+"""Seconds after which a generation without a manifest was left by a dead writer."""
+
+KIND = "#contents"
+AT_ONCE = 16
+
+PUT = """INSERT INTO content_pieces (project, id, generation, stripe, piece, data) VALUES (?,?,?,?,?,?)
+    USING TIMESTAMP ?"""
 GET = "SELECT data FROM content_pieces WHERE project=? AND id=? AND generation=? AND stripe=? AND piece=?"
-FORGET = "DELETE FROM content_pieces WHERE project=? AND id=? AND generation=? AND stripe=?"
-FIND = "SELECT generation, size FROM contents WHERE project=? AND id=?"
-KEEP = "INSERT INTO contents (project, id, generation, size) VALUES (?,?,?,?)"
-DROP = "DELETE FROM contents WHERE project=? AND id=?"
+ANY = "SELECT piece FROM content_pieces WHERE project=? AND id=? AND generation=? AND stripe=? LIMIT 1"
+FORGET = """DELETE FROM content_pieces USING TIMESTAMP ?
+    WHERE project=? AND id=? AND generation=? AND stripe=?"""
+FIND = "SELECT generation, size, WRITETIME(size) FROM contents WHERE project=? AND id=?"
+KEEP = "INSERT INTO contents (project, id, generation, size) VALUES (?,?,?,?) USING TIMESTAMP ?"
+DROP = "DELETE FROM contents USING TIMESTAMP ? WHERE project=? AND id=?"
+
+BEGIN = "INSERT INTO content_beginnings (bucket, project, id, generation) VALUES (?,?,?,?)"
+BEGUN = "SELECT project, id, generation FROM content_beginnings WHERE bucket=?"
+SWEPT = "DELETE FROM content_beginnings WHERE bucket=?"
+FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
+MARK = "SELECT first, settled FROM kinds WHERE kind=?"
+SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
 
 
 class Contents:
-    """Writes and reads contents as streams."""
+    """Writes and reads contents as streams.
 
-    def __init__(self, connection: Connection) -> None:
+    Clocks of replicas may differ: what replaces or removes a content is written as of a time later than
+    the content's own, whatever the time is here.
+    """
+
+    def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:
         self._connection = connection
+        self._clock = clock
+        self._begun = False
+        self._beginning = asyncio.Lock()
 
     async def write(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
         """Keep the bytes; an older content of that id is there until this one is."""
-        generation = secrets.token_hex(8)
+        generation, began = secrets.token_hex(8), time.monotonic()
         writing: set[asyncio.Task[object]] = set()
         size = number = 0
+        noted = asyncio.ensure_future(self._begin(project, id, generation))
         try:
             async for piece in even(pieces):
+                await noted
                 if len(writing) >= IN_FLIGHT:
                     done, writing = await asyncio.wait(writing, return_when=asyncio.FIRST_COMPLETED)
                     for task in done:
                         task.result()
-                row = (project, id, generation, number // STRIPE, number, piece)
+                row = (project, id, generation, number // STRIPE, number, piece, self._later())
                 writing.add(asyncio.ensure_future(self._connection.run(PUT, row)))
                 size += len(piece)
                 number += 1
-            await asyncio.gather(*writing)
+            await asyncio.gather(noted, *writing)
+            in_time(id, began)
             before = await self._connection.run(FIND, (project, id))
-            await self._connection.run(KEEP, (project, id, generation, size))
+            after = self._later(*(row[2] for row in before))
+            await self._connection.run(KEEP, (project, id, generation, size, after))
         except BaseException:
-            await asyncio.gather(*writing, return_exceptions=True)
-            await asyncio.shield(self._forget(project, id, generation, size))
+            await asyncio.gather(noted, *writing, return_exceptions=True)
+            await asyncio.shield(self._forget(project, id, generation, size, self._later()))
             raise
-        for old, old_size in before:
-            await self._forget(project, id, old, old_size)
+        for old, old_size, written in before:
+            await self._forget(project, id, old, old_size, self._later(written))
         return size
 
     async def read(self, project: str, id: str, start: int, end: int | None) -> AsyncIterator[bytes]:
@@ -60,7 +100,7 @@ class Contents:
         rows = await self._connection.run(FIND, (project, id)) if storable(project, id) else []
         if not rows:
             raise ContentNotFound(f"no content {id}")
-        generation, size = rows[0]
+        generation, size, _ = rows[0]
         end = size if end is None else min(end, size)
         start = max(start, 0)
         numbers = iter(range(start // PIECE, -(-end // PIECE)) if start < end else ())
@@ -89,13 +129,69 @@ class Contents:
         """Forget the bytes."""
         if not storable(project, id):
             return
-        for generation, size in await self._connection.run(FIND, (project, id)):
-            await self._connection.run(DROP, (project, id))
-            await self._forget(project, id, generation, size)
+        for generation, size, written in await self._connection.run(FIND, (project, id)):
+            after = self._later(written)
+            await self._connection.run(DROP, (after, project, id))
+            await self._forget(project, id, generation, size, after)
 
-    async def _forget(self, project: str, id: str, generation: str, size: int) -> None:
+    async def _forget(self, project: str, id: str, generation: str, size: int, after: int) -> None:
         for stripe in range(-(-size // (PIECE * STRIPE)) or 1):
-            await self._connection.run(FORGET, (project, id, generation, stripe))
+            await self._connection.run(FORGET, (after, project, id, generation, stripe))
+
+    def _later(self, *written: int) -> int:
+        """A time in microseconds, now or just after what was written by a clock that is ahead."""
+        return max(int(self._clock() * 1_000_000), *(time + 1 for time in written), 0)
+
+    # --- what dead writers left ---
+
+    async def _begin(self, project: str, id: str, generation: str) -> None:
+        """Note a generation: one statement, and one more in a process's life."""
+        bucket = int(self._clock()) // WIDTH
+        if not self._begun:
+            async with self._beginning:
+                if not self._begun and not await self._connection.run(MARK, (KIND,)):
+                    await self._connection.settle([(FIRST, (KIND, bucket - 1))])
+                self._begun = True
+        await self._connection.run(BEGIN, (bucket, project, id, generation))
+
+    async def sweep(self) -> int:
+        """Remove the pieces of generations that were abandoned; how many generations."""
+        rows = await self._connection.run(MARK, (KIND,))
+        if not rows or rows[0][0] is None:
+            return 0
+        removed = 0
+        until = int(self._clock() - ABANDONED) // WIDTH
+        for bucket in range(max(rows[0][0], rows[0][1] or 0), until):
+            removed += await self._sweep(bucket)
+            await self._connection.run(SETTLED, (bucket + 1, bucket + 1, KIND))
+        return removed
+
+    async def _sweep(self, bucket: int) -> int:
+        removed = 0
+        async for rows in await self._connection.scan(BEGUN, (bucket,), 500):
+            for start in range(0, len(rows), AT_ONCE):
+                removed += sum(
+                    await asyncio.gather(*(self._clear(*row) for row in rows[start : start + AT_ONCE]))
+                )
+        await self._connection.run(SWEPT, (bucket,))
+        return removed
+
+    async def _clear(self, project: str, id: str, generation: str) -> bool:
+        """Remove the pieces of a generation unless it is the content."""
+        found = await self._connection.run(FIND, (project, id))
+        if found and found[0][0] == generation:
+            return False
+        stripe = 0
+        while await self._connection.run(ANY, (project, id, generation, stripe)):
+            await self._connection.run(FORGET, (self._later(), project, id, generation, stripe))
+            stripe += 1
+        return stripe > 0
+
+
+def in_time(id: str, began: float) -> None:
+    """StoreUnavailable if a content took so long that its pieces may have been swept."""
+    if time.monotonic() - began > LONGEST:
+        raise StoreUnavailable(f"content {id} took more than {LONGEST:.0f} s to write")
 
 
 async def even(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -53,6 +53,10 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
             project text, id text, generation text, stripe int, piece int, data blob,
             PRIMARY KEY ((project, id, generation, stripe), piece)
         )""",
+        f"""CREATE TABLE content_beginnings (
+            bucket bigint, project text, id text, generation text,
+            PRIMARY KEY ((bucket), project, id, generation)
+        ) WITH compaction = {TIME_WINDOWS} AND default_time_to_live = 2592000 AND gc_grace_seconds = 86400""",
         """CREATE TABLE sources (
             project text, store text, file text,
             version bigint, dimension int, shard int, shard_bytes bigint, part int, part_rows int,
@@ -105,9 +109,9 @@ async def _brought_up(connection: Connection) -> bool:
     return True
 
 
-async def patiently(work: Callable[[], Awaitable[T]]) -> T:
-    """Try for a while what fails on nodes that have not heard yet what another one made."""
-    deadline = time.monotonic() + AGREEMENT
+async def patiently(work: Callable[[], Awaitable[T]], seconds: float = AGREEMENT) -> T:
+    """Try for a while what fails on nodes that are busy, or have not heard yet what another one made."""
+    deadline = time.monotonic() + seconds
     while True:
         try:
             return await work()

@@ -1,6 +1,7 @@
 """The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from weakref import WeakValueDictionary
 
@@ -38,17 +39,20 @@ from astrolabe_server.persistence.store import (
 
 
 class CassandraStore(Store):
-    """The Store on a keyspace; see rows.py for how objects lie in it, schema.py for the tables."""
+    """The Store on a keyspace; see rows.py for how objects lie in it, schema.py for the tables.
 
-    def __init__(self, target: Target) -> None:
+    Clocks of replicas may differ by seconds: `clock` is this one's, in seconds since the epoch.
+    """
+
+    def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
         self.target = target
         self.connection = connection = Connection(target)
         committer = Committer(connection, merge)
         heads = Heads(connection)
         clearing = Clearing(connection, committer, heads)
-        self._agenda = Agenda(connection, committer)
+        self._agenda = Agenda(connection, committer, clock)
         self._logs = Logs(connection)
-        self._contents = Contents(connection)
+        self._contents = Contents(connection, clock)
         self._reader = Reader(connection, heads, clearing)
         self._writer = Writer(committer, heads, self._agenda, clearing)
         self._chunks = Chunks(connection)
@@ -60,7 +64,7 @@ class CassandraStore(Store):
     async def open(self) -> None:
         """Connect, waiting for a cluster that is not there yet; StoreUnavailable names it in the end."""
         await self.connection.open(self.target.keyspace)
-        await schema.check(self.connection)
+        await schema.patiently(lambda: schema.check(self.connection), self.target.wait)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -131,12 +135,13 @@ class CassandraStore(Store):
         return await self._logs.read(project, id, after, limit)
 
     async def sweep(self) -> None:
-        """Nothing: logs are written with the time that they live."""
+        """The pieces of contents that dead writers left; logs are written with the time that they live."""
+        await self._contents.sweep()
 
     # --- contents ---
 
     async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
-        """A statement for each 512 kB, two more in the end."""
+        """A statement for each 512 kB, one before the first and two more in the end."""
         return await self._contents.write(project, id, pieces)
 
     async def read_content(

@@ -1,0 +1,26 @@
+"""A process that writes a content and stops in its midst, until it is killed."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+from astrolabe_server.persistence.cassandra import from_url
+from astrolabe_server.persistence.cassandra.contents import PIECE, STRIPE
+
+
+async def main(url: str, project: str, id: str) -> None:
+    store = from_url(url)
+    await store.open()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(STRIPE + 8):
+            yield b"x" * PIECE
+        sys.stdout.write("in the midst\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+    await store.write_content(project, id, pieces())
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
