@@ -42,5 +42,11 @@ BENCHES = (
     Bench("quality", "hybrid search against words and vectors alone", quality.hybrid, needs="data sets"),
     Bench("cassandra-get", "a read on Cassandra against the driver alone", cluster.reads, needs="cassandra"),
     Bench("cassandra-api", "GETs and pages on Cassandra", cluster.over_http, needs="cassandra"),
+    Bench(
+        "cassandra-ingestion",
+        "the statements of a 273 kB text on Cassandra",
+        cluster.ingestion,
+        needs="cassandra",
+    ),
     Bench("cassandra-search", "100,000 chunks on Cassandra", cluster.vectors, needs="cassandra"),
 )

@@ -1,29 +1,60 @@
 """The cluster store on a running Cassandra node, against the driver by itself."""
 
 import asyncio
+import math
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 import uvloop
+from numpy.typing import NDArray
 
 from astrolabe_server.bench.client import ask
 from astrolabe_server.bench.figures import Figure, at_least, at_most, at_most_times
+from astrolabe_server.bench.files import text
 from astrolabe_server.bench.load import wrk
 from astrolabe_server.bench.measuring import median_ratio, percentile
 from astrolabe_server.bench.reads import ASSISTANT
 from astrolabe_server.bench.rig import Rig
-from astrolabe_server.bench.store import BEST, PROJECT, search_times
+from astrolabe_server.bench.store import (
+    BATCH,
+    BEST,
+    CHUNK_WORDS,
+    CLUSTERS,
+    DIMENSIONS,
+    PROJECT,
+    QUERIES,
+    QUERY_WORDS,
+    VECTOR_STORE,
+    Floats,
+    recall,
+    seconds,
+    texts,
+)
+from astrolabe_server.bench.trips import TEXT_BYTES, InProcess
 from astrolabe_server.bench.writes import PAGE, early_and_late, fill, stored
 from astrolabe_server.persistence.cassandra import from_url
 from astrolabe_server.persistence.cassandra.reading import GET
+from astrolabe_server.persistence.cassandra.retrieval import ROWS as TEXT_ROWS
 from astrolabe_server.persistence.cassandra.store import CassandraStore
-from astrolabe_server.persistence.store import Insert, Key
+from astrolabe_server.persistence.cassandra.vectors import NEAREST
+from astrolabe_server.persistence.cassandra.vectors import ROWS as VECTOR_ROWS
+from astrolabe_server.persistence.store import Chunk, Insert, Key
+from astrolabe_server.serving.auth import OPEN_PROJECT
 
 MESSAGES_AT_ONCE = 50
 """Messages of one write: on a cluster it is one transaction of one partition."""
+
+DEPTH = 50
+"""Hits of each search, as the API asks for them."""
+
+SHOWN = 10_000
+"""Chunks between two lines that show how far it is."""
 
 
 @contextmanager
@@ -106,16 +137,154 @@ async def seed(url: str, thread: str, count: int) -> None:
 
 
 def vectors(rig: Rig) -> Iterator[Figure]:
-    """Words and vectors of 100,000 chunks."""
+    """100,000 chunks: put, and found by vectors, by words, and by both at once as the API asks."""
     count = rig.scaled(100_000)
     with keyspace(rig) as url:
-        times, _, recall = uvloop.run(search(url, count))
-    name = f"Cassandra: search {count:,} chunks by words and vectors, p95"
-    yield Figure(name, percentile(times, 0.95) * 1000, "ms", bar=at_most(100))
-    yield Figure(f"… recall@{BEST} of the vectors", recall, "", bar=at_least(0.9))
+        found = uvloop.run(searched(url, count, rig.say))
+    yield Figure("Cassandra: chunks of 100 words put with their vectors", found.rate, "/s")
+    ours, theirs = zip(*found.near, strict=True)
+    name = f"Cassandra: search {count:,} chunks"
+    yield Figure(f"{name} by vectors, p50", percentile(ours, 0.5) * 1000, "ms")
+    yield Figure(
+        f"{name} by vectors, p95",
+        percentile(ours, 0.95) * 1000,
+        "ms",
+        "driver alone",
+        percentile(theirs, 0.95) * 1000,
+        median_ratio(found.near),
+        bar=at_most(100),
+    )
+    yield Figure(f"… recall@{BEST} against all compared", found.recall, "", bar=at_least(0.9))
+    for what, times in (("words", found.words), ("words and vectors", found.both)):
+        yield Figure(f"{name} by {what}, p50", percentile(times, 0.5) * 1000, "ms")
+        yield Figure(f"{name} by {what}, p95", percentile(times, 0.95) * 1000, "ms", bar=at_most(100))
 
 
-async def search(url: str, count: int) -> tuple[list[float], float, float]:
-    """Seconds of hybrid searches, of the first of them, and their recall."""
+@dataclass(slots=True)
+class Searched:
+    """Chunks put a second; seconds of searches, by vectors in pairs with the driver's; recall."""
+
+    rate: float = 0.0
+    near: list[tuple[float, float]] = field(default_factory=list)
+    words: list[float] = field(default_factory=list)
+    both: list[float] = field(default_factory=list)
+    recall: float = 0.0
+
+
+async def searched(url: str, count: int, say: Callable[[str], None]) -> Searched:
+    """Put so many chunks, wait until Cassandra has merged its files, and search."""
+    draw = np.random.default_rng(7)
+    centers = draw.normal(size=(CLUSTERS, DIMENSIONS))
+    kept, probes = directions(draw, centers, count), directions(draw, centers, QUERIES)
+    result = Searched()
     async with opened(url) as store:
-        return await search_times(store, count)
+        result.rate = await put(store, kept, draw, say)
+        await merged(store, say)
+        queries = texts(draw, QUERIES, QUERY_WORDS)
+        hits: list[set[int]] = []
+
+        async def near(probe: Floats) -> None:
+            found = await store.search_vectors(PROJECT, VECTOR_STORE, probe.tolist(), DEPTH)
+            hits.append({hit.index for hit in found[:BEST]})
+
+        async def words(query: str) -> None:
+            await store.search_text(PROJECT, VECTOR_STORE, query, DEPTH)
+
+        async def both(query: str, probe: Floats) -> None:
+            await asyncio.gather(words(query), near(probe))
+
+        await seconds([partial(both, *one) for one in zip(queries, probes, strict=True)])  # warms up
+        hits.clear()
+        shards = await shards_of(store)
+        for probe in probes:
+            [ours] = await seconds([partial(near, probe)])
+            result.near.append((ours, driver_seconds(store, shards, probe)))
+        result.recall = recall(hits, kept, probes)
+        result.words = await seconds([partial(words, query) for query in queries])
+        result.both = await seconds([partial(both, *one) for one in zip(queries, probes, strict=True)])
+    return result
+
+
+def directions(draw: np.random.Generator, centers: NDArray[np.float64], count: int) -> Floats:
+    """Vectors around the centers, of length one, as models give them."""
+    vectors = centers[draw.integers(0, len(centers), count)] + draw.normal(size=(count, DIMENSIONS))
+    directed: Floats = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f4")
+    return directed
+
+
+async def put(
+    store: CassandraStore, vectors: Floats, draw: np.random.Generator, say: Callable[[str], None]
+) -> float:
+    """Put a chunk for each vector, file by file; chunks a second."""
+    began = time.monotonic()
+    for start in range(0, len(vectors), BATCH):
+        if start and start % SHOWN == 0:
+            rate = start / (time.monotonic() - began)
+            say(
+                f"{start:,} of {len(vectors):,} chunks, {rate:.0f}/s, {(len(vectors) - start) / rate:.0f} s left"
+            )
+        chunks = [
+            Chunk(start + n, text, vectors[start + n].tolist())
+            for n, text in enumerate(texts(draw, min(BATCH, len(vectors) - start), CHUNK_WORDS))
+        ]
+        await store.put_chunks(PROJECT, VECTOR_STORE, f"file-{start}", chunks, {"start": start})
+    return len(vectors) / (time.monotonic() - began)
+
+
+async def merged(store: CassandraStore, say: Callable[[str], None]) -> None:
+    """Wait until Cassandra merges none of the keyspace's files any more."""
+    began, quiet = time.monotonic(), 0
+    while quiet < 3:
+        tasks = await store.connection.run("SELECT keyspace_name FROM system_views.sstable_tasks")
+        quiet = 0 if (store.target.keyspace,) in tasks else quiet + 1
+        await asyncio.sleep(1)
+    say(f"merged in {time.monotonic() - began:.0f} s")
+
+
+async def shards_of(store: CassandraStore) -> int:
+    """How many shards the vectors lie in."""
+    query = "SELECT shard FROM sources WHERE project=? AND store=? AND file=''"
+    [(last,)] = await store.connection.run(query, (PROJECT, VECTOR_STORE))
+    return int(last) + 1
+
+
+def driver_seconds(store: CassandraStore, shards: int, probe: Floats) -> float:
+    """Seconds of the index's own statements by the driver, all shards at once."""
+    session = store.connection.session
+    prepared = session.prepare(NEAREST.format(DIMENSIONS))
+    sought = probe.tolist()
+    began = time.perf_counter()
+    answers = [
+        session.execute_async(prepared.bind((sought, PROJECT, VECTOR_STORE, shard, sought, DEPTH)))
+        for shard in range(shards)
+    ]
+    for answer in answers:
+        answer.result()
+    return time.perf_counter() - began
+
+
+def ingestion(rig: Rig) -> Iterator[Figure]:
+    """The statements of a text of 273 kB, from its upload's end to its last chunk."""
+    with keyspace(rig) as url, rig.provider(1) as provider:
+        app = InProcess(rig.room("cassandra-ingestion"), provider.url, url)
+        sent, chunks = uvloop.run(statements_of_a_text(app))
+    carrying = math.ceil(chunks / VECTOR_ROWS) + math.ceil(chunks / TEXT_ROWS)
+    name = f"Cassandra: statements of a text of {TEXT_BYTES // 1000} kB besides its {chunks} chunks"
+    yield Figure(name, sent - carrying, "", bar=at_most(60))
+
+
+async def statements_of_a_text(app: InProcess) -> tuple[int, int]:
+    """Statements sent until it is searchable, and its chunks; a first text has made the tables."""
+    async with app.running():
+        store = app.store.store
+        assert isinstance(store, CassandraStore)
+        vector_store = (await app.ask("POST", "/v1/vector_stores", {}))["id"]
+        small, book = [await app.upload(text(size)) for size in (TEXT_BYTES // 10, TEXT_BYTES)]
+        await app.ingest(vector_store, small)
+        before = store.connection.sent
+        polls = await app.ingest(vector_store, book)
+        after = store.connection.sent
+        await app.ask("GET", f"/v1/vector_stores/{vector_store}/files/{book}")
+        poll = store.connection.sent - after
+        chunks = await store.read_chunks(OPEN_PROJECT, vector_store, book, limit=5000)
+    return after - before - polls * poll, len(chunks)

@@ -40,13 +40,13 @@ embedding_model: embedding
 class InProcess:
     """The whole application in this process, over a store that counts."""
 
-    def __init__(self, folder: Path, provider: str) -> None:
+    def __init__(self, folder: Path, provider: str, store: str | None = None) -> None:
         models = folder / "models.yaml"
         models.write_text(MODELS.format(url=provider))
         models.chmod(0o600)
         settings = Settings.read(ASTROLABE_MODELS=models, ASTROLABE_LOG_LEVEL="warning")
         configure(settings.log_level)
-        self.store = CountingStore(open_store(f"sqlite:///{folder}/astrolabe.db"))
+        self.store = CountingStore(open_store(store or f"sqlite:///{folder}/astrolabe.db"))
         self.services = services_over(self.store, settings)
         self._app = create_app(settings, self.services)
 
@@ -97,6 +97,31 @@ class InProcess:
         self.store.calls.clear()
         answer = await self.ask(method, path, body)
         return self.counted(), answer
+
+    async def upload(self, content: bytes) -> str:
+        """The id of a file of these bytes."""
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield content
+
+        name = new_id("content_")
+        await self.store.write_content(OPEN_PROJECT, name, pieces())
+        file = await self.services.retrieval.files.create(
+            OPEN_PROJECT, content=name, filename="book.txt", size=len(content), purpose="assistants"
+        )
+        return file.id
+
+    async def ingest(self, vector_store: str, file: str) -> int:
+        """Attach a file and wait until it can be searched; how often it was looked at meanwhile."""
+        path = f"/v1/vector_stores/{vector_store}/files"
+        member, polls = await self.ask("POST", path, {"file_id": file}), 0
+        while member["status"] == "in_progress":
+            await asyncio.sleep(0.1)
+            member = await self.ask("GET", f"{path}/{file}")
+            polls += 1
+        if member["status"] != "completed":
+            raise BenchFailed(f"the text was not ingested: {member['last_error']}")
+        return polls
 
     def counted(self) -> int:
         """The round trips since the last request."""
@@ -151,27 +176,13 @@ async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
 
 async def count_files(app: InProcess) -> dict[str, tuple[int, int | None]]:
     """Of vector stores."""
-    content = new_id("content_")
-
-    async def pieces() -> AsyncIterator[bytes]:
-        yield text(TEXT_BYTES)
-
-    await app.store.write_content(OPEN_PROJECT, content, pieces())
-    file = await app.services.retrieval.files.create(
-        OPEN_PROJECT, content=content, filename="book.txt", size=TEXT_BYTES, purpose="assistants"
-    )
+    file = await app.upload(text(TEXT_BYTES))
     store = await app.ask("POST", "/v1/vector_stores", {})
     path = f"/v1/vector_stores/{store['id']}"
-    _, member = await app.trips("POST", f"{path}/files", {"file_id": file.id})
-    polls = 0
-    while member["status"] == "in_progress":
-        await asyncio.sleep(0.1)
-        member = await app.ask("GET", f"{path}/files/{file.id}")
-        polls += 1
-    if member["status"] != "completed":
-        raise BenchFailed(f"the text was not ingested: {member['last_error']}")
+    app.store.calls.clear()
+    polls = await app.ingest(store["id"], file)
     ingested = app.counted()
-    poll, _ = await app.trips("GET", f"{path}/files/{file.id}")
+    poll, _ = await app.trips("GET", f"{path}/files/{file}")
     searched, _ = await app.trips("POST", f"{path}/search", {"query": "which star rises"})
     return {
         f"ingest a text of {TEXT_BYTES // 1000} kB": (ingested - polls * poll, 20),
