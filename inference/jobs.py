@@ -61,7 +61,7 @@ class Jobs:
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str, str], _Running] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = self._renewing = False
 
     def register(self, kind: str, handler: Handler, *, concurrency: int) -> None:
         """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process."""
@@ -91,6 +91,7 @@ class Jobs:
 
     async def start(self) -> None:
         """Begin to poll."""
+        self._renewing = True
         self._loops = [
             asyncio.create_task(self._poll_forever(), name="jobs: poll"),
             asyncio.create_task(self._renew_forever(), name="jobs: renew"),
@@ -105,6 +106,7 @@ class Jobs:
         tasks = [entry.task for entry in self._running.values()]
         if tasks and grace > 0:
             await asyncio.wait(tasks, timeout=grace)
+        self._renewing = False
         for loop in renewals:
             await _cancelled(loop)
         rest = list(self._running.values())
@@ -138,8 +140,11 @@ class Jobs:
 
     # --- taking ---
 
+    # A cancellation that meets an error on its way is lost (asyncio.gather raises the error), so the
+    # loops look for themselves whether they are still wanted.
+
     async def _poll_forever(self) -> None:
-        while True:
+        while not self._stopping:
             for name, kind in self._kinds.items():
                 await self._take(name, kind)
             await asyncio.sleep(self._poll)
@@ -162,7 +167,7 @@ class Jobs:
     # --- renewing ---
 
     async def _renew_forever(self) -> None:
-        while True:
+        while self._renewing:
             await asyncio.sleep(RENEWAL * self.lease / 6)
             now = time.monotonic()
             due = [each for each in self._running.values() if now - each.renewed >= RENEWAL * self.lease]

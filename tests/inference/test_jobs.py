@@ -10,7 +10,7 @@ import pytest
 
 from astrolabe_server.inference.jobs import Handler, Held, Jobs
 from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.errors import LeaseLost
+from astrolabe_server.persistence.errors import LeaseLost, StoreUnavailable
 from astrolabe_server.persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
 
 LEASE = 0.3
@@ -196,3 +196,26 @@ async def test_a_job_can_be_put_off(store: Store) -> None:
         await eventually(lambda: len(times) == 2)
 
     assert times[1] - times[0] >= 0.3
+
+
+async def test_it_stops_though_a_poll_fails_at_that_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancellation that meets an error in asyncio.gather is lost."""
+    polled = asyncio.Event()
+
+    async def fail_when_cancelled(*_: object) -> list[Job]:
+        polled.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise StoreUnavailable("away") from None
+        return []
+
+    monkeypatch.setattr(store, "take_jobs", fail_when_cancelled)
+    jobs = Jobs(store, "w", poll=0.01)
+    jobs.register("k", Work(store), concurrency=1)
+    await jobs.start()
+    await polled.wait()
+    async with asyncio.timeout(5):
+        await jobs.stop(0)

@@ -48,7 +48,7 @@ async def timed_count(store: CassandraStore, act: Callable[[], Awaitable[Any]]) 
 
 
 @pytest.mark.parametrize(
-    ("prefix", "changes", "absent"), [("", 2, 1), ("thread_1/", 1, 2)], ids=["apart", "beside"]
+    ("prefix", "changes", "absent"), [("", 2, 2), ("thread_1/", 1, 2)], ids=["apart", "beside"]
 )
 async def test_what_the_store_sends_for_each_operation(
     store: CassandraStore, project: str, prefix: str, changes: int, absent: int
