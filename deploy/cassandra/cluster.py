@@ -7,7 +7,7 @@
     python deploy/cassandra/cluster.py stop --erase     and forgets their data
 
 The jars come from Maven (once, into build/cassandra/lib), or from CASSANDRA_HOME. Needs java 11 or 17.
-Settings are those of a small machine: 512 MB of heap a node, no JMX, little memory for caches.
+Settings are those of a small machine: 512 MB of heap a node unless told, no JMX, little for caches.
 """
 
 import argparse
@@ -221,13 +221,13 @@ class Node:
             "hints_directory": str(home / "hints"),
             "cdc_raw_directory": str(home / "cdc_raw"),
             "commitlog_sync": "batch",
-            "commitlog_total_space": "256MiB",
+            "commitlog_total_space": f"{megabytes(self.heap) // 2}MiB",
             "commitlog_segment_size": "32MiB",
             "paxos_variant": "v2",
             "concurrent_reads": 8,
             "concurrent_writes": 8,
-            "memtable_heap_space": "128MiB",
-            "memtable_offheap_space": "128MiB",
+            "memtable_heap_space": f"{megabytes(self.heap) // 4}MiB",
+            "memtable_offheap_space": f"{megabytes(self.heap) // 4}MiB",
             "key_cache_size": "8MiB",
             "file_cache_size": "64MiB",
             "authenticator": "AllowAllAuthenticator",
@@ -256,6 +256,7 @@ class LocalCluster:
         storage_port: int = 7000,
         unsafe: bool = False,
         brief: bool = False,
+        heap: str = "512m",
     ) -> "LocalCluster":
         """The folder's nodes; new ones on 127.0.0.1 and up where there are none yet.
 
@@ -272,6 +273,7 @@ class LocalCluster:
                     storage_port,
                     unsafe=unsafe,
                     brief=brief,
+                    heap=heap,
                 )
                 for i in range(1, count + 1)
             ]
@@ -309,6 +311,11 @@ class LocalCluster:
         return ",".join(f"{node.address}:{node.port}" for node in self.nodes)
 
 
+def megabytes(heap: str) -> int:
+    """Of a heap's size as java has it: 512m, 2g."""
+    return int(heap[:-1]) * {"m": 1, "g": 1024}[heap[-1].lower()]
+
+
 def free_port(address: str = "127.0.0.1") -> int:
     """A port that nobody listens on."""
     with socket.socket() as probe:
@@ -323,9 +330,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", type=int, default=3, help="how many (3)")
     parser.add_argument("--port", type=int, default=9042, help="for clients (9042)")
     parser.add_argument("--directory", type=Path, default=BUILD / "cluster", help="where their data is")
+    parser.add_argument("--heap", default="512m", help="of each new node: 512m, 2g (512m)")
     parser.add_argument("--erase", action="store_true", help="with stop: forget the data")
     options = parser.parse_args(arguments)
-    cluster = LocalCluster.create(options.directory, options.nodes, port=options.port)
+    cluster = LocalCluster.create(options.directory, options.nodes, port=options.port, heap=options.heap)
     try:
         if options.command == "start":
             cluster.start()
