@@ -1,6 +1,7 @@
 """Assistants: create, retrieve, modify, delete, list."""
 
 import time
+from functools import partial
 from typing import Any
 
 from astrolabe_server.handlers.assistants_v1 import either_version
@@ -8,10 +9,10 @@ from astrolabe_server.handlers.context import JSON, Context
 from astrolabe_server.handlers.identifiers import new_id
 from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant
+from astrolabe_server.handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant, forget
 from astrolabe_server.handlers.tools import checked_tools
 from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Delete, Insert, Key, Order, Replace
+from astrolabe_server.persistence.store import Insert, Key, Order, Replace
 
 OPTIONS = "options"
 """State of an assistant: the sampling parameters that its maker has set; others are not sent."""
@@ -64,13 +65,8 @@ async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> J
 
 async def delete_assistant(context: Context, assistant_id: str) -> JSON:
     """Forget the assistant; its runs go on, and its messages stay."""
-    while True:
-        document = await find_assistant(context, assistant_id)
-        try:
-            await context.services.store.write(Delete(document))
-        except VersionConflict:
-            continue
-        return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
+    await forget(context, partial(find_assistant, context, assistant_id))
+    return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
 
 
 @either_version

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,9 +14,9 @@ from astrolabe_server.handlers.credentials import chat_credentials
 from astrolabe_server.handlers.errors import BadRequest, NotFound
 from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.pages import list_envelope, read_page
+from astrolabe_server.handlers.resources import forget
 from astrolabe_server.inference.gateway import Fold, sse
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Delete, Document, Insert, Key, Order, Page, Replace
+from astrolabe_server.persistence.store import Document, Insert, Key, Order, Page, Replace
 
 COLLECTION = "chat_completions"
 
@@ -150,13 +151,8 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
 
 async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
     """Forget a stored completion."""
-    while True:
-        document = await _stored(context, completion_id)
-        try:
-            await context.services.store.write(Delete(document))
-        except VersionConflict:
-            continue
-        return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
+    await forget(context, partial(_stored, context, completion_id))
+    return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
 
 
 async def get_chat_completion_messages(

@@ -16,6 +16,8 @@ from astrolabe_server.handlers.resources import (
     check_files,
     find_beside,
     find_thread,
+    forget,
+    modify_metadata,
     with_attachments,
 )
 from astrolabe_server.inference.runs.objects import message_object, text_part
@@ -23,7 +25,6 @@ from astrolabe_server.inference.runs.state import run_label
 from astrolabe_server.persistence.errors import VersionConflict
 from astrolabe_server.persistence.store import (
     Check,
-    Delete,
     Document,
     Insert,
     Key,
@@ -94,26 +95,13 @@ async def get_message(context: Context, thread_id: str, message_id: str) -> JSON
 @either_version
 async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
     """Change the metadata."""
-    while True:
-        document = await _find_message(context, thread_id, message_id)
-        if "metadata" not in body:
-            return document.value
-        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
-        try:
-            return (await context.services.store.write(Replace(document, value=value)))[0].value
-        except VersionConflict:
-            continue
+    return await modify_metadata(context, partial(_find_message, context, thread_id, message_id), body)
 
 
 async def delete_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """Forget the message."""
-    while True:
-        document = await _find_message(context, thread_id, message_id)
-        try:
-            await context.services.store.write(Delete(document))
-        except VersionConflict:
-            continue
-        return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
+    await forget(context, partial(_find_message, context, thread_id, message_id))
+    return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
 
 @either_version

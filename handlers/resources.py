@@ -1,6 +1,7 @@
 """What bodies name of other objects: files and vector stores, which must be the caller's own."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from astrolabe_server.handlers.context import JSON, Context
@@ -9,7 +10,11 @@ from astrolabe_server.handlers.metadata import checked_metadata
 from astrolabe_server.handlers.refusals import refusals
 from astrolabe_server.inference.retrieval.chunking import parse_chunking
 from astrolabe_server.inference.retrieval.members import Attachment
-from astrolabe_server.persistence.store import Document, Insert, Key, beside
+from astrolabe_server.persistence.errors import VersionConflict
+from astrolabe_server.persistence.store import Delete, Document, Insert, Key, Replace, beside
+
+Find = Callable[[], Awaitable[Document]]
+"""Reads an object anew; NotFound once it is gone."""
 
 FILES = "files"
 ASSISTANTS, THREADS, MESSAGES, RUNS, STEPS = "assistants", "threads", "messages", "runs", "run_steps"
@@ -44,6 +49,25 @@ async def find_thread(context: Context, id: str) -> Document:
 async def find_run(context: Context, thread_id: str, id: str) -> Document:
     """The run of that thread: one read."""
     return await _find(context, RUNS, id, "run", thread_id)
+
+
+async def modify_metadata(context: Context, find: Find, body: JSON) -> JSON:
+    """An object with the metadata that the body has, whatever somebody else changes meanwhile."""
+    while True:
+        document = await find()
+        if "metadata" not in body:
+            return document.value
+        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
+        with suppress(VersionConflict):
+            return (await context.services.store.write(Replace(document, value=value)))[0].value
+
+
+async def forget(context: Context, find: Find) -> None:
+    """Delete an object, whatever somebody else changes meanwhile."""
+    while True:
+        with suppress(VersionConflict):
+            await context.services.store.write(Delete(await find()))
+            return
 
 
 async def check_files(context: Context, fields: Iterable[tuple[str, str]]) -> None:

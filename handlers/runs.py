@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from astrolabe_server.handlers.assistants import OPTIONS, SAMPLING
 from astrolabe_server.handlers.assistants_v1 import either_version
@@ -17,6 +18,7 @@ from astrolabe_server.handlers.resources import (
     find_assistant,
     find_run,
     find_thread,
+    modify_metadata,
     with_attachments,
 )
 from astrolabe_server.handlers.run_steps import RESULTS_CONTENT
@@ -69,15 +71,7 @@ async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
 @either_version
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
     """Change the metadata, also while the run goes on."""
-    while True:
-        document = await find_run(context, thread_id, run_id)
-        if "metadata" not in body:
-            return document.value
-        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
-        try:
-            return (await context.services.store.write(Replace(document, value=value)))[0].value
-        except VersionConflict:
-            continue
+    return await modify_metadata(context, partial(find_run, context, thread_id, run_id), body)
 
 
 @either_version
