@@ -105,7 +105,7 @@ async def test_documents_of_a_list_are_exported_in_order_and_as_they_are(full: S
 
 async def test_an_export_goes_on_behind_any_mark(full: Store, project: str) -> None:
     records = await exported(full, project)
-    for at in {0, 1, 199, 200, 451, *range(452, len(records))}:
+    for at in {0, 1, 199, 200, 451, *range(452, len(records), 7)}:
         rest = await exported(full, project, records[at][0])
         assert [mark for mark, _ in rest] == [mark for mark, _ in records[at + 1 :]]
 
