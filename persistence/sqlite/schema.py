@@ -56,10 +56,10 @@ CREATE TABLE logs (
     log INTEGER PRIMARY KEY,
     project TEXT NOT NULL,
     id TEXT NOT NULL,
-    until REAL NOT NULL,                -- seconds since the epoch
+    written REAL NOT NULL,
     UNIQUE (project, id)
 );
-CREATE INDEX logs_until ON logs (until);
+CREATE INDEX logs_written ON logs (written);
 CREATE TABLE segments (
     row INTEGER PRIMARY KEY,
     log INTEGER NOT NULL,
@@ -88,9 +88,22 @@ CREATE TABLE vector_stores (
 ) WITHOUT ROWID;
 """
 
+LIFETIMES = """
+ALTER TABLE logs RENAME COLUMN written TO until;        -- seconds since the epoch
+UPDATE logs SET until = until + 86400;
+DROP INDEX logs_written;
+CREATE INDEX logs_until ON logs (until);
+"""
+
+BESIDE = """
+UPDATE documents SET id = parent || '/' || id
+    WHERE realm IN (SELECT realm FROM realms WHERE collection IN ('messages', 'run_steps'));
+"""
+"""Messages and steps are known by way of their thread and run."""
+
 MAIN = Schema(
     application_id=0x41535452,
-    scripts=(DOCUMENTS + JOBS + LOGS + CONTENTS + VECTOR_STORES,),
+    scripts=(DOCUMENTS + JOBS + LOGS + CONTENTS + VECTOR_STORES, LIFETIMES + BESIDE),
 )
 
 CHUNKS = """

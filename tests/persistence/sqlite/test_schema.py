@@ -1,4 +1,8 @@
 import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -7,8 +11,9 @@ import pytest
 from astrolabe_server.persistence.errors import StoreError, StoreRefused
 from astrolabe_server.persistence.sqlite import SQLiteStore
 from astrolabe_server.persistence.sqlite.database import Schema, check, connect, migrate
+from astrolabe_server.persistence.sqlite.logs import pack
 from astrolabe_server.persistence.sqlite.schema import INDEX, MAIN
-from astrolabe_server.persistence.store import Chunk
+from astrolabe_server.persistence.store import Chunk, Key, beside
 
 
 async def refusal(path: Path) -> str:
@@ -137,3 +142,36 @@ async def test_the_database_of_a_vector_store_is_migrated_when_it_is_next_used(
     with pytest.raises(StoreRefused, match="newer version"):
         await store.search_text("proj", "vs_1", "text", 10)
     await store.close()
+
+
+async def test_a_file_of_the_first_schema_is_brought_up_to_date_with_all_that_it_holds(path: Path) -> None:
+    with migrated(path, replace(MAIN, scripts=MAIN.scripts[:1])) as old:
+        old.execute("INSERT INTO realms VALUES (1, 'p', 'messages'), (2, 'p', 'threads')")
+        old.execute(
+            "INSERT INTO documents (realm, id, parent, position, version, value) VALUES "
+            "(1, 'msg_1', 'thread_1', 5, 3, '{}'), (2, 'thread_1', '', 4, 1, '{}')"
+        )
+        old.execute(
+            "INSERT INTO logs (log, project, id, written) VALUES (1, 'p', 'run_1', ?)", (time.time(),)
+        )
+        old.execute("INSERT INTO segments (log, sequence, events) VALUES (1, 0, ?)", (pack([b"event"]),))
+    store = SQLiteStore(path)
+    await store.migrate()
+    await store.open()
+    message = await store.get(Key("p", "messages", beside("thread_1", "msg_1")))
+    assert message is not None
+    assert (message.position, message.version) == (5, 3)
+    assert (await store.page("p", "messages", "thread_1")).documents == [message]
+    assert await store.get(Key("p", "threads", "thread_1")) is not None
+    await store.sweep()
+    assert await store.read_log("p", "run_1") == [(0, b"event")]
+    await store.close()
+
+
+@contextmanager
+def migrated(path: Path, schema: Schema) -> Iterator[apsw.Connection]:
+    """A file that an earlier version made."""
+    migrate(path, schema)
+    connection = connect(path)
+    yield connection
+    connection.close()
