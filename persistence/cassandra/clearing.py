@@ -1,9 +1,12 @@
-"""Whole lists emptied, and documents completed that a dead writer left half made."""
+"""Whole lists emptied, and documents completed, or taken out, that a dead writer left half done."""
 
 import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from astrolabe_server.persistence.cassandra.commits import Committer, Group
-from astrolabe_server.persistence.cassandra.documents import Own, label_copies
+from astrolabe_server.persistence.cassandra.documents import Own, label_copies, leave
 from astrolabe_server.persistence.cassandra.driver import Connection, Statement
 from astrolabe_server.persistence.cassandra.heads import Heads
 from astrolabe_server.persistence.cassandra.rows import (
@@ -11,6 +14,7 @@ from astrolabe_server.persistence.cassandra.rows import (
     ListKey,
     Spot,
     head,
+    holder,
     home,
     mark,
     of_document,
@@ -18,9 +22,15 @@ from astrolabe_server.persistence.cassandra.rows import (
     seat,
 )
 from astrolabe_server.persistence.errors import AlreadyExists
-from astrolabe_server.persistence.store import Clear, Document
+from astrolabe_server.persistence.store import Clear, Document, Key
 
 AT_ONCE = 16
+
+ABANDONED = 60.0
+"""Seconds after which a document that is in its list and nowhere else is no write on its way."""
+
+SEARCHED = 64
+"""Newest buckets of a list in which a document without a row of its own is looked for."""
 
 IDS = """SELECT position, id FROM objects
     WHERE project=? AND home=? AND bucket=? AND section=? AND label='' AND position<? LIMIT 500"""
@@ -28,14 +38,31 @@ REMOVE = f"DELETE FROM objects WHERE {AT} IF EXISTS"
 EMPTIED = f"UPDATE objects SET rows=0, bytes=0, closed=null WHERE {AT} IF last=?"
 SECTION = "DELETE FROM objects WHERE project=? AND home=? AND bucket=? AND section=?"
 TIDY = "DELETE closed_lists[?], newest[?] FROM objects WHERE project=? AND home=? AND bucket=?"
-MARKED = f"SELECT place FROM objects WHERE {AT}"
+MARKED = f"SELECT place, at FROM objects WHERE {AT}"
+LABELS = f"SELECT labels FROM objects WHERE {AT}"
+NEVER = f"UPDATE objects SET checked=1 WHERE {AT} IF version=0"
 CORRECT = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version=?"
+
+
+class Mark(NamedTuple):
+    """Where in its list a document is, and since when."""
+
+    position: int
+    bucket: int
+    at: float
 
 
 class Clearing:
     """Empties lists: every document's own row first, then the rows of the list, bucket by bucket."""
 
-    def __init__(self, connection: Connection, committer: Committer, heads: Heads) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        committer: Committer,
+        heads: Heads,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
         self._connection = connection
         self._committer = committer
         self._heads = heads
@@ -100,12 +127,39 @@ class Clearing:
             return False
         return True
 
-    async def find_mark(self, key: ListKey, id: str) -> tuple[int, int] | None:
-        """(position, bucket) of a document that entered a list just now, or None."""
-        newest = await self._heads.read(key)
-        for number in {newest.bucket, 0}:
-            place = key.bucket(number)
-            rows = await self._connection.run(MARKED, (*place, *mark(key.collection, id)))
-            if rows:
-                return rows[0][0], number
-        return None
+    async def bury(self, key: Key) -> None:
+        """Take a document that was not found out of its list, if it is there since a while.
+
+        Its writer died between two transactions, and told nobody that it was made, or began to delete it.
+        """
+        listed = ListKey(key.project, key.collection, holder(key.id))
+        buckets = {0, self._heads.newest(listed)}
+        if listed.parent:  # in the first bucket the row of its own is made, and goes, along with the entry
+            buckets.discard(0)
+        found = await self._find(listed, key.id, buckets)
+        if found is None or self._clock() - found.at < ABANDONED:
+            return
+        # A transaction ends what an earlier one left undecided, so the row is there by now, or never.
+        own_place, own_spot = seat(key, listed.parent, found.bucket)
+        outcome = await self._connection.settle([(NEVER, (*own_place, *own_spot))])
+        if any(row.get("version") is not None for row in outcome.rows):
+            return
+        place, spot = listed.bucket(found.bucket), Spot(f"l:{key.collection}", "", found.position)
+        rows = await self._connection.run(LABELS, (*place, *spot))
+        labels = frozenset((rows[0][0] if rows else None) or ())
+        document = Document(key, {}, {}, listed.parent, labels, found.position, 1, found.bucket)
+        async with self._committer.lock(place):
+            await self._connection.settle(list(leave(place, document, labels)))
+
+    async def find_mark(self, key: ListKey, id: str) -> Mark | None:
+        """Where a document is in a list that has no row of its own, or none yet; or None."""
+        newest = (await self._heads.read(key)).bucket
+        return await self._find(key, id, {0, *range(max(newest - SEARCHED, 0), newest + 1)})
+
+    async def _find(self, key: ListKey, id: str, buckets: set[int]) -> Mark | None:
+        async def look(number: int) -> Mark | None:
+            rows = await self._connection.run(MARKED, (*key.bucket(number), *mark(key.collection, id)))
+            return Mark(rows[0][0], number, rows[0][1] or 0.0) if rows and rows[0][0] is not None else None
+
+        found = await asyncio.gather(*map(look, buckets))
+        return next((each for each in found if each is not None), None)

@@ -85,6 +85,11 @@ class Heads:
             return self._remember(key, Head())  # its home was read, and there was no such list
         return self._remember(key, await self.read(key))
 
+    def newest(self, key: ListKey) -> int:
+        """The newest bucket that this process has heard of."""
+        known = self._known.get(key)
+        return known.bucket if known is not None else 0
+
     async def read(self, key: ListKey) -> Head:
         """The head of the list as the database has it."""
         last, rows, size, closed, newest = await self._row(key, 0)

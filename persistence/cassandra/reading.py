@@ -1,13 +1,14 @@
 """Documents by id, and pages of lists."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.driver import Connection
 from astrolabe_server.persistence.cassandra.heads import Head, Heads
 from astrolabe_server.persistence.cassandra.rows import AT, ListKey, beside, decode, holder, storable
-from astrolabe_server.persistence.errors import CursorNotFound
+from astrolabe_server.persistence.errors import CursorNotFound, StoreUnavailable
 from astrolabe_server.persistence.store import Document, Key, Order, Page
 
 GET = """SELECT section, value, state, labels, version, place, shelf, parent,
@@ -32,10 +33,18 @@ class Reader:
     async def get(self, key: Key) -> Document | None:
         """The document, or None: one statement, which also tells of the lists under it.
 
-        Another one where an id names a holder and the document is not with it.
+        Another one where an id names a holder and the document is not with it, and one where there is
+        none, to find out if its list still has it.
         """
         if not key.id or not storable(*key):
             return None
+        found = await self._look(key)
+        if found is None:
+            with suppress(StoreUnavailable):  # the answer is known, and this can be done any time
+                await self._clearing.bury(key)
+        return found
+
+    async def _look(self, key: Key) -> Document | None:
         if holder(key.id):
             place, spot = beside(key)
             rows = await self._connection.run(BESIDE, (*place, *spot))
@@ -97,13 +106,13 @@ class Reader:
 
     async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
         """Position and bucket of a document of the list."""
-        document = await self.get(key.key(id))
+        document = await self._look(key.key(id)) if id and storable(id) else None
         if document is not None and document.parent == key.parent:
             return document.position, document.shelf
         if document is None and id and storable(id):
             marked = await self._clearing.find_mark(key, id)
             if marked is not None:
-                return marked
+                return marked.position, marked.bucket
         raise CursorNotFound(f"{id} is not in the list")
 
 

@@ -49,7 +49,7 @@ class CassandraStore(Store):
         self.connection = connection = Connection(target)
         committer = Committer(connection, merge)
         heads = Heads(connection)
-        clearing = Clearing(connection, committer, heads)
+        clearing = Clearing(connection, committer, heads, clock)
         self._agenda = Agenda(connection, committer, clock)
         self._logs = Logs(connection)
         self._contents = Contents(connection, clock)

@@ -2,14 +2,16 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 
-from astrolabe_server.persistence.cassandra import from_url
+from astrolabe_server.persistence.cassandra import CassandraStore
 from astrolabe_server.persistence.cassandra.contents import PIECE, STRIPE
+from astrolabe_server.persistence.cassandra.url import parse
 
 
-async def main(url: str, project: str, id: str) -> None:
-    store = from_url(url)
+async def main(url: str, project: str, id: str, shift: str) -> None:
+    store = CassandraStore(parse(url), lambda: time.time() + float(shift))
     await store.open()
 
     async def pieces() -> AsyncIterator[bytes]:
