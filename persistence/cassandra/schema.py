@@ -75,7 +75,10 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
-CURRENT = len(VERSIONS)
+OLDEST = 2
+"""The version of the first of them. 1 was of the project's first hours, and laid its rows out otherwise."""
+
+CURRENT = OLDEST + len(VERSIONS) - 1
 
 
 async def migrate(connection: Connection) -> None:
@@ -164,13 +167,18 @@ async def check(connection: Connection) -> None:
 
 
 async def version(connection: Connection) -> int:
-    """The version of the tables, 0 for none; StoreRefused if it is newer than this code knows."""
+    """The version of the tables, 0 for none; StoreRefused if it is not one that this code knows."""
     outcome = await connection.run("SELECT version FROM migrations WHERE name='schema'")
     found = int(outcome[0][0] or 0) if outcome else 0
     if found > CURRENT:
         raise StoreRefused(
             f"keyspace {connection.target.keyspace} has schema {found}, this version knows up to {CURRENT}: "
             "it was used by a newer Astrolabe"
+        )
+    if 0 < found < OLDEST:
+        raise StoreRefused(
+            f"keyspace {connection.target.keyspace} has schema {found}, from before the first release: "
+            "drop it, or name another keyspace in the store's URL"
         )
     return found
 
@@ -193,14 +201,14 @@ async def _make_keyspace(connection: Connection) -> None:
 
 
 async def _upgrade(connection: Connection) -> None:
-    for number in range(await version(connection), CURRENT):
-        for statement in VERSIONS[number]:
+    for number in range(max(await version(connection), OLDEST - 1) + 1, CURRENT + 1):
+        for statement in VERSIONS[number - OLDEST]:
             await connection.define(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
         await connection.compare_and_set(
             [
                 (
                     "UPDATE migrations SET version=?, at=? WHERE name='schema' IF version != ?",
-                    (number + 1, _now(), number + 1),
+                    (number, _now(), number),
                 )
             ]
         )

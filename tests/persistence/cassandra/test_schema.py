@@ -39,6 +39,18 @@ async def test_a_newer_schema_is_refused_at_once_by_all_that_read_it(url: str) -
     await store.close()
 
 
+async def test_a_keyspace_from_before_the_first_release_is_refused(url: str) -> None:
+    store = from_url(url)
+    await store.migrate()
+    await store.open()
+    query = "UPDATE migrations SET version=1 WHERE name='schema' IF version != 1"
+    await store.connection.compare_and_set([(query, ())])
+    for work in (store.ping(), store.migrate(), CassandraStore(store.target).open()):
+        with pytest.raises(StoreRefused, match="name another keyspace"):
+            await work
+    await store.close()
+
+
 async def test_a_schema_that_is_half_made_is_completed(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store = from_url(url)
     whole = schema.VERSIONS
