@@ -25,7 +25,7 @@ from astrolabe_server.persistence.store import Attributes, Filter
 SHARD_BYTES = 96_000_000
 """Bytes of vectors in one partition: each shard is a search of its own, so there should be few."""
 
-PART_ROWS = 1_000_000
+PART_ROWS = 750_000
 """Rows of words in the partitions of one part together."""
 
 GENERATION = 16

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from astrolabe_server.persistence.cassandra.driver import Connection, Statement
 from astrolabe_server.persistence.cassandra.libraries import Library
 
-SLOTS = 16
+SLOTS = 12
 K1, B = 1.2, 0.75
 
 COMMON = 5000
@@ -33,8 +33,8 @@ TERMS = 64
 LONGEST = 200
 """Characters of a term that count."""
 
-ROWS = 300
-"""Rows in one statement."""
+BYTES = 500_000
+"""Bytes of rows in one statement, about; all of one partition, so its size is the only limit."""
 
 AT_ONCE = 32
 
@@ -127,8 +127,7 @@ class Postings:
             async with limit:
                 await self._connection.run_together(statements)
 
-        parts = [batch[at : at + ROWS] for batch in batches for at in range(0, len(batch), ROWS)]
-        await asyncio.gather(*map(run, parts))
+        await asyncio.gather(*(run(part) for batch in batches for part in parted(batch)))
 
     async def search(
         self, library: Library, terms: Sequence[str], allowed: frozenset[str] | None
@@ -148,6 +147,20 @@ class Postings:
         if sum(len(rows) for rows in found) < 200:
             return in_order(*rank(library, by_term, allowed))
         return in_order(*await asyncio.to_thread(rank, library, by_term, allowed))
+
+
+def parted(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
+    """Statements by as many as are sent together."""
+    part: list[Statement] = []
+    size = 0
+    for statement in statements:
+        part.append(statement)
+        size += sum(len(value) for value in statement[1] if isinstance(value, str | bytes))
+        if size >= BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def rank(
