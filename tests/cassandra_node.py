@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cassandra.cluster import Cluster
 
 from astrolabe_server.deploy.cassandra.cluster import BUILD, LocalCluster, NodeError, free_port, missing
 
@@ -24,6 +25,14 @@ def cassandra_url() -> Iterator[str]:
     with cassandra_node() as contact_points:
         keyspace = f"t_{secrets.token_hex(6)}"
         yield f"cassandra://{contact_points}/{keyspace}?dc=datacenter1&rf=1"
+        drop(contact_points, keyspace)
+
+
+def drop(contact_points: str, keyspace: str) -> None:
+    """Let the node forget a keyspace, whose tables would take its memory for good."""
+    host, _, port = contact_points.partition(":")
+    with Cluster([host], port=int(port)) as cluster:
+        cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {keyspace}", timeout=120)
 
 
 @contextmanager
