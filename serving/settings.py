@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     store: str = variable(
         "ASTROLABE_STORE",
         "sqlite:///./data/astrolabe.db",
-        "`sqlite:///path`, `cassandra://host[:port],…/keyspace?dc=…&rf=…` or `astra://database-id`.",
+        "`sqlite:///path`, `cassandra://host[:port],…/keyspace?dc=…&rf=…` or "
+        "`astra://database-id/keyspace?token=AstraCS:…` (bundle fetched, keyspace made if missing).",
     )
     auth: Literal["open", "keys"] = variable(
         "ASTROLABE_AUTH",
