@@ -9,8 +9,8 @@ from astrolabe_server.persistence.cassandra import schema
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.commits import Committer
 from astrolabe_server.persistence.cassandra.contents import Contents
-from astrolabe_server.persistence.cassandra.documents import merge
 from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.entries import merge
 from astrolabe_server.persistence.cassandra.heads import Heads
 from astrolabe_server.persistence.cassandra.jobs import Agenda
 from astrolabe_server.persistence.cassandra.logs import Logs

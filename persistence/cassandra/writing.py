@@ -15,18 +15,8 @@ from typing import Any
 
 from astrolabe_server.persistence.cassandra.clearing import Clearing
 from astrolabe_server.persistence.cassandra.commits import Committer, Group, Part
-from astrolabe_server.persistence.cassandra.documents import (
-    OLDER,
-    Changed,
-    Copied,
-    Entries,
-    Gone,
-    Left,
-    Moved,
-    Own,
-    Unchanged,
-    Unfinished,
-)
+from astrolabe_server.persistence.cassandra.documents import Changed, Copied, Gone, Left, Own, Unchanged
+from astrolabe_server.persistence.cassandra.entries import OLDER, Entries, Moved, Unfinished
 from astrolabe_server.persistence.cassandra.heads import Head, Heads
 from astrolabe_server.persistence.cassandra.jobs import Agenda
 from astrolabe_server.persistence.cassandra.leases import Cancelled, Finished, Freed, Held, Put

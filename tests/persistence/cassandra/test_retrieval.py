@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from astrolabe_server.persistence.cassandra import CassandraStore, libraries, vectors
-from astrolabe_server.persistence.cassandra.libraries import Library
+from astrolabe_server.persistence.cassandra.libraries import Libraries, Library
 from astrolabe_server.persistence.cassandra.postings import FIRST, in_order
 from astrolabe_server.persistence.cassandra.retrieval import DROP
 from astrolabe_server.persistence.cassandra.vectors import Placed, placed, unpacked
@@ -45,8 +45,9 @@ async def test_the_next_best_take_the_place_of_what_is_gone(store: CassandraStor
     chunks = circle(200)
     await store.put_chunks(project, "vs_1", "file-near", chunks[:100], {})
     await store.put_chunks(project, "vs_1", "file-far", chunks[100:], {})
-    [[near], *_] = await store.connection.run(SEARCH_ROWS + " LIMIT 1", (project, 0))
-    await store.connection.run(DROP, (project, "vs_1", near))
+    _, near = await Libraries(store.connection).find(project, "vs_1", "file-near")
+    assert near is not None
+    await store.connection.run(DROP, (project, "vs_1", near.name))
     hits = await store.search_vectors(project, "vs_1", (1.0, 0.0, 0.0), 40)
     assert [hit.index for hit in hits] == list(range(100, 140))
 
