@@ -68,6 +68,8 @@ async def _from_log(store: Store, project: str, run_id: str, after: int) -> Asyn
             continue
         document = await store.get(Key(project, "runs", run_id))
         if document is None or document.value["status"] in transitions.RESTING:
+            if await store.read_log(project, run_id, after, limit=1):
+                continue  # it came to rest between the two reads
             ending = await _ending(store, project, run_id, after, document)
             # An engine may show a run's last change before the events that were written with it.
             if document is None or ending[0][0] <= after or time.monotonic() - silent_since > PATIENCE:
