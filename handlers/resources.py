@@ -1,4 +1,4 @@
-"""What bodies name of other objects: files and vector stores, which must be the caller's own."""
+"""The caller's own objects: found, changed and forgotten, and those that bodies name."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress

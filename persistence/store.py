@@ -396,7 +396,7 @@ class Store(ABC):
 
     @abstractmethod
     async def sweep(self) -> None:
-        """Drop what is over, to be called now and then: the logs whose lifetime has passed."""
+        """Drop what is over, to be called now and then: logs that lived, and what dead writers left."""
 
     # --- contents ---
 

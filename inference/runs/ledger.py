@@ -138,7 +138,8 @@ class Ledger:
         if not (dirty or frames or operations):
             return
         self.run.state = {**self.run.state, SEQUENCE: self.sequence}
-        await self._write(dirty, operations, first, frames)
+        log = [self._feeds.segment(self.run.key.project, self.run.key.id, first, frames)] if frames else []
+        await self._put(dirty, *operations, *log)
         self._written = time.monotonic()
         numbered = list(enumerate(frames, first))
         self._feeds.publish(self.run.key.project, self.run.key.id, numbered)
@@ -175,12 +176,6 @@ class Ledger:
                     return  # what is queued goes with what becomes of the job
                 if time.monotonic() - self._written >= INTERVAL:
                     await self._flush()
-
-    async def _write(
-        self, dirty: list[Tracked], operations: tuple[Operation, ...], first: int, frames: list[bytes]
-    ) -> None:
-        log = [self._feeds.segment(self.run.key.project, self.run.key.id, first, frames)] if frames else []
-        await self._put(dirty, *operations, *log)
 
     def _ordered(self, dirty: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
         """What is written first, and what with the lease, where an engine goes step by step.

@@ -69,6 +69,7 @@ class DevOps:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._deadline = time.monotonic() + target.wait
+        self._last = ""
 
     async def fetch_bundle(self) -> bytes:
         """The secure-connect bundle of the database's first region, a zip file."""
@@ -122,8 +123,6 @@ class DevOps:
             if answer is not None:
                 return answer
             await self._pause(self._last)
-
-    _last = ""
 
     async def _ask(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
         """What the API answered, JSON or bytes; None if it may answer better in a while."""

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
@@ -211,15 +212,8 @@ class Committer:
             async with self.lock(group.place):
                 for part in reversed(group.parts):
                     if statements := part.undo(group.place):
-                        await self._undo(statements)
-
-    async def _undo(self, statements: list[Statement]) -> None:
-        for _ in range(3):
-            try:
-                await self._connection.compare_and_set(statements)
-            except OutcomeUnknown:
-                continue
-            return
+                        with suppress(OutcomeUnknown):
+                            await self._connection.settle(statements)
 
 
 def accept(batch: Sequence[Waiting]) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.kinds import Kinds
 from astrolabe_server.persistence.cassandra.rows import storable
 from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
 
@@ -47,9 +48,6 @@ DROP = "DELETE FROM contents USING TIMESTAMP ? WHERE project=? AND id=?"
 BEGIN = "INSERT INTO content_beginnings (bucket, project, id, generation) VALUES (?,?,?,?)"
 BEGUN = "SELECT project, id, generation FROM content_beginnings WHERE bucket=?"
 SWEPT = "DELETE FROM content_beginnings WHERE bucket=?"
-FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
-MARK = "SELECT first, settled FROM kinds WHERE kind=?"
-SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
 
 
 class Contents:
@@ -62,8 +60,7 @@ class Contents:
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:
         self._connection = connection
         self._clock = clock
-        self._begun = False
-        self._beginning = asyncio.Lock()
+        self._marks = Kinds(connection)
 
     async def write(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
         """Keep the bytes; an older content of that id is there until this one is."""
@@ -147,23 +144,19 @@ class Contents:
     async def _begin(self, project: str, id: str, generation: str) -> None:
         """Note a generation: one statement, and one more in a process's life."""
         bucket = int(self._clock()) // WIDTH
-        if not self._begun:
-            async with self._beginning:
-                if not self._begun and not await self._connection.run(MARK, (KIND,)):
-                    await self._connection.settle([(FIRST, (KIND, bucket - 1))])
-                self._begun = True
+        await self._marks.begin(KIND, bucket - 1)
         await self._connection.run(BEGIN, (bucket, project, id, generation))
 
     async def sweep(self) -> int:
         """Remove the pieces of generations that were abandoned; how many generations."""
-        rows = await self._connection.run(MARK, (KIND,))
-        if not rows or rows[0][0] is None:
+        mark = await self._marks.mark(KIND)
+        if mark is None:
             return 0
         removed = 0
         until = int(self._clock() - ABANDONED) // WIDTH
-        for bucket in range(max(rows[0][0], rows[0][1] or 0), until):
+        for bucket in range(mark, until):
             removed += await self._sweep(bucket)
-            await self._connection.run(SETTLED, (bucket + 1, bucket + 1, KIND))
+            await self._marks.settle(KIND, bucket + 1)
         return removed
 
     async def _sweep(self, bucket: int) -> int:

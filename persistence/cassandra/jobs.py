@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from astrolabe_server.persistence.cassandra.commits import Committer, Group
 from astrolabe_server.persistence.cassandra.driver import Connection
+from astrolabe_server.persistence.cassandra.kinds import Kinds
 from astrolabe_server.persistence.cassandra.leases import Renewed, Taken
 from astrolabe_server.persistence.cassandra.rows import AT, Place, decode_job, job_spot
 from astrolabe_server.persistence.errors import LeaseLost
@@ -36,9 +37,6 @@ NOTE = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
 ENTRIES = """SELECT at, project, id FROM due
     WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"""
 LOOK = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
-FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
-SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
-MARK = "SELECT first, settled FROM kinds WHERE kind=?"
 
 Entry = tuple[int, str, str]
 
@@ -62,8 +60,7 @@ class Agenda:
         self._connection = connection
         self._committer = committer
         self._clock = clock
-        self._begun: set[str] = set()
-        self._beginning = asyncio.Lock()
+        self._marks = Kinds(connection)
         self._kinds: dict[str, Kind] = {}
 
     def _now(self) -> int:
@@ -72,23 +69,9 @@ class Agenda:
     async def note(self, project: str, kind: str, id: str, due: float) -> None:
         """Enter into the index that a job may be free at `due`, or from now on if that is past."""
         now = self._now()
-        if kind not in self._begun:
-            await self._begin(kind, now - LATE)
+        await self._marks.begin(kind, now - LATE)
         at = max(int(due * 1_000_000), now)
         await self._connection.run(NOTE, (kind, at // WIDTH, at, project, id))
-
-    async def _begin(self, kind: str, first: int) -> None:
-        """Note where the index of a kind begins, once in a keyspace's life.
-
-        Looked up first and by one caller at a time: many transactions at once on the one row would
-        all time out, just when the server gets its first requests.
-        """
-        async with self._beginning:
-            if kind in self._begun:
-                return
-            if not await self._connection.run(MARK, (kind,)):
-                await self._connection.settle([(FIRST, (kind, first))])
-            self._begun.add(kind)
 
     async def renew(self, job: Job, lease: float) -> Job:
         """Hold on to a job: one transaction; LeaseLost if another token has it."""
@@ -121,10 +104,9 @@ class Agenda:
         state = self._kinds.get(kind)
         if state is not None and self._now() - state.mark < 4 * WIDTH:
             return state
-        rows = await self._connection.run(MARK, (kind,))
-        if not rows or rows[0][0] is None:  # nobody ever noted a job of it
+        mark = await self._marks.mark(kind)
+        if mark is None:  # nobody ever noted a job of it
             return state
-        mark = max(rows[0][0], rows[0][1] or 0)
         if state is None:
             state = self._kinds.setdefault(kind, Kind(mark, mark))
         elif mark > state.mark:
@@ -215,4 +197,4 @@ class Agenda:
         state.settled = {entry for entry in state.settled if entry[0] > mark}
         if mark - state.kept > KEEP:
             state.kept = mark
-            await self._connection.run(SETTLED, (mark, mark, kind))
+            await self._marks.settle(kind, mark)

@@ -1,0 +1,42 @@
+"""How far the indexes by time are settled, a row for each: where one begins, and up to where it is done."""
+
+import asyncio
+
+from astrolabe_server.persistence.cassandra.driver import Connection
+
+FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
+MARK = "SELECT first, settled FROM kinds WHERE kind=?"
+SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
+
+
+class Kinds:
+    """Begins indexes once in a keyspace's life, and notes how far each is settled."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._begun: set[str] = set()
+        self._beginning = asyncio.Lock()
+
+    async def begin(self, kind: str, first: int) -> None:
+        """Note where the index of a kind begins: no statement once this process knows that it has.
+
+        Looked up first and by one caller at a time: many transactions at once on the one row would
+        all time out, just when the server gets its first requests.
+        """
+        if kind in self._begun:
+            return
+        async with self._beginning:
+            if kind in self._begun:
+                return
+            if not await self._connection.run(MARK, (kind,)):
+                await self._connection.settle([(FIRST, (kind, first))])
+            self._begun.add(kind)
+
+    async def mark(self, kind: str) -> int | None:
+        """Where what is not settled begins; None if nobody ever began the index."""
+        rows = await self._connection.run(MARK, (kind,))
+        return None if not rows or rows[0][0] is None else max(rows[0][0], rows[0][1] or 0)
+
+    async def settle(self, kind: str, mark: int) -> None:
+        """Note that all before the mark is settled; of two marks the later stays."""
+        await self._connection.run(SETTLED, (mark, mark, kind))
