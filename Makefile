@@ -4,7 +4,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
-PACKAGES := persistence inference handlers spec serving bench
 PYTEST := $(BIN)/python -m pytest --quiet
 
 .DEFAULT_GOAL := help
@@ -32,12 +31,12 @@ chaos: .venv/.dev ## kill, pause and restart workers for long, from a random see
 check: .venv/.dev ## lint, types, import directions, lock up to date
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
-	$(BIN)/mypy $(PACKAGES:%=-p astrolabe_server.%)
+	$(BIN)/mypy .
 	$(PYTEST) tests/test_imports.py
 	UV=$(UV) requirements/lock.sh --check
 
 bench: .venv/.dev ## measure, side by side with the alternatives, and write build/bench.json
-	@$(BIN)/python -m astrolabe_server.bench
+	@$(BIN)/python -m bench
 
 cassandra: .venv/.serve ## start three Apache Cassandra 5 nodes on this machine (java 17 and Maven)
 	@$(BIN)/python deploy/cassandra/cluster.py start
@@ -69,7 +68,6 @@ $(UV): requirements/uv.txt
 .venv/.dev: .venv/.serve requirements/dev.txt
 	@echo "Installing what tests and checks need"
 	@$(INSTALL) -r requirements/dev.txt
-	@mkdir -p build/typing && ln -sfn ../.. build/typing/astrolabe_server
 	@touch $@
 
 .venvs/%/.ready: $(UV) requirements/%.txt

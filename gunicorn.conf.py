@@ -1,12 +1,18 @@
 """How gunicorn runs the server, by `astrolabe serve` or by `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 import os
+import sys
+from pathlib import Path
+from typing import Any
 
-from astrolabe_server.serving.cli import refusals_as_exit
-from astrolabe_server.serving.logs import configure, logging_config
-from astrolabe_server.serving.multiprocess import metrics_files
-from astrolabe_server.serving.settings import Settings
-from astrolabe_server.serving.worker import AFTER_GRACE
+pythonpath = str(Path(__file__).resolve().parent)
+sys.path.insert(0, pythonpath)
+
+from serving.cli import refusals_as_exit
+from serving.logs import configure, logging_config
+from serving.multiprocess import metrics_files
+from serving.settings import Settings
+from serving.worker import AFTER_GRACE
 
 with refusals_as_exit():
     _settings = Settings.read()
@@ -15,7 +21,7 @@ bind = _settings.address
 workers = _settings.workers
 # Its default path is one for all servers of a user.
 control_socket_disable = True
-worker_class = "astrolabe_server.serving.worker.Worker"
+worker_class = "serving.worker.Worker"
 preload_app = True
 # A worker is one event loop: silence for this long means that it hangs.
 timeout = 60
@@ -30,24 +36,24 @@ accesslog = None
 metrics_files()  # ahead of the application, which imports prometheus_client
 
 
-def on_starting(server):  # noqa: ANN001, ANN201, D103
+def on_starting(server: Any) -> None:  # noqa: D103
     application = server.app.wsgi()
     server.log.info(application.services.gateway.summary())
     application.start_local_models()  # ahead of the forks, and not waited for
 
 
-def pre_fork(server, worker):  # noqa: ANN001, ANN201, D103
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: D103
     worker.place = metrics_files().free_place(other.place for other in server.WORKERS.values())
 
 
-def post_fork(server, worker):  # noqa: ANN001, ANN201, ARG001, D103
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001, D103
     metrics_files().place = worker.place
 
 
-def child_exit(server, worker):  # noqa: ANN001, ANN201, ARG001, D103
+def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, D103
     metrics_files().vacate(worker.place)
 
 
-def on_exit(server):  # noqa: ANN001, ANN201, D103
+def on_exit(server: Any) -> None:  # noqa: D103
     server.app.wsgi().stop_local_models()
     metrics_files().remove()

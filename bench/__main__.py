@@ -1,4 +1,4 @@
-"""The command: `python -m astrolabe_server.bench`."""
+"""The command: `python -m bench`."""
 
 import json
 import os
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import click
 
-from astrolabe_server.bench.catalogue import BENCHES, Bench
-from astrolabe_server.bench.figures import Figure, cells, table
-from astrolabe_server.bench.load import BenchFailed
-from astrolabe_server.bench.rig import Rig
+from bench.catalogue import BENCHES, Bench
+from bench.figures import Figure, cells, table
+from bench.load import BenchFailed
+from bench.rig import Rig
 
 OPEN_FILES = 16_384
 

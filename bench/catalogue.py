@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from astrolabe_server.bench import cluster, files, quality, reads, relay, runs, startup, store, trips, writes
-from astrolabe_server.bench.figures import Figure
-from astrolabe_server.bench.rig import Rig
+from bench import cluster, files, quality, reads, relay, runs, startup, store, trips, writes
+from bench.figures import Figure
+from bench.rig import Rig
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any, Self
 import httptools
 import orjson
 
-from astrolabe_server.bench.load import KEY, BenchFailed
-from astrolabe_server.bench.measuring import Rate, cpu_seconds
+from bench.load import KEY, BenchFailed
+from bench.measuring import Rate, cpu_seconds
 
 ENDS = (b"data: [DONE]\n\n",)
 

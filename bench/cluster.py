@@ -14,14 +14,14 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from astrolabe_server.bench.client import ask
-from astrolabe_server.bench.figures import Figure, at_least, at_most, at_most_times
-from astrolabe_server.bench.files import text
-from astrolabe_server.bench.load import wrk
-from astrolabe_server.bench.measuring import median_ratio, percentile
-from astrolabe_server.bench.reads import ASSISTANT
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.bench.store import (
+from bench.client import ask
+from bench.figures import Figure, at_least, at_most, at_most_times
+from bench.files import text
+from bench.load import wrk
+from bench.measuring import median_ratio, percentile
+from bench.reads import ASSISTANT
+from bench.rig import Rig
+from bench.store import (
     BATCH,
     BEST,
     CHUNK_WORDS,
@@ -36,16 +36,16 @@ from astrolabe_server.bench.store import (
     seconds,
     texts,
 )
-from astrolabe_server.bench.trips import TEXT_BYTES, InProcess
-from astrolabe_server.bench.writes import PAGE, early_and_late, fill, stored
-from astrolabe_server.persistence.cassandra import from_url
-from astrolabe_server.persistence.cassandra.reading import GET
-from astrolabe_server.persistence.cassandra.retrieval import ROWS as TEXT_ROWS
-from astrolabe_server.persistence.cassandra.store import CassandraStore
-from astrolabe_server.persistence.cassandra.vectors import NEAREST
-from astrolabe_server.persistence.cassandra.vectors import ROWS as VECTOR_ROWS
-from astrolabe_server.persistence.store import Chunk, Insert, Key
-from astrolabe_server.serving.auth import OPEN_PROJECT
+from bench.trips import TEXT_BYTES, InProcess
+from bench.writes import PAGE, early_and_late, fill, stored
+from persistence.cassandra import from_url
+from persistence.cassandra.reading import GET
+from persistence.cassandra.retrieval import ROWS as TEXT_ROWS
+from persistence.cassandra.store import CassandraStore
+from persistence.cassandra.vectors import NEAREST
+from persistence.cassandra.vectors import ROWS as VECTOR_ROWS
+from persistence.store import Chunk, Insert, Key
+from serving.auth import OPEN_PROJECT
 
 MESSAGES_AT_ONCE = 50
 """Messages of one write: on a cluster it is one transaction of one partition."""

@@ -13,17 +13,17 @@ from typing import Any
 import orjson
 import uvloop
 
-from astrolabe_server.bench.client import ask
-from astrolabe_server.bench.figures import Figure, at_least, at_most, at_most_times
-from astrolabe_server.bench.load import KEY, BenchFailed
-from astrolabe_server.bench.measuring import MEGABYTE, alternate, forget_peak, median_ratio, memory, peak_rss
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.bench.writes import BATCH, PAGE, early_and_late
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.retrieval.files import FILES, purpose_label
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Insert, Key
-from astrolabe_server.serving.auth import OPEN_PROJECT
+from bench.client import ask
+from bench.figures import Figure, at_least, at_most, at_most_times
+from bench.load import KEY, BenchFailed
+from bench.measuring import MEGABYTE, alternate, forget_peak, median_ratio, memory, peak_rss
+from bench.rig import Rig
+from bench.writes import BATCH, PAGE, early_and_late
+from inference.identifiers import new_id
+from inference.retrieval.files import FILES, purpose_label
+from persistence.engines import open_store
+from persistence.store import Insert, Key
+from serving.auth import OPEN_PROJECT
 
 BOUNDARY = "astrolabe-bench"
 PIECE = 1024 * 1024

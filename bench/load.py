@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from astrolabe_server.bench.measuring import Rate, cpu_seconds
+from bench.measuring import Rate, cpu_seconds
 
 SCRIPT = Path(__file__).with_name("wrk.lua")
 KEY = {"Authorization": "Bearer sk-bench"}

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from astrolabe_server.bench.figures import Figure, at_least
-from astrolabe_server.bench.retrieval import TOLERANCE, DataSet, run
-from astrolabe_server.bench.rig import Rig
+from bench.figures import Figure, at_least
+from bench.retrieval import TOLERANCE, DataSet, run
+from bench.rig import Rig
 
 
 def hybrid(rig: Rig) -> Iterator[Figure]:

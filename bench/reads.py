@@ -4,11 +4,11 @@ import asyncio
 import statistics
 from collections.abc import Iterator
 
-from astrolabe_server.bench.client import ask
-from astrolabe_server.bench.figures import Figure, at_least_times
-from astrolabe_server.bench.load import wrk
-from astrolabe_server.bench.measuring import alternate, median_ratio
-from astrolabe_server.bench.rig import Rig
+from bench.client import ask
+from bench.figures import Figure, at_least_times
+from bench.load import wrk
+from bench.measuring import alternate, median_ratio
+from bench.rig import Rig
 
 ASSISTANT = {
     "model": "gpt-4o",

@@ -10,11 +10,11 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from astrolabe_server.bench.client import Answer, Tally, each_in_turn, request, streams, timed
-from astrolabe_server.bench.figures import Figure, at_least, at_most
-from astrolabe_server.bench.load import BenchFailed, Load, wrk
-from astrolabe_server.bench.measuring import Rate, alternate, median_ratio, percentile
-from astrolabe_server.bench.rig import Rig
+from bench.client import Answer, Tally, each_in_turn, request, streams, timed
+from bench.figures import Figure, at_least, at_most
+from bench.load import BenchFailed, Load, wrk
+from bench.measuring import Rate, alternate, median_ratio, percentile
+from bench.rig import Rig
 
 PATH = "/v1/chat/completions"
 QUESTION = {"model": "bench-100", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}

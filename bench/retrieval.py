@@ -1,6 +1,6 @@
 """Retrieval quality on any data set in BEIR's format, by words, by vectors, and by both, over the API.
 
-    python -m astrolabe_server.bench.retrieval FOLDER…
+    python -m bench.retrieval FOLDER…
 
 A folder holds corpus.jsonl (`_id`, `title`, `text`), queries.jsonl (`_id`, `text`) and
 qrels/test.tsv (query, document, grade). Two servers are started, one of them without an embedding
@@ -22,7 +22,7 @@ from typing import Any
 import aiohttp
 import click
 
-from astrolabe_server.tests.server import Server
+from tests.server import Server
 
 JSON = dict[str, Any]
 Ranking = Sequence[str]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from astrolabe_server.bench.load import BenchFailed
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server, free_port
+from bench.load import BenchFailed
+from tests.provider import ProviderProcess
+from tests.server import Server, free_port
 
 PROVIDERS = 2
 """Processes of the provider: one would be the limit of what is measured."""
@@ -72,7 +72,7 @@ class Rig:
         """Bare Flask under gunicorn's gthread worker with 16 threads, answering `value`."""
         path = self.room(name) / "value.json"
         path.write_text(json.dumps(value))
-        peer = Peer(path.parent, f"astrolabe_server.bench.flask_peer:create_app({str(path)!r})")
+        peer = Peer(path.parent, f"bench.flask_peer:create_app({str(path)!r})")
         try:
             peer.start()
             yield peer

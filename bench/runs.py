@@ -10,12 +10,12 @@ from typing import Any
 
 import uvloop
 
-from astrolabe_server.bench.client import Answer, Connection, ask, each_in_turn, request
-from astrolabe_server.bench.figures import Bar, Figure, at_most
-from astrolabe_server.bench.load import BenchFailed, wrk
-from astrolabe_server.bench.measuring import alternate, percentile
-from astrolabe_server.bench.relay import PATH
-from astrolabe_server.bench.rig import Rig
+from bench.client import Answer, Connection, ask, each_in_turn, request
+from bench.figures import Bar, Figure, at_most
+from bench.load import BenchFailed, wrk
+from bench.measuring import alternate, percentile
+from bench.relay import PATH
+from bench.rig import Rig
 
 CREATE = "/v1/threads/runs"
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}

@@ -7,12 +7,12 @@ from functools import partial
 
 import orjson
 
-from astrolabe_server.bench import relay
-from astrolabe_server.bench.figures import Figure, at_most
-from astrolabe_server.bench.load import wrk
-from astrolabe_server.bench.measuring import MEGABYTE, alternate, cpu_seconds, median_ratio, memory
-from astrolabe_server.bench.rig import Peer, Rig
-from astrolabe_server.tests.server import Server
+from bench import relay
+from bench.figures import Figure, at_most
+from bench.load import wrk
+from bench.measuring import MEGABYTE, alternate, cpu_seconds, median_ratio, memory
+from bench.rig import Peer, Rig
+from tests.server import Server
 
 
 def start(rig: Rig) -> Iterator[Figure]:

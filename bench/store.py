@@ -13,12 +13,12 @@ import numpy as np
 import uvloop
 from numpy.typing import NDArray
 
-from astrolabe_server.bench.figures import Figure, at_least, at_most, at_most_times
-from astrolabe_server.bench.measuring import alternate, median_ratio, percentile
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.bench.writes import Commits, stored
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Chunk, Insert, Key, Store, beside
+from bench.figures import Figure, at_least, at_most, at_most_times
+from bench.measuring import alternate, median_ratio, percentile
+from bench.rig import Rig
+from bench.writes import Commits, stored
+from persistence.engines import open_store
+from persistence.store import Chunk, Insert, Key, Store, beside
 
 PROJECT, VECTOR_STORE = "proj_bench", "vs_bench"
 WRITERS = 50

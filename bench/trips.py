@@ -9,18 +9,18 @@ from typing import Any
 import orjson
 import uvloop
 
-from astrolabe_server.bench.figures import Figure, at_most
-from astrolabe_server.bench.files import text
-from astrolabe_server.bench.load import KEY, BenchFailed
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.serving.app import create_app
-from astrolabe_server.serving.auth import OPEN_PROJECT
-from astrolabe_server.serving.logs import configure
-from astrolabe_server.serving.services import services_over
-from astrolabe_server.serving.settings import Settings
-from astrolabe_server.tests.counting import CountingStore
+from bench.figures import Figure, at_most
+from bench.files import text
+from bench.load import KEY, BenchFailed
+from bench.rig import Rig
+from inference.identifiers import new_id
+from persistence.engines import open_store
+from serving.app import create_app
+from serving.auth import OPEN_PROJECT
+from serving.logs import configure
+from serving.services import services_over
+from serving.settings import Settings
+from tests.counting import CountingStore
 
 IDLE = ("take_jobs", "renew_job", "sweep")
 """What a worker asks by the clock, whatever there is to do."""

@@ -13,17 +13,17 @@ import apsw
 import orjson
 import uvloop
 
-from astrolabe_server.bench.client import Answer, Connection, ask, each_in_turn, request
-from astrolabe_server.bench.figures import Figure, at_most_times
-from astrolabe_server.bench.load import BenchFailed, wrk
-from astrolabe_server.bench.measuring import alternate, median_ratio, tree_size
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.handlers.resources import MESSAGES
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.runs.objects import message_object, text_part
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Insert, Key, Store, beside
-from astrolabe_server.serving.auth import OPEN_PROJECT
+from bench.client import Answer, Connection, ask, each_in_turn, request
+from bench.figures import Figure, at_most_times
+from bench.load import BenchFailed, wrk
+from bench.measuring import alternate, median_ratio, tree_size
+from bench.rig import Rig
+from handlers.resources import MESSAGES
+from inference.identifiers import new_id
+from inference.runs.objects import message_object, text_part
+from persistence.engines import open_store
+from persistence.store import Insert, Key, Store, beside
+from serving.auth import OPEN_PROJECT
 
 MESSAGE = {"role": "user", "content": "Why is the sky blue? " * 5}
 BATCH = 1000

@@ -4,15 +4,15 @@ import time
 from functools import partial
 from typing import Any
 
-from astrolabe_server.handlers.assistants_v1 import either_version
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.identifiers import new_id
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant, forget
-from astrolabe_server.handlers.tools import checked_tools
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Insert, Key, Order, Replace
+from handlers.assistants_v1 import either_version
+from handlers.context import JSON, Context
+from handlers.identifiers import new_id
+from handlers.metadata import checked_metadata
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant, forget
+from handlers.tools import checked_tools
+from persistence.errors import VersionConflict
+from persistence.store import Insert, Key, Order, Replace
 
 OPTIONS = "options"
 """State of an assistant: the sampling parameters that its maker has set; others are not sent."""

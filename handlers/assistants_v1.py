@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.handlers.context import JSON, Answer, Context, Stream
+from handlers.context import JSON, Answer, Context, Stream
 
 Handler = Callable[..., Awaitable[Any]]
 

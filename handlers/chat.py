@@ -9,14 +9,14 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
-from astrolabe_server.handlers.credentials import chat_credentials
-from astrolabe_server.handlers.errors import BadRequest, NotFound
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import list_envelope, read_page
-from astrolabe_server.handlers.resources import forget
-from astrolabe_server.inference.gateway import Fold, sse
-from astrolabe_server.persistence.store import Document, Insert, Key, Order, Page, Replace
+from handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
+from handlers.credentials import chat_credentials
+from handlers.errors import BadRequest, NotFound
+from handlers.metadata import checked_metadata
+from handlers.pages import list_envelope, read_page
+from handlers.resources import forget
+from inference.gateway import Fold, sse
+from persistence.store import Document, Insert, Key, Order, Page, Replace
 
 COLLECTION = "chat_completions"
 

@@ -1,7 +1,7 @@
 """Legacy text completions, relayed to providers that still have them."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
-from astrolabe_server.handlers.credentials import chat_credentials
+from handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
+from handlers.credentials import chat_credentials
 
 PATH = "/completions"
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from astrolabe_server.inference.gateway import Gateway
-    from astrolabe_server.inference.jobs import Jobs
-    from astrolabe_server.inference.retrieval import Retrieval
-    from astrolabe_server.inference.runs import Runs
-    from astrolabe_server.persistence.store import Store
+    from inference.gateway import Gateway
+    from inference.jobs import Jobs
+    from inference.retrieval import Retrieval
+    from inference.runs import Runs
+    from persistence.store import Store
 
 JSON = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from astrolabe_server.inference.gateway import Credentials
+from inference.gateway import Credentials
 
 CHAT = "llm-param-"
 EMBEDDING = "embedding-param-"

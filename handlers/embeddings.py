@@ -1,8 +1,8 @@
 """Embeddings, from whichever provider serves the model's name."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, cancelled_with_client
-from astrolabe_server.handlers.credentials import embedding_credentials
-from astrolabe_server.handlers.errors import BadRequest
+from handlers.context import JSON, Context, Relayed, cancelled_with_client
+from handlers.credentials import embedding_credentials
+from handlers.errors import BadRequest
 
 
 @cancelled_with_client

@@ -18,8 +18,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from astrolabe_server.inference import errors as inference
-from astrolabe_server.persistence import errors as persistence
+from inference import errors as inference
+from persistence import errors as persistence
 
 
 class ApiError(Exception):

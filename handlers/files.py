@@ -4,14 +4,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
 
-from astrolabe_server.handlers.context import JSON, Binary, Context
-from astrolabe_server.handlers.errors import NotFound
-from astrolabe_server.handlers.pages import list_envelope, read_page
-from astrolabe_server.handlers.ranges import parse_range
-from astrolabe_server.handlers.refusals import refusals
-from astrolabe_server.inference.retrieval.files import FILES, purpose_label
-from astrolabe_server.persistence.errors import ContentNotFound
-from astrolabe_server.persistence.store import Order
+from handlers.context import JSON, Binary, Context
+from handlers.errors import NotFound
+from handlers.pages import list_envelope, read_page
+from handlers.ranges import parse_range
+from handlers.refusals import refusals
+from inference.retrieval.files import FILES, purpose_label
+from persistence.errors import ContentNotFound
+from persistence.store import Order
 
 MAX_LIMIT = 10_000
 

@@ -1,6 +1,6 @@
 """Whether the server lives: an operation of our own, for clients of DataStax's Astra Assistants too."""
 
-from astrolabe_server.handlers.context import JSON, Context
+from handlers.context import JSON, Context
 
 
 async def get_health(context: Context) -> JSON:  # noqa: ARG001 - asks nobody

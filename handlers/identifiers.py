@@ -1,5 +1,5 @@
 """Ids of new objects; the engine and retrieval make them too, so they are made in inference."""
 
-from astrolabe_server.inference.identifiers import new_id
+from inference.identifiers import new_id
 
 __all__ = ["new_id"]

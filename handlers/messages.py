@@ -5,13 +5,13 @@ import time
 from functools import partial
 from urllib.parse import urlsplit
 
-from astrolabe_server.handlers.assistants_v1 import either_version
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.handlers.identifiers import new_id
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import (
+from handlers.assistants_v1 import either_version
+from handlers.context import JSON, Context
+from handlers.errors import BadRequest
+from handlers.identifiers import new_id
+from handlers.metadata import checked_metadata
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.resources import (
     MESSAGES,
     check_files,
     find_beside,
@@ -20,10 +20,10 @@ from astrolabe_server.handlers.resources import (
     modify_metadata,
     with_attachments,
 )
-from astrolabe_server.inference.runs.objects import message_object, text_part
-from astrolabe_server.inference.runs.state import run_label
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import (
+from inference.runs.objects import message_object, text_part
+from inference.runs.state import run_label
+from persistence.errors import VersionConflict
+from persistence.store import (
     Check,
     Document,
     Insert,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from astrolabe_server.handlers.errors import BadRequest
+from handlers.errors import BadRequest
 
 MAX_PAIRS = 16
 MAX_KEY = 64

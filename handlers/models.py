@@ -1,9 +1,9 @@
 """Models: the names that the gateway routes."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed
-from astrolabe_server.handlers.credentials import chat_credentials
-from astrolabe_server.handlers.errors import Forbidden, NotFound
-from astrolabe_server.inference.errors import ModelNotFound
+from handlers.context import JSON, Context, Relayed
+from handlers.credentials import chat_credentials
+from handlers.errors import Forbidden, NotFound
+from inference.errors import ModelNotFound
 
 
 async def list_models(context: Context) -> Relayed:

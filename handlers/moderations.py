@@ -1,7 +1,7 @@
 """Moderations, relayed to the provider of the moderation model."""
 
-from astrolabe_server.handlers.context import JSON, Context, Relayed, cancelled_with_client
-from astrolabe_server.handlers.credentials import chat_credentials
+from handlers.context import JSON, Context, Relayed, cancelled_with_client
+from handlers.credentials import chat_credentials
 
 DEFAULT_MODEL = "omni-moderation-latest"
 

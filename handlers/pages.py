@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.persistence.errors import CursorNotFound
-from astrolabe_server.persistence.store import Document, Order, Page
+from handlers.context import JSON, Context
+from handlers.errors import BadRequest
+from persistence.errors import CursorNotFound
+from persistence.store import Document, Order, Page
 
 DEFAULT_LIMIT = 20
 DEFAULT_ORDER: Order = "desc"

@@ -2,7 +2,7 @@
 
 import re
 
-from astrolabe_server.handlers.errors import ApiError
+from handlers.errors import ApiError
 
 RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from astrolabe_server.handlers.errors import BadRequest, NotFound
-from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
+from handlers.errors import BadRequest, NotFound
+from inference.retrieval.errors import ObjectNotFound, RequestRefused
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.errors import NotFound
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.refusals import refusals
-from astrolabe_server.inference.retrieval.chunking import parse_chunking
-from astrolabe_server.inference.retrieval.members import Attachment
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Delete, Document, Insert, Key, Replace, beside
+from handlers.context import JSON, Context
+from handlers.errors import NotFound
+from handlers.metadata import checked_metadata
+from handlers.refusals import refusals
+from inference.retrieval.chunking import parse_chunking
+from inference.retrieval.members import Attachment
+from persistence.errors import VersionConflict
+from persistence.store import Delete, Document, Insert, Key, Replace, beside
 
 Find = Callable[[], Awaitable[Document]]
 """Reads an object anew; NotFound once it is gone."""

@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from astrolabe_server.handlers.assistants_v1 import either_version
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import STEPS, find_beside, find_run
-from astrolabe_server.inference.runs.objects import without_content
-from astrolabe_server.persistence.store import Document, Order, beside
+from handlers.assistants_v1 import either_version
+from handlers.context import JSON, Context
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.resources import STEPS, find_beside, find_run
+from inference.runs.objects import without_content
+from persistence.store import Document, Order, beside
 
 RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include`: what file_search found, which is left out otherwise."""

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from astrolabe_server.handlers.assistants import OPTIONS, SAMPLING
-from astrolabe_server.handlers.assistants_v1 import either_version
-from astrolabe_server.handlers.context import JSON, Answer, Context, Stream
-from astrolabe_server.handlers.credentials import chat_credentials
-from astrolabe_server.handlers.errors import BadRequest, NotFound
-from astrolabe_server.handlers.messages import message_insert
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import (
+from handlers.assistants import OPTIONS, SAMPLING
+from handlers.assistants_v1 import either_version
+from handlers.context import JSON, Answer, Context, Stream
+from handlers.credentials import chat_credentials
+from handlers.errors import BadRequest, NotFound
+from handlers.messages import message_insert
+from handlers.metadata import checked_metadata
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.resources import (
     RUNS,
     checked_tool_resources,
     find_assistant,
@@ -21,11 +21,11 @@ from astrolabe_server.handlers.resources import (
     modify_metadata,
     with_attachments,
 )
-from astrolabe_server.handlers.run_steps import RESULTS_CONTENT
-from astrolabe_server.handlers.threads import thread_inserts
-from astrolabe_server.handlers.tools import checked_tools
-from astrolabe_server.inference.runs import Launch, Started
-from astrolabe_server.inference.runs.errors import (
+from handlers.run_steps import RESULTS_CONTENT
+from handlers.threads import thread_inserts
+from handlers.tools import checked_tools
+from inference.runs import Launch, Started
+from inference.runs.errors import (
     EventsGone,
     IllegalTransition,
     OutputsNotAwaited,
@@ -33,8 +33,8 @@ from astrolabe_server.inference.runs.errors import (
     RunGone,
     ThreadBusy,
 )
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Document, Insert, Order, Replace
+from persistence.errors import VersionConflict
+from persistence.store import Document, Insert, Order, Replace
 
 
 @either_version

@@ -2,13 +2,13 @@
 
 import time
 
-from astrolabe_server.handlers.assistants_v1 import either_version
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.identifiers import new_id
-from astrolabe_server.handlers.messages import message_insert
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.resources import (
+from handlers.assistants_v1 import either_version
+from handlers.context import JSON, Context
+from handlers.identifiers import new_id
+from handlers.messages import message_insert
+from handlers.metadata import checked_metadata
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.resources import (
     MESSAGES,
     RUNS,
     STEPS,
@@ -17,9 +17,9 @@ from astrolabe_server.handlers.resources import (
     find_thread,
     with_attachments,
 )
-from astrolabe_server.inference.runs.objects import thread_object
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
+from inference.runs.objects import thread_object
+from persistence.errors import VersionConflict
+from persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
 
 
 @either_version

@@ -2,8 +2,8 @@
 
 import re
 
-from astrolabe_server.handlers.context import JSON
-from astrolabe_server.handlers.errors import BadRequest
+from handlers.context import JSON
+from handlers.errors import BadRequest
 
 FUNCTION_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 

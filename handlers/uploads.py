@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.refusals import refusals
+from handlers.context import JSON, Context
+from handlers.refusals import refusals
 
 
 async def create_upload(context: Context, body: dict[str, Any]) -> JSON:

@@ -3,14 +3,14 @@
 from functools import partial
 from typing import Any
 
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.refusals import refusals
-from astrolabe_server.handlers.vector_store_files import Status
-from astrolabe_server.inference.retrieval.chunking import parse_chunking
-from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
-from astrolabe_server.persistence.store import Order
+from handlers.context import JSON, Context
+from handlers.errors import BadRequest
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.refusals import refusals
+from handlers.vector_store_files import Status
+from inference.retrieval.chunking import parse_chunking
+from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
+from persistence.store import Order
 
 MAX_FILES = 2000
 

@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from astrolabe_server.handlers.context import JSON, Context
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.handlers.metadata import checked_metadata
-from astrolabe_server.handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from astrolabe_server.handlers.refusals import refusals
-from astrolabe_server.inference.retrieval import Found, RankingOptions
-from astrolabe_server.inference.retrieval.chunking import parse_chunking
-from astrolabe_server.inference.retrieval.filters import parse_filter
-from astrolabe_server.inference.retrieval.members import Attachment
-from astrolabe_server.inference.retrieval.rewriting import rewritten
-from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, view
-from astrolabe_server.persistence.store import Order
+from handlers.context import JSON, Context
+from handlers.errors import BadRequest
+from handlers.metadata import checked_metadata
+from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.refusals import refusals
+from inference.retrieval import Found, RankingOptions
+from inference.retrieval.chunking import parse_chunking
+from inference.retrieval.filters import parse_filter
+from inference.retrieval.members import Attachment
+from inference.retrieval.rewriting import rewritten
+from inference.retrieval.vector_stores import VECTOR_STORES, view
+from persistence.store import Order
 
 MAX_RESULTS = 50
 DEFAULT_RESULTS = 10

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from astrolabe_server.persistence.errors import LeaseLost, StoreError
-from astrolabe_server.persistence.store import Job, Reschedule, Store
+from persistence.errors import LeaseLost, StoreError
+from persistence.store import Job, Reschedule, Store
 
 LEASE = 10.0
 """Seconds for which a job is held without a renewal; a dead worker's job is free after that."""

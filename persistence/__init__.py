@@ -1,5 +1,5 @@
 """Where Astrolabe keeps what it knows: one interface, an engine per database."""
 
-from astrolabe_server.persistence.engines import open_store
+from persistence.engines import open_store
 
 __all__ = ["open_store"]

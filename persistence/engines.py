@@ -3,8 +3,8 @@
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from astrolabe_server.persistence.errors import StoreRefused
-from astrolabe_server.persistence.store import Store
+from persistence.errors import StoreRefused
+from persistence.store import Store
 
 FORMS = "sqlite:///relative/path, sqlite:////absolute/path, cassandra://host/keyspace or astra://database-id"
 
@@ -15,7 +15,7 @@ def open_store(url: str) -> Store:
     if scheme == "sqlite" and separator:
         return sqlite(url)
     if scheme in ("cassandra", "astra") and separator:
-        from astrolabe_server.persistence.cassandra import from_url  # noqa: PLC0415 - the driver takes 0.2 s
+        from persistence.cassandra import from_url  # noqa: PLC0415 - the driver takes 0.2 s
 
         return from_url(url)
     raise StoreRefused(f"{url!r} names no store: write {FORMS}")
@@ -23,7 +23,7 @@ def open_store(url: str) -> Store:
 
 def sqlite(url: str) -> Store:
     """The embedded store of a path; `?vector_memory_mb=` bounds the vectors that a worker keeps in memory."""
-    from astrolabe_server.persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library
+    from persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library
 
     parts = urlsplit(url)
     path = unquote(parts.path).removeprefix("/")

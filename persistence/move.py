@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from astrolabe_server.persistence.store import (
+from persistence.store import (
     Append,
     Content,
     Document,

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from astrolabe_server.persistence.errors import VersionConflict
+from persistence.errors import VersionConflict
 
 Order = Literal["asc", "desc"]
 JSON = dict[str, Any]

@@ -12,23 +12,23 @@ import flask
 import structlog
 from werkzeug.exceptions import HTTPException
 
-from astrolabe_server import handlers
-from astrolabe_server.handlers.context import Services
-from astrolabe_server.handlers.errors import ApiError, BadRequest, ServerError, translate
-from astrolabe_server.persistence.errors import StoreError
-from astrolabe_server.serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
-from astrolabe_server.serving.dispatcher import Dispatcher, Limits, missing
-from astrolabe_server.serving.flask_app import Application, HandlerResolver
-from astrolabe_server.serving.lifespan import Lifespan
-from astrolabe_server.serving.logs import RequestLog
-from astrolabe_server.serving.metrics import Metrics
-from astrolabe_server.serving.probes import Probes
-from astrolabe_server.serving.replies import error_response
-from astrolabe_server.serving.services import make_services
-from astrolabe_server.serving.settings import Settings
-from astrolabe_server.spec import edition as editions
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.errors import Invalid
+import handlers
+from handlers.context import Services
+from handlers.errors import ApiError, BadRequest, ServerError, translate
+from persistence.errors import StoreError
+from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
+from serving.dispatcher import Dispatcher, Limits, missing
+from serving.flask_app import Application, HandlerResolver
+from serving.lifespan import Lifespan
+from serving.logs import RequestLog
+from serving.metrics import Metrics
+from serving.probes import Probes
+from serving.replies import error_response
+from serving.services import make_services
+from serving.settings import Settings
+from spec import edition as editions
+from spec.edition import Edition
+from spec.errors import Invalid
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
@@ -45,7 +45,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
     found = find_handlers()
     loaded = load_editions(settings)
     services = services or make_services(settings)
-    application = Application("astrolabe_server", resolver=HandlerResolver(found, missing))
+    application = Application("astrolabe", resolver=HandlerResolver(found, missing))
     app = application.flask
     add_error_handlers(app)
     metrics = Metrics(app)

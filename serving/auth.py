@@ -5,8 +5,8 @@ import secrets
 import time
 from typing import Any, Protocol
 
-from astrolabe_server.handlers.errors import Unauthorized
-from astrolabe_server.persistence.store import Document, Insert, Key, Replace, Store
+from handlers.errors import Unauthorized
+from persistence.store import Document, Insert, Key, Replace, Store
 
 SYSTEM = "system"
 """The project that holds the keys themselves; no key opens it."""

@@ -11,10 +11,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from werkzeug.http import parse_options_header
 
-from astrolabe_server.handlers.context import Uploaded
-from astrolabe_server.handlers.errors import BadRequest, TooLarge
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.persistence.store import Store
+from handlers.context import Uploaded
+from handlers.errors import BadRequest, TooLarge
+from inference.identifiers import new_id
+from persistence.store import Store
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 

@@ -16,20 +16,20 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from astrolabe_server.inference.errors import RoutesRefused
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.errors import StoreError
-from astrolabe_server.persistence.move import Progress, Report, move
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.serving.auth import SYSTEM, KeyRing
-from astrolabe_server.serving.errors import ServingError, SettingsRefused
-from astrolabe_server.serving.services import make_routes
-from astrolabe_server.serving.settings import Settings, without_secrets
-from astrolabe_server.spec.errors import SpecError
+from inference.errors import RoutesRefused
+from persistence.engines import open_store
+from persistence.errors import StoreError
+from persistence.move import Progress, Report, move
+from persistence.store import Store
+from serving.auth import SYSTEM, KeyRing
+from serving.errors import ServingError, SettingsRefused
+from serving.services import make_routes
+from serving.settings import Settings, without_secrets
+from spec.errors import SpecError
 
 REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-PACKAGE = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 
 TAKEN_SECONDS = 2.5
 """How long `serve` waits for its address."""
@@ -90,7 +90,7 @@ def serve() -> None:
     with_store(settings.store, ready)
     with refusals_as_exit():
         wait_for_address(settings.host.strip("[]"), settings.port)
-    arguments = ["gunicorn", "-c", str(PACKAGE / "gunicorn.conf.py"), "astrolabe_server.wsgi:app"]
+    arguments = ["gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - this very interpreter
 
 
@@ -278,7 +278,7 @@ def distil_edition(upstream: Path, edition: Path, revision: str) -> None:
     Writes the interface facts of UPSTREAM to EDITION, without its prose, and prints the line for
     editions.lock.
     """
-    from astrolabe_server.spec.distil import distil, lock_line  # noqa: PLC0415 - no other command needs it
+    from spec.distil import distil, lock_line  # noqa: PLC0415 - no other command needs it
 
     with refusals_as_exit():
         distil(upstream, edition)

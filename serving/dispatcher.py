@@ -16,21 +16,21 @@ from connexion.middleware.abstract import SpecMiddleware
 from connexion.spec import Specification
 from werkzeug.routing import Rule
 
-from astrolabe_server.handlers.context import Services
-from astrolabe_server.serving.auth import Authenticator
-from astrolabe_server.serving.exchange import Exchange
-from astrolabe_server.serving.flask_app import FlaskMiddleware, View
-from astrolabe_server.serving.lifespan import Lifespan
-from astrolabe_server.serving.logs import RequestLog
-from astrolabe_server.serving.metrics import Metrics
-from astrolabe_server.serving.probes import Probes
-from astrolabe_server.serving.replies import STOPPING
-from astrolabe_server.serving.wire import Environs, Receive, Scope, Send
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.facade import facade_path
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.spec.router import Router
-from astrolabe_server.spec.validation import ResponseValidator
+from handlers.context import Services
+from serving.auth import Authenticator
+from serving.exchange import Exchange
+from serving.flask_app import FlaskMiddleware, View
+from serving.lifespan import Lifespan
+from serving.logs import RequestLog
+from serving.metrics import Metrics
+from serving.probes import Probes
+from serving.replies import STOPPING
+from serving.wire import Environs, Receive, Scope, Send
+from spec.edition import Edition
+from spec.facade import facade_path
+from spec.operation import Operation
+from spec.router import Router
+from spec.validation import ResponseValidator
 
 PUBLIC = frozenset({"get_health"})
 ASSISTANTS_V1 = b"assistants=v1"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from astrolabe_server.handlers.context import Binary, Context, Relayed, Stream, Uploaded
-from astrolabe_server.handlers.errors import (
+from handlers.context import Binary, Context, Relayed, Stream, Uploaded
+from handlers.errors import (
     ApiError,
     MethodNotAllowed,
     NotFound,
@@ -18,10 +18,10 @@ from astrolabe_server.handlers.errors import (
     ServerError,
     TooLarge,
 )
-from astrolabe_server.persistence.errors import StoreError
-from astrolabe_server.serving.bodies import ClientGone, MultipartReader, boundary_of, pieces, read_whole
-from astrolabe_server.serving.flask_app import Flask, Match
-from astrolabe_server.serving.replies import (
+from persistence.errors import StoreError
+from serving.bodies import ClientGone, MultipartReader, boundary_of, pieces, read_whole
+from serving.flask_app import Flask, Match
+from serving.replies import (
     HUNG_UP,
     Pieces,
     Reply,
@@ -32,15 +32,15 @@ from astrolabe_server.serving.replies import (
     stopping,
     whole_reply,
 )
-from astrolabe_server.serving.wire import Headers, Receive, Scope, Send, encode_headers
-from astrolabe_server.spec.body import parse_json
-from astrolabe_server.spec.errors import Invalid, NoSuchPath, Unconforming
-from astrolabe_server.spec.errors import MethodNotAllowed as WrongMethod
-from astrolabe_server.spec.operation import Body, Operation
-from astrolabe_server.spec.parameters import split_query
+from serving.wire import Headers, Receive, Scope, Send, encode_headers
+from spec.body import parse_json
+from spec.errors import Invalid, NoSuchPath, Unconforming
+from spec.errors import MethodNotAllowed as WrongMethod
+from spec.operation import Body, Operation
+from spec.parameters import split_query
 
 if TYPE_CHECKING:
-    from astrolabe_server.serving.dispatcher import Dispatcher, Route, Served
+    from serving.dispatcher import Dispatcher, Route, Served
 
 PREFIX = "/v1"
 MULTIPART = "multipart/form-data"

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from astrolabe_server.handlers.context import Services
-from astrolabe_server.persistence.errors import StoreError, StoreUnavailable
-from astrolabe_server.serving.wire import Receive, Scope, Send
+from handlers.context import Services
+from persistence.errors import StoreError, StoreUnavailable
+from serving.wire import Receive, Scope, Send
 
 SWEEP_SECONDS = 600.0
 """How often each worker has the store drop what has had its time."""

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.handlers.context import Services
-from astrolabe_server.persistence.errors import StoreError
+from handlers.context import Services
+from persistence.errors import StoreError
 
 READY = "/readyz"
 ALIVE = "/livez"

@@ -8,9 +8,9 @@ from typing import Any
 import flask
 import orjson
 
-from astrolabe_server.handlers.context import Binary, Stream
-from astrolabe_server.handlers.errors import ApiError, ServerError, Unavailable, translate
-from astrolabe_server.serving.wire import Receive, Send
+from handlers.context import Binary, Stream
+from handlers.errors import ApiError, ServerError, Unavailable, translate
+from serving.wire import Receive, Send
 
 JSON_TYPE = "application/json"
 SSE_HEADERS = [

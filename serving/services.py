@@ -2,16 +2,16 @@
 
 import os
 
-from astrolabe_server.handlers.context import Services
-from astrolabe_server.inference.gateway import Callers, Gateway, Routes
-from astrolabe_server.inference.jobs import Jobs
-from astrolabe_server.inference.local.models import LocalModels
-from astrolabe_server.inference.retrieval import Retrieval
-from astrolabe_server.inference.retrieval.file_search import file_search
-from astrolabe_server.inference.runs import Runs
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.serving.settings import Settings
+from handlers.context import Services
+from inference.gateway import Callers, Gateway, Routes
+from inference.jobs import Jobs
+from inference.local.models import LocalModels
+from inference.retrieval import Retrieval
+from inference.retrieval.file_search import file_search
+from inference.runs import Runs
+from persistence.engines import open_store
+from persistence.store import Store
+from serving.settings import Settings
 
 
 def make_services(settings: Settings) -> Services:

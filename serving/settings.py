@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from astrolabe_server.serving.errors import SettingsRefused
+from serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
 SECRET = re.compile(r"((?<=//)[^/@:?]*:|(?<=[?&])(?:password|token)=)[^@&]+")

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from astrolabe_server.handlers.errors import ApiError, BadRequest
-from astrolabe_server.serving.replies import error_reply
+from handlers.errors import ApiError, BadRequest
+from serving.replies import error_reply
 
 RETRY = 1.0
 """Seconds after which a worker that found no database makes room for another try."""

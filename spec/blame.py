@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
-from astrolabe_server.spec.reduction import Path, Reduced, at
+from spec.reduction import Path, Reduced, at
 
 # Properties by which OpenAI's unions tell their branches apart.
 _TAGS = frozenset({"type", "role", "object", "anchor"})

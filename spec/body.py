@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.spec.blame import where
-from astrolabe_server.spec.errors import Invalid
+from spec.blame import where
+from spec.errors import Invalid
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000

@@ -11,7 +11,7 @@ are declared through `allOf`, `anyOf` and `$ref`. Free maps (no declared propert
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+from spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
 
 JSON = dict[str, Any]
 _OPEN = ".open"

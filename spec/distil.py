@@ -6,10 +6,10 @@ from typing import Any
 
 import yaml
 
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.errata import corrected
-from astrolabe_server.spec.prose import stripped
-from astrolabe_server.spec.reading import parse, read
+from spec.document import mended
+from spec.errata import corrected
+from spec.prose import stripped
+from spec.reading import parse, read
 
 
 class _Dumper(yaml.CSafeDumper):

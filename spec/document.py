@@ -5,11 +5,11 @@ from typing import Any
 
 import jsonschema_rs
 
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
-from astrolabe_server.spec.names import python_name
-from astrolabe_server.spec.prose import METHODS, stripped
-from astrolabe_server.spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.errors import SpecRefused
+from spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
+from spec.names import python_name
+from spec.prose import METHODS, stripped
+from spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
 JSON = dict[str, Any]
 

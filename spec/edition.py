@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from astrolabe_server.spec.cache import cached, digest
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.errata import corrected
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.facade import facade
-from astrolabe_server.spec.operation import Operation, operation
-from astrolabe_server.spec.published import published
-from astrolabe_server.spec.reading import parse, read
-from astrolabe_server.spec.router import Router
+from spec.cache import cached, digest
+from spec.document import mended
+from spec.errata import corrected
+from spec.errors import SpecRefused
+from spec.facade import facade
+from spec.operation import Operation, operation
+from spec.published import published
+from spec.reading import parse, read
+from spec.router import Router
 
 JSON = dict[str, Any]
 DEFAULT_BASE = "/v1"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from astrolabe_server.spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
 JSON = dict[str, Any]
 _NULL = {"type": "null"}

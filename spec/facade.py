@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from astrolabe_server.spec.operation import Operation
+from spec.operation import Operation
 
 JSON = dict[str, Any]
 

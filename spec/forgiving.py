@@ -8,7 +8,7 @@ properties that the spec does not know pass too.
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+from spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
 
 JSON = dict[str, Any]
 _NULL = {"type": "null"}

@@ -11,7 +11,7 @@ Connexion alone stands in `spec/facade.py`.
 from collections.abc import Callable
 from typing import Any
 
-from astrolabe_server.spec.schema import PREFIX
+from spec.schema import PREFIX
 
 JSON = dict[str, Any]
 SchemaMend = Callable[[JSON, str], JSON]

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from astrolabe_server.spec.errors import Invalid
-from astrolabe_server.spec.names import python_name
-from astrolabe_server.spec.parameters import (
+from spec.errors import Invalid
+from spec.names import python_name
+from spec.parameters import (
     Components,
     Parameter,
     Repeated,
@@ -17,7 +17,7 @@ from astrolabe_server.spec.parameters import (
     shape,
     split_query,
 )
-from astrolabe_server.spec.validation import RequestValidator, ResponseValidator
+from spec.validation import RequestValidator, ResponseValidator
 
 JSON_MEDIA = "application/json"
 FORM_MEDIA = ("multipart/form-data", "application/x-www-form-urlencoded")

@@ -15,10 +15,10 @@ from urllib.parse import unquote_plus
 
 import orjson
 
-from astrolabe_server.spec.body import parse_json
-from astrolabe_server.spec.errors import Invalid
-from astrolabe_server.spec.names import argument_name
-from astrolabe_server.spec.schema import PREFIX
+from spec.body import parse_json
+from spec.errors import Invalid
+from spec.names import argument_name
+from spec.schema import PREFIX
 
 Components = Mapping[str, Any]
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from astrolabe_server.spec.schema import KEYWORDS, PROSE, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.schema import KEYWORDS, PROSE, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
 
 JSON = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")

@@ -7,9 +7,9 @@ makes requests of a document (a fuzzer, a generator of clients) needs one that s
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.spec.closing import closed
-from astrolabe_server.spec.forgiving import forgiving
-from astrolabe_server.spec.schema import PREFIX
+from spec.closing import closed
+from spec.forgiving import forgiving
+from spec.schema import PREFIX
 
 JSON = dict[str, Any]
 _REQUEST = "Request."

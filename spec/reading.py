@@ -14,7 +14,7 @@ import yaml
 from yaml.composer import Composer, ComposerError
 from yaml.events import AliasEvent, NodeEvent
 
-from astrolabe_server.spec.errors import SpecRefused
+from spec.errors import SpecRefused
 
 JSON = dict[str, Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from astrolabe_server.spec.errors import Invalid, MethodNotAllowed, NoSuchPath
-from astrolabe_server.spec.operation import Operation
+from spec.errors import Invalid, MethodNotAllowed, NoSuchPath
+from spec.operation import Operation
 
 Route = Operation | tuple[Operation, ...]
 Methods = dict[str, Route]

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import jsonschema_rs
 
-from astrolabe_server.spec.blame import describe, missing
-from astrolabe_server.spec.closing import closed
-from astrolabe_server.spec.errors import Invalid, Unconforming
-from astrolabe_server.spec.forgiving import forgiving
-from astrolabe_server.spec.reduction import Path, at, is_small, named, reduced
+from spec.blame import describe, missing
+from spec.closing import closed
+from spec.errors import Invalid, Unconforming
+from spec.forgiving import forgiving
+from spec.reduction import Path, at, is_small, named, reduced
 
 Components = Mapping[str, Any]
 

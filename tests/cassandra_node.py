@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from cassandra.cluster import Cluster
 
-from astrolabe_server.deploy.cassandra.cluster import BUILD, LocalCluster, NodeError, free_port, missing
+from deploy.cassandra.cluster import BUILD, LocalCluster, NodeError, free_port, missing
 
 FOLDER = BUILD / "test"
 

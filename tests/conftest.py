@@ -2,9 +2,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from astrolabe_server.tests.cassandra_node import cassandra_url  # noqa: F401 - a fixture
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from tests.cassandra_node import cassandra_url  # noqa: F401 - a fixture
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 collect_ignore = ["api/sdk"]
 """Run in other environments, by api/test_sdks.py."""

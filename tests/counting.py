@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from astrolabe_server.persistence.store import Store
+from persistence.store import Store
 
 
 def counted(verb: str) -> Callable[..., Any]:

@@ -90,7 +90,7 @@ class Server:
                     "gunicorn",
                     "-c",
                     str(ROOT / "gunicorn.conf.py"),
-                    "astrolabe_server.wsgi:app",
+                    "wsgi:app",
                 ],
                 cwd=self.folder,
                 env=self.environment,

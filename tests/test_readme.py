@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from astrolabe_server.serving.settings import Settings
+from serving.settings import Settings
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 

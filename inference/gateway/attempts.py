@@ -6,9 +6,9 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from astrolabe_server.inference.errors import ProviderError
-from astrolabe_server.inference.gateway.failures import is_transient, may_fall_back
-from astrolabe_server.inference.gateway.targets import Target
+from inference.errors import ProviderError
+from inference.gateway.failures import is_transient, may_fall_back
+from inference.gateway.targets import Target
 
 LONGEST_WAIT = 20.0
 """Seconds; a provider that asks for more is not waited for: the client is told how long instead."""

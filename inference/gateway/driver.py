@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
-from astrolabe_server.inference.gateway.targets import Target
+from inference.gateway.targets import Target
 
 JSON = dict[str, Any]
 

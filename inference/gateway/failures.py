@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.inference.errors import (
+from inference.errors import (
     ProviderBroken,
     ProviderError,
     ProviderLimited,

@@ -24,15 +24,15 @@ import litellm
 import openai
 from litellm import exceptions
 
-from astrolabe_server.inference.errors import (
+from inference.errors import (
     ProviderBroken,
     ProviderError,
     ProviderLimited,
     ProviderRejected,
     ProviderTimeout,
 )
-from astrolabe_server.inference.gateway import failures, sse
-from astrolabe_server.inference.gateway.targets import Target
+from inference.gateway import failures, sse
+from inference.gateway.targets import Target
 
 JSON = dict[str, Any]
 T = TypeVar("T")

@@ -9,15 +9,15 @@ from typing import Any, TypeVar
 
 import orjson
 
-from astrolabe_server.inference.errors import ModelNotFound, ProviderError
-from astrolabe_server.inference.gateway import attempts, failures, objects, sse
-from astrolabe_server.inference.gateway.catalogue import context_windows
-from astrolabe_server.inference.gateway.driver import Driver
-from astrolabe_server.inference.gateway.local import LocalWire
-from astrolabe_server.inference.gateway.routes import Routes
-from astrolabe_server.inference.gateway.targets import Callers, Credentials, Target, Wire
-from astrolabe_server.inference.gateway.wire import OpenAIWire
-from astrolabe_server.inference.local.models import LocalModels
+from inference.errors import ModelNotFound, ProviderError
+from inference.gateway import attempts, failures, objects, sse
+from inference.gateway.catalogue import context_windows
+from inference.gateway.driver import Driver
+from inference.gateway.local import LocalWire
+from inference.gateway.routes import Routes
+from inference.gateway.targets import Callers, Credentials, Target, Wire
+from inference.gateway.wire import OpenAIWire
+from inference.local.models import LocalModels
 
 JSON = dict[str, Any]
 Answer = TypeVar("Answer")

@@ -11,13 +11,13 @@ import aiohttp
 import numpy as np
 import orjson
 
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.errors import ProviderBroken, ProviderError, ProviderRejected
-from astrolabe_server.inference.gateway import local_functions, sse
-from astrolabe_server.inference.gateway.local_functions import Call
-from astrolabe_server.inference.gateway.targets import Target
-from astrolabe_server.inference.gateway.wire import OpenAIWire
-from astrolabe_server.inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
+from inference import tokens
+from inference.errors import ProviderBroken, ProviderError, ProviderRejected
+from inference.gateway import local_functions, sse
+from inference.gateway.local_functions import Call
+from inference.gateway.targets import Target
+from inference.gateway.wire import OpenAIWire
+from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
 
 JSON = dict[str, Any]
 

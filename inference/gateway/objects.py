@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable
 from typing import Any
 
-from astrolabe_server.inference.gateway import failures
+from inference.gateway import failures
 
 JSON = dict[str, Any]
 

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 
-from astrolabe_server.inference.errors import ModelNotFound, RoutesRefused
-from astrolabe_server.inference.gateway.targets import Target, Wire
-from astrolabe_server.inference.local import weights
-from astrolabe_server.inference.local.models import CONTEXT_WINDOW
+from inference.errors import ModelNotFound, RoutesRefused
+from inference.gateway.targets import Target, Wire
+from inference.local import weights
+from inference.local.models import CONTEXT_WINDOW
 
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"

@@ -6,7 +6,7 @@ from typing import Literal
 
 import yarl
 
-from astrolabe_server.inference.errors import ProviderRejected
+from inference.errors import ProviderRejected
 
 Wire = Literal["openai", "litellm", "local"]
 

@@ -10,9 +10,9 @@ import aiohttp
 import orjson
 import yarl
 
-from astrolabe_server.inference.errors import ProviderError
-from astrolabe_server.inference.gateway import failures, sse
-from astrolabe_server.inference.gateway.targets import Target
+from inference.errors import ProviderError
+from inference.gateway import failures, sse
+from inference.gateway.targets import Target
 
 JSON = dict[str, Any]
 

@@ -1,6 +1,6 @@
 """Turns all-MiniLM-L6-v2's safetensors into the GGUF file that llama.cpp reads, once.
 
-`python -m astrolabe_server.inference.local.minilm FOLDER FILE`.
+`python -m inference.local.minilm FOLDER FILE`.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from typing import Any
 import gguf
 import numpy as np
 
-from astrolabe_server.inference.local.weights import EMBEDDING_SHA256
+from inference.local.weights import EMBEDDING_SHA256
 
 LAYERS, WIDTH, HIDDEN, HEADS, POSITIONS = 6, 384, 1536, 12, 512
 SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}

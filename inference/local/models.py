@@ -1,12 +1,14 @@
 """The local models as the server sees them: two sockets, and a process that is started and stopped."""
 
+import os
 import secrets
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from astrolabe_server.inference.local import supervisor, weights
+from inference.local import supervisor, weights
+from inference.subprocesses import PYTHON_PATH
 
 CHAT_SOCKET = "chat.sock"
 EMBEDDING_SOCKET = "embedding.sock"
@@ -46,9 +48,11 @@ class LocalModels:
             return
         self.sockets.mkdir(mode=0o700)
         # By its path: as a module it would import what it does not need, and stay four times as large.
-        command = [sys.executable, supervisor.__file__, str(self.sockets), str(self._cache.absolute())]
+        command = [sys.executable, "-P", supervisor.__file__, str(self.sockets), str(self._cache.absolute())]
         # Of a group of its own: Ctrl-C is for the server, which lets its streams end first.
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, start_new_session=True, env={**os.environ, **PYTHON_PATH}
+        )
 
     def stop(self) -> None:
         """End the process and forget its sockets; harmless where nothing was started.

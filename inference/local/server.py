@@ -1,6 +1,6 @@
 """The process that holds the local models and serves each on OpenAI's wire, on a socket of its own.
 
-`python -m astrolabe_server.inference.local.server SOCKETS CACHE` ends when its standard input does,
+`python -m inference.local.server SOCKETS CACHE` ends when its standard input does,
 so that it never outlives the process that started it, however that one ends.
 """
 
@@ -13,14 +13,15 @@ from typing import Any
 
 import xllamacpp
 
-from astrolabe_server.inference.local import weights
-from astrolabe_server.inference.local.models import (
+from inference.local import weights
+from inference.local.models import (
     CHAT_SOCKET,
     CONTEXT_WINDOW,
     EMBEDDING_SOCKET,
     LONGEST_EMBEDDED,
     PARALLEL_CHATS,
 )
+from inference.subprocesses import python_module
 
 
 def main(sockets: Path, cache: Path) -> None:
@@ -43,7 +44,7 @@ def _as_gguf(folder: Path, cache: Path) -> Path:
     """The converted weights; converting takes 150 MB, which a process of its own gives back."""
     path = weights.converted(cache)
     if not path.is_file():
-        command = [sys.executable, "-m", "astrolabe_server.inference.local.minilm", str(folder), str(path)]
+        command = python_module("inference.local.minilm", str(folder), str(path))
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603
     return path
 

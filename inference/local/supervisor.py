@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-SERVER = "astrolabe_server.inference.local.server"
+SERVER = "inference.local.server"
 LONGEST_WAIT = 30.0
 
 
@@ -22,7 +22,8 @@ def main(sockets: str, cache: str) -> None:
     wait = 0.0
     while not ending.is_set():
         begun = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", SERVER, sockets, cache], stdin=subprocess.PIPE)  # noqa: S603
+        command = [sys.executable, "-P", "-m", SERVER, sockets, cache]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603
         current[:] = [process]
         if ending.is_set():  # set before the other thread could see this process
             process.kill()

@@ -1,4 +1,4 @@
-"""The parser's process: `python -m astrolabe_server.inference.parsing.parser FD`.
+"""The parser's process: `python -m inference.parsing.parser FD`.
 
 It imports the libraries and loads the table of tokens once, then forks a child for each file. So a
 file costs milliseconds and yet has a process with limits of its own: a hostile one ends itself and
@@ -20,10 +20,10 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.parsing.chunking import Chunker, Chunking
-from astrolabe_server.inference.parsing.formats import extract, reader
+from inference import tokens
+from inference.errors import DocumentError
+from inference.parsing.chunking import Chunker, Chunking
+from inference.parsing.formats import extract, reader
 
 MAX_REQUEST = 4096
 MAX_TOKENS = 5_000_000

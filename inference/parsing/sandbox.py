@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import tempfile
 from array import array
 from asyncio.subprocess import DEVNULL, PIPE, Process
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.parsing.chunking import Chunking
+from inference.errors import DocumentError
+from inference.parsing.chunking import Chunking
+from inference.subprocesses import PYTHON_PATH, python_module
 
 MEMORY = 2 * 1024**3
 """Bytes of address space of one file's process, about 0.5 GB of which are taken from the start."""
@@ -159,16 +159,12 @@ class _Parser:
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "astrolabe_server.inference.parsing.parser",
-                str(theirs.fileno()),
+                *python_module("inference.parsing.parser", str(theirs.fileno())),
                 stdin=DEVNULL,
                 stdout=PIPE,
                 pass_fds=(theirs.fileno(),),
                 # Nothing of the server's environment, which holds keys; threads would not survive a fork.
-                env={"OPENBLAS_NUM_THREADS": "1"},
+                env={"OPENBLAS_NUM_THREADS": "1", **PYTHON_PATH},
                 # A group of its own, so that its children can be ended with it.
                 start_new_session=True,
             )

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.inference.parsing.chunking import AUTO, Chunking
-from astrolabe_server.inference.retrieval.errors import RequestRefused
+from inference.parsing.chunking import AUTO, Chunking
+from inference.retrieval.errors import RequestRefused
 
 MIN_CHUNK = 100
 MAX_CHUNK = 4096

@@ -8,8 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from astrolabe_server.inference.jobs import LEASE, Held, Jobs
-from astrolabe_server.persistence.store import Cancel, Enqueue, Finish, Job, Store
+from inference.jobs import LEASE, Held, Jobs
+from persistence.store import Cancel, Enqueue, Finish, Job, Store
 
 EXPIRE = "expire"
 PURGE = "purge"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from astrolabe_server.inference.gateway import Gateway
+from inference.gateway import Gateway
 
 Vector = list[float]
 

@@ -6,7 +6,7 @@ InferenceError
     └── RequestRefused    the request, or the state of what it names, does not allow that
 """
 
-from astrolabe_server.inference.errors import InferenceError
+from inference.errors import InferenceError
 
 
 class RetrievalError(InferenceError):

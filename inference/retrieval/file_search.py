@@ -5,12 +5,12 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.retrieval.citations import annotations, mark
-from astrolabe_server.inference.retrieval.errors import RetrievalError
-from astrolabe_server.inference.retrieval.retrieval import Retrieval
-from astrolabe_server.inference.retrieval.search import Found, RankingOptions
-from astrolabe_server.inference.runs.tools import ServerTool, ToolFactory, ToolResult, Workplace
+from inference import tokens
+from inference.retrieval.citations import annotations, mark
+from inference.retrieval.errors import RetrievalError
+from inference.retrieval.retrieval import Retrieval
+from inference.retrieval.search import Found, RankingOptions
+from inference.runs.tools import ServerTool, ToolFactory, ToolResult, Workplace
 
 RANKER = "default_2024_08_21"
 DEFAULT_RESULTS = 20

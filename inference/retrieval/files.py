@@ -4,12 +4,12 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.retrieval.deadlines import Deadlines
-from astrolabe_server.inference.retrieval.errors import RequestRefused, no_such_file
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import Delete, Document, Finish, Insert, Key, Operation, Store
+from inference.identifiers import new_id
+from inference.jobs import Held
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import RequestRefused, no_such_file
+from persistence.errors import VersionConflict
+from persistence.store import Delete, Document, Finish, Insert, Key, Operation, Store
 
 FILES = "files"
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.inference.retrieval.errors import RequestRefused
-from astrolabe_server.persistence.store import Comparison, Compound, Filter
+from inference.retrieval.errors import RequestRefused
+from persistence.store import Comparison, Compound, Filter
 
 MAX_DEPTH = 8
 MAX_COMPARISONS = 100

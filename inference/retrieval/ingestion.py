@@ -8,24 +8,24 @@ from typing import Any
 
 import structlog
 
-from astrolabe_server.inference.errors import (
+from inference.errors import (
     DocumentError,
     InferenceError,
     ModelNotFound,
     ProviderError,
     ProviderRejected,
 )
-from astrolabe_server.inference.jobs import LEASE, Held, Jobs
-from astrolabe_server.inference.parsing.chunking import Chunking
-from astrolabe_server.inference.parsing.sandbox import Parsed, Sandbox
-from astrolabe_server.inference.retrieval.embedding import Embedder
-from astrolabe_server.inference.retrieval.errors import ObjectNotFound
-from astrolabe_server.inference.retrieval.files import FILES
-from astrolabe_server.inference.retrieval.members import INGEST, MEMBERS, member_id
-from astrolabe_server.inference.retrieval.memberships import Memberships
-from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, has_expired
-from astrolabe_server.persistence.errors import ContentNotFound, DimensionMismatch, StoreError
-from astrolabe_server.persistence.store import (
+from inference.jobs import LEASE, Held, Jobs
+from inference.parsing.chunking import Chunking
+from inference.parsing.sandbox import Parsed, Sandbox
+from inference.retrieval.embedding import Embedder
+from inference.retrieval.errors import ObjectNotFound
+from inference.retrieval.files import FILES
+from inference.retrieval.members import INGEST, MEMBERS, member_id
+from inference.retrieval.memberships import Memberships
+from inference.retrieval.vector_stores import VECTOR_STORES, has_expired
+from persistence.errors import ContentNotFound, DimensionMismatch, StoreError
+from persistence.store import (
     Chunk,
     Document,
     Finish,

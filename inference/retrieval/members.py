@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from astrolabe_server.inference.jobs import LEASE
-from astrolabe_server.inference.parsing.chunking import AUTO, Chunking
-from astrolabe_server.inference.retrieval.counts import counted
-from astrolabe_server.persistence.store import (
+from inference.jobs import LEASE
+from inference.parsing.chunking import AUTO, Chunking
+from inference.retrieval.counts import counted
+from persistence.store import (
     Attributes,
     Document,
     Enqueue,

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Held, Jobs
-from astrolabe_server.inference.retrieval.counts import counted, no_files
-from astrolabe_server.inference.retrieval.deadlines import Deadlines
-from astrolabe_server.inference.retrieval.errors import ObjectNotFound
-from astrolabe_server.inference.retrieval.files import Files
-from astrolabe_server.inference.retrieval.members import (
+from inference.identifiers import new_id
+from inference.jobs import Held, Jobs
+from inference.retrieval.counts import counted, no_files
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import ObjectNotFound
+from inference.retrieval.files import Files
+from inference.retrieval.members import (
     BATCH_OBJECT,
     BATCHES,
     INGEST,
@@ -28,14 +28,14 @@ from astrolabe_server.inference.retrieval.members import (
     status_label,
     unique,
 )
-from astrolabe_server.inference.retrieval.vector_stores import (
+from inference.retrieval.vector_stores import (
     VECTOR_STORES,
     VectorStores,
     active,
     settled,
 )
-from astrolabe_server.persistence.errors import AlreadyExists, VersionConflict
-from astrolabe_server.persistence.store import (
+from persistence.errors import AlreadyExists, VersionConflict
+from persistence.store import (
     Attributes,
     Clear,
     Delete,

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from astrolabe_server.inference.retrieval.rewriting import WORD, rewritten
-from astrolabe_server.persistence.store import Hit
+from inference.retrieval.rewriting import WORD, rewritten
+from persistence.store import Hit
 
 SMOOTHING = 60
 """The k of reciprocal rank fusion: the greater, the less the first ranks count."""

@@ -7,21 +7,21 @@ from typing import Any
 
 import structlog
 
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.inference.jobs import Jobs
-from astrolabe_server.inference.parsing.chunking import AUTO
-from astrolabe_server.inference.parsing.sandbox import Sandbox
-from astrolabe_server.inference.retrieval.deadlines import Deadlines
-from astrolabe_server.inference.retrieval.embedding import Embedder
-from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
-from astrolabe_server.inference.retrieval.files import FILES, Files
-from astrolabe_server.inference.retrieval.ingestion import Ingestion
-from astrolabe_server.inference.retrieval.members import MEMBERS, Attachment
-from astrolabe_server.inference.retrieval.memberships import Memberships
-from astrolabe_server.inference.retrieval.search import Found, RankingOptions, Search
-from astrolabe_server.inference.retrieval.uploads import UPLOADS, Uploads
-from astrolabe_server.inference.retrieval.vector_stores import VECTOR_STORES, VectorStores, view
-from astrolabe_server.persistence.store import Document, Filter, Key, Store
+from inference.gateway import Gateway
+from inference.jobs import Jobs
+from inference.parsing.chunking import AUTO
+from inference.parsing.sandbox import Sandbox
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.embedding import Embedder
+from inference.retrieval.errors import ObjectNotFound, RequestRefused
+from inference.retrieval.files import FILES, Files
+from inference.retrieval.ingestion import Ingestion
+from inference.retrieval.members import MEMBERS, Attachment
+from inference.retrieval.memberships import Memberships
+from inference.retrieval.search import Found, RankingOptions, Search
+from inference.retrieval.uploads import UPLOADS, Uploads
+from inference.retrieval.vector_stores import VECTOR_STORES, VectorStores, view
+from persistence.store import Document, Filter, Key, Store
 
 HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 """Of stores that are made for a thread's attachments, or inside of another request, as OpenAI's are."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from astrolabe_server.inference.errors import ModelNotFound, ProviderError
-from astrolabe_server.inference.retrieval.embedding import Embedder, Vector
-from astrolabe_server.inference.retrieval.members import MEMBERS, member_id
-from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
-from astrolabe_server.inference.retrieval.vector_stores import VectorStores
-from astrolabe_server.persistence.errors import DimensionMismatch
-from astrolabe_server.persistence.store import Document, Filter, Key, Store
+from inference.errors import ModelNotFound, ProviderError
+from inference.retrieval.embedding import Embedder, Vector
+from inference.retrieval.members import MEMBERS, member_id
+from inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
+from inference.retrieval.vector_stores import VectorStores
+from persistence.errors import DimensionMismatch
+from persistence.store import Document, Filter, Key, Store
 
 DEPTH = 50
 """Hits of each measure that are fused, at least, and twice as many as are asked for: what one finds

@@ -5,13 +5,13 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.retrieval.deadlines import Deadlines
-from astrolabe_server.inference.retrieval.errors import ObjectNotFound, RequestRefused
-from astrolabe_server.inference.retrieval.files import Files
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import (
+from inference.identifiers import new_id
+from inference.jobs import Held
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import ObjectNotFound, RequestRefused
+from inference.retrieval.files import Files
+from persistence.errors import VersionConflict
+from persistence.store import (
     Check,
     Clear,
     Document,

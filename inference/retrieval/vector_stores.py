@@ -4,13 +4,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.retrieval.counts import no_files
-from astrolabe_server.inference.retrieval.deadlines import Deadlines
-from astrolabe_server.inference.retrieval.errors import expired_vector_store, no_such_vector_store
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import (
+from inference.identifiers import new_id
+from inference.jobs import Held
+from inference.retrieval.counts import no_files
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import expired_vector_store, no_such_vector_store
+from persistence.errors import VersionConflict
+from persistence.store import (
     Delete,
     Document,
     Finish,

@@ -1,6 +1,6 @@
 """The run engine: drives a thread's conversation with a model and its tools, whatever worker dies."""
 
-from astrolabe_server.inference.runs.service import Launch, Runs, Started
-from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, ToolResult, Workplace
+from inference.runs.service import Launch, Runs, Started
+from inference.runs.tools import ServerTool, ToolFactories, ToolResult, Workplace
 
 __all__ = ["Launch", "Runs", "ServerTool", "Started", "ToolFactories", "ToolResult", "Workplace"]

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from astrolabe_server.inference.runs.state import CUT_OFF
-from astrolabe_server.inference.runs.tools import ServerTool
-from astrolabe_server.inference.runs.turns import FUNCTION, Turn
-from astrolabe_server.persistence.errors import ContentNotFound
-from astrolabe_server.persistence.store import Document, Key, Store
+from inference.runs.state import CUT_OFF
+from inference.runs.tools import ServerTool
+from inference.runs.turns import FUNCTION, Turn
+from persistence.errors import ContentNotFound
+from persistence.store import Document, Key, Store
 
 JSON = dict[str, Any]
 CountTokens = Callable[[str], int]

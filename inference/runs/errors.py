@@ -12,7 +12,7 @@ RunError
 
 from collections.abc import Sequence
 
-from astrolabe_server.inference.errors import InferenceError
+from inference.errors import InferenceError
 
 
 class RunError(InferenceError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.persistence.store import LOG_LIFETIME, Append
+from persistence.store import LOG_LIFETIME, Append
 
 Numbered = tuple[int, bytes]
 

@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from astrolabe_server.inference.runs import transitions
-from astrolabe_server.inference.runs.feed import Feeds, Numbered, Reader, frame, is_done
-from astrolabe_server.persistence.store import Document, Key, Store
+from inference.runs import transitions
+from inference.runs.feed import Feeds, Numbered, Reader, frame, is_done
+from persistence.store import Document, Key, Store
 
 SOON, LATER = 0.05, 0.5
 """Seconds between two looks into the log: growing from one to the other while nothing comes."""

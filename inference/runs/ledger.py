@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.runs import transitions
-from astrolabe_server.inference.runs.errors import RunGone
-from astrolabe_server.inference.runs.feed import Feeds, frame
-from astrolabe_server.inference.runs.state import ACTIVE_RUN, FENCE, SEQUENCE
-from astrolabe_server.persistence.errors import AlreadyExists, LeaseLost, VersionConflict
-from astrolabe_server.persistence.store import (
+from inference.jobs import Held
+from inference.runs import transitions
+from inference.runs.errors import RunGone
+from inference.runs.feed import Feeds, frame
+from inference.runs.state import ACTIVE_RUN, FENCE, SEQUENCE
+from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
+from persistence.store import (
     Check,
     Document,
     Hold,

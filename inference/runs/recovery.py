@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.inference.gateway import Credentials
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.runs.feed import Feeds
-from astrolabe_server.inference.runs.ledger import Ledger, Tracked, TrackedThread
-from astrolabe_server.inference.runs.rendering import Renderer, new_step
-from astrolabe_server.inference.runs.said import Said
-from astrolabe_server.inference.runs.state import (
+from inference.gateway import Credentials
+from inference.jobs import Held
+from inference.runs.feed import Feeds
+from inference.runs.ledger import Ledger, Tracked, TrackedThread
+from inference.runs.rendering import Renderer, new_step
+from inference.runs.said import Said
+from inference.runs.state import (
     ACTIVE_RUN,
     FENCE,
     LAST,
@@ -25,7 +25,7 @@ from astrolabe_server.inference.runs.state import (
     run_label,
     turn_of,
 )
-from astrolabe_server.persistence.store import Delete, Document, Hold, Key, Replace, Store, beside
+from persistence.store import Delete, Document, Hold, Key, Replace, Store, beside
 
 JSON = dict[str, Any]
 

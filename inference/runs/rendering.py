@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.runs import objects, transitions
-from astrolabe_server.inference.runs.ledger import Ledger, Tracked
-from astrolabe_server.inference.runs.said import Said
-from astrolabe_server.inference.runs.state import (
+from inference.identifiers import new_id
+from inference.runs import objects, transitions
+from inference.runs.ledger import Ledger, Tracked
+from inference.runs.said import Said
+from inference.runs.state import (
     CUT_OFF,
     INCLUDE_RESULTS,
     LAST,
@@ -26,7 +26,7 @@ from astrolabe_server.inference.runs.state import (
     run_label,
     turns_of,
 )
-from astrolabe_server.inference.runs.turns import (
+from inference.runs.turns import (
     CUT_SHORT,
     FUNCTION,
     ArgumentsArrived,
@@ -41,7 +41,7 @@ from astrolabe_server.inference.runs.turns import (
     TurnEnded,
     Usage,
 )
-from astrolabe_server.persistence.store import Key, beside
+from persistence.store import Key, beside
 
 JSON = dict[str, Any]
 

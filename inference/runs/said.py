@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from astrolabe_server.inference.runs import objects
-from astrolabe_server.inference.runs.turns import RefusalArrived, TextArrived
+from inference.runs import objects
+from inference.runs.turns import RefusalArrived, TextArrived
 
 JSON = dict[str, Any]
 

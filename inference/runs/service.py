@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from astrolabe_server.inference.gateway import Credentials, Gateway
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Held, Jobs
-from astrolabe_server.inference.runs import objects, transitions
-from astrolabe_server.inference.runs.errors import (
+from inference.gateway import Credentials, Gateway
+from inference.identifiers import new_id
+from inference.jobs import Held, Jobs
+from inference.runs import objects, transitions
+from inference.runs.errors import (
     EventsGone,
     OutputsNotAwaited,
     OutputsRefused,
     RunGone,
     ThreadBusy,
 )
-from astrolabe_server.inference.runs.feed import Feeds, Reader, frame
-from astrolabe_server.inference.runs.following import follow_leg, is_kept, replay
-from astrolabe_server.inference.runs.recovery import Leg, make_leg
-from astrolabe_server.inference.runs.rendering import calls_details
-from astrolabe_server.inference.runs.state import (
+from inference.runs.feed import Feeds, Reader, frame
+from inference.runs.following import follow_leg, is_kept, replay
+from inference.runs.recovery import Leg, make_leg
+from inference.runs.rendering import calls_details
+from inference.runs.state import (
     ACTIVE_RUN,
     INCLUDE_RESULTS,
     LIVE,
@@ -31,10 +31,10 @@ from astrolabe_server.inference.runs.state import (
     TURNS,
     turns_of,
 )
-from astrolabe_server.inference.runs.tools import ToolFactories
-from astrolabe_server.inference.runs.worker import Worker
-from astrolabe_server.persistence.errors import VersionConflict
-from astrolabe_server.persistence.store import (
+from inference.runs.tools import ToolFactories
+from inference.runs.worker import Worker
+from persistence.errors import VersionConflict
+from persistence.store import (
     LOG_LIFETIME,
     Cancel,
     Clear,

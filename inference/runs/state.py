@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from astrolabe_server.inference.runs.turns import Turn
+from inference.runs.turns import Turn
 
 JSON = dict[str, Any]
 

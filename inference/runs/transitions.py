@@ -10,7 +10,7 @@ queued | in_progress | requires_action ──► expired | failed
 
 from typing import Any
 
-from astrolabe_server.inference.runs.errors import IllegalTransition
+from inference.runs.errors import IllegalTransition
 
 JSON = dict[str, Any]
 

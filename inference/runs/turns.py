@@ -16,9 +16,9 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from astrolabe_server.inference.errors import ProviderBroken
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.runs.tools import ServerTool, ToolResult
+from inference.errors import ProviderBroken
+from inference.identifiers import new_id
+from inference.runs.tools import ServerTool, ToolResult
 
 JSON = dict[str, Any]
 

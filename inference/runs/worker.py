@@ -6,25 +6,25 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.errors import (
+from inference import tokens
+from inference.errors import (
     InferenceError,
     ProviderError,
     ProviderLimited,
     ProviderRejected,
 )
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.inference.jobs import Held
-from astrolabe_server.inference.runs import transitions
-from astrolabe_server.inference.runs.ahead import read_ahead
-from astrolabe_server.inference.runs.conversation import Conversation, LimitReached, read_history
-from astrolabe_server.inference.runs.errors import RunGone, ToolUnavailable
-from astrolabe_server.inference.runs.feed import Feeds
-from astrolabe_server.inference.runs.recovery import Leg, recover
-from astrolabe_server.inference.runs.state import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
-from astrolabe_server.inference.runs.tools import ServerTool, ToolFactories, Workplace
-from astrolabe_server.inference.runs.turns import FUNCTION, converse
-from astrolabe_server.persistence.store import Finish, Operation, Reschedule, Store
+from inference.gateway import Gateway
+from inference.jobs import Held
+from inference.runs import transitions
+from inference.runs.ahead import read_ahead
+from inference.runs.conversation import Conversation, LimitReached, read_history
+from inference.runs.errors import RunGone, ToolUnavailable
+from inference.runs.feed import Feeds
+from inference.runs.recovery import Leg, recover
+from inference.runs.state import LIVE, OPTIONS, RESOURCES, TURNS, turns_of
+from inference.runs.tools import ServerTool, ToolFactories, Workplace
+from inference.runs.turns import FUNCTION, converse
+from persistence.store import Finish, Operation, Reschedule, Store
 
 JSON = dict[str, Any]
 

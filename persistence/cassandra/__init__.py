@@ -1,7 +1,7 @@
 """The cluster engine: Apache Cassandra 5 and Astra DB."""
 
-from astrolabe_server.persistence.cassandra.store import CassandraStore
-from astrolabe_server.persistence.cassandra.url import parse
+from persistence.cassandra.store import CassandraStore
+from persistence.cassandra.url import parse
 
 __all__ = ["CassandraStore", "from_url"]
 

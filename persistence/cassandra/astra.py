@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
-from astrolabe_server.persistence.cassandra.url import Target
-from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+from persistence.cassandra.url import Target
+from persistence.errors import StoreRefused, StoreUnavailable
 
 PAUSE = 1.0
 """Seconds between two questions whether a database is ready."""

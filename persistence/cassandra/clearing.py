@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from astrolabe_server.persistence.cassandra.commits import Committer, Group
-from astrolabe_server.persistence.cassandra.documents import Own, label_copies, leave
-from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.heads import Heads
-from astrolabe_server.persistence.cassandra.rows import (
+from persistence.cassandra.commits import Committer, Group
+from persistence.cassandra.documents import Own, label_copies, leave
+from persistence.cassandra.driver import Connection, Statement
+from persistence.cassandra.heads import Heads
+from persistence.cassandra.rows import (
     AT,
     ListKey,
     Spot,
@@ -21,8 +21,8 @@ from astrolabe_server.persistence.cassandra.rows import (
     own,
     seat,
 )
-from astrolabe_server.persistence.errors import AlreadyExists
-from astrolabe_server.persistence.store import Clear, Document, Key
+from persistence.errors import AlreadyExists
+from persistence.store import Clear, Document, Key
 
 AT_ONCE = 16
 

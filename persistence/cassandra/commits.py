@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from astrolabe_server.persistence.cassandra.driver import Connection, Outcome, OutcomeUnknown, Statement
-from astrolabe_server.persistence.cassandra.rows import AT, Place, Spot
-from astrolabe_server.persistence.errors import StoreError, StoreUnavailable, VersionConflict
+from persistence.cassandra.driver import Connection, Outcome, OutcomeUnknown, Statement
+from persistence.cassandra.rows import AT, Place, Spot
+from persistence.errors import StoreError, StoreUnavailable, VersionConflict
 
 CHECKED_COLUMNS = ("version", "place", "lease", "owner")
 CHECKED = f"SELECT {', '.join(CHECKED_COLUMNS)} FROM objects WHERE {AT}"

@@ -11,10 +11,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 
-from astrolabe_server.persistence.cassandra.driver import Connection
-from astrolabe_server.persistence.cassandra.kinds import Kinds
-from astrolabe_server.persistence.cassandra.rows import storable
-from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.kinds import Kinds
+from persistence.cassandra.rows import storable
+from persistence.errors import ContentNotFound, StoreUnavailable
 
 PIECE = 512 << 10
 STRIPE = 64

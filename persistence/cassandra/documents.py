@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from astrolabe_server.persistence.cassandra.commits import Part, Rows
-from astrolabe_server.persistence.cassandra.driver import Statement
-from astrolabe_server.persistence.cassandra.rows import (
+from persistence.cassandra.commits import Part, Rows
+from persistence.cassandra.driver import Statement
+from persistence.cassandra.rows import (
     AT,
     COPIES,
     KEY,
@@ -16,8 +16,8 @@ from astrolabe_server.persistence.cassandra.rows import (
     of_document,
     seat_of,
 )
-from astrolabe_server.persistence.errors import AlreadyExists, VersionConflict
-from astrolabe_server.persistence.store import Document, Replace
+from persistence.errors import AlreadyExists, VersionConflict
+from persistence.store import Document, Replace
 
 # Table and column names are ours: nothing of a caller's is ever in the text of a statement.
 PUT = f"""INSERT INTO objects ({KEY}, id, parent, value, state, labels, version, place, shelf, writer)

@@ -33,10 +33,10 @@ from cassandra.cqltypes import BytesType, VectorType
 from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
-from astrolabe_server.persistence.cassandra import astra
-from astrolabe_server.persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
-from astrolabe_server.persistence.cassandra.url import Target
-from astrolabe_server.persistence.errors import (
+from persistence.cassandra import astra
+from persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
+from persistence.cassandra.url import Target
+from persistence.errors import (
     DocumentTooLarge,
     StoreError,
     StoreRefused,

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from astrolabe_server.persistence.cassandra.commits import Part, Rows
-from astrolabe_server.persistence.cassandra.documents import ENTER, Own, label_copies, leave
-from astrolabe_server.persistence.cassandra.driver import Statement
-from astrolabe_server.persistence.cassandra.heads import Head
-from astrolabe_server.persistence.cassandra.rows import (
+from persistence.cassandra.commits import Part, Rows
+from persistence.cassandra.documents import ENTER, Own, label_copies, leave
+from persistence.cassandra.driver import Statement
+from persistence.cassandra.heads import Head
+from persistence.cassandra.rows import (
     AT,
     KEY,
     Body,
@@ -21,8 +21,8 @@ from astrolabe_server.persistence.cassandra.rows import (
     of_document,
     seat,
 )
-from astrolabe_server.persistence.errors import AlreadyExists, StoreError
-from astrolabe_server.persistence.store import Document, Insert, Key
+from persistence.errors import AlreadyExists, StoreError
+from persistence.store import Document, Insert, Key
 
 BEGIN = f"UPDATE objects SET last=?, rows=?, bytes=?, writer=? WHERE {AT} IF last=null"
 GROW = f"UPDATE objects SET last=?, rows=?, bytes=?, writer=? WHERE {AT} IF last<? AND closed=null"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from astrolabe_server.persistence.store import Attributes, Comparison, Compound, Filter
+from persistence.store import Attributes, Comparison, Compound, Filter
 
 
 def passes(filter: Filter, attributes: Attributes) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.rows import AT, KEY, ListKey, Place, head
+from persistence.cassandra.driver import Connection, Statement
+from persistence.cassandra.rows import AT, KEY, ListKey, Place, head
 
 ROWS = 10_000
 BYTES = 32 << 20

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from astrolabe_server.persistence.cassandra.commits import Committer, Group
-from astrolabe_server.persistence.cassandra.driver import Connection
-from astrolabe_server.persistence.cassandra.kinds import Kinds
-from astrolabe_server.persistence.cassandra.leases import Renewed, Taken
-from astrolabe_server.persistence.cassandra.rows import AT, Place, decode_job, job_spot
-from astrolabe_server.persistence.errors import LeaseLost
-from astrolabe_server.persistence.store import Job
+from persistence.cassandra.commits import Committer, Group
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.kinds import Kinds
+from persistence.cassandra.leases import Renewed, Taken
+from persistence.cassandra.rows import AT, Place, decode_job, job_spot
+from persistence.errors import LeaseLost
+from persistence.store import Job
 
 WIDTH = 30_000_000
 """Microseconds of a partition of the index."""

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from astrolabe_server.persistence.cassandra.driver import Connection
+from persistence.cassandra.driver import Connection
 
 FIRST = "INSERT INTO kinds (kind, first) VALUES (?,?) IF NOT EXISTS"
 MARK = "SELECT first, settled FROM kinds WHERE kind=?"

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from astrolabe_server.persistence.cassandra.commits import Part, Rows
-from astrolabe_server.persistence.cassandra.driver import Statement
-from astrolabe_server.persistence.cassandra.rows import AT, KEY, Place, Spot, encode, job_spot
-from astrolabe_server.persistence.errors import LeaseLost
-from astrolabe_server.persistence.store import Job, Reschedule
+from persistence.cassandra.commits import Part, Rows
+from persistence.cassandra.driver import Statement
+from persistence.cassandra.rows import AT, KEY, Place, Spot, encode, job_spot
+from persistence.errors import LeaseLost
+from persistence.store import Job, Reschedule
 
 # `lease != -1` holds for every row, and where there is none: the change is made in any case.
 PUT = f"UPDATE objects SET due=?, lease=?, owner=?, payload=?, id=?, writer=? WHERE {AT} IF lease != -1"

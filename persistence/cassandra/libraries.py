@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.filters import passes
-from astrolabe_server.persistence.cassandra.rows import encode
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.store import Attributes, Filter
+from persistence.cassandra.driver import Connection, Statement
+from persistence.cassandra.filters import passes
+from persistence.cassandra.rows import encode
+from persistence.errors import StoreUnavailable
+from persistence.store import Attributes, Filter
 
 SHARD_BYTES = 96_000_000
 """Bytes of vectors in one partition: each shard is a search of its own, so there should be few."""

@@ -4,10 +4,10 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
-from astrolabe_server.persistence.cassandra.commits import Part, Rows
-from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.rows import AT, KEY, Place, Spot
-from astrolabe_server.persistence.store import Append
+from persistence.cassandra.commits import Part, Rows
+from persistence.cassandra.driver import Connection, Statement
+from persistence.cassandra.rows import AT, KEY, Place, Spot
+from persistence.store import Append
 
 BUCKET = 10_000
 """Numbers of events whose segments are in one partition."""

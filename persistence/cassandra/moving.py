@@ -6,15 +6,15 @@ from typing import Any
 
 import orjson
 
-from astrolabe_server.persistence.cassandra.driver import Connection
-from astrolabe_server.persistence.cassandra.libraries import Libraries, Library, Source
-from astrolabe_server.persistence.cassandra.logs import SECTION, Logs
-from astrolabe_server.persistence.cassandra.reading import LOWEST, Reader
-from astrolabe_server.persistence.cassandra.retrieval import NO_SHARD, Chunks
-from astrolabe_server.persistence.cassandra.rows import Kept, ListKey, decode_job
-from astrolabe_server.persistence.cassandra.vectors import Vectors
-from astrolabe_server.persistence.cassandra.writing import Writer
-from astrolabe_server.persistence.store import (
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.libraries import Libraries, Library, Source
+from persistence.cassandra.logs import SECTION, Logs
+from persistence.cassandra.reading import LOWEST, Reader
+from persistence.cassandra.retrieval import NO_SHARD, Chunks
+from persistence.cassandra.rows import Kept, ListKey, decode_job
+from persistence.cassandra.vectors import Vectors
+from persistence.cassandra.writing import Writer
+from persistence.store import (
     Append,
     Chunk,
     Content,

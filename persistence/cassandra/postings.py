@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from astrolabe_server.persistence.cassandra.driver import Connection, Statement
-from astrolabe_server.persistence.cassandra.libraries import Library
+from persistence.cassandra.driver import Connection, Statement
+from persistence.cassandra.libraries import Library
 
 SLOTS = 12
 K1, B = 1.2, 0.75

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from astrolabe_server.persistence.cassandra.clearing import Clearing
-from astrolabe_server.persistence.cassandra.driver import Connection
-from astrolabe_server.persistence.cassandra.heads import Head, Heads
-from astrolabe_server.persistence.cassandra.rows import AT, ListKey, beside, decode, holder, storable
-from astrolabe_server.persistence.errors import CursorNotFound, StoreUnavailable
-from astrolabe_server.persistence.store import Document, Key, Order, Page
+from persistence.cassandra.clearing import Clearing
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.heads import Head, Heads
+from persistence.cassandra.rows import AT, ListKey, beside, decode, holder, storable
+from persistence.errors import CursorNotFound, StoreUnavailable
+from persistence.store import Document, Key, Order, Page
 
 GET = """SELECT section, value, state, labels, version, place, shelf, parent,
     last, rows, bytes, closed, newest FROM objects

@@ -7,14 +7,14 @@ from dataclasses import replace
 from itertools import islice
 from weakref import WeakValueDictionary
 
-from astrolabe_server.persistence.cassandra.driver import Connection, Row, Statement
-from astrolabe_server.persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
-from astrolabe_server.persistence.cassandra.postings import Found, Postings, posting_rows
-from astrolabe_server.persistence.cassandra.rows import encode, storable
-from astrolabe_server.persistence.cassandra.vectors import MOST, Placed, Vectors, placed
-from astrolabe_server.persistence.errors import DimensionMismatch, StoreUnavailable
-from astrolabe_server.persistence.sqlite.terms import Terms
-from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
+from persistence.cassandra.driver import Connection, Row, Statement
+from persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
+from persistence.cassandra.postings import Found, Postings, posting_rows
+from persistence.cassandra.rows import encode, storable
+from persistence.cassandra.vectors import MOST, Placed, Vectors, placed
+from persistence.errors import DimensionMismatch, StoreUnavailable
+from persistence.sqlite.terms import Terms
+from persistence.store import Attributes, Chunk, Filter, Hit
 
 ROWS = 50
 """Chunks in one statement."""

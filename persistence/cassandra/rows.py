@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from astrolabe_server.persistence.errors import DocumentTooLarge
-from astrolabe_server.persistence.store import Document, Insert, Job, Key
+from persistence.errors import DocumentTooLarge
+from persistence.store import Document, Insert, Job, Key
 
 LARGEST = 12 << 20
 """Bytes that a document and its copies may have together; Cassandra's limit for a write is 16 MB."""

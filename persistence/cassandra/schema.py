@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from astrolabe_server.persistence.cassandra import astra
-from astrolabe_server.persistence.cassandra.driver import Connection, KeyspaceMissing
-from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
+from persistence.cassandra import astra
+from persistence.cassandra.driver import Connection, KeyspaceMissing
+from persistence.errors import StoreRefused, StoreUnavailable
 
 LOCK_TABLE = """CREATE TABLE IF NOT EXISTS {keyspace}.migrations (
     name text PRIMARY KEY, version int, owner text, at bigint

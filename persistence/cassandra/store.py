@@ -5,22 +5,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from weakref import WeakValueDictionary
 
-from astrolabe_server.persistence.cassandra import schema
-from astrolabe_server.persistence.cassandra.clearing import Clearing
-from astrolabe_server.persistence.cassandra.commits import Committer
-from astrolabe_server.persistence.cassandra.contents import Contents
-from astrolabe_server.persistence.cassandra.driver import Connection
-from astrolabe_server.persistence.cassandra.entries import merge
-from astrolabe_server.persistence.cassandra.heads import Heads
-from astrolabe_server.persistence.cassandra.jobs import Agenda
-from astrolabe_server.persistence.cassandra.logs import Logs
-from astrolabe_server.persistence.cassandra.moving import Mover
-from astrolabe_server.persistence.cassandra.reading import Reader
-from astrolabe_server.persistence.cassandra.retrieval import Chunks
-from astrolabe_server.persistence.cassandra.rows import ListKey
-from astrolabe_server.persistence.cassandra.url import Target
-from astrolabe_server.persistence.cassandra.writing import Writer
-from astrolabe_server.persistence.store import (
+from persistence.cassandra import schema
+from persistence.cassandra.clearing import Clearing
+from persistence.cassandra.commits import Committer
+from persistence.cassandra.contents import Contents
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.entries import merge
+from persistence.cassandra.heads import Heads
+from persistence.cassandra.jobs import Agenda
+from persistence.cassandra.logs import Logs
+from persistence.cassandra.moving import Mover
+from persistence.cassandra.reading import Reader
+from persistence.cassandra.retrieval import Chunks
+from persistence.cassandra.rows import ListKey
+from persistence.cassandra.url import Target
+from persistence.cassandra.writing import Writer
+from persistence.store import (
     Attributes,
     Chunk,
     Document,

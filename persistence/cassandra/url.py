@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from astrolabe_server.persistence.errors import StoreRefused
+from persistence.errors import StoreRefused
 
 OF_BOTH = frozenset({"keyspace", "wait", "timeout"})
 KNOWN = {

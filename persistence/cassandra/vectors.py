@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from astrolabe_server.persistence.cassandra import schema
-from astrolabe_server.persistence.cassandra.driver import Connection, Row, Statement
-from astrolabe_server.persistence.cassandra.libraries import Library, Source
+from persistence.cassandra import schema
+from persistence.cassandra.driver import Connection, Row, Statement
+from persistence.cassandra.libraries import Library, Source
 
 MOST = 1000
 """Neighbours that the index gives at most."""

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from astrolabe_server.persistence.cassandra.clearing import Clearing
-from astrolabe_server.persistence.cassandra.commits import Committer, Group, Part
-from astrolabe_server.persistence.cassandra.documents import Changed, Copied, Gone, Left, Own, Unchanged
-from astrolabe_server.persistence.cassandra.entries import OLDER, Entries, Moved, Unfinished
-from astrolabe_server.persistence.cassandra.heads import Head, Heads
-from astrolabe_server.persistence.cassandra.jobs import Agenda
-from astrolabe_server.persistence.cassandra.leases import Cancelled, Finished, Freed, Held, Put
-from astrolabe_server.persistence.cassandra.logs import Appended, log_place
-from astrolabe_server.persistence.cassandra.rows import ListKey, Place, home, of_document, seat, seat_of
-from astrolabe_server.persistence.errors import StoreError, StoreUnavailable
-from astrolabe_server.persistence.store import (
+from persistence.cassandra.clearing import Clearing
+from persistence.cassandra.commits import Committer, Group, Part
+from persistence.cassandra.documents import Changed, Copied, Gone, Left, Own, Unchanged
+from persistence.cassandra.entries import OLDER, Entries, Moved, Unfinished
+from persistence.cassandra.heads import Head, Heads
+from persistence.cassandra.jobs import Agenda
+from persistence.cassandra.leases import Cancelled, Finished, Freed, Held, Put
+from persistence.cassandra.logs import Appended, log_place
+from persistence.cassandra.rows import ListKey, Place, home, of_document, seat, seat_of
+from persistence.errors import StoreError, StoreUnavailable
+from persistence.store import (
     Append,
     Cancel,
     Check,

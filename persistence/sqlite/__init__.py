@@ -1,5 +1,5 @@
 """The embedded engine: SQLite, through apsw."""
 
-from astrolabe_server.persistence.sqlite.store import SQLiteStore
+from persistence.sqlite.store import SQLiteStore
 
 __all__ = ["SQLiteStore"]

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-from astrolabe_server.persistence.sqlite.words import Phrase
+from persistence.sqlite.words import Phrase
 
 K1, B = 1.2, 0.75
 LEAST = 1e-6

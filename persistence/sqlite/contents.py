@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
-from astrolabe_server.persistence.sqlite.directory import Directory, failed
+from persistence.errors import ContentNotFound, StoreUnavailable
+from persistence.sqlite.directory import Directory, failed
 
 T = TypeVar("T")
 

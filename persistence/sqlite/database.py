@@ -10,8 +10,8 @@ from typing import Any
 
 import apsw
 
-from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
-from astrolabe_server.persistence.sqlite.errors import translated
+from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.sqlite.errors import translated
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for another process before StoreUnavailable."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
-from astrolabe_server.persistence.errors import StoreError, StoreFull, StoreUnavailable
+from persistence.errors import StoreError, StoreFull, StoreUnavailable
 
 STALE_SECONDS = 24 * 3600
 """Age after which a file that no row names is what a crash left behind."""

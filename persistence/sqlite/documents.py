@@ -7,9 +7,9 @@ from typing import Any
 import apsw
 import orjson
 
-from astrolabe_server.persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
-from astrolabe_server.persistence.sqlite.database import Row, every, one
-from astrolabe_server.persistence.store import (
+from persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
+from persistence.sqlite.database import Row, every, one
+from persistence.store import (
     Check,
     Clear,
     Delete,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from astrolabe_server.persistence.errors import (
+from persistence.errors import (
     DocumentTooLarge,
     StoreError,
     StoreFull,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from astrolabe_server.persistence.store import Comparison, Compound, Filter
+from persistence.store import Comparison, Compound, Filter
 
 SIGNS = {"eq": "=", "ne": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 Condition = tuple[str, list[Any]]

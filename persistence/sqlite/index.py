@@ -9,12 +9,12 @@ from typing import Any
 import apsw
 import orjson
 
-from astrolabe_server.persistence.errors import DimensionMismatch
-from astrolabe_server.persistence.sqlite import bm25, words
-from astrolabe_server.persistence.sqlite.database import every, one
-from astrolabe_server.persistence.sqlite.documents import encode
-from astrolabe_server.persistence.sqlite.filters import condition, kind, number
-from astrolabe_server.persistence.store import Attributes, Chunk, Filter, Hit
+from persistence.errors import DimensionMismatch
+from persistence.sqlite import bm25, words
+from persistence.sqlite.database import every, one
+from persistence.sqlite.documents import encode
+from persistence.sqlite.filters import condition, kind, number
+from persistence.store import Attributes, Chunk, Filter, Hit
 
 CANDIDATES = 100
 """Chunks that a search weighs a second time, by all words of the query."""

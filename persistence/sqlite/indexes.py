@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import migrate, one
-from astrolabe_server.persistence.sqlite.directory import Directory
-from astrolabe_server.persistence.sqlite.pool import Pool
-from astrolabe_server.persistence.sqlite.schema import INDEX
-from astrolabe_server.persistence.sqlite.writer import Writer
+from persistence.sqlite.database import migrate, one
+from persistence.sqlite.directory import Directory
+from persistence.sqlite.pool import Pool
+from persistence.sqlite.schema import INDEX
+from persistence.sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from astrolabe_server.persistence.sqlite.matrix import Matrices
+    from persistence.sqlite.matrix import Matrices
 
 THREADS = 4
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Indexes:
     def matrices(self) -> "Matrices":
         """The vectors in memory; numpy is loaded by the first search among them."""
         if self._matrices is None:
-            from astrolabe_server.persistence.sqlite.matrix import Matrices  # noqa: PLC0415
+            from persistence.sqlite.matrix import Matrices  # noqa: PLC0415
 
             self._matrices = Matrices(self._capacity)
         return self._matrices

@@ -7,10 +7,10 @@ from typing import Any
 import apsw
 import orjson
 
-from astrolabe_server.persistence.errors import LeaseLost
-from astrolabe_server.persistence.sqlite.database import every, one
-from astrolabe_server.persistence.sqlite.documents import encode
-from astrolabe_server.persistence.store import Cancel, Enqueue, Finish, Hold, Job, Reschedule
+from persistence.errors import LeaseLost
+from persistence.sqlite.database import every, one
+from persistence.sqlite.documents import encode
+from persistence.store import Cancel, Enqueue, Finish, Hold, Job, Reschedule
 
 HELD = "project=? AND kind=? AND id=? AND token=? AND owner=? AND owner<>''"
 

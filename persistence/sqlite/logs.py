@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import every, one
-from astrolabe_server.persistence.store import Append
+from persistence.sqlite.database import every, one
+from persistence.store import Append
 
 LENGTH = struct.Struct("<I")
 SLICE = 50

@@ -17,10 +17,10 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from astrolabe_server.persistence.sqlite.database import every, one
-from astrolabe_server.persistence.sqlite.filters import condition
-from astrolabe_server.persistence.sqlite.index import FLOAT, dimensions, expect, hits, transaction
-from astrolabe_server.persistence.store import Filter, Hit
+from persistence.sqlite.database import every, one
+from persistence.sqlite.filters import condition
+from persistence.sqlite.index import FLOAT, dimensions, expect, hits, transaction
+from persistence.store import Filter, Hit
 
 BLOCK = 4096
 """Vectors read from the database at once."""

@@ -7,10 +7,10 @@ from typing import Any
 import apsw
 import orjson
 
-from astrolabe_server.persistence.sqlite.database import Row, every
-from astrolabe_server.persistence.sqlite.documents import COLUMNS, decode
-from astrolabe_server.persistence.sqlite.logs import unpack
-from astrolabe_server.persistence.store import Append, Content, Job, Record
+from persistence.sqlite.database import Row, every
+from persistence.sqlite.documents import COLUMNS, decode
+from persistence.sqlite.logs import unpack
+from persistence.store import Append, Content, Job, Record
 
 BATCH = 200
 """Rows read at once."""

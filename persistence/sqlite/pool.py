@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import check, connect, migrate
-from astrolabe_server.persistence.sqlite.directory import Directory
-from astrolabe_server.persistence.sqlite.errors import translated
-from astrolabe_server.persistence.sqlite.schema import INDEX
+from persistence.sqlite.database import check, connect, migrate
+from persistence.sqlite.directory import Directory
+from persistence.sqlite.errors import translated
+from persistence.sqlite.schema import INDEX
 
 IDLE = 16
 """Connections kept open by a process; each holds a few file descriptors and its page cache."""

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import connect
-from astrolabe_server.persistence.sqlite.errors import translated
+from persistence.sqlite.database import connect
+from persistence.sqlite.errors import translated
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ every row and index in place of two texts. A list is the documents of a realm un
 ordered by position.
 """
 
-from astrolabe_server.persistence.sqlite.database import Schema
+from persistence.sqlite.database import Schema
 
 DOCUMENTS = """
 CREATE TABLE realms (

@@ -11,26 +11,26 @@ from typing import Any, TypeVar
 
 import apsw
 
-from astrolabe_server.persistence.errors import (
+from persistence.errors import (
     ContentNotFound,
     CursorNotFound,
     StoreRefused,
     StoreUnavailable,
 )
-from astrolabe_server.persistence.sqlite import database, index, moving
-from astrolabe_server.persistence.sqlite.contents import Contents
-from astrolabe_server.persistence.sqlite.database import one
-from astrolabe_server.persistence.sqlite.directory import Directory
-from astrolabe_server.persistence.sqlite.documents import Documents
-from astrolabe_server.persistence.sqlite.errors import translated
-from astrolabe_server.persistence.sqlite.indexes import Indexes, locate
-from astrolabe_server.persistence.sqlite.jobs import Jobs
-from astrolabe_server.persistence.sqlite.logs import Logs
-from astrolabe_server.persistence.sqlite.pool import Gone
-from astrolabe_server.persistence.sqlite.readers import Readers
-from astrolabe_server.persistence.sqlite.schema import MAIN
-from astrolabe_server.persistence.sqlite.writer import Writer
-from astrolabe_server.persistence.store import (
+from persistence.sqlite import database, index, moving
+from persistence.sqlite.contents import Contents
+from persistence.sqlite.database import one
+from persistence.sqlite.directory import Directory
+from persistence.sqlite.documents import Documents
+from persistence.sqlite.errors import translated
+from persistence.sqlite.indexes import Indexes, locate
+from persistence.sqlite.jobs import Jobs
+from persistence.sqlite.logs import Logs
+from persistence.sqlite.pool import Gone
+from persistence.sqlite.readers import Readers
+from persistence.sqlite.schema import MAIN
+from persistence.sqlite.writer import Writer
+from persistence.store import (
     Append,
     Attributes,
     Cancel,

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.words import UNSPACED
+from persistence.sqlite.words import UNSPACED
 
 
 class Terms:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from astrolabe_server.persistence.sqlite.directory import failed
+from persistence.sqlite.directory import failed
 
 
 class Turn:

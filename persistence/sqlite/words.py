@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 
 import apsw
 
-from astrolabe_server.persistence.sqlite.database import one
+from persistence.sqlite.database import one
 
 UNSPACED = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"

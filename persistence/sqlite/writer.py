@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import apsw
 
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.sqlite.database import Place, connect
-from astrolabe_server.persistence.sqlite.errors import translate
-from astrolabe_server.persistence.sqlite.turn import Turn
+from persistence.errors import StoreUnavailable
+from persistence.sqlite.database import Place, connect
+from persistence.sqlite.errors import translate
+from persistence.sqlite.turn import Turn
 
 BATCH = 256
 """Units in one transaction at most: bounds how long another process waits."""

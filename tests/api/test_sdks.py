@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.tests.server import ROOT, Server
+from tests.server import ROOT, Server
 
 FOLDER = Path(__file__).parent / "sdk"
 ENVIRONMENTS = {

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from astrolabe_server.bench import client
-from astrolabe_server.bench.__main__ import choose, main, run
-from astrolabe_server.bench.catalogue import BENCHES, Bench
-from astrolabe_server.bench.figures import Figure, at_least, at_least_times, at_most, table
-from astrolabe_server.bench.load import BenchFailed
-from astrolabe_server.bench.measuring import alternate, median_ratio, percentile
-from astrolabe_server.bench.rig import Rig
-from astrolabe_server.tests.provider import ProviderProcess
+from bench import client
+from bench.__main__ import choose, main, run
+from bench.catalogue import BENCHES, Bench
+from bench.figures import Figure, at_least, at_least_times, at_most, table
+from bench.load import BenchFailed
+from bench.measuring import alternate, median_ratio, percentile
+from bench.rig import Rig
+from tests.provider import ProviderProcess
 
 
 def test_a_figure_is_held_against_its_bar() -> None:

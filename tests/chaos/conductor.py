@@ -7,7 +7,7 @@ import random
 import signal
 import time
 
-from astrolabe_server.tests.server import Server
+from tests.server import Server
 
 PAUSE = 13.0
 """Seconds for which a worker is stopped: longer than its lease of ten."""

@@ -15,10 +15,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from astrolabe_server.tests.chaos.client import Application, Event, Talk
-from astrolabe_server.tests.chaos.conductor import Conductor
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from tests.chaos.client import Application, Event, Talk
+from tests.chaos.conductor import Conductor
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 JSON = dict[str, Any]
 

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from astrolabe_server.tests.chaos.client import Application, Event
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from tests.chaos.client import Application, Event
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 JSON = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.deploy.cassandra.cluster import (
+from deploy.cassandra.cluster import (
     BUILD,
     LocalCluster,
     Node,
@@ -16,7 +16,7 @@ from astrolabe_server.deploy.cassandra.cluster import (
     jars,
     missing,
 )
-from astrolabe_server.persistence.cassandra import CassandraStore, from_url
+from persistence.cassandra import CassandraStore, from_url
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

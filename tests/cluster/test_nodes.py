@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from astrolabe_server.deploy.cassandra.cluster import Node
-from astrolabe_server.persistence.cassandra import CassandraStore
-from astrolabe_server.persistence.errors import AlreadyExists, LeaseLost, StoreUnavailable
-from astrolabe_server.persistence.store import Document, Enqueue, Finish, Insert, Job, Key, Replace
-from astrolabe_server.tests.cluster.conftest import revive
+from deploy.cassandra.cluster import Node
+from persistence.cassandra import CassandraStore
+from persistence.errors import AlreadyExists, LeaseLost, StoreUnavailable
+from persistence.store import Document, Enqueue, Finish, Insert, Job, Key, Replace
+from tests.cluster.conftest import revive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -17,10 +17,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from astrolabe_server.deploy.cassandra.cluster import Node
-from astrolabe_server.tests.cluster.conftest import revive
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import ROOT, Server, free_port, until
+from deploy.cassandra.cluster import Node
+from tests.cluster.conftest import revive
+from tests.provider import ProviderProcess
+from tests.server import ROOT, Server, free_port, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.contract.engines import ENGINES
-from astrolabe_server.tests.contract.samples import List
+from persistence import open_store
+from persistence.store import Store
+from tests.contract.engines import ENGINES
+from tests.contract.samples import List
 
 LISTS = {"test_documents", "test_pages"}
 

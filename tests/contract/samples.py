@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from astrolabe_server.persistence.store import Document, Insert, Key, Page, Store
+from persistence.store import Document, Insert, Key, Page, Store
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from astrolabe_server.persistence.errors import DimensionMismatch
-from astrolabe_server.persistence.store import Chunk, Hit, Store
+from persistence.errors import DimensionMismatch
+from persistence.store import Chunk, Hit, Store
 
 VECTORS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0)}
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from astrolabe_server.persistence.errors import ContentNotFound
-from astrolabe_server.persistence.store import Store
+from persistence.errors import ContentNotFound
+from persistence.store import Store
 
 MEGABYTE = 1024 * 1024
 BYTES = random.Random(3).randbytes(5 * MEGABYTE + 17)

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from astrolabe_server.persistence.errors import AlreadyExists, VersionConflict
-from astrolabe_server.persistence.store import (
+from persistence.errors import AlreadyExists, VersionConflict
+from persistence.store import (
     Check,
     Clear,
     Delete,
@@ -15,7 +15,7 @@ from astrolabe_server.persistence.store import (
     Replace,
     Store,
 )
-from astrolabe_server.tests.contract.samples import List
+from tests.contract.samples import List
 
 
 async def test_an_inserted_document_comes_back_as_it_was_given(messages: List) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.persistence.store import Chunk, Comparison, Compound, Filter, Store
+from persistence.store import Chunk, Comparison, Compound, Filter, Store
 
 FILES: dict[str, dict[str, Any]] = {
     "none": {},

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.errors import LeaseLost, VersionConflict
-from astrolabe_server.persistence.store import (
+from persistence.errors import LeaseLost, VersionConflict
+from persistence.store import (
     Cancel,
     Enqueue,
     Finish,
@@ -15,7 +15,7 @@ from astrolabe_server.persistence.store import (
     Reschedule,
     Store,
 )
-from astrolabe_server.tests.contract.samples import List
+from tests.contract.samples import List
 
 LEASE = 60.0
 

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.errors import LeaseLost
-from astrolabe_server.persistence.store import LOG_LIFETIME, Append, Enqueue, Finish, Hold, Job, Store
+from persistence.errors import LeaseLost
+from persistence.store import LOG_LIFETIME, Append, Enqueue, Finish, Hold, Job, Store
 
 
 def segment(

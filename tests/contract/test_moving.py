@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from astrolabe_server.persistence.store import (
+from persistence.store import (
     Append,
     Cancel,
     Chunk,
@@ -22,7 +22,7 @@ from astrolabe_server.persistence.store import (
     Replace,
     Store,
 )
-from astrolabe_server.tests.contract.samples import List
+from tests.contract.samples import List
 
 
 @pytest.fixture

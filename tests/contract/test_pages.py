@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.errors import CursorNotFound
-from astrolabe_server.persistence.store import Delete, Replace
-from astrolabe_server.tests.contract.samples import List, without
+from persistence.errors import CursorNotFound
+from persistence.store import Delete, Replace
+from tests.contract.samples import List, without
 
 
 async def test_a_list_is_newest_first_unless_told_otherwise(messages: List) -> None:

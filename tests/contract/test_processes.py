@@ -4,10 +4,10 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Enqueue, Insert, Job, Key, Store
-from astrolabe_server.tests.contract import worker
-from astrolabe_server.tests.contract.samples import List
+from persistence import open_store
+from persistence.store import Enqueue, Insert, Job, Key, Store
+from tests.contract import worker
+from tests.contract.samples import List
 
 
 async def start(role: str, url: str, project: str, kind: str, name: str, number: int) -> Process:

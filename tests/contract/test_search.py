@@ -3,8 +3,8 @@ import random
 
 import pytest
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Chunk, Comparison, Store
+from persistence import open_store
+from persistence.store import Chunk, Comparison, Store
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog.",

@@ -7,9 +7,9 @@ import asyncio
 import sys
 import time
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Document, Enqueue, Finish, Job, Key, Replace, Store
-from astrolabe_server.tests.contract.samples import List
+from persistence import open_store
+from persistence.store import Document, Enqueue, Finish, Job, Key, Replace, Store
+from tests.contract.samples import List
 
 
 async def write(store: Store, project: str, kind: str, name: str, count: int) -> None:

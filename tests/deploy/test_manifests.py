@@ -13,9 +13,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from astrolabe_server.inference.gateway.routes import Routes
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.serving.settings import Settings
+from inference.gateway.routes import Routes
+from persistence.engines import open_store
+from serving.settings import Settings
 
 DEPLOY = Path(__file__).resolve().parent.parent.parent / "deploy"
 MANIFESTS = sorted(path for path in (DEPLOY / "kubernetes").glob("*.yaml") if path.stem != "kustomization")

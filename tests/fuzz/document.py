@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from astrolabe_server.serving.app import find_handlers
-from astrolabe_server.spec import edition
-from astrolabe_server.spec.forgiving import forgiving
+from serving.app import find_handlers
+from spec import edition
+from spec.forgiving import forgiving
 
 JSON = dict[str, Any]
 SCHEMAS = "#/components/schemas/"

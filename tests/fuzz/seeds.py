@@ -7,7 +7,7 @@ import json
 import urllib.request
 from typing import Any
 
-from astrolabe_server.tests.server import until
+from tests.server import until
 
 JSON = dict[str, Any]
 MODEL = "gpt-4o"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec import edition
-from astrolabe_server.tests.fuzz.document import served_document
-from astrolabe_server.tests.fuzz.seeds import Seeds
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from spec import edition
+from tests.fuzz.document import served_document
+from tests.fuzz.seeds import Seeds
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 EXCLUDED = {
     # The editions describe successes only: any error of OpenAI's would fail it.
@@ -86,7 +86,7 @@ def fuzz(name: str, folder: Path, provider: ProviderProcess, *options: str, name
 def key(server: Server) -> str:
     """A key of a project on that server."""
     made = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "astrolabe_server.serving.cli", "keys", "create", "--project", "fuzz"],
+        [sys.executable, "-W", "ignore", "-m", "serving.cli", "keys", "create", "--project", "fuzz"],
         env=server.environment, cwd=server.folder, capture_output=True, text=True, check=True,
     )  # fmt: skip
     return made.stdout.strip()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.tests.server import Server
+from tests.server import Server
 
 pytestmark = pytest.mark.server
 

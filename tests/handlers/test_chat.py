@@ -6,8 +6,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 pytestmark = pytest.mark.server
 

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from astrolabe_server.tests.server import Server
+from tests.server import Server
 
 pytestmark = pytest.mark.server
 

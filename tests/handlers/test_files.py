@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import files
-from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at, until
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import files
+from handlers.errors import ApiError, BadRequest, NotFound
+from tests.inference.retrieval.library import Library, library_at, until
+from tests.provider import ProviderProcess
 
 DATA = bytes(range(256)) * 1000
 

@@ -3,7 +3,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from astrolabe_server.tests.server import Server
+from tests.server import Server
 
 pytestmark = pytest.mark.server
 

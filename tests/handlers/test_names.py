@@ -3,9 +3,9 @@
 import ast
 from pathlib import Path
 
-from astrolabe_server import handlers
-from astrolabe_server.serving.app import find_handlers
-from astrolabe_server.spec import edition
+import handlers
+from serving.app import find_handlers
+from spec import edition
 
 FOLDER = Path(handlers.__file__).parent
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.handlers import vector_store_files, vector_stores
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import vector_store_files, vector_stores
+from handlers.errors import BadRequest
+from tests.inference.retrieval.library import Library, library_at
+from tests.provider import ProviderProcess
 
 
 @pytest.fixture

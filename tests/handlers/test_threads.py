@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import assistants, messages, threads
-from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Insert, Key
-from astrolabe_server.tests.inference.runs.process import Process, gateway_to, process
+from handlers import assistants, messages, threads
+from handlers.errors import ApiError, BadRequest, NotFound
+from inference.gateway import Gateway
+from persistence.engines import open_store
+from persistence.store import Insert, Key
+from tests.inference.runs.process import Process, gateway_to, process
 
 JSON = dict[str, Any]
 

@@ -2,9 +2,9 @@ import inspect
 
 import pytest
 
-from astrolabe_server.handlers import errors
-from astrolabe_server.inference import errors as inference
-from astrolabe_server.persistence import errors as persistence
+from handlers import errors
+from inference import errors as inference
+from persistence import errors as persistence
 
 AT_START_UP = (inference.RoutesRefused, persistence.StoreRefused)
 

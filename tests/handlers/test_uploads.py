@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import files, uploads
-from astrolabe_server.handlers.errors import ApiError, NotFound
-from astrolabe_server.inference.retrieval.uploads import MAX_PART
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at, until
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import files, uploads
+from handlers.errors import ApiError, NotFound
+from inference.retrieval.uploads import MAX_PART
+from tests.inference.retrieval.library import Library, library_at, until
+from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 PARTS = [b"a" * 70_000, b"b" * 5, b"c" * 200_000]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import files, vector_store_file_batches, vector_store_files, vector_stores
-from astrolabe_server.handlers.errors import ApiError, BadRequest, NotFound
-from astrolabe_server.persistence.store import Delete, Document, Replace
-from astrolabe_server.tests.inference.parsing import documents
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at, until
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import files, vector_store_file_batches, vector_store_files, vector_stores
+from handlers.errors import ApiError, BadRequest, NotFound
+from persistence.store import Delete, Document, Replace
+from tests.inference.parsing import documents
+from tests.inference.retrieval.library import Library, library_at, until
+from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 WORDS = "The lighthouse keeper wrote about the harbour, its ships and the winter storms. "
@@ -445,7 +445,7 @@ async def test_a_provider_that_refuses_the_text_fails_the_file_with_its_reason(l
 async def test_a_provider_that_never_answers_is_given_up(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("astrolabe_server.inference.retrieval.ingestion.BACKOFF", 0.01)
+    monkeypatch.setattr("inference.retrieval.ingestion.BACKOFF", 0.01)
     script = json.dumps({"tag": "embed-broken", "turns": [{"fail": {"status": 503}}]})
     file = await library.ingest(f"storms script: {script}", "a.txt")
     assert (file["status"], file["last_error"]["code"]) == ("failed", "server_error")

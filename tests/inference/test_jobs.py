@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.inference.jobs import Handler, Held, Jobs
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.errors import LeaseLost, StoreUnavailable
-from astrolabe_server.persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
+from inference.jobs import Handler, Held, Jobs
+from persistence.engines import open_store
+from persistence.errors import LeaseLost, StoreUnavailable
+from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
 
 LEASE = 0.3
 

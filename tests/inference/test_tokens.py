@@ -1,6 +1,6 @@
 import pytest
 
-from astrolabe_server.inference import tokens
+from inference import tokens
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Insert, Key, Replace
-from astrolabe_server.tests.counting import CountingStore
+from persistence import open_store
+from persistence.store import Insert, Key, Replace
+from tests.counting import CountingStore
 
 
 async def test_round_trips_are_counted_and_an_update_is_a_read_and_a_write(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from subprocess import run
 
 import pytest
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.errors import StoreRefused
-from astrolabe_server.persistence.sqlite import SQLiteStore
+from persistence import open_store
+from persistence.errors import StoreRefused
+from persistence.sqlite import SQLiteStore
 
 
 async def test_a_url_with_four_slashes_is_an_absolute_path(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.move import Progress, compare, move
-from astrolabe_server.persistence.store import (
+from persistence import open_store
+from persistence.move import Progress, compare, move
+from persistence.store import (
     Append,
     Chunk,
     Enqueue,

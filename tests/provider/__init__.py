@@ -9,7 +9,7 @@ two tests could share, so any number of them may use one provider at once.
 
     with ProviderProcess() as provider: ...       # in a process of its own, for synchronous tests
 
-    python -m astrolabe_server.tests.provider --port 0 [--processes N]     # prints its URL
+    python -m tests.provider --port 0 [--processes N]     # prints its URL
 
 What it answers
 ---------------
@@ -58,6 +58,6 @@ Models whose name starts with `bench` are answered from memory, fast and without
 `bench-N` streams N chunks (100).
 """
 
-from astrolabe_server.tests.provider.server import Provider, ProviderProcess
+from tests.provider.server import Provider, ProviderProcess
 
 __all__ = ["Provider", "ProviderProcess"]

@@ -1,10 +1,10 @@
 import argparse
 
-from astrolabe_server.tests.provider.server import ProviderProcess
+from tests.provider.server import ProviderProcess
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m astrolabe_server.tests.provider")
+    parser = argparse.ArgumentParser(prog="python -m tests.provider")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()

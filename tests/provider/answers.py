@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from astrolabe_server.tests.provider.script import Turn, text_of
+from tests.provider.script import Turn, text_of
 
 JSON = dict[str, Any]
 

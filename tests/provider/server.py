@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httptools
 
-from astrolabe_server.tests.provider import answers
-from astrolabe_server.tests.provider.script import Turn
+from tests.provider import answers
+from tests.provider.script import Turn
 
 JSON = dict[str, Any]
 

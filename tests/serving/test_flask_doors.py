@@ -6,9 +6,9 @@ import flask
 import httpx
 import pytest
 
-from astrolabe_server.serving.app import create_app
-from astrolabe_server.serving.dispatcher import Dispatcher
-from astrolabe_server.serving.settings import Settings
+from serving.app import create_app
+from serving.dispatcher import Dispatcher
+from serving.settings import Settings
 
 
 @pytest.fixture(scope="module")

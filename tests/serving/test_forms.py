@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astrolabe_server.handlers.context import Uploaded
-from astrolabe_server.handlers.errors import BadRequest, TooLarge
-from astrolabe_server.persistence import open_store
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.serving.bodies import Form, MultipartReader, boundary_of
+from handlers.context import Uploaded
+from handlers.errors import BadRequest, TooLarge
+from persistence import open_store
+from persistence.store import Store
+from serving.bodies import Form, MultipartReader, boundary_of
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'

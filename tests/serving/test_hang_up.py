@@ -7,8 +7,8 @@ import socket
 import httpx
 import pytest
 
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server, until
+from tests.provider import ProviderProcess
+from tests.server import Server, until
 
 pytestmark = pytest.mark.server
 

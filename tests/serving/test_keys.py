@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server, until
+from tests.provider import ProviderProcess
+from tests.server import Server, until
 
 pytestmark = pytest.mark.server
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,7 +25,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -
 @pytest.fixture(scope="module")
 def astrolabe(keyed: Server) -> Command:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "astrolabe_server.serving.cli", *arguments]
+        command = [sys.executable, "-m", "serving.cli", *arguments]
         environment = keyed.environment
         return subprocess.run(
             command, env=environment, cwd=keyed.folder, capture_output=True, text=True, check=False

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
-from astrolabe_server.serving.metrics import SECONDS, Meter
-from astrolabe_server.tests.server import Server, until
+from serving.metrics import SECONDS, Meter
+from tests.server import Server, until
 
 pytestmark = pytest.mark.server
 

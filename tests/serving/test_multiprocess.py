@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from astrolabe_server.serving.multiprocess import FRESH_SECONDS, PREFIX, remove_left_behind
+from serving.multiprocess import FRESH_SECONDS, PREFIX, remove_left_behind
 
 
 def folder(parent: Path, name: str, *, age: float) -> Path:

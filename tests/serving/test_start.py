@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.serving.errors import SettingsRefused
-from astrolabe_server.serving.settings import Settings, without_secrets
-from astrolabe_server.spec import edition
-from astrolabe_server.tests.server import Server, base_environment
+from serving.errors import SettingsRefused
+from serving.settings import Settings, without_secrets
+from spec import edition
+from tests.server import Server, base_environment
 
 pytestmark = pytest.mark.server
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.server
 def refusal(folder: Path, **environment: str) -> str:
     """Standard error of a server that does not start."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "astrolabe_server.serving.cli", "serve"],
+        [sys.executable, "-W", "ignore", "-m", "serving.cli", "serve"],
         env={**base_environment(), "PORT": "0", "ASTROLABE_STORE": f"sqlite:///{folder}/a.db", **environment},
         cwd=folder,
         capture_output=True,
@@ -119,7 +119,7 @@ def test_an_ipv6_address_stands_in_brackets() -> None:
 
 def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "astrolabe_server.serving.cli", *arguments],
+        [sys.executable, "-m", "serving.cli", *arguments],
         env={**base_environment(), **environment},
         cwd=folder,
         capture_output=True,

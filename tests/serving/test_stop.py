@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server, until
-from astrolabe_server.tests.serving.test_meters import count
+from tests.provider import ProviderProcess
+from tests.server import Server, until
+from tests.serving.test_meters import count
 
 pytestmark = pytest.mark.server
 

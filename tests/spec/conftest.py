@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.edition import Edition, load, shipped
-from astrolabe_server.spec.operation import Operation
+from spec.edition import Edition, load, shipped
+from spec.operation import Operation
 
 
 @pytest.fixture(scope="session")

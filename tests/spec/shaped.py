@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.edition import Edition, load
+from spec.document import mended
+from spec.edition import Edition, load
 
 
 def document(schemas: str = "{}", paths: str = "") -> dict[str, Any]:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from astrolabe_server.spec.blame import where
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.errors import Invalid, Unconforming
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.spec.validation import RequestValidator
+from spec.blame import where
+from spec.edition import Edition
+from spec.errors import Invalid, Unconforming
+from spec.operation import Operation
+from spec.validation import RequestValidator
 
 WORDS = st.sampled_from(
     ["type", "role", "model", "messages", "content", "text", "user", "function", "tools", "input", "metadata"]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrolabe_server.spec.body import MAX_CHECKED_FOR_DOUBLES, MAX_DEPTH, parse_json
-from astrolabe_server.spec.errors import Invalid
+from spec.body import MAX_CHECKED_FOR_DOUBLES, MAX_DEPTH, parse_json
+from spec.errors import Invalid
 
 
 @pytest.mark.parametrize(

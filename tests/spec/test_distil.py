@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.distil import distil, distilled, lock_line
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.edition import load
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.reading import parse
+from spec.distil import distil, distilled, lock_line
+from spec.document import mended
+from spec.edition import load
+from spec.errors import SpecRefused
+from spec.reading import parse
 
 UPSTREAM = b"""
 openapi: 3.1.0

@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.errata import corrected
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.operation import operation
-from astrolabe_server.tests.spec.shaped import document
+from spec.document import mended
+from spec.errata import corrected
+from spec.errors import SpecRefused
+from spec.operation import operation
+from tests.spec.shaped import document
 
 SCHEMAS = {
     "A: {type: object, minFoo: 1}": "t.yaml: components.schemas.A: unknown keyword 'minFoo'",

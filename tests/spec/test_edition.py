@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.spec import edition as module
-from astrolabe_server.spec.edition import Edition, default, load, served, shipped, unknown_handlers
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.tests.spec.shaped import edition
+from spec import edition as module
+from spec.edition import Edition, default, load, served, shipped, unknown_handlers
+from spec.errors import SpecRefused
+from tests.spec.shaped import edition
 
 EDITIONS = Path(module.__file__).parent / "editions"
 OPERATIONS = {

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.edition import Edition, load, shipped
-from astrolabe_server.spec.errata import ERRATA, corrected
-from astrolabe_server.spec.errors import Invalid
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.spec.reading import parse, read
-from astrolabe_server.tests.spec.observed import ANSWERS, page
-from astrolabe_server.tests.spec.test_edition import EDITIONS
+from spec.document import mended
+from spec.edition import Edition, load, shipped
+from spec.errata import ERRATA, corrected
+from spec.errors import Invalid
+from spec.operation import Operation
+from spec.reading import parse, read
+from tests.spec.observed import ANSWERS, page
+from tests.spec.test_edition import EDITIONS
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.facade import facade_path
+from spec.edition import Edition
+from spec.facade import facade_path
 
 
 # What Connexion imports warns of its age.

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from astrolabe_server.spec.document import mended
-from astrolabe_server.spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
-from astrolabe_server.tests.spec.shaped import document, schema_of
+from spec.document import mended
+from spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
+from tests.spec.shaped import document, schema_of
 
 SCHEMAS = {
     "wrapped_in_its_name": ("A: {A: {type: string}}", {"type": "string"}),

@@ -2,8 +2,8 @@
 
 import pytest
 
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.names import RENAMES, argument_name, python_name
+from spec.edition import Edition
+from spec.names import RENAMES, argument_name, python_name
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from astrolabe_server.spec.errors import Invalid
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.tests.spec.shaped import edition
+from spec.errors import Invalid
+from spec.operation import Operation
+from tests.spec.shaped import edition
 
 SPEC = """
 openapi: 3.1.0

@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.tests.spec.observed import RUN
-from astrolabe_server.tests.spec.test_validation import ASK, VALID
+from spec.edition import Edition
+from spec.operation import Operation
+from tests.spec.observed import RUN
+from tests.spec.test_validation import ASK, VALID
 
 
 def measured(document: dict[str, Any], schema: Any, value: Any) -> bool:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.errors import SpecRefused
-from astrolabe_server.spec.reading import parse, read
+from spec.errors import SpecRefused
+from spec.reading import parse, read
 
 
 def test_an_anchor_may_be_defined_twice() -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astrolabe_server.spec.errors import Invalid
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.spec.reduction import at, named, reduced
-from astrolabe_server.spec.validation import RequestValidator
+from spec.errors import Invalid
+from spec.operation import Operation
+from spec.reduction import at, named, reduced
+from spec.validation import RequestValidator
 
 GOOD = {"role": "user", "content": "hi"}
 BAD = {"role": "x", "content": "hi"}

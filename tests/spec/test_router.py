@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.edition import Edition
-from astrolabe_server.spec.errors import Invalid, MethodNotAllowed, NoSuchPath
-from astrolabe_server.spec.router import Router
-from astrolabe_server.tests.spec.shaped import edition
+from spec.edition import Edition
+from spec.errors import Invalid, MethodNotAllowed, NoSuchPath
+from spec.router import Router
+from tests.spec.shaped import edition
 
 SPEC = """
 openapi: 3.0.0

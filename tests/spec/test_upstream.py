@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.spec.edition import Edition, load
-from astrolabe_server.spec.errors import SpecRefused
+from spec.edition import Edition, load
+from spec.errors import SpecRefused
 
 FOLDER = Path(__file__).parents[2] / "build" / "upstream"
 REVISIONS = sorted(FOLDER.glob("*.yaml"))

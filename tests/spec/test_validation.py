@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.spec.errors import Invalid, Unconforming
-from astrolabe_server.spec.operation import Operation
-from astrolabe_server.spec.validation import RequestValidator, ResponseValidator
+from spec.errors import Invalid, Unconforming
+from spec.operation import Operation
+from spec.validation import RequestValidator, ResponseValidator
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 ROLES = "'developer', 'system', 'user', 'assistant', 'tool', and 'function'"

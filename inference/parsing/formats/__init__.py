@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import BinaryIO
 
-from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.parsing.formats.text import MAX_TEXT
+from inference.errors import DocumentError
+from inference.parsing.formats.text import MAX_TEXT
 
 MODULES = {
     ".docx": "docx",

@@ -6,7 +6,7 @@ from typing import BinaryIO
 from docx import Document
 from docx.table import Table
 
-from astrolabe_server.inference.parsing.formats.office import check_package
+from inference.parsing.formats.office import check_package
 
 
 def read(file: BinaryIO) -> Iterator[str]:

@@ -6,8 +6,8 @@ from typing import BinaryIO
 import lxml.etree
 import lxml.html
 
-from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.parsing.formats.text import decoded
+from inference.errors import DocumentError
+from inference.parsing.formats.text import decoded
 
 # Elements that begin on a line of their own.
 # fmt: off

@@ -3,7 +3,7 @@
 import zipfile
 from typing import BinaryIO
 
-from astrolabe_server.inference.errors import DocumentError
+from inference.errors import DocumentError
 
 MAX_UNPACKED = 512 * 1024 * 1024
 MAX_XML = 128 * 1024 * 1024

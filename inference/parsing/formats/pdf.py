@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 import pypdfium2
 
-from astrolabe_server.inference.errors import DocumentError
+from inference.errors import DocumentError
 
 
 def read(file: BinaryIO) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 from pptx import Presentation
 from pptx.shapes.group import GroupShape
 
-from astrolabe_server.inference.parsing.formats.office import check_package
+from inference.parsing.formats.office import check_package
 
 
 def read(file: BinaryIO) -> Iterator[str]:

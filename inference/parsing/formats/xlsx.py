@@ -5,7 +5,7 @@ from typing import BinaryIO
 
 from python_calamine import CalamineWorkbook
 
-from astrolabe_server.inference.parsing.formats.office import check_package
+from inference.parsing.formats.office import check_package
 
 
 def read(file: BinaryIO) -> Iterator[str]:

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.gateway import Gateway, Routes
+from tests.provider import ProviderProcess
 
 KEY = "sk-the-operators-own-key"
 JSON = dict[str, Any]

@@ -9,16 +9,16 @@ from typing import Any
 import orjson
 import pytest
 
-from astrolabe_server.inference.errors import (
+from inference.errors import (
     ProviderBroken,
     ProviderError,
     ProviderLimited,
     ProviderRejected,
     ProviderTimeout,
 )
-from astrolabe_server.inference.gateway import Fold, Gateway, Routes
-from astrolabe_server.inference.gateway.targets import Target
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.gateway import Fold, Gateway, Routes
+from inference.gateway.targets import Target
+from tests.provider import ProviderProcess
 
 pytestmark = [
     pytest.mark.slow,
@@ -97,7 +97,7 @@ async def test_a_stream_that_is_cut_off_is_no_whole_one(claude: Gateway, ask: As
 async def test_closing_a_stream_closes_the_call(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
-    from astrolabe_server.tests.inference.gateway.test_wire import disconnected
+    from tests.inference.gateway.test_wire import disconnected
 
     stream = claude.relay(ask(text="a b c d", stall_after=4, delay=0.02))
     await anext(stream)
@@ -174,7 +174,7 @@ models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
 async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> None:
     from litellm import exceptions
 
-    from astrolabe_server.inference.gateway import foreign
+    from inference.gateway import foreign
 
     mapped = tuple(kind for kind, *_ in foreign.CODES)
     errors = [
@@ -187,7 +187,7 @@ async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> 
 
 
 async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway) -> None:
-    from astrolabe_server.inference.gateway import foreign
+    from inference.gateway import foreign
 
     kinds = [kind for kind, *_ in foreign.CODES]
     hidden = [
@@ -203,7 +203,7 @@ def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
 
     code = (
         "import asyncio, sys\n"
-        "from astrolabe_server.inference.gateway import Gateway, Routes\n"
+        "from inference.gateway import Gateway, Routes\n"
         "async def main():\n"
         "    gateway = Gateway(Routes.from_environment('sk', None))\n"
         "    await gateway.open(); gateway.context_window('gpt-4'); await gateway.close()\n"
@@ -216,7 +216,7 @@ def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
 def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key_to_the_environment(
     claude: Gateway,
 ) -> None:
-    from astrolabe_server.inference.gateway import foreign
+    from inference.gateway import foreign
 
     arguments = foreign._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
     assert arguments.keys().isdisjoint({"api_key", "api_base"})

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from astrolabe_server.inference.errors import ProviderRejected
-from astrolabe_server.inference.gateway import Fold, Gateway, Routes
-from astrolabe_server.inference.local import weights
-from astrolabe_server.inference.local.models import LocalModels
+from inference.errors import ProviderRejected
+from inference.gateway import Fold, Gateway, Routes
+from inference.local import weights
+from inference.local.models import LocalModels
 
 pytestmark = [
     pytest.mark.slow,
@@ -215,7 +215,7 @@ def test_nothing_is_left_when_whoever_started_them_is_killed(tmp_path: Path) -> 
         pytest.skip("reads /proc")
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from astrolabe_server.inference.local.models import LocalModels\n"
+        "from inference.local.models import LocalModels\n"
         "models = LocalModels(Path(sys.argv[1])); models.start()\n"
         "print(models._process.pid, models.sockets, flush=True); time.sleep(600)\n"
     )
@@ -235,7 +235,7 @@ def test_nothing_is_left_when_whoever_started_them_is_killed(tmp_path: Path) -> 
 
 
 def test_weights_that_are_not_those_that_were_pinned_are_refused(tmp_path: Path) -> None:
-    from astrolabe_server.inference.local import minilm
+    from inference.local import minilm
 
     (tmp_path / "model.safetensors").write_bytes(b"other")
     with pytest.raises(minilm.WeightsRefused):

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.gateway import Fold
-from astrolabe_server.inference.gateway.local_functions import Call, candidates, without_functions
+from inference.gateway import Fold
+from inference.gateway.local_functions import Call, candidates, without_functions
 
 JSON = dict[str, Any]
 

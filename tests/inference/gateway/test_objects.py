@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.errors import ProviderBroken
-from astrolabe_server.inference.gateway import Fold, objects
+from inference.errors import ProviderBroken
+from inference.gateway import Fold, objects
 
 JSON = dict[str, Any]
 

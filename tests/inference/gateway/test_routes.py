@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference import gateway as package
-from astrolabe_server.inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.tests.provider import ProviderProcess
+from inference import gateway as package
+from inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
+from inference.gateway import Gateway, Routes
+from tests.provider import ProviderProcess
 
 EXAMPLE = Path(package.__file__).parent / "models.example.yaml"
 KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic"}

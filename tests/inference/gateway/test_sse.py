@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from astrolabe_server.inference.gateway import sse
+from inference.gateway import sse
 
 
 async def pieces_of(data: bytes, size: int) -> AsyncIterator[bytes]:

@@ -3,11 +3,11 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.errors import ProviderRejected
-from astrolabe_server.inference.gateway import Callers, Credentials, Gateway, Routes
-from astrolabe_server.inference.gateway.targets import Target
-from astrolabe_server.tests.inference.gateway.conftest import KEY
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.errors import ProviderRejected
+from inference.gateway import Callers, Credentials, Gateway, Routes
+from inference.gateway.targets import Target
+from tests.inference.gateway.conftest import KEY
+from tests.provider import ProviderProcess
 
 OPERATORS = Target(
     "p",

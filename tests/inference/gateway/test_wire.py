@@ -8,16 +8,16 @@ import aiohttp
 import orjson
 import pytest
 
-from astrolabe_server.inference.errors import (
+from inference.errors import (
     ProviderBroken,
     ProviderLimited,
     ProviderRejected,
     ProviderTimeout,
 )
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.inference.gateway.routes import Route
-from astrolabe_server.tests.inference.gateway.conftest import KEY
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.gateway import Gateway, Routes
+from inference.gateway.routes import Route
+from tests.inference.gateway.conftest import KEY
+from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 Ask = Callable[..., JSON]

@@ -2,8 +2,8 @@ import itertools
 
 import pytest
 
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.parsing.chunking import AUTO, Chunker, Chunking
+from inference import tokens
+from inference.parsing.chunking import AUTO, Chunker, Chunking
 
 TEXTS = {
     "words": " ".join(f"word{n}" for n in range(5000)),

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.inference.errors import DocumentError
-from astrolabe_server.inference.parsing import sandbox as sandbox_module
-from astrolabe_server.inference.parsing.chunking import AUTO
-from astrolabe_server.inference.parsing.sandbox import Sandbox
-from astrolabe_server.tests.inference.parsing import documents
-from astrolabe_server.tests.inference.retrieval.library import pieces, until
+from inference.errors import DocumentError
+from inference.parsing import sandbox as sandbox_module
+from inference.parsing.chunking import AUTO
+from inference.parsing.sandbox import Sandbox
+from tests.inference.parsing import documents
+from tests.inference.retrieval.library import pieces, until
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from typing import Any
 
 import apsw
 
-from astrolabe_server.handlers import files, vector_store_files, vector_stores
-from astrolabe_server.handlers.context import Binary, Context, Services, Uploaded
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.inference.identifiers import new_id
-from astrolabe_server.inference.jobs import Jobs
-from astrolabe_server.inference.retrieval import Retrieval
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Enqueue, Job, Store
+from handlers import files, vector_store_files, vector_stores
+from handlers.context import Binary, Context, Services, Uploaded
+from inference.gateway import Gateway, Routes
+from inference.identifiers import new_id
+from inference.jobs import Jobs
+from inference.retrieval import Retrieval
+from persistence.engines import open_store
+from persistence.store import Enqueue, Job, Store
 
 JSON = dict[str, Any]
 

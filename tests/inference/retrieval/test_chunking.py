@@ -1,8 +1,8 @@
 import pytest
 
-from astrolabe_server.inference.parsing.chunking import Chunking
-from astrolabe_server.inference.retrieval.chunking import parse_chunking
-from astrolabe_server.inference.retrieval.errors import RequestRefused
+from inference.parsing.chunking import Chunking
+from inference.retrieval.chunking import parse_chunking
+from inference.retrieval.errors import RequestRefused
 
 
 def static(size: int, overlap: int) -> dict[str, object]:

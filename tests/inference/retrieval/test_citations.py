@@ -1,6 +1,6 @@
 from typing import Any
 
-from astrolabe_server.inference.retrieval.citations import annotations, mark, quote
+from inference.retrieval.citations import annotations, mark, quote
 
 CHUNK = "The harbour was built in 1780. Storms broke its wall twice. Ships went elsewhere."
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.handlers import files, vector_store_file_batches, vector_store_files, vector_stores
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.tests.contract.engines import ENGINES
-from astrolabe_server.tests.inference.retrieval.library import Library, library_over, until
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import files, vector_store_file_batches, vector_store_files, vector_stores
+from inference.gateway import Gateway, Routes
+from tests.contract.engines import ENGINES
+from tests.inference.retrieval.library import Library, library_over, until
+from tests.provider import ProviderProcess
 
 
 @pytest.fixture

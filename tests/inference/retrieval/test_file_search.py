@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import vector_stores
-from astrolabe_server.inference import tokens
-from astrolabe_server.inference.retrieval.file_search import FileSearch, file_search
-from astrolabe_server.inference.runs.tools import Workplace
-from astrolabe_server.persistence.store import Key
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import vector_stores
+from inference import tokens
+from inference.retrieval.file_search import FileSearch, file_search
+from inference.runs.tools import Workplace
+from persistence.store import Key
+from tests.inference.retrieval.library import Library, library_at
+from tests.provider import ProviderProcess
 
 STORMS = "All about winter storms. They break the harbour's wall."
 SHIPS = "All about summer ships. They sail to the islands."

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.retrieval.errors import RequestRefused
-from astrolabe_server.inference.retrieval.filters import MAX_DEPTH, parse_filter
-from astrolabe_server.persistence.store import Comparison, Compound
+from inference.retrieval.errors import RequestRefused
+from inference.retrieval.filters import MAX_DEPTH, parse_filter
+from persistence.store import Comparison, Compound
 
 
 def nested(depth: int) -> dict[str, Any]:

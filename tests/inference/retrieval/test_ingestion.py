@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Chunk, Key, Store
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at, until
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from persistence.engines import open_store
+from persistence.store import Chunk, Key, Store
+from tests.inference.retrieval.library import Library, library_at, until
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 ROUND_TRIPS = 20
 STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 0}}

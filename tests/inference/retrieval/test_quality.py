@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.handlers import vector_store_file_batches, vector_stores
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.inference.local.models import LocalModels
-from astrolabe_server.tests.inference.retrieval.library import Library, library_at, library_over
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import ROOT
+from handlers import vector_store_file_batches, vector_stores
+from inference.gateway import Gateway, Routes
+from inference.local.models import LocalModels
+from tests.inference.retrieval.library import Library, library_at, library_over
+from tests.provider import ProviderProcess
+from tests.server import ROOT
 
 PARSING, RETRIEVAL = "inference/parsing", "inference/retrieval"
 LONGEST = 2000

@@ -1,7 +1,7 @@
 import pytest
 
-from astrolabe_server.inference.retrieval.ranking import Ranked, Ranking, coverage, fuse, unite
-from astrolabe_server.persistence.store import Hit
+from inference.retrieval.ranking import Ranked, Ranking, coverage, fuse, unite
+from persistence.store import Hit
 
 
 def hits(*hits: tuple[str, float]) -> list[tuple[str, list[Hit]]]:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.engines import open_store
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.inference.runs.process import Process, gateway_to, process
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.gateway import Gateway
+from persistence.engines import open_store
+from persistence.store import Store
+from tests.inference.runs.process import Process, gateway_to, process
+from tests.provider import ProviderProcess
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from astrolabe_server.persistence.errors import LeaseLost, StoreUnavailable, VersionConflict
-from astrolabe_server.persistence.store import (
+from persistence.errors import LeaseLost, StoreUnavailable, VersionConflict
+from persistence.store import (
     Check,
     Delete,
     Document,

@@ -8,14 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from astrolabe_server.handlers import assistants, messages, run_steps, runs, threads
-from astrolabe_server.handlers.context import Context, Services, Stream
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.inference.jobs import LEASE, Jobs
-from astrolabe_server.inference.retrieval import Retrieval
-from astrolabe_server.inference.retrieval.file_search import file_search
-from astrolabe_server.inference.runs import Runs
-from astrolabe_server.persistence.store import Store
+from handlers import assistants, messages, run_steps, runs, threads
+from handlers.context import Context, Services, Stream
+from inference.gateway import Gateway, Routes
+from inference.jobs import LEASE, Jobs
+from inference.retrieval import Retrieval
+from inference.retrieval.file_search import file_search
+from inference.runs import Runs
+from persistence.store import Store
 
 JSON = dict[str, Any]
 Event = tuple[int, str, Any]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.runs import ahead
-from astrolabe_server.inference.runs.ahead import read_ahead
+from inference.runs import ahead
+from inference.runs.ahead import read_ahead
 
 
 class Broken(Exception):

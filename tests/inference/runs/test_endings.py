@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.handlers import runs, threads
-from astrolabe_server.handlers.errors import BadRequest, NotFound
-from astrolabe_server.inference.gateway import Gateway, Routes
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.inference.runs.process import (
+from handlers import runs, threads
+from handlers.errors import BadRequest, NotFound
+from inference.gateway import Gateway, Routes
+from persistence.store import Store
+from tests.inference.runs.process import (
     Process,
     collect,
     names,
@@ -18,7 +18,7 @@ from astrolabe_server.tests.inference.runs.process import (
     text_of,
     until,
 )
-from astrolabe_server.tests.provider import ProviderProcess
+from tests.provider import ProviderProcess
 
 WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 CALL = {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}
@@ -218,7 +218,7 @@ async def test_deleting_the_thread_ends_its_stream_and_leaves_nothing(store: Sto
 
 
 async def test_deleting_the_assistant_does_not_touch_its_runs(worker: Process) -> None:
-    from astrolabe_server.handlers import assistants
+    from handlers import assistants
 
     assistant = await worker.assistant(instructions="Be brief.")
     thread = await worker.thread(script({"text": "One two three.", "wait": 0.2}))

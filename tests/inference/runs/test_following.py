@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from astrolabe_server.handlers import runs
-from astrolabe_server.handlers.errors import NotFound
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.inference.runs.feed import BACKLOG, Reader
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.inference.runs.process import (
+from handlers import runs
+from handlers.errors import NotFound
+from inference.gateway import Gateway
+from inference.runs.feed import BACKLOG, Reader
+from persistence.store import Store
+from tests.inference.runs.process import (
     Process,
     collect,
     names,

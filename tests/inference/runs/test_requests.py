@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.persistence.store import Insert, Key, Store, beside
-from astrolabe_server.tests.inference.runs.process import Process, collect, script
-from astrolabe_server.tests.provider import ProviderProcess
+from persistence.store import Insert, Key, Store, beside
+from tests.inference.runs.process import Process, collect, script
+from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 

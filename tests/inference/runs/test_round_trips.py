@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import run_steps
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.counting import CountingStore
-from astrolabe_server.tests.inference.runs.process import Process, collect, script, until
+from handlers import run_steps
+from inference.gateway import Gateway
+from persistence.store import Store
+from tests.counting import CountingStore
+from tests.inference.runs.process import Process, collect, script, until
 
 ROUND_TRIPS = {
     "a run is read": 1,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from astrolabe_server.tests.contract.engines import ENGINES
-from astrolabe_server.tests.inference.runs.process import (
+from tests.contract.engines import ENGINES
+from tests.inference.runs.process import (
     Process,
     collect,
     names,

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import run_steps
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.inference.runs import ServerTool, ToolResult, Workplace
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.inference.runs.process import Process, collect, names, process, script, text_of
+from handlers import run_steps
+from inference.gateway import Gateway
+from inference.runs import ServerTool, ToolResult, Workplace
+from persistence.store import Store
+from tests.inference.runs.process import Process, collect, names, process, script, text_of
 
 JSON = dict[str, Any]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers.errors import BadRequest
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.store import Store
-from astrolabe_server.tests.contract.engines import ENGINES
-from astrolabe_server.tests.inference.runs.mortal import MortalStore, PausedStore
-from astrolabe_server.tests.inference.runs.process import (
+from handlers.errors import BadRequest
+from inference.gateway import Gateway
+from persistence.errors import StoreUnavailable
+from persistence.store import Store
+from tests.contract.engines import ENGINES
+from tests.inference.runs.mortal import MortalStore, PausedStore
+from tests.inference.runs.process import (
     Event,
     Process,
     collect,

@@ -1,7 +1,7 @@
 import pytest
 
-from astrolabe_server.inference.runs.errors import IllegalTransition
-from astrolabe_server.inference.runs.transitions import ENDED, RESTING, TRANSITIONS, move
+from inference.runs.errors import IllegalTransition
+from inference.runs.transitions import ENDED, RESTING, TRANSITIONS, move
 
 RUN = {
     "status": "queued",

@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, from_url
-from astrolabe_server.tests.contract.samples import List
+from persistence.cassandra import CassandraStore, from_url
+from tests.contract.samples import List
 
 
 @pytest.fixture

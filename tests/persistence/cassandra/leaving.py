@@ -5,9 +5,9 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
-from astrolabe_server.persistence.cassandra import CassandraStore
-from astrolabe_server.persistence.cassandra.contents import PIECE, STRIPE
-from astrolabe_server.persistence.cassandra.url import parse
+from persistence.cassandra import CassandraStore
+from persistence.cassandra.contents import PIECE, STRIPE
+from persistence.cassandra.url import parse
 
 
 async def main(url: str, project: str, id: str, shift: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from astrolabe_server.tests.api import test_sdks
-from astrolabe_server.tests.provider import ProviderProcess
-from astrolabe_server.tests.server import Server
+from tests.api import test_sdks
+from tests.provider import ProviderProcess
+from tests.server import Server
 
 
 @pytest.fixture(scope="module")

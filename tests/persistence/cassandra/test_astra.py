@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, astra, from_url, schema
-from astrolabe_server.persistence.cassandra.url import parse
-from astrolabe_server.persistence.errors import StoreRefused, StoreUnavailable
-from astrolabe_server.persistence.store import Insert, Key
-from astrolabe_server.tests.persistence.cassandra.devops import (
+from persistence.cassandra import CassandraStore, astra, from_url, schema
+from persistence.cassandra.url import parse
+from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.store import Insert, Key
+from tests.persistence.cassandra.devops import (
     DATABASE,
     TOKEN,
     Astra,
@@ -20,7 +20,7 @@ from astrolabe_server.tests.persistence.cassandra.devops import (
     serving,
     way_in,
 )
-from astrolabe_server.tests.server import free_port
+from tests.server import free_port
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore
-from astrolabe_server.persistence.errors import ContentNotFound, LeaseLost
-from astrolabe_server.persistence.store import (
+from persistence.cassandra import CassandraStore
+from persistence.errors import ContentNotFound, LeaseLost
+from persistence.store import (
     Check,
     Enqueue,
     Finish,

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, from_url
-from astrolabe_server.persistence.cassandra.contents import ABANDONED
-from astrolabe_server.persistence.cassandra.driver import Outcome, Statement
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.store import Delete, Insert, Key
-from astrolabe_server.tests.persistence.cassandra.proxy import Proxy
-from astrolabe_server.tests.persistence.cassandra.test_clocks import chunks, read, stripes
+from persistence.cassandra import CassandraStore, from_url
+from persistence.cassandra.contents import ABANDONED
+from persistence.cassandra.driver import Outcome, Statement
+from persistence.errors import StoreUnavailable
+from persistence.store import Delete, Insert, Key
+from tests.persistence.cassandra.proxy import Proxy
+from tests.persistence.cassandra.test_clocks import chunks, read, stripes
 
 pytestmark = pytest.mark.cassandra
 
@@ -54,7 +54,7 @@ async def test_the_pieces_of_a_content_whose_writer_was_killed_are_swept(
     writer: CassandraStore, later: CassandraStore, cassandra_url: str, shift: float, project: str
 ) -> None:
     await writer.write_content(project, "whole", chunks(b"bytes"))
-    module = "astrolabe_server.tests.persistence.cassandra.leaving"
+    module = "tests.persistence.cassandra.leaving"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, cassandra_url, project, "half", str(shift)),
         stdout=asyncio.subprocess.PIPE,

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, commits, heads
-from astrolabe_server.persistence.errors import AlreadyExists
-from astrolabe_server.persistence.store import Clear, Delete, Insert, Key, Replace
-from astrolabe_server.tests.contract.samples import List
+from persistence.cassandra import CassandraStore, commits, heads
+from persistence.errors import AlreadyExists
+from persistence.store import Clear, Delete, Insert, Key, Replace
+from tests.contract.samples import List
 
 pytestmark = pytest.mark.cassandra
 

@@ -7,12 +7,12 @@ import random
 import numpy as np
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, libraries, vectors
-from astrolabe_server.persistence.cassandra.libraries import Libraries, Library
-from astrolabe_server.persistence.cassandra.postings import FIRST, in_order
-from astrolabe_server.persistence.cassandra.retrieval import DROP
-from astrolabe_server.persistence.cassandra.vectors import Placed, placed, unpacked
-from astrolabe_server.persistence.store import Chunk, FileChunks
+from persistence.cassandra import CassandraStore, libraries, vectors
+from persistence.cassandra.libraries import Libraries, Library
+from persistence.cassandra.postings import FIRST, in_order
+from persistence.cassandra.retrieval import DROP
+from persistence.cassandra.vectors import Placed, placed, unpacked
+from persistence.store import Chunk, FileChunks
 
 SEARCH_ROWS = "SELECT source FROM vectors_3 WHERE project=? AND store='vs_1' AND shard=?"
 

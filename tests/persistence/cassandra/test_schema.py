@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, from_url, schema
-from astrolabe_server.persistence.errors import StoreRefused
+from persistence.cassandra import CassandraStore, from_url, schema
+from persistence.errors import StoreRefused
 
 pytestmark = pytest.mark.cassandra
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.handlers import messages, threads
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.cassandra import CassandraStore
-from astrolabe_server.persistence.store import Chunk, Delete, Insert, Key, Replace
-from astrolabe_server.tests.inference.runs.process import Process, collect, gateway_to, until
-from astrolabe_server.tests.provider import ProviderProcess
+from handlers import messages, threads
+from inference.gateway import Gateway
+from persistence.cassandra import CassandraStore
+from persistence.store import Chunk, Delete, Insert, Key, Replace
+from tests.inference.runs.process import Process, collect, gateway_to, until
+from tests.provider import ProviderProcess
 
 pytestmark = pytest.mark.cassandra
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from astrolabe_server.inference.gateway import Gateway
-from astrolabe_server.persistence.cassandra import CassandraStore
-from astrolabe_server.tests.inference.runs.mortal import MortalStore
-from astrolabe_server.tests.inference.runs.process import gateway_to
-from astrolabe_server.tests.inference.runs.test_takeover import TornStory
-from astrolabe_server.tests.provider import ProviderProcess
+from inference.gateway import Gateway
+from persistence.cassandra import CassandraStore
+from tests.inference.runs.mortal import MortalStore
+from tests.inference.runs.process import gateway_to
+from tests.inference.runs.test_takeover import TornStory
+from tests.provider import ProviderProcess
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]
 

@@ -5,11 +5,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from astrolabe_server.persistence.cassandra import CassandraStore, from_url
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.store import Insert, Key
-from astrolabe_server.tests.persistence.cassandra.proxy import Proxy
-from astrolabe_server.tests.server import free_port
+from persistence.cassandra import CassandraStore, from_url
+from persistence.errors import StoreUnavailable
+from persistence.store import Insert, Key
+from tests.persistence.cassandra.proxy import Proxy
+from tests.server import free_port
 
 pytestmark = pytest.mark.cassandra
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence.cassandra.url import parse
-from astrolabe_server.persistence.errors import StoreRefused
+from persistence.cassandra.url import parse
+from persistence.errors import StoreRefused
 
 
 def test_a_url_names_hosts_keyspace_datacenter_and_replicas() -> None:

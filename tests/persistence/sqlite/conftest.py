@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence.sqlite import SQLiteStore
+from persistence.sqlite import SQLiteStore
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence.errors import ContentNotFound, StoreUnavailable
-from astrolabe_server.persistence.sqlite import SQLiteStore
-from astrolabe_server.persistence.sqlite.directory import STALE_SECONDS, Directory
-from astrolabe_server.persistence.store import Chunk
+from persistence.errors import ContentNotFound, StoreUnavailable
+from persistence.sqlite import SQLiteStore
+from persistence.sqlite.directory import STALE_SECONDS, Directory
+from persistence.store import Chunk
 
 
 async def pieces(data: bytes) -> AsyncIterator[bytes]:

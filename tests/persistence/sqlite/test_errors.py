@@ -5,10 +5,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from astrolabe_server.persistence.errors import StoreError, StoreFull, StoreUnavailable
-from astrolabe_server.persistence.sqlite import SQLiteStore
-from astrolabe_server.persistence.sqlite.errors import MEANINGS, translate
-from astrolabe_server.persistence.store import Insert, Key
+from persistence.errors import StoreError, StoreFull, StoreUnavailable
+from persistence.sqlite import SQLiteStore
+from persistence.sqlite.errors import MEANINGS, translate
+from persistence.store import Insert, Key
 
 BUGS = {
     "SQLError",

@@ -8,12 +8,12 @@ from pathlib import Path
 import apsw
 import pytest
 
-from astrolabe_server.persistence.errors import StoreError, StoreRefused
-from astrolabe_server.persistence.sqlite import SQLiteStore
-from astrolabe_server.persistence.sqlite.database import Schema, check, connect, migrate
-from astrolabe_server.persistence.sqlite.logs import pack
-from astrolabe_server.persistence.sqlite.schema import INDEX, MAIN
-from astrolabe_server.persistence.store import Chunk, Key, beside
+from persistence.errors import StoreError, StoreRefused
+from persistence.sqlite import SQLiteStore
+from persistence.sqlite.database import Schema, check, connect, migrate
+from persistence.sqlite.logs import pack
+from persistence.sqlite.schema import INDEX, MAIN
+from persistence.store import Chunk, Key, beside
 
 
 async def refusal(path: Path) -> str:
@@ -115,7 +115,7 @@ async def test_an_older_file_is_not_opened_before_it_is_migrated(
 ) -> None:
     await SQLiteStore(path).migrate()
     newer = Schema(MAIN.application_id, [*MAIN.scripts, "CREATE TABLE later (x);"])
-    monkeypatch.setattr("astrolabe_server.persistence.sqlite.store.MAIN", newer)
+    monkeypatch.setattr("persistence.sqlite.store.MAIN", newer)
     with pytest.raises(StoreRefused, match="run `astrolabe migrate`"):
         await SQLiteStore(path).open()
     store = SQLiteStore(path)
@@ -133,11 +133,11 @@ async def test_the_database_of_a_vector_store_is_migrated_when_it_is_next_used(
     await store.put_chunks("proj", "vs_1", "file-1", [Chunk(0, "text")], {})
     await store.close()
     newer = Schema(INDEX.application_id, [*INDEX.scripts, "CREATE TABLE later (x);"])
-    monkeypatch.setattr("astrolabe_server.persistence.sqlite.pool.INDEX", newer)
+    monkeypatch.setattr("persistence.sqlite.pool.INDEX", newer)
     await store.open()
     assert len(await store.search_text("proj", "vs_1", "text", 10)) == 1
     await store.close()
-    monkeypatch.setattr("astrolabe_server.persistence.sqlite.pool.INDEX", INDEX)
+    monkeypatch.setattr("persistence.sqlite.pool.INDEX", INDEX)
     await store.open()
     with pytest.raises(StoreRefused, match="newer version"):
         await store.search_text("proj", "vs_1", "text", 10)

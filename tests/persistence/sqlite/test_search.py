@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from astrolabe_server.persistence.sqlite import SQLiteStore, words
-from astrolabe_server.persistence.store import Chunk
+from persistence.sqlite import SQLiteStore, words
+from persistence.store import Chunk
 
 KB = 1024
 

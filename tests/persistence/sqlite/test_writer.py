@@ -6,11 +6,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from astrolabe_server.persistence.errors import StoreUnavailable
-from astrolabe_server.persistence.sqlite import SQLiteStore, writer
-from astrolabe_server.persistence.sqlite.database import connect
-from astrolabe_server.persistence.sqlite.turn import Turn
-from astrolabe_server.persistence.store import Insert, Key
+from persistence.errors import StoreUnavailable
+from persistence.sqlite import SQLiteStore, writer
+from persistence.sqlite.database import connect
+from persistence.sqlite.turn import Turn
+from persistence.store import Insert, Key
 
 
 def insert(id: str) -> Insert:

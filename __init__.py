@@ -1,1 +1,0 @@
-"""Astrolabe: OpenAI's HTTP API from OpenAI's own openapi.yaml, on your database and any model."""
