@@ -15,7 +15,7 @@ from handlers.errors import BadRequest, NotFound
 from handlers.metadata import checked_metadata
 from handlers.pages import list_envelope, read_page
 from handlers.resources import forget
-from inference.gateway import Fold, sse
+from inference.gateway import ChunkAccumulator, sse
 from persistence.store import Document, Insert, Key, Order, Page, Replace
 
 COLLECTION = "chat_completions"
@@ -48,16 +48,16 @@ async def _kept_stream(
     context: Context, body: JSON, chunks: AsyncGenerator[JSON, None]
 ) -> AsyncGenerator[bytes, None]:
     """The stream under an id of the server's own; kept before its end is told."""
-    id, fold = _new_id(), Fold()
+    id, accumulator = _new_id(), ChunkAccumulator()
     wants_usage = (body.get("stream_options") or {}).get("include_usage")
     async with aclosing(chunks):
         async for chunk in chunks:
             chunk["id"] = id
-            fold.add(chunk)
+            accumulator.add(chunk)
             if not wants_usage and chunk.pop("usage", None) is not None and not chunk.get("choices"):
                 continue
             yield sse.frame(chunk)
-    await _keep(context, body, fold.completion())
+    await _keep(context, body, accumulator.completion())
     yield sse.DONE
 
 

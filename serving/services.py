@@ -3,7 +3,7 @@
 import os
 
 from handlers.context import Services
-from inference.gateway import Callers, Gateway, Routes
+from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
@@ -24,7 +24,7 @@ def services_over(store: Store, settings: Settings) -> Services:
     """The same over a store that is made already."""
     routes = make_routes(settings)
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
-    gateway = Gateway(routes, Callers(frozenset(settings.provider_hosts)), local)
+    gateway = Gateway(routes, CallerPolicy(frozenset(settings.provider_hosts)), local)
     jobs = Jobs(store, owner="")
     downloads = settings.download_assistants_files
     retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import orjson
 
 from inference.errors import ModelNotFound, ProviderError
-from inference.gateway import attempts, failures, objects, sse
-from inference.gateway.catalogue import context_windows
+from inference.gateway import failures, normalize, retries, sse
+from inference.gateway.context_windows import context_windows
 from inference.gateway.driver import Driver
-from inference.gateway.local import LocalWire
+from inference.gateway.local_driver import LocalDriver
+from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.routes import Routes
-from inference.gateway.targets import Callers, Credentials, Target, Wire
-from inference.gateway.wire import OpenAIWire
+from inference.gateway.targets import CallerPolicy, Credentials, Target, Wire
 from inference.local.models import LocalModels
 
 JSON = dict[str, Any]
@@ -35,25 +35,25 @@ class Gateway:
     """
 
     def __init__(
-        self, routes: Routes, callers: Callers | None = None, local: LocalModels | None = None
+        self, routes: Routes, callers: CallerPolicy | None = None, local: LocalModels | None = None
     ) -> None:
         self._routes = routes
         self._find = lru_cache(maxsize=1024)(routes.find)
         self.local = local
-        self._callers = callers or Callers()
+        self._callers = callers or CallerPolicy()
         self._drivers: dict[Wire, Driver] = {}
         self._windows: dict[str, int] | None = None
 
     async def open(self) -> None:
         """Make the session; called in each worker after the fork."""
-        self._drivers["openai"] = OpenAIWire()
+        self._drivers["openai"] = OpenAIDriver()
         if self.local is not None:
-            self._drivers["local"] = LocalWire(self.local.sockets)
+            self._drivers["local"] = LocalDriver(self.local.sockets)
 
         if "litellm" in self._routes.wires():
             # Seconds of import, and only where it is needed; not in the loop, which answers probes.
-            foreign = await asyncio.to_thread(importlib.import_module, f"{__package__}.foreign")
-            self._drivers["litellm"] = foreign.Foreign()
+            module = await asyncio.to_thread(importlib.import_module, f"{__package__}.litellm_driver")
+            self._drivers["litellm"] = module.LiteLLMDriver()
 
     async def close(self) -> None:
         """Let go of every connection."""
@@ -134,9 +134,9 @@ class Gateway:
 
         async def call(target: Target) -> JSON:
             answer = await self._driver(target).complete(target, {**request, "model": target.model})
-            return objects.completion(answer, target.model)
+            return normalize.completion(answer, target.model)
 
-        return await attempts.first_answer(self._targets(request, credentials), call)
+        return await retries.first_answer(self._targets(request, credentials), call)
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Embeddings, as `POST /embeddings` answers: in the input's order, in the encoding asked for."""
@@ -145,9 +145,9 @@ class Gateway:
 
         async def call(target: Target) -> JSON:
             answer = await self._driver(target).embed(target, {**request, "model": target.model})
-            return objects.embeddings(answer, target.model, encoding, count)
+            return normalize.embeddings(answer, target.model, encoding, count)
 
-        return await attempts.first_answer(self._targets(request, credentials), call)
+        return await retries.first_answer(self._targets(request, credentials), call)
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Another request of OpenAI's wire that names a model, answered as the provider answers it."""
@@ -155,7 +155,7 @@ class Gateway:
         async def call(target: Target) -> JSON:
             return await self._driver(target).relay(target, path, {**request, "model": target.model})
 
-        return await attempts.first_answer(self._targets(request, credentials), call)
+        return await retries.first_answer(self._targets(request, credentials), call)
 
     async def relay(
         self, request: JSON, credentials: Credentials | None = None, path: str = CHAT
@@ -201,7 +201,7 @@ class Gateway:
                 await events.aclose()
                 raise
 
-        return await attempts.first_answer(self._targets(request, credentials), call)
+        return await retries.first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
         return self._paid(self._find(request["model"]), credentials)

@@ -54,7 +54,7 @@ _SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNO
 
 
 @dataclass(frozen=True, slots=True)
-class Callers:
+class CallerPolicy:
     """What the operator lets callers choose: the hosts that a base URL of theirs may name.
 
     A host is `name` (its scheme's own port only) or `name:port`. The server is no way into the

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from inference.gateway import Fold
+from inference.gateway import ChunkAccumulator
 from inference.gateway.local_functions import Call, candidates, without_functions
 
 JSON = dict[str, Any]
@@ -81,10 +81,10 @@ def test_what_functions_returned_is_told_with_the_question() -> None:
 
 def test_a_call_whose_arguments_are_known_is_told_the_same_way_streamed_or_not() -> None:
     call = Call("f", {}, '{"x":1}', "call_1")
-    fold = Fold()
+    accumulator = ChunkAccumulator()
     for chunk in call.chunks({"stream_options": {"include_usage": True}}):
-        fold.add(chunk)
-    for completion in (call.completion(), fold.completion()):
+        accumulator.add(chunk)
+    for completion in (call.completion(), accumulator.completion()):
         (choice,) = completion["choices"]
         assert choice["finish_reason"] == "tool_calls"
         assert choice["message"]["content"] is None

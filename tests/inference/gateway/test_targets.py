@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from inference.errors import ProviderRejected
-from inference.gateway import Callers, Credentials, Gateway, Routes
+from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
 from inference.gateway.targets import Target
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
@@ -17,7 +17,7 @@ OPERATORS = Target(
     api_key=KEY,
     headers=(("x-api-key", "another-key"),),
 )
-CALLERS = Callers(frozenset({"allowed.example", "127.0.0.1:9000"}))
+CALLERS = CallerPolicy(frozenset({"allowed.example", "127.0.0.1:9000"}))
 
 
 def test_a_callers_key_takes_the_place_of_the_operators() -> None:
@@ -78,7 +78,7 @@ def test_any_other_base_url_is_refused(url: str, name: str) -> None:
 
 def test_no_host_is_allowed_unless_the_operator_says_so() -> None:
     with pytest.raises(ProviderRejected):
-        Callers().target(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
+        CallerPolicy().target(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ NO_KEY = "none"
 """Sent where a target has an address and no key: litellm would take the operator's from os.environ."""
 
 
-class Foreign:
+class LiteLLMDriver:
     """Sends one request to one target, once, by litellm; raises ProviderErrors only."""
 
     def __init__(self) -> None:

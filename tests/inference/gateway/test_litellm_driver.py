@@ -16,7 +16,7 @@ from inference.errors import (
     ProviderRejected,
     ProviderTimeout,
 )
-from inference.gateway import Fold, Gateway, Routes
+from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.gateway.targets import Target
 from tests.provider import ProviderProcess
 
@@ -75,13 +75,13 @@ async def test_a_function_call_comes_as_openais(claude: Gateway, ask: Ask) -> No
 
 
 async def test_a_stream_comes_as_openais_chunks(claude: Gateway, ask: Ask) -> None:
-    fold, last = Fold(), b""
+    accumulator, last = ChunkAccumulator(), b""
     request = ask(text="Hello there.", fields={"stream_options": {"include_usage": True}})
     async for chunk in claude.chunks(request):
         assert chunk["object"] == "chat.completion.chunk"
         assert all("finish_reason" in choice for choice in chunk["choices"])
-        fold.add(chunk)
-    completion = fold.completion()
+        accumulator.add(chunk)
+    completion = accumulator.completion()
     assert completion["choices"][0]["message"]["content"] == "Hello there."
     assert completion["usage"]["completion_tokens"] == 2
     async for frames in claude.relay(request):
@@ -97,7 +97,7 @@ async def test_a_stream_that_is_cut_off_is_no_whole_one(claude: Gateway, ask: As
 async def test_closing_a_stream_closes_the_call(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
-    from tests.inference.gateway.test_wire import disconnected
+    from tests.inference.gateway.test_openai_driver import disconnected
 
     stream = claude.relay(ask(text="a b c d", stall_after=4, delay=0.02))
     await anext(stream)
@@ -174,9 +174,9 @@ models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
 async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> None:
     from litellm import exceptions
 
-    from inference.gateway import foreign
+    from inference.gateway import litellm_driver
 
-    mapped = tuple(kind for kind, *_ in foreign.CODES)
+    mapped = tuple(kind for kind, *_ in litellm_driver.CODES)
     errors = [
         error
         for _, error in inspect.getmembers(exceptions, inspect.isclass)
@@ -187,9 +187,9 @@ async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> 
 
 
 async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway) -> None:
-    from inference.gateway import foreign
+    from inference.gateway import litellm_driver
 
-    kinds = [kind for kind, *_ in foreign.CODES]
+    kinds = [kind for kind, *_ in litellm_driver.CODES]
     hidden = [
         later.__name__
         for place, later in enumerate(kinds)
@@ -216,7 +216,7 @@ def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
 def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key_to_the_environment(
     claude: Gateway,
 ) -> None:
-    from inference.gateway import foreign
+    from inference.gateway import litellm_driver
 
-    arguments = foreign._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
+    arguments = litellm_driver._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
     assert arguments.keys().isdisjoint({"api_key", "api_base"})

@@ -15,8 +15,8 @@ from inference import tokens
 from inference.errors import ProviderBroken, ProviderError, ProviderRejected
 from inference.gateway import local_functions, sse
 from inference.gateway.local_functions import Call
+from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.targets import Target
-from inference.gateway.wire import OpenAIWire
 from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
 
 JSON = dict[str, Any]
@@ -38,12 +38,12 @@ LOADING = 60.0
 """Seconds that a request waits for the models to load."""
 
 
-class LocalWire:
+class LocalDriver:
     """Asks the models of the process beside the workers."""
 
     def __init__(self, sockets: Path) -> None:
-        self._chat = OpenAIWire(aiohttp.UnixConnector(str(sockets / CHAT_SOCKET), limit=0))
-        self._embedding = OpenAIWire(aiohttp.UnixConnector(str(sockets / EMBEDDING_SOCKET), limit=0))
+        self._chat = OpenAIDriver(aiohttp.UnixConnector(str(sockets / CHAT_SOCKET), limit=0))
+        self._embedding = OpenAIDriver(aiohttp.UnixConnector(str(sockets / EMBEDDING_SOCKET), limit=0))
 
     async def close(self) -> None:
         """Close every connection."""
@@ -164,7 +164,7 @@ def _at(target: Target, path: str) -> Target:
     return replace(target, base_url=f"http://local{path}")
 
 
-async def _loaded(wire: OpenAIWire) -> None:
+async def _loaded(wire: OpenAIDriver) -> None:
     """Wait until the process has loaded its models; ProviderBroken if it does not."""
     probe = Target("local", "local", "", base_url="http://local", connect_timeout=5, read_timeout=5)
     deadline = asyncio.get_running_loop().time() + LOADING

@@ -20,7 +20,7 @@ LARGEST_ERROR = 64 * 1024
 """Bytes that are read of an error's body."""
 
 
-class OpenAIWire:
+class OpenAIDriver:
     """Sends one request to one target, once. Every method raises ProviderErrors only."""
 
     def __init__(self, connector: aiohttp.BaseConnector | None = None) -> None:

@@ -86,7 +86,7 @@ def _encoded(vector: Any, encoding: str) -> Any:
     return vector
 
 
-class Fold:
+class ChunkAccumulator:
     """Folds the chunks of one streamed completion into the completion they tell."""
 
     def __init__(self) -> None:

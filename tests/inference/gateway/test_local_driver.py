@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inference.errors import ProviderRejected
-from inference.gateway import Fold, Gateway, Routes
+from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.local import weights
 from inference.local.models import LocalModels
 
@@ -86,10 +86,10 @@ WEATHER = {
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
 async def test_a_function_that_is_forced_is_called_under_its_schema(local: Gateway, choice: object) -> None:
     request = chat("What is the weather in Paris?", tools=[WEATHER], tool_choice=choice, max_tokens=60)
-    fold = Fold()
+    accumulator = ChunkAccumulator()
     async for chunk in local.chunks(request):
-        fold.add(chunk)
-    for completion in (await local.complete(request), fold.completion()):
+        accumulator.add(chunk)
+    for completion in (await local.complete(request), accumulator.completion()):
         (called,) = completion["choices"][0]["message"]["tool_calls"]
         assert called["function"]["name"] == "get_weather"
         assert json.loads(called["function"]["arguments"]).keys() == {"city"}
