@@ -9,6 +9,7 @@ from handlers.context import JSON, Context
 from handlers.identifiers import new_id
 from handlers.metadata import checked_metadata
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant, forget
 from handlers.tools import checked_tools
 from persistence.errors import VersionConflict
@@ -20,6 +21,7 @@ OPTIONS = "options"
 SAMPLING = ("temperature", "top_p")
 
 
+@operation("createAssistant")
 @either_version
 async def create_assistant(context: Context, body: JSON) -> JSON:
     """Make an assistant."""
@@ -44,12 +46,14 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
     return value
 
 
+@operation("getAssistant")
 @either_version
 async def get_assistant(context: Context, assistant_id: str) -> JSON:
     """The assistant."""
     return (await find_assistant(context, assistant_id)).value
 
 
+@operation("modifyAssistant")
 @either_version
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
     """Change the fields that the body has; runs that go on keep what they began with."""
@@ -63,12 +67,14 @@ async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> J
             continue
 
 
+@operation("deleteAssistant")
 async def delete_assistant(context: Context, assistant_id: str) -> JSON:
     """Forget the assistant; its runs go on, and its messages stay."""
     await forget(context, partial(find_assistant, context, assistant_id))
     return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
 
 
+@operation("listAssistants")
 @either_version
 async def list_assistants(
     context: Context,

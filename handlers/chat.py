@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 
-from handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
+from handlers.context import JSON, Context, Relayed, Stream
 from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest, NotFound
 from handlers.metadata import checked_metadata
 from handlers.pages import list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import forget
 from inference.gateway import ChunkAccumulator, sse
 from persistence.store import Document, Insert, Key, Order, Page, Replace
@@ -24,7 +25,7 @@ _ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "f
 """Fields of the request that a stored completion shows."""
 
 
-@cancelled_with_client
+@operation("createChatCompletion", waits_for_provider=True)
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Answer from the model of that name; every field of the request goes to its provider."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)
@@ -84,6 +85,7 @@ async def _keep(context: Context, body: JSON, completion: JSON) -> None:
     await context.services.store.write(insert)
 
 
+@operation("listChatCompletions")
 async def list_chat_completions(
     context: Context,
     model: str | None = None,
@@ -129,11 +131,13 @@ def _metadata_label(name: str, value: str) -> str:
     return f"metadata:{hashlib.sha256(orjson.dumps([name, value])).hexdigest()[:32]}"
 
 
+@operation("getChatCompletion")
 async def get_chat_completion(context: Context, completion_id: str) -> JSON:
     """A stored completion."""
     return (await _stored(context, completion_id)).value
 
 
+@operation("updateChatCompletion")
 async def update_chat_completion(context: Context, completion_id: str, body: JSON) -> JSON:
     """Give a stored completion other metadata."""
     metadata = checked_metadata(body.get("metadata"))
@@ -149,12 +153,14 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
     return document.value
 
 
+@operation("deleteChatCompletion")
 async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
     """Forget a stored completion."""
     await forget(context, partial(_stored, context, completion_id))
     return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
 
 
+@operation("getChatCompletionMessages")
 async def get_chat_completion_messages(
     context: Context,
     completion_id: str,

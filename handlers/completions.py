@@ -1,12 +1,13 @@
 """Legacy text completions, relayed to providers that still have them."""
 
-from handlers.context import JSON, Context, Relayed, Stream, cancelled_with_client
+from handlers.context import JSON, Context, Relayed, Stream
 from handlers.credentials import chat_credentials
+from handlers.registry import operation
 
 PATH = "/completions"
 
 
-@cancelled_with_client
+@operation("createCompletion", waits_for_provider=True)
 async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Continue a prompt; the provider's own error where it has chat models only."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)

@@ -1,8 +1,8 @@
 """What a handler is given beside the request's own fields, and what it may answer with."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from inference.gateway import Gateway
@@ -85,11 +85,3 @@ class Relayed:
 
 
 Answer = JSON | Stream | Binary | Relayed
-
-Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-
-def cancelled_with_client(handler: Handler) -> Handler:
-    """Mark a handler that only waits for a provider: a client that hangs up ends it and the call."""
-    handler.cancelled_with_client = True  # type: ignore[attr-defined]
-    return handler

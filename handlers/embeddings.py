@@ -1,11 +1,12 @@
 """Embeddings, from whichever provider serves the model's name."""
 
-from handlers.context import JSON, Context, Relayed, cancelled_with_client
+from handlers.context import JSON, Context, Relayed
 from handlers.credentials import embedding_credentials
 from handlers.errors import BadRequest
+from handlers.registry import operation
 
 
-@cancelled_with_client
+@operation("createEmbedding", waits_for_provider=True)
 async def create_embedding(context: Context, body: JSON) -> Relayed:
     """A vector for each input, which is a text, a list of texts, a text's tokens or a list of those."""
     _check(body["input"])

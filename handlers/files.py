@@ -9,6 +9,7 @@ from handlers.errors import NotFound
 from handlers.pages import list_envelope, read_page
 from handlers.ranges import parse_range
 from handlers.refusals import refusals
+from handlers.registry import operation
 from inference.retrieval.files import FILES, purpose_label
 from persistence.errors import ContentNotFound
 from persistence.store import Order
@@ -16,6 +17,7 @@ from persistence.store import Order
 MAX_LIMIT = 10_000
 
 
+@operation("createFile")
 async def create_file(context: Context, body: dict[str, Any]) -> JSON:
     """Make a file of the part `file`, which the store has by now."""
     uploaded = body["file"]
@@ -31,6 +33,7 @@ async def create_file(context: Context, body: dict[str, Any]) -> JSON:
     return document.value
 
 
+@operation("listFiles")
 async def list_files(
     context: Context,
     purpose: str | None = None,
@@ -46,6 +49,7 @@ async def list_files(
     return list_envelope(page)
 
 
+@operation("retrieveFile")
 async def retrieve_file(context: Context, file_id: str) -> JSON:
     """The file object."""
     with refusals():
@@ -53,6 +57,7 @@ async def retrieve_file(context: Context, file_id: str) -> JSON:
     return document.value
 
 
+@operation("deleteFile")
 async def delete_file(context: Context, file_id: str) -> JSON:
     """Delete the file, its bytes, and what vector stores made of it."""
     with refusals():
@@ -60,6 +65,7 @@ async def delete_file(context: Context, file_id: str) -> JSON:
     return {"id": file_id, "object": "file", "deleted": True}
 
 
+@operation("downloadFile")
 async def download_file(context: Context, file_id: str) -> Binary:
     """The bytes as they came, or the one range of them that `Range` asks for."""
     files = context.services.retrieval.files

@@ -11,6 +11,7 @@ from handlers.errors import BadRequest
 from handlers.identifiers import new_id
 from handlers.metadata import checked_metadata
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import (
     MESSAGES,
     check_files,
@@ -42,6 +43,7 @@ MAX_TEXT = 256_000
 """Characters of one text."""
 
 
+@operation("createMessage")
 @either_version
 async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     """Add a message to a thread of which no run is active."""
@@ -86,24 +88,28 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
     return Insert(key, value, parent=thread_id)
 
 
+@operation("getMessage")
 @either_version
 async def get_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """The message."""
     return (await _find_message(context, thread_id, message_id)).value
 
 
+@operation("modifyMessage")
 @either_version
 async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
     """Change the metadata."""
     return await modify_metadata(context, partial(_find_message, context, thread_id, message_id), body)
 
 
+@operation("deleteMessage")
 async def delete_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """Forget the message."""
     await forget(context, partial(_find_message, context, thread_id, message_id))
     return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
 
+@operation("listMessages")
 @either_version
 async def list_messages(
     context: Context,

@@ -3,20 +3,24 @@
 from handlers.context import JSON, Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.errors import Forbidden, NotFound
+from handlers.registry import operation
 from inference.errors import ModelNotFound
 
 
+@operation("listModels")
 async def list_models(context: Context) -> Relayed:
     """Every name that can be asked for, of routes, aliases and the providers behind patterns."""
     models = await context.services.gateway.list_models(chat_credentials(context.headers))
     return Relayed({"object": "list", "data": models})
 
 
+@operation("retrieveModel")
 async def retrieve_model(context: Context, model: str) -> Relayed:
     """One of them."""
     return Relayed(await _model(context, model))
 
 
+@operation("deleteModel")
 async def delete_model(context: Context, model: str) -> JSON:
     """No model here is a caller's own, so none is deleted."""
     await _model(context, model)

@@ -1,12 +1,13 @@
 """Moderations, relayed to the provider of the moderation model."""
 
-from handlers.context import JSON, Context, Relayed, cancelled_with_client
+from handlers.context import JSON, Context, Relayed
 from handlers.credentials import chat_credentials
+from handlers.registry import operation
 
 DEFAULT_MODEL = "omni-moderation-latest"
 
 
-@cancelled_with_client
+@operation("createModeration", waits_for_provider=True)
 async def create_moderation(context: Context, body: JSON) -> Relayed:
     """Classify texts and images; 404 where no provider serves a moderation model."""
     request = {**body, "model": body.get("model") or DEFAULT_MODEL}

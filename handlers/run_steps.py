@@ -5,6 +5,7 @@ from functools import partial
 from handlers.assistants_v1 import either_version
 from handlers.context import JSON, Context
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import STEPS, find_beside, find_run
 from inference.runs.objects import without_content
 from persistence.store import Document, Order, beside
@@ -13,6 +14,7 @@ RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include`: what file_search found, which is left out otherwise."""
 
 
+@operation("getRunStep")
 @either_version
 async def get_run_step(
     context: Context, thread_id: str, run_id: str, step_id: str, include: list[str] | None = None
@@ -22,6 +24,7 @@ async def get_run_step(
     return shown_step(await find_beside(context, STEPS, run_id, step_id, "run step"), include)
 
 
+@operation("listRunSteps")
 @either_version
 async def list_run_steps(
     context: Context,

@@ -12,6 +12,7 @@ from handlers.errors import BadRequest, NotFound
 from handlers.messages import message_insert
 from handlers.metadata import checked_metadata
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import (
     RUNS,
     checked_tool_resources,
@@ -37,6 +38,7 @@ from persistence.errors import VersionConflict
 from persistence.store import Document, Insert, Order, Replace
 
 
+@operation("createRun")
 @either_version
 async def create_run(
     context: Context, thread_id: str, body: JSON, include: list[str] | None = None
@@ -53,6 +55,7 @@ async def create_run(
         return _answer(await context.services.runs.start(thread, launch, messages))
 
 
+@operation("createThreadAndRun")
 @either_version
 async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Make a thread and run an assistant on it, all at once."""
@@ -62,18 +65,21 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
         return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
 
 
+@operation("getRun")
 @either_version
 async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """The run, as it is now: one read."""
     return (await find_run(context, thread_id, run_id)).value
 
 
+@operation("modifyRun")
 @either_version
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
     """Change the metadata, also while the run goes on."""
     return await modify_metadata(context, partial(find_run, context, thread_id, run_id), body)
 
 
+@operation("listRuns")
 @either_version
 async def list_runs(
     context: Context,
@@ -89,6 +95,7 @@ async def list_runs(
     return list_envelope(page)
 
 
+@operation("cancelRun")
 @either_version
 async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """Cancel a run that has not ended."""
@@ -100,6 +107,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
         raise BadRequest(f"Cannot cancel run with status '{exc.status}'.") from exc
 
 
+@operation("submitToolOuputsToRun")
 @either_version
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
     """Hand in the outputs that a run waits for, all of them at once."""
@@ -114,6 +122,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
     return _answer(started)
 
 
+@operation("getRunEvents")
 @either_version
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int = -1) -> Stream:
     """The run's events behind that number, and on to its end; an operation of our own."""

@@ -8,6 +8,7 @@ from handlers.identifiers import new_id
 from handlers.messages import message_insert
 from handlers.metadata import checked_metadata
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.registry import operation
 from handlers.resources import (
     MESSAGES,
     RUNS,
@@ -22,6 +23,7 @@ from persistence.errors import VersionConflict
 from persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
 
 
+@operation("createThread")
 @either_version
 async def create_thread(context: Context, body: JSON | None = None) -> JSON:
     """Make a thread, with the messages that it begins with."""
@@ -48,12 +50,14 @@ async def thread_inserts(context: Context, body: JSON, param: str = "") -> tuple
     return Insert(Key(context.project, THREADS, value["id"]), value), messages
 
 
+@operation("getThread")
 @either_version
 async def get_thread(context: Context, thread_id: str) -> JSON:
     """The thread."""
     return (await find_thread(context, thread_id)).value
 
 
+@operation("modifyThread")
 @either_version
 async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
     """Change the metadata and tool resources, also while a run goes on."""
@@ -71,6 +75,7 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
             continue
 
 
+@operation("deleteThread")
 async def delete_thread(context: Context, thread_id: str) -> JSON:
     """Forget the thread with its messages, runs and steps; a run that goes on ends at once."""
     store, project = context.services.store, context.project
@@ -100,6 +105,7 @@ async def _clear_steps(context: Context, thread: Document) -> None:
         more = page.has_more
 
 
+@operation("listThreads")
 @either_version
 async def list_threads(
     context: Context,

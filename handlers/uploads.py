@@ -4,8 +4,10 @@ from typing import Any
 
 from handlers.context import JSON, Context
 from handlers.refusals import refusals
+from handlers.registry import operation
 
 
+@operation("createUpload")
 async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
     """Begin an upload, which has an hour to be completed."""
     with refusals():
@@ -19,6 +21,7 @@ async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
         )
 
 
+@operation("addUploadPart")
 async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
     """Add a part of at most 64 MB; parts may come in parallel and in any order."""
     uploaded = body["data"]
@@ -28,6 +31,7 @@ async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]
         )
 
 
+@operation("completeUpload")
 async def complete_upload(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
     """Make a file of the parts in the order given."""
     with refusals():
@@ -36,6 +40,7 @@ async def complete_upload(context: Context, upload_id: str, body: dict[str, Any]
         )
 
 
+@operation("cancelUpload")
 async def cancel_upload(context: Context, upload_id: str) -> JSON:
     """Give the upload up."""
     with refusals():

@@ -7,6 +7,7 @@ from handlers.context import JSON, Context
 from handlers.errors import BadRequest
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
 from handlers.refusals import refusals
+from handlers.registry import operation
 from handlers.vector_store_files import Status
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
@@ -15,6 +16,7 @@ from persistence.store import Order
 MAX_FILES = 2000
 
 
+@operation("createVectorStoreFileBatch")
 async def create_vector_store_file_batch(
     context: Context, vector_store_id: str, body: dict[str, Any]
 ) -> JSON:
@@ -26,6 +28,7 @@ async def create_vector_store_file_batch(
     return document.value
 
 
+@operation("getVectorStoreFileBatch")
 async def get_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """The batch, with the counts of its files."""
     with refusals():
@@ -35,6 +38,7 @@ async def get_vector_store_file_batch(context: Context, vector_store_id: str, ba
     return document.value
 
 
+@operation("cancelVectorStoreFileBatch")
 async def cancel_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """Cancel what has not been ingested yet."""
     with refusals():
@@ -44,6 +48,7 @@ async def cancel_vector_store_file_batch(context: Context, vector_store_id: str,
     return document.value
 
 
+@operation("listFilesInVectorStoreBatch")
 async def list_files_in_vector_store_batch(
     context: Context,
     vector_store_id: str,

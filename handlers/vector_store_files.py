@@ -7,6 +7,7 @@ from handlers.context import JSON, Context
 from handlers.errors import BadRequest
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
 from handlers.refusals import refusals
+from handlers.registry import operation
 from inference.errors import DocumentError
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
@@ -15,6 +16,7 @@ from persistence.store import Order
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
 
 
+@operation("createVectorStoreFile")
 async def create_vector_store_file(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """Put a file into the store; it is ingested in the background."""
     members = context.services.retrieval.members
@@ -26,6 +28,7 @@ async def create_vector_store_file(context: Context, vector_store_id: str, body:
         return (await members.get(context.project, vector_store_id, attachment.file)).value
 
 
+@operation("listVectorStoreFiles")
 async def list_vector_store_files(
     context: Context,
     vector_store_id: str,
@@ -52,12 +55,14 @@ async def list_vector_store_files(
     return list_envelope(page)
 
 
+@operation("getVectorStoreFile")
 async def get_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """The file as it is in the store."""
     with refusals():
         return (await context.services.retrieval.members.get(context.project, vector_store_id, file_id)).value
 
 
+@operation("updateVectorStoreFileAttributes")
 async def update_vector_store_file_attributes(
     context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
 ) -> JSON:
@@ -69,6 +74,7 @@ async def update_vector_store_file_attributes(
     return document.value
 
 
+@operation("deleteVectorStoreFile")
 async def delete_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """Take the file out of the store; the file itself stays."""
     with refusals():
@@ -76,6 +82,7 @@ async def delete_vector_store_file(context: Context, vector_store_id: str, file_
     return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
 
+@operation("retrieveVectorStoreFileContent")
 async def retrieve_vector_store_file_content(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """The text that was made of the file; nothing before it was ingested."""
     with refusals():

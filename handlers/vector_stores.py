@@ -7,6 +7,7 @@ from handlers.errors import BadRequest
 from handlers.metadata import checked_metadata
 from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
 from handlers.refusals import refusals
+from handlers.registry import operation
 from inference.retrieval import Found, RankingOptions
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.filters import parse_filter
@@ -19,6 +20,7 @@ MAX_RESULTS = 50
 DEFAULT_RESULTS = 10
 
 
+@operation("createVectorStore")
 async def create_vector_store(context: Context, body: dict[str, Any]) -> JSON:
     """Make a vector store, with files that are ingested in the background."""
     with refusals():
@@ -38,6 +40,7 @@ async def create_vector_store(context: Context, body: dict[str, Any]) -> JSON:
     return view(document)
 
 
+@operation("listVectorStores")
 async def list_vector_stores(
     context: Context,
     limit: int = DEFAULT_LIMIT,
@@ -50,12 +53,14 @@ async def list_vector_stores(
     return list_envelope(page, view)
 
 
+@operation("getVectorStore")
 async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
     """The vector store object."""
     with refusals():
         return view(await context.services.retrieval.vector_stores.get(context.project, vector_store_id))
 
 
+@operation("modifyVectorStore")
 async def modify_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """Change the name, the time to live or the metadata; what is left out stays."""
     changes: JSON = {name: body[name] for name in ("name", "expires_after") if name in body}
@@ -67,6 +72,7 @@ async def modify_vector_store(context: Context, vector_store_id: str, body: dict
         )
 
 
+@operation("deleteVectorStore")
 async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
     """Delete the vector store; the files stay."""
     with refusals():
@@ -74,6 +80,7 @@ async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
     return {"id": vector_store_id, "object": "vector_store.deleted", "deleted": True}
 
 
+@operation("searchVectorStore")
 async def search_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """The chunks that answer the query best."""
     queries = body["query"] if isinstance(body["query"], list) else [body["query"]]

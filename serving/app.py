@@ -1,20 +1,15 @@
 """Builds the application: settings in, one ASGI app out."""
 
-import importlib
-import inspect
-import pkgutil
 import time
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import flask
 import structlog
 from werkzeug.exceptions import HTTPException
 
-import handlers
 from handlers.context import Services
 from handlers.errors import ApiError, BadRequest, ServerError, translate
+from handlers.registry import registered_handlers
 from persistence.errors import StoreError
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.dispatcher import Dispatcher, Limits, missing
@@ -42,7 +37,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
     started = time.perf_counter()
-    found = find_handlers()
+    found = registered_handlers()
     loaded = load_editions(settings)
     services = services or make_services(settings)
     application = Application("astrolabe", resolver=HandlerResolver(found, missing))
@@ -55,6 +50,7 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
         partial(
             Dispatcher,
             editions=loaded,
+            registered=found,
             services=services,
             authenticator=make_authenticator(settings, services),
             metrics=metrics,
@@ -76,31 +72,6 @@ def load_editions(settings: Settings) -> dict[str, Edition]:
     if ASSISTANTS_V1 not in loaded:
         loaded[ASSISTANTS_V1] = editions.load(ASSISTANTS_V1, settings.cache)
     return loaded
-
-
-def find_handlers() -> dict[str, Callable[..., Any]]:
-    """Every handler by its name: the public coroutines whose first parameter is `context`."""
-    found: dict[str, Callable[..., Any]] = {}
-    for module_info in pkgutil.iter_modules(handlers.__path__, handlers.__name__ + "."):
-        module = importlib.import_module(module_info.name)
-        for name, handler in vars(module).items():
-            if is_handler(module.__name__, name, handler):
-                if name in found:
-                    raise RuntimeError(
-                        f"two handlers are named {name}: {found[name].__module__}, {module.__name__}"
-                    )
-                found[name] = handler
-    return found
-
-
-def is_handler(module: str, name: str, handler: object) -> bool:
-    """Whether a module's attribute serves an operation."""
-    # isfunction first: of Python 3.12 the module `inspect` itself passes for a coroutine function.
-    if name.startswith("_") or not inspect.isfunction(handler) or handler.__module__ != module:
-        return False
-    if not inspect.iscoroutinefunction(handler):
-        return False
-    return next(iter(inspect.signature(handler).parameters), None) == "context"
 
 
 def make_authenticator(settings: Settings, services: Services) -> Authenticator:

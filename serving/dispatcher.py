@@ -5,7 +5,6 @@ through it. The measurements behind this shape are in ARCHITECTURE.md.
 """
 
 import asyncio
-import inspect
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from connexion.spec import Specification
 from werkzeug.routing import Rule
 
 from handlers.context import Services
+from handlers.registry import Registered
 from serving.auth import Authenticator
 from serving.exchange import Exchange
-from serving.flask_app import FlaskMiddleware, View
+from serving.flask_app import FlaskMiddleware
 from serving.lifespan import Lifespan
 from serving.logs import RequestLog
 from serving.metrics import Metrics
@@ -93,6 +93,7 @@ class Dispatcher(SpecMiddleware):
         app: FlaskMiddleware,
         *,
         editions: Mapping[str, Edition],
+        registered: Mapping[str, Registered],
         services: Services,
         authenticator: Authenticator,
         metrics: Metrics,
@@ -113,6 +114,7 @@ class Dispatcher(SpecMiddleware):
         self.stopping = False
         self._apis = app.apis
         self._editions = editions
+        self._registered = registered
         self._default_name = next(iter(editions))
         self._life = life
         self._served: dict[str, Served] = {}
@@ -132,20 +134,17 @@ class Dispatcher(SpecMiddleware):
         """Join an edition's operations to the views and rules that Connexion made of them."""
         edition = self._editions[name]
         api = self._apis[name]
-        views = {(view.path, view.method): (view, endpoint) for view, endpoint in api.views}
+        endpoints = {(view.path, view.method): endpoint for view, endpoint in api.views}
         rules = {rule.endpoint: rule for rule in self.flask.url_map.iter_rules()}
         routes = {}
         for operation in edition.operations:
-            view, endpoint = views[facade_path(operation), operation.method]
-            routes[operation.id] = self._route(operation, view, rules[f"{name}.{endpoint}"])
+            endpoint = endpoints[facade_path(operation), operation.method]
+            routes[operation.id] = self._route(operation, rules[f"{name}.{endpoint}"])
         is_v1 = name.endswith("assistants-v1")
         self._served[name] = Served(edition, edition.router(), routes, is_v1)
 
-    def _route(self, operation: Operation, view: View, rule: Rule) -> Route:
-        is_served = view.handler is not missing
-        parameters = inspect.signature(view.handler).parameters.values()
-        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-        names = None if takes_any else frozenset(parameter.name for parameter in parameters)
+    def _route(self, operation: Operation, rule: Rule) -> Route:
+        found = self._registered.get(operation.name)
         successes = [
             int(status) for status in operation.responses if status.startswith("2") and status.isdigit()
         ]
@@ -153,12 +152,12 @@ class Dispatcher(SpecMiddleware):
         return Route(
             operation,
             rule,
-            view.handler if is_served else None,
-            names,
+            found.handle if found else None,
+            found.parameters if found else None,
             status,
             operation.response(status),
             operation.name in PUBLIC,
-            getattr(view.handler, "cancelled_with_client", False),
+            found is not None and found.waits_for_provider,
         )
 
     def served(self, scope: Scope) -> Served:

@@ -26,6 +26,8 @@ from flask.sessions import NullSession, SessionInterface
 from flask.signals import appcontext_tearing_down, request_tearing_down
 from werkzeug.routing import MapAdapter, Rule
 
+from handlers.registry import Registered
+
 Match = tuple[Rule | None, dict[str, str]]
 """The rule of a request, None where there is none, and the values in its path."""
 
@@ -181,17 +183,18 @@ class View:
 
 
 class HandlerResolver(Resolver):
-    """Finds an operation's handler by its name among those given; what is missing answers 501."""
+    """Finds an operation's handler in the registry; an operation without one answers 501."""
 
-    def __init__(self, handlers: Mapping[str, Callable[..., Any]], missing: Callable[..., Any]) -> None:
+    def __init__(self, registered: Mapping[str, Registered], missing: Callable[..., Any]) -> None:
         super().__init__()
-        self.handlers = handlers
-        self.missing = missing
+        self._registered = registered
+        self._missing = missing
 
     def resolve(self, operation: AbstractOperation) -> Resolution:
-        """The handler named like the operation."""
+        """Return the operation's handler."""
         name = operation.operation_id
-        return Resolution(self.handlers.get(name, self.missing), name)
+        found = self._registered.get(name)
+        return Resolution(found.handle if found else self._missing, name)
 
 
 class OperationsApi(FlaskApi):

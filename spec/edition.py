@@ -98,12 +98,6 @@ def served(edition: Edition, names: AbstractSet[str]) -> Served:
     return Served(edition.name, len(upstream), sum(one.name in names for one in upstream))
 
 
-def unknown_handlers(names: Iterable[str], editions: Iterable[Edition]) -> list[str]:
-    """The handlers that no edition has an operation for: misspelt, or left over."""
-    known = {one.name for edition in editions for one in edition.operations}
-    return sorted(set(names) - known)
-
-
 def _located(spec: str) -> tuple[str, Path]:
     names = shipped()
     if spec in names:

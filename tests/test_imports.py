@@ -1,4 +1,4 @@
-"""Imports go one way: wsgi → serving → spec → handlers → inference → persistence."""
+"""Imports go one way: wsgi → serving → handlers → inference → persistence; spec lies below all of them."""
 
 import ast
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-LAYERS = ["persistence", "inference", "handlers", "spec", "serving"]
+LAYERS = ["spec", "persistence", "inference", "handlers", "serving"]
 ONLY_IN = {
     "litellm": "inference/gateway/",
     "cassandra": "persistence/cassandra/",

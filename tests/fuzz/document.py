@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from serving.app import find_handlers
+from handlers.registry import registered_handlers
 from spec import edition
 from spec.forgiving import forgiving
 
@@ -27,7 +27,7 @@ def served_document(name: str) -> JSON:
     Answers are held against what the server holds them against: optional properties may be null.
     """
     loaded = edition.load(name, None)
-    names = set(find_handlers())
+    names = set(registered_handlers())
     served = {
         (one.path, one.method.lower()): one
         for one in loaded.operations

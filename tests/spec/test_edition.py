@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spec import edition as module
-from spec.edition import Edition, default, load, served, shipped, unknown_handlers
+from spec.edition import Edition, default, load, served, shipped
 from spec.errors import SpecRefused
 from tests.spec.shaped import edition
 
@@ -166,8 +166,3 @@ def test_concurrent_starts_share_a_cache(tmp_path: Path) -> None:
 def test_served_operations_are_counted(newest: Edition) -> None:
     names = {"create_assistant", "list_models", "get_health", "no_such_thing"}
     assert str(served(newest, names)) == "edition 2026-08-21: 288 operations, 2 served, 286 answer 501"
-
-
-def test_a_handler_that_no_edition_knows_is_found(editions: dict[str, Edition]) -> None:
-    names = {"create_assistant", "create_assistant_file", "list_threads", "create_asistant"}
-    assert unknown_handlers(names, editions.values()) == ["create_asistant"]

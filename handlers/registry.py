@@ -1,0 +1,65 @@
+"""The table of handlers: each is registered where it is written, under its operationId."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import handlers
+from spec.names import python_name
+
+Handle = Callable[..., Any]
+Function = TypeVar("Function", bound=Handle)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A handler with what the server has to know of it.
+
+    `parameters` are the names of the arguments that it takes; None if it takes any.
+    `waits_for_provider` says that a client that hangs up ends the call.
+    """
+
+    operation_id: str
+    handle: Handle
+    parameters: frozenset[str] | None
+    waits_for_provider: bool
+
+
+_registered: dict[str, Registered] = {}
+
+
+def operation(operation_id: str, *, waits_for_provider: bool = False) -> Callable[[Function], Function]:
+    """Register a coroutine as the handler of an operation."""
+
+    def register(function: Function) -> Function:
+        name = python_name(operation_id)
+        if name in _registered:
+            raise RuntimeError(
+                f"operation {operation_id} has two handlers: {_where(_registered[name].handle)} and "
+                f"{_where(function)}; remove one"
+            )
+        _registered[name] = Registered(operation_id, function, _parameters(function), waits_for_provider)
+        return function
+
+    return register
+
+
+def registered_handlers() -> Mapping[str, Registered]:
+    """Import every module of handlers and return what they registered, by the operations' Python names."""
+    for module in pkgutil.iter_modules(handlers.__path__, handlers.__name__ + "."):
+        importlib.import_module(module.name)
+    return _registered
+
+
+def _parameters(function: Handle) -> frozenset[str] | None:
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
+
+
+def _where(function: Handle) -> str:
+    return f"{function.__module__}.{function.__qualname__}"

@@ -1,0 +1,28 @@
+"""Handlers are registered under operationIds that an edition knows, each once."""
+
+import pytest
+
+from handlers.context import JSON, Context
+from handlers.registry import operation, registered_handlers
+from spec import edition
+
+
+def test_every_handler_serves_an_operation_of_some_edition() -> None:
+    known = {one.id for name in edition.shipped() for one in edition.load(name, None).operations}
+    registered = {one.operation_id for one in registered_handlers().values()}
+    assert sorted(registered - known) == []
+
+
+def test_an_operation_takes_one_handler_only() -> None:
+    registered_handlers()
+    with pytest.raises(
+        RuntimeError, match=r"createRun has two handlers: handlers\.runs\.create_run and .*again"
+    ):
+
+        @operation("createRun")
+        async def again(context: Context) -> JSON:
+            return {}
+
+
+def test_a_helper_is_no_handler() -> None:
+    assert "find_assistant" not in registered_handlers()
