@@ -23,7 +23,7 @@ from serving.services import make_services
 from serving.settings import Settings
 from spec import edition as editions
 from spec.edition import Edition
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
@@ -32,7 +32,7 @@ log = structlog.get_logger("astrolabe.app")
 
 
 def create_app(settings: Settings, services: Services | None = None) -> Dispatcher:
-    """The application that gunicorn serves; raises SpecRefused, RoutesRefused or StoreRefused.
+    """The application that gunicorn serves; raises InvalidSpec, RoutesRefused or StoreRefused.
 
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
@@ -85,7 +85,7 @@ def add_error_handlers(app: flask.Flask) -> None:
     def on_api_error(exc: ApiError) -> flask.Response:
         return error_response(app, exc)
 
-    def on_invalid(exc: Invalid) -> flask.Response:
+    def on_invalid(exc: InvalidRequest) -> flask.Response:
         return error_response(app, BadRequest(exc.message, param=exc.param, code=exc.code))
 
     def on_http_exception(exc: HTTPException) -> flask.Response:
@@ -103,6 +103,6 @@ def add_error_handlers(app: flask.Flask) -> None:
         return error_response(app, error)
 
     app.register_error_handler(ApiError, on_api_error)
-    app.register_error_handler(Invalid, on_invalid)
+    app.register_error_handler(InvalidRequest, on_invalid)
     app.register_error_handler(HTTPException, on_http_exception)
     app.register_error_handler(Exception, on_exception)

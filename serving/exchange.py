@@ -34,7 +34,7 @@ from serving.replies import (
 )
 from serving.wire import Headers, Receive, Scope, Send, encode_headers
 from spec.body import parse_json
-from spec.errors import Invalid, NoSuchPath, Unconforming
+from spec.errors import InvalidRequest, InvalidResponse, PathNotFound
 from spec.errors import MethodNotAllowed as WrongMethod
 from spec.operation import Body, Operation
 from spec.parameters import split_query
@@ -120,7 +120,7 @@ class Exchange:
         match: Match = (None, arguments)
         try:
             self._route, arguments = self._match(served)
-        except (ApiError, Invalid) as exc:
+        except (ApiError, InvalidRequest) as exc:
             failure = exc
         else:
             self._operation_id = self._route.operation.id
@@ -149,7 +149,7 @@ class Exchange:
         query = self._scope["query_string"].decode("latin-1")
         try:
             operation, arguments = served.router.match(method, raw[len(PREFIX) :], query)
-        except NoSuchPath as exc:
+        except PathNotFound as exc:
             raise NotFound(f"Invalid URL ({method} {path})") from exc
         except WrongMethod as exc:
             allowed = ", ".join(exc.allow)
@@ -301,10 +301,10 @@ class Exchange:
             validator.complete(value)
         try:
             validator.check(value)
-        except Unconforming as exc:
+        except InvalidResponse as exc:
             self._unconforming(route.operation.id, origin, exc)
 
-    def _unconforming(self, operation: str, origin: str, reason: Unconforming) -> None:
+    def _unconforming(self, operation: str, origin: str, reason: InvalidResponse) -> None:
         self._dispatcher.metrics.unconforming(operation, origin)
         log.warning("unconforming answer", operation=operation, origin=origin, reason=reason.message)
         if origin == "server" and self._dispatcher.limits.strict:

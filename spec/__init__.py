@@ -1,1 +1,1 @@
-"""OpenAI's openapi.yaml: loaded, mended, routed, validated."""
+"""OpenAI's openapi.yaml: loaded, normalized, routed and validated."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from spec.blame import where
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
+from spec.explain import field_path
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
@@ -29,11 +29,11 @@ MAX_CHECKED_FOR_DOUBLES = 1_000_000
 
 
 def parse_json(raw: bytes) -> Any:
-    """The body as Python data; Invalid, naming the field where there is one."""
+    """The body as Python data; InvalidRequest, naming the field where there is one."""
     try:
         value = orjson.loads(raw)
     except ValueError as exc:
-        raise Invalid(f"We could not parse the JSON body of your request: {exc}.", None, None) from exc
+        raise InvalidRequest(f"We could not parse the JSON body of your request: {exc}.", None, None) from exc
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _refuse_depth(value)
     if raw.count(b":") > MAX_PROPERTIES:
@@ -65,7 +65,7 @@ def _refuse_depth(value: Any) -> None:
         orjson.dumps(probe)
     except TypeError as exc:
         message = f"Invalid body: nested deeper than {MAX_DEPTH} levels."
-        raise Invalid(message, None, "invalid_value") from exc
+        raise InvalidRequest(message, None, "invalid_value") from exc
 
 
 def _refuse_large_objects(value: Any) -> None:
@@ -75,7 +75,7 @@ def _refuse_large_objects(value: Any) -> None:
         if isinstance(one, dict):
             if len(one) > MAX_PROPERTIES:
                 message = f"Invalid body: an object with more than {MAX_PROPERTIES} properties."
-                raise Invalid(message, None, "object_above_max_properties")
+                raise InvalidRequest(message, None, "object_above_max_properties")
             todo += (member for member in one.values() if isinstance(member, dict | list))
         else:
             todo += (member for member in one if isinstance(member, dict | list))
@@ -96,15 +96,19 @@ def _refuse_null_characters(value: Any) -> None:
             todo += [((*path, index), member) for index, member in enumerate(one)]
 
 
-def _null_character(path: tuple[str | int, ...]) -> Invalid:
-    param = where(path)
+def _null_character(path: tuple[str | int, ...]) -> InvalidRequest:
+    param = field_path(path)
     shown = f"'{param}'" if param else "body"
-    return Invalid(f"Invalid {shown}: null characters (U+0000) are not allowed.", param, "invalid_value")
+    return InvalidRequest(
+        f"Invalid {shown}: null characters (U+0000) are not allowed.", param, "invalid_value"
+    )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         doubled = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise Invalid(f"Invalid body: '{doubled[:100]}' is given twice.", doubled[:100], "invalid_value")
+        raise InvalidRequest(
+            f"Invalid body: '{doubled[:100]}' is given twice.", doubled[:100], "invalid_value"
+        )
     return value

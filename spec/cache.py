@@ -8,9 +8,8 @@ import tempfile
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
-JSON = dict[str, Any]
+from spec.types import JSON
 
 
 def digest(parts: Iterable[bytes]) -> str:

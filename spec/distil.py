@@ -6,9 +6,9 @@ from typing import Any
 
 import yaml
 
-from spec.document import mended
-from spec.errata import corrected
-from spec.prose import stripped
+from spec.errata import apply_errata
+from spec.normalize import normalize
+from spec.prose import strip_prose
 from spec.reading import parse, read
 
 
@@ -20,17 +20,17 @@ class _Dumper(yaml.CSafeDumper):
 def distil(upstream: Path, edition: Path) -> None:
     """Write the edition at `edition` made of upstream's file; the same file gives the same bytes.
 
-    Raises SpecRefused where upstream's file could not be served, so that none such is shipped.
+    Raises InvalidSpec where upstream's file could not be served, so that none such is shipped.
     """
     document = parse(read(upstream), str(upstream))
-    corrected(mended(document, str(upstream)))
+    apply_errata(normalize(document, str(upstream)))
     edition.write_bytes(distilled(document))
 
 
 def distilled(document: dict[str, Any]) -> bytes:
     """A document's facts as compact YAML."""
     text = yaml.dump(
-        stripped(document),
+        strip_prose(document),
         Dumper=_Dumper,
         sort_keys=False,
         default_flow_style=None,

@@ -5,26 +5,24 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from spec.cache import cached, digest
-from spec.document import mended
-from spec.errata import corrected
-from spec.errors import SpecRefused
+from spec.errata import apply_errata
+from spec.errors import InvalidSpec
 from spec.facade import facade
+from spec.normalize import normalize
 from spec.operation import Operation, operation
-from spec.published import published
 from spec.reading import parse, read
 from spec.router import Router
+from spec.types import JSON
 
-JSON = dict[str, Any]
 DEFAULT_BASE = "/v1"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Edition:
-    """One edition of the API; `document` is OpenAPI 3.1 as mended, corrected and with our own."""
+    """One edition of the API; `document` is normalized, corrected, and has our own operations."""
 
     name: str
     operations: tuple[Operation, ...]
@@ -43,10 +41,6 @@ class Edition:
     def facade(self) -> JSON:
         """The OpenAPI 3.0 document of the same operations that Connexion accepts."""
         return facade(self.operations, self.base)
-
-    def published(self) -> JSON:
-        """The document as it is really enforced, for clients and fuzzers; made anew on each call."""
-        return published(self.document)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +64,20 @@ def shipped() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def default() -> str:
-    """The newest shipped edition."""
-    return shipped()[-1]
-
-
 def load(spec: str, cache: Path | None) -> Edition:
     """The edition of that name, or of the openapi.yaml or .json at that path.
 
-    `cache` is a directory for mended documents, made if need be; None for no cache. Raises
-    SpecRefused, one line, for whatever cannot be served.
+    `cache` is a directory for normalized documents, created if missing; None for no cache. Raises
+    InvalidSpec, one line, for whatever cannot be served.
     """
     name, path = _located(spec)
     raw = read(path)
     own = files(__package__).joinpath("own.yaml").read_bytes()
 
     def make() -> JSON:
-        return _merged(corrected(mended(parse(raw, spec), spec)), mended(parse(own, "own.yaml"), "own.yaml"))
+        return _merged(
+            apply_errata(normalize(parse(raw, spec), spec)), normalize(parse(own, "own.yaml"), "own.yaml")
+        )
 
     document = cached(cache, digest((spec.encode(), raw, own)), make)
     return Edition(name, tuple(_operations(document)), document)
@@ -104,7 +95,7 @@ def _located(spec: str) -> tuple[str, Path]:
         return spec, Path(str(files(__package__).joinpath("editions", f"{spec}.yaml")))
     path = Path(spec)
     if "/" not in spec and path.suffix not in (".yaml", ".yml", ".json") and not path.exists():
-        raise SpecRefused(spec, "edition", f"neither a file nor one of the editions {', '.join(names)}")
+        raise InvalidSpec(spec, "edition", f"neither a file nor one of the editions {', '.join(names)}")
     return path.stem, path
 
 

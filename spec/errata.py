@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.types import JSON
 
-JSON = dict[str, Any]
 _NULL = {"type": "null"}
 
 
@@ -24,7 +24,7 @@ class Erratum:
     change: Callable[[JSON], bool]
 
 
-def corrected(document: JSON) -> JSON:
+def apply_errata(document: JSON) -> JSON:
     """A mended document with all errata applied, in place."""
     for erratum in ERRATA:
         erratum.change(document)

@@ -1,11 +1,11 @@
 """What a specification, or a request measured against it, can be refused for.
 
 SpecError
-├── SpecRefused            start-up: `file: place: reason`, one line
-├── NoSuchPath             the edition has no such path (404)
+├── InvalidSpec            start-up: `file: place: reason`, one line
+├── PathNotFound             the edition has no such path (404)
 ├── MethodNotAllowed       it has the path, not the method (405); `allow` lists what it has
-├── Invalid                a request does not fit its operation (400); `param` names the field
-└── Unconforming           a response does not fit its operation: a bug, or a provider's liberty
+├── InvalidRequest                a request does not fit its operation (400); `param` names the field
+└── InvalidResponse           a response does not fit its operation: a bug, or a provider's liberty
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ class SpecError(Exception):
     """The root of everything that spec raises."""
 
 
-class SpecRefused(SpecError):
+class InvalidSpec(SpecError):
     """Start-up cannot go on with this file: `file: place: reason`, in one line."""
 
     def __init__(self, file: str, place: str, reason: str) -> None:
@@ -25,7 +25,7 @@ class SpecRefused(SpecError):
         self.reason = reason
 
 
-class NoSuchPath(SpecError):
+class PathNotFound(SpecError):
     """No operation of the edition has that path."""
 
 
@@ -38,7 +38,7 @@ class MethodNotAllowed(SpecError):
         self.allow = list(allow)
 
 
-class Invalid(SpecError):
+class InvalidRequest(SpecError):
     """A request that its operation does not allow, in OpenAI's wording.
 
     `param` is the path of the field (`messages[0].content`), None where the whole body is meant.
@@ -51,7 +51,7 @@ class Invalid(SpecError):
         self.code = code
 
 
-class Unconforming(SpecError):
+class InvalidResponse(SpecError):
     """A response that its operation does not describe; `param` is the path of the property."""
 
     def __init__(self, message: str, param: str | None = None) -> None:

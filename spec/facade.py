@@ -8,11 +8,9 @@ our router finds the operation, Connexion only resolves it.
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from spec.operation import Operation
-
-JSON = dict[str, Any]
+from spec.types import JSON
 
 
 def facade(operations: Iterable[Operation], base: str) -> JSON:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 from spec.names import python_name
 from spec.parameters import (
     Components,
@@ -63,13 +63,15 @@ class Fields:
         """A path's values, decoded, checked, by the handler's keywords."""
         for name, value in values.items():
             if "\0" in value:
-                raise Invalid(f"Invalid '{name}': null characters are not allowed.", name, "invalid_value")
+                raise InvalidRequest(
+                    f"Invalid '{name}': null characters are not allowed.", name, "invalid_value"
+                )
         if self._only_strings:
             return {self._arguments[name]: value for name, value in values.items()}
         return self.decode(values.items())
 
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """The pairs as JSON by the handler's keywords; Invalid where they do not fit."""
+        """The pairs as JSON by the handler's keywords; InvalidRequest where they do not fit."""
         values: dict[str, Any] = {}
         for name, value in assemble(pairs).items():
             one = self._parameters.get(name)
@@ -100,7 +102,7 @@ class Body:
         self._shape: Shape | None = None
 
     def check(self, value: Any) -> None:
-        """Raise Invalid, naming the field, unless `value` fits."""
+        """Raise InvalidRequest, naming the field, unless `value` fits."""
         self.validator.check(value)
 
     def is_valid(self, value: Any) -> bool:
@@ -114,7 +116,7 @@ class Body:
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """A form's fields as JSON; a value that is no string is a file and stays what it is.
 
-        Raises Invalid where the fields do not fit, or a file stands for text or text for a file.
+        Raises InvalidRequest where the fields do not fit, or a file stands for text or text for a file.
         """
         form = self._form()
         fields = assemble((name, value if isinstance(value, str) else _File(value)) for name, value in pairs)
@@ -145,10 +147,10 @@ def _check_files(name: str, value: Any, shaped: Shape) -> None:
     others = [one for one in values if not isinstance(one, _File)]
     if any(_holds_file(one) for one in others) or (files and not _may_be_file(shaped)):
         message = f"Invalid type for '{name}': expected a value, but got a file instead."
-        raise Invalid(message, name, "invalid_type")
+        raise InvalidRequest(message, name, "invalid_type")
     if _may_be_file(shaped) and any(isinstance(one, str) for one in others):
         message = f"Invalid type for '{name}': expected a file, but got a value instead."
-        raise Invalid(message, name, "invalid_type")
+        raise InvalidRequest(message, name, "invalid_type")
 
 
 def _holds_file(value: Any) -> bool:
@@ -199,23 +201,8 @@ class Operation:
     _path: Fields = field(repr=False, kw_only=True)
     _query: Fields = field(repr=False, kw_only=True)
 
-    @property
-    def takes_json(self) -> bool:
-        """Whether a JSON body is one that it takes."""
-        return JSON_MEDIA in self.bodies
-
-    @property
-    def takes_multipart(self) -> bool:
-        """Whether a multipart form is one that it takes."""
-        return FORM_MEDIA[0] in self.bodies
-
-    @property
-    def streams(self) -> bool:
-        """Whether it may answer with Server-Sent Events."""
-        return any("text/event-stream" in media for media in self.responses.values())
-
     def body(self, content_type: str) -> Body:
-        """The body of that Content-Type header; Invalid (`unsupported_content_type`) for others.
+        """The body of that Content-Type header; InvalidRequest (`unsupported_content_type`) for others.
 
         Without a header JSON is meant.
         """
@@ -229,14 +216,14 @@ class Operation:
         message = (
             f"Unsupported content type: '{media[:100]}'. This API method only accepts {accepted} requests."
         )
-        raise Invalid(message, None, "unsupported_content_type")
+        raise InvalidRequest(message, None, "unsupported_content_type")
 
     def decode_path(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """The path's parameters by the handler's keywords; Invalid where one does not fit."""
+        """The path's parameters by the handler's keywords; InvalidRequest where one does not fit."""
         return self._path.arguments(values) if values else {}
 
     def decode_query(self, query: bytes) -> dict[str, Any]:
-        """The query's parameters by the handler's keywords; Invalid where one does not fit.
+        """The query's parameters by the handler's keywords; InvalidRequest where one does not fit.
 
         Those that are absent are left out, the fixed ones too. An unknown one is refused, as a
         misspelt `limit` would otherwise pass in silence.
@@ -248,11 +235,6 @@ class Operation:
             pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]
         return self._query.decode(pairs)
 
-    def decode_form(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """A form's fields as JSON (see `Body.decode`)."""
-        media = FORM_MEDIA[0] if FORM_MEDIA[0] in self.bodies else FORM_MEDIA[1]
-        return self.bodies[media].decode(pairs)
-
     def response(self, status: int, media: str = JSON_MEDIA) -> ResponseValidator | None:
         """The validator of an answer, None where the edition describes none."""
         for key in (str(status), f"{status // 100}XX", "default"):
@@ -260,18 +242,9 @@ class Operation:
                 return self.responses[key].get(media)
         return None
 
-    def compile(self) -> None:
-        """Compile every validator now (before a fork, say) instead of on first use."""
-        for body in self.bodies.values():
-            body.validator.compile()
-        for answers in self.responses.values():
-            for validator in answers.values():
-                if validator is not None:
-                    validator.compile()
-
 
 def operation(path: str, method: str, spec: Mapping[str, Any], components: Components) -> Operation:
-    """The operation that a mended document describes at `path`, fixed query and all."""
+    """The operation that a normalized document describes at `path`, fixed query and all."""
     plain, _, fixed = path.partition("?")
     parameters = tuple(parameter(one) for one in spec.get("parameters", ()))
     body = spec.get("requestBody", {})

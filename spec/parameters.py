@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 import orjson
 
 from spec.body import parse_json
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 from spec.names import argument_name
 from spec.schema import PREFIX
 
@@ -63,7 +63,7 @@ class Parameter:
 
 
 def parameter(spec: Mapping[str, Any]) -> Parameter:
-    """A parameter as a mended document describes it."""
+    """A parameter as a normalized document describes it."""
     return Parameter(
         name=spec["name"],
         argument=argument_name(spec["name"]),
@@ -124,7 +124,7 @@ def _types(schema: dict[str, Any]) -> Iterable[str]:
 
 
 def split_query(query: bytes) -> list[tuple[str, str]]:
-    """The pairs of a query string; Invalid where it is no UTF-8."""
+    """The pairs of a query string; InvalidRequest where it is no UTF-8."""
     try:
         text = query.decode()
         pieces = [piece.partition("=") for piece in text.split("&") if piece]
@@ -135,7 +135,7 @@ def split_query(query: bytes) -> list[tuple[str, str]]:
             for name, _, value in pieces
         ]
     except UnicodeDecodeError as exc:
-        raise Invalid("Invalid query string: not valid UTF-8.", None, "invalid_value") from exc
+        raise InvalidRequest("Invalid query string: not valid UTF-8.", None, "invalid_value") from exc
 
 
 def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -143,9 +143,9 @@ def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     root: dict[str, Any] = {}
     for count, (name, value) in enumerate(pairs):
         if count >= _MAX_FIELDS:
-            raise Invalid(f"Too many parameters: at most {_MAX_FIELDS}.", None, "invalid_value")
+            raise InvalidRequest(f"Too many parameters: at most {_MAX_FIELDS}.", None, "invalid_value")
         if "\0" in name or (isinstance(value, str) and "\0" in value):
-            raise Invalid(
+            raise InvalidRequest(
                 f"Invalid '{_plain(name)}': null characters are not allowed.", _plain(name), "invalid_value"
             )
         if "[" not in name and name not in root:
@@ -154,7 +154,7 @@ def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         matched = _KEY.fullmatch(name)
         steps = [matched[1], *_STEP.findall(matched[2])] if matched else [name]
         if len(steps) > _MAX_DEPTH:
-            raise Invalid(f"Invalid '{steps[0]}': nested too deeply.", steps[0], "invalid_value")
+            raise InvalidRequest(f"Invalid '{steps[0]}': nested too deeply.", steps[0], "invalid_value")
         _put(root, steps, value)
     return root
 
@@ -168,7 +168,9 @@ def _put(place: dict[str, Any], steps: list[str], value: Any) -> None:
     if not rest or rest == [""]:
         known = place.get(name)
         if isinstance(known, dict):
-            raise Invalid(f"Invalid '{name}': given both as a value and as an object.", name, "invalid_value")
+            raise InvalidRequest(
+                f"Invalid '{name}': given both as a value and as an object.", name, "invalid_value"
+            )
         if isinstance(known, Repeated):
             known.append(value)
         elif known is not None:
@@ -180,14 +182,16 @@ def _put(place: dict[str, Any], steps: list[str], value: Any) -> None:
         # `parts[][text]=a`: each repetition of a key begins the next object.
         members = place.setdefault(name, Repeated())
         if not isinstance(members, Repeated):
-            raise Invalid(f"Invalid '{name}': given in two ways.", name, "invalid_value")
+            raise InvalidRequest(f"Invalid '{name}': given in two ways.", name, "invalid_value")
         if not members or not isinstance(members[-1], dict) or rest[1] in members[-1]:
             members.append({})
         _put(members[-1], rest[1:], value)
         return
     inner = place.setdefault(name, {})
     if not isinstance(inner, dict):
-        raise Invalid(f"Invalid '{name}': given both as a value and as an object.", name, "invalid_value")
+        raise InvalidRequest(
+            f"Invalid '{name}': given both as a value and as an object.", name, "invalid_value"
+        )
     _put(inner, rest, value)
 
 

@@ -3,14 +3,14 @@
 from typing import Any
 
 from spec.schema import KEYWORDS, PROSE, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.types import JSON
 
-JSON = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 _DROPPED = frozenset({"webhooks", "oaiMeta", "links", "callbacks"})
 
 
-def stripped(document: JSON) -> JSON:
+def strip_prose(document: JSON) -> JSON:
     """The document without descriptions, summaries, titles, examples, headers and extensions."""
     result = {key: value for key, value in document.items() if not _is_prose(key) and key not in _DROPPED}
     if isinstance(result.get("info"), dict):

@@ -14,9 +14,8 @@ import yaml
 from yaml.composer import Composer, ComposerError
 from yaml.events import AliasEvent, NodeEvent
 
-from spec.errors import SpecRefused
-
-JSON = dict[str, Any]
+from spec.errors import InvalidSpec
+from spec.types import JSON
 
 
 def _core_schema() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
@@ -63,32 +62,32 @@ class _LenientLoader(Composer, _Loader):
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file; SpecRefused if it cannot be read."""
+    """The bytes of a file; InvalidSpec if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as exc:
-        raise SpecRefused(str(path), "file", exc.strerror or str(exc)) from exc
+        raise InvalidSpec(str(path), "file", exc.strerror or str(exc)) from exc
 
 
 def parse(raw: bytes, file: str) -> JSON:
-    """A document as plain JSON data of its own (no aliases); SpecRefused with line and column."""
+    """A document as plain JSON data of its own (no aliases); InvalidSpec with line and column."""
     try:
         document = json.loads(raw) if raw.lstrip()[:1] == b"{" else _parse_yaml(raw)
         plain = json.loads(json.dumps(document, allow_nan=False))
     except json.JSONDecodeError as exc:
         place = f"line {exc.lineno}, column {exc.colno}"
-        raise SpecRefused(file, place, f"not JSON: {exc.msg}") from exc
+        raise InvalidSpec(file, place, f"not JSON: {exc.msg}") from exc
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "file"
-        raise SpecRefused(file, place, f"not YAML: {exc.problem or exc.context}") from exc
+        raise InvalidSpec(file, place, f"not YAML: {exc.problem or exc.context}") from exc
     except yaml.YAMLError as exc:
-        raise SpecRefused(file, "file", f"not YAML: {exc}") from exc
+        raise InvalidSpec(file, "file", f"not YAML: {exc}") from exc
     except (UnicodeDecodeError, ValueError, TypeError, RecursionError) as exc:
-        raise SpecRefused(file, "file", f"not JSON data: {exc}") from exc
+        raise InvalidSpec(file, "file", f"not JSON data: {exc}") from exc
     if not isinstance(plain, dict):
         found = "empty" if plain is None else f"a {type(plain).__name__}"
-        raise SpecRefused(file, "file", f"not an OpenAPI document: it is {found}, not a mapping")
+        raise InvalidSpec(file, "file", f"not an OpenAPI document: it is {found}, not a mapping")
     return plain
 
 

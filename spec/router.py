@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from spec.errors import Invalid, MethodNotAllowed, NoSuchPath
+from spec.errors import InvalidRequest, MethodNotAllowed, PathNotFound
 from spec.operation import Operation
 
 Route = Operation | tuple[Operation, ...]
@@ -59,7 +59,7 @@ class Router:
         """The operation and the path's parameters by their names in the spec.
 
         `path` is as it came over the wire, still percent-encoded, so that an id may hold `%2F`;
-        `query` has no question mark. Raises NoSuchPath, MethodNotAllowed, or Invalid for a
+        `query` has no question mark. Raises PathNotFound, MethodNotAllowed, or InvalidRequest for a
         parameter that is no UTF-8.
         """
         methods = self._static.get(path)
@@ -68,7 +68,7 @@ class Router:
         values: list[str] = []
         methods = _walk(self._root, path[1:].split("/"), 0, values)
         if methods is None:
-            raise NoSuchPath(path)
+            raise PathNotFound(path)
         operation = _choose(methods, method, query)
         if "%" in path:
             values = [_decoded(value, name) for name, value in zip(operation.path_names, values, strict=True)]
@@ -106,11 +106,11 @@ def _choose(methods: Methods, method: str, query: str) -> Operation:
     for operation in route:
         if operation.query.items() <= given:
             return operation
-    raise NoSuchPath(f"{route[0].path}?{query}")
+    raise PathNotFound(f"{route[0].path}?{query}")
 
 
 def _decoded(value: str, name: str) -> str:
     try:
         return unquote_to_bytes(value).decode()
     except UnicodeDecodeError as exc:
-        raise Invalid(f"Invalid '{name}': not valid UTF-8.", name, "invalid_value") from exc
+        raise InvalidRequest(f"Invalid '{name}': not valid UTF-8.", name, "invalid_value") from exc

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import jsonschema_rs
 
-from spec.blame import describe, missing
-from spec.closing import closed
-from spec.errors import Invalid, Unconforming
-from spec.forgiving import forgiving
-from spec.reduction import Path, at, is_small, named, reduced
+from spec.allow_null import allow_null
+from spec.errors import InvalidRequest, InvalidResponse
+from spec.explain import explain, missing_paths
+from spec.forbid_extra import forbid_extra
+from spec.shrink import Path, is_small, named_path, shrink, value_at
 
 Components = Mapping[str, Any]
 
@@ -72,8 +72,8 @@ class Validator:
         try:
             if compiled.is_valid(value):
                 return None
-            small = reduced(value, compiled.is_valid)
-            return describe(list(islice(compiled.iter_errors(small.value), _FAULTS)), value, small)
+            small = shrink(value, compiled.is_valid)
+            return explain(list(islice(compiled.iter_errors(small.value), _FAULTS)), value, small)
         except (ValueError, RecursionError):
             return "Invalid body: it holds what JSON cannot.", None, "invalid_value"
 
@@ -87,13 +87,13 @@ class RequestValidator(Validator):
 
     def transformed(self) -> dict[str, Any]:
         """The schema, closed to unknown fields, with all that it refers to."""
-        return closed(self._schema, self._components)
+        return forbid_extra(self._schema, self._components)
 
     def check(self, value: Any) -> None:
-        """Raise Invalid, naming the field, unless `value` fits."""
+        """Raise InvalidRequest, naming the field, unless `value` fits."""
         fault = self._fault(value)
         if fault is not None:
-            raise Invalid(*fault)
+            raise InvalidRequest(*fault)
 
 
 class ResponseValidator(Validator):
@@ -108,7 +108,7 @@ class ResponseValidator(Validator):
 
     def transformed(self) -> dict[str, Any]:
         """The schema, forgiving nulls, with all that it refers to."""
-        return forgiving(self._schema, self._components, unknown=self._unknown)
+        return allow_null(self._schema, self._components, unknown=self._unknown)
 
     @property
     def relayed(self) -> "ResponseValidator":
@@ -120,10 +120,10 @@ class ResponseValidator(Validator):
         return self._relayed
 
     def check(self, value: Any) -> None:
-        """Raise Unconforming, naming the property, unless `value` fits."""
+        """Raise InvalidResponse, naming the property, unless `value` fits."""
         fault = self._fault(value)
         if fault is not None:
-            raise Unconforming(fault[0], fault[1])
+            raise InvalidResponse(fault[0], fault[1])
 
     def complete(self, value: Any) -> None:
         """Set to null, in place, what a provider left out and the schema wants as null at least.
@@ -137,14 +137,14 @@ class ResponseValidator(Validator):
             if compiled.is_valid(value) or not is_small(value, _LARGEST):
                 return
             errors = islice(compiled.iter_errors(value), _FAULTS)
-            paths = (named(path, value) for error in errors for path in missing(error))
-            added = {path for path in paths if isinstance(at(value, path[:-1]), dict)} - refused
+            paths = (named_path(path, value) for error in errors for path in missing_paths(error))
+            added = {path for path in paths if isinstance(value_at(value, path[:-1]), dict)} - refused
             for path in added:
-                at(value, path[:-1])[path[-1]] = None
+                value_at(value, path[:-1])[path[-1]] = None
             errors = islice(compiled.iter_errors(value), _FAULTS)
-            wrong = {named(tuple(error.instance_path), value) for error in errors} & added
+            wrong = {named_path(tuple(error.instance_path), value) for error in errors} & added
             for path in wrong:
-                del at(value, path[:-1])[path[-1]]
+                del value_at(value, path[:-1])[path[-1]]
             refused |= wrong
             if added == wrong:
                 return

@@ -7,7 +7,7 @@ from typing import Any
 
 from handlers.registry import registered_handlers
 from spec import edition
-from spec.forgiving import forgiving
+from spec.allow_null import allow_null
 
 JSON = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
@@ -88,7 +88,7 @@ def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:
                 content.pop("schema", None)
             if "schema" not in content:
                 continue
-            schema = forgiving(content["schema"], schemas)
+            schema = allow_null(content["schema"], schemas)
             referred = schema.pop("components", {}).get("schemas", {})
             content["schema"] = _renamed(schema)
             answered.update({ANSWERED + name: _renamed(one) for name, one in referred.items()})

@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
-from spec.document import mended
 from spec.edition import Edition, load
+from spec.normalize import normalize
+from spec.operation import Operation
 
 
 def document(schemas: str = "{}", paths: str = "") -> dict[str, Any]:
@@ -31,8 +32,8 @@ def _answer(schema: Any) -> dict[str, Any]:
 
 
 def schema_of(text: str, name: str = "A") -> Any:
-    """The component as it is after the mends."""
-    return mended(document(text), "t.yaml")["components"]["schemas"][name]
+    """Return the component after normalization."""
+    return normalize(document(text), "t.yaml")["components"]["schemas"][name]
 
 
 def edition(tmp_path: Path, text: str) -> Edition:
@@ -40,3 +41,13 @@ def edition(tmp_path: Path, text: str) -> Edition:
     file = tmp_path / "openapi.yaml"
     file.write_text(text)
     return load(str(file), None)
+
+
+def compile_validators(operation: Operation) -> None:
+    """Compile the validators of every body and response of the operation."""
+    for body in operation.bodies.values():
+        body.validator.compile()
+    for contents in operation.responses.values():
+        for validator in contents.values():
+            if validator is not None:
+                validator.compile()

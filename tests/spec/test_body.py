@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spec.body import MAX_CHECKED_FOR_DOUBLES, MAX_DEPTH, parse_json
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from spec.errors import Invalid
     ],
 )
 def test_what_is_no_json_is_refused(raw: bytes) -> None:
-    with pytest.raises(Invalid, match="We could not parse the JSON body") as refused:
+    with pytest.raises(InvalidRequest, match="We could not parse the JSON body") as refused:
         parse_json(raw)
     assert len(refused.value.message) < 300
 
@@ -45,7 +45,7 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
     ],
 )
 def test_a_null_character_is_refused_where_it_stands(raw: bytes, param: str | None) -> None:
-    with pytest.raises(Invalid, match="null characters") as refused:
+    with pytest.raises(InvalidRequest, match="null characters") as refused:
         parse_json(raw)
     assert refused.value.param == param
 
@@ -65,7 +65,7 @@ def test_a_backslash_before_u0000_is_text() -> None:
     "raw", [b'{"a":1,"a":1}', b'{"a": 1, "b": {"c": 1, "c": 2}}', b'[{"a":1,"\\u0061":2}]']
 )
 def test_a_key_given_twice_is_refused_by_name(raw: bytes) -> None:
-    with pytest.raises(Invalid, match="is given twice"):
+    with pytest.raises(InvalidRequest, match="is given twice"):
         parse_json(raw)
 
 
@@ -82,7 +82,7 @@ def test_nesting_is_bounded(opening: str) -> None:
         return (opening * depth + "1" + closing * depth).encode()
 
     assert parse_json(nested(MAX_DEPTH)) is not None
-    with pytest.raises(Invalid, match="nested deeper"):
+    with pytest.raises(InvalidRequest, match="nested deeper"):
         parse_json(nested(MAX_DEPTH + 1))
 
 
@@ -105,7 +105,7 @@ def test_json_comes_through_however_it_was_written(value: Any, indent: int | Non
     raw = json.dumps(value, indent=indent, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
     try:
         assert parse_json(raw) == value
-    except Invalid:
+    except InvalidRequest:
         assert any(0xD800 <= ord(character) <= 0xDFFF for character in json.dumps(value, ensure_ascii=False))
 
 
@@ -113,5 +113,5 @@ def test_json_comes_through_however_it_was_written(value: Any, indent: int | Non
 def test_no_bytes_raise_anything_but_invalid(raw: bytes) -> None:
     try:
         parse_json(raw)
-    except Invalid as refused:
+    except InvalidRequest as refused:
         assert refused.message

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 from spec.operation import Operation
 from tests.spec.shaped import edition
 
@@ -121,7 +121,7 @@ def test_a_query_becomes_json(
 def test_a_query_that_does_not_fit_is_refused_by_name(
     shaped: Callable[[str], Operation], query: bytes, param: str | None, code: str
 ) -> None:
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         shaped("a").decode_query(query)
     assert (refused.value.param, refused.value.code) == (param, code)
 
@@ -129,14 +129,16 @@ def test_a_query_that_does_not_fit_is_refused_by_name(
 def test_paths_are_decoded_too(shaped: Callable[[str], Operation]) -> None:
     operation = shaped("b")
     assert operation.decode_path({"id": "a b", "n": "5"}) == {"id": "a b", "n": 5}
-    with pytest.raises(Invalid, match="Invalid type for 'n': expected an integer, but got a string instead"):
+    with pytest.raises(
+        InvalidRequest, match="Invalid type for 'n': expected an integer, but got a string instead"
+    ):
         operation.decode_path({"id": "a", "n": "x"})
-    with pytest.raises(Invalid, match="null characters"):
+    with pytest.raises(InvalidRequest, match="null characters"):
         operation.decode_path({"id": "a\0", "n": "1"})
 
 
 def test_a_required_parameter_is_missed(shaped: Callable[[str], Operation]) -> None:
-    with pytest.raises(Invalid, match="Missing required parameter: 'q'"):
+    with pytest.raises(InvalidRequest, match="Missing required parameter: 'q'"):
         shaped("b").decode_query(b"")
 
 
@@ -151,7 +153,7 @@ def test_the_fixed_query_is_no_parameter(shaped: Callable[[str], Operation]) -> 
 def test_no_query_raises_anything_but_invalid(shaped: Callable[[str], Operation], query: bytes) -> None:
     try:
         shaped("a").decode_query(query)
-    except Invalid as refused:
+    except InvalidRequest as refused:
         assert refused.message
 
 
@@ -165,7 +167,11 @@ class File:
 def test_a_form_is_decoded_with_its_files(operation: Callable[[str], Operation]) -> None:
     file = File()
     pairs = [("purpose", "assistants"), ("file", file), ("expires_after[anchor]", "created_at")]
-    form = operation("create_file").decode_form([*pairs, ("expires_after[seconds]", "3600")])
+    form = (
+        operation("create_file")
+        .bodies["multipart/form-data"]
+        .decode([*pairs, ("expires_after[seconds]", "3600")])
+    )
     assert form == {
         "purpose": "assistants",
         "file": file,
@@ -175,8 +181,10 @@ def test_a_form_is_decoded_with_its_files(operation: Callable[[str], Operation])
 
 def test_a_form_may_hold_json(operation: Callable[[str], Operation]) -> None:
     pairs = [("purpose", "assistants"), ("file", File())]
-    form = operation("create_file").decode_form(
-        [*pairs, ("expires_after", '{"anchor":"created_at","seconds":3600}')]
+    form = (
+        operation("create_file")
+        .bodies["multipart/form-data"]
+        .decode([*pairs, ("expires_after", '{"anchor":"created_at","seconds":3600}')])
     )
     assert form["expires_after"] == {"anchor": "created_at", "seconds": 3600}
 
@@ -184,7 +192,11 @@ def test_a_form_may_hold_json(operation: Callable[[str], Operation]) -> None:
 @pytest.mark.parametrize("name", ["image", "image[]", "image[0]"])
 def test_several_files_are_a_list(operation: Callable[[str], Operation], name: str) -> None:
     file = File()
-    form = operation("create_image_edit").decode_form([(name, file), ("prompt", "x"), ("n", "2")])
+    form = (
+        operation("create_image_edit")
+        .bodies["multipart/form-data"]
+        .decode([(name, file), ("prompt", "x"), ("n", "2")])
+    )
     assert form["image"] in ([file], file)
     assert form["n"] == 2
     assert operation("create_image_edit").bodies["multipart/form-data"].takes_file(name)
@@ -222,19 +234,17 @@ def test_several_files_are_a_list(operation: Callable[[str], Operation], name: s
 def test_a_form_that_does_not_fit_is_refused_by_name(
     operation: Callable[[str], Operation], pairs: list[tuple[str, Any]], param: str, code: str
 ) -> None:
-    with pytest.raises(Invalid) as refused:
-        operation("create_file").decode_form(pairs)
+    with pytest.raises(InvalidRequest) as refused:
+        operation("create_file").bodies["multipart/form-data"].decode(pairs)
     assert (refused.value.param, refused.value.code) == (param, code)
 
 
 def test_a_body_is_chosen_by_its_content_type(operation: Callable[[str], Operation]) -> None:
     chat, file = operation("create_chat_completion"), operation("create_file")
-    assert chat.takes_json
-    assert not chat.takes_multipart
     assert chat.body("Application/JSON; charset=utf-8").media == "application/json"
     assert chat.body("").media == "application/json"
     assert file.body("multipart/form-data; boundary=x").media == "multipart/form-data"
     assert file.body("application/x-www-form-urlencoded").media == "multipart/form-data"
-    with pytest.raises(Invalid, match="only accepts 'application/json'") as refused:
+    with pytest.raises(InvalidRequest, match="only accepts 'application/json'") as refused:
         chat.body("text/plain")
     assert refused.value.code == "unsupported_content_type"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spec.errors import SpecRefused
+from spec.errors import InvalidSpec
 from spec.reading import parse, read
 
 
@@ -55,14 +55,14 @@ def test_what_is_no_document_is_refused_in_one_line(raw: bytes, line: str | None
     if line is None:
         assert parse(raw, "t.yaml") == {"a": ".nan"}
         return
-    with pytest.raises(SpecRefused) as refused:
+    with pytest.raises(InvalidSpec) as refused:
         parse(raw, "t.yaml")
     assert str(refused.value).startswith(line)
     assert "\n" not in str(refused.value)
 
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SpecRefused, match=r"none\.yaml: file: No such file or directory"):
+    with pytest.raises(InvalidSpec, match=r"none\.yaml: file: No such file or directory"):
         read(tmp_path / "none.yaml")
-    with pytest.raises(SpecRefused, match="file: Is a directory"):
+    with pytest.raises(InvalidSpec, match="file: Is a directory"):
         read(tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from spec.edition import Edition
-from spec.errors import Invalid, MethodNotAllowed, NoSuchPath
+from spec.errors import InvalidRequest, MethodNotAllowed, PathNotFound
 from spec.router import Router
 from tests.spec.shaped import edition
 
@@ -61,7 +61,7 @@ def test_a_request_finds_its_operation(
 
 @pytest.mark.parametrize("path", ["/", "", "/b", "/a/", "/a//c", "/a/b/c/d/e", "/only", "a"])
 def test_an_unknown_path_is_none(router: Router, path: str) -> None:
-    with pytest.raises(NoSuchPath):
+    with pytest.raises(PathNotFound):
         router.match("GET", path, "")
 
 
@@ -85,7 +85,7 @@ def test_a_wrong_method_says_which_are_allowed(
 
 
 def test_a_parameter_that_is_no_utf8_is_refused_by_name(router: Router) -> None:
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         router.match("GET", "/a/%FF", "")
     assert refused.value.param == "x"
 
@@ -94,7 +94,7 @@ def test_a_base_stands_before_every_path(newest: Edition) -> None:
     router = Router(newest.operations, "/v1")
     assert router.match("GET", "/v1/models", "")[0].id == "listModels"
     assert router.match("GET", "/v1/threads/t/runs/r", "")[1] == {"thread_id": "t", "run_id": "r"}
-    with pytest.raises(NoSuchPath):
+    with pytest.raises(PathNotFound):
         router.match("GET", "/models", "")
 
 

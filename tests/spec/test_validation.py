@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spec.errors import Invalid, Unconforming
+from spec.errors import InvalidRequest, InvalidResponse
 from spec.operation import Operation
 from spec.validation import RequestValidator, ResponseValidator
 
@@ -199,7 +199,7 @@ CHAT: list[tuple[Any, str | None, str, str]] = [
 def test_a_chat_completion_is_refused_as_openai_does(
     operation: Callable[[str], Operation], body: Any, param: str | None, code: str, text: str
 ) -> None:
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         operation("create_chat_completion").bodies["application/json"].check(body)
     assert (refused.value.param, refused.value.code, refused.value.message) == (param, code, text)
 
@@ -299,7 +299,7 @@ OTHERS: list[tuple[str, Any, str, str]] = [
 def test_the_field_is_named(
     operation: Callable[[str], Operation], name: str, body: Any, param: str, code: str
 ) -> None:
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         operation(name).bodies["application/json"].check(body)
     assert (refused.value.param, refused.value.code) == (param, code)
 
@@ -343,7 +343,7 @@ def test_a_request_that_fits_passes(operation: Callable[[str], Operation], name:
 
 def test_a_message_stays_short_whatever_was_sent(operation: Callable[[str], Operation]) -> None:
     for body in (message(role="x" * 10_000_000), ASK | {"x" * 10_000_000: 1}, ASK | {"n": "y" * 10_000_000}):
-        with pytest.raises(Invalid) as refused:
+        with pytest.raises(InvalidRequest) as refused:
             operation("create_chat_completion").bodies["application/json"].check(body)
         assert len(refused.value.message) < 600
         assert len(refused.value.param or "") < 300
@@ -397,7 +397,7 @@ def test_a_request_schema_is_closed_to_unknown_fields(schema: Any, value: Any, p
     if param is None:
         validator.check(value)
         return
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         validator.check(value)
     assert (refused.value.param, refused.value.code) == (param, "unknown_parameter")
 
@@ -443,7 +443,7 @@ def test_a_response_may_be_null_where_it_is_optional(
             one.check(value)
             assert one.is_valid(value)
         else:
-            with pytest.raises(Unconforming) as refused:
+            with pytest.raises(InvalidResponse) as refused:
                 one.check(value)
             assert refused.value.param == param
 

@@ -5,13 +5,12 @@ from typing import Any
 
 import jsonschema_rs
 
-from spec.errors import SpecRefused
-from spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
+from spec.errors import InvalidSpec
 from spec.names import python_name
-from spec.prose import METHODS, stripped
+from spec.prose import METHODS, strip_prose
+from spec.rules import OPERATION_RULES, SCHEMA_RULES, WHOLE_SCHEMA_RULES
 from spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
-
-JSON = dict[str, Any]
+from spec.types import JSON
 
 _TYPES = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
 _DOCUMENT = frozenset({"openapi", "info", "servers", "tags", "paths", "components", "security"})
@@ -25,28 +24,28 @@ _PATH_ITEM = frozenset((*METHODS, "parameters", "servers"))
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def mended(document: JSON, file: str) -> JSON:
+def normalize(document: JSON, file: str) -> JSON:
     """`document` as OpenAPI 3.1 without prose, schemas of JSON Schema 2020-12, every `$ref` local.
 
     Every operation has an operationId and a tag. Components that no operation refers to (events of
-    webhooks and of the realtime API) are left out. SpecRefused for what is unknown.
+    webhooks and of the realtime API) are left out. InvalidSpec for what is unknown.
     """
-    mending = _Mending(file)
+    normalizer = _Normalizer(file)
     try:
-        return mending.document(stripped(document))
+        return normalizer.document(strip_prose(document))
     except (AttributeError, KeyError, TypeError, RecursionError) as exc:
         # A list where a mapping belongs, and the like, which no rule of ours foresaw.
-        raise SpecRefused(file, mending.place, f"not as OpenAPI has it: {exc!r:.200}") from exc
+        raise InvalidSpec(file, normalizer.place, f"not as OpenAPI has it: {exc!r:.200}") from exc
 
 
-class _Mending:
+class _Normalizer:
     def __init__(self, file: str) -> None:
         self._file = file
         self.place = "document"
         self._references: dict[str, str] = {}
 
-    def _refuse(self, place: str, reason: str) -> SpecRefused:
-        return SpecRefused(self._file, place, reason)
+    def _refuse(self, place: str, reason: str) -> InvalidSpec:
+        return InvalidSpec(self._file, place, reason)
 
     def document(self, document: JSON) -> JSON:
         version = document.get("openapi", document.get("swagger"))
@@ -102,7 +101,7 @@ class _Mending:
     def _operation(self, path: str, method: str, operation: Any, components: JSON) -> JSON:
         self.place = place = f"paths.{path}.{method}"
         operation = self._mapping(operation, place)
-        for change in OPERATION_MENDS:
+        for change in OPERATION_RULES:
             operation = change(operation, path, method, components)
         self._known(operation, _OPERATION, place)
         result = dict(operation)
@@ -147,7 +146,7 @@ class _Mending:
             return {}
         schema = self._mapping(schema, place)
         self.place = place
-        for change in SCHEMA_MENDS if part else (*SCHEMA_MENDS, *WHOLE_SCHEMA_MENDS):
+        for change in SCHEMA_RULES if part else (*SCHEMA_RULES, *WHOLE_SCHEMA_RULES):
             schema = change(schema, component)
         return {key: self._keyword(key, value, place, component) for key, value in schema.items()}
 
@@ -276,7 +275,7 @@ def _in_place(schema: Any) -> Iterator[str]:
 
 
 def references(node: Any) -> set[str]:
-    """The names of the components that a mended part refers to."""
+    """The names of the components that a normalized part refers to."""
     found: set[str] = set()
     todo = [node]
     while todo:

@@ -1,4 +1,4 @@
-"""Whatever is unknown after the mends stops start-up, in one line that names the place."""
+"""A construct that is unknown after normalization stops start-up with one line that names its place."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec.document import mended
-from spec.errata import corrected
-from spec.errors import SpecRefused
+from spec.errata import apply_errata
+from spec.errors import InvalidSpec
+from spec.normalize import normalize
 from spec.operation import operation
-from tests.spec.shaped import document
+from tests.spec.shaped import compile_validators, document
 
 SCHEMAS = {
     "A: {type: object, minFoo: 1}": "t.yaml: components.schemas.A: unknown keyword 'minFoo'",
@@ -68,15 +68,15 @@ PATHS = {
 
 @pytest.mark.parametrize("schemas", SCHEMAS)
 def test_an_unknown_construct_of_a_schema_is_named(schemas: str) -> None:
-    with pytest.raises(SpecRefused) as refused:
-        mended(document(schemas), "t.yaml")
+    with pytest.raises(InvalidSpec) as refused:
+        normalize(document(schemas), "t.yaml")
     assert str(refused.value).startswith(SCHEMAS[schemas])
 
 
 @pytest.mark.parametrize("paths", PATHS)
 def test_an_unknown_construct_of_a_path_is_named(paths: str) -> None:
-    with pytest.raises(SpecRefused) as refused:
-        mended(document(paths=paths), "t.yaml")
+    with pytest.raises(InvalidSpec) as refused:
+        normalize(document(paths=paths), "t.yaml")
     assert str(refused.value) == PATHS[paths]
 
 
@@ -92,14 +92,14 @@ def test_an_unknown_construct_of_a_path_is_named(paths: str) -> None:
 )
 def test_an_unknown_document_is_refused(change: dict, line: str) -> None:
     whole = {key: value for key, value in (document() | change).items() if value is not None}
-    with pytest.raises(SpecRefused) as refused:
-        mended(whole, "t.yaml")
+    with pytest.raises(InvalidSpec) as refused:
+        normalize(whole, "t.yaml")
     assert str(refused.value) == line
 
 
 def test_a_recursive_schema_is_no_circle() -> None:
     tree = "A: {type: object, properties: {of: {type: array, items: {$ref: '#/components/schemas/A'}}}}"
-    assert mended(document(tree), "t.yaml")["components"]["schemas"]["A"]["type"] == "object"
+    assert normalize(document(tree), "t.yaml")["components"]["schemas"]["A"]["type"] == "object"
 
 
 WHOLE = yaml.safe_load("""
@@ -152,11 +152,11 @@ def test_whatever_a_file_holds_it_is_served_or_refused_in_one_line(document: Any
     if not isinstance(document, dict):
         return
     try:
-        whole = corrected(mended(document, "t.yaml"))
+        whole = apply_errata(normalize(document, "t.yaml"))
         components = whole["components"]["schemas"]
         for path, item in whole["paths"].items():
             for method, spec in item.items():
-                operation(path, method, spec, components).compile()
-    except SpecRefused as refused:
+                compile_validators(operation(path, method, spec, components))
+    except InvalidSpec as refused:
         assert str(refused).startswith("t.yaml: ")
         assert "\n" not in str(refused)

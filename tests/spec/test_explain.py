@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spec.blame import where
 from spec.edition import Edition
-from spec.errors import Invalid, Unconforming
+from spec.errors import InvalidRequest, InvalidResponse
+from spec.explain import field_path
 from spec.operation import Operation
 from spec.validation import RequestValidator
 
@@ -90,7 +90,7 @@ def test_a_request_that_was_altered_is_refused_with_a_place_that_is_in_it(
     def checked(value: Any) -> None:
         try:
             body.check(value)
-        except Invalid as refused:
+        except InvalidRequest as refused:
             assert not body.is_valid(value)
             assert refused.message
             assert refused.code
@@ -110,13 +110,13 @@ def test_any_value_is_measured_by_every_operation(newest: Edition) -> None:
         for body in bodies:
             try:
                 body.check(value)
-            except Invalid as refused:
+            except InvalidRequest as refused:
                 assert refused.message
         for answer in answers:
             try:
                 if answer is not None:
                     answer.check(value)
-            except Unconforming as refused:
+            except InvalidResponse as refused:
                 assert refused.message
 
     checked()
@@ -161,7 +161,7 @@ LIMITS: list[tuple[dict[str, Any], Any, str, str]] = [
 @pytest.mark.parametrize(("schema", "value", "code", "text"), LIMITS)
 def test_each_kind_of_fault_has_its_words(schema: Any, value: Any, code: str, text: str) -> None:
     validator = RequestValidator({"properties": {"x": schema}}, {})
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         validator.check({"x": value})
     assert refused.value.code == code
     assert text in refused.value.message
@@ -173,4 +173,4 @@ def test_each_kind_of_fault_has_its_words(schema: Any, value: Any, code: str, te
     [((), None), (("a",), "a"), (("a", 0, "b"), "a[0].b"), ((0, "a"), "[0].a"), (("a b", "c.d"), "a b.c.d")],
 )
 def test_a_path_is_written_as_openai_writes_it(path: tuple[str | int, ...], text: str | None) -> None:
-    assert where(path) == text
+    assert field_path(path) == text

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+from spec.types import JSON
 
-JSON = dict[str, Any]
 _NULL = {"type": "null"}
 
 
-def forgiving(schema: Any, components: Mapping[str, Any], *, unknown: bool = False) -> JSON:
+def allow_null(schema: Any, components: Mapping[str, Any], *, unknown: bool = False) -> JSON:
     """`schema` as the root of one document with all that it refers to; `unknown` opens it."""
     made: JSON = {}
     todo: list[str] = []

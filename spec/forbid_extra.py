@@ -12,16 +12,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
+from spec.types import JSON
 
-JSON = dict[str, Any]
 _OPEN = ".open"
 _PLAIN = frozenset({"type", "properties", "required", "additionalProperties", "allOf", "$ref", "anyOf"})
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "dependentSchemas"})
 
 
-def closed(schema: Any, components: Mapping[str, Any]) -> JSON:
+def forbid_extra(schema: Any, components: Mapping[str, Any]) -> JSON:
     """`schema` as the root of one document with all that it refers to, closed."""
-    work = _Closing(components)
+    work = _Closer(components)
     root = work.close(schema)
     work.finish()
     if isinstance(root, bool):
@@ -29,7 +29,7 @@ def closed(schema: Any, components: Mapping[str, Any]) -> JSON:
     return {**root, "components": {"schemas": work.made}} if work.made else root
 
 
-class _Closing:
+class _Closer:
     def __init__(self, components: Mapping[str, Any]) -> None:
         self._components = components
         self._todo: list[str] = []

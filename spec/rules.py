@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from spec.schema import PREFIX
+from spec.types import JSON
 
-JSON = dict[str, Any]
-SchemaMend = Callable[[JSON, str], JSON]
-OperationMend = Callable[[JSON, str, str, JSON], JSON]
+SchemaRule = Callable[[JSON, str], JSON]
+OperationRule = Callable[[JSON, str, str, JSON], JSON]
 
 _REFERABLE = ("parameters", "responses", "requestBodies", "headers")
 
@@ -110,7 +110,7 @@ def doubled_names(schema: JSON, component: str) -> JSON:
     return result
 
 
-SCHEMA_MENDS: tuple[SchemaMend, ...] = (
+SCHEMA_RULES: tuple[SchemaRule, ...] = (
     wrapped_in_its_name,
     misspelt_keywords,
     formats_as_types,
@@ -132,7 +132,7 @@ def required_but_undeclared(schema: JSON, component: str) -> JSON:
     return {**schema, "required": [name for name in schema["required"] if name in declared]}
 
 
-WHOLE_SCHEMA_MENDS: tuple[SchemaMend, ...] = (required_but_undeclared,)
+WHOLE_SCHEMA_RULES: tuple[SchemaRule, ...] = (required_but_undeclared,)
 """For schemas that are no part of an `allOf`, whose other parts may declare what this one does not."""
 
 
@@ -185,7 +185,7 @@ def types_outside_schemas(operation: JSON, path: str, method: str, components: J
     return {**operation, "parameters": parameters} if parameters else operation
 
 
-OPERATION_MENDS: tuple[OperationMend, ...] = (
+OPERATION_RULES: tuple[OperationRule, ...] = (
     referred_parts,
     missing_operation_ids,
     missing_tags,

@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from spec.document import mended
-from spec.mend import OPERATION_MENDS, SCHEMA_MENDS, WHOLE_SCHEMA_MENDS
+from spec.normalize import normalize
+from spec.rules import OPERATION_RULES, SCHEMA_RULES, WHOLE_SCHEMA_RULES
 from tests.spec.shaped import document, schema_of
 
 SCHEMAS = {
@@ -79,14 +79,14 @@ SCHEMAS = {
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_a_schema_is_mended(name: str) -> None:
+def test_a_schema_is_normalized(name: str) -> None:
     before, after = SCHEMAS[name]
     assert schema_of(before) == after
 
 
 def test_every_schema_mend_is_in_the_table() -> None:
     shown = {name.partition(" ")[0] for name in SCHEMAS}
-    assert {mend.__name__ for mend in (*SCHEMA_MENDS, *WHOLE_SCHEMA_MENDS)} <= shown
+    assert {rule.__name__ for rule in (*SCHEMA_RULES, *WHOLE_SCHEMA_RULES)} <= shown
 
 
 OPERATIONS = {
@@ -111,9 +111,9 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_an_operation_is_mended(name: str) -> None:
+def test_an_operation_is_normalized(name: str) -> None:
     paths, key, after = OPERATIONS[name]
-    operation = next(iter(mended(document(paths=paths), "t.yaml")["paths"].values()))["get"]
+    operation = next(iter(normalize(document(paths=paths), "t.yaml")["paths"].values()))["get"]
     assert operation[key] == after
 
 
@@ -129,17 +129,17 @@ def test_parts_that_are_references_stand_in_their_place() -> None:
         "requestBodies": {"B": {"content": content}},
         "responses": {"R": {"description": "many", "headers": {"Retry-After": {}}, "content": content}},
     }
-    operation = mended(whole, "t.yaml")["paths"]["/a"]["post"]
+    operation = normalize(whole, "t.yaml")["paths"]["/a"]["post"]
     assert operation["parameters"] == [{"name": "q", "in": "query", "schema": {"type": "string"}}]
     assert operation["requestBody"] == {"content": content}
     assert operation["responses"] == {"429": {"description": "", "content": content}}
 
 
 def test_every_operation_mend_is_shown() -> None:
-    assert {mend.__name__ for mend in OPERATION_MENDS} <= {*OPERATIONS, "referred_parts"}
+    assert {rule.__name__ for rule in OPERATION_RULES} <= {*OPERATIONS, "referred_parts"}
 
 
 def test_components_that_no_operation_refers_to_are_left_out() -> None:
     whole = document("A: {type: string}")
     whole["components"]["schemas"]["Event"] = yaml.safe_load("{type: object}")
-    assert set(mended(whole, "t.yaml")["components"]["schemas"]) == {"A"}
+    assert set(normalize(whole, "t.yaml")["components"]["schemas"]) == {"A"}

@@ -20,7 +20,7 @@ _TRIALS = 200
 
 
 @dataclass(slots=True)
-class Reduced:
+class Shrunk:
     """A smaller value that is refused as well; `starts` are the indexes at which arrays were cut."""
 
     value: Any
@@ -29,30 +29,30 @@ class Reduced:
     def original(self, path: Path) -> Path:
         """A path in the smaller value as it is in the whole one."""
         whole: Path = ()
-        for step in named(path, self.value):
+        for step in named_path(path, self.value):
             whole = (*whole, step + self.starts.get(whole, 0) if isinstance(step, int) else step)
         return whole
 
 
-def named(path: Path, value: Any) -> Path:
+def named_path(path: Path, value: Any) -> Path:
     """A path with its steps into objects as names: jsonschema-rs has 7 for the property "7"."""
     steps: list[str | int] = []
     for step in path:
         is_name = isinstance(value, dict)
         steps.append(str(step) if is_name else step)
-        value = at(value, (steps[-1],))
+        value = value_at(value, (steps[-1],))
     return tuple(steps)
 
 
-def reduced(value: Any, fits: Callable[[Any], bool]) -> Reduced:
+def shrink(value: Any, fits: Callable[[Any], bool]) -> Shrunk:
     """`value`, which does not fit, made smaller; itself if it is small."""
     if is_small(value, _SMALL):
-        return Reduced(value)
+        return Shrunk(value)
     short = _copied(value, _LONGEST)
     if fits(short):
         # Only the length of a string was wrong.
         short = _copied(value, None)
-    return _Cutting(short, fits).done()
+    return _Cutter(short, fits).done()
 
 
 def is_small(value: Any, most: int) -> bool:
@@ -96,7 +96,7 @@ class _Place(NamedTuple):
         return found
 
 
-class _Cutting:
+class _Cutter:
     """Cuts the arrays of a refused value level by level, from the outermost to the innermost.
 
     Which of the arrays of a level the fault is in is found by halving their number, where in that
@@ -109,14 +109,14 @@ class _Cutting:
         self._trials = _TRIALS
         self._starts: dict[Path, int] = {}
 
-    def done(self) -> Reduced:
+    def done(self) -> Shrunk:
         level = self._below(self._root, ())
         while level and self._trials > 0:
             long = [place for place in level if len(place.items) > _ITEMS]
             if long:
                 self._halve(self._narrowed(long))
             level = [below for place in level for below in self._below(place.items, place.path)]
-        return Reduced(self._root[0], self._starts)
+        return Shrunk(self._root[0], self._starts)
 
     def _refused(self) -> bool:
         self._trials -= 1
@@ -176,7 +176,7 @@ def _cut(places: list[_Place]) -> None:
         place.holder[place.key] = place.items[:_ITEMS]
 
 
-def at(value: Any, path: Path, otherwise: Any = None) -> Any:
+def value_at(value: Any, path: Path, otherwise: Any = None) -> Any:
     """What stands at that path, or `otherwise`."""
     for step in path:
         if type(value) not in (dict, list):

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spec.errors import Invalid
+from spec.errors import InvalidRequest
 from spec.operation import Operation
-from spec.reduction import at, named, reduced
+from spec.shrink import named_path, shrink, value_at
 from spec.validation import RequestValidator
 
 GOOD = {"role": "user", "content": "hi"}
 BAD = {"role": "x", "content": "hi"}
 
 
-def refusal(operation: Callable[[str], Operation], body: Any) -> Invalid:
-    with pytest.raises(Invalid) as refused:
+def refusal(operation: Callable[[str], Operation], body: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
         operation("create_chat_completion").bodies["application/json"].check(body)
     return refused.value
 
@@ -72,7 +72,7 @@ def test_the_item_that_is_named_is_wrong(length: int, width: int, data: st.DataO
     }
     for row, column in wrong:
         rows[row][column] = "x"
-    with pytest.raises(Invalid) as refused:
+    with pytest.raises(InvalidRequest) as refused:
         RequestValidator(NUMBERS, {}).check(rows)
     assert refused.value.param in {f"[{row}][{column}]" for row, column in wrong}
 
@@ -82,13 +82,13 @@ def test_what_is_left_is_refused_too() -> None:
         return "x" not in value["a"][-1:] and len(value["b"]) <= 500
 
     for value in ({"a": [*["y"] * 900, "x"], "b": []}, {"a": [], "b": [1] * 501}):
-        small = reduced(value, fits)
+        small = shrink(value, fits)
         assert not fits(small.value)
-    assert reduced({"a": [*["y"] * 900, "x"], "b": []}, fits).original(("a", 0))[1] > 800
+    assert shrink({"a": [*["y"] * 900, "x"], "b": []}, fits).original(("a", 0))[1] > 800
 
 
 def test_numbers_that_are_names_stay_names() -> None:
     value = {"a": {"7": [{"0": 1}]}}
-    assert named(("a", 7, 0, 0), value) == ("a", "7", 0, "0")
-    assert at(value, ("a", "7", 0, "0")) == 1
-    assert at(value, ("a", "8", 0)) is None
+    assert named_path(("a", 7, 0, 0), value) == ("a", "7", 0, "0")
+    assert value_at(value, ("a", "7", 0, "0")) == 1
+    assert value_at(value, ("a", "8", 0)) is None

@@ -14,7 +14,7 @@ from typing import Any
 from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
-from spec.reduction import Path, Reduced, at
+from spec.shrink import Path, Shrunk, value_at
 
 # Properties by which OpenAI's unions tell their branches apart.
 _TAGS = frozenset({"type", "role", "object", "anchor"})
@@ -48,17 +48,17 @@ class Fault:
     tag: bool = False
 
 
-def describe(errors: Sequence[ValidationError], value: Any, small: Reduced) -> tuple[str, str | None, str]:
+def explain(errors: Sequence[ValidationError], value: Any, small: Shrunk) -> tuple[str, str | None, str]:
     """(message, param, code) of the one fault worth telling about `value`.
 
     The errors are those of `small`, which was made of it.
     """
     fault = min(_faults(errors), key=_importance)
     path = small.original(fault.path)
-    return _worded(fault, where(path), at(value, path, fault.error.instance))
+    return _worded(fault, field_path(path), value_at(value, path, fault.error.instance))
 
 
-def missing(error: ValidationError) -> Iterator[Path]:
+def missing_paths(error: ValidationError) -> Iterator[Path]:
     """The paths of all that is missing, also in a branch of a union that wants this type."""
     path = tuple(error.instance_path)
     match error.kind:
@@ -68,7 +68,7 @@ def missing(error: ValidationError) -> Iterator[Path]:
             for branch in branches:
                 mistyped = (one for one in branch if isinstance(one.kind, Kind.Type))
                 if not any(tuple(one.instance_path) == path for one in mistyped):
-                    yield from (found for one in branch for found in missing(one))
+                    yield from (found for one in branch for found in missing_paths(one))
 
 
 def _importance(fault: Fault) -> tuple[int, int]:
@@ -200,7 +200,7 @@ def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | Non
             return f"Invalid '{param}': {message}" if param else f"Invalid body: {message}", param, code
 
 
-def where(path: Iterable[str | int]) -> str | None:
+def field_path(path: Iterable[str | int]) -> str | None:
     """The path as OpenAI writes it, `messages[0].content`; None for the whole body."""
     text = ""
     for step in path:
