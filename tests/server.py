@@ -1,4 +1,4 @@
-"""A real gunicorn with real workers, for tests: starts it, tells its URL, kills and restarts it."""
+"""Start, stop, kill and restart a real gunicorn with real workers."""
 
 import contextlib
 import os
@@ -8,14 +8,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+COMMAND = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app")
+INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
 def free_port() -> int:
@@ -25,30 +26,39 @@ def free_port() -> int:
 
 
 def base_environment() -> dict[str, str]:
-    """What a server needs of this process's environment, and nothing that would configure it."""
-    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-    return {**kept, "ASTROLABE_CACHE": str(ROOT / "build" / "cache")}
+    """Return the variables that any process needs, and none that configures the server."""
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "ASTROLABE_CACHE": str(ROOT / "build" / "cache")}
 
 
 def until(holds: Callable[[], bool], *, seconds: float) -> None:
-    """Wait until something holds that no event tells."""
+    """Poll until `holds()` is true; fail after `seconds`. For what no event announces."""
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"it did not hold within {seconds} s"
+        assert time.monotonic() < deadline, f"still not true after {seconds} s"
         time.sleep(0.02)
 
 
 class Server:
-    """One gunicorn, in a folder of its own; its log is `folder/server.log`.
+    """One server in a folder of its own; its log is `folder/server.log`.
+
+    `command` starts it: by default gunicorn on the checkout.
 
     with Server(tmp_path, OPENAI_BASE_URL=provider.url, OPENAI_API_KEY="sk-provider") as server:
         OpenAI(base_url=server.url, api_key="any")
     """
 
     def __init__(
-        self, folder: Path, *, workers: int = 2, port: int | None = None, **environment: str
+        self,
+        folder: Path,
+        *,
+        workers: int = 2,
+        port: int | None = None,
+        command: Sequence[str] = COMMAND,
+        **environment: str,
     ) -> None:
         self.folder = folder
+        self.command = command
         self.port = port or free_port()
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -84,14 +94,7 @@ class Server:
         """Start and wait until it is ready."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "gunicorn",
-                    "-c",
-                    str(ROOT / "gunicorn.conf.py"),
-                    "wsgi:app",
-                ],
+                self.command,
                 cwd=self.folder,
                 env=self.environment,
                 stdout=log,
@@ -115,7 +118,7 @@ class Server:
         raise RuntimeError(f"the server did not start:\n{self.tail()}")
 
     def stop(self) -> None:
-        """SIGTERM, and wait for the end."""
+        """Send SIGTERM and wait for the end; kill the server after 30 s."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
@@ -125,14 +128,14 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL to the master and every worker at once."""
+        """Send SIGKILL to the master and every worker at once."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [pid for pid in map(int, children.read_text().split()) if is_worker(pid)]
@@ -142,7 +145,7 @@ class Server:
 
 
 def is_worker(pid: int) -> bool:
-    """Whether a child of gunicorn's master is a worker (the local models are a child too)."""
+    """Return whether a child of gunicorn's master is a worker; the local models are a child too."""
     with contextlib.suppress(OSError):
         return b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False
