@@ -1,4 +1,4 @@
-"""Three real nodes for the tests of this folder, which run when asked for: `pytest -m cluster`."""
+"""Three real nodes for the tests of this folder, which run only with `pytest -m cluster`."""
 
 import os
 import secrets
@@ -17,10 +17,11 @@ from deploy.cassandra.cluster import (
     missing,
 )
 from persistence.cassandra import CassandraStore, from_url
+from tests.fixtures.required import unavailable
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """They take minutes and 3 GB of memory: without `-m cluster` they say that they were skipped."""
+    """Skip these tests without `-m cluster`: they take minutes and 3 GB of memory."""
     if "cluster" in (config.option.markexpr or ""):
         return
     for item in items:
@@ -30,12 +31,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[list[Node]]:
-    """Three nodes, started one after the other and stopped in the end.
+    """Three nodes, started one after the other.
 
-    With `ASTROLABE_TEST_CLUSTER=folder` they are those of that folder, and go on running.
+    With `ASTROLABE_TEST_CLUSTER=folder` their data is kept in that folder, and they keep running.
     """
     if reason := missing():
-        pytest.skip(f"no Cassandra: {reason}")
+        unavailable(f"no Cassandra: {reason}")
     kept = os.environ.get("ASTROLABE_TEST_CLUSTER")
     folder = Path(kept) if kept else BUILD / f"cluster-{secrets.token_hex(4)}"
     cluster = LocalCluster.create(folder, 3, port=free_port(), storage_port=free_port(), brief=True)
@@ -43,7 +44,7 @@ def nodes() -> Iterator[list[Node]]:
         cluster.start()
         yield cluster.nodes
     except NodeError as error:
-        pytest.skip(f"no Cassandra: {error}")
+        unavailable(f"no Cassandra: {error}")
     finally:
         if kept:
             cluster.save()
@@ -53,21 +54,21 @@ def nodes() -> Iterator[list[Node]]:
 
 @pytest.fixture
 def all_up(nodes: list[Node]) -> Iterator[list[Node]]:
-    """The nodes, each of them up again when the test ends."""
+    """The nodes; those that the test kills are started again when it ends."""
     yield nodes
     for node in nodes:
         revive(node)
 
 
 def revive(node: Node) -> None:
-    """Have a node that was killed take clients again."""
+    """Start a node again if it was killed."""
     if not node.alive():
         node.start(jars())
 
 
 @pytest.fixture(scope="session")
 def cluster_url(nodes: list[Node]) -> str:
-    """A keyspace on all three nodes."""
+    """The URL of a keyspace that all three nodes hold."""
     points = ",".join(f"{node.address}:{node.port}" for node in nodes)
     return f"cassandra://{points}/astrolabe?dc=datacenter1&rf=3"
 
@@ -79,8 +80,3 @@ async def store(cluster_url: str) -> AsyncIterator[CassandraStore]:
     await store.open()
     yield store
     await store.close()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"proj_{secrets.token_hex(8)}"

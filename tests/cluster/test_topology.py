@@ -19,6 +19,7 @@ import pytest
 
 from deploy.cassandra.cluster import Node
 from tests.cluster.conftest import revive
+from tests.fixtures.required import unavailable
 from tests.provider import ProviderProcess
 from tests.server import ROOT, Server, free_port, until
 
@@ -34,10 +35,10 @@ ENDED = {"completed", "failed", "cancelled", "incomplete", "expired"}
 
 @pytest.fixture
 def nginx() -> str:
-    """The program; without it there is no topology to test."""
+    """The path of nginx."""
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
-        pytest.skip("nginx is not installed: nothing stands in front of the two replicas")
+        unavailable("nginx is not installed, which stands in front of the two replicas")
     return found
 
 

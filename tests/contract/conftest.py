@@ -1,6 +1,5 @@
 import secrets
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -18,11 +17,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("messages", ["", "thread_1/"], indirect=True, ids=["apart", "beside"])
 
 
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db"
-
-
 @pytest.fixture(params=ENGINES)
 def url(request: pytest.FixtureRequest) -> str:
     return request.getfixturevalue(f"{request.param}_url")
@@ -35,11 +29,6 @@ async def store(url: str) -> AsyncIterator[Store]:
     await store.open()
     yield store
     await store.close()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"proj_{secrets.token_hex(8)}"
 
 
 @pytest.fixture

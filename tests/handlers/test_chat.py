@@ -1,30 +1,16 @@
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.fixtures.clients import OPERATORS_KEY
 from tests.provider import ProviderProcess
-from tests.server import Server
 
 pytestmark = pytest.mark.server
 
 JSON = dict[str, Any]
-OPERATORS_KEY = "sk-the-operators-own-key"
-
-
-@pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
-    headers = {"authorization": "Bearer sk-any"}
-    with httpx.Client(base_url=f"{server.url}/", headers=headers, timeout=30) as client:
-        yield client
-
-
-@pytest.fixture
-def tag() -> str:
-    return uuid4().hex
 
 
 @pytest.fixture

@@ -1,23 +1,13 @@
 import base64
 from array import array
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.server import Server
-
 pytestmark = pytest.mark.server
 
 MODEL = "text-embedding-3-small"
-
-
-@pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
-    headers = {"authorization": "Bearer sk-any"}
-    with httpx.Client(base_url=f"{server.url}/", headers=headers, timeout=30) as client:
-        yield client
 
 
 def embedded(http: httpx.Client, given: Any, **fields: Any) -> list[Any]:

@@ -1,5 +1,4 @@
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,6 @@ from tests.inference.retrieval.library import Library, library_at, until
 from tests.provider import ProviderProcess
 
 DATA = bytes(range(256)) * 1000
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
 
 
 async def refused(call: Any) -> ApiError:

@@ -1,18 +1,7 @@
-from collections.abc import Iterator
-
 import httpx
 import pytest
 
-from tests.server import Server
-
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
-    headers = {"authorization": "Bearer sk-any"}
-    with httpx.Client(base_url=f"{server.url}/", headers=headers, timeout=30) as client:
-        yield client
 
 
 def test_models_are_the_providers_where_every_name_goes_to_it(http: httpx.Client) -> None:

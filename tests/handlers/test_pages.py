@@ -1,20 +1,10 @@
 """Cursors of lists, as callers send them."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from handlers import vector_store_files, vector_stores
 from handlers.errors import BadRequest
-from tests.inference.retrieval.library import Library, library_at
-from tests.provider import ProviderProcess
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
+from tests.inference.retrieval.library import Library
 
 
 async def test_an_empty_cursor_is_none(library: Library) -> None:

@@ -1,7 +1,5 @@
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,18 +7,11 @@ import pytest
 from handlers import files, uploads
 from handlers.errors import ApiError, NotFound
 from inference.retrieval.uploads import MAX_PART
-from tests.inference.retrieval.library import Library, library_at, until
-from tests.provider import ProviderProcess
+from tests.inference.retrieval.library import Library, until
 
 JSON = dict[str, Any]
 PARTS = [b"a" * 70_000, b"b" * 5, b"c" * 200_000]
 WHOLE = b"".join(PARTS)
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
 
 
 async def create(library: Library, size: int = len(WHOLE), **fields: Any) -> JSON:

@@ -1,7 +1,6 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,12 +16,6 @@ from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 WORDS = "The lighthouse keeper wrote about the harbour, its ships and the winter storms. "
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
 
 
 async def refused(call: Any) -> ApiError:

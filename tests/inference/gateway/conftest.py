@@ -1,7 +1,6 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -10,12 +9,6 @@ from tests.provider import ProviderProcess
 
 KEY = "sk-the-operators-own-key"
 JSON = dict[str, Any]
-
-
-@pytest.fixture
-def tag() -> str:
-    """A name for what one test asks of the provider."""
-    return uuid4().hex
 
 
 @pytest.fixture

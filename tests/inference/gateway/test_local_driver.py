@@ -15,12 +15,11 @@ from inference.errors import ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.local import weights
 from inference.local.models import LocalModels
+from tests.fixtures.required import requires
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(LocalModels.missing()), reason=f"not installed: {', '.join(LocalModels.missing())}"
-    ),
+    requires(not LocalModels.missing(), f"not installed: {', '.join(LocalModels.missing())}"),
 ]
 
 

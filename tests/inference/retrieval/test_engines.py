@@ -15,11 +15,6 @@ from tests.inference.retrieval.library import Library, library_over, until
 from tests.provider import ProviderProcess
 
 
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/store.db"
-
-
 @pytest.fixture(params=ENGINES)
 async def library(
     request: pytest.FixtureRequest, tmp_path: Path, provider: ProviderProcess

@@ -1,6 +1,4 @@
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +8,10 @@ from inference import tokens
 from inference.retrieval.file_search import FileSearch, file_search
 from inference.runs.tools import Workplace
 from persistence.store import Key
-from tests.inference.retrieval.library import Library, library_at
-from tests.provider import ProviderProcess
+from tests.inference.retrieval.library import Library
 
 STORMS = "All about winter storms. They break the harbour's wall."
 SHIPS = "All about summer ships. They sail to the islands."
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
 
 
 async def tool_of(

@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,12 +25,6 @@ STATIC = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_over
 def text_of(size: int) -> str:
     random = Random(7)
     return " ".join(f"{random.randrange(100_000):x}" for _ in range(size // 5))[:size]
-
-
-@pytest.fixture
-async def library(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Library]:
-    async with library_at(tmp_path, provider.url) as library:
-        yield library
 
 
 async def test_a_text_of_273_kilobytes_costs_at_most_twenty_round_trips(

@@ -10,6 +10,7 @@ import pytest
 from handlers import vector_store_file_batches, vector_stores
 from inference.gateway import Gateway, Routes
 from inference.local.models import LocalModels
+from tests.fixtures.required import requires
 from tests.inference.retrieval.library import Library, library_at, library_over
 from tests.provider import ProviderProcess
 from tests.server import ROOT
@@ -100,7 +101,7 @@ async def test_words_alone_find_most_answers(tmp_path: Path, provider: ProviderP
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(bool(LocalModels.missing()), reason="the local models are not installed")
+@requires(not LocalModels.missing(), "the local models are not installed")
 async def test_words_and_vectors_find_them_better(local: Library) -> None:
     store = await fill(local)
     hybrid, vectors = await gain(local, store), await gain(local, store, "none")

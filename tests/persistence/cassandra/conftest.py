@@ -1,4 +1,3 @@
-import secrets
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,11 +22,6 @@ async def other(store: CassandraStore) -> AsyncIterator[CassandraStore]:
     await other.open()
     yield other
     await other.close()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"proj_{secrets.token_hex(8)}"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from persistence.cassandra import CassandraStore, astra, from_url, schema
 from persistence.cassandra.url import parse
 from persistence.errors import StoreRefused, StoreUnavailable
 from persistence.store import Insert, Key
+from tests.fixtures.required import requires
 from tests.persistence.cassandra.devops import (
     DATABASE,
     TOKEN,
@@ -149,7 +150,7 @@ def test_no_table_asks_astra_for_what_it_passes_over_and_each_keeps_its_order() 
 
 @pytest.mark.cassandra
 @pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@requires(shutil.which("openssl"), "openssl is not installed")
 async def test_with_nothing_but_a_token_the_keyspace_is_made_and_served_over_tls(
     store: CassandraStore, cassandra_url: str, tmp_path: Path
 ) -> None:

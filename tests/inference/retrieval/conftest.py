@@ -1,0 +1,3 @@
+from tests.fixtures.library import library
+
+__all__ = ["library"]
