@@ -26,20 +26,46 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
-    """One request: who asks, of which edition, with which headers.
+class Limits:
+    """The most that one request of a caller may bring, in bytes: a body without files, and a file."""
 
-    `project` bounds everything that the request can see. `headers` are lower case. `edition` is
-    the edition's name; `assistants_v1` is true where the caller sent `OpenAI-Beta: assistants=v1`.
+    body: int = 32 * 1024 * 1024
+    file: int = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller of an operation, as the authenticator found it.
+
+    `project` bounds everything that the caller can see; `key_id` is None where no key is needed.
+    """
+
+    project: str
+    key_id: str | None = None
+    role: str = "member"
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One call of an operation: the caller, the edition and the request's headers.
+
+    `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true where the
+    caller sent `OpenAI-Beta: assistants=v1`.
     """
 
     services: Services
-    project: str
+    principal: Principal
     operation_id: str
     edition: str
     request_id: str
     headers: Mapping[str, str] = field(default_factory=dict)
     assistants_v1: bool = False
+
+    @property
+    def project(self) -> str:
+        """The caller's project."""
+        return self.principal.project
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ import flask
 import structlog
 from werkzeug.exceptions import HTTPException
 
-from handlers.context import Services
+from handlers.context import Limits, Services
 from handlers.errors import ApiError, BadRequest, ServerError, translate
 from handlers.registry import registered_handlers
 from persistence.errors import StoreError
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
-from serving.dispatcher import Dispatcher, Limits, missing
+from serving.dispatcher import Dispatcher, missing
 from serving.flask_app import Application, HandlerResolver
 from serving.lifespan import Lifespan
 from serving.logs import RequestLog
@@ -56,7 +56,8 @@ def create_app(settings: Settings, services: Services | None = None) -> Dispatch
             metrics=metrics,
             probes=Probes(services),
             log=RequestLog(settings.log_level),
-            limits=Limits(settings.max_body, settings.max_file, settings.grace, settings.strict_responses),
+            grace=settings.grace,
+            strict=settings.strict_responses,
             life=Lifespan(services, grace=settings.grace),
         )
     )
@@ -75,8 +76,9 @@ def load_editions(settings: Settings) -> dict[str, Edition]:
 
 
 def make_authenticator(settings: Settings, services: Services) -> Authenticator:
-    """Who may ask, by ASTROLABE_AUTH."""
-    return KeyAuthenticator(services.store) if settings.auth == "keys" else OpenAuthenticator()
+    """Return the authenticator that ASTROLABE_AUTH names."""
+    limits = Limits(settings.max_body, settings.max_file)
+    return KeyAuthenticator(services.store, limits) if settings.auth == "keys" else OpenAuthenticator(limits)
 
 
 def add_error_handlers(app: flask.Flask) -> None:

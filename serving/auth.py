@@ -1,10 +1,11 @@
-"""Who asks: the key of a request, and the project that it opens."""
+"""Authentication: from a request's key to its principal."""
 
 import hashlib
 import secrets
 import time
 from typing import Any, Protocol
 
+from handlers.context import Limits, Principal
 from handlers.errors import Unauthorized
 from persistence.store import Document, Insert, Key, Replace, Store
 
@@ -18,36 +19,40 @@ CACHE_SIZE = 10_000
 
 
 class Authenticator(Protocol):
-    """Finds the project that a request's Authorization header opens."""
+    """Finds the principal of a request."""
 
-    async def project(self, authorization: bytes) -> str:
-        """The project's name; Unauthorized where the key opens none."""
+    async def authenticate(self, authorization: bytes) -> Principal:
+        """Return the principal of an Authorization header; raises Unauthorized."""
 
 
 class OpenAuthenticator:
-    """Lets everybody into one project, with any key or none."""
+    """Accepts any key, or none, for one project."""
 
-    async def project(self, authorization: bytes) -> str:  # noqa: ARG002
-        """The one project."""
-        return OPEN_PROJECT
+    def __init__(self, limits: Limits) -> None:
+        self._principal = Principal(OPEN_PROJECT, limits=limits)
+
+    async def authenticate(self, authorization: bytes) -> Principal:  # noqa: ARG002
+        """Return the one principal."""
+        return self._principal
 
 
 class KeyAuthenticator:
-    """Asks the store for the key's hash; what it said holds for five seconds in this process."""
+    """Looks keys up in the store and remembers them for five seconds in this process."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, limits: Limits) -> None:
         self._keys = KeyRing(store)
-        self._known: dict[bytes, tuple[str, float]] = {}
+        self._limits = limits
+        self._known: dict[bytes, tuple[Principal, float]] = {}
 
-    async def project(self, authorization: bytes) -> str:
-        """The project that the key was made for; a revoked key is refused within five seconds."""
+    async def authenticate(self, authorization: bytes) -> Principal:
+        """Return the key's principal; a revoked key is refused within five seconds."""
         known = self._known.get(authorization)
         now = time.monotonic()
         if known is not None and now < known[1]:
             return known[0]
         secret = bearer(authorization)
-        project = await self._keys.project_of(secret)
-        if project is None:
+        key = await self._keys.find(secret)
+        if key is None:
             self._known.pop(authorization, None)
             raise Unauthorized(
                 f"Incorrect API key provided: {mask(secret)}. Keys of this server are made by its operator "
@@ -55,8 +60,9 @@ class KeyAuthenticator:
             )
         if len(self._known) >= CACHE_SIZE:
             self._known.clear()
-        self._known[authorization] = (project, now + CACHE_SECONDS)
-        return project
+        principal = Principal(key["project"], key["id"], limits=self._limits)
+        self._known[authorization] = (principal, now + CACHE_SECONDS)
+        return principal
 
 
 class KeyRing:
@@ -81,12 +87,12 @@ class KeyRing:
         await self._store.write(Insert(Key(SYSTEM, COLLECTION, digest), value))
         return secret
 
-    async def project_of(self, secret: str) -> str | None:
-        """The project of a key, None if it is unknown or revoked."""
+    async def find(self, secret: str) -> dict[str, Any] | None:
+        """Return the key object of a secret; None if it is unknown or revoked."""
         document = await self._store.get(Key(SYSTEM, COLLECTION, fingerprint(secret)))
         if document is None or document.value["revoked_at"] is not None:
             return None
-        return str(document.value["project"])
+        return document.value
 
     async def all(self) -> list[dict[str, Any]]:
         """Every key as it may be shown, oldest first."""

@@ -37,16 +37,6 @@ ASSISTANTS_V1 = b"assistants=v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a request may bring (bytes), and how long a stop waits for streams (seconds)."""
-
-    body: int
-    file: int
-    grace: float
-    strict: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """An operation with its handler, None where it answers 501, and its place in Flask."""
 
@@ -99,7 +89,8 @@ class Dispatcher(SpecMiddleware):
         metrics: Metrics,
         probes: Probes,
         log: RequestLog,
-        limits: Limits,
+        grace: float,
+        strict: bool,
         life: Lifespan,
     ) -> None:
         self.flask = app.app
@@ -108,7 +99,8 @@ class Dispatcher(SpecMiddleware):
         self.metrics = metrics
         self.probes = probes
         self.log = log
-        self.limits = limits
+        self.grace = grace
+        self.strict = strict
         self.environs = Environs()
         self.interruptible: set[asyncio.Task[Any]] = set()
         self.stopping = False
@@ -119,11 +111,6 @@ class Dispatcher(SpecMiddleware):
         self._life = life
         self._served: dict[str, Served] = {}
         self._request_ids = request_ids()
-
-    @property
-    def grace(self) -> float:
-        """Seconds that open streams have to end at a stop."""
-        return self.limits.grace
 
     @property
     def may_start_later(self) -> bool:
@@ -201,7 +188,7 @@ class Dispatcher(SpecMiddleware):
         """Take no new jobs, and cut off the streams and waiting calls that outlast the grace time."""
         self.stopping = True
         self._life.begin_stop()
-        asyncio.get_running_loop().call_later(self.limits.grace, self._interrupt)
+        asyncio.get_running_loop().call_later(self.grace, self._interrupt)
 
     def _interrupt(self) -> None:
         for task in list(self.interruptible):

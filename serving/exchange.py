@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from handlers.context import Binary, Context, Relayed, Stream, Uploaded
+from handlers.context import Binary, Context, Principal, Relayed, Stream, Uploaded
 from handlers.errors import (
     ApiError,
     MethodNotAllowed,
@@ -56,6 +56,9 @@ WATCH_AFTER = 0.25
 CLIENT_GONE = 499
 """What is logged and counted of a request whose client did not wait; nginx made the number known."""
 
+ANYBODY = Principal("")
+"""The principal of operations that need no key."""
+
 log = structlog.get_logger("astrolabe.exchange")
 
 
@@ -63,7 +66,7 @@ class Exchange:
     """One request and its answer."""
 
     __slots__ = (
-        "_dispatcher", "_headers", "_operation_id", "_project", "_receive", "_received", "_request_id",
+        "_dispatcher", "_headers", "_operation_id", "_principal", "_receive", "_received", "_request_id",
         "_route", "_scope", "_send", "_sent", "_started", "_uploads",
     )  # fmt: skip
 
@@ -77,7 +80,7 @@ class Exchange:
         self._request_id = dispatcher.new_request_id()
         self._operation_id = "unmatched"
         self._route: Route | None = None
-        self._project = ""
+        self._principal = ANYBODY
         self._received = 0
         self._sent = 0
         self._uploads: list[Uploaded] = []
@@ -179,7 +182,8 @@ class Exchange:
     async def _view(self, route: "Route", served: "Served", path_values: dict[str, str]) -> Reply:
         operation = route.operation
         if not route.is_public:
-            self._project = await self._dispatcher.authenticator.project(self._headers.raw(b"authorization"))
+            authorization = self._headers.raw(b"authorization")
+            self._principal = await self._dispatcher.authenticator.authenticate(authorization)
         if route.handler is None:
             raise NotImplementedYet(
                 f"'{operation.id}' ({operation.method} {PREFIX}{operation.path}) of edition "
@@ -194,7 +198,7 @@ class Exchange:
             arguments = {name: value for name, value in arguments.items() if name in route.parameters}
         context = Context(
             services=self._dispatcher.services,
-            project=self._project,
+            principal=self._principal,
             operation_id=operation.id,
             edition=served.edition.name,
             request_id=self._request_id,
@@ -230,7 +234,7 @@ class Exchange:
         body = operation.body(self._headers.get("content-type", ""))
         if body.media == MULTIPART:
             return await self._form(body, length)
-        raw = await read_whole(self._receive, self._dispatcher.limits.body, length)
+        raw = await read_whole(self._receive, self._principal.limits.body, length)
         self._received = len(raw)
         if body.media != JSON_TYPE:
             return body.decode(split_query(raw))
@@ -240,9 +244,9 @@ class Exchange:
 
     async def _form(self, body: Body, length: int | None) -> dict[str, Any]:
         """A multipart body as a dict; its files stand in the store already, as `Uploaded`."""
-        limits, store = self._dispatcher.limits, self._dispatcher.services.store
+        limits, store = self._principal.limits, self._dispatcher.services.store
         boundary = boundary_of(self._headers.get("content-type", ""))
-        reader = MultipartReader(store, self._project, boundary, body.takes_file, limits.body)
+        reader = MultipartReader(store, self._principal.project, boundary, body.takes_file, limits.body)
         form = await reader.read(pieces(self._receive, limits.file + limits.body, length))
         self._received = form.size
         self._uploads = form.files
@@ -262,7 +266,9 @@ class Exchange:
         """
         for upload in self._uploads:
             try:
-                await self._dispatcher.services.store.delete_content(self._project, upload.content_id)
+                await self._dispatcher.services.store.delete_content(
+                    self._principal.project, upload.content_id
+                )
             except StoreError as exc:
                 log.warning("upload not taken back", content=upload.content_id, reason=str(exc))
 
@@ -307,7 +313,7 @@ class Exchange:
     def _unconforming(self, operation: str, origin: str, reason: InvalidResponse) -> None:
         self._dispatcher.metrics.unconforming(operation, origin)
         log.warning("unconforming answer", operation=operation, origin=origin, reason=reason.message)
-        if origin == "server" and self._dispatcher.limits.strict:
+        if origin == "server" and self._dispatcher.strict:
             raise ServerError(f"The answer of '{operation}' does not fit the edition: {reason}")
 
     async def _send_start(self, reply: Reply) -> None:
@@ -317,8 +323,8 @@ class Exchange:
         headers.append((b"openai-processing-ms", b"%d" % milliseconds))
         headers.append((b"openai-version", API_VERSION))
         headers.append((b"x-content-type-options", b"nosniff"))
-        if self._project:
-            headers.append((b"openai-project", self._project.encode()))
+        if self._principal.project:
+            headers.append((b"openai-project", self._principal.project.encode()))
         await self._send({"type": "http.response.start", "status": reply.status, "headers": headers})
 
     async def _send_head(self, reply: Reply) -> None:
@@ -369,7 +375,7 @@ class Exchange:
                 seconds=round(seconds, 6),
                 received=self._received,
                 sent=self._sent,
-                project=self._project,
+                project=self._principal.project,
                 request_id=self._request_id,
                 at=time.time(),
             )

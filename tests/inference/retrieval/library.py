@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from handlers import files, vector_store_files, vector_stores
-from handlers.context import Binary, Context, Services, Uploaded
+from handlers.context import Binary, Context, Principal, Services, Uploaded
 from inference.gateway import Gateway, Routes
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -60,7 +60,7 @@ class Library:
             runs=None,  # type: ignore[arg-type]
             retrieval=self.retrieval,
         )
-        return Context(services, project, "", "test", "req", headers)
+        return Context(services, Principal(project), "", "test", "req", headers)
 
     async def uploaded(self, data: bytes, filename: str = "file.txt", project: str = "p") -> Uploaded:
         """A part of a multipart body, as the serving layer hands it over."""

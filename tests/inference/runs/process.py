@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from handlers import assistants, messages, run_steps, runs, threads
-from handlers.context import Context, Services, Stream
+from handlers.context import Context, Principal, Services, Stream
 from inference.gateway import Gateway, Routes
 from inference.jobs import LEASE, Jobs
 from inference.retrieval import Retrieval
@@ -43,7 +43,7 @@ class Process:
             runs=self.runs,
             retrieval=self.retrieval,
         )
-        return Context(services, project, "", "test", "req")
+        return Context(services, Principal(project), "", "test", "req")
 
     async def assistant(self, **fields: Any) -> JSON:
         return await assistants.create_assistant(self.context(), {"model": "m", **fields})
