@@ -12,9 +12,10 @@ from spec.errata import apply_errata
 from spec.errors import InvalidSpec
 from spec.facade import facade
 from spec.normalize import normalize
-from spec.operation import Operation, operation
+from spec.operation import JSON_MEDIA, Operation, operation
 from spec.reading import parse, read
 from spec.router import Router
+from spec.schema import property_names
 from spec.types import JSON
 
 DEFAULT_BASE = "/v1"
@@ -118,4 +119,11 @@ def _operations(document: JSON) -> Iterable[Operation]:
     components = document["components"]["schemas"]
     for path, item in document["paths"].items():
         for method, spec in item.items():
-            yield operation(path, method, spec, components)
+            read_only = _object_fields(item, components) if path.endswith("}") else frozenset()
+            yield operation(path, method, spec, components, read_only)
+
+
+def _object_fields(item: JSON, components: JSON) -> frozenset[str]:
+    """The fields of the object that GET of the same path answers."""
+    answer = item.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+    return property_names(answer.get(JSON_MEDIA, {}).get("schema"), components)

@@ -14,10 +14,9 @@ from typing import Any
 from jsonschema_rs import ValidationError
 from jsonschema_rs import ValidationErrorKind as Kind
 
+from spec.schema import TAGS
 from spec.shrink import Path, Shrunk, value_at
 
-# Properties by which OpenAI's unions tell their branches apart.
-_TAGS = frozenset({"type", "role", "object", "anchor"})
 _UNIONS = (Kind.AnyOf, Kind.OneOfNotValid)
 _SHOWN = 200
 # The one format that requests are held against is that of a URL.
@@ -95,7 +94,7 @@ def _fault(error: ValidationError) -> Fault:
         case Kind.AnyOf(context=branches) | Kind.OneOfNotValid(context=branches):
             return _closest(path, [_faults(branch) for branch in branches if branch], error)
         case Kind.Required(property=name):
-            return Fault((*path, name), "missing", (name,), error, tag=name in _TAGS)
+            return Fault((*path, name), "missing", (name,), error, tag=name in TAGS)
         case Kind.AdditionalProperties(unexpected=names) | Kind.UnevaluatedProperties(unexpected=names):
             return Fault((*path, names[0]), "unknown", tuple(names), error)
         case Kind.FalseSchema():
@@ -111,7 +110,7 @@ def _fault(error: ValidationError) -> Fault:
 
 
 def _value(path: Path, options: tuple[Any, ...], error: ValidationError) -> Fault:
-    tag = bool(path) and (len(options) == 1 or path[-1] in _TAGS)
+    tag = bool(path) and (len(options) == 1 or path[-1] in TAGS)
     return Fault(path, "value", options, error, tag)
 
 
@@ -146,7 +145,7 @@ def _distance(path: Path, branch: list[Fault]) -> tuple[int, int, int]:
     unknown = [
         name for one in branch if one.kind == "unknown" and one.path[:-1] == path for name in one.names
     ]
-    if not _TAGS.isdisjoint(unknown):
+    if not TAGS.isdisjoint(unknown):
         return 3, len(branch), -depth
     tags = [one for one in branch if one.tag and len(one.path) == len(path) + 1]
     if any(one.kind == "value" for one in tags):

@@ -6,6 +6,10 @@ body, a property, an item): an object that declares properties allows those alon
 are declared through `allOf`, `anyOf` and `$ref`. Free maps (no declared property, or
 `additionalProperties` other than false) stay open. A component that also serves as a part of an
 `allOf` is needed twice, closed under its own name and open under `NAME.open`.
+
+What OpenAI's service itself takes with unknown fields stays open: messages of a chat, at every depth
+(applications append an answer's message as they received it), and the chat request's own fields
+(providers other than OpenAI have more; the gateway decides which it sends).
 """
 
 from collections.abc import Mapping
@@ -15,6 +19,10 @@ from spec.schema import PREFIX, is_schema, is_schema_list, is_schema_map
 from spec.types import JSON
 
 _OPEN = ".open"
+_AS_IS = ".as_is"
+_OPEN_THROUGHOUT = frozenset({"ChatCompletionRequestMessage"})
+_OPEN_AT_TOP = frozenset({"CreateChatCompletionRequest"})
+_CLOSED = (("additionalProperties", False), ("unevaluatedProperties", False))
 _PLAIN = frozenset({"type", "properties", "required", "additionalProperties", "allOf", "$ref", "anyOf"})
 _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "dependentSchemas"})
 
@@ -39,9 +47,13 @@ class _Closer:
         """Make the components that were referred to, until no new one is."""
         while self._todo:
             key = self._todo.pop()
-            name = key.removesuffix(_OPEN)
-            treat = self.close if key == name else self.open
+            name = key.removesuffix(_OPEN).removesuffix(_AS_IS)
+            treat = self.close
+            if key != name:
+                treat = self.open if key.endswith(_OPEN) else self.keep
             self.made[key] = treat(self._components[name])
+            if key in _OPEN_AT_TOP:
+                self.made[key].pop("additionalProperties", None)
 
     def close(self, schema: Any) -> Any:
         """`schema` standing for a whole value."""
@@ -81,6 +93,24 @@ class _Closer:
                 result[key] = self.open(value)
         return result
 
+    def keep(self, schema: Any) -> Any:
+        """`schema` with all that it holds open, whatever upstream says."""
+        if isinstance(schema, list):
+            return [self.keep(one) for one in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if schema.keys() == {"$ref"}:
+            return self._reference(schema["$ref"], _AS_IS)
+        kept = {key: value for key, value in schema.items() if (key, value) not in _CLOSED}
+        for key, value in kept.items():
+            if key == "$ref":
+                kept[key] = self._reference(value, _AS_IS)["$ref"]
+            elif is_schema_map(key):
+                kept[key] = {name: self.keep(one) for name, one in value.items()}
+            elif is_schema(key) or is_schema_list(key):
+                kept[key] = self.keep(value)
+        return kept
+
     def _children(self, schema: JSON) -> JSON:
         """`schema` with the schemas of its properties and items closed, those in place left."""
         result = dict(schema)
@@ -96,7 +126,8 @@ class _Closer:
         return result
 
     def _reference(self, reference: str, suffix: str) -> JSON:
-        key = reference.removeprefix(PREFIX) + suffix
+        name = reference.removeprefix(PREFIX)
+        key = name + (_AS_IS if name in _OPEN_THROUGHOUT else suffix)
         if key not in self.made:
             self.made[key] = None
             self._todo.append(key)

@@ -17,6 +17,7 @@ from spec.parameters import (
     shape,
     split_query,
 )
+from spec.schema import property_names
 from spec.validation import RequestValidator, ResponseValidator
 
 JSON_MEDIA = "application/json"
@@ -89,25 +90,31 @@ class Fields:
 class Body:
     """What an operation takes under one media type.
 
-    `schema` is None where the edition says nothing about the content.
+    `schema` is None where the edition says nothing about the content. `read_only` are the fields of
+    the operation's object that an update does not take: an object may be sent back whole.
     """
 
-    __slots__ = ("_components", "_shape", "media", "schema", "validator")
+    __slots__ = ("_components", "_read_only", "_shape", "media", "schema", "validator")
 
-    def __init__(self, media: str, schema: Any, components: Components) -> None:
+    def __init__(
+        self, media: str, schema: Any, components: Components, read_only: frozenset[str] = frozenset()
+    ) -> None:
         self.media = media
+        self._read_only = read_only - property_names(schema, components)
         self.schema = schema
         self.validator = RequestValidator({} if schema is None else schema, components)
         self._components = components
         self._shape: Shape | None = None
 
     def check(self, value: Any) -> None:
-        """Raise InvalidRequest, naming the field, unless `value` fits."""
-        self.validator.check(value)
+        """Raise InvalidRequest, naming the field, unless `value` fits.
 
-    def is_valid(self, value: Any) -> bool:
-        """Whether `value` fits."""
-        return self.validator.is_valid(value)
+        Read-only fields are removed from `value`, in place, and so are nulls that mean absent.
+        """
+        if self._read_only and isinstance(value, dict):
+            for name in self._read_only & value.keys():
+                del value[name]
+        self.validator.check(value)
 
     def takes_file(self, name: str) -> bool:
         """Whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
@@ -243,13 +250,20 @@ class Operation:
         return None
 
 
-def operation(path: str, method: str, spec: Mapping[str, Any], components: Components) -> Operation:
-    """The operation that a normalized document describes at `path`, fixed query and all."""
+def operation(
+    path: str,
+    method: str,
+    spec: Mapping[str, Any],
+    components: Components,
+    read_only: frozenset[str] = frozenset(),
+) -> Operation:
+    """Make the operation that a normalized document describes at `path`, fixed query and all."""
     plain, _, fixed = path.partition("?")
     parameters = tuple(parameter(one) for one in spec.get("parameters", ()))
     body = spec.get("requestBody", {})
     bodies = {
-        media: Body(media, one.get("schema"), components) for media, one in body.get("content", {}).items()
+        media: Body(media, one.get("schema"), components, read_only)
+        for media, one in body.get("content", {}).items()
     }
     path_names = tuple(one[1:-1] for one in plain.split("/") if one.startswith("{"))
     return Operation(

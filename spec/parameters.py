@@ -18,7 +18,7 @@ import orjson
 from spec.body import parse_json
 from spec.errors import InvalidRequest
 from spec.names import argument_name
-from spec.schema import PREFIX
+from spec.schema import flat_schemas
 
 Components = Mapping[str, Any]
 
@@ -79,7 +79,7 @@ def parameter(spec: Mapping[str, Any]) -> Parameter:
 
 def shape(schema: Any, components: Components) -> Shape:
     """The shape of a schema, following `$ref` and every branch of its unions."""
-    flat = list(_flat(schema, components, set()))
+    flat = list(flat_schemas(schema, components))
     types = {name for one in flat for name in _types(one)}
     binary = any(one.get("format") == "binary" for one in flat)
 
@@ -97,18 +97,6 @@ def shape(schema: Any, components: Components) -> Shape:
     structured = bool(types & {"array", "object"})
     listed = "array" in types and not types & {"string", "integer", "number", "boolean"}
     return Shape(frozenset(types), structured, listed, items, member, binary)
-
-
-def _flat(schema: Any, components: Components, seen: set[str]) -> Iterable[dict[str, Any]]:
-    if not isinstance(schema, dict):
-        return
-    reference = schema.get("$ref")
-    if reference is not None and reference not in seen:
-        yield from _flat(components[reference.removeprefix(PREFIX)], components, seen | {reference})
-    for key in ("anyOf", "oneOf", "allOf"):
-        for one in schema.get(key, ()):
-            yield from _flat(one, components, seen)
-    yield schema
 
 
 def _types(schema: dict[str, Any]) -> Iterable[str]:

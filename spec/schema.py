@@ -1,9 +1,13 @@
 """What the keywords of JSON Schema hold: the one place that knows where schemas nest."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
 PREFIX = "#/components/schemas/"
 
 SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
 SCHEMAS_IN_LIST = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
+SCHEMAS_IN_PLACE = ("anyOf", "oneOf", "allOf")
 SCHEMAS = frozenset(
     {
         "items",
@@ -49,6 +53,9 @@ NOTES = frozenset(
 PROSE = frozenset(
     {"title", "description", "summary", "example", "examples", "externalDocs", "$comment", "xml"}
 )
+TAGS = frozenset({"type", "role", "object", "anchor"})
+"""Properties by which OpenAI's unions tell their branches apart."""
+
 KEYWORDS = SCHEMAS_BY_NAME | SCHEMAS_IN_LIST | SCHEMAS | ASSERTIONS | NOTES | {"$ref"}
 
 
@@ -65,3 +72,23 @@ def is_schema_list(keyword: str) -> bool:
 def is_schema(keyword: str) -> bool:
     """Whether the keyword holds one schema."""
     return keyword in SCHEMAS
+
+
+def flat_schemas(
+    schema: Any, components: Mapping[str, Any], seen: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
+    """Yield the schema and every schema that may apply to the same value, through `$ref` and unions."""
+    if not isinstance(schema, dict):
+        return
+    reference = schema.get("$ref")
+    if reference is not None and reference not in seen:
+        yield from flat_schemas(components[reference.removeprefix(PREFIX)], components, seen | {reference})
+    for key in SCHEMAS_IN_PLACE:
+        for one in schema.get(key, ()):
+            yield from flat_schemas(one, components, seen)
+    yield schema
+
+
+def property_names(schema: Any, components: Mapping[str, Any]) -> frozenset[str]:
+    """The names of the properties that a schema declares for an object."""
+    return frozenset(name for one in flat_schemas(schema, components) for name in one.get("properties", ()))

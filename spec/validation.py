@@ -14,6 +14,7 @@ from spec.allow_null import allow_null
 from spec.errors import InvalidRequest, InvalidResponse
 from spec.explain import explain, missing_paths
 from spec.forbid_extra import forbid_extra
+from spec.nulls import remove_nulls
 from spec.shrink import Path, is_small, named_path, shrink, value_at
 
 Components = Mapping[str, Any]
@@ -90,7 +91,14 @@ class RequestValidator(Validator):
         return forbid_extra(self._schema, self._components)
 
     def check(self, value: Any) -> None:
-        """Raise InvalidRequest, naming the field, unless `value` fits."""
+        """Raise InvalidRequest, naming the field, unless `value` fits.
+
+        Null in an optional field means absent: where the schema does not allow it, it is removed.
+        """
+        compiled = self._compiled or self.compile()
+        if compiled.is_valid(value):
+            return
+        remove_nulls(value, self._schema, self._components)
         fault = self._fault(value)
         if fault is not None:
             raise InvalidRequest(*fault)

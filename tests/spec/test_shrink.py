@@ -32,7 +32,7 @@ def refusal(operation: Callable[[str], Operation], body: Any) -> InvalidRequest:
             {"messages": [{"role": "user", "content": [{"type": "z"}] * 30}] * 3000},
             "messages[0].content[0].type",
         ),
-        ({"messages": [GOOD] * 50_000, "foo": 1}, "foo"),
+        ({"messages": [GOOD] * 50_000, "n": "x"}, "n"),
         ({"messages": [{"role": "x" * 10_000_000, "content": ""}]}, "messages[0].role"),
         ({"messages": [GOOD], "logit_bias": {str(number): "x" for number in range(10_000)}}, "logit_bias.0"),
     ],
