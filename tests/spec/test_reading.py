@@ -35,6 +35,8 @@ def test_merged_keys_are_merged() -> None:
     [
         (b"a: b: c", "t.yaml: line 1, column 5: not YAML: mapping values are not allowed in this context"),
         (b"a: [1,\n", "t.yaml: line 2, column 1: not YAML: did not find expected node content"),
+        (b"a:\n  b: 1\n   c: 1", "t.yaml: line 3, column 5: not YAML: mapping values are not allowed"),
+        (b"a: {}\n  b: 1", "t.yaml: line 2, column 3: not YAML: did not find expected key"),
         (b"", "t.yaml: file: not an OpenAPI document: it is empty, not a mapping"),
         (b"- a", "t.yaml: file: not an OpenAPI document: it is a list, not a mapping"),
         (b"hello", "t.yaml: file: not an OpenAPI document: it is a str, not a mapping"),
