@@ -1,5 +1,5 @@
 SHELL := bash
-# The operator's and the developer's commands; `make` lists them.
+# Commands for operators and developers; `make` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv
@@ -15,7 +15,7 @@ help: ## list the targets
 serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 	@$(BIN)/astrolabe serve
 
-test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test
+test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test except test-cluster's
 	$(PYTEST) -n 4 --dist worksteal tests
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
@@ -24,33 +24,33 @@ test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas
 test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (needs pyenv, or them on PATH)
 	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done
 
-chaos: .venv/.dev ## kill, pause and restart workers for long, from a random seed that is printed
+chaos: .venv/.dev ## kill, pause and restart workers for five minutes; prints its random seed
 	ASTROLABE_CHAOS_SEED=$${ASTROLABE_CHAOS_SEED:-$$RANDOM} ASTROLABE_CHAOS_SECONDS=300 ASTROLABE_CHAOS_RUNS=2000 \
 	  $(PYTEST) -s --timeout 3600 tests/chaos
 
-check: .venv/.dev ## lint, types, import directions, lock up to date
+check: .venv/.dev ## check lint, types, import directions and lock files
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy .
 	$(PYTEST) tests/test_imports.py
 	UV=$(UV) requirements/lock.sh --check
 
-bench: .venv/.dev ## measure, side by side with the alternatives, and write build/bench.json
+bench: .venv/.dev ## measure next to the alternatives and write build/bench.json
 	@$(BIN)/python -m bench
 
 cassandra: .venv/.serve ## start three Apache Cassandra 5 nodes on this machine (java 17 and Maven)
 	@$(BIN)/python deploy/cassandra/cluster.py start
 
-cassandra-stop: .venv/.serve ## stop them; their data stays in build/cassandra
+cassandra-stop: .venv/.serve ## stop the nodes; their data stays in build/cassandra
 	@$(BIN)/python deploy/cassandra/cluster.py stop
 
-lock: $(UV) ## write the locks anew from pyproject.toml
+lock: $(UV) ## write the lock files from pyproject.toml
 	UV=$(UV) requirements/lock.sh
 
-clean: ## remove what the other targets made, data apart
+clean: ## remove what the other targets made, except data
 	rm -rf .venv .venvs build
 
-# --- what has to be installed; nothing is done again until a lock changes ---
+# --- installation; repeated only when a lock file changes ---
 
 $(UV): requirements/uv.txt
 	@echo "Making .venv with $$($(PYTHON) --version)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the locks anew from pyproject.toml; with --check, fails where they are not what it would write.
-# A lock carries hashes and no download address. Pins stay as they are unless --upgrade is given.
+# Write the lock files from pyproject.toml; with --check, fail if they are not up to date.
+# They hold hashes and no download addresses. Versions stay as they are without --upgrade.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 uv=${UV:-.venv/bin/uv}
@@ -14,7 +14,7 @@ for option in "$@"; do
 done
 
 stale=0
-compile() { # compile LOCK ARGUMENTS...: the lock, or the check that it is as it should be
+compile() { # compile LOCK ARGUMENTS...: write requirements/LOCK.txt, or check it
   local lock=requirements/$1.txt target=requirements/$1.txt
   shift
   if $check; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests that need no server, no Cassandra and no model on one Python version, in .venvs/VERSION.
+# Run the tests that need no server, no Cassandra and no model on one version of Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${1:?usage: requirements/with-python.sh 3.12}
