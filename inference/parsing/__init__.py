@@ -1,4 +1,4 @@
-"""A file's text and its chunks, made in a process of its own; the server's side of it is `sandbox`.
+"""Extract a file's text and split it into chunks, in a separate process.
 
-The process imports this package and little else, so that it starts in a moment.
+`sandbox` is the server's side, `parser` the process; the process imports little else, to start fast.
 """

@@ -1,12 +1,12 @@
-"""The parser's process: `python -m inference.parsing.parser FD`.
+"""The parser process: `python -m inference.parsing.parser FD`.
 
-It imports the libraries and loads the table of tokens once, then forks a child for each file. So a
-file costs milliseconds and yet has a process with limits of its own: a hostile one ends itself and
-nothing else. The server starts it afresh, so it has none of the server's sockets, files or secrets.
+It imports the libraries and loads the token table once, then forks a child for each file. A file
+costs milliseconds, and its process has limits of its own: a hostile file ends only its own process.
+The process shares no sockets, open files or secrets with the server.
 
-A request is one line of JSON on the socket FD, with two open files: the source, and an empty one for
-the result. A reply is one line of JSON on stdout. The result is the text in UTF-8, then the chunks
-as pairs of 64-bit numbers, offsets into the text.
+A request is one line of JSON on the socket FD, sent with two open files: the source and an empty
+file for the result. A reply is one line of JSON on stdout. The result is the text in UTF-8, followed
+by the chunks as pairs of 64-bit byte offsets into the text.
 """
 
 import contextlib
@@ -18,21 +18,20 @@ import socket
 import sys
 from array import array
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from inference import tokens
 from inference.errors import DocumentError
 from inference.parsing.chunking import Chunker, Chunking
 from inference.parsing.formats import extract, reader
+from persistence.types import JSON
 
 MAX_REQUEST = 4096
 MAX_TOKENS = 5_000_000
 
-JSON = dict[str, Any]
-
 
 def serve(requests: socket.socket, chunker: Chunker) -> None:
-    """Fork a child for each request, until the server hangs up."""
+    """Fork a child for each request, until the server closes the socket."""
     children: dict[int, int] = {}
     signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
     while True:
@@ -40,13 +39,13 @@ def serve(requests: socket.socket, chunker: Chunker) -> None:
         if not data:
             return
         request = json.loads(data)
-        reader(request["suffix"])  # so that its library is imported once, and not in every child
-        # Held back until the child is known, or it could end before.
+        reader(request["suffix"])  # imports its library once, before the fork
+        # Blocked until the child is registered, or it could end before.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
         child = os.fork()
         if child == 0:
             requests.close()
-            _be_child(request, files, chunker)
+            _run_child(request, files, chunker)
         children[child] = request["id"]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         for file in files:
@@ -54,7 +53,7 @@ def serve(requests: socket.socket, chunker: Chunker) -> None:
 
 
 def _reap(children: dict[int, int]) -> None:
-    """Reply for each child that ended without a reply of its own."""
+    """Reply for each child that ended without replying."""
     with contextlib.suppress(ChildProcessError):
         while True:
             child, status = os.waitpid(-1, os.WNOHANG)
@@ -71,8 +70,8 @@ def _reply(reply: JSON) -> None:
     os.write(sys.stdout.fileno(), json.dumps(reply).encode() + b"\n")
 
 
-def _be_child(request: JSON, files: Sequence[int], chunker: Chunker) -> NoReturn:
-    """Do one request and end; never returns."""
+def _run_child(request: JSON, files: Sequence[int], chunker: Chunker) -> NoReturn:
+    """Handle one request and exit."""
     status = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -91,7 +90,7 @@ def _limit(request: JSON) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # SIGALRM ends the process, also inside of a C library.
+    # SIGALRM ends the process, even inside a C library.
     signal.setitimer(signal.ITIMER_REAL, 2 * seconds)
 
 
@@ -101,8 +100,8 @@ def _outcome(request: JSON, source: int, result: int, *, chunker: Chunker) -> JS
     except DocumentError as exc:
         code, message = exc.code, exc.message
     except MemoryError:
-        code, message = "invalid_file", "The file needs more memory to be read than this server gives."
-    except Exception as exc:  # noqa: BLE001  The process's edge: what the libraries raise has no root.
+        code, message = "invalid_file", "Reading the file needs more memory than this server allows."
+    except Exception as exc:  # noqa: BLE001  The libraries' errors have no common base class.
         code, message = "invalid_file", f"The file cannot be read: {type(exc).__name__}."
     return {"code": code, "message": message}
 
@@ -113,7 +112,7 @@ def _parsed(request: JSON, source: int) -> str:
 
 
 def _write(text: str, request: JSON, result: int, chunker: Chunker) -> JSON:
-    spans = chunker.cut(text, Chunking(request["size"], request["overlap"]))
+    spans = chunker.split(text, Chunking(request["size"], request["overlap"]))
     if len(spans) * (request["size"] - request["overlap"]) > MAX_TOKENS:
         raise DocumentError(f"The file has more than {MAX_TOKENS} tokens.", code="invalid_file")
     encoded = text.encode()
@@ -124,8 +123,8 @@ def _write(text: str, request: JSON, result: int, chunker: Chunker) -> JSON:
 
 
 def main() -> None:
-    """Serve the socket whose number is the first argument."""
-    # A file is no business of the terminal's, nor of the server's when it is told to stop.
+    """Serve the socket whose file descriptor is the first argument."""
+    # Ctrl-C in the terminal is for the server, which ends this process when it has stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     serve(socket.socket(fileno=int(sys.argv[1])), Chunker(tokens.encoding()))
 

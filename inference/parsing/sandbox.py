@@ -1,4 +1,4 @@
-"""The server's side of the parser's process: started when needed, ended when idle."""
+"""The server's side of the parser process, which starts when needed and ends when idle."""
 
 import asyncio
 import contextlib
@@ -13,64 +13,63 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, Any
+from typing import IO
 
 from inference.errors import DocumentError
 from inference.parsing.chunking import Chunking
 from inference.subprocesses import PYTHON_PATH, python_module
+from persistence.types import JSON
 
-MEMORY = 2 * 1024**3
-"""Bytes of address space of one file's process, about 0.5 GB of which are taken from the start."""
+MEMORY_BYTES = 2 * 1024**3
+"""Bytes of address space for one file's process, about 0.5 GB of which are in use from the start."""
 
-SECONDS = 60
-"""Of computing for one file; twice as long by the clock."""
+CPU_SECONDS = 60
+"""CPU time for one file; its wall-clock time is limited to twice as much."""
 
-IDLE = 60.0
-"""Seconds without a file after which the process ends; it holds about 100 MB and starts in one."""
+IDLE_SECONDS = 60.0
+"""Seconds without a file after which the process ends; it takes about 100 MB, and a second to start."""
 
-AT_ONCE = 2
-"""Files that are parsed at once by one worker: more would compete for the same cores."""
+MAX_CONCURRENT = 2
+"""Files that one worker parses at the same time."""
 
 MAX_SUFFIX = 16
-
-JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A file's text and its chunks, kept in a nameless temporary file."""
+    """A file's text and its chunks, kept in an unnamed temporary file."""
 
     file: IO[bytes]
     size: int
     spans: tuple[tuple[int, int], ...]
 
     def chunks(self, start: int, stop: int) -> list[str]:
-        """The texts of some chunks."""
+        """Return the texts of the chunks from `start` up to `stop`."""
         fd = self.file.fileno()
         return [os.pread(fd, end - begin, begin).decode() for begin, end in self.spans[start:stop]]
 
     def text(self) -> str:
-        """The whole text."""
+        """Return the whole text."""
         return os.pread(self.file.fileno(), self.size, 0).decode()
 
     def close(self) -> None:
-        """Forget the text."""
+        """Delete the temporary file."""
         self.file.close()
 
 
 class Sandbox:
-    """Has files parsed and cut in a process of their own, with limits of time and memory."""
+    """Parses files and splits them into chunks, in a process with limits on time and memory."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._starting = asyncio.Lock()
-        self._parser: _Parser | None = None
-        self._retired: set[_Parser] = set()
+        self._parser: _ParserProcess | None = None
+        self._retired: set[_ParserProcess] = set()
         self._active = 0
         self._idle: asyncio.TimerHandle | None = None
 
     async def parse(self, source: AsyncIterator[bytes], filename: str, chunking: Chunking) -> Parsed:
-        """The text of a file and its chunks; DocumentError where there is none."""
+        """Return the text of a file and its chunks; raise DocumentError if it has no readable text."""
         suffix = PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX]
         async with self._slots:
             self._active += 1
@@ -78,7 +77,7 @@ class Sandbox:
                 return await self._parse(source, suffix, chunking)
             finally:
                 self._active -= 1
-                self._rest()
+                self._end_later()
 
     async def close(self) -> None:
         """End the process."""
@@ -96,34 +95,34 @@ class Sandbox:
             try:
                 parser = await self._running()
                 request = {"suffix": suffix, "size": chunking.size, "overlap": chunking.overlap}
-                reply = await parser.ask(request, spool.fileno(), result.fileno())
+                reply = await parser.request(request, spool.fileno(), result.fileno())
                 return _parsed(reply, result)
             except BaseException:
                 result.close()
                 raise
 
-    async def _running(self) -> "_Parser":
+    async def _running(self) -> "_ParserProcess":
         async with self._starting:
             if self._parser is not None and not self._parser.alive:
                 self._retire(self._parser)
             if self._parser is None:
-                self._parser = await _Parser.start()
+                self._parser = await _ParserProcess.start()
             return self._parser
 
-    def _rest(self) -> None:
-        """End the process in IDLE seconds, unless another file comes."""
+    def _end_later(self) -> None:
+        """End the process after IDLE_SECONDS without a file."""
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = asyncio.get_running_loop().call_later(IDLE, self._end_if_idle)
+        self._idle = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
         if self._parser is not None and not self._active:
             self._retire(self._parser)
 
-    def _retire(self, parser: "_Parser") -> None:
-        """Let a process end, and forget it once it has."""
+    def _retire(self, parser: "_ParserProcess") -> None:
+        """Let a process finish its files and end."""
         self._parser = None
-        parser.hang_up()
+        parser.close_requests()
         self._retired = {retired for retired in self._retired if retired.alive} | {parser}
 
 
@@ -131,21 +130,21 @@ def _parsed(reply: JSON, result: IO[bytes]) -> Parsed:
     if "code" in reply:
         raise DocumentError(reply["message"], code=reply["code"])
     if "signal" in reply:
-        raise _ended(reply["signal"])
+        raise _error_for_signal(reply["signal"])
     offsets = array("q")
     offsets.frombytes(os.pread(result.fileno(), 16 * reply["chunks"], reply["text"]))
     return Parsed(result, reply["text"], tuple(zip(offsets[::2], offsets[1::2], strict=True)))
 
 
-def _ended(number: int) -> DocumentError:
-    """Why a file's process ended before it had an answer."""
+def _error_for_signal(number: int) -> DocumentError:
+    """Return why a file's process ended without a reply."""
     if number in (signal.SIGALRM, signal.SIGXCPU):
-        return DocumentError(f"The file takes longer than {SECONDS} s to be read.", code="invalid_file")
-    return DocumentError("The file needs more memory to be read than this server gives.", code="invalid_file")
+        return DocumentError(f"The file takes longer than {CPU_SECONDS} s to be read.", code="invalid_file")
+    return DocumentError("Reading the file needs more memory than this server allows.", code="invalid_file")
 
 
-class _Parser:
-    """One process, and the files that it has been asked for."""
+class _ParserProcess:
+    """A running parser process and its open requests."""
 
     def __init__(self, process: Process, requests: socket.socket) -> None:
         self._process = process
@@ -155,7 +154,7 @@ class _Parser:
         self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._watch()))
 
     @classmethod
-    async def start(cls) -> "_Parser":
+    async def start(cls) -> "_ParserProcess":
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -163,9 +162,9 @@ class _Parser:
                 stdin=DEVNULL,
                 stdout=PIPE,
                 pass_fds=(theirs.fileno(),),
-                # Nothing of the server's environment, which holds keys; threads would not survive a fork.
+                # None of the server's environment, which holds keys. Threads do not survive a fork.
                 env={"OPENBLAS_NUM_THREADS": "1", **PYTHON_PATH},
-                # A group of its own, so that its children can be ended with it.
+                # Its own process group, so that its children can be killed with it.
                 start_new_session=True,
             )
         except BaseException:
@@ -179,26 +178,26 @@ class _Parser:
     def alive(self) -> bool:
         return self._process.returncode is None and not any(task.done() for task in self._tasks)
 
-    async def ask(self, request: JSON, source: int, result: int) -> JSON:
+    async def request(self, request: JSON, source: int, result: int) -> JSON:
         number = next(self._numbers)
-        line = {"id": number, "memory": MEMORY, "seconds": SECONDS, **request}
+        line = {"id": number, "memory": MEMORY_BYTES, "seconds": CPU_SECONDS, **request}
         reply = self._replies[number] = asyncio.get_running_loop().create_future()
         try:
-            # One line in a buffer that at most AT_ONCE lines are in: it never blocks.
+            # Never blocks: the socket's buffer holds at most MAX_CONCURRENT lines.
             socket.send_fds(self._requests, [json.dumps(line).encode()], [source, result])
-            return await asyncio.wait_for(reply, 2 * SECONDS + 30)
+            return await asyncio.wait_for(reply, 2 * CPU_SECONDS + 30)
         except (OSError, TimeoutError) as exc:
             self.kill()
-            raise DocumentError("The parser's process does not answer.", code="server_error") from exc
+            raise DocumentError("The parser process does not answer.", code="server_error") from exc
         finally:
             del self._replies[number]
 
-    def hang_up(self) -> None:
-        """Let the process end when it has done what it was asked for."""
+    def close_requests(self) -> None:
+        """Accept no more requests; the process ends after those it has."""
         self._requests.close()
 
     def kill(self) -> None:
-        """End the process and its children at once."""
+        """Kill the process and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
 
@@ -207,7 +206,7 @@ class _Parser:
         await asyncio.gather(*self._tasks)
 
     async def _read(self) -> None:
-        """Hand out the replies."""
+        """Resolve the requests that the process replies to."""
         assert self._process.stdout is not None  # noqa: S101  It was opened with a pipe.
         async for line in self._process.stdout:
             reply = json.loads(line)
@@ -216,10 +215,10 @@ class _Parser:
                 waiting.set_result(reply)
 
     async def _watch(self) -> None:
-        """An error for whoever waits when the process ends."""
+        """Fail the open requests when the process ends."""
         await self._process.wait()
         self.kill()  # its children
-        self.hang_up()
+        self.close_requests()
         for waiting in self._replies.values():
             if not waiting.done():
-                waiting.set_exception(DocumentError("The parser's process has ended.", code="server_error"))
+                waiting.set_exception(DocumentError("The parser process has ended.", code="server_error"))

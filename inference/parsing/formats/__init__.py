@@ -1,8 +1,8 @@
-"""The text of a file, by its type; runs in the parser's process only.
+"""The text of a file, by its extension. Imported in the parser's process only.
 
-Supported are OpenAI's types for file search save `.doc`, and `.csv` and `.xlsx` beside them. A file
-of another type is read as text, if text it is. The name says the type; content of another kind is
-refused rather than guessed at. There is a module for each type, imported when its first file comes.
+Supported are OpenAI's types for file search except `.doc`, and `.csv` and `.xlsx`. A file of any
+other type is accepted if its content is text. The extension decides the type: content that does
+not match it is refused. Each type has a module, imported when its first file is read.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,18 +14,24 @@ from inference.parsing.formats.text import MAX_TEXT
 
 MODULES = {
     ".docx": "docx",
+    ".geojson": "json",
     ".htm": "html",
     ".html": "html",
+    ".ipynb": "json",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
     ".pdf": "pdf",
     ".pptx": "pptx",
+    ".xhtml": "html",
     ".xlsx": "xlsx",
 }
 
 # fmt: off
 TEXTS = frozenset(
     {
-        ".c", ".cpp", ".cs", ".css", ".csv", ".go", ".java", ".js", ".json", ".md", ".php", ".py", ".rb",
-        ".sh", ".tex", ".ts", ".txt"
+        ".c", ".cpp", ".cs", ".css", ".csv", ".go", ".java", ".js", ".md", ".php", ".py", ".rb", ".sh",
+        ".tex", ".ts", ".txt"
     }
 )
 # fmt: on
@@ -34,21 +40,21 @@ UNSUPPORTED = frozenset({".doc", ".ppt", ".xls", ".rtf", ".odt", ".epub", ".page
 
 
 def reader(suffix: str) -> Callable[[BinaryIO], Iterator[str]]:
-    """What reads files whose names end in `suffix` (`.pdf`); the first call imports its library."""
+    """Return the function that reads files with the extension `suffix` (`.pdf`)."""
     module = import_module(f"{__name__}.{MODULES.get(suffix, 'text')}")
     read: Callable[[BinaryIO], Iterator[str]] = module.read
     return read
 
 
 def extract(file: BinaryIO, suffix: str) -> str:
-    """The text of a file whose name ends in `suffix` (`.pdf`); DocumentError where there is none."""
+    """Return the text of a file with the extension `suffix` (`.pdf`); raise DocumentError."""
     if suffix in UNSUPPORTED:
         raise DocumentError(f"Files with the extension {suffix} are not supported.", code="unsupported_file")
     try:
-        text = _joined(reader(suffix)(file))
+        text = _join(reader(suffix)(file))
     except UnicodeDecodeError as exc:
         raise _not_text(suffix) from exc
-    # What no UTF-8 can hold cannot be stored either.
+    # Lone surrogates cannot be stored as UTF-8.
     text = text.encode("utf-8", "replace").decode()
     if "\0" in text:
         raise _not_text(suffix)
@@ -66,7 +72,7 @@ def _not_text(suffix: str) -> DocumentError:
     )
 
 
-def _joined(pieces: Iterator[str]) -> str:
+def _join(pieces: Iterator[str]) -> str:
     kept = []
     size = 0
     for piece in pieces:

@@ -1,44 +1,50 @@
 """HTML, by lxml."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import lxml.etree
 import lxml.html
 
 from inference.errors import DocumentError
-from inference.parsing.formats.text import decoded
+from inference.parsing.formats.text import decode
 
-# Elements that begin on a line of their own.
+# Elements that do not part the words around them; every other one begins and ends a line.
 # fmt: off
-BLOCKS = frozenset(
+INLINE = frozenset(
     {
-        "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset",
-        "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li",
-        "main", "nav", "ol", "option", "p", "pre", "section", "table", "td", "th", "title", "tr", "ul"
+        "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font",
+        "i", "ins", "kbd", "label", "mark", "nobr", "output", "q", "rb", "ruby", "s", "samp", "slot", "small",
+        "span", "strike", "strong", "sub", "sup", "time", "tspan", "tt", "u", "var", "wbr"
     }
 )
 # fmt: on
-HIDDEN = frozenset({"script", "style", "template", "noscript", "svg"})
+HIDDEN = frozenset(
+    {"script", "style", "template", "noscript", "noframes", "datalist", "defs", "desc", "metadata"}
+)
 
 
 def read(file: BinaryIO) -> Iterator[str]:
-    """What a reader of the page sees, block by block; DocumentError."""
-    text = decoded(file)
+    """Yield what a reader of the page sees, block by block; raise DocumentError."""
+    text = decode(file)
     if not text.strip():
         return
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)
     try:
         root = lxml.html.document_fromstring(text.encode(), parser=parser)
     except lxml.etree.LxmlError as exc:
-        raise DocumentError(f"The file is no readable HTML: {exc}.", code="invalid_file") from exc
+        raise DocumentError(f"The HTML cannot be read: {exc}.", code="invalid_file") from exc
     hidden = 0
     for event, element in lxml.etree.iterwalk(root, events=("start", "end")):
         start = event == "start"
-        if element.tag in HIDDEN:
+        if _is_hidden(element):
             hidden += 1 if start else -1
-        if element.tag in BLOCKS:
+        if element.tag not in INLINE:
             yield "\n"
         piece = element.text if start else element.tail
         if piece and not hidden:
             yield piece
+
+
+def _is_hidden(element: Any) -> bool:
+    return element.tag in HIDDEN or "hidden" in element.attrib

@@ -1,19 +1,19 @@
-"""Plain text, and how its encoding is told."""
+"""Plain text in UTF-8 or UTF-16."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
 
 MAX_TEXT = 40_000_000
-"""Characters; more than 5,000,000 tokens, OpenAI's limit, in any language but the densest code."""
+"""Characters; more than 5,000,000 tokens, OpenAI's limit, except for very dense code."""
 
 
 def read(file: BinaryIO) -> Iterator[str]:
-    """The whole text; UnicodeDecodeError for what is none."""
-    yield decoded(file)
+    """Yield the whole text; raise UnicodeDecodeError for anything else."""
+    yield decode(file)
 
 
-def decoded(file: BinaryIO) -> str:
-    """The text of UTF-8 or UTF-16 bytes, told by their byte order mark, or by where their NULs are."""
+def decode(file: BinaryIO) -> str:
+    """Return the text; the encoding is detected by a byte order mark or by where NUL bytes are."""
     data = file.read(4 * MAX_TEXT + 1)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")

@@ -23,7 +23,7 @@ def chunker() -> Chunker:
 def test_chunks_are_parts_of_the_text_and_cover_it(chunker: Chunker, name: str, chunking: Chunking) -> None:
     text = TEXTS[name]
     encoded = text.encode()
-    spans = chunker.cut(text, chunking)
+    spans = chunker.split(text, chunking)
     chunks = [encoded[start:end].decode() for start, end in spans]  # raises within a character
     assert all(chunk in text for chunk in chunks)
     assert (spans[0][0], spans[-1][1]) == (0, len(encoded))
@@ -32,11 +32,9 @@ def test_chunks_are_parts_of_the_text_and_cover_it(chunker: Chunker, name: str, 
 
 
 @pytest.mark.parametrize("chunking", [AUTO, Chunking(100, 50)])
-def test_chunks_have_as_many_tokens_as_asked_for_and_share_the_overlap(
-    chunker: Chunker, chunking: Chunking
-) -> None:
+def test_chunks_have_the_requested_size_and_overlap(chunker: Chunker, chunking: Chunking) -> None:
     text = TEXTS["words"]
-    spans = chunker.cut(text, chunking)
+    spans = chunker.split(text, chunking)
     sizes = [tokens.count(text[start:end]) for start, end in spans]
     assert set(sizes[:-1]) == {chunking.size}
     assert 0 < sizes[-1] <= chunking.size
@@ -44,9 +42,9 @@ def test_chunks_have_as_many_tokens_as_asked_for_and_share_the_overlap(
         assert tokens.count(text[following:end]) == chunking.overlap
 
 
-def test_no_text_has_no_chunks(chunker: Chunker) -> None:
-    assert chunker.cut("", AUTO) == []
+def test_an_empty_text_has_no_chunks(chunker: Chunker) -> None:
+    assert chunker.split("", AUTO) == []
 
 
-def test_what_looks_like_a_special_token_is_text(chunker: Chunker) -> None:
-    assert len(chunker.cut("<|endoftext|>" * 1000, Chunking(100, 50))) > 100
+def test_special_tokens_in_a_text_are_ordinary_text(chunker: Chunker) -> None:
+    assert len(chunker.split("<|endoftext|>" * 1000, Chunking(100, 50))) > 100

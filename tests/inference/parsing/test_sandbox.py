@@ -58,21 +58,21 @@ TYPES = [
 ]
 
 
-async def test_text_of_every_type_is_taken_as_it_is(sandbox: Sandbox) -> None:
+async def test_plain_text_of_every_type_is_unchanged(sandbox: Sandbox) -> None:
     text = "first line\r\nsecond: “ünïcode” 🦄\n\tthird"
     for suffix in (*TYPES, ""):
         assert await text_of(sandbox, text.encode(), f"file{suffix}") == text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
-async def test_every_encoding_that_openai_names_is_read(sandbox: Sandbox, encoding: str) -> None:
+async def test_every_encoding_that_openai_supports_is_read(sandbox: Sandbox, encoding: str) -> None:
     text = "Plain words, " + ("" if encoding == "ascii" else "größer, ") + "and more."
     assert await text_of(sandbox, text.encode(encoding), "a.txt") == text
 
 
 async def test_office_documents_html_and_pdf_give_their_text(sandbox: Sandbox) -> None:
-    table = [["Name", "Price"], ["Tea", "3"]]
-    assert await text_of(sandbox, documents.word("One.", "Two.", table=table), "a.docx") == (
+    cells = [["Name", "Price"], ["Tea", "3"]]
+    assert await text_of(sandbox, documents.word("One.", "Two.", cells=cells), "a.docx") == (
         "One.\nTwo.\nName\tPrice\nTea\t3\n"
     )
     shown = await text_of(sandbox, documents.slides("First", "Second", notes="Say this."), "A.PPTX")
@@ -96,9 +96,9 @@ async def test_office_documents_html_and_pdf_give_their_text(sandbox: Sandbox) -
         (lambda: "naïve".encode("latin-1"), "a.txt", "invalid_file", "not UTF-8"),
         (lambda: b"text\0with\0nul", "a.txt", "invalid_file", "not UTF-8"),
         (lambda: b"\xff\xfe\x00\xd8", "a.txt", "invalid_file", "not UTF-8"),
-        (lambda: documents.pdf("text"), "a.docx", "invalid_file", "no Office document"),
-        (lambda: documents.word("text"), "a.pdf", "invalid_file", "no PDF"),
-        (lambda: documents.word("text"), "a.xlsx", "invalid_file", "another kind"),
+        (lambda: documents.pdf("text"), "a.docx", "invalid_file", "not an Office document"),
+        (lambda: documents.word("text"), "a.pdf", "invalid_file", "not a PDF"),
+        (lambda: documents.word("text"), "a.xlsx", "invalid_file", "does not match"),
         (lambda: documents.word("text"), "a.txt", "invalid_file", "not UTF-8"),
         (lambda: documents.word("text"), "a.zip", "unsupported_file", ".zip"),
         (lambda: b"\xd0\xcf\x11\xe0", "a.doc", "unsupported_file", ".doc"),
@@ -125,7 +125,7 @@ async def test_a_file_without_readable_text_fails_with_its_reason(
     assert reason in error.message
 
 
-async def test_an_entity_from_outside_is_not_read(sandbox: Sandbox) -> None:
+async def test_an_external_entity_is_not_read(sandbox: Sandbox) -> None:
     try:
         text = await text_of(sandbox, documents.outside_entity(), "a.docx")
     except DocumentError:
@@ -142,10 +142,10 @@ async def test_a_pdf_of_ten_thousand_pages_and_a_table_of_a_million_columns_are_
     assert await text_of(sandbox, columns.encode(), "a.csv") == columns
 
 
-async def test_a_file_that_takes_too_long_is_ended_and_the_next_one_is_read(
+async def test_a_file_that_takes_too_long_is_stopped_and_the_next_one_is_read(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sandbox_module, "SECONDS", 1)
+    monkeypatch.setattr(sandbox_module, "CPU_SECONDS", 1)
     slow, quick = await asyncio.gather(
         failure_of(sandbox, b"word " * 7_000_000, "a.html.txt"),
         text_of(sandbox, b"quick", "b.txt"),
@@ -154,7 +154,7 @@ async def test_a_file_that_takes_too_long_is_ended_and_the_next_one_is_read(
     assert quick == "quick"
 
 
-async def test_when_the_parser_itself_is_killed_the_next_file_starts_another(sandbox: Sandbox) -> None:
+async def test_a_killed_parser_process_is_replaced(sandbox: Sandbox) -> None:
     assert await text_of(sandbox, b"one", "a.txt") == "one"
     parser = sandbox._parser
     assert parser is not None
@@ -167,7 +167,7 @@ async def test_when_the_parser_itself_is_killed_the_next_file_starts_another(san
     assert await text_of(sandbox, b"two", "a.txt") == "two"
 
 
-async def test_the_parser_has_none_of_the_servers_files_and_secrets(
+async def test_the_parser_shares_no_files_or_secrets_with_the_server(
     sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
@@ -180,8 +180,8 @@ async def test_the_parser_has_none_of_the_servers_files_and_secrets(
         assert str(tmp_path / "database") not in [str(path.readlink()) for path in (process / "fd").iterdir()]
 
 
-async def test_an_idle_parser_ends(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sandbox_module, "IDLE", 0.05)
+async def test_an_idle_parser_process_ends(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox_module, "IDLE_SECONDS", 0.05)
     await text_of(sandbox, b"one", "a.txt")
     parser = sandbox._parser
     assert parser is not None
