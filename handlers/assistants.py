@@ -2,18 +2,17 @@
 
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from handlers.assistants_v1 import either_version
-from handlers.context import JSON, Context
-from handlers.identifiers import new_id
-from handlers.metadata import checked_metadata
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.context import Context
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import ASSISTANTS, checked_tool_resources, find_assistant, forget
-from handlers.tools import checked_tools
+from handlers.resources import ASSISTANTS, checked_tool_resources, delete_object, find_assistant
+from inference.identifiers import new_id
 from persistence.errors import VersionConflict
-from persistence.store import Insert, Key, Order, Replace
+from persistence.store import Insert, Key, Replace
+from persistence.types import JSON
 
 OPTIONS = "options"
 """State of an assistant: the sampling parameters that its maker has set; others are not sent."""
@@ -70,22 +69,15 @@ async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> J
 @operation("deleteAssistant")
 async def delete_assistant(context: Context, assistant_id: str) -> JSON:
     """Forget the assistant; its runs go on, and its messages stay."""
-    await forget(context, partial(find_assistant, context, assistant_id))
+    await delete_object(context, partial(find_assistant, context, assistant_id))
     return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
 
 
 @operation("listAssistants")
 @either_version
-async def list_assistants(
-    context: Context,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
-) -> JSON:
+async def list_assistants(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """A page of the project's assistants."""
-    page = await read_page(context, ASSISTANTS, limit=limit, order=order, after=after, before=before)
-    return list_envelope(page)
+    return list_envelope(await read_page(context, ASSISTANTS, **page))
 
 
 async def _changed(context: Context, value: JSON, options: JSON, body: JSON) -> tuple[JSON, JSON]:
@@ -95,10 +87,10 @@ async def _changed(context: Context, value: JSON, options: JSON, body: JSON) -> 
         if name in body:
             options = {**options, name: body[name]}
             changed[name] = 1.0 if body[name] is None else float(body[name])
-    changed["tools"] = checked_tools(changed["tools"] or [])
+    changed["tools"] = changed["tools"] or []
     changed["response_format"] = changed["response_format"] or "auto"
     if "metadata" in body:
-        changed["metadata"] = checked_metadata(body["metadata"])
+        changed["metadata"] = body["metadata"] or {}
     if "tool_resources" in body:
         resources = await checked_tool_resources(context, body["tool_resources"])
         changed["tool_resources"] = {**value["tool_resources"], **resources}

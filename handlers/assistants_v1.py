@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from handlers.context import JSON, Answer, Context, Stream
+from handlers.context import Answer, Context, Stream
+from persistence.types import JSON
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -36,10 +37,10 @@ def either_version(handler: Handler) -> Handler:
     async def call(context: Context, *arguments: Any, **fields: Any) -> Any:
         if not context.assistants_v1:
             return await handler(context, *arguments, **fields)
-        bound = signature.bind(context, *arguments, **fields).arguments
-        if bound.get("body") is not None:
-            bound["body"] = second(bound["body"])
-        return first(await handler(**bound))
+        bound = signature.bind(context, *arguments, **fields)
+        if bound.arguments.get("body") is not None:
+            bound.arguments["body"] = from_v1(bound.arguments["body"])
+        return to_v1(await handler(*bound.args, **bound.kwargs))
 
     return call
 
@@ -47,16 +48,16 @@ def either_version(handler: Handler) -> Handler:
 # --- requests ---
 
 
-def second(body: JSON) -> JSON:
+def from_v1(body: JSON) -> JSON:
     """A first version's body as the second has it."""
     body = dict(body)
     if body.get("tools") is not None:
-        body["tools"] = [_second_tool(tool) for tool in body["tools"]]
+        body["tools"] = [_tool_from_v1(tool) for tool in body["tools"]]
     for name in ("messages", "additional_messages"):
         if body.get(name) is not None:
-            body[name] = [second(message) for message in body[name]]
+            body[name] = [from_v1(message) for message in body[name]]
     if body.get("thread") is not None:
-        body["thread"] = second(body["thread"])
+        body["thread"] = from_v1(body["thread"])
     file_ids = body.pop("file_ids", None)
     if file_ids is None:
         return body
@@ -70,57 +71,57 @@ def second(body: JSON) -> JSON:
     return body
 
 
-def _second_tool(tool: JSON) -> JSON:
+def _tool_from_v1(tool: JSON) -> JSON:
     return {"type": "file_search"} if tool["type"] == "retrieval" else tool
 
 
 # --- answers ---
 
 
-def first(answer: Answer) -> Answer:
+def to_v1(answer: Answer) -> Answer:
     """An answer of the second version as the first has it."""
     if isinstance(answer, Stream):
-        return Stream(_first_frames(answer.events))
-    return first_object(answer) if isinstance(answer, dict) else answer
+        return Stream(_frames_to_v1(answer.events))
+    return object_to_v1(answer) if isinstance(answer, dict) else answer
 
 
-def first_object(value: JSON) -> JSON:
+def object_to_v1(value: JSON) -> JSON:
     """An object, or a list of such."""
     kind = value.get("object", "")
     if kind == "list":
-        return {**value, "data": [first_object(each) for each in value["data"]]}
+        return {**value, "data": [object_to_v1(each) for each in value["data"]]}
     shown = {name: field for name, field in value.items() if name not in LATER_FIELDS.get(kind, ())}
     if kind in ("assistant", "thread.run"):
-        shown["tools"] = [_first_tool(tool) for tool in value["tools"]]
+        shown["tools"] = [_tool_to_v1(tool) for tool in value["tools"]]
         code = (value["tool_resources"] or {}).get("code_interpreter") or {}
         shown["file_ids"] = code.get("file_ids") or []
     elif kind == "thread.message":
         shown["file_ids"] = [each["file_id"] for each in value["attachments"]]
     elif kind == "thread.run.step" and value["type"] == "tool_calls":
         calls = value["step_details"]["tool_calls"]
-        shown["step_details"] = {**value["step_details"], "tool_calls": [_first_call(call) for call in calls]}
+        shown["step_details"] = {**value["step_details"], "tool_calls": [_call_to_v1(call) for call in calls]}
     elif kind == "thread.run.step.delta":
         calls = value["delta"]["step_details"]["tool_calls"]
-        details = {**value["delta"]["step_details"], "tool_calls": [_first_call(call) for call in calls]}
+        details = {**value["delta"]["step_details"], "tool_calls": [_call_to_v1(call) for call in calls]}
         shown["delta"] = {"step_details": details}
     return shown
 
 
-def _first_tool(tool: JSON) -> JSON:
+def _tool_to_v1(tool: JSON) -> JSON:
     return {"type": "retrieval"} if tool["type"] == "file_search" else tool
 
 
-def _first_call(call: JSON) -> JSON:
+def _call_to_v1(call: JSON) -> JSON:
     if call["type"] != "file_search":
         return call
     rest = {name: field for name, field in call.items() if name != "file_search"}
     return {**rest, "type": "retrieval", "retrieval": {}}
 
 
-async def _first_frames(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _frames_to_v1(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     async with aclosing(_closable(frames)) as source:
         async for piece in source:
-            yield b"".join(_first_frame(each) + b"\n\n" for each in piece.split(b"\n\n") if each)
+            yield b"".join(_frame_to_v1(each) + b"\n\n" for each in piece.split(b"\n\n") if each)
 
 
 async def _closable(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
@@ -128,8 +129,8 @@ async def _closable(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
         yield piece
 
 
-def _first_frame(frame: bytes) -> bytes:
+def _frame_to_v1(frame: bytes) -> bytes:
     head, mark, data = frame.partition(b"\ndata: ")
     if not data.startswith(b"{"):
         return frame
-    return head + mark + orjson.dumps(first_object(orjson.loads(data)))
+    return head + mark + orjson.dumps(object_to_v1(orjson.loads(data)))

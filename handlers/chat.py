@@ -9,15 +9,15 @@ from typing import Any
 
 import orjson
 
-from handlers.context import JSON, Context, Relayed, Stream
+from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest, NotFound
-from handlers.metadata import checked_metadata
 from handlers.pages import list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import forget
+from handlers.resources import delete_object
 from inference.gateway import ChunkAccumulator, sse
 from persistence.store import Document, Insert, Key, Order, Page, Replace
+from persistence.types import JSON
 
 COLLECTION = "chat_completions"
 
@@ -35,7 +35,6 @@ async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stre
             return Stream(gateway.relay(request, credentials))
         return Relayed(await gateway.complete(request, credentials))
     # The store is ours, so the provider is asked for neither of its two fields.
-    checked_metadata(body.get("metadata"))
     request = {name: value for name, value in body.items() if name not in ("store", "metadata")}
     if body.get("stream"):
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
@@ -140,7 +139,7 @@ async def get_chat_completion(context: Context, completion_id: str) -> JSON:
 @operation("updateChatCompletion")
 async def update_chat_completion(context: Context, completion_id: str, body: JSON) -> JSON:
     """Give a stored completion other metadata."""
-    metadata = checked_metadata(body.get("metadata"))
+    metadata = body.get("metadata") or {}
 
     def change(document: Document) -> Replace:
         value = {**document.value, "metadata": metadata}
@@ -156,7 +155,7 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
 @operation("deleteChatCompletion")
 async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
     """Forget a stored completion."""
-    await forget(context, partial(_stored, context, completion_id))
+    await delete_object(context, partial(_stored, context, completion_id))
     return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
 
 

@@ -1,8 +1,9 @@
 """Legacy text completions, relayed to providers that still have them."""
 
-from handlers.context import JSON, Context, Relayed, Stream
+from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials
 from handlers.registry import operation
+from persistence.types import JSON
 
 PATH = "/completions"
 

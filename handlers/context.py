@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from persistence.types import JSON
 
 if TYPE_CHECKING:
     from inference.gateway import Gateway
@@ -10,8 +12,6 @@ if TYPE_CHECKING:
     from inference.retrieval import Retrieval
     from inference.runs import Runs
     from persistence.store import Store
-
-JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Embeddings, from whichever provider serves the model's name."""
 
-from handlers.context import JSON, Context, Relayed
+from handlers.context import Context, Relayed
 from handlers.credentials import embedding_credentials
 from handlers.errors import BadRequest
 from handlers.registry import operation
+from persistence.types import JSON
 
 
 @operation("createEmbedding", waits_for_provider=True)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inference import errors as inference
+from inference.retrieval import errors as retrieval
+from inference.runs import errors as runs
 from persistence import errors as persistence
 
 
@@ -122,11 +124,11 @@ class Unavailable(ApiError):
     status, type = 503, "server_error"
 
 
-def translate(exc: BaseException) -> ApiError | None:
-    """What a client is told of an error of the layers below; None for one that is no answer but a bug."""
+def map_error(exc: BaseException) -> ApiError | None:
+    """Return the answer to an error of a lower layer; None for an error that is a bug."""
     if isinstance(exc, ApiError):
         return exc
-    for kind, answer in _TRANSLATIONS:
+    for kind, answer in ERROR_MAP:
         if isinstance(exc, kind):
             return answer(exc)
     return None
@@ -190,7 +192,35 @@ def _large(exc: persistence.StoreError) -> ApiError:
     return BadRequest(f"The object is too large to be stored. {exc}".strip(), code="object_too_large")
 
 
-_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
+def _object_not_found(exc: retrieval.ObjectNotFound) -> ApiError:
+    return NotFound(exc.message, param=exc.param, code=exc.code)
+
+
+def _request_refused(exc: retrieval.RequestRefused) -> ApiError:
+    return BadRequest(exc.message, param=exc.param, code=exc.code)
+
+
+def _gone(exc: runs.RunError) -> ApiError:
+    return NotFound(str(exc))
+
+
+def _outputs(exc: runs.OutputsRefused) -> ApiError:
+    return BadRequest(str(exc), param="tool_outputs")
+
+
+def _run_state(exc: runs.RunError) -> ApiError:
+    return BadRequest(str(exc))
+
+
+ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
+    (retrieval.ObjectNotFound, _object_not_found),
+    (retrieval.RequestRefused, _request_refused),
+    (runs.RunGone, _gone),
+    (runs.EventsGone, _gone),
+    (runs.OutputsRefused, _outputs),
+    (runs.OutputsNotAwaited, _run_state),
+    (runs.ThreadBusy, _run_state),
+    (runs.IllegalTransition, _run_state),
     (inference.ModelNotFound, _model_not_found),
     (inference.ProviderLimited, _limited),
     (inference.ProviderError, _provider),
@@ -202,4 +232,4 @@ _TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (persistence.StoreUnavailable, _unavailable),
     (persistence.StoreFull, _full),
 )
-"""The one table from the errors of inference and persistence to answers; the first that fits counts."""
+"""From the errors of inference and persistence to answers; the first match counts."""

@@ -1,20 +1,17 @@
 """Files: create, list, retrieve, delete, and their bytes."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import quote
 
-from handlers.context import JSON, Binary, Context
+from handlers.context import Binary, Context
 from handlers.errors import NotFound
-from handlers.pages import list_envelope, read_page
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.ranges import parse_range
-from handlers.refusals import refusals
 from handlers.registry import operation
 from inference.retrieval.files import FILES, purpose_label
 from persistence.errors import ContentNotFound
-from persistence.store import Order
-
-MAX_LIMIT = 10_000
+from persistence.types import JSON
 
 
 @operation("createFile")
@@ -37,31 +34,24 @@ async def create_file(context: Context, body: dict[str, Any]) -> JSON:
 async def list_files(
     context: Context,
     purpose: str | None = None,
-    limit: int = MAX_LIMIT,
-    order: Order = "desc",
-    after: str | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the project's files, of one purpose where one is named."""
     label = purpose_label(purpose) if purpose is not None else None
-    page = await read_page(
-        context, FILES, label=label, limit=limit, order=order, after=after, max_limit=MAX_LIMIT
-    )
-    return list_envelope(page)
+    return list_envelope(await read_page(context, FILES, label=label, **page))
 
 
 @operation("retrieveFile")
 async def retrieve_file(context: Context, file_id: str) -> JSON:
     """The file object."""
-    with refusals():
-        document = await context.services.retrieval.files.get(context.project, file_id)
+    document = await context.services.retrieval.files.get(context.project, file_id)
     return document.value
 
 
 @operation("deleteFile")
 async def delete_file(context: Context, file_id: str) -> JSON:
     """Delete the file, its bytes, and what vector stores made of it."""
-    with refusals():
-        await context.services.retrieval.files.delete(context.project, file_id)
+    await context.services.retrieval.files.delete(context.project, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
@@ -69,9 +59,8 @@ async def delete_file(context: Context, file_id: str) -> JSON:
 async def download_file(context: Context, file_id: str) -> Binary:
     """The bytes as they came, or the one range of them that `Range` asks for."""
     files = context.services.retrieval.files
-    with refusals():
-        document = await files.get(context.project, file_id)
-        files.check_download(document)
+    document = await files.get(context.project, file_id)
+    files.check_download(document)
     size = document.value["bytes"]
     headers = {
         "accept-ranges": "bytes",

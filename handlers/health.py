@@ -1,7 +1,8 @@
 """Whether the server lives: an operation of our own, for clients of DataStax's Astra Assistants too."""
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.registry import operation
+from persistence.types import JSON
 
 
 @operation("getHealth")

@@ -3,24 +3,24 @@
 import re
 import time
 from functools import partial
+from typing import Unpack
 from urllib.parse import urlsplit
 
 from handlers.assistants_v1 import either_version
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.identifiers import new_id
-from handlers.metadata import checked_metadata
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
     MESSAGES,
     check_files,
+    delete_object,
     find_beside,
     find_thread,
-    forget,
     modify_metadata,
     with_attachments,
 )
+from inference.identifiers import new_id
 from inference.runs.objects import message_object, text_part
 from inference.runs.state import run_label
 from persistence.errors import VersionConflict
@@ -30,10 +30,10 @@ from persistence.store import (
     Insert,
     Key,
     Operation,
-    Order,
     Replace,
     beside,
 )
+from persistence.types import JSON
 
 IMAGE_URL = re.compile(
     r"(?:https?://|data:image/)(?:[\w\-.~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII
@@ -82,7 +82,7 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
         await _content(context, body["content"], f"{param}content"),
         now=int(time.time()),
         attachments=attachments,
-        metadata=checked_metadata(body.get("metadata"), f"{param}metadata"),
+        metadata=body.get("metadata") or {},
     )
     key = Key(context.project, MESSAGES, beside(thread_id, value["id"]))
     return Insert(key, value, parent=thread_id)
@@ -105,7 +105,7 @@ async def modify_message(context: Context, thread_id: str, message_id: str, body
 @operation("deleteMessage")
 async def delete_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """Forget the message."""
-    await forget(context, partial(_find_message, context, thread_id, message_id))
+    await delete_object(context, partial(_find_message, context, thread_id, message_id))
     return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
 
@@ -114,26 +114,20 @@ async def delete_message(context: Context, thread_id: str, message_id: str) -> J
 async def list_messages(
     context: Context,
     thread_id: str,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
     run_id: str | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the thread's messages, of one run where one is named."""
     await find_thread(context, thread_id)
-    page = await read_page(
+    found = await read_page(
         context,
         MESSAGES,
         thread_id,
         label=run_label(run_id) if run_id is not None else None,
-        limit=limit,
-        order=order,
-        after=after,
-        before=before,
-        identify=partial(beside, thread_id),
+        to_id=partial(beside, thread_id),
+        **page,
     )
-    return list_envelope(page)
+    return list_envelope(found)
 
 
 async def _find_message(context: Context, thread_id: str, message_id: str) -> Document:

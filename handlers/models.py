@@ -1,10 +1,11 @@
 """Models: the names that the gateway routes."""
 
-from handlers.context import JSON, Context, Relayed
+from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.errors import Forbidden, NotFound
 from handlers.registry import operation
 from inference.errors import ModelNotFound
+from persistence.types import JSON
 
 
 @operation("listModels")

@@ -1,8 +1,9 @@
 """Moderations, relayed to the provider of the moderation model."""
 
-from handlers.context import JSON, Context, Relayed
+from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.registry import operation
+from persistence.types import JSON
 
 DEFAULT_MODEL = "omni-moderation-latest"
 

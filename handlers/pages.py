@@ -1,16 +1,22 @@
 """Lists as OpenAI answers them."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Required, TypedDict, Unpack
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import BadRequest
 from persistence.errors import CursorNotFound
 from persistence.store import Document, Order, Page
+from persistence.types import JSON
 
-DEFAULT_LIMIT = 20
-DEFAULT_ORDER: Order = "desc"
-MAX_LIMIT = 100
+
+class PageQuery(TypedDict, total=False):
+    """The query of a list: its bounds and defaults are the edition's. An empty cursor is none."""
+
+    limit: Required[int]
+    order: Required[Order]
+    after: str | None
+    before: str | None
 
 
 async def read_page(
@@ -19,35 +25,27 @@ async def read_page(
     parent: str = "",
     *,
     label: str | None = None,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
-    max_limit: int = MAX_LIMIT,
-    identify: Callable[[str], str] = str,
+    to_id: Callable[[str], str] = str,
+    **query: Unpack[PageQuery],
 ) -> Page:
-    """A page of one of the caller's lists; BadRequest where a cursor is no member of that list.
+    """Return a page of one of the caller's lists; BadRequest where a cursor is no member of that list.
 
-    An empty cursor is none. `identify` makes the document's id of the one that the caller knows.
-    The editions give `limit` no bounds, so its range (1 to `max_limit`) is checked here.
+    `to_id` makes the document's id of the one that the caller knows.
     """
-    if limit < 1:
-        raise _out_of_range("below minimum", "integer_below_min_value", ">= 1", limit)
-    if limit > max_limit:
-        raise _out_of_range("above maximum", "integer_above_max_value", f"<= {max_limit}", limit)
+    after, before = query.get("after"), query.get("before")
     try:
         return await context.services.store.page(
             context.project,
             collection,
             parent,
             label=label,
-            after=identify(after) if after else None,
-            before=identify(before) if before else None,
-            limit=limit,
-            order=order,
+            after=to_id(after) if after else None,
+            before=to_id(before) if before else None,
+            limit=query["limit"],
+            order=query["order"],
         )
     except CursorNotFound as exc:
-        param, cursor = ("before", before) if not after else ("after", after)
+        param, cursor = ("after", after) if after else ("before", before)
         raise BadRequest(
             f"Invalid '{param}': no object with id '{cursor}' is in this list.",
             param=param,
@@ -55,8 +53,8 @@ async def read_page(
         ) from exc
 
 
-def list_envelope(page: Page, render: Callable[[Document], JSON] | None = None) -> dict[str, Any]:
-    """The page as a `list` object, each document shown as its value or by `render`."""
+def list_envelope(page: Page, render: Callable[[Document], JSON] | None = None) -> JSON:
+    """Make the `list` object of a page, each document shown as its value or by `render`."""
     data = [render(document) if render else document.value for document in page.documents]
     return {
         "object": "list",
@@ -65,11 +63,3 @@ def list_envelope(page: Page, render: Callable[[Document], JSON] | None = None) 
         "last_id": data[-1]["id"] if data else None,
         "has_more": page.has_more,
     }
-
-
-def _out_of_range(what: str, code: str, expected: str, limit: int) -> BadRequest:
-    return BadRequest(
-        f"Invalid 'limit': integer {what} value. Expected a value {expected}, but got {limit} instead.",
-        param="limit",
-        code=code,
-    )

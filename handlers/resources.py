@@ -4,14 +4,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import NotFound
-from handlers.metadata import checked_metadata
-from handlers.refusals import refusals
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.members import Attachment
 from persistence.errors import VersionConflict
 from persistence.store import Delete, Document, Insert, Key, Replace, beside
+from persistence.types import JSON
 
 Find = Callable[[], Awaitable[Document]]
 """Reads an object anew; NotFound once it is gone."""
@@ -57,12 +56,12 @@ async def modify_metadata(context: Context, find: Find, body: JSON) -> JSON:
         document = await find()
         if "metadata" not in body:
             return document.value
-        value = {**document.value, "metadata": checked_metadata(body["metadata"])}
+        value = {**document.value, "metadata": body["metadata"] or {}}
         with suppress(VersionConflict):
             return (await context.services.store.write(Replace(document, value=value)))[0].value
 
 
-async def forget(context: Context, find: Find) -> None:
+async def delete_object(context: Context, find: Find) -> None:
     """Delete an object, whatever somebody else changes meanwhile."""
     while True:
         with suppress(VersionConflict):
@@ -102,19 +101,18 @@ async def checked_tool_resources(
 async def _vector_stores(context: Context, search: JSON, param: str) -> list[str]:
     retrieval = context.services.retrieval
     ids = list(search.get("vector_store_ids") or [])
-    with refusals():
-        for index, id in enumerate(ids):
-            await retrieval.vector_stores.get(context.project, id, f"{param}.vector_store_ids[{index}]")
-        for index, made in enumerate(search.get("vector_stores") or []):
-            field = f"{param}.vector_stores[{index}]"
-            chunking = parse_chunking(made.get("chunking_strategy"), f"{field}.chunking_strategy")
-            attachments = [
-                Attachment(file, chunking=chunking, param=f"{field}.file_ids[{number}]")
-                for number, file in enumerate(made.get("file_ids") or ())
-            ]
-            metadata = checked_metadata(made.get("metadata"), f"{field}.metadata")
-            document = await retrieval.create_vector_store(context.project, attachments, metadata=metadata)
-            ids.append(document.id)
+    for index, id in enumerate(ids):
+        await retrieval.vector_stores.get(context.project, id, f"{param}.vector_store_ids[{index}]")
+    for index, made in enumerate(search.get("vector_stores") or []):
+        field = f"{param}.vector_stores[{index}]"
+        chunking = parse_chunking(made.get("chunking_strategy"), f"{field}.chunking_strategy")
+        attachments = [
+            Attachment(file, chunking=chunking, param=f"{field}.file_ids[{number}]")
+            for number, file in enumerate(made.get("file_ids") or ())
+        ]
+        metadata = made.get("metadata") or {}
+        document = await retrieval.create_vector_store(context.project, attachments, metadata=metadata)
+        ids.append(document.id)
     return ids
 
 
@@ -133,7 +131,6 @@ async def with_attachments(context: Context, resources: JSON, messages: Iterable
         }
     if files["file_search"]:
         ids = (resources.get("file_search") or {}).get("vector_store_ids") or [None]
-        with refusals():
-            id = await context.services.retrieval.attach_files(context.project, ids[0], files["file_search"])
+        id = await context.services.retrieval.attach_files(context.project, ids[0], files["file_search"])
         changed["file_search"] = {"vector_store_ids": [id, *ids[1:]]}
     return changed

@@ -1,14 +1,16 @@
 """Run steps: retrieve, list."""
 
 from functools import partial
+from typing import Unpack
 
 from handlers.assistants_v1 import either_version
-from handlers.context import JSON, Context
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.context import Context
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import STEPS, find_beside, find_run
 from inference.runs.objects import without_content
-from persistence.store import Document, Order, beside
+from persistence.store import Document, beside
+from persistence.types import JSON
 
 RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 """The one value of `include`: what file_search found, which is left out otherwise."""
@@ -30,25 +32,19 @@ async def list_run_steps(
     context: Context,
     thread_id: str,
     run_id: str,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
     include: list[str] | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the run's steps."""
     await find_run(context, thread_id, run_id)
-    page = await read_page(
+    found = await read_page(
         context,
         STEPS,
         run_id,
-        limit=limit,
-        order=order,
-        after=after,
-        before=before,
-        identify=partial(beside, run_id),
+        to_id=partial(beside, run_id),
+        **page,
     )
-    return list_envelope(page, lambda step: shown_step(step, include))
+    return list_envelope(found, lambda step: shown_step(step, include))
 
 
 def shown_step(step: Document, include: list[str] | None) -> JSON:

@@ -1,17 +1,15 @@
 """Runs: create, with their thread too, retrieve, modify, list, cancel, hand in outputs, follow."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
+from typing import Unpack
 
 from handlers.assistants import OPTIONS, SAMPLING
 from handlers.assistants_v1 import either_version
-from handlers.context import JSON, Answer, Context, Stream
+from handlers.context import Answer, Context, Stream
 from handlers.credentials import chat_credentials
-from handlers.errors import BadRequest, NotFound
+from handlers.errors import BadRequest
 from handlers.messages import message_insert
-from handlers.metadata import checked_metadata
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
     RUNS,
@@ -24,18 +22,11 @@ from handlers.resources import (
 )
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import thread_inserts
-from handlers.tools import checked_tools
 from inference.runs import Launch, Started
-from inference.runs.errors import (
-    EventsGone,
-    IllegalTransition,
-    OutputsNotAwaited,
-    OutputsRefused,
-    RunGone,
-    ThreadBusy,
-)
+from inference.runs.errors import IllegalTransition
 from persistence.errors import VersionConflict
-from persistence.store import Document, Insert, Order, Replace
+from persistence.store import Document, Insert, Replace
+from persistence.types import JSON
 
 
 @operation("createRun")
@@ -51,8 +42,7 @@ async def create_run(
     ]
     thread = await _attached(context, thread, messages)
     launch = await _launch(context, body, thread.value["tool_resources"], include)
-    with refusals():
-        return _answer(await context.services.runs.start(thread, launch, messages))
+    return _answer(await context.services.runs.start(thread, launch, messages))
 
 
 @operation("createThreadAndRun")
@@ -61,8 +51,7 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Make a thread and run an assistant on it, all at once."""
     thread, messages = await thread_inserts(context, body.get("thread") or {}, "thread.")
     launch = await _launch(context, body, thread.value["tool_resources"])
-    with refusals():
-        return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
+    return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
 
 
 @operation("getRun")
@@ -84,15 +73,11 @@ async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) 
 async def list_runs(
     context: Context,
     thread_id: str,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the thread's runs."""
     await find_thread(context, thread_id)
-    page = await read_page(context, RUNS, thread_id, limit=limit, order=order, after=after, before=before)
-    return list_envelope(page)
+    return list_envelope(await read_page(context, RUNS, thread_id, **page))
 
 
 @operation("cancelRun")
@@ -101,8 +86,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """Cancel a run that has not ended."""
     run = await find_run(context, thread_id, run_id)
     try:
-        with refusals():
-            return await context.services.runs.cancel(run)
+        return await context.services.runs.cancel(run)
     except IllegalTransition as exc:
         raise BadRequest(f"Cannot cancel run with status '{exc.status}'.") from exc
 
@@ -112,36 +96,21 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
     """Hand in the outputs that a run waits for, all of them at once."""
     run = await find_run(context, thread_id, run_id)
-    with refusals():
-        started = await context.services.runs.submit(
-            run,
-            _outputs(body["tool_outputs"]),
-            stream=bool(body.get("stream")),
-            credentials=chat_credentials(context.headers),
-        )
+    started = await context.services.runs.submit(
+        run,
+        _outputs(body["tool_outputs"]),
+        stream=bool(body.get("stream")),
+        credentials=chat_credentials(context.headers),
+    )
     return _answer(started)
 
 
 @operation("getRunEvents")
 @either_version
-async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int = -1) -> Stream:
+async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int) -> Stream:
     """The run's events behind that number, and on to its end; an operation of our own."""
     run = await find_run(context, thread_id, run_id)
-    with refusals():
-        return Stream(await context.services.runs.replay(run, starting_after))
-
-
-@contextmanager
-def refusals() -> Iterator[None]:
-    """Answer as OpenAI does for what a run refuses in the block."""
-    try:
-        yield
-    except (RunGone, EventsGone) as exc:
-        raise NotFound(str(exc)) from exc
-    except OutputsRefused as exc:
-        raise BadRequest(str(exc), param="tool_outputs") from exc
-    except (ThreadBusy, OutputsNotAwaited) as exc:
-        raise BadRequest(str(exc)) from exc
+    return Stream(await context.services.runs.replay(run, starting_after))
 
 
 async def _attached(context: Context, thread: Document, messages: list[Insert]) -> Document:
@@ -162,9 +131,7 @@ async def _launch(
 ) -> Launch:
     """What the engine needs to know of a run, checked; it depends on no other object from then on."""
     assistant = await find_assistant(context, body["assistant_id"])
-    request = {**body, "metadata": checked_metadata(body.get("metadata"))}
-    if body.get("tools") is not None:
-        checked_tools(body["tools"])
+    request = {**body, "metadata": body.get("metadata") or {}}
     if body.get("tool_resources") is not None:
         request["tool_resources"] = await checked_tool_resources(context, body["tool_resources"])
     for name in SAMPLING:

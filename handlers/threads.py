@@ -1,13 +1,12 @@
 """Threads: create, retrieve, modify, delete, list."""
 
 import time
+from typing import Unpack
 
 from handlers.assistants_v1 import either_version
-from handlers.context import JSON, Context
-from handlers.identifiers import new_id
+from handlers.context import Context
 from handlers.messages import message_insert
-from handlers.metadata import checked_metadata
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
     MESSAGES,
@@ -18,9 +17,11 @@ from handlers.resources import (
     find_thread,
     with_attachments,
 )
+from inference.identifiers import new_id
 from inference.runs.objects import thread_object
 from persistence.errors import VersionConflict
-from persistence.store import Clear, Delete, Document, Insert, Key, Order, Replace
+from persistence.store import Clear, Delete, Document, Insert, Key, Replace
+from persistence.types import JSON
 
 
 @operation("createThread")
@@ -37,7 +38,7 @@ async def thread_inserts(context: Context, body: JSON, param: str = "") -> tuple
     value = thread_object(
         new_id("thread_"),
         now=int(time.time()),
-        metadata=checked_metadata(body.get("metadata"), f"{param}metadata"),
+        metadata=body.get("metadata") or {},
         tool_resources=await checked_tool_resources(
             context, body.get("tool_resources"), f"{param}tool_resources"
         ),
@@ -65,7 +66,7 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
         document = await find_thread(context, thread_id)
         value = dict(document.value)
         if "metadata" in body:
-            value["metadata"] = checked_metadata(body["metadata"])
+            value["metadata"] = body["metadata"] or {}
         if "tool_resources" in body:
             resources = await checked_tool_resources(context, body["tool_resources"])
             value["tool_resources"] = {**value["tool_resources"], **resources}
@@ -107,13 +108,6 @@ async def _clear_steps(context: Context, thread: Document) -> None:
 
 @operation("listThreads")
 @either_version
-async def list_threads(
-    context: Context,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
-) -> JSON:
+async def list_threads(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """A page of the project's threads; an operation of our own."""
-    page = await read_page(context, THREADS, limit=limit, order=order, after=after, before=before)
-    return list_envelope(page)
+    return list_envelope(await read_page(context, THREADS, **page))

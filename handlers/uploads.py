@@ -2,46 +2,42 @@
 
 from typing import Any
 
-from handlers.context import JSON, Context
-from handlers.refusals import refusals
+from handlers.context import Context
 from handlers.registry import operation
+from persistence.types import JSON
 
 
 @operation("createUpload")
 async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
     """Begin an upload, which has an hour to be completed."""
-    with refusals():
-        return await context.services.retrieval.uploads.create(
-            context.project,
-            filename=body["filename"],
-            purpose=body["purpose"],
-            size=body["bytes"],
-            media_type=body["mime_type"],
-            expires_after=body.get("expires_after"),
-        )
+    return await context.services.retrieval.uploads.create(
+        context.project,
+        filename=body["filename"],
+        purpose=body["purpose"],
+        size=body["bytes"],
+        media_type=body["mime_type"],
+        expires_after=body.get("expires_after"),
+    )
 
 
 @operation("addUploadPart")
 async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
     """Add a part of at most 64 MB; parts may come in parallel and in any order."""
     uploaded = body["data"]
-    with refusals():
-        return await context.services.retrieval.uploads.add_part(
-            context.project, upload_id, content=uploaded.content_id, size=uploaded.size
-        )
+    return await context.services.retrieval.uploads.add_part(
+        context.project, upload_id, content=uploaded.content_id, size=uploaded.size
+    )
 
 
 @operation("completeUpload")
 async def complete_upload(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
     """Make a file of the parts in the order given."""
-    with refusals():
-        return await context.services.retrieval.uploads.complete(
-            context.project, upload_id, parts=body["part_ids"], md5=body.get("md5")
-        )
+    return await context.services.retrieval.uploads.complete(
+        context.project, upload_id, parts=body["part_ids"], md5=body.get("md5")
+    )
 
 
 @operation("cancelUpload")
 async def cancel_upload(context: Context, upload_id: str) -> JSON:
     """Give the upload up."""
-    with refusals():
-        return await context.services.retrieval.uploads.cancel(context.project, upload_id)
+    return await context.services.retrieval.uploads.cancel(context.project, upload_id)

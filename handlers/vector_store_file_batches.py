@@ -1,17 +1,16 @@
 """File batches of a vector store: create, retrieve, cancel, list files."""
 
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from handlers.refusals import refusals
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.vector_store_files import Status
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
-from persistence.store import Order
+from persistence.types import JSON
 
 MAX_FILES = 2000
 
@@ -21,30 +20,25 @@ async def create_vector_store_file_batch(
     context: Context, vector_store_id: str, body: dict[str, Any]
 ) -> JSON:
     """Put many files into the store at once, each with attributes and chunking of its own or shared."""
-    with refusals():
-        document = await context.services.retrieval.members.create_batch(
-            context.project, vector_store_id, _attachments(body)
-        )
+    document = await context.services.retrieval.members.create_batch(
+        context.project, vector_store_id, _attachments(body)
+    )
     return document.value
 
 
 @operation("getVectorStoreFileBatch")
 async def get_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """The batch, with the counts of its files."""
-    with refusals():
-        document = await context.services.retrieval.members.get_batch(
-            context.project, vector_store_id, batch_id
-        )
+    document = await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
     return document.value
 
 
 @operation("cancelVectorStoreFileBatch")
 async def cancel_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """Cancel what has not been ingested yet."""
-    with refusals():
-        document = await context.services.retrieval.members.cancel_batch(
-            context.project, vector_store_id, batch_id
-        )
+    document = await context.services.retrieval.members.cancel_batch(
+        context.project, vector_store_id, batch_id
+    )
     return document.value
 
 
@@ -53,27 +47,20 @@ async def list_files_in_vector_store_batch(
     context: Context,
     vector_store_id: str,
     batch_id: str,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
     filter: Status | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the batch's files, of one status where one is named."""
-    with refusals():
-        await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
-    page = await read_page(
+    await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
+    found = await read_page(
         context,
         MEMBERS,
         vector_store_id,
         label=status_label(filter, batch_id) if filter else batch_id,
-        limit=limit,
-        order=order,
-        after=after,
-        before=before,
-        identify=partial(member_id, vector_store_id),
+        to_id=partial(member_id, vector_store_id),
+        **page,
     )
-    return list_envelope(page)
+    return list_envelope(found)
 
 
 def _attachments(body: dict[str, Any]) -> list[Attachment]:

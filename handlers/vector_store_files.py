@@ -1,17 +1,16 @@
 """The files of a vector store: create, list, retrieve, update, delete, and their text."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from handlers.refusals import refusals
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from inference.errors import DocumentError
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
-from persistence.store import Order
+from persistence.types import JSON
 
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
 
@@ -20,46 +19,37 @@ Status = Literal["in_progress", "completed", "failed", "cancelled"]
 async def create_vector_store_file(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """Put a file into the store; it is ingested in the background."""
     members = context.services.retrieval.members
-    with refusals():
-        attachment = Attachment(
-            body["file_id"], body.get("attributes") or {}, parse_chunking(body.get("chunking_strategy"))
-        )
-        await members.attach(context.project, vector_store_id, [attachment])
-        return (await members.get(context.project, vector_store_id, attachment.file)).value
+    attachment = Attachment(
+        body["file_id"], body.get("attributes") or {}, parse_chunking(body.get("chunking_strategy"))
+    )
+    await members.attach(context.project, vector_store_id, [attachment])
+    return (await members.get(context.project, vector_store_id, attachment.file)).value
 
 
 @operation("listVectorStoreFiles")
 async def list_vector_store_files(
     context: Context,
     vector_store_id: str,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
     filter: Status | None = None,
+    **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the store's files, of one status where one is named."""
-    with refusals():
-        await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
-    page = await read_page(
+    await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
+    found = await read_page(
         context,
         MEMBERS,
         vector_store_id,
         label=status_label(filter) if filter else None,
-        limit=limit,
-        order=order,
-        after=after,
-        before=before,
-        identify=partial(member_id, vector_store_id),
+        to_id=partial(member_id, vector_store_id),
+        **page,
     )
-    return list_envelope(page)
+    return list_envelope(found)
 
 
 @operation("getVectorStoreFile")
 async def get_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """The file as it is in the store."""
-    with refusals():
-        return (await context.services.retrieval.members.get(context.project, vector_store_id, file_id)).value
+    return (await context.services.retrieval.members.get(context.project, vector_store_id, file_id)).value
 
 
 @operation("updateVectorStoreFileAttributes")
@@ -67,29 +57,26 @@ async def update_vector_store_file_attributes(
     context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
 ) -> JSON:
     """Give the file other attributes, which searches filter by from now on."""
-    with refusals():
-        document = await context.services.retrieval.members.set_attributes(
-            context.project, vector_store_id, file_id, body["attributes"] or {}
-        )
+    document = await context.services.retrieval.members.set_attributes(
+        context.project, vector_store_id, file_id, body["attributes"] or {}
+    )
     return document.value
 
 
 @operation("deleteVectorStoreFile")
 async def delete_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """Take the file out of the store; the file itself stays."""
-    with refusals():
-        await context.services.retrieval.members.detach(context.project, vector_store_id, file_id)
+    await context.services.retrieval.members.detach(context.project, vector_store_id, file_id)
     return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
 
 @operation("retrieveVectorStoreFileContent")
 async def retrieve_vector_store_file_content(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """The text that was made of the file; nothing before it was ingested."""
-    with refusals():
-        try:
-            text = await context.services.retrieval.file_text(context.project, vector_store_id, file_id)
-        except DocumentError as exc:
-            raise BadRequest(exc.message, param="file_id", code=exc.code) from exc
+    try:
+        text = await context.services.retrieval.file_text(context.project, vector_store_id, file_id)
+    except DocumentError as exc:
+        raise BadRequest(exc.message, param="file_id", code=exc.code) from exc
     return {
         "object": "vector_store.file_content.page",
         "data": [] if text is None else [{"type": "text", "text": text}],

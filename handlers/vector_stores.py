@@ -1,12 +1,10 @@
 """Vector stores: create, list, retrieve, modify, delete, search."""
 
-from typing import Any
+from typing import Any, Unpack
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.metadata import checked_metadata
-from handlers.pages import DEFAULT_LIMIT, DEFAULT_ORDER, list_envelope, read_page
-from handlers.refusals import refusals
+from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from inference.retrieval import Found, RankingOptions
 from inference.retrieval.chunking import parse_chunking
@@ -14,7 +12,7 @@ from inference.retrieval.filters import parse_filter
 from inference.retrieval.members import Attachment
 from inference.retrieval.rewriting import rewritten
 from inference.retrieval.vector_stores import VECTOR_STORES, view
-from persistence.store import Order
+from persistence.types import JSON
 
 MAX_RESULTS = 50
 DEFAULT_RESULTS = 10
@@ -23,41 +21,33 @@ DEFAULT_RESULTS = 10
 @operation("createVectorStore")
 async def create_vector_store(context: Context, body: dict[str, Any]) -> JSON:
     """Make a vector store, with files that are ingested in the background."""
-    with refusals():
-        chunking = parse_chunking(body.get("chunking_strategy"))
-        attachments = [
-            Attachment(file, chunking=chunking, param=f"file_ids[{number}]")
-            for number, file in enumerate(body.get("file_ids") or ())
-        ]
-        document = await context.services.retrieval.create_vector_store(
-            context.project,
-            attachments,
-            name=body.get("name"),
-            description=body.get("description"),
-            expires_after=body.get("expires_after"),
-            metadata=checked_metadata(body.get("metadata")),
-        )
+    chunking = parse_chunking(body.get("chunking_strategy"))
+    attachments = [
+        Attachment(file, chunking=chunking, param=f"file_ids[{number}]")
+        for number, file in enumerate(body.get("file_ids") or ())
+    ]
+    document = await context.services.retrieval.create_vector_store(
+        context.project,
+        attachments,
+        name=body.get("name"),
+        description=body.get("description"),
+        expires_after=body.get("expires_after"),
+        metadata=body.get("metadata") or {},
+    )
     return view(document)
 
 
 @operation("listVectorStores")
-async def list_vector_stores(
-    context: Context,
-    limit: int = DEFAULT_LIMIT,
-    order: Order = DEFAULT_ORDER,
-    after: str | None = None,
-    before: str | None = None,
-) -> JSON:
+async def list_vector_stores(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """A page of the project's vector stores."""
-    page = await read_page(context, VECTOR_STORES, limit=limit, order=order, after=after, before=before)
-    return list_envelope(page, view)
+    found = await read_page(context, VECTOR_STORES, **page)
+    return list_envelope(found, view)
 
 
 @operation("getVectorStore")
 async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
     """The vector store object."""
-    with refusals():
-        return view(await context.services.retrieval.vector_stores.get(context.project, vector_store_id))
+    return view(await context.services.retrieval.vector_stores.get(context.project, vector_store_id))
 
 
 @operation("modifyVectorStore")
@@ -65,18 +55,16 @@ async def modify_vector_store(context: Context, vector_store_id: str, body: dict
     """Change the name, the time to live or the metadata; what is left out stays."""
     changes: JSON = {name: body[name] for name in ("name", "expires_after") if name in body}
     if "metadata" in body:
-        changes["metadata"] = checked_metadata(body["metadata"])
-    with refusals():
-        return view(
-            await context.services.retrieval.vector_stores.modify(context.project, vector_store_id, changes)
-        )
+        changes["metadata"] = body["metadata"] or {}
+    return view(
+        await context.services.retrieval.vector_stores.modify(context.project, vector_store_id, changes)
+    )
 
 
 @operation("deleteVectorStore")
 async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
     """Delete the vector store; the files stay."""
-    with refusals():
-        await context.services.retrieval.vector_stores.delete(context.project, vector_store_id)
+    await context.services.retrieval.vector_stores.delete(context.project, vector_store_id)
     return {"id": vector_store_id, "object": "vector_store.deleted", "deleted": True}
 
 
@@ -88,15 +76,14 @@ async def search_vector_store(context: Context, vector_store_id: str, body: dict
         raise BadRequest("Invalid 'query': expected text to search for.", param="query", code="invalid_value")
     if body.get("rewrite_query"):
         queries = [rewritten(query) for query in queries]
-    with refusals():
-        found = await context.services.retrieval.search(
-            context.project,
-            [vector_store_id],
-            queries,
-            limit=_results(body.get("max_num_results", DEFAULT_RESULTS)),
-            filter=parse_filter(body["filters"]) if body.get("filters") is not None else None,
-            ranking=RankingOptions(**(body.get("ranking_options") or {})),
-        )
+    found = await context.services.retrieval.search(
+        context.project,
+        [vector_store_id],
+        queries,
+        limit=_results(body.get("max_num_results", DEFAULT_RESULTS)),
+        filter=parse_filter(body["filters"]) if body.get("filters") is not None else None,
+        ranking=RankingOptions(**(body.get("ranking_options") or {})),
+    )
     return {
         "object": "vector_store.search_results.page",
         "search_query": queries,

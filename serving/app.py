@@ -8,7 +8,7 @@ import structlog
 from werkzeug.exceptions import HTTPException
 
 from handlers.context import Limits, Services
-from handlers.errors import ApiError, BadRequest, ServerError, translate
+from handlers.errors import ApiError, BadRequest, ServerError, map_error
 from handlers.registry import registered_handlers
 from persistence.errors import StoreError
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
@@ -96,7 +96,7 @@ def add_error_handlers(app: flask.Flask) -> None:
         return error_response(app, ApiError(exc.description or exc.name, status=status, type=kind))
 
     def on_exception(exc: Exception) -> flask.Response:
-        error = translate(exc)
+        error = map_error(exc)
         if error is None:
             log.error("request failed", exc_info=exc)
             error = ServerError("The server had an error while processing your request. Sorry about that!")

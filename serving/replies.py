@@ -9,7 +9,7 @@ import flask
 import orjson
 
 from handlers.context import Binary, Stream
-from handlers.errors import ApiError, ServerError, Unavailable, translate
+from handlers.errors import ApiError, ServerError, Unavailable, map_error
 from serving.wire import Receive, Send
 
 JSON_TYPE = "application/json"
@@ -122,7 +122,7 @@ async def send_pieces(
         error: ApiError = stopping()
     except Exception as exc:  # noqa: BLE001 - the outermost edge: the status is long sent
         on_failure(exc)
-        error = translate(exc) or ServerError("The server had an error while streaming its answer.")
+        error = map_error(exc) or ServerError("The server had an error while streaming its answer.")
     else:
         await send({"type": "http.response.body", "body": b""})
         return

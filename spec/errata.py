@@ -88,7 +88,7 @@ def _also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
 def _two_vector_stores(document: JSON) -> bool:
     """The SDK offers both ways to name a vector store in one call, each for one."""
     applied = False
-    for component in ("AssistantObject", "ThreadObject"):
+    for component in ("AssistantObject", "ModifyAssistantRequest", "ModifyThreadRequest", "ThreadObject"):
         for one in _within(document["components"]["schemas"].get(component)):
             ids = one.get("properties", {}).get("vector_store_ids", {})
             if ids.get("maxItems") == 1:
@@ -217,6 +217,31 @@ def _list_limits(document: JSON) -> bool:
     return bool(applied)
 
 
+def _pages_of_files(document: JSON) -> bool:
+    """Files are listed in pages, as everything else is."""
+    listed = document["paths"].get("/files", {}).get("get", {})
+    parameters = listed.get("parameters", [])
+    if not listed or any(one["name"] == "limit" for one in parameters):
+        return False
+    for name, schema in (
+        ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}),
+        ("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"}),
+        ("after", {"type": "string"}),
+    ):
+        parameters.append({"name": name, "in": "query", "schema": schema})
+    return True
+
+
+def _function_names(document: JSON) -> bool:
+    """The name of an assistant's function is one that a model can call."""
+    tool = _at(document, "AssistantToolsFunction").get("properties", {})
+    if tool.get("function", {}).keys() != {"$ref"}:
+        return False
+    name = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
+    tool["function"] = {"allOf": [tool["function"], {"type": "object", "properties": {"name": name}}]}
+    return True
+
+
 def _echoed_assistant_message(document: JSON) -> bool:
     """What a completion answered may be sent back as a message, `annotations` and all."""
     known = _at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
@@ -250,6 +275,16 @@ ERRATA: tuple[Erratum, ...] = (
         "list-limits",
         "the bounds of a list's limit stand in the prose and are enforced by the service",
         _list_limits,
+    ),
+    Erratum(
+        "pages-of-files",
+        "older editions list files without limit, order and after, which the service takes",
+        _pages_of_files,
+    ),
+    Erratum(
+        "function-names",
+        "the characters of a function's name stand in the prose and are enforced by the service",
+        _function_names,
     ),
     Erratum(
         "empty-list-ids",

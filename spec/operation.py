@@ -34,6 +34,7 @@ class Fields:
     __slots__ = (
         "_arguments",
         "_components",
+        "_defaults",
         "_only_strings",
         "_parameters",
         "_shapes",
@@ -49,6 +50,11 @@ class Fields:
         self._shapes: dict[str, Shape] = {}
         self._validator = RequestValidator(self._schema(), components)
         self._arguments = {name: one.argument for name, one in self._parameters.items()}
+        self._defaults = {
+            one.argument: one.schema["default"]
+            for one in self._parameters.values()
+            if isinstance(one.schema, dict) and "default" in one.schema
+        }
         self._only_strings = all(one.schema == {"type": "string"} for one in self._parameters.values())
 
     def _schema(self) -> dict[str, Any]:
@@ -78,7 +84,11 @@ class Fields:
             one = self._parameters.get(name)
             values[name] = value if one is None else decode(value, self._shape(one), commas=one.commas)
         self._validator.check(values)
-        return {self._arguments[name]: value for name, value in values.items()}
+        return self._defaults | {self._arguments[name]: value for name, value in values.items()}
+
+    def defaults(self) -> dict[str, Any]:
+        """The values of absent fields that have a default, by the handler's keywords."""
+        return dict(self._defaults)
 
     def _shape(self, one: Parameter) -> Shape:
         found = self._shapes.get(one.name)
@@ -232,11 +242,11 @@ class Operation:
     def decode_query(self, query: bytes) -> dict[str, Any]:
         """The query's parameters by the handler's keywords; InvalidRequest where one does not fit.
 
-        Those that are absent are left out, the fixed ones too. An unknown one is refused, as a
-        misspelt `limit` would otherwise pass in silence.
+        Absent ones have the edition's default or are left out; the fixed ones are left out too. An
+        unknown one is refused, as a misspelt `limit` would otherwise pass in silence.
         """
         if not query and not self._query.required:
-            return {}
+            return self._query.defaults()
         pairs = split_query(query)
         if self.query:
             pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]

@@ -4,12 +4,15 @@ import pytest
 
 from handlers import vector_store_files, vector_stores
 from handlers.errors import BadRequest
+from tests.fixtures.pages import PAGE
 from tests.inference.retrieval.library import Library
 
 
 async def test_an_empty_cursor_is_none(library: Library) -> None:
     made = [(await vector_stores.create_vector_store(library.context(), {}))["id"] for _ in range(2)]
-    page = await vector_stores.list_vector_stores(library.context(), order="asc", after="", before="")
+    page = await vector_stores.list_vector_stores(
+        library.context(), limit=20, order="asc", after="", before=""
+    )
     assert [store["id"] for store in page["data"]] == made
 
 
@@ -18,7 +21,7 @@ async def test_a_cursor_is_told_as_the_caller_gave_it(library: Library, param: s
     store = await library.vector_store("A text.")
     with pytest.raises(BadRequest) as refused:
         await vector_store_files.list_vector_store_files(
-            library.context(), store["id"], **{param: "file-strange"}
+            library.context(), store["id"], **PAGE, **{param: "file-strange"}
         )
     assert refused.value.param == param
     assert refused.value.message == f"Invalid '{param}': no object with id 'file-strange' is in this list."

@@ -2,8 +2,9 @@
 
 import pytest
 
-from handlers.context import JSON, Context
+from handlers.context import Context
 from handlers.registry import operation, registered_handlers
+from persistence.types import JSON
 from spec import edition
 
 

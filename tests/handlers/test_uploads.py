@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from handlers import files, uploads
-from handlers.errors import ApiError, NotFound
+from handlers.errors import NotFound
+from inference.retrieval.errors import RequestRefused
 from inference.retrieval.uploads import MAX_PART
+from tests.fixtures.pages import PAGE
+from tests.fixtures.refusals import refused
 from tests.inference.retrieval.library import Library, until
 
 JSON = dict[str, Any]
@@ -28,12 +31,6 @@ async def add(library: Library, upload: JSON, data: bytes, project: str = "p") -
 
 async def complete(library: Library, upload: JSON, parts: list[str], **fields: Any) -> JSON:
     return await uploads.complete_upload(library.context(), upload["id"], {"part_ids": parts, **fields})
-
-
-async def refused(call: Any) -> ApiError:
-    with pytest.raises(ApiError) as caught:
-        await call
-    return caught.value
 
 
 async def test_parts_that_come_in_parallel_are_joined_in_the_order_given(library: Library) -> None:
@@ -75,11 +72,11 @@ async def test_an_upload_is_completed_once(library: Library) -> None:
         *(complete(library, upload, [part]) for _ in range(5)), return_exceptions=True
     )
     assert sum(isinstance(result, dict) for result in results) == 1
-    errors = [result for result in results if isinstance(result, ApiError)]
-    assert [error.status for error in errors] == [400] * 4
+    errors = [result for result in results if isinstance(result, RequestRefused)]
+    assert len(errors) == 4
     census = library.census()
     assert (census["contents"], census["files"]) == (1, 1)
-    assert len((await files.list_files(library.context()))["data"]) == 1
+    assert len((await files.list_files(library.context(), **PAGE))["data"]) == 1
     error = await refused(complete(library, upload, [part]))
     assert error.message == f"Upload '{upload['id']}' is completed and cannot be completed."
 
@@ -118,7 +115,7 @@ async def test_a_wrong_md5_is_refused_and_leaves_no_file(library: Library) -> No
     error = await refused(complete(library, upload, [part], md5="0" * 32))
     assert (error.status, error.param) == (400, "md5")
     assert library.census() == before
-    assert (await files.list_files(library.context()))["data"] == []
+    assert (await files.list_files(library.context(), **PAGE))["data"] == []
 
 
 async def test_an_empty_file_can_be_uploaded_in_no_parts(library: Library) -> None:

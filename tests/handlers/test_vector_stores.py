@@ -8,20 +8,16 @@ from typing import Any
 import pytest
 
 from handlers import files, vector_store_file_batches, vector_store_files, vector_stores
-from handlers.errors import ApiError, BadRequest, NotFound
+from handlers.errors import BadRequest, NotFound
 from persistence.store import Delete, Document, Replace
+from tests.fixtures.pages import PAGE
+from tests.fixtures.refusals import refused
 from tests.inference.parsing import documents
 from tests.inference.retrieval.library import Library, library_at, until
 from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 WORDS = "The lighthouse keeper wrote about the harbour, its ships and the winter storms. "
-
-
-async def refused(call: Any) -> ApiError:
-    with pytest.raises(ApiError) as caught:
-        await call
-    return caught.value
 
 
 async def create(library: Library, **body: Any) -> JSON:
@@ -45,7 +41,9 @@ async def batch_settled(library: Library, batch: JSON) -> JSON:
 
 
 async def listed(library: Library, store: JSON, **query: Any) -> list[str]:
-    page = await vector_store_files.list_vector_store_files(library.context(), store["id"], **query)
+    page = await vector_store_files.list_vector_store_files(
+        library.context(), store["id"], **{**PAGE, **query}
+    )
     return [file["id"] for file in page["data"]]
 
 
@@ -127,7 +125,9 @@ async def test_files_of_a_new_store_are_ingested_and_counted(library: Library) -
     assert store["status"] == "completed"
     assert store["file_counts"] == counts(completed=2, failed=1)
     assert store["usage_bytes"] > len(WORDS)
-    page = await vector_store_files.list_vector_store_files(library.context(), store["id"], order="asc")
+    page = await vector_store_files.list_vector_store_files(
+        library.context(), store["id"], limit=20, order="asc"
+    )
     first, broken, _ = page["data"]
     assert first == {
         "id": first["id"],
@@ -461,14 +461,14 @@ async def test_a_batch_shares_or_gives_attributes_and_chunking(library: Library)
     assert (await batch_settled(library, shared))["status"] == "completed"
     assert (await batch_settled(library, own))["file_counts"] == counts(completed=1)
     page = await vector_store_file_batches.list_files_in_vector_store_batch(
-        library.context(), store["id"], shared["id"], order="asc", filter="completed"
+        library.context(), store["id"], shared["id"], limit=20, order="asc", filter="completed"
     )
     assert sorted(file["id"] for file in page["data"]) == sorted(ids[:2])
     assert {file["attributes"]["kind"] for file in page["data"]} == {"shared"}
     assert page["data"][0]["chunking_strategy"] == static
     [alone] = (
         await vector_store_file_batches.list_files_in_vector_store_batch(
-            library.context(), store["id"], own["id"]
+            library.context(), store["id"], own["id"], **PAGE
         )
     )["data"]
     assert alone["attributes"] == {"kind": "own"}

@@ -21,7 +21,6 @@ LONGEST = 2000
 
 QUESTIONS = {
     "Which bytes of a download does the Range header ask for?": "handlers/ranges.py",
-    "How many metadata pairs may an object have, and how long may a key be?": "handlers/metadata.py",
     "Who goes on with a job when its worker has died?": "inference/jobs.py",
     "Where does the table of tokens come from without a network?": "inference/tokens.py",
     "How are the ids of new objects made?": "inference/identifiers.py",

@@ -116,7 +116,7 @@ class Process:
 
     async def list_runs(self, thread_id: str) -> list[JSON]:
         """Newest first."""
-        return (await runs.list_runs(self.context(), thread_id))["data"]
+        return (await runs.list_runs(self.context(), thread_id, limit=20, order="desc"))["data"]
 
     async def steps(self, run: JSON) -> list[JSON]:
         """Oldest first."""

@@ -8,6 +8,7 @@ import pytest
 from handlers import runs, threads
 from handlers.errors import BadRequest, NotFound
 from inference.gateway import Gateway, Routes
+from inference.runs.errors import OutputsNotAwaited, OutputsRefused, ThreadBusy
 from persistence.store import Store
 from tests.inference.runs.process import (
     Process,
@@ -251,15 +252,15 @@ async def test_outputs_that_are_not_exactly_those_awaited_are_refused(worker: Pr
     assert first != second
 
     for outputs in ({first: "a"}, {first: "a", "call_unknown": "b"}, {first: "a", second: "b", "x": "c"}):
-        with pytest.raises(BadRequest, match="Expected tool outputs for call_ids"):
+        with pytest.raises(OutputsRefused, match="Expected tool outputs for call_ids"):
             await worker.submit(run, **outputs)
 
     queued = await worker.submit(run, **{first: "a", second: "b"})
     assert queued["status"] == "queued"
-    with pytest.raises(BadRequest, match="do not accept tool outputs"):
+    with pytest.raises(OutputsNotAwaited, match="do not accept tool outputs"):
         await worker.submit(run, **{first: "a", second: "b"})
     assert (await worker.rested(run))["status"] == "completed"
-    with pytest.raises(BadRequest, match='Runs in status "completed" do not accept tool outputs'):
+    with pytest.raises(OutputsNotAwaited, match='Runs in status "completed" do not accept tool outputs'):
         await worker.submit(run, **{first: "a", second: "b"})
 
 
@@ -268,7 +269,7 @@ async def test_a_thread_has_one_active_run_and_takes_no_message_meanwhile(worker
     thread = await worker.thread(script({"text": "One two three.", "wait": 0.5}))
     run = await worker.run(thread["id"], assistant["id"])
 
-    with pytest.raises(BadRequest, match=f"Thread {thread['id']} already has an active run {run['id']}."):
+    with pytest.raises(ThreadBusy, match=f"Thread {thread['id']} already has an active run {run['id']}."):
         await worker.run(thread["id"], assistant["id"])
     with pytest.raises(BadRequest, match=f"Can't add messages to {thread['id']} while a run {run['id']} is"):
         await worker.message(thread["id"], "Too early")
@@ -287,7 +288,7 @@ async def test_of_many_runs_started_at_once_in_a_thread_one_wins(worker: Process
 
     started = [each for each in outcomes if isinstance(each, dict)]
     assert len(started) == 1
-    assert all(isinstance(each, BadRequest) for each in outcomes if each is not started[0])
+    assert all(isinstance(each, ThreadBusy) for each in outcomes if each is not started[0])
     await worker.rested(started[0])
 
 

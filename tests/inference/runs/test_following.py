@@ -1,12 +1,14 @@
 """Following a run's events: from any number, from any process, to the end."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from handlers import runs
 from handlers.errors import NotFound
 from inference.gateway import Gateway
+from inference.runs.errors import EventsGone
 from inference.runs.feed import BACKLOG, Reader
 from persistence.store import Store
 from tests.inference.runs.process import (
@@ -72,8 +74,8 @@ async def test_a_log_that_is_no_longer_kept_is_404(store: Store, gateway: Gatewa
 
         await until(gone)
 
-        with pytest.raises(NotFound, match="no longer kept"):
-            await runs.get_run_events(worker.context(), thread["id"], run["id"])
+        with pytest.raises(EventsGone, match="no longer kept"):
+            await runs.get_run_events(worker.context(), thread["id"], run["id"], -1)
 
 
 async def test_a_run_of_another_thread_is_404(worker: Process) -> None:
@@ -82,7 +84,7 @@ async def test_a_run_of_another_thread_is_404(worker: Process) -> None:
     run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
     context = worker.context()
 
-    for call in (runs.get_run, runs.get_run_events, runs.cancel_run):
+    for call in (runs.get_run, partial(runs.get_run_events, starting_after=-1), runs.cancel_run):
         with pytest.raises(NotFound, match=f"No run found with id '{run['id']}'"):
             await call(context, other["id"], run["id"])
 

@@ -114,7 +114,7 @@ async def test_the_content_of_what_was_found_is_shown_only_to_who_asks(worker: P
 
     async def content(include: list[str] | None) -> Any:
         page = await run_steps.list_run_steps(
-            worker.context(), thread["id"], run["id"], order="asc", include=include
+            worker.context(), thread["id"], run["id"], limit=20, order="asc", include=include
         )
         (result,) = page["data"][0]["step_details"]["tool_calls"][0]["file_search"]["results"]
         return result.get("content")

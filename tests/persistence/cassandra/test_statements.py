@@ -14,6 +14,7 @@ from handlers import messages, threads
 from inference.gateway import Gateway
 from persistence.cassandra import CassandraStore
 from persistence.store import Chunk, Delete, Insert, Key, Replace
+from tests.fixtures.pages import PAGE
 from tests.inference.runs.process import Process, collect, gateway_to, until
 from tests.provider import ProviderProcess
 
@@ -105,7 +106,7 @@ async def test_what_the_api_sends_for_each_operation(store: CassandraStore, work
         "create an object": await count(store, worker.thread),
         "get an object": await count(store, lambda: threads.get_thread(context, thread["id"])),
         "append a message": await count(store, lambda: worker.message(thread["id"], "Hello")),
-        "list a page": await count(store, lambda: messages.list_messages(context, thread["id"])),
+        "list a page": await count(store, lambda: messages.list_messages(context, thread["id"], **PAGE)),
     }
     runs = [await timed_count(store, streamed) for _ in range(5)]
     run, took = min(runs)
