@@ -1,9 +1,9 @@
-"""Reads request bodies: whole for JSON, piece by piece into the store for files."""
+"""Parses multipart bodies; files go piece by piece into the store."""
 
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +12,10 @@ from python_multipart.multipart import MultipartParser
 from werkzeug.http import parse_options_header
 
 from handlers.context import Uploaded
-from handlers.errors import BadRequest, TooLarge
+from handlers.errors import BadRequest
 from inference.identifiers import new_id
 from persistence.store import Store
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+from serving.limits import too_large
 
 PIECE = 512 * 1024
 """Bytes of a file that are gathered before they go to the store."""
@@ -24,48 +23,6 @@ PIECE = 512 * 1024
 ESCAPED = re.compile("%(22|[01][0-9A-F])")
 MAX_FIELDS = 1000
 MAX_FIELD = 1024 * 1024
-
-
-class ClientGone(Exception):
-    """The client hung up before its body had arrived."""
-
-
-async def pieces(receive: Receive, limit: int, declared: int | None) -> AsyncIterator[bytes]:
-    """The body as it arrives; TooLarge once it is over `limit` bytes, at once where it says so itself."""
-    if declared is not None and declared > limit:
-        raise too_large(limit)
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise too_large(limit)
-        if piece:
-            yield piece
-        if not message.get("more_body"):
-            return
-
-
-def too_large(limit: int) -> TooLarge:
-    """413 with the limit in it."""
-    return TooLarge(
-        f"The request body is larger than this server's limit of {limit} bytes.", code="request_too_large"
-    )
-
-
-async def read_whole(receive: Receive, limit: int, declared: int | None) -> bytes:
-    """The whole body; most come in one piece."""
-    first: bytes | None = None
-    rest: list[bytes] = []
-    async for piece in pieces(receive, limit, declared):
-        if first is None:
-            first = piece
-        else:
-            rest.append(piece)
-    return b"".join((first, *rest)) if rest and first is not None else first or b""
 
 
 @dataclass(slots=True)
@@ -113,7 +70,7 @@ class _Sink:
             yield piece
 
     async def put(self, piece: bytes) -> None:
-        """Hand over a piece; raises what the store raised, if it has failed."""
+        """Queue a piece for the store; raises what the store raised, if it has failed."""
         self.size += len(piece)
         await self._offer(piece)
 

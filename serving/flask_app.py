@@ -1,11 +1,12 @@
-"""Connexion's application over Flask, with the parts of both that the request path keeps.
+"""Connexion's application over Flask: what start-up and the request path use of both.
 
 Connexion loads the edition, knows its operations and resolves each to a handler; Flask holds the
-blueprints, the context, the hooks and the error handlers. What is bypassed, and why, stands in
-ARCHITECTURE.md; `dispatcher` is what runs in place of it.
+blueprints, the context, the hooks and the error handlers. ARCHITECTURE.md lists what is bypassed
+and why.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -20,12 +21,12 @@ from connexion.operations import AbstractOperation
 from connexion.resolver import Resolution, Resolver
 from connexion.spec import OpenAPISpecification, Specification
 from flask.ctx import RequestContext
-from flask.globals import _cv_request
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface
 from flask.signals import appcontext_tearing_down, request_tearing_down
 from werkzeug.routing import MapAdapter, Rule
 
+from handlers.errors import NotFound
 from handlers.registry import Registered
 
 Match = tuple[Rule | None, dict[str, str]]
@@ -58,11 +59,21 @@ class OrjsonProvider(JSONProvider):
         return orjson.loads(s)
 
 
-class Request(flask.Request):
+class BodylessRequest(flask.Request):
     """A request whose body Flask never sees, so that it has no files to close."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
+
+
+class NoRequest:
+    """Stands for a request that nobody has asked Flask for."""
+
+    def __init__(self) -> None:
+        self.environ: dict[str, Any] = {}
+
+
+NO_REQUEST = NoRequest()
 
 
 class LazyRule(Rule):
@@ -84,12 +95,16 @@ class Flask(flask.Flask):
     """Flask without the work that finds nothing: hooks nobody registered, a second match."""
 
     session_interface = NoSession()
-    request_class = Request
+    request_class = BodylessRequest
     url_rule_class = LazyRule
 
     def matched_context(self, environ: Callable[[], dict[str, Any]], match: Match) -> "MatchedContext":
         """The context of a request that is matched already; `environ` makes what Flask knows of it."""
         return MatchedContext(self, environ, match)
+
+    def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
+        """Make the adapter that `url_for` builds with, unless the request is not made yet."""
+        return None if isinstance(request, NoRequest) else super().create_url_adapter(request)
 
     def preprocess_request(self) -> Any:
         """Run the before_request hooks, if there are any."""
@@ -102,9 +117,14 @@ class Flask(flask.Flask):
         """Whether anybody registered an after_request hook."""
         return bool(self.after_request_funcs)
 
+    @property
+    def has_teardown_hooks(self) -> bool:
+        """Whether anybody registered a teardown_request hook."""
+        return bool(self.teardown_request_funcs or request_tearing_down.receivers)
+
     def do_teardown_request(self, exc: Any = None) -> None:
         """Run the teardown_request hooks, if there are any."""
-        if self.teardown_request_funcs or request_tearing_down.receivers:
+        if self.has_teardown_hooks:
             super().do_teardown_request(exc)
 
     def do_teardown_appcontext(self, exc: Any = None) -> None:
@@ -128,18 +148,15 @@ class MatchedContext(RequestContext):
     """
 
     def __init__(self, app: Flask, environ: Callable[[], dict[str, Any]], match: Match) -> None:
-        self.app = app
-        self.flashes = None
-        self._session = NoSession.null
-        self._after_request_functions = []
-        self._cv_tokens = []
-        self._environ = environ
+        super().__init__(app, {}, request=NO_REQUEST, session=NoSession.null)  # type: ignore[arg-type]
+        self._make_environ = environ
         self._match = match
+        del self.__dict__["request"]
 
     @cached_property
     def request(self) -> flask.Request:  # type: ignore[override]
         """The request, with the match that was already made."""
-        request = self.app.request_class(self._environ())
+        request = self.app.request_class(self._make_environ())
         request.json_module = self.app.json
         request.url_rule, request.view_args = self._match
         return request
@@ -150,66 +167,52 @@ class MatchedContext(RequestContext):
         return self.app.create_url_adapter(self.request)
 
     def push(self) -> None:
-        """Bind it to the current task."""
-        app_context = self.app.app_context()
-        app_context.push()
-        self._cv_tokens.append((_cv_request.set(self), app_context))
+        """Bind it to the current task; without a URL adapter Flask matches no URL."""
+        super().push()
+        del self.__dict__["url_adapter"]
 
     def pop(self, exc: BaseException | None = None) -> None:
-        """Run the teardown hooks and unbind it."""
-        try:
-            self.app.do_teardown_request(exc)
-        finally:
-            token, app_context = self._cv_tokens.pop()
-            _cv_request.reset(token)
-            if "request" in self.__dict__:
-                del self.request.environ["werkzeug.request"]  # a cycle, which only the collector would free
-            if app_context is not None:
-                app_context.pop(exc)
+        """Run the teardown hooks and unbind it, without making a request that nobody has asked for."""
+        if not self.app.has_teardown_hooks:  # type: ignore[attr-defined]
+            self.__dict__.setdefault("request", NO_REQUEST)
+        super().pop(exc)
 
 
 class View:
-    """What Flask holds for an operation; the dispatcher awaits `handler`."""
+    """What Flask knows of an operation. Requests reach its handler through the pipeline, never by Flask."""
 
-    def __init__(self, operation: AbstractOperation, handler: Callable[..., Any]) -> None:
-        self.path: str = operation.path
-        self.method: str = operation.method.upper()
-        self.handler = handler
+    def __init__(self, operation: AbstractOperation) -> None:
         self.__name__ = operation.operation_id
 
-    def __call__(self, **arguments: Any) -> Any:
-        """Start the handler: a coroutine to await."""
-        return self.handler(**arguments)
+    def __call__(self, **_: Any) -> Any:
+        """Refuse a path that only Flask takes for the operation's, such as one with `//` in it."""
+        raise NotFound(f"Invalid URL ({flask.request.method} {flask.request.path})")
+
+
+async def missing(**_: Any) -> None:
+    """Stand for an operation without a handler, which answers 501."""
 
 
 class HandlerResolver(Resolver):
-    """Finds an operation's handler in the registry; an operation without one answers 501."""
+    """Finds an operation's handler in the registry."""
 
-    def __init__(self, registered: Mapping[str, Registered], missing: Callable[..., Any]) -> None:
+    def __init__(self, registered: Mapping[str, Registered]) -> None:
         super().__init__()
         self._registered = registered
-        self._missing = missing
 
     def resolve(self, operation: AbstractOperation) -> Resolution:
         """Return the operation's handler."""
         name = operation.operation_id
         found = self._registered.get(name)
-        return Resolution(found.handle if found else self._missing, name)
+        return Resolution(found.handle if found else missing, name)
 
 
 class OperationsApi(FlaskApi):
-    """Connexion's FlaskApi that keeps its views: the stock one rebuilds its decorators on each call."""
-
-    views: list[tuple[View, str]]
+    """Connexion's FlaskApi with views that refuse: the stock ones are run by Flask, in a thread each."""
 
     def make_operation(self, operation: AbstractOperation) -> View:
-        """Register a view under the blueprint and remember it for the dispatcher."""
-        view = View(operation, operation.function)
-        if not hasattr(self, "views"):
-            self.views = []
-        endpoint = flask_utils.flaskify_endpoint(operation.operation_id, operation.randomize_endpoint)
-        self.views.append((view, endpoint))
-        return view
+        """Make the view that the blueprint holds."""
+        return View(operation)
 
 
 class FlaskMiddleware(SpecMiddleware):
@@ -219,20 +222,18 @@ class FlaskMiddleware(SpecMiddleware):
         self.app = Flask(import_name)
         self.app.json = OrjsonProvider(self.app)
         self.app.config["PROPAGATE_EXCEPTIONS"] = False
+        self.app.url_map.merge_slashes = False
         self.app.url_map.converters["float"] = flask_utils.NumberConverter
         self.app.url_map.converters["int"] = flask_utils.IntegerConverter
-        self.apis: dict[str, OperationsApi] = {}
 
     def add_api(self, specification: Specification, *, name: str, **options: Any) -> OperationsApi:
         """Register the blueprint of an edition."""
         api = OperationsApi(specification, **options)
         self.app.register_blueprint(api.blueprint, name=name)
-        self.apis[name] = api
         return api
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Never reached: the dispatcher answers everything."""
-        raise NotImplementedError
+        """Do nothing: requests go through the pipeline."""
 
 
 class CheckedSpecification(OpenAPISpecification):
@@ -240,11 +241,11 @@ class CheckedSpecification(OpenAPISpecification):
 
     @classmethod
     def _validate_spec(cls, spec: Any) -> None:
-        """Nothing is left to check."""
+        """Check nothing: spec has made it from a checked document. Connexion offers no public switch."""
 
 
 class Application(AbstractApp):
-    """Connexion's application with one middleware, the dispatcher."""
+    """Connexion's application, which start-up builds; requests do not pass through its middlewares."""
 
     _middleware_app: FlaskMiddleware
 
@@ -258,6 +259,21 @@ class Application(AbstractApp):
         options = {**self.middleware.options.__dict__, "base_path": None, "name": name}
         self.middleware.apis.append(API(CheckedSpecification(facade), **options))
 
+    def build(self) -> None:
+        """Build now, before the fork, what Connexion builds at its first call."""
+        call = self({"type": "build"}, None, None)
+        with suppress(StopIteration):
+            call.send(None)
+
+    def rules(self, name: str) -> dict[str, Rule]:
+        """Return Flask's rules of an edition's operations, by the operations' Python names."""
+        prefix = f"{name}."
+        return {
+            rule.endpoint.removeprefix(prefix): rule
+            for rule in self.flask.url_map.iter_rules()
+            if rule.endpoint.startswith(prefix)
+        }
+
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any
     ) -> None:
@@ -267,9 +283,3 @@ class Application(AbstractApp):
     def add_error_handler(self, code_or_exception: Any, function: Any) -> None:
         """Add a Flask error handler."""
         self.flask.register_error_handler(code_or_exception, function)
-
-    def build(self, dispatcher: Callable[[FlaskMiddleware], Any]) -> Any:
-        """Build the middleware stack now, before the fork, and return the dispatcher that is all of it."""
-        self.middleware.middlewares = [dispatcher]
-        self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()  # noqa: SLF001
-        return self.middleware.app

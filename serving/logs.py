@@ -4,10 +4,14 @@ import asyncio
 import logging
 import logging.config
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
 import structlog
+
+FLUSH_SECONDS = 0.1
+"""Seconds for which the lines of requests are gathered."""
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -63,23 +67,37 @@ def configure(level: str) -> None:
 
 
 class RequestLog:
-    """Writes one line a request, at level info.
+    """Writes one line a request, at level info, by a thread, so that a slow terminal stops no request.
 
-    Goes past the standard library's logging: a line costs 4 µs so, 40 by way of it. The lines of
-    one turn of the event loop are written at once.
+    Bypasses the standard library's logging: a line costs 4 µs so, 40 through it. Lines are gathered
+    for `FLUSH_SECONDS`; `close` writes the last of them.
     """
 
     def __init__(self, level: str) -> None:
         self.enabled = LEVELS[level] <= logging.INFO
         self._lines: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer = ThreadPoolExecutor(1, "request-log")
 
-    def line(self, **fields: Any) -> None:
-        """Write the fields."""
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._write)
+    def write(self, fields: dict[str, Any]) -> None:
+        """Write a line of fields."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
         self._lines.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
 
-    def _write(self) -> None:
-        lines, self._lines = self._lines, []
-        sys.stderr.buffer.write(b"".join(lines))
-        sys.stderr.buffer.flush()
+    def _flush(self) -> None:
+        lines, self._lines, self._timer = self._lines, [], None
+        self._writer.submit(_write_lines, lines)
+
+    def close(self) -> None:
+        """Write what is left and wait until it is written."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flush()
+        self._writer.shutdown()
+        self._writer = ThreadPoolExecutor(1, "request-log")
+
+
+def _write_lines(lines: list[bytes]) -> None:
+    sys.stderr.buffer.write(b"".join(lines))
+    sys.stderr.buffer.flush()

@@ -1,4 +1,4 @@
-"""What `/metrics` shows, through prometheus-flask-exporter.
+"""The metrics that `/metrics` shows, through prometheus-flask-exporter.
 
 Labels are operations and statuses, never ids. Under gunicorn the values of all workers are added
 up through the files of PROMETHEUS_MULTIPROC_DIR, which `multiprocess` makes.
@@ -18,7 +18,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216, 268435456)
 
 
-LAG = 0.1
+FLUSH_SECONDS = 0.1
 """Seconds in which observations are added up before they go to the files that all workers share."""
 
 
@@ -38,8 +38,8 @@ class Meter:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def hand_on(self) -> None:
-        """Give the histogram what came since the last time; its `observe` takes one at a time."""
+    def flush(self) -> None:
+        """Add what came since the last time to the histogram; its public `observe` takes one at a time."""
         for bucket, count in zip(self._histogram._buckets, self._counts, strict=True):  # noqa: SLF001
             if count:
                 bucket.inc(count)
@@ -90,17 +90,17 @@ class Metrics:
         self.open_streams = Gauge(
             "astrolabe_open_streams", "Streams being sent now", multiprocess_mode="livesum", registry=registry
         )
-        self._unconforming = Counter(
-            "astrolabe_unconforming_responses_total",
-            "Answers that did not fit the edition, by whether a provider wrote them",
+        self._invalid = Counter(
+            "astrolabe_invalid_responses_total",
+            "Responses that did not fit the edition, by whether a provider wrote them",
             ("operation", "origin"),
             registry=registry,
         )
         self._meters: dict[tuple[str, int], tuple[Meter, ...]] = {}
         self._waiting: set[tuple[Meter, ...]] = set()
 
-    def exchanged(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
-        """Count one request and its answer, within `LAG` seconds; sizes are in bytes, of bodies."""
+    def observe(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
+        """Count one request and its answer, within `FLUSH_SECONDS` seconds; sizes are in bytes, of bodies."""
         meters = self._meters.get((operation, status))
         if meters is None:
             labels = (operation, str(status))
@@ -108,19 +108,19 @@ class Metrics:
             meters = tuple(Meter(kind.labels(*labels)) for kind in kinds)
             self._meters[operation, status] = meters
         if not self._waiting:
-            asyncio.get_running_loop().call_later(LAG, self._hand_on)
+            asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
         self._waiting.add(meters)
         meters[0].observe(seconds)
         if received:
             meters[1].observe(received)
         meters[2].observe(sent)
 
-    def _hand_on(self) -> None:
+    def _flush(self) -> None:
         for meters in self._waiting:
             for meter in meters:
-                meter.hand_on()
+                meter.flush()
         self._waiting.clear()
 
-    def unconforming(self, operation: str, origin: str) -> None:
-        """Count an answer that did not fit; `origin` is `server` or `provider`."""
-        self._unconforming.labels(operation, origin).inc()
+    def count_invalid(self, operation: str, origin: str) -> None:
+        """Count a response that did not fit the edition; `origin` is `server` or `provider`."""
+        self._invalid.labels(operation, origin).inc()

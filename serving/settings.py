@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     max_file: int = variable(
         "ASTROLABE_MAX_FILE", 512 * MEGABYTE, "Largest uploaded file in bytes; larger is 413.", ge=1024
     )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_CORS_ORIGINS",
+        (),
+        "Origins, separated by commas, whose pages may call the API from a browser; `*` for every origin.",
+    )
     download_assistants_files: bool = variable(
         "ASTROLABE_DOWNLOAD_ASSISTANTS_FILES",
         True,
@@ -87,10 +92,10 @@ class Settings(BaseSettings):
         "Folder for what can be made again: mended editions, local models.",
     )
 
-    @field_validator("provider_hosts", mode="before")
+    @field_validator("provider_hosts", "cors_origins", mode="before")
     @classmethod
-    def split_hosts(cls, value: object) -> object:
-        """Hosts come as one string in the environment."""
+    def split_names(cls, value: object) -> object:
+        """Split what comes as one string in the environment."""
         return (
             tuple(h.strip().lower() for h in value.split(",") if h.strip())
             if isinstance(value, str)

@@ -16,7 +16,7 @@ from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
 from handlers.errors import ApiError, BadRequest
-from serving.replies import error_reply
+from serving.responses import error_response
 
 RETRY = 1.0
 """Seconds after which a worker that found no database makes room for another try."""
@@ -126,10 +126,10 @@ class Protocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer ahead of the application, and hang up."""
-        reply = error_reply(error)
-        head = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}", "connection: close"]
-        head += [f"{name}: {value}" for name, value in reply.headers]
-        self.transport.write("\r\n".join((*head, "", "")).encode("latin-1") + cast(bytes, reply.body))
+        response = error_response(error)
+        status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()
+        head = [status, b"connection: close", *(b": ".join(header) for header in response.headers)]
+        self.transport.write(b"\r\n".join((*head, b"", cast(bytes, response.body))))
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:

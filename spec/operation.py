@@ -77,6 +77,11 @@ class Fields:
             return {self._arguments[name]: value for name, value in values.items()}
         return self.decode(values.items())
 
+    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Typed values by the handler's keywords; InvalidRequest where they do not fit."""
+        self._validator.check(dict(values))
+        return {self._arguments[name]: value for name, value in values.items()}
+
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """The pairs as JSON by the handler's keywords; InvalidRequest where they do not fit."""
         values: dict[str, Any] = {}
@@ -251,6 +256,10 @@ class Operation:
         if self.query:
             pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]
         return self._query.decode(pairs)
+
+    def check_query(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return typed values of the query's parameters by the handler's keywords, checked."""
+        return self._query.check(values)
 
     def response(self, status: int, media: str = JSON_MEDIA) -> ResponseValidator | None:
         """The validator of an answer, None where the edition describes none."""

@@ -133,17 +133,20 @@ class ResponseValidator(Validator):
         if fault is not None:
             raise InvalidResponse(fault[0], fault[1])
 
-    def complete(self, value: Any) -> None:
+    def complete(self, value: Any) -> bool:
         """Set to null, in place, what a provider left out and the schema wants as null at least.
 
         Providers omit `refusal` or `logprobs`, which OpenAI's clients expect to find. What may
         not be null stays missing, for `check` to tell, and so does all in a very large answer.
+        Return True where the answer is known to fit, so that it needs no `check`.
         """
         compiled = self._compiled or self.compile()
         refused: set[Path] = set()
         for _ in range(_PASSES):
-            if compiled.is_valid(value) or not is_small(value, _LARGEST):
-                return
+            if compiled.is_valid(value):
+                return True
+            if not is_small(value, _LARGEST):
+                return False
             errors = islice(compiled.iter_errors(value), _FAULTS)
             paths = (named_path(path, value) for error in errors for path in missing_paths(error))
             added = {path for path in paths if isinstance(value_at(value, path[:-1]), dict)} - refused
@@ -155,4 +158,5 @@ class ResponseValidator(Validator):
                 del value_at(value, path[:-1])[path[-1]]
             refused |= wrong
             if added == wrong:
-                return
+                return False
+        return False

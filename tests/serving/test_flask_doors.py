@@ -7,12 +7,12 @@ import httpx
 import pytest
 
 from serving.app import create_app
-from serving.dispatcher import Dispatcher
+from serving.asgi import ASGIApplication
 from serving.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Dispatcher:
+def app(tmp_path_factory: pytest.TempPathFactory) -> ASGIApplication:
     folder: Path = tmp_path_factory.mktemp("doors")
     settings = Settings.read(
         ASTROLABE_STORE=f"sqlite:///{folder}/a.db", ASTROLABE_CACHE=str(folder), OPENAI_API_KEY="sk-x"
@@ -20,13 +20,13 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Dispatcher:
     return create_app(settings)
 
 
-async def ask(app: Dispatcher, path: str) -> httpx.Response:
+async def ask(app: ASGIApplication, path: str) -> httpx.Response:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         return await client.get(path)
 
 
 async def test_an_after_request_hook_changes_the_answer(
-    app: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    app: ASGIApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mark(response: flask.Response) -> flask.Response:
         response.headers["x-mark"] = flask.request.endpoint or "none"
@@ -38,14 +38,14 @@ async def test_an_after_request_hook_changes_the_answer(
 
 
 async def test_a_before_request_hook_can_answer_itself(
-    app: Dispatcher, monkeypatch: pytest.MonkeyPatch
+    app: ASGIApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(app.flask.before_request_funcs, None, [lambda: ("closed", 503)])
     answer = await ask(app, "/v1/health")
     assert (answer.status_code, answer.text) == (503, "closed")
 
 
-async def test_the_view_runs_in_flasks_context(app: Dispatcher, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_view_runs_in_flasks_context(app: ASGIApplication, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setitem(app.flask.teardown_request_funcs, None, [lambda _: seen.append(flask.request.path)])
     await ask(app, "/v1/health")
@@ -53,7 +53,7 @@ async def test_the_view_runs_in_flasks_context(app: Dispatcher, monkeypatch: pyt
     assert not flask.has_request_context()
 
 
-async def test_every_error_has_openais_shape(app: Dispatcher) -> None:
+async def test_every_error_has_openais_shape(app: ASGIApplication) -> None:
     for path, status in (
         ("/v1/nonsense", 404),
         ("/nonsense", 404),
@@ -65,13 +65,13 @@ async def test_every_error_has_openais_shape(app: Dispatcher) -> None:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
 
 
-async def test_a_path_that_is_no_utf8_is_the_callers_mistake(app: Dispatcher) -> None:
+async def test_a_path_that_is_no_utf8_is_the_callers_mistake(app: ASGIApplication) -> None:
     answer = await ask(app, "/v1/threads/%ff%0d%0a")
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "thread_id"
 
 
-async def test_head_is_answered_as_get_without_a_body(app: Dispatcher) -> None:
+async def test_head_is_answered_as_get_without_a_body(app: ASGIApplication) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         answer = await client.head("/v1/health")
     assert (answer.status_code, answer.headers["content-length"], answer.content) == (200, "18", b"")

@@ -51,7 +51,7 @@ def test_the_log_has_a_line_a_request_without_bodies_or_keys(server: Server, htt
     until(lambda: request_id in server.log.read_text(), seconds=5)
     text = server.log.read_text()
     line = json.loads(next(line for line in text.splitlines() if request_id in line))
-    assert (line["event"], line["operation"], line["status"]) == ("request", "createThread", 200)
+    assert (line["event"], line["operation"], line["status"]) == ("request_finished", "createThread", 200)
     assert secret not in text
     assert key not in text
 
@@ -80,8 +80,8 @@ def test_observations_that_are_added_up_are_those_made_one_by_one() -> None:
     for value in (0.0, 0.001, 0.0011, 0.3, 600, 601, 1e9):
         single.observe(value)
         meter.observe(value)
-    meter.hand_on()
-    meter.hand_on()
+    meter.flush()
+    meter.flush()
     samples = {
         name: [
             (sample.name.removeprefix(name), sample.labels, sample.value)

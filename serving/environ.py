@@ -1,14 +1,10 @@
-"""Between ASGI's dicts and what the rest of serving speaks: a WSGI environ in, headers and bytes out."""
+"""Makes the WSGI environ of an ASGI request, which Flask's request is built on."""
 
 import io
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from serving.request import Scope
 
 BASE_ENVIRON: dict[str, Any] = {
     "SCRIPT_NAME": "",
@@ -54,30 +50,3 @@ class Environs:
             if len(self._names) < self.MOST_NAMES:
                 self._names[header] = name
         return name
-
-
-class Headers(Mapping[str, str]):
-    """A request's headers by lower-case name, decoded when asked for; of repeated ones the last."""
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, scope: Scope) -> None:
-        self._raw: dict[bytes, bytes] = dict(scope["headers"])
-
-    def __getitem__(self, name: str) -> str:
-        return self._raw[name.encode("latin-1")].decode("latin-1")
-
-    def raw(self, name: bytes) -> bytes:
-        """The bytes of a header, none for one that was not sent."""
-        return self._raw.get(name, b"")
-
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-
-def encode_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI sends them."""
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

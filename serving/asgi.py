@@ -1,0 +1,86 @@
+"""The ASGI application: requests to the HTTP server, the worker's life to the lifespan."""
+
+import secrets
+from collections.abc import Iterator
+from itertools import count
+
+from handlers.context import Services
+from serving.flask_app import Flask
+from serving.http import HTTPServer
+from serving.interruptions import Interruptions
+from serving.lifespan import Lifespan
+from serving.pipeline import Pipeline
+from serving.request import Receive, Scope, Send
+
+
+class RequestIds:
+    """Makes ids that begin with 64 random bits and count on."""
+
+    def __init__(self) -> None:
+        self._ids: Iterator[str] = iter(())
+        self.reseed()
+
+    def reseed(self) -> None:
+        """Begin anew; called after the fork, so that every worker has ids of its own."""
+        seed = secrets.token_hex(8)
+        self._ids = (f"req_{seed}{number & 0xFFFFFFFFFFFF:012x}" for number in count(secrets.randbits(40)))
+
+    def __call__(self) -> str:
+        """Return the next id."""
+        return next(self._ids)
+
+
+class ASGIApplication:
+    """What gunicorn's workers run. `grace` is how many seconds open streams have to end at a stop."""
+
+    def __init__(
+        self,
+        *,
+        flask: Flask,
+        services: Services,
+        pipeline: Pipeline,
+        http: HTTPServer,
+        interruptions: Interruptions,
+        lifespan: Lifespan,
+        ids: RequestIds,
+        grace: float,
+    ) -> None:
+        self.flask = flask
+        self.services = services
+        self.pipeline = pipeline
+        self.call = pipeline.call
+        self.grace = grace
+        self._http = http
+        self._interruptions = interruptions
+        self._lifespan = lifespan
+        self._ids = ids
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            self._ids.reseed()
+            await self._lifespan(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    @property
+    def may_start_later(self) -> bool:
+        """Whether a start failed for want of the database only, so that another try makes sense."""
+        return self._lifespan.may_start_later
+
+    def start_local_models(self) -> None:
+        """Start the local models' process, where a route leads there; called in gunicorn's master."""
+        if self.services.gateway.local is not None:
+            self.services.gateway.local.start()
+
+    def stop_local_models(self) -> None:
+        """End the local models' process."""
+        if self.services.gateway.local is not None:
+            self.services.gateway.local.stop()
+
+    def begin_stop(self) -> None:
+        """Take no new jobs, and cut off the streams and waiting calls that outlast the grace time."""
+        self._lifespan.begin_stop()
+        self._interruptions.stop_after(self.grace)

@@ -1,0 +1,36 @@
+"""The calling stage: runs the operation's handler."""
+
+from typing import Any
+
+from handlers.context import Answer, Context, Services
+from serving.interruptions import WATCH_AFTER, Interruptions
+from serving.request import Request
+from serving.routes import Route
+
+
+class HandlerCaller:
+    """Calls handlers with a context made of the request."""
+
+    def __init__(self, services: Services, interruptions: Interruptions) -> None:
+        self._services = services
+        self._interruptions = interruptions
+
+    async def call(self, request: Request, route: Route, arguments: dict[str, Any]) -> Answer:
+        """Return what the handler answers, or raise what it raises."""
+        served, handler = request.edition, route.handler
+        assert served is not None and handler is not None  # noqa: S101, PT018 - set by earlier stages
+        context = Context(
+            services=self._services,
+            principal=request.principal,
+            operation_id=request.operation_id,
+            edition=served.edition.name,
+            request_id=request.id,
+            headers=request.headers,
+            assistants_v1=served.is_assistants_v1,
+        )
+        if not route.waits:
+            answer: Answer = await handler(context, **arguments)
+            return answer
+        with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
+            waited: Answer = await handler(context, **arguments)
+            return waited

@@ -1,0 +1,115 @@
+"""The decoding stage: a request's path, query and body as the handler's arguments, valid by the edition."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from handlers.errors import NotImplementedYet
+from persistence.store import Store
+from serving.bodies import MultipartReader, boundary_of
+from serving.limits import check_body, check_files
+from serving.reading import read_pieces, read_whole
+from serving.request import Request
+from serving.routes import Route
+from serving.routing import PREFIX
+from spec.body import parse_json
+from spec.operation import Body, Operation
+from spec.parameters import split_query
+
+MULTIPART = "multipart/form-data"
+JSON_TYPE = "application/json"
+
+CHECKED_IN_LOOP = 256 * 1024
+"""Bytes of a JSON body that is parsed and validated in the loop; a larger one would hold up the others."""
+
+
+class Decoder:
+    """Decodes and validates requests; files go into the store as they arrive."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def decode(self, request: Request, route: Route) -> dict[str, Any]:
+        """Return the handler's arguments of an HTTP request; raises InvalidRequest or an ApiError."""
+        _check_implemented(request, route)
+        operation = route.operation
+        arguments = operation.decode_path(request.path_values)
+        arguments.update(operation.decode_query(request.query))
+        if operation.bodies:
+            body = await self._body(request, operation)
+            if body is not None:
+                arguments["body"] = body
+        return _accepted(route, arguments)
+
+    def check(self, request: Request, route: Route, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the handler's arguments of a call without a socket, validated as HTTP's are."""
+        _check_implemented(request, route)
+        operation = route.operation
+        rest = dict(arguments)
+        body = rest.pop("body", None)
+        path_values = {name: rest.pop(name) for name in operation.path_names if name in rest}
+        checked = operation.decode_path(path_values)
+        checked.update(operation.check_query(rest))
+        if body is not None:
+            check_body(request, body)
+            operation.body(JSON_TYPE).check(body)
+            checked["body"] = body
+        return _accepted(route, checked)
+
+    async def _body(self, request: Request, operation: Operation) -> Any:
+        """Return the body, decoded and valid; None where it may be left out and is."""
+        headers = request.headers
+        declared = headers.raw(b"content-length")
+        is_empty = declared in (b"", b"0") and not headers.raw(b"transfer-encoding")
+        if is_empty and not operation.body_required:
+            return None
+        body = operation.body(headers.get("content-type", ""))
+        if body.media == MULTIPART:
+            return await self._form(request, body)
+        encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
+        raw = await read_whole(request.receive, request.principal.limits.body, encoding)
+        request.received = len(raw)
+        if body.media != JSON_TYPE:
+            return body.decode(split_query(raw))
+        if len(raw) <= CHECKED_IN_LOOP:
+            return _checked(raw, body, request.default_model)
+        return await asyncio.to_thread(_checked, raw, body, request.default_model)
+
+    async def _form(self, request: Request, body: Body) -> dict[str, Any]:
+        """Return a multipart body as a dict; its files are in the store already, as `Uploaded`."""
+        principal, headers = request.principal, request.headers
+        boundary = boundary_of(headers.get("content-type", ""))
+        limits = principal.limits
+        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, limits.body)
+        encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
+        form = await reader.read(read_pieces(request.receive, limits.file + limits.body, encoding))
+        request.received = form.size
+        request.uploads = form.files
+        check_files(request, form.fields)
+        return body.decode(form.fields)
+
+
+def _checked(raw: bytes, body: Body, model: str | None) -> Any:
+    value = parse_json(raw)
+    if model is not None and isinstance(value, dict):
+        value.setdefault("model", model)
+    body.check(value)
+    return value
+
+
+def _accepted(route: Route, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that the handler takes."""
+    if route.parameters is None:
+        return arguments
+    return {name: value for name, value in arguments.items() if name in route.parameters}
+
+
+def _check_implemented(request: Request, route: Route) -> None:
+    if route.handler is None:
+        operation, served = route.operation, request.edition
+        edition = served.edition.name if served else ""
+        raise NotImplementedYet(
+            f"'{operation.id}' ({operation.method} {PREFIX}{operation.path}) of edition {edition} is not "
+            "implemented by this server.",
+            headers={"x-should-retry": "false"},
+        )

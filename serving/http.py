@@ -1,0 +1,154 @@
+"""Serves HTTP requests: Flask's hooks and error handlers around the pipeline, one log line each."""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from handlers.errors import ApiError, NotFound, ServerError
+from serving.access import AccessLog
+from serving.azure import openai_request
+from serving.cors import Cors
+from serving.environ import Environs
+from serving.failures import stopping_error
+from serving.flask_app import Flask, Match
+from serving.interruptions import HUNG_UP, Interruptions
+from serving.metrics import Metrics
+from serving.pipeline import Pipeline
+from serving.probes import Probes
+from serving.reading import ClientGone
+from serving.request import Headers, Receive, Request, Scope, Send
+from serving.responses import JSON_TYPE, Response, error_response
+from serving.routes import Route
+from serving.routing import PREFIX
+from serving.sending import Sender
+from spec.errors import InvalidRequest
+
+CLIENT_GONE = 499
+"""The status that is logged where the client hung up; nginx made the number known."""
+
+log = structlog.get_logger("astrolabe.http")
+
+
+class HTTPServer:
+    """Answers each HTTP request once, whatever happens on the way."""
+
+    def __init__(
+        self,
+        *,
+        flask: Flask,
+        pipeline: Pipeline,
+        interruptions: Interruptions,
+        metrics: Metrics,
+        access: AccessLog,
+        probes: Probes,
+        cors: Cors,
+    ) -> None:
+        self._flask = flask
+        self._pipeline = pipeline
+        self._interruptions = interruptions
+        self._metrics = metrics
+        self._access = access
+        self._probes = probes
+        self._cors = cors
+        self._environs = Environs()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        request = self._request(scope, receive)
+        sender = Sender(request, send, self._cors)
+        if request.method != "HEAD":
+            request.open_stream = sender.open_stream
+        response = await self._response(request)
+        if response is None:
+            self._access.record(request, CLIENT_GONE)
+            return
+        await sender.send(response, self._interruptions, self._metrics)
+        self._access.record(request, response.status)
+
+    def _request(self, scope: Scope, receive: Receive) -> Request:
+        path, model = scope["path"], None
+        if path.startswith("/openai/"):
+            scope, model = openai_request(scope)
+            path = scope["path"]
+        raw_path = scope.get("raw_path")
+        return Request(
+            self._pipeline.new_id(),
+            scope["method"],
+            path,
+            raw_path.decode("latin-1").partition("?")[0] if raw_path else path,
+            scope["query_string"],
+            Headers(scope["headers"]),
+            receive,
+            scope,
+            default_model=model,
+        )
+
+    async def _response(self, request: Request) -> Response | None:
+        """Return the response; None where the client is gone."""
+        try:
+            preflight = self._cors.preflight(request)
+            if preflight is not None:
+                return preflight
+            if not request.path.startswith(PREFIX + "/"):
+                return await self._outside(request)
+            return await self._operation(request)
+        except ClientGone:
+            return None
+        except asyncio.CancelledError as exc:
+            return None if HUNG_UP in exc.args else error_response(stopping_error())
+        except Exception as exc:
+            log.error("request_failed", request_id=request.id, exc_info=exc)  # noqa: TRY400
+            return error_response(ServerError("The server had an error while processing your request."))
+
+    async def _outside(self, request: Request) -> Response:
+        """Answer a path outside the API: a probe, or one of Flask's own routes (in a thread)."""
+        probe = await self._probes.answer(request.path, stopping=self._interruptions.stopping)
+        if probe is not None:
+            request.operation_id = "probe"
+            status, body = probe
+            return Response(status, [JSON_TYPE, (b"content-length", b"%d" % len(body))], body)
+        environ = self._environs.make(request.scope)
+        return Response.of_flask(await asyncio.to_thread(self._flask.full_response, environ))
+
+    async def _operation(self, request: Request) -> Response:
+        """Run an operation in Flask's context, between its hooks."""
+        app = self._flask
+        route: Route | None = None
+        failure: Exception | None = None
+        match: Match = (None, request.path_values)
+        try:
+            route = self._pipeline.routing.find(request)
+        except (ApiError, InvalidRequest) as exc:
+            failure = exc
+        else:
+            match = (route.rule, request.path_values)
+        context = app.matched_context(partial(self._environs.make, request.scope), match)
+        context.push()
+        try:
+            response = await self._hooked(request, route, failure)
+            return response.with_hooks(app) if app.has_response_hooks else response
+        finally:
+            context.pop(None)
+
+    async def _hooked(self, request: Request, route: Route | None, failure: Exception | None) -> Response:
+        """Answer between Flask's before_request hooks and its error handlers."""
+        app = self._flask
+        try:
+            early = app.preprocess_request()
+            if early is not None:
+                return Response.of_flask(app.make_response(early))
+            return await self._pipeline.handle(request, _routed(route, failure))
+        except (asyncio.CancelledError, ClientGone):
+            await self._pipeline.discard_uploads(request)
+            raise
+        except Exception as exc:  # noqa: BLE001 - the outermost edge: Flask's error handlers answer
+            await self._pipeline.discard_uploads(request)
+            return Response.of_flask(app.make_response(app.handle_user_exception(exc)))
+
+
+def _routed(route: Route | None, failure: Exception | None) -> Route:
+    """Return the route, or raise why there is none: only here, so that Flask's hooks see it too."""
+    if route is None:
+        raise failure or NotFound("Invalid URL")
+    return route

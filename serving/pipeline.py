@@ -1,0 +1,73 @@
+"""The stages of an operation in their order: authenticate, limit, decode, call, respond."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from handlers.context import Principal
+from persistence.errors import StoreError
+from persistence.store import Store
+from serving.auth import Authenticator
+from serving.calling import HandlerCaller
+from serving.decoding import Decoder
+from serving.failures import log, to_api_error
+from serving.limits import check_declared
+from serving.request import Headers, Request
+from serving.responses import Responder, Response, error_response
+from serving.routes import Route
+from serving.routing import Routing
+
+
+class Pipeline:
+    """Runs operations, for HTTP requests and for callers without a socket."""
+
+    def __init__(
+        self,
+        *,
+        routing: Routing,
+        authenticator: Authenticator,
+        decoder: Decoder,
+        caller: HandlerCaller,
+        responder: Responder,
+        store: Store,
+        new_id: Callable[[], str],
+    ) -> None:
+        self.routing = routing
+        self.new_id = new_id
+        self._authenticator = authenticator
+        self._decoder = decoder
+        self._caller = caller
+        self._responder = responder
+        self._store = store
+
+    async def handle(self, request: Request, route: Route) -> Response:
+        """Return the response of a routed HTTP request; raises what its stages raise."""
+        if not route.is_public:
+            request.principal = await self._authenticator.authenticate(request.headers.raw(b"authorization"))
+        check_declared(request)
+        arguments = await self._decoder.decode(request, route)
+        answer = await self._caller.call(request, route, arguments)
+        return await self._responder.respond(request, route, answer)
+
+    async def call(self, operation: str, arguments: Mapping[str, Any], principal: Principal) -> Response:
+        """Return the response of an operation that is called without a socket, errors included.
+
+        `operation` is an operationId of the default edition. `arguments` are the parameters by name
+        and, as `body`, the JSON body. A `Pieces` body must be closed.
+        """
+        request = Request(self.new_id(), "POST", "", "", b"", Headers(()), principal=principal)
+        try:
+            route = self.routing.find_operation(request, operation)
+            checked = self._decoder.check(request, route, arguments)
+            answer = await self._caller.call(request, route, checked)
+            return await self._responder.respond(request, route, answer)
+        except Exception as exc:  # noqa: BLE001 - the outermost edge, as HTTP's
+            return error_response(to_api_error(exc))
+
+    async def discard_uploads(self, request: Request) -> None:
+        """Delete the files of a request that failed; a second failure is only logged."""
+        project = request.principal.project
+        for upload in request.uploads:
+            try:
+                await self._store.delete_content(project, upload.content_id)
+            except StoreError as exc:
+                log.warning("upload_not_deleted", content=upload.content_id, reason=str(exc))

@@ -1,0 +1,74 @@
+"""The record that the stages of serving share about one request, and ASGI's types."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlers.context import Principal, Uploaded
+from serving.routes import Route, ServedEdition
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+NOBODY = Principal("")
+"""The principal of a request that is not authenticated yet, or needs no key."""
+
+
+class Headers(Mapping[str, str]):
+    """A request's headers by lower-case name, decoded when asked for; of repeated ones the last."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, headers: Any) -> None:
+        self._raw: dict[bytes, bytes] = dict(headers)
+
+    def __getitem__(self, name: str) -> str:
+        return self._raw[name.encode("latin-1")].decode("latin-1")
+
+    def raw(self, name: bytes) -> bytes:
+        """Return the bytes of a header, empty for one that was not sent."""
+        return self._raw.get(name, b"")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+async def no_body() -> Message:
+    """Receive the body of a request that has none."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+@dataclass(slots=True)
+class Request:
+    """One request on its way through the stages; each stage fills in its part.
+
+    `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies. `open_stream`
+    sends the head of an event stream whose first event takes long; None where nothing is sent.
+    `default_model` is the model of a body that names none (Azure's deployments).
+    """
+
+    id: str
+    method: str
+    path: str
+    raw_path: str
+    query: bytes
+    headers: Headers
+    receive: Receive = no_body
+    scope: Scope = field(default_factory=dict)
+    started: float = field(default_factory=time.perf_counter)
+    operation_id: str = "unmatched"
+    edition: ServedEdition | None = None
+    route: Route | None = None
+    path_values: dict[str, str] = field(default_factory=dict)
+    principal: Principal = NOBODY
+    uploads: list[Uploaded] = field(default_factory=list)
+    received: int = 0
+    sent: int = 0
+    open_stream: Callable[[], None] | None = None
+    default_model: str | None = None

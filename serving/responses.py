@@ -1,0 +1,176 @@
+"""The response stage: what a handler answers, checked against the edition and encoded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import flask
+import orjson
+import structlog
+
+from handlers.context import Answer, Binary, Relayed, Stream
+from handlers.errors import ApiError, ServerError
+from serving.metrics import Metrics
+from serving.request import Request
+from serving.routes import Route
+from spec.errors import InvalidResponse
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+JSON_TYPE = (b"content-type", b"application/json")
+EVENT_STREAM: RawHeaders = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # nginx would hold events back
+]
+POLLED = {
+    "thread.run": b"250",
+    "vector_store.file": b"100",
+    "vector_store.file_batch": b"100",
+    "vector_store.files_batch": b"100",
+    "batch": b"250",
+}
+"""Objects that clients poll, with the milliseconds after which an SDK should ask again."""
+
+KEEP_ALIVE = 15.0
+"""Seconds of silence on an event stream after which a comment is sent."""
+
+log = structlog.get_logger("astrolabe.responses")
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer that is ready to be sent."""
+
+    status: int
+    headers: RawHeaders
+    body: "bytes | Pieces"
+
+    @classmethod
+    def of_flask(cls, response: flask.Response) -> "Response":
+        """Take over what Flask made: an error, a hook's answer, a route's of its own."""
+        return cls(response.status_code, encode_headers(response.headers.items()), response.get_data())
+
+    def with_hooks(self, app: flask.Flask) -> "Response":
+        """Run Flask's after_request hooks, which see (and may change) the head."""
+        response = app.response_class(status=self.status)
+        response.headers.clear()
+        response.headers.extend((name.decode(), value.decode("latin-1")) for name, value in self.headers)
+        response = app.process_response(response)
+        return Response(response.status_code, encode_headers(response.headers.items()), self.body)
+
+
+class Pieces:
+    """A body in pieces, the first of which has been read, so that an error before it has a status."""
+
+    def __init__(self, first: bytes | None, rest: AsyncIterator[bytes], *, is_events: bool) -> None:
+        self._first = first
+        self._rest = rest
+        self.is_events = is_events
+
+    @classmethod
+    async def begin(
+        cls, pieces: AsyncIterator[bytes], *, is_events: bool, on_silence: Callable[[], None] | None = None
+    ) -> "Pieces":
+        """Wait for the first piece; `on_silence` is called once if it takes longer than KEEP_ALIVE."""
+        if on_silence is None:
+            return cls(await anext(pieces, None), pieces, is_events=is_events)
+        timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, on_silence)
+        try:
+            return cls(await anext(pieces, None), pieces, is_events=is_events)
+        finally:
+            timer.cancel()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._first is not None:
+            yield self._first
+            self._first = None
+            async for piece in self._rest:
+                yield piece
+
+    async def close(self) -> None:
+        """Close the source: a provider's call, a file."""
+        close = getattr(self._rest, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class Responder:
+    """Makes the response of a handler's answer. `strict` answers 500 where our own object is invalid."""
+
+    def __init__(self, metrics: Metrics, *, strict: bool) -> None:
+        self._metrics = metrics
+        self._strict = strict
+
+    async def respond(self, request: Request, route: Route, answer: Answer) -> Response:
+        """Return the response; a stream has begun by then, so that it could still fail."""
+        if isinstance(answer, dict):
+            self._check(route, answer)
+            return json_response(answer, route.status)
+        if isinstance(answer, Relayed):
+            self._check_relayed(route, answer.value)
+            return json_response(answer.value, route.status)
+        if isinstance(answer, Stream):
+            events = await Pieces.begin(answer.events, is_events=True, on_silence=request.open_stream)
+            return Response(200, EVENT_STREAM.copy(), events)
+        return await _binary_response(answer)
+
+    def _check(self, route: Route, value: Any) -> None:
+        if route.validator is None:
+            return
+        try:
+            route.validator.check(value)
+        except InvalidResponse as exc:
+            self._report(route, "server", exc)
+            if self._strict:
+                message = f"The answer of '{route.operation.id}' does not fit the edition: {exc}"
+                raise ServerError(message) from exc
+
+    def _check_relayed(self, route: Route, value: Any) -> None:
+        """Check a provider's answer leniently; what does not fit is counted, and sent all the same."""
+        if route.validator is None:
+            return
+        validator = route.validator.relayed
+        if validator.complete(value):
+            return
+        try:
+            validator.check(value)
+        except InvalidResponse as exc:
+            self._report(route, "provider", exc)
+
+    def _report(self, route: Route, origin: str, reason: InvalidResponse) -> None:
+        self._metrics.count_invalid(route.operation.id, origin)
+        log.warning("invalid_response", operation=route.operation.id, origin=origin, reason=reason.message)
+
+
+async def _binary_response(answer: Binary) -> Response:
+    headers = encode_headers(answer.headers.items())
+    headers += [
+        (b"content-type", answer.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % answer.size),
+    ]
+    return Response(answer.status, headers, await Pieces.begin(answer.pieces, is_events=False))
+
+
+def json_response(value: Any, status: int) -> Response:
+    """Return the response of an object; one that clients poll says after how long to ask again."""
+    body = orjson.dumps(value)
+    headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
+    poll_after = POLLED.get(value.get("object"))
+    if poll_after is not None:
+        headers.append((b"openai-poll-after-ms", poll_after))
+    return Response(status, headers, body)
+
+
+def error_response(error: ApiError) -> Response:
+    """Return the response of an error."""
+    response = json_response(error.body(), error.status)
+    response.headers += encode_headers(error.headers.items())
+    return response
+
+
+def encode_headers(headers: Any) -> RawHeaders:
+    """Return (name, value) pairs as ASGI sends them."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
