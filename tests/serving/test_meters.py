@@ -65,6 +65,7 @@ def test_every_line_of_the_log_is_json_and_each_request_has_one(server: Server, 
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
     assert http.get("health", headers=upgrade).status_code == 200
     until(lambda: "Invalid HTTP" in server.log.read_text()[before:], seconds=5)
+    until(lambda: request_id in server.log.read_text()[before:], seconds=5)
     lines = [json.loads(line) for line in server.log.read_text()[before:].splitlines()]
     assert [line.get("request_id") for line in lines].count(request_id) == 1
     assert "uvicorn.access" not in {line.get("logger") for line in lines}
