@@ -19,8 +19,8 @@ from bench.load import BenchFailed, wrk
 from bench.measuring import alternate, median_ratio, tree_size
 from bench.rig import Rig
 from handlers.resources import MESSAGES
+from inference.assistants.objects import message_object, text_part
 from inference.identifiers import new_id
-from inference.runs.objects import message_object, text_part
 from persistence.engines import open_store
 from persistence.store import Insert, Key, Store, beside
 from serving.auth import OPEN_PROJECT

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from persistence.types import JSON
 
 if TYPE_CHECKING:
+    from inference.assistants.runs import Runs
     from inference.gateway import Gateway
     from inference.jobs import Jobs
     from inference.retrieval import Retrieval
-    from inference.runs import Runs
     from persistence.store import Store
 
 

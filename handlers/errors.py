@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inference import errors as inference
+from inference.engine import errors as runs
 from inference.retrieval import errors as retrieval
-from inference.runs import errors as runs
 from persistence import errors as persistence
 
 
@@ -219,7 +219,7 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.EventsGone, _gone),
     (runs.OutputsRefused, _outputs),
     (runs.OutputsNotAwaited, _run_state),
-    (runs.ThreadBusy, _run_state),
+    (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
     (inference.ModelNotFound, _model_not_found),
     (inference.ProviderLimited, _limited),

@@ -20,9 +20,8 @@ from handlers.resources import (
     modify_metadata,
     with_attachments,
 )
+from inference.assistants.objects import message_object, run_label, text_part
 from inference.identifiers import new_id
-from inference.runs.objects import message_object, text_part
-from inference.runs.state import run_label
 from persistence.errors import VersionConflict
 from persistence.store import (
     Check,

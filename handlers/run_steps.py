@@ -8,7 +8,7 @@ from handlers.context import Context
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import STEPS, find_beside, find_run
-from inference.runs.objects import without_content
+from inference.assistants.objects import without_content
 from persistence.store import Document, beside
 from persistence.types import JSON
 

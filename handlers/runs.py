@@ -22,8 +22,9 @@ from handlers.resources import (
 )
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import thread_inserts
-from inference.runs import Launch, Started
-from inference.runs.errors import IllegalTransition
+from inference.assistants.runs import RunRequest
+from inference.engine import Started
+from inference.engine.errors import IllegalTransition
 from persistence.errors import VersionConflict
 from persistence.store import Document, Insert, Replace
 from persistence.types import JSON
@@ -41,8 +42,8 @@ async def create_run(
         for index, message in enumerate(body.get("additional_messages") or [])
     ]
     thread = await _attached(context, thread, messages)
-    launch = await _launch(context, body, thread.value["tool_resources"], include)
-    return _answer(await context.services.runs.start(thread, launch, messages))
+    request = await _run_request(context, body, thread.value["tool_resources"], include)
+    return _answer(await context.services.runs.start(thread, request, messages))
 
 
 @operation("createThreadAndRun")
@@ -50,8 +51,8 @@ async def create_run(
 async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Make a thread and run an assistant on it, all at once."""
     thread, messages = await thread_inserts(context, body.get("thread") or {}, "thread.")
-    launch = await _launch(context, body, thread.value["tool_resources"])
-    return _answer(await context.services.runs.start_with_thread(thread, launch, messages))
+    request = await _run_request(context, body, thread.value["tool_resources"])
+    return _answer(await context.services.runs.start_with_thread(thread, request, messages))
 
 
 @operation("getRun")
@@ -126,9 +127,9 @@ async def _attached(context: Context, thread: Document, messages: list[Insert]) 
             thread = await find_thread(context, thread.id)
 
 
-async def _launch(
+async def _run_request(
     context: Context, body: JSON, thread_resources: JSON, include: list[str] | None = None
-) -> Launch:
+) -> RunRequest:
     """What the engine needs to know of a run, checked; it depends on no other object from then on."""
     assistant = await find_assistant(context, body["assistant_id"])
     request = {**body, "metadata": body.get("metadata") or {}}
@@ -137,7 +138,7 @@ async def _launch(
     for name in SAMPLING:
         if body.get(name) is not None:
             request[name] = float(body[name])
-    return Launch(
+    return RunRequest(
         assistant.value,
         request,
         _options(assistant, request),

@@ -17,8 +17,8 @@ from handlers.resources import (
     find_thread,
     with_attachments,
 )
+from inference.assistants.objects import thread_object
 from inference.identifiers import new_id
-from inference.runs.objects import thread_object
 from persistence.errors import VersionConflict
 from persistence.store import Clear, Delete, Document, Insert, Key, Replace
 from persistence.types import JSON

@@ -16,4 +16,4 @@ if [ ! -f "$environment/.ready" ] || [ requirements/dev.txt -nt "$environment/.r
 fi
 "$environment/bin/python" --version
 "$environment/bin/python" -m pytest --quiet -n 2 --dist worksteal -m "not server and not cassandra and not cluster and not slow" \
-  tests/spec tests/contract tests/persistence tests/serving tests/handlers tests/inference/gateway tests/inference/runs
+  tests/spec tests/contract tests/persistence tests/serving tests/handlers tests/inference/gateway tests/inference/engine

@@ -3,12 +3,12 @@
 import os
 
 from handlers.context import Services
+from inference.assistants.runs import Runs
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
-from inference.runs import Runs
 from persistence.engines import open_store
 from persistence.store import Store
 from serving.settings import Settings

@@ -67,3 +67,10 @@ def test_product_code_imports_no_tests() -> None:
         if name == "tests" or name.startswith("tests.")
     ]
     assert wrong == []
+
+
+def test_the_engine_knows_no_api() -> None:
+    engine = sorted((ROOT / "inference" / "engine").glob("*.py"))
+    assert [path.name for path in engine if "thread." in path.read_text()] == []
+    imports = [name for path in engine for _, name in imported(path)]
+    assert [name for name in imports if name.startswith("inference.assistants")] == []

@@ -12,9 +12,6 @@ ANY_SOURCE = "source"
 
 MAX_NAME = 40
 MAX_QUOTE = 400
-REACH = 300
-"""Characters ahead of a mark that its quote is chosen by."""
-
 SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
 WORD = re.compile(r"\w{3,}")
 
@@ -29,21 +26,26 @@ def shown_name(filename: str) -> str:
     return re.sub("[\u3010\u3011\u2020\\s]+", " ", filename)[:MAX_NAME].strip()
 
 
-def annotations(text: str, calls: Sequence[Mapping[str, Any]]) -> list[JSON]:
-    """The file_citation of every mark in `text` that names a result of `calls`, in order.
+def citation(mark: str, start: int, before: str, calls: Sequence[Mapping[str, Any]]) -> JSON | None:
+    """Return the file_citation of a mark that names a result of `calls`, else None.
 
-    Offsets count characters of the text. A mark that names no result stays in the text as it is,
-    without an annotation: so does one that was copied from an earlier answer, as its name tells.
+    `start` is the mark's offset in characters of the answer, `before` the claim ahead of it. A mark that was
+    copied from an earlier answer names no result of this run, as its file's name tells.
     """
-    found = []
-    end = 0
-    for match in MARK.finditer(text):
-        result = _result(calls, int(match[1]), int(match[2]), match[3])
-        if result is not None:
-            claim = text[max(end, match.start() - REACH) : match.start()]
-            found.append(_annotation(match, result, claim))
-        end = match.end()
-    return found
+    match = MARK.fullmatch(mark)
+    result = _result(calls, int(match[1]), int(match[2]), match[3]) if match else None
+    if result is None:
+        return None
+    return {
+        "type": "file_citation",
+        "text": mark,
+        "start_index": start,
+        "end_index": start + len(mark),
+        "file_citation": {
+            "file_id": result["file_id"],
+            "quote": quote(result["content"][0]["text"], before),
+        },
+    }
 
 
 def _result(calls: Sequence[Mapping[str, Any]], call: int, number: int, name: str) -> JSON | None:
@@ -51,19 +53,6 @@ def _result(calls: Sequence[Mapping[str, Any]], call: int, number: int, name: st
         return None
     result: JSON = calls[call]["results"][number]
     return result if name.strip() in (ANY_SOURCE, shown_name(result["file_name"])) else None
-
-
-def _annotation(match: re.Match[str], result: JSON, claim: str) -> JSON:
-    return {
-        "type": "file_citation",
-        "text": match[0],
-        "start_index": match.start(),
-        "end_index": match.end(),
-        "file_citation": {
-            "file_id": result["file_id"],
-            "quote": quote(result["content"][0]["text"], claim),
-        },
-    }
 
 
 def quote(chunk: str, claim: str) -> str:

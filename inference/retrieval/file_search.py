@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from inference import tokens
-from inference.retrieval.citations import annotations, mark
+from inference.engine.items import Call
+from inference.engine.tools import Emit, Tool, ToolContext, ToolFactory, ToolResult
+from inference.retrieval.citations import citation, mark
 from inference.retrieval.errors import RetrievalError
 from inference.retrieval.retrieval import Retrieval
 from inference.retrieval.search import Found, RankingOptions
-from inference.runs.tools import ServerTool, ToolFactory, ToolResult, Workplace
 
 RANKER = "default_2024_08_21"
 DEFAULT_RESULTS = 20
@@ -48,8 +49,8 @@ DEFINITION = {
 def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> ToolFactory:
     """What makes the tool of a run; `context_window` gives the tokens that a model takes."""
 
-    async def make(workplace: Workplace) -> ServerTool:
-        return FileSearch(retrieval, workplace, min(MAX_TOKENS, context_window(workplace.model) // 3))
+    async def make(context: ToolContext) -> Tool:
+        return FileSearch(retrieval, context, min(MAX_TOKENS, context_window(context.model) // 3))
 
     return make
 
@@ -57,24 +58,31 @@ def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> T
 class FileSearch:
     """The tool of one run; `budget` is how many tokens the results of a call may have."""
 
-    def __init__(self, retrieval: Retrieval, workplace: Workplace, budget: int) -> None:
+    item_type = "file_search_call"
+
+    def __init__(self, retrieval: Retrieval, context: ToolContext, budget: int) -> None:
         self._retrieval = retrieval
-        self._project = workplace.project
-        self._options = workplace.tool.get("file_search") or {}
-        self._stores = _vector_stores(workplace.resources)
-        self._calls = list(workplace.results)
+        self._project = context.project
+        self._options = context.tool.get("file_search") or {}
+        self._stores = _vector_stores(context.resources)
+        self._calls = list(context.results)
         self._budget = budget
 
-    def definition(self) -> JSON:
-        """The function as the model sees it."""
-        return DEFINITION
+    def definitions(self) -> list[JSON]:
+        """Return the one function that the model sees."""
+        return [DEFINITION]
 
-    async def call(self, arguments: str) -> ToolResult:
+    def needs_approval(self, call: Call) -> bool:  # noqa: ARG002
+        """Return False: a search changes nothing."""
+        return False
+
+    async def run(self, call: Call, emit: Emit) -> ToolResult:
         """Search for the model's queries, once the files that it may ask for were ingested."""
         ranking = self._options.get("ranking_options") or {}
         threshold = ranking.get("score_threshold") or 0.0
+        emit("searching", {})
         try:
-            queries = _queries(arguments)
+            queries = _queries(str(call.arguments))
             found = await self._found(queries, RankingOptions(RANKER, threshold))
             number = len(self._calls)
             output, shown = await asyncio.to_thread(_rendered, found, number, self._budget)
@@ -88,9 +96,9 @@ class FileSearch:
         self._calls.append(details)
         return ToolResult(output, details)
 
-    def annotate(self, text: str) -> list[JSON]:
-        """The file_citation of every mark in the text that names a result of this run."""
-        return annotations(text, self._calls)
+    def cite(self, mark: str, start: int, before: str) -> JSON | None:
+        """Return the file_citation of a mark that names a result of this run."""
+        return citation(mark, start, before, self._calls)
 
     async def _found(self, queries: Sequence[str], ranking: RankingOptions) -> list[Found]:
         await self._retrieval.ingested(self._project, self._stores)

@@ -13,7 +13,7 @@ from persistence.engines import open_store
 from persistence.store import Insert, Key
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
-from tests.inference.runs.process import Process, gateway_to, process
+from tests.inference.engine.process import Process, gateway_to, process
 
 JSON = dict[str, Any]
 

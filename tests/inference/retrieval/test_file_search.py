@@ -5,8 +5,10 @@ import pytest
 
 from handlers import vector_stores
 from inference import tokens
+from inference.engine.citations import CitationReader
+from inference.engine.items import Call, Pieces
+from inference.engine.tools import Toolbox, ToolContext
 from inference.retrieval.file_search import FileSearch, file_search
-from inference.runs.tools import Workplace
 from persistence.store import Key
 from tests.inference.retrieval.library import Library
 
@@ -20,10 +22,24 @@ async def tool_of(
     resources = tuple({"file_search": {"vector_store_ids": [store]}} for store in stores)
     entry = {"type": "file_search", "file_search": options}
     tool = await file_search(library.retrieval, lambda _: window)(
-        Workplace("p", "run_1", "m", entry, ({}, *resources), results)
+        ToolContext("p", "run_1", "m", entry, ({}, *resources), results)
     )
     assert isinstance(tool, FileSearch)
     return tool
+
+
+def call(arguments: str) -> Call:
+    return Call("fc_1", "file_search_call", "call_1", "file_search", Pieces(arguments))
+
+
+def ignore(phase: str, data: dict[str, Any]) -> None:
+    """Take progress that no test looks at."""
+
+
+def annotations(tool: FileSearch, text: str) -> list[dict[str, Any]]:
+    """Read a text as the engine does."""
+    reader = CitationReader(Toolbox({"file_search": tool}))
+    return [each for _, found in (*reader.read(text), *reader.end()) for each in found]
 
 
 def asked(*queries: str) -> str:
@@ -33,22 +49,22 @@ def asked(*queries: str) -> str:
 async def test_the_stores_of_assistant_and_thread_are_searched_together(library: Library) -> None:
     first, second = await library.vector_store(STORMS), await library.vector_store(SHIPS)
     tool = await tool_of(library, first["id"], second["id"], first["id"])
-    result = await tool.call(asked("winter storms", "summer ships"))
+    result = await tool.run(call(asked("winter storms", "summer ships")), ignore)
     assert result.details["ranking_options"] == {"ranker": "default_2024_08_21", "score_threshold": 0.0}
     texts = [item["content"][0]["text"] for item in result.details["results"]]
     assert sorted(texts) == sorted([STORMS, SHIPS])
     for number, item in enumerate(result.details["results"]):
-        assert f"【0:{number}†{item['file_name']}】\n{texts[number]}" in result.output_for_model
+        assert f"【0:{number}†{item['file_name']}】\n{texts[number]}" in result.output
         assert 0 <= item["score"] <= 1
 
 
 async def test_an_answer_cites_what_was_found_with_a_quote_that_the_file_holds(library: Library) -> None:
     store = await library.vector_store(STORMS)
     tool = await tool_of(library, store["id"])
-    result = await tool.call(asked("storms"))
+    result = await tool.run(call(asked("storms")), ignore)
     [found] = result.details["results"]
     text = "The wall of the harbour is broken by storms【0:0†0.txt】."
-    [annotation] = tool.annotate(text)
+    [annotation] = annotations(tool, text)
     assert text[annotation["start_index"] : annotation["end_index"]] == "【0:0†0.txt】"
     assert annotation["file_citation"] == {
         "file_id": found["file_id"],
@@ -59,37 +75,37 @@ async def test_an_answer_cites_what_was_found_with_a_quote_that_the_file_holds(l
 
 async def test_marks_of_a_leg_before_are_still_known(library: Library) -> None:
     store = await library.vector_store(STORMS)
-    before = await (await tool_of(library, store["id"])).call(asked("storms"))
+    before = await (await tool_of(library, store["id"])).run(call(asked("storms")), ignore)
     tool = await tool_of(library, store["id"], results=(before.details,))
-    again = await tool.call(asked("walls"))
-    assert "【1:0†0.txt】" in again.output_for_model
-    assert len(tool.annotate("【0:0†0.txt】【1:0†0.txt】")) == 2
+    again = await tool.run(call(asked("walls")), ignore)
+    assert "【1:0†0.txt】" in again.output
+    assert len(annotations(tool, "【0:0†0.txt】【1:0†0.txt】")) == 2
 
 
 async def test_a_file_that_is_still_ingested_is_waited_for(library: Library) -> None:
     created = await vector_stores.create_vector_store(
         library.context(), {"file_ids": [(await library.file(STORMS))["id"]]}
     )
-    result = await (await tool_of(library, created["id"])).call(asked("storms"))
+    result = await (await tool_of(library, created["id"])).run(call(asked("storms")), ignore)
     assert len(result.details["results"]) == 1
 
 
 async def test_options_of_the_tool_are_followed(library: Library) -> None:
     store = await library.vector_store(STORMS, SHIPS)
     one = await tool_of(library, store["id"], max_num_results=1)
-    assert len((await one.call(asked("all about"))).details["results"]) == 1
+    assert len((await one.run(call(asked("all about")), ignore)).details["results"]) == 1
     strict = await tool_of(library, store["id"], ranking_options={"score_threshold": 0.99})
-    nothing = await strict.call(asked("storms"))
+    nothing = await strict.run(call(asked("storms")), ignore)
     assert nothing.details["ranking_options"]["score_threshold"] == 0.99
-    assert (nothing.details["results"], nothing.output_for_model) == ([], "Nothing was found in the files.")
+    assert (nothing.details["results"], nothing.output) == ([], "Nothing was found in the files.")
 
 
 async def test_results_fit_into_a_third_of_the_models_window(library: Library) -> None:
     store = await library.vector_store(*(f"{n} storms " + "and wind " * 600 for n in range(5)))
-    small = await (await tool_of(library, store["id"], window=600)).call(asked("storms"))
-    assert tokens.count(small.output_for_model) <= 210
+    small = await (await tool_of(library, store["id"], window=600)).run(call(asked("storms")), ignore)
+    assert tokens.count(small.output) <= 210
     assert len(small.details["results"]) == 1
-    larger = await (await tool_of(library, store["id"], window=6000)).call(asked("storms"))
+    larger = await (await tool_of(library, store["id"], window=6000)).run(call(asked("storms")), ignore)
     assert 1 < len(larger.details["results"]) < 5
 
 
@@ -98,14 +114,14 @@ async def test_results_fit_into_a_third_of_the_models_window(library: Library) -
 )
 async def test_arguments_that_are_no_queries_are_told_to_the_model(library: Library, arguments: str) -> None:
     store = await library.vector_store(STORMS)
-    result = await (await tool_of(library, store["id"])).call(arguments)
-    assert result.output_for_model.startswith("The search failed: The ")
+    result = await (await tool_of(library, store["id"])).run(call(arguments), ignore)
+    assert result.output.startswith("The search failed: The ")
     assert result.details["results"] == []
 
 
 async def test_a_query_as_a_plain_string_is_understood(library: Library) -> None:
     store = await library.vector_store(STORMS)
-    result = await (await tool_of(library, store["id"])).call('{"query": "storms"}')
+    result = await (await tool_of(library, store["id"])).run(call('{"query": "storms"}'), ignore)
     assert len(result.details["results"]) == 1
 
 
@@ -113,8 +129,8 @@ async def test_a_store_that_is_gone_is_told_to_the_model(library: Library) -> No
     store = await library.vector_store(STORMS)
     tool = await tool_of(library, store["id"])
     await vector_stores.delete_vector_store(library.context(), store["id"])
-    result = await tool.call(asked("storms"))
-    assert store["id"] in result.output_for_model
+    result = await tool.run(call(asked("storms")), ignore)
+    assert store["id"] in result.output
 
 
 async def test_attachments_go_into_one_store_that_expires_a_week_after_its_use(library: Library) -> None:

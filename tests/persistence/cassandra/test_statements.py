@@ -15,7 +15,7 @@ from inference.gateway import Gateway
 from persistence.cassandra import CassandraStore
 from persistence.store import Chunk, Delete, Insert, Key, Replace
 from tests.fixtures.pages import PAGE
-from tests.inference.runs.process import Process, collect, gateway_to, until
+from tests.inference.engine.process import Process, collect, gateway_to, until
 from tests.provider import ProviderProcess
 
 pytestmark = pytest.mark.cassandra

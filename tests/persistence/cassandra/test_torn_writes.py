@@ -7,9 +7,9 @@ import pytest
 
 from inference.gateway import Gateway
 from persistence.cassandra import CassandraStore
-from tests.inference.runs.mortal import MortalStore
-from tests.inference.runs.process import gateway_to
-from tests.inference.runs.test_takeover import TornStory
+from tests.inference.engine.mortal import MortalStore
+from tests.inference.engine.process import gateway_to
+from tests.inference.engine.test_takeover import TornStory
 from tests.provider import ProviderProcess
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]

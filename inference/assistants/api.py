@@ -1,0 +1,86 @@
+"""The Assistants API as the engine sees it."""
+
+from inference.assistants import objects
+from inference.assistants.history import read_history
+from inference.assistants.renderer import INCLUDE_RESULTS, AssistantsRenderer
+from inference.engine.events import ItemDelta
+from inference.engine.items import Message
+from inference.engine.renderer import Renderer
+from inference.engine.state import RunState, Settings
+from persistence.store import Document, Store
+from persistence.types import JSON
+
+OPTIONS = "options"
+"""A run's own state: the sampling parameters that somebody has set, as chat completions name them."""
+
+RESOURCES = "resources"
+"""A run's own state: the `tool_resources` of its assistant and of its thread."""
+
+
+class AssistantsApi:
+    """Runs are runs, conversations are threads, items are messages and run steps."""
+
+    kind = "run"
+    runs = "runs"
+    conversations = "threads"
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
+        """Return the renderer of a run as it is stored."""
+        return AssistantsRenderer(project, run, state)
+
+    def replay(self, project: str, objects: JSON) -> tuple[RunState, Renderer]:
+        """Return state and renderer for a log from its first event on."""
+        state = RunState(extra={INCLUDE_RESULTS: objects[INCLUDE_RESULTS]})
+        return state, AssistantsRenderer(project, objects["run"], state)
+
+    def move(self, run: JSON, status: str, at: int) -> JSON:
+        """Return the run in another status."""
+        return objects.moved(run, status, at)
+
+    def settings(self, run: Document) -> Settings:
+        """Return what a run asks of its model."""
+        value, extra = run.value, run.state["extra"]
+        return Settings(
+            model=value["model"],
+            instructions=value["instructions"],
+            expires_at=value["expires_at"] or 0,
+            tools=value["tools"],
+            resources=tuple(extra[RESOURCES]),
+            options=extra[OPTIONS],
+            tool_choice=value["tool_choice"],
+            parallel_tool_calls=value["parallel_tool_calls"],
+            response_format=value["response_format"],
+            reasoning_effort=value["reasoning_effort"],
+            max_completion_tokens=value["max_completion_tokens"],
+            max_prompt_tokens=value["max_prompt_tokens"],
+        )
+
+    async def history(self, run: Document, window: int) -> list[JSON]:
+        """Return the thread's messages as chat messages."""
+        return await read_history(self._store, run.value, run.key.project, window)
+
+    async def newest_output(self, run: Document) -> Document | None:
+        """Return the newest message of the run."""
+        label = objects.run_label(run.id)
+        page = await self._store.page(run.key.project, "messages", run.parent, label=label, limit=1)
+        # In a list, an engine may still show an object as it was, or one that is gone.
+        return await self._store.get(page.documents[0].key) if page.documents else None
+
+    def missing_delta(self, output: Document, state: RunState) -> ItemDelta | None:
+        """Return what a message says beyond the state."""
+        message = output.value
+        item = state.turns[-1].item(message["id"])
+        if not isinstance(item, Message):
+            return None
+        for part in message["content"]:
+            if part["type"] == "text":
+                text, annotations = part["text"]["value"], part["text"]["annotations"]
+                if len(text) > item.text.length:
+                    new = annotations[len(item.annotations) :]
+                    return ItemDelta(item.id, text[item.text.length :], annotations=new)
+            elif len(part["refusal"]) > item.refusal.length:
+                return ItemDelta(item.id, part["refusal"][item.refusal.length :], "refusal")
+        return None

@@ -1,0 +1,97 @@
+"""A thread's messages as the chat messages that a model reads."""
+
+import base64
+from collections.abc import AsyncIterator
+
+from inference.assistants.renderer import CUT_OFF
+from inference.engine.requests import most_tokens
+from persistence.errors import ContentNotFound
+from persistence.store import Document, Key, Store
+from persistence.types import JSON
+
+PAGE = 100
+
+
+async def read_history(store: Store, run: JSON, project: str, window: int) -> list[JSON]:
+    """Return the thread's messages as chat messages, oldest first: those that the run's truncation keeps.
+
+    Reads no more of a long thread than a context of `window` tokens can hold.
+    """
+    strategy = run["truncation_strategy"]
+    most = strategy["last_messages"] if strategy["type"] == "last_messages" else None
+    newest: list[JSON] = []
+    room = window
+    async for document in _newest_first(store, project, run["thread_id"], most):
+        if not _is_shown(document, run["id"]):
+            continue
+        message = await chat_message(store, project, document.value)
+        newest.append(message)
+        room -= max(1, most_tokens(message) // 8)
+        if len(newest) == most or room < 0:
+            break
+    return newest[::-1]
+
+
+async def _newest_first(store: Store, project: str, thread: str, most: int | None) -> AsyncIterator[Document]:
+    after: str | None = None
+    limit = min(PAGE, most + 1) if most else PAGE
+    while True:
+        page = await store.page(project, "messages", thread, after=after, limit=limit, order="desc")
+        for document in page.documents:
+            yield document
+        if not page.has_more:
+            return
+        after, limit = page.documents[-1].id, PAGE
+
+
+def _is_shown(document: Document, run_id: str) -> bool:
+    """The run's own messages are in its turns; one that is in progress or was cut off is in none."""
+    message = document.value
+    return (
+        message["run_id"] != run_id
+        and message["status"] != "in_progress"
+        and not document.state.get(CUT_OFF)
+        and bool(message["content"])
+    )
+
+
+async def chat_message(store: Store, project: str, message: JSON) -> JSON:
+    """Return a stored message as a chat message."""
+    parts = [await _chat_part(store, project, part) for part in message["content"]]
+    text_only = all(part["type"] == "text" for part in parts)
+    content = "\n".join(part["text"] for part in parts) if text_only else parts
+    return {"role": message["role"], "content": content}
+
+
+async def _chat_part(store: Store, project: str, part: JSON) -> JSON:
+    match part["type"]:
+        case "text":
+            return {"type": "text", "text": part["text"]["value"]}
+        case "refusal":
+            return {"type": "text", "text": part["refusal"]}
+        case "image_url":
+            return {"type": "image_url", "image_url": part["image_url"]}
+        case _:
+            return await _image_file(store, project, part["image_file"])
+
+
+async def _image_file(store: Store, project: str, image: JSON) -> JSON:
+    """Return an uploaded image as a data URL; a deleted one as a text that says so."""
+    document = await store.get(Key(project, "files", image["file_id"]))
+    gone = {"type": "text", "text": f"[The image {image['file_id']} was deleted.]"}
+    if document is None:
+        return gone
+    try:
+        data = b"".join([piece async for piece in store.read_content(project, document.state["content"])])
+    except ContentNotFound:
+        return gone
+    url = f"data:{media_type(data)};base64,{base64.b64encode(data).decode()}"
+    return {"type": "image_url", "image_url": {"url": url, "detail": image.get("detail") or "auto"}}
+
+
+def media_type(data: bytes) -> str:
+    """Return the type of an image by its first bytes, of those that models take; png where none fits."""
+    for start, type in ((b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp")):
+        if data.startswith(start):
+            return f"image/{type}"
+    return "image/png"

@@ -1,0 +1,155 @@
+"""The Assistants API's runs as its handlers use them."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from inference.assistants import objects
+from inference.assistants.api import OPTIONS, RESOURCES, AssistantsApi
+from inference.assistants.renderer import INCLUDE_RESULTS
+from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine.errors import ConversationBusy, RunGone
+from inference.engine.state import ACTIVE_RUN, RunState
+from inference.engine.statuses import ENDED
+from inference.gateway import Credentials, Gateway
+from inference.identifiers import new_id
+from inference.jobs import Jobs
+from persistence.errors import VersionConflict
+from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Operation, Replace, Store
+from persistence.types import JSON
+
+RUNS, STEPS = "runs", "run_steps"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A run that a caller asks for: by which assistant, with what, and whether it is streamed.
+
+    `include_results` says whether events show the content of what file_search finds.
+    """
+
+    assistant: JSON
+    request: JSON
+    options: JSON
+    resources: tuple[JSON, JSON]
+    stream: bool = False
+    credentials: Credentials | None = None
+    include_results: bool = False
+
+
+class Runs:
+    """The runs of threads. `lifetime` and `log_lifetime` (of a run's events) are in seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        jobs: Jobs,
+        tools: ToolFactories | None = None,
+        *,
+        lifetime: float = objects.LIFETIME,
+        log_lifetime: float = LOG_LIFETIME,
+    ) -> None:
+        self._store = store
+        self._lifetime = lifetime
+        self._engine = Engine(store, gateway, jobs, AssistantsApi(store), tools, log_lifetime=log_lifetime)
+
+    async def start(self, thread: Document, request: RunRequest, messages: Sequence[Insert] = ()) -> Started:
+        """Start a run in a thread as it was read, with messages added before it.
+
+        ConversationBusy; RunGone if the thread is deleted meanwhile.
+        """
+        while True:
+            active = await self.active_run(thread)
+            if active is not None:
+                raise ConversationBusy(thread.id, active)
+            run_id = new_id("run_")
+            busy = Replace(thread, state={**thread.state, ACTIVE_RUN: run_id})
+            try:
+                return await self._start(run_id, thread, busy, request, messages)
+            except VersionConflict:
+                fresh = await self._store.get(thread.key)
+                if fresh is None:
+                    raise RunGone(f"No thread found with id '{thread.id}'.") from None
+                thread = fresh
+
+    async def start_with_thread(
+        self, thread: Insert, request: RunRequest, messages: Sequence[Insert] = ()
+    ) -> Started:
+        """Make a thread with its messages, and start a run in it, all at once."""
+        run_id = new_id("run_")
+        state = {**thread.state, ACTIVE_RUN: run_id}
+        busy = Insert(thread.key, thread.value, state, parent=thread.parent)
+        document = Document(thread.key, thread.value, state)
+        return await self._start(run_id, document, busy, request, messages)
+
+    async def _start(
+        self,
+        run_id: str,
+        thread: Document,
+        busy: Insert | Replace,
+        request: RunRequest,
+        messages: Sequence[Insert],
+    ) -> Started:
+        run = objects.run_object(
+            run_id,
+            thread.id,
+            request.assistant,
+            request.request,
+            now=int(time.time()),
+            lifetime=self._lifetime,
+        )
+        extra = {
+            INCLUDE_RESULTS: request.include_results,
+            OPTIONS: request.options,
+            RESOURCES: list(request.resources),
+        }
+        made: JSON = {"run": run, INCLUDE_RESULTS: request.include_results}
+        if isinstance(busy, Insert):
+            made["thread"] = thread.value
+        start = RunStart(
+            busy,
+            Key(thread.key.project, RUNS, run_id),
+            thread.id,
+            run,
+            made,
+            RunState(live=request.stream, extra=extra),
+            messages,
+            request.credentials,
+        )
+        return await self._engine.start(start)
+
+    async def active_run(self, thread: Document) -> str | None:
+        """Return the id of the thread's active run. Costs a read only where the thread names one."""
+        run_id = thread.state.get(ACTIVE_RUN)
+        if run_id is None:
+            return None
+        run = await self._store.get(Key(thread.key.project, RUNS, run_id))
+        return None if run is None or run.value["status"] in ENDED else run_id
+
+    async def submit(
+        self,
+        run: Document,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        stream: bool,
+        credentials: Credentials | None = None,
+    ) -> Started:
+        """Hand in the outputs that a run waits for; OutputsNotAwaited, OutputsRefused, RunGone."""
+        return await self._engine.submit(run, outputs, stream=stream, credentials=credentials)
+
+    async def cancel(self, run: Document) -> JSON:
+        """Begin to cancel a run; IllegalTransition where it has ended, RunGone."""
+        return await self._engine.cancel(run)
+
+    async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
+        """Return the run's events with numbers over `after`, then those to come; EventsGone."""
+        return await self._engine.replay(run, after)
+
+    @staticmethod
+    def abandon(thread: Document) -> list[Operation]:
+        """Return what to write with the deletion of a thread, so that its active run ends with it."""
+        project, run_id = thread.key.project, thread.state.get(ACTIVE_RUN)
+        if run_id is None:
+            return []
+        return [Cancel(project, AssistantsApi.kind, run_id), Clear(project, STEPS, run_id)]

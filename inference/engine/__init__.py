@@ -1,0 +1,15 @@
+"""The run engine: drives a conversation with a model and its tools, whatever worker dies. It knows no API."""
+
+from inference.engine.engine import Engine, RunStart, Started
+from inference.engine.tools import Tool, ToolContext, ToolFactories, ToolFactory, ToolResult
+
+__all__ = [
+    "Engine",
+    "RunStart",
+    "Started",
+    "Tool",
+    "ToolContext",
+    "ToolFactories",
+    "ToolFactory",
+    "ToolResult",
+]

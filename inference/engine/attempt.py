@@ -1,0 +1,229 @@
+"""One worker's attempt at a run: from when it gets the job to when the run settles."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import structlog
+
+from inference import tokens
+from inference.engine.errors import RunGone, ToolUnavailable
+from inference.engine.events import (
+    INTERRUPTED,
+    Event,
+    ItemDelta,
+    ItemFinished,
+    ItemStarted,
+    RunMoved,
+    TurnFinished,
+)
+from inference.engine.items import MESSAGE
+from inference.engine.read_ahead import read_ahead
+from inference.engine.renderer import Api
+from inference.engine.requests import LimitReached, RequestBuilder
+from inference.engine.state import RunState, Settings
+from inference.engine.statuses import ENDED, SETTLED
+from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
+from inference.engine.turns import CUT_SHORT, run_turns
+from inference.engine.unit_of_work import UnitOfWork
+from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
+from inference.gateway import Credentials, Gateway
+from persistence.errors import StoreError
+from persistence.store import Finish, Operation, Reschedule, Store
+from persistence.types import JSON
+
+FUNCTION = "function"
+
+BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
+
+log = structlog.get_logger("astrolabe.engine")
+
+
+class RunAttempt:
+    """Drives a run with the model and its tools; what it needs of the run is in its unit of work."""
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        tools: ToolFactories,
+        api: Api,
+        work: UnitOfWork,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._tools = tools
+        self._api = api
+        self._work = work
+        self._credentials = credentials
+        self._settings: Settings = api.settings(work.run.document)
+        self._started: str | None = None
+
+    @property
+    def _state(self) -> RunState:
+        return self._work.recorder.state
+
+    async def run(self) -> None:
+        """Bring the run as far as it gets, and write that with what becomes of its job."""
+        try:
+            await self._work.flush(await self._drive())
+        except RunGone:
+            await self._store.write(Finish(self._work.lease.job))
+
+    async def _drive(self) -> Operation:
+        state, job = self._state, self._work.lease
+        if state.status in ENDED:
+            self._work.conversation.release()
+        elif state.status == "cancelling":
+            self._work.record(RunMoved("cancelling", _now()))
+            self.end("cancelled")
+        elif self._settings.expires_at <= time.time():
+            self.end("expired")
+        elif state.status != "requires_action":
+            await self._advance()
+        if state.status == "requires_action":
+            return Reschedule(job.job, due=self._settings.expires_at)
+        return Finish(job.job)
+
+    async def _advance(self) -> None:
+        """Talk to the model until the run settles, whatever comes of it."""
+        self._close_interrupted()
+        if self._state.status == "queued":
+            self._work.record(RunMoved("in_progress", _now()))
+        try:
+            async with asyncio.timeout(self._settings.expires_at - time.time()) as lifetime:
+                await self._converse()
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
+            if self._state.status not in SETTLED:  # else it settled just in time
+                self.end("expired")
+        except LimitReached as exc:
+            self.end("incomplete", reason=exc.reason)
+        except (RunGone, StoreError):
+            raise
+        except InferenceError as exc:
+            self._fail(last_error(exc))
+        except Exception:
+            # A bug, or a provider that nobody foresaw, ends this run; tried again it would fail again.
+            log.exception("run_broken", run=self._work.run.key.id)
+            self._fail(BROKEN)
+
+    async def _converse(self) -> None:
+        """Take turns with the model."""
+        async with self._writing():
+            window = self._gateway.context_window(self._settings.model)
+            history = await self._api.history(self._work.run.document, window)
+            tools = await self._make_tools()
+            builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
+
+            def ask(request: JSON) -> AsyncGenerator[JSON, None]:
+                return read_ahead(self._gateway.chunks(request, self._credentials))
+
+            async with aclosing(run_turns(ask, builder.build, tools, self._state)) as turns:
+                async for event in turns:
+                    await self._take(event)
+
+    async def _take(self, event: Event) -> None:
+        """Record an event; the first of what a caller sees is written at once."""
+        self._work.record(event)
+        if isinstance(event, TurnFinished):
+            self._settle(event)
+            if self._state.status not in SETTLED:
+                await self._work.flush()
+        elif self._state.live and self._is_first(event):
+            await self._work.flush()
+
+    def _is_first(self, event: Event) -> bool:
+        """Whether an event is the first that a caller sees of an item."""
+        if isinstance(event, ItemStarted):
+            self._started = event.item["id"]
+            return bool(event.item["type"] != MESSAGE)
+        if isinstance(event, ItemDelta) and event.id == self._started:
+            self._started = None
+            return True
+        return False
+
+    def _settle(self, turn: TurnFinished) -> None:
+        """Move the run where it settles with a turn; nothing can be written in between."""
+        now = _now()
+        if turn.finish in CUT_SHORT:
+            reason = "max_completion_tokens" if turn.finish == "length" else None
+            self._work.record(RunMoved("incomplete", now, reason=reason))
+        elif self._state.pending:
+            self._work.record(RunMoved("requires_action", now))
+        elif not self._state.turns[-1].calls:
+            self._work.record(RunMoved("completed", now))
+
+    def _fail(self, error: JSON) -> None:
+        run = self._work.run.key
+        log.warning("run_failed", run=run.id, model=self._settings.model, error=error["message"])
+        self.end("failed", error=error)
+
+    def end(self, status: str, *, error: JSON | None = None, reason: str | None = None) -> None:
+        """End the run; what is still open ends as it does, what nobody was shown is dropped."""
+        self._work.recorder.discard()
+        turn = self._state.turn
+        for item in turn.open if turn is not None else ():
+            self._work.record(ItemFinished(item.id, status, _now(), error=error))
+        self._work.record(RunMoved(status, _now(), error, reason))
+
+    def _close_interrupted(self) -> None:
+        """Close the items that a crashed worker left open: what was shown stays as it was shown.
+
+        A turn of which a message is finished goes on, so that the message is not said twice.
+        """
+        turn = self._state.turn
+        if turn is None:
+            return
+        for item in turn.open:
+            self._work.record(ItemFinished(item.id, INTERRUPTED, _now()))
+        if not turn.said:
+            self._work.record(TurnFinished(INTERRUPTED, _now()))
+
+    async def _make_tools(self) -> Toolbox:
+        """Make the server's tools of this run."""
+        made: dict[str, Tool] = {}
+        for tool in self._settings.tools:
+            if tool["type"] == FUNCTION:
+                continue
+            factory = self._tools.get(tool["type"])
+            if factory is None:
+                raise ToolUnavailable(tool["type"])
+            made[tool["type"]] = await factory(self._context(tool))
+        return Toolbox(made)
+
+    def _context(self, tool: Mapping[str, Any]) -> ToolContext:
+        calls = [call for turn in self._state.turns for call in turn.calls]
+        results = tuple(call.details for call in calls if call.type == f"{tool['type']}_call")
+        run = self._work.run.key
+        resources = self._settings.resources
+        return ToolContext(run.project, run.id, self._settings.model, dict(tool), resources, results)
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """Write what is recorded: of a live run as it comes, else once, at the start."""
+        if self._state.live:
+            async with self._work.writing():
+                yield
+        else:
+            await self._work.flush()
+            yield
+
+
+def last_error(exc: InferenceError) -> JSON:
+    """Return what a run that failed says of it."""
+    message = exc.message if isinstance(exc, ProviderError) else str(exc)
+    code = "server_error"
+    if isinstance(exc, ProviderLimited):
+        code = "rate_limit_exceeded"
+    elif isinstance(exc, ProviderRejected) and exc.status in (400, 413, 422):
+        code = "invalid_prompt"
+    return {"code": code, "message": message}
+
+
+def _now() -> int:
+    return int(time.time())

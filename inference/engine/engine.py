@@ -1,0 +1,282 @@
+"""The runs of one process as an API's handlers use them: start, submit outputs, cancel, follow."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from inference.engine.attempt import RunAttempt
+from inference.engine.errors import EventsGone, OutputsNotAwaited, OutputsRefused, RunGone
+from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
+from inference.engine.feeds import Feeds
+from inference.engine.following import follow_attempt, is_kept, replay
+from inference.engine.recorder import Recorder
+from inference.engine.recovery import recover
+from inference.engine.renderer import Api
+from inference.engine.state import RunState
+from inference.engine.statuses import SETTLED
+from inference.engine.tools import ToolFactories
+from inference.engine.unit_of_work import UnitOfWork
+from inference.gateway import Credentials, Gateway
+from inference.jobs import Held, Jobs
+from persistence.errors import VersionConflict
+from persistence.store import (
+    LOG_LIFETIME,
+    Document,
+    Enqueue,
+    Finish,
+    Insert,
+    Job,
+    Key,
+    Operation,
+    Replace,
+    Store,
+)
+from persistence.types import JSON
+
+CONCURRENCY = 1000
+"""Runs at once in one process: they wait for providers, so memory is the bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """A run to be started.
+
+    `conversation` is the write by which the run takes its conversation, whose id is `parent`; `operations`
+    are written between that and the run. `objects` are what the log's first event holds for the renderer.
+    """
+
+    conversation: Insert | Replace
+    key: Key
+    parent: str
+    run: JSON
+    objects: JSON
+    state: RunState
+    operations: Sequence[Operation] = ()
+    credentials: Credentials | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that goes on: its object as of now, and its events where it is streamed."""
+
+    run: JSON
+    events: AsyncIterator[bytes] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What an attempt needs of a run whose documents this process has at hand."""
+
+    run: Document
+    conversation: Document
+    recorder: Recorder
+    credentials: Credentials | None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """The writes that begin an attempt, up to its events, which are in `recorder`."""
+
+    key: Key
+    job: Job
+    recorder: Recorder
+    operations: list[Operation] = field(default_factory=list)
+    conversation: Document | None = None
+    credentials: Credentials | None = None
+
+
+class Engine:
+    """The runs of one API in one process, and the way to those of all others.
+
+    `tools` are the server's own, by type; a run with a tool that is neither a function nor among them fails
+    and says so. `log_lifetime` is how long a run's events are kept, in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        jobs: Jobs,
+        api: Api,
+        tools: ToolFactories | None = None,
+        *,
+        log_lifetime: float = LOG_LIFETIME,
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self._jobs = jobs
+        self._api = api
+        self._tools = tools or {}
+        self._feeds = Feeds(log_lifetime)
+        self._prepared: dict[int, _Prepared] = {}
+        jobs.register(api.kind, self._work, concurrency=CONCURRENCY)
+
+    # --- what handlers call ---
+
+    async def start(self, start: RunStart) -> Started:
+        """Write a run and go on with it; VersionConflict where its conversation was changed meanwhile."""
+        key = start.key
+        recorder = Recorder(start.state, self._api.renderer(key.project, start.run, start.state))
+        attempt = _Attempt(key, self._own_job(key), recorder, credentials=start.credentials)
+        recorder.record(RunCreated(start.objects))
+        answered = self._queue(attempt)
+        run = Insert(key, recorder.renderer.run, start.state.to_json(), parent=start.parent)
+        attempt.operations = [start.conversation, *start.operations, run]
+        return await self._begin(attempt, answered)
+
+    async def submit(
+        self,
+        run: Document,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        stream: bool,
+        credentials: Credentials | None = None,
+    ) -> Started:
+        """Hand in the outputs that a run waits for, all at once, as (call id, output).
+
+        OutputsNotAwaited, OutputsRefused, RunGone.
+        """
+        while True:
+            key = Key(run.key.project, self._api.conversations, run.parent)
+            conversation = await self._store.get(key)
+            if conversation is None:
+                raise RunGone(f"No thread found with id '{run.parent}'.")
+            attempt = await self._submitted(run, outputs, stream=stream)
+            attempt.conversation, attempt.credentials = conversation, credentials
+            answered = self._queue(attempt)
+            recorder = attempt.recorder
+            # The run last, right ahead of its job: an engine by partitions changes these two together.
+            change = Replace(run, value=recorder.renderer.run, state=recorder.state.to_json())
+            attempt.operations.append(change)
+            try:
+                return await self._begin(attempt, answered)
+            except VersionConflict:
+                run = await self._reread(run)
+
+    async def cancel(self, run: Document) -> JSON:
+        """Begin to cancel a run; IllegalTransition where it has ended, RunGone.
+
+        The job is taken from its owner, so that nothing more is written or shown of the run but its end,
+        which this process brings about.
+        """
+        while True:
+            value = self._api.move(run.value, "cancelling", int(time.time()))
+            job = self._own_job(run.key)
+            change = Replace(run, value=value, state={**run.state, "status": "cancelling"})
+            try:
+                await self._store.write(change, Enqueue(job))
+            except VersionConflict:
+                run = await self._reread(run)
+            else:
+                self._adopt(job)
+                return value
+
+    async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
+        """Return the run's events with numbers over `after`, then those to come; EventsGone."""
+        if run.value["status"] in SETTLED and not await is_kept(self._store, run.key):
+            raise EventsGone(f"The events of run {run.id} are no longer kept.")
+        return replay(self._store, self._api, run.key, after)
+
+    # --- beginning an attempt ---
+
+    async def _submitted(
+        self, run: Document, outputs: Sequence[tuple[str, str]], *, stream: bool
+    ) -> _Attempt:
+        """Return an attempt whose pending calls have their outputs."""
+        if run.value["status"] != "requires_action":
+            raise OutputsNotAwaited(run.value["status"])
+        state = RunState.from_json(run.state)
+        given, expected = [call_id for call_id, _ in outputs], [call.call_id for call in state.pending]
+        if sorted(given) != sorted(expected):
+            raise OutputsRefused(expected, given)
+        state.live = stream
+        recorder = Recorder(state, self._api.renderer(run.key.project, run.value, state))
+        documents: dict[Key, Document] = {}
+        for key, change in recorder.renderer.open_objects.items():
+            document = await self._store.get(key)
+            if document is not None:
+                change.value, documents[key] = document.value, document
+        event: Event = OutputsSubmitted(dict(outputs), int(time.time()))
+        recorder.record(event)
+        changes = [
+            Replace(documents[key], value=change.value)
+            for key, change in recorder.renderer.changes.items()
+            if key in documents
+        ]
+        return _Attempt(run.key, self._own_job(run.key), recorder, [*changes])
+
+    def _queue(self, attempt: _Attempt) -> JSON:
+        """Queue the run and return it as its caller is answered.
+
+        Where this process goes on with it at once it is stored in progress.
+        """
+        now, recorder = int(time.time()), attempt.recorder
+        recorder.record(RunMoved("queued", now))
+        answered = recorder.renderer.run
+        if attempt.job.owner:
+            recorder.record(RunMoved("in_progress", now))
+        return answered
+
+    async def _begin(self, attempt: _Attempt, answered: JSON) -> Started:
+        """Write what begins an attempt, with its job, and go on with it here."""
+        project, run_id = attempt.key.project, attempt.key.id
+        recorder, job = attempt.recorder, attempt.job
+        first, _, lines, frames, _ = recorder.take()
+        recorder.run_changed = False
+        reader = self._feeds.subscribe(project, run_id) if recorder.state.live else None
+        log = self._feeds.append(project, run_id, first, lines)
+        try:
+            documents = await self._store.write(*attempt.operations, Enqueue(job), log)
+        except BaseException:
+            if reader is not None:
+                self._feeds.unsubscribe(project, run_id, reader)
+            raise
+        self._feeds.publish(project, run_id, frames)
+        run = next(each for each in documents if each.key == attempt.key)
+        conversation = attempt.conversation or documents[0]
+        if job.owner:
+            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt.credentials)
+        self._adopt(job)
+        if reader is None:
+            return Started(answered, None)
+        after = frames[0][0] - 1
+        return Started(
+            answered, follow_attempt(self._store, self._feeds, self._api, attempt.key, reader, after)
+        )
+
+    def _own_job(self, key: Key) -> Job:
+        """Return a job held by this process, or by nobody where it has enough to do."""
+        now = time.time()
+        if not self._jobs.has_room(self._api.kind):
+            return Job(key.project, self._api.kind, key.id, due=now)
+        return Job(key.project, self._api.kind, key.id, due=now + self._jobs.lease, owner=self._jobs.owner)
+
+    def _adopt(self, job: Job) -> None:
+        if job.owner:
+            self._jobs.adopt(job)
+
+    # --- a run's job ---
+
+    async def _work(self, lease: Held) -> None:
+        prepared = self._prepared.pop(lease.job.token, None)
+        credentials = None
+        try:
+            if prepared is not None:
+                run, conversation, credentials = prepared.run, prepared.conversation, prepared.credentials
+                work = UnitOfWork(self._store, self._feeds, lease, run, conversation, prepared.recorder)
+            else:
+                recovered = await recover(self._store, self._feeds, self._api, lease)
+                if recovered is None:
+                    await self._store.write(Finish(lease.job))
+                    return
+                work = recovered
+            attempt = RunAttempt(self._store, self._gateway, self._tools, self._api, work, credentials)
+            await attempt.run()
+        finally:
+            self._feeds.close(lease.job.project, lease.job.id)
+
+    async def _reread(self, run: Document) -> Document:
+        fresh = await self._store.get(run.key)
+        if fresh is None:
+            raise RunGone(f"No run found with id '{run.id}'.")
+        return fresh

@@ -1,0 +1,68 @@
+"""What a run refuses, or is stopped by.
+
+RunError
+├── ConversationBusy     another run of the conversation is active
+├── IllegalTransition    the run's status does not allow that
+├── OutputsRefused       tool outputs that are not exactly those the run waits for
+├── OutputsNotAwaited    the run waits for no tool outputs
+├── ToolUnavailable      a tool that this server does not run
+├── EventsGone           the run's event log is no longer kept
+└── RunGone              the run, or its conversation, was deleted
+"""
+
+from collections.abc import Sequence
+
+from inference.errors import InferenceError
+
+
+class RunError(InferenceError):
+    """The root of what a run refuses."""
+
+
+class ConversationBusy(RunError):
+    """Another run of the conversation is active."""
+
+    def __init__(self, conversation: str, run: str) -> None:
+        super().__init__(f"Thread {conversation} already has an active run {run}.")
+        self.conversation = conversation
+        self.run = run
+
+
+class IllegalTransition(RunError):
+    """The run's status does not allow that."""
+
+    def __init__(self, status: str, target: str) -> None:
+        super().__init__(f"A run with status '{status}' cannot become '{target}'.")
+        self.status = status
+        self.target = target
+
+
+class OutputsRefused(RunError):
+    """Tool outputs that are not exactly those the run waits for."""
+
+    def __init__(self, expected: Sequence[str], given: Sequence[str]) -> None:
+        super().__init__(f"Expected tool outputs for call_ids {list(expected)}, got {list(given)}")
+
+
+class OutputsNotAwaited(RunError):
+    """The run waits for no tool outputs."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f'Runs in status "{status}" do not accept tool outputs.')
+        self.status = status
+
+
+class ToolUnavailable(RunError):
+    """A tool that this server does not run."""
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(f"The tool '{tool}' is not available on this server.")
+        self.tool = tool
+
+
+class EventsGone(RunError):
+    """The run's event log is no longer kept."""
+
+
+class RunGone(RunError):
+    """The run, or its conversation, was deleted."""

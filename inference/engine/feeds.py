@@ -1,0 +1,99 @@
+"""A run's events on their way to the clients that read them in the process that writes them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from persistence.store import LOG_LIFETIME, Append
+
+Numbered = tuple[int, bytes]
+
+DONE = b"id: %d\nevent: done\ndata: [DONE]\n\n"
+
+BACKLOG = 1000
+"""Events that wait for a slow reader; one that is further behind reads the log instead."""
+
+
+def frame(sequence: int, event: str, data: Any) -> bytes:
+    """Return one event as a numbered frame of Server-Sent Events."""
+    if event == "done":
+        return DONE % sequence
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, event.encode(), orjson.dumps(data))
+
+
+def is_done(frame: bytes) -> bool:
+    """Return whether that frame is the last of a stream."""
+    return frame.endswith(b"event: done\ndata: [DONE]\n\n")
+
+
+class Reader:
+    """Reads a run's frames in the process that writes them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Numbered] = deque()
+        self._arrived = asyncio.Event()
+        self._over = False
+
+    def put(self, frames: Sequence[Numbered]) -> None:
+        """Queue frames whose events are in the log; a reader that is too slow is cut off."""
+        if self._over:
+            return
+        if len(self._waiting) + len(frames) > BACKLOG:
+            self._waiting.clear()
+            self._over = True
+        else:
+            self._waiting.extend(frames)
+        self._arrived.set()
+
+    def close(self) -> None:
+        """Note that nothing more comes from this process."""
+        self._over = True
+        self._arrived.set()
+
+    async def read(self) -> list[Numbered]:
+        """Return what has come since, at least one frame; nothing at the end: go on in the log."""
+        while not self._waiting and not self._over:
+            self._arrived.clear()
+            await self._arrived.wait()
+        frames = list(self._waiting)
+        self._waiting.clear()
+        return frames
+
+
+class Feeds:
+    """The readers of this process, by run; all others read the log."""
+
+    def __init__(self, log_lifetime: float = LOG_LIFETIME) -> None:
+        self._log_lifetime = log_lifetime
+        self._readers: dict[tuple[str, str], list[Reader]] = {}
+
+    def subscribe(self, project: str, run: str) -> Reader:
+        """Return a reader of what is published from now on."""
+        reader = Reader()
+        self._readers.setdefault((project, run), []).append(reader)
+        return reader
+
+    def unsubscribe(self, project: str, run: str, reader: Reader) -> None:
+        """Remove a reader."""
+        readers = self._readers.get((project, run), [])
+        if reader in readers:
+            readers.remove(reader)
+        if not readers:
+            self._readers.pop((project, run), None)
+
+    def append(self, project: str, run: str, first: int, lines: Sequence[bytes]) -> Append:
+        """Return the write that puts lines into a run's log, the first of them with that number."""
+        return Append(project, run, first, lines, self._log_lifetime)
+
+    def publish(self, project: str, run: str, frames: Sequence[Numbered]) -> None:
+        """Give frames whose events were written to the log to the readers of the run."""
+        for reader in self._readers.get((project, run), ()):
+            reader.put(frames)
+
+    def close(self, project: str, run: str) -> None:
+        """Note that nothing more of the run comes from this process: its readers go on in the log."""
+        for reader in self._readers.pop((project, run), ()):
+            reader.close()

@@ -1,0 +1,201 @@
+"""What a model produces in a run, item by item; names and fields are those of the Responses API."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from persistence.types import JSON
+
+MESSAGE = "message"
+REASONING = "reasoning"
+FUNCTION_CALL = "function_call"
+
+CALL_TYPES = frozenset(
+    {
+        FUNCTION_CALL,
+        "custom_tool_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "mcp_list_tools",
+        "mcp_call",
+        "mcp_approval_request",
+        "web_search_call",
+        "image_generation_call",
+    }
+)
+"""Calls, by the type of their item."""
+
+CALLER_ANSWERS = frozenset({FUNCTION_CALL, "custom_tool_call", "mcp_approval_request"})
+"""Calls whose output the caller hands in; the server answers all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, as the provider counted them."""
+
+    prompt: int = 0
+    completion: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.prompt + other.prompt, self.completion + other.completion)
+
+
+class Pieces:
+    """A text that grows by pieces; joined when it is read, so that growing costs no more than its length."""
+
+    __slots__ = ("_pieces", "length")
+
+    def __init__(self, text: str = "") -> None:
+        self._pieces = [text] if text else []
+        self.length = len(text)
+
+    def add(self, piece: str) -> None:
+        """Append a piece."""
+        self._pieces.append(piece)
+        self.length += len(piece)
+
+    def __str__(self) -> str:
+        if len(self._pieces) > 1:
+            self._pieces[:] = ["".join(self._pieces)]
+        return self._pieces[0] if self._pieces else ""
+
+    def __bool__(self) -> bool:
+        return self.length > 0
+
+
+@dataclass(slots=True)
+class Message:
+    """An answer of the model. `media` are its audio and image parts, as `{"type", "data"}`."""
+
+    id: str
+    text: Pieces = field(default_factory=Pieces)
+    refusal: Pieces = field(default_factory=Pieces)
+    annotations: list[JSON] = field(default_factory=list)
+    logprobs: list[JSON] = field(default_factory=list)
+    media: list[JSON] = field(default_factory=list)
+    status: str = "in_progress"
+    type: str = MESSAGE
+
+
+@dataclass(slots=True)
+class Reasoning:
+    """What the model thought on its way to an answer."""
+
+    id: str
+    text: Pieces = field(default_factory=Pieces)
+    status: str = "in_progress"
+    type: str = REASONING
+
+
+@dataclass(slots=True)
+class Call:
+    """A call of a tool. `output` is what the model reads, `details` what the item shows of the result."""
+
+    id: str
+    type: str
+    call_id: str
+    name: str
+    arguments: Pieces = field(default_factory=Pieces)
+    output: str | None = None
+    details: JSON = field(default_factory=dict)
+    status: str = "in_progress"
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the caller still has to hand in its output."""
+        return self.type in CALLER_ANSWERS and self.output is None
+
+
+Item = Message | Reasoning | Call
+
+
+@dataclass(slots=True)
+class Turn:
+    """One answer of the model with its items, as the next request shows it again."""
+
+    id: str
+    items: list[Item] = field(default_factory=list)
+    finish: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def calls(self) -> list[Call]:
+        """Its calls, in their order."""
+        return [item for item in self.items if isinstance(item, Call)]
+
+    @property
+    def pending(self) -> list[Call]:
+        """The calls that wait for the caller."""
+        return [call for call in self.calls if call.is_pending]
+
+    @property
+    def said(self) -> list[Item]:
+        """The messages that are finished."""
+        return [item for item in self.items if isinstance(item, Message) and item.status == "completed"]
+
+    @property
+    def open(self) -> list[Item]:
+        """The items that have not ended."""
+        return [item for item in self.items if item.status == "in_progress"]
+
+    def item(self, id: str) -> Item:
+        """Return an item of the turn."""
+        return next(item for item in self.items if item.id == id)
+
+    def to_messages(self) -> list[JSON]:
+        """The turn as chat messages: the assistant's, then one of role `tool` for each call."""
+        said = [item for item in self.items if isinstance(item, Message)]
+        content = "".join(str(item.text) or str(item.refusal) for item in said)
+        message: JSON = {"role": "assistant", "content": content or None}
+        if self.calls:
+            message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
+        answers = [
+            {"role": "tool", "tool_call_id": call.call_id, "content": call.output or ""}
+            for call in self.calls
+        ]
+        return [message, *answers]
+
+
+def _as_tool_call(call: Call) -> JSON:
+    function = {"name": call.name, "arguments": str(call.arguments) or "{}"}
+    return {"id": call.call_id, "type": "function", "function": function}
+
+
+# --- as JSON ---
+
+
+def item_to_json(item: Item) -> JSON:
+    """Return an item as it is stored: what is empty is left out."""
+    fields = {name: getattr(item, name) for name in item.__slots__}
+    stored = {name: str(value) if isinstance(value, Pieces) else value for name, value in fields.items()}
+    return {name: value for name, value in stored.items() if value or value == ""} | {"id": item.id}
+
+
+def item_from_json(value: JSON) -> Item:
+    """Return the item that was stored."""
+    fields: dict[str, Any] = {
+        name: Pieces(each) if name in _GROWING else each for name, each in value.items()
+    }
+    kind: type[Message | Reasoning | Call] = _CLASSES.get(value["type"], Call)
+    return kind(**fields)
+
+
+def turn_to_json(turn: Turn) -> JSON:
+    """Return a turn as it is stored."""
+    items = [item_to_json(item) for item in turn.items]
+    return {"id": turn.id, "items": items, "finish": turn.finish, "usage": asdict(turn.usage)}
+
+
+def turn_from_json(value: JSON) -> Turn:
+    """Return the turn that was stored."""
+    items = [item_from_json(item) for item in value["items"]]
+    return Turn(value["id"], items, value["finish"], Usage(**value["usage"]))
+
+
+def pending_calls(turns: Sequence[Turn]) -> list[Call]:
+    """Return the calls of the last turn that wait for the caller."""
+    return turns[-1].pending if turns else []
+
+
+_CLASSES: dict[str, type[Message | Reasoning]] = {MESSAGE: Message, REASONING: Reasoning}
+_GROWING = frozenset({"text", "refusal", "arguments"})

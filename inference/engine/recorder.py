@@ -1,0 +1,107 @@
+"""Brings events to a run's state and its renderer, and keeps what they give until it is written."""
+
+from dataclasses import replace
+from itertools import groupby
+
+from inference.engine.events import Event, ItemDelta, OutputsSubmitted, RunMoved, TurnFinished, encode
+from inference.engine.feeds import Numbered, frame
+from inference.engine.renderer import ObjectChange, Renderer
+from inference.engine.state import RunState
+from persistence.store import Key
+
+
+class Recorder:
+    """Records the events of a run from where its stored state is.
+
+    A *live* run is shown as it comes. Of any other nothing is rendered before its turn has ended, so a
+    worker that is lost in the middle of a turn leaves nothing that anybody has seen.
+    """
+
+    def __init__(self, state: RunState, renderer: Renderer) -> None:
+        self.state = state
+        self.renderer = renderer
+        self.run_changed = False
+        self._held: list[Event] = []
+        self._events: list[Event] = []
+        self._lines: list[bytes] = []
+        self._frames: list[Numbered] = []
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether clients are to see something that waits to be written."""
+        return bool(self._frames)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something waits to be written."""
+        return bool(self._lines)
+
+    def record(self, event: Event) -> None:
+        """Apply and render an event; it is written with the next `take`."""
+        self.state.apply(event)
+        if not self.state.live and self.state.turn is not None:
+            self._held.append(event)
+            return
+        held, self._held = self._held, []
+        for each in (*_merged(held), event):
+            self._render(each)
+
+    def replay(self, event: Event) -> list[Numbered]:
+        """Apply an event that is in the log already, and return its frames."""
+        self.state.apply(event)
+        self.state.sequence += 1
+        frames = self._frames_of(event)
+        self.renderer.changes.clear()
+        return frames
+
+    def discard(self) -> None:
+        """Drop the turn that nobody was shown, if it is held back."""
+        if self._held:
+            self._held = []
+            self.state.turns.pop()
+
+    def take(self) -> tuple[int, list[Event], list[bytes], list[Numbered], dict[Key, ObjectChange]]:
+        """Return what has come since: the first number, events, log lines, frames and changed objects."""
+        first = self.state.sequence - len(self._lines)
+        taken = first, self._events, self._lines, self._frames, dict(self.renderer.changes)
+        self._events, self._lines, self._frames = [], [], []
+        self.renderer.changes.clear()
+        return taken
+
+    def _render(self, event: Event) -> None:
+        self._frames += self._frames_of(event)
+        self._events.append(event)
+        self._lines.append(encode(event))
+        self.state.sequence += 1
+        stored = isinstance(event, RunMoved | OutputsSubmitted)
+        called = isinstance(event, TurnFinished) and bool(self.state.turns and self.state.turns[-1].calls)
+        self.run_changed = self.run_changed or stored or called
+
+    def _frames_of(self, event: Event) -> list[Numbered]:
+        frames = []
+        for name, data in self.renderer.render(event, self.state):
+            frames.append((self.state.shown, frame(self.state.shown, name, data)))
+            self.state.shown += 1
+        return frames
+
+
+def _merged(events: list[Event]) -> list[Event]:
+    """Return the events with neighbouring deltas of one text as one."""
+    merged: list[Event] = []
+    for identity, group in groupby(events, _growing_text):
+        deltas = list(group)
+        if identity is not None and isinstance(deltas[0], ItemDelta):
+            texts = [each for each in deltas if isinstance(each, ItemDelta)]
+            annotations = [annotation for each in texts for annotation in each.annotations]
+            text = "".join(each.text for each in texts)
+            merged.append(replace(deltas[0], text=text, annotations=annotations))
+        else:
+            merged += deltas
+    return merged
+
+
+def _growing_text(event: Event) -> tuple[str, str] | None:
+    """Return which text a delta adds to, None for any other event."""
+    if isinstance(event, ItemDelta) and event.part in ("text", "refusal", "arguments"):
+        return event.id, event.part
+    return None

@@ -1,0 +1,85 @@
+"""Takes a run up from the store: after its worker was lost, or when its job is due again."""
+
+from inference.engine.events import Event, ItemFinished, decode
+from inference.engine.feeds import Feeds
+from inference.engine.recorder import Recorder
+from inference.engine.renderer import WRITTEN_AHEAD, Api
+from inference.engine.state import ACTIVE_RUN, FENCE, RunState
+from inference.engine.unit_of_work import UnitOfWork
+from inference.jobs import Held
+from persistence.store import Delete, Document, Hold, Key, Replace, Store
+
+
+async def recover(store: Store, feeds: Feeds, api: Api, lease: Held) -> UnitOfWork | None:
+    """Return the run of a job as its log has it; None if the run or its conversation was deleted."""
+    project, run_id = lease.job.project, lease.job.id
+    run = await store.get(Key(project, api.runs, run_id))
+    conversation = await _fenced(store, api, run, lease) if run is not None else None
+    if run is None or conversation is None:
+        return None
+    state = RunState.from_json(run.state)
+    recorder = Recorder(state, api.renderer(project, run.value, state))
+    while entries := await store.read_log(project, run_id, state.sequence - 1):
+        for _, line in entries:
+            recorder.replay(decode(line))
+    work = UnitOfWork(store, feeds, lease, run, conversation, recorder)
+    ahead = await api.newest_output(run)
+    await track_open_objects(store, work)
+    if ahead is not None:
+        await _catch_up(store, api, work, ahead)
+    return work
+
+
+async def track_open_objects(store: Store, work: UnitOfWork) -> None:
+    """Read the objects that are open, so that the next write replaces them."""
+    for key, change in work.recorder.renderer.open_objects.items():
+        document = await store.get(key)
+        if document is not None:
+            change.value = document.value
+            work.track(change, document)
+
+
+async def _fenced(store: Store, api: Api, run: Document, lease: Held) -> Document | None:
+    """Return the run's conversation, to which from now on no earlier owner can add an item."""
+
+    def fence(conversation: Document) -> Replace | None:
+        if store.transactional or conversation.state.get(ACTIVE_RUN) != run.id:
+            return None
+        return Replace(conversation, state={**conversation.state, FENCE: lease.job.token})
+
+    return await store.update(Key(run.key.project, api.conversations, run.parent), fence)
+
+
+async def _catch_up(store: Store, api: Api, work: UnitOfWork, ahead: Document) -> None:
+    """Do what a lost worker left undone of the write that an object was written ahead of.
+
+    An engine that cannot write to several partitions at once can lose its worker in between.
+    """
+    state = work.recorder.state
+    noted = ahead.state.get(WRITTEN_AHEAD)
+    if noted is None:
+        if ahead.value["status"] == "in_progress" and ahead.key not in work.recorder.renderer.open_objects:
+            # Nobody was shown it.
+            await store.write(Hold(work.lease.job), Delete(ahead))
+        return
+    if noted["first"] < state.sequence:
+        return
+    events = [decode(line.encode()) for line in noted["events"]]
+    if state.status != "in_progress":  # the caller cancelled it meanwhile: only the items are caught up
+        events = [event for event in events if type(event).__name__.startswith("Item")]
+    missing = list(events)
+    for event in missing:
+        _record(api, work, event, ahead)
+    await work.flush()
+
+
+def _record(api: Api, work: UnitOfWork, event: Event, ahead: Document) -> None:
+    state = work.recorder.state
+    if isinstance(event, ItemFinished) and event.id == ahead.value["id"]:
+        delta = api.missing_delta(ahead, state)
+        if delta is not None:
+            work.record(delta)
+    work.record(event)
+    change = work.recorder.renderer.changes.get(ahead.key)
+    if change is not None:
+        work.track(change, ahead)

@@ -1,0 +1,161 @@
+"""What a run sends to a model: its conversation and its turns so far, cut to what fits."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from inference.engine.state import RunState, Settings
+from inference.engine.tools import Toolbox
+from persistence.types import JSON
+
+CountTokens = Callable[[str], int]
+
+RESERVED_FOR_ANSWER = 1024
+"""Tokens of the context kept free for the answer, where the run sets no limit of its own."""
+
+MESSAGE_TOKENS = 4
+"""What the wire adds to each message."""
+
+IMAGE_TOKENS = 1105
+"""What OpenAI counts for an image of high detail of 1024 by 1024."""
+
+FUNCTION = "function"
+
+
+class LimitReached(Exception):
+    """A limit of the run, or its model's context, has no room for another turn; `reason` names it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class RequestBuilder:
+    """Makes a run's next request from its history and the turns so far."""
+
+    settings: Settings
+    state: RunState
+    history: list[JSON]
+    tools: Toolbox
+    context_window: int
+    count: CountTokens
+
+    async def build(self) -> JSON:
+        """Return the next request; LimitReached."""
+        settings = self.settings
+        request: JSON = {
+            "model": settings.model,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **settings.options,
+            **self._tool_fields(),
+        }
+        if settings.response_format != "auto":
+            request["response_format"] = settings.response_format
+        if settings.reasoning_effort is not None:
+            request["reasoning_effort"] = settings.reasoning_effort
+        await self._fit(request)
+        return request
+
+    # --- tools ---
+
+    def _tool_fields(self) -> JSON:
+        """A choice that forces a call holds for the first turn only, or the run would never end."""
+        functions = [tool for tool in self.settings.tools if tool["type"] == FUNCTION]
+        tools = [*functions, *self.tools.definitions]
+        if not tools:
+            return {}
+        fields: JSON = {"tools": tools}
+        choice = self._choice()
+        if choice != "auto" and (not self.state.turns or choice == "none"):
+            fields["tool_choice"] = choice
+        if not self.settings.parallel_tool_calls:
+            fields["parallel_tool_calls"] = False
+        return fields
+
+    def _choice(self) -> Any:
+        choice = self.settings.tool_choice
+        if isinstance(choice, str) or choice["type"] == FUNCTION:
+            return choice
+        name = self.tools.function_of(choice["type"])
+        return {"type": FUNCTION, "function": {"name": name}} if name else "auto"
+
+    # --- what fits ---
+
+    async def _fit(self, request: JSON) -> None:
+        """Add the messages and the bound of the answer: with tools and schema they fit the context."""
+        instructions = self.settings.instructions
+        system = [{"role": "system", "content": instructions}] if instructions else []
+        tail = [message for turn in self.state.turns if turn.finish for message in turn.to_messages()]
+        left = self._completion_left()
+        reserved = left if left is not None else RESERVED_FOR_ANSWER
+        extras = [
+            orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request
+        ]
+        fixed = [*system, *tail]
+        budget = self._prompt_budget(min(reserved, self.context_window // 2))
+        kept, used = self.history, _sum([*fixed, *self.history], extras, _byte_length)
+        if used > min(budget, self.context_window - reserved):
+            # Counting takes milliseconds for a long conversation, so it is done off the event loop.
+            kept, used = await asyncio.to_thread(fitting, self.history, fixed, extras, budget, self.count)
+            if used > budget or (self.history and not kept):
+                raise LimitReached("max_prompt_tokens")
+        request["messages"] = [*system, *kept, *tail]
+        if left is not None:
+            request["max_completion_tokens"] = max(1, min(left, self.context_window - used))
+
+    def _completion_left(self) -> int | None:
+        limit = self.settings.max_completion_tokens
+        if limit is None:
+            return None
+        left = limit - self.state.usage.completion
+        if left <= 0:
+            raise LimitReached("max_completion_tokens")
+        return left
+
+    def _prompt_budget(self, reserved: int) -> int:
+        budget = self.context_window - reserved
+        limit = self.settings.max_prompt_tokens
+        return budget if limit is None else min(budget, limit - self.state.usage.prompt)
+
+
+def fitting(
+    history: list[JSON], fixed: list[JSON], extras: list[str], budget: int, count: CountTokens
+) -> tuple[list[JSON], int]:
+    """Return the newest messages that fit into `budget` tokens beside the rest, and the tokens of all."""
+    used = _sum(fixed, extras, count)
+    kept = 0
+    for message in reversed(history):
+        tokens = _tokens(message, count)
+        if used + tokens > budget:
+            break
+        used += tokens
+        kept += 1
+    return history[len(history) - kept :], used
+
+
+def most_tokens(message: JSON) -> int:
+    """Return a bound without counting: a byte-pair encoding has no more tokens than bytes."""
+    return _tokens(message, _byte_length)
+
+
+def _byte_length(text: str) -> int:
+    return len(text.encode())
+
+
+def _sum(messages: list[JSON], extras: list[str], count: CountTokens) -> int:
+    return sum(_tokens(message, count) for message in messages) + sum(map(count, extras))
+
+
+def _tokens(message: JSON, count: CountTokens) -> int:
+    tokens = MESSAGE_TOKENS
+    content = message.get("content") or ""
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        tokens += count(part["text"]) if part["type"] == "text" else IMAGE_TOKENS
+    for call in message.get("tool_calls", ()):
+        tokens += MESSAGE_TOKENS + count(call["function"]["name"]) + count(call["function"]["arguments"])
+    return tokens

@@ -1,0 +1,151 @@
+"""The state of a run: one record, kept beside the run's object, that every event of its log changes."""
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from inference.engine import events
+from inference.engine.items import (
+    Call,
+    Item,
+    Message,
+    Pieces,
+    Turn,
+    Usage,
+    pending_calls,
+    turn_from_json,
+    turn_to_json,
+)
+from inference.engine.statuses import ENDED
+from persistence.types import JSON
+
+ACTIVE_RUN = "active_run"
+"""State of a conversation: the id of its active run."""
+
+FENCE = "fence"
+"""State of a conversation: the token of the job of its active run, once another worker took that over.
+
+An engine without transactions over partitions holds an item's object to its conversation's version, so
+that an earlier owner can add none.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run asks of its model, and the bounds that its caller has set.
+
+    `tools` are the run's entries as the API has them, `resources` what they may use, `options` sampling
+    parameters as chat completions name them. `tool_choice` is "auto", "none", "required", or a tool's type
+    or function. `expires_at` is in seconds since the epoch.
+    """
+
+    model: str
+    instructions: str
+    expires_at: float
+    tools: list[JSON] = field(default_factory=list)
+    resources: tuple[JSON, ...] = ()
+    options: JSON = field(default_factory=dict)
+    tool_choice: Any = "auto"
+    parallel_tool_calls: bool = True
+    response_format: Any = "auto"
+    reasoning_effort: str | None = None
+    max_completion_tokens: int | None = None
+    max_prompt_tokens: int | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    """A run as of an event of its log.
+
+    `live` says whether a caller is shown what the model says as it comes. `sequence` is the number of the
+    run's next event in the log, `shown` that of the next event which its API's clients see. `turns` holds
+    the turns of a run that goes on; of one that has ended only the usage is kept. `extra` is the API's own.
+    """
+
+    status: str = "queued"
+    live: bool = False
+    sequence: int = 0
+    shown: int = 0
+    turns: list[Turn] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    extra: JSON = field(default_factory=dict)
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn that goes on, if any."""
+        return self.turns[-1] if self.turns and not self.turns[-1].finish else None
+
+    @property
+    def pending(self) -> list[Call]:
+        """The calls whose outputs the caller has to hand in."""
+        return pending_calls(self.turns)
+
+    def apply(self, event: events.Event) -> None:
+        """Bring the state behind an event; its number is the log's business."""
+        match event:
+            case events.RunMoved(status):
+                self.status = status
+            case events.TurnStarted(id, _):
+                said = self.turn.said if self.turn is not None else []
+                self.turns = [*(turn for turn in self.turns if turn.finish), Turn(id, said)]
+            case events.ItemStarted():
+                self._turn().items.append(events.started_item(event))
+            case events.ItemDelta():
+                _grow(self._turn().item(event.id), event)
+            case events.ItemFinished():
+                _finish(self._turn().item(event.id), event)
+            case events.OutputsSubmitted(outputs):
+                for call in self.pending:
+                    call.output = outputs[call.call_id]
+            case events.TurnFinished():
+                self._finish_turn(event)
+            case _:
+                pass
+
+    def _turn(self) -> Turn:
+        return self.turns[-1]
+
+    def _finish_turn(self, event: events.TurnFinished) -> None:
+        turn = self._turn()
+        if event.finish == events.INTERRUPTED:
+            self.turns.pop()
+            return
+        turn.finish, turn.usage = event.finish, Usage(*event.tokens)
+        self.usage += turn.usage
+
+    def to_json(self) -> JSON:
+        """Return the state as it is stored."""
+        turns = [] if self.status in ENDED else [turn_to_json(turn) for turn in self.turns if turn.finish]
+        return {
+            "status": self.status,
+            "live": self.live,
+            "sequence": self.sequence,
+            "shown": self.shown,
+            "turns": turns,
+            "usage": [self.usage.prompt, self.usage.completion],
+            "extra": self.extra,
+        }
+
+    @classmethod
+    def from_json(cls, value: JSON) -> Self:
+        """Return the state that was stored."""
+        turns = [turn_from_json(turn) for turn in value["turns"]]
+        return cls(**{**value, "turns": turns, "usage": Usage(*value["usage"])})
+
+
+def _grow(item: Item, delta: events.ItemDelta) -> None:
+    if delta.part == "logprobs" and isinstance(item, Message):
+        item.logprobs += delta.annotations
+        return
+    if delta.part in ("audio", "image") and isinstance(item, Message):
+        item.media.append({"type": delta.part, "data": delta.text})
+        return
+    grown: Pieces = getattr(item, delta.part)
+    grown.add(delta.text)
+    if isinstance(item, Message):
+        item.annotations += delta.annotations
+
+
+def _finish(item: Item, event: events.ItemFinished) -> None:
+    item.status = event.status
+    if isinstance(item, Call) and event.output is not None:
+        item.output, item.details = event.output, event.details

@@ -1,0 +1,244 @@
+"""The loop that talks to a model: turn after turn, until the model has no more to ask for.
+
+A turn is one answer of the model: text, calls of tools, or both. Calls of the server's tools are answered
+in the turn, and the next turn follows; at a call that only the caller can answer the loop ends, and is
+started again with the outputs in the state.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from inference.engine.citations import CitationReader
+from inference.engine.events import (
+    Event,
+    ItemDelta,
+    ItemFinished,
+    ItemProgress,
+    TurnFinished,
+    TurnStarted,
+    started,
+)
+from inference.engine.items import FUNCTION_CALL, Call, Item, Message, Reasoning, Turn
+from inference.engine.state import RunState
+from inference.engine.tools import Emit, Toolbox, ToolResult
+from inference.errors import ProviderBroken
+from inference.identifiers import new_id
+from persistence.types import JSON
+
+CUT_SHORT = frozenset({"length", "content_filter"})
+"""Finishes of an answer that is not whole."""
+
+MAX_ANSWER = 4 * 1024 * 1024
+"""Characters of one answer; a longer one ends there, as if the model had reached its limit."""
+
+Ask = Callable[[JSON], AsyncGenerator[JSON, None]]
+"""Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
+
+Compose = Callable[[], Awaitable[JSON]]
+"""Makes the next request from the run's state."""
+
+
+async def run_turns(
+    ask: Ask, compose: Compose, tools: Toolbox, state: RunState
+) -> AsyncGenerator[Event, None]:
+    """Take turns with the model until it has answered, or a call waits for the caller.
+
+    Whoever iterates applies each event to `state` before asking for the next.
+    """
+    while True:
+        request = await compose()
+        yield TurnStarted(new_id("turn_"), _now())
+        used_ids = {call.call_id for turn in state.turns for call in turn.calls}
+        reader = TurnReader(tools, used_ids, said=bool(state.turns[-1].said))
+        async with aclosing(ask(request)) as chunks:
+            async for chunk in chunks:
+                for event in reader.read(chunk):
+                    yield event
+                if reader.is_full:
+                    break
+        for event in reader.end():
+            yield event
+        whole = reader.finish not in CUT_SHORT
+        if whole:
+            async for event in _run_calls(state.turns[-1], tools):
+                yield event
+        else:
+            for item in state.turns[-1].open:
+                usage = reader.tokens if isinstance(item, Message) else (0, 0)
+                yield ItemFinished(item.id, "incomplete", _now(), tokens=usage, reason=reader.finish)
+        yield TurnFinished(reader.finish, _now(), reader.tokens)
+        turn = state.turns[-1]
+        if not whole or not turn.calls or turn.pending:
+            return
+
+
+async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
+    """Run the calls of the server's tools side by side; yield their progress, then their results in order."""
+    progress: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    def emitter(call: Call) -> Emit:
+        return lambda phase, data: progress.put_nowait(ItemProgress(call.id, phase, data))
+
+    async def run(call: Call) -> ToolResult:
+        tool = tools.find(call.name)
+        if tool is None:
+            raise LookupError(call.name)
+        return await tool.run(call, emitter(call))
+
+    calls = [call for call in turn.calls if not call.is_pending]
+    if not calls:
+        return
+    async with asyncio.TaskGroup() as group:
+        running = asyncio.gather(*(group.create_task(run(call)) for call in calls))
+        running.add_done_callback(lambda _: progress.put_nowait(None))
+        while (event := await progress.get()) is not None:
+            yield event
+        results = await running
+    for call, result in zip(calls, results, strict=True):
+        yield ItemFinished(call.id, "completed", _now(), result.output, result.details)
+
+
+class TurnReader:
+    """Reads the chunks of one answer and tells what they bring as events.
+
+    Chunks are those of `Gateway.chunks`: `content` is text, each call has an index of its own. `said` is true
+    for a turn that was interrupted after its message: that message stands, and only calls are read.
+    """
+
+    def __init__(self, tools: Toolbox, used_ids: set[str], *, said: bool = False) -> None:
+        self.finish = ""
+        self.tokens = (0, 0)
+        self._tools = tools
+        self._used_ids = used_ids
+        self._length = 0
+        self._open: Message | Reasoning | None = None
+        self._said_something = self._is_muted = said
+        self._calls: dict[Any, Call] = {}
+        self._citations = CitationReader(tools)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the answer has reached the most that a run takes."""
+        return self._length > MAX_ANSWER
+
+    def read(self, chunk: JSON) -> list[Event]:
+        """Return the events of one chunk."""
+        usage = chunk.get("usage")
+        if usage:
+            self.tokens = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+        events: list[Event] = []
+        for choice in (chunk.get("choices") or [])[:1]:
+            events += self._delta(choice.get("delta") or {})
+            logprobs = (choice.get("logprobs") or {}).get("content")
+            if logprobs and isinstance(self._open, Message):
+                events.append(ItemDelta(self._open.id, "", "logprobs", logprobs))
+            self.finish = choice.get("finish_reason") or self.finish
+        if self.is_full:
+            self.finish = "length"
+        return events
+
+    def end(self) -> list[Event]:
+        """Return what was held back and the ends of what the model finished; ProviderBroken if cut off."""
+        if not self.finish:
+            raise ProviderBroken("The model's answer broke off.")
+        events = self._text(self._citations.end())
+        if not self._said_something and not self._calls:
+            events += self._message()
+        if self.finish in CUT_SHORT:
+            return events
+        events += self._finish_open((0, 0) if self._calls else self.tokens)
+        events += [
+            ItemFinished(call.id, "completed", _now())
+            for call in self._calls.values()
+            if call.type == FUNCTION_CALL
+        ]
+        return events
+
+    def _delta(self, delta: JSON) -> list[Event]:
+        events: list[Event] = []
+        if self._is_muted:
+            delta = {"tool_calls": delta.get("tool_calls")}
+        if thought := delta.get("reasoning_content"):
+            events += self._reasoning(thought)
+        if content := delta.get("content"):
+            events += self._text(self._citations.read(content))
+        if refusal := delta.get("refusal"):
+            events += [*self._message(), ItemDelta(self._open_id(), refusal, "refusal")]
+            self._length += len(refusal)
+        audio = delta.get("audio") or {}
+        if data := audio.get("data"):
+            events += [*self._message(), ItemDelta(self._open_id(), data, "audio")]
+        for image in delta.get("images") or ():
+            events += [*self._message(), ItemDelta(self._open_id(), image["image_url"]["url"], "image")]
+        for part in delta.get("tool_calls") or ():
+            events += self._call(part)
+        return events
+
+    # --- messages and reasoning ---
+
+    def _text(self, pieces: list[tuple[str, list[JSON]]]) -> list[Event]:
+        events: list[Event] = []
+        for text, annotations in pieces:
+            events += self._message()
+            events.append(ItemDelta(self._open_id(), text, annotations=annotations))
+            self._length += len(text)
+        return events
+
+    def _reasoning(self, text: str) -> list[Event]:
+        self._length += len(text)
+        return [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), text)]
+
+    def _message(self) -> list[Event]:
+        self._said_something = True
+        return self._ensure(Message, "msg_")
+
+    def _ensure(self, kind: type[Message] | type[Reasoning], prefix: str) -> list[Event]:
+        """Have an item of that kind open."""
+        if isinstance(self._open, kind):
+            return []
+        events = self._finish_open()
+        self._open = kind(new_id(prefix))
+        return [*events, started(self._open, _now())]
+
+    def _finish_open(self, usage: tuple[int, int] = (0, 0)) -> list[Event]:
+        item, self._open = self._open, None
+        return [] if item is None else [ItemFinished(item.id, "completed", _now(), tokens=usage)]
+
+    def _open_id(self) -> str:
+        item: Item | None = self._open
+        if item is None:
+            raise RuntimeError("no item is open")
+        return item.id
+
+    # --- calls ---
+
+    def _call(self, part: JSON) -> list[Event]:
+        """Return the events of a part of a call; the first closes the message ahead of the calls."""
+        function = part.get("function") or {}
+        index = part.get("index", part.get("id"))
+        events: list[Event] = []
+        if index not in self._calls:
+            events += self._text(self._citations.end())
+            events += self._finish_open()
+            self._calls[index] = call = self._new_call(part.get("id"), function.get("name") or "")
+            events.append(started(call, _now()))
+        arguments = function.get("arguments")
+        if arguments:
+            events.append(ItemDelta(self._calls[index].id, arguments, "arguments"))
+            self._length += len(arguments)
+        return events
+
+    def _new_call(self, id: str | None, name: str) -> Call:
+        """Make a call with the provider's own id, unless that is missing or was used in the run before."""
+        if not id or id in self._used_ids:
+            id = new_id("call_")
+        self._used_ids.add(id)
+        tool = self._tools.find(name)
+        return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name)
+
+
+def _now() -> int:
+    return int(time.time())

@@ -1,0 +1,272 @@
+"""What a run's owner writes: objects and events together, and only while it holds the lease."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from inference.engine.errors import RunGone
+from inference.engine.events import Event, ItemDelta, encode
+from inference.engine.feeds import Feeds
+from inference.engine.recorder import Recorder
+from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
+from inference.engine.state import ACTIVE_RUN, FENCE
+from inference.engine.statuses import ENDED, SETTLED
+from inference.jobs import Held
+from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
+from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store
+
+INTERVAL = 0.1
+"""Seconds between two writes of streamed text: at most ten a second for a run."""
+
+
+@dataclass(slots=True, eq=False)
+class TrackedObject:
+    """An object that the run makes or changes: as it is to be, and as the store last had it."""
+
+    change: ObjectChange
+    document: Document | None = None
+
+    @property
+    def key(self) -> Key:
+        """The object's key."""
+        return self.change.key
+
+    def operation(self) -> Operation:
+        """Return the write that brings the store up to it."""
+        change = self.change
+        if self.document is None:
+            return Insert(change.key, change.value, change.state, change.parent, change.labels)
+        return Replace(self.document, value=change.value, state=change.state)
+
+    def rebase(self, fresh: Document) -> None:
+        """Take over what a caller changed meanwhile: the metadata, which no run writes."""
+        self.change.value = {**self.change.value, "metadata": fresh.value["metadata"]}
+        self.document = fresh
+
+
+class TrackedRun:
+    """The run's own object and state."""
+
+    def __init__(self, document: Document, recorder: Recorder) -> None:
+        self.key = document.key
+        self.document = document
+        self._recorder = recorder
+
+    def operation(self) -> Operation:
+        """Return the write of the run as it is now."""
+        value, state = self._recorder.renderer.run, self._recorder.state.to_json()
+        return Replace(self.document, value=value, state=state)
+
+    def rebase(self, fresh: Document) -> None:
+        """Take over changed metadata; whoever moved the run has its job too, or will: LeaseLost."""
+        renderer = self._recorder.renderer
+        if fresh.value["status"] not in (self.document.value["status"], renderer.run["status"]):
+            raise LeaseLost(f"run {self.key.id} is {fresh.value['status']}")
+        renderer.run = {**renderer.run, "metadata": fresh.value["metadata"]}
+        self.document = fresh
+
+
+class TrackedConversation:
+    """The run's conversation, of which a run changes nothing but which run is active."""
+
+    def __init__(self, document: Document, run_id: str) -> None:
+        self.key = document.key
+        self.document = document
+        self._run_id = run_id
+        self._state = document.state
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the run has let go of it and that is not stored yet."""
+        return self._state != self.document.state
+
+    def release(self) -> None:
+        """Let the conversation take items and runs again, if it is this run that it waits for."""
+        if self._state.get(ACTIVE_RUN) == self._run_id:
+            kept = {name: value for name, value in self._state.items() if name not in (ACTIVE_RUN, FENCE)}
+            self._state = kept
+
+    def operation(self) -> Operation:
+        """Return the write that lets go of it, or the check that nobody changed it."""
+        if self.is_changed:
+            return Replace(self.document, state=self._state)
+        return Check(self.document)
+
+    def rebase(self, fresh: Document) -> None:
+        """Take all of what the caller made of it, and keep the one thing that is the run's."""
+        if self.document.state.get(FENCE) != fresh.state.get(FENCE):
+            raise LeaseLost(f"conversation {self.key.id} was taken over")
+        released = self.is_changed
+        self.document, self._state = fresh, fresh.state
+        if released:
+            self.release()
+
+
+Tracked = TrackedObject | TrackedRun | TrackedConversation
+
+
+class UnitOfWork:
+    """Collects a run's events and writes them with the objects that they change, before anybody is shown.
+
+    Every write is guarded by the lease: LeaseLost means that another worker has the run, and nothing was
+    written.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        feeds: Feeds,
+        lease: Held,
+        run: Document,
+        conversation: Document,
+        recorder: Recorder,
+    ) -> None:
+        self.lease = lease
+        self.recorder = recorder
+        self.run = TrackedRun(run, recorder)
+        self.conversation = TrackedConversation(conversation, run.id)
+        self._store = store
+        self._feeds = feeds
+        self._objects: dict[Key, TrackedObject] = {}
+        self._written = 0.0
+        self._pending = asyncio.Event()
+        self._lock = asyncio.Lock()
+
+    def track(self, change: ObjectChange, document: Document) -> None:
+        """Note that the store has an object already."""
+        self._objects[change.key] = TrackedObject(change, document)
+
+    def record(self, event: Event) -> None:
+        """Record an event for the next write."""
+        self.recorder.record(event)
+        if self.recorder.state.status in ENDED:
+            self.conversation.release()
+        if self.recorder.has_frames:
+            self._pending.set()
+
+    async def flush(self, *operations: Operation) -> None:
+        """Write what is recorded, and `operations` with it; then show it to the readers."""
+        async with self._lock:
+            await self._flush(*operations)
+
+    async def _flush(self, *operations: Operation) -> None:
+        self._pending.clear()
+        if not (self.recorder.has_news or self.conversation.is_changed or operations):
+            return
+        run_changed, self.recorder.run_changed = self.recorder.run_changed, False
+        first, events, lines, frames, changes = self.recorder.take()
+        objects: list[Tracked] = [self._tracked(change) for change in changes.values()]
+        if not self._store.transactional:
+            self._note_events(changes.values(), first, events)
+        if run_changed:
+            objects.append(self.run)
+        project, run_id = self.run.key.project, self.run.key.id
+        log = [self._feeds.append(project, run_id, first, lines)] if lines else []
+        await self._write(objects, *operations, *log)
+        self._written = time.monotonic()
+        self._feeds.publish(project, run_id, frames)
+
+    def _tracked(self, change: ObjectChange) -> TrackedObject:
+        tracked = self._objects.setdefault(change.key, TrackedObject(change))
+        if tracked.document is not None and "metadata" in tracked.document.value:
+            change.value = {**change.value, "metadata": tracked.document.value["metadata"]}
+        tracked.change = change
+        return tracked
+
+    def _note_events(self, changes: Sequence[ObjectChange] | Any, first: int, events: list[Event]) -> None:
+        """Note in finished objects that are written ahead which events belong to them.
+
+        A worker can be lost between the two parts of a write: the next one finds here what is missing.
+        Text is left out, as the object has it.
+        """
+        opened = self.recorder.renderer.open_objects
+        lines = [encode(event).decode() for event in events if not isinstance(event, ItemDelta)]
+        for change in changes:
+            if change.ahead and change.key not in opened:
+                change.state = {**change.state, WRITTEN_AHEAD: {"first": first, "events": lines}}
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Write what is recorded every `INTERVAL` meanwhile; what that fails with ends the body."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write_regularly())
+                try:
+                    yield
+                finally:
+                    async with self._lock:  # not in the middle of a write: its events would be lost
+                        writer.cancel()
+        except BaseExceptionGroup as exc:
+            raise exc.exceptions[0] from exc
+
+    async def _write_regularly(self) -> None:
+        while True:
+            await self._pending.wait()
+            await asyncio.sleep(self._written + INTERVAL - time.monotonic())
+            async with self._lock:
+                if self.recorder.state.status in SETTLED:
+                    return  # what is recorded goes with what becomes of the job
+                if time.monotonic() - self._written >= INTERVAL:
+                    await self._flush()
+
+    def _ordered(self, objects: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
+        """Return what is written first, and what with the lease, where an engine goes step by step.
+
+        A message comes first: with it in the store, the next owner knows what the run has said, and nobody
+        finds a settled run whose message is not to be seen yet. Its fence is the conversation.
+        """
+        first = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
+        then = [each for each in objects if each not in first and each is not self.conversation]
+        if self.conversation.is_changed or (first and not self._store.transactional):
+            return [self.conversation, *first], then
+        return [*first], then
+
+    async def _write(self, objects: list[Tracked], *operations: Operation) -> None:
+        """Write once, on top of what others made of the objects meanwhile."""
+        while True:
+            first, then = self._ordered(objects)
+            ordered = [*first, *then]
+            writes = [each.operation() for each in ordered]
+            hold = Hold(self.lease.job)
+            write = self._store.write(*writes[: len(first)], hold, *writes[len(first) :], *operations)
+            try:
+                documents = await _finished(write)
+            except (VersionConflict, AlreadyExists):
+                objects = await self._rebased(ordered)
+            else:
+                break
+        changed = [each for each, write in zip(ordered, writes, strict=True) if not isinstance(write, Check)]
+        for each, document in zip(changed, documents, strict=True):
+            each.document = document
+            if each is self.conversation:
+                self.conversation.rebase(document)
+
+    async def _rebased(self, objects: list[Tracked]) -> list[Tracked]:
+        """Return the objects on top of what others made of them; without those that a caller deleted."""
+        kept = []
+        for each in objects:
+            fresh = await self._store.get(each.key)
+            if each.document is None:
+                each.document = fresh  # of a write that an engine did in part
+            elif fresh is not None:
+                each.rebase(fresh)
+            elif not isinstance(each, TrackedObject):
+                raise RunGone(f"'{each.key.id}' was deleted.")
+            else:
+                continue
+            kept.append(each)
+        return kept
+
+
+async def _finished(write: Coroutine[Any, Any, list[Document]]) -> list[Document]:
+    """Return what a write gives; wait for it where cancelled, so that no write is left half done."""
+    task = asyncio.ensure_future(write)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

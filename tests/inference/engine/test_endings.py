@@ -1,0 +1,332 @@
+"""How runs end that do not simply complete: cancelled, expired, failed, incomplete, deleted."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from handlers import runs, threads
+from handlers.errors import BadRequest, NotFound
+from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
+from inference.gateway import Gateway, Routes
+from persistence.store import Store
+from tests.inference.engine.process import (
+    Process,
+    collect,
+    names,
+    process,
+    script,
+    text_of,
+    until,
+)
+from tests.provider import ProviderProcess
+
+WEATHER = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+CALL = {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]}
+
+
+async def _cancel(worker: Process, run: dict) -> dict:
+    return await runs.cancel_run(worker.context(), run["thread_id"], run["id"])
+
+
+async def test_cancelling_a_stream_keeps_exactly_what_was_sent(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "word " * 500, "delay": 0.01}))
+    events, cancelled = [], None
+
+    async for event in await worker.stream(thread["id"], assistant["id"]):
+        events.append(event)
+        deltas = [data for _, name, data in events if name == "thread.message.delta"]
+        if len(deltas) > 20 and cancelled is None:
+            cancelled = await _cancel(worker, events[0][2])
+
+    assert cancelled is not None
+    assert cancelled["status"] == "cancelling"
+    assert names(events)[-5:] == [
+        "thread.run.cancelling",
+        "thread.message.incomplete",
+        "thread.run.step.cancelled",
+        "thread.run.cancelled",
+        "done",
+    ]
+    sent = "".join(
+        data["delta"]["content"][0]["text"]["value"]
+        for _, name, data in events
+        if name == "thread.message.delta"
+    )
+    run = await worker.get(cancelled)
+    assert run["status"] == "cancelled"
+    assert run["expires_at"] is None
+    (message,) = await worker.messages(thread["id"], run_id=run["id"])
+    assert message["status"] == "incomplete"
+    assert message["incomplete_details"] == {"reason": "run_cancelled"}
+    assert text_of(message) == sent
+    await worker.message(thread["id"], "The thread takes messages again.")
+
+
+async def test_a_run_that_waits_for_outputs_can_be_cancelled(worker: Process) -> None:
+    assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    assert run["status"] == "requires_action"
+
+    await _cancel(worker, run)
+    run = await worker.rested_from(run, "requires_action")
+
+    assert run["status"] == "cancelled"
+    assert run["required_action"] is None
+    assert [step["status"] for step in await worker.steps(run)] == ["cancelled"]
+
+
+async def test_a_run_that_has_ended_cannot_be_cancelled(worker: Process) -> None:
+    assistant, thread = await worker.assistant(), await worker.thread("Hello")
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    with pytest.raises(BadRequest, match="Cannot cancel run with status 'completed'"):
+        await _cancel(worker, run)
+
+
+async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, gateway: Gateway) -> None:
+    async with process(store, gateway, lifetime=3.0) as worker:
+        assistant = await worker.assistant()
+        thread = await worker.thread(script({"text": "word " * 500, "delay": 0.02}))
+        events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+        assert names(events)[-4:] == [
+            "thread.message.incomplete",
+            "thread.run.step.expired",
+            "thread.run.expired",
+            "done",
+        ]
+        run = await worker.get(events[0][2])
+        (message,) = await worker.messages(thread["id"], run_id=run["id"])
+        assert message["incomplete_details"] == {"reason": "run_expired"}
+
+
+async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store, gateway: Gateway) -> None:
+    async with process(store, gateway, lifetime=1.0) as worker:
+        assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
+        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+        assert run["status"] == "requires_action"
+
+        run = await worker.rested_from(run, "requires_action")
+
+        assert run["status"] == "expired"
+        assert [step["status"] for step in await worker.steps(run)] == ["expired"]
+        assert names(await worker.events(run))[-3:] == [
+            "thread.run.step.expired",
+            "thread.run.expired",
+            "done",
+        ]
+        await worker.message(thread["id"], "The thread takes messages again.")
+
+
+@pytest.mark.parametrize(
+    ("turn", "code"),
+    [
+        ({"fail": {"status": 429, "message": "Slow down"}}, "rate_limit_exceeded"),
+        ({"fail": {"status": 500, "message": "Broken"}}, "server_error"),
+        ({"fail": {"status": 400, "message": "Bad prompt"}}, "invalid_prompt"),
+        ({"fail": {"status": 0}}, "server_error"),
+    ],
+)
+async def test_a_provider_that_fails_at_once_fails_the_run(worker: Process, turn: dict, code: str) -> None:
+    assistant, thread = await worker.assistant(), await worker.thread(script(turn))
+
+    events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    assert names(events)[-3:] == ["thread.run.in_progress", "thread.run.failed", "done"]
+    run = await worker.get(events[0][2])
+    assert run["last_error"]["code"] == code
+    assert run["failed_at"] is not None
+    await worker.message(thread["id"], "The thread takes messages again.")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [{"close_after": 3}, {"garbage_after": 3}, {"error_after": 3}],
+    ids=lambda each: next(iter(each)),
+)
+async def test_a_provider_that_breaks_off_in_a_stream_fails_the_run(worker: Process, trouble: dict) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three four five six.", "delay": 0.02, **trouble}))
+
+    events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    assert names(events)[-4:] == [
+        "thread.message.incomplete",
+        "thread.run.step.failed",
+        "thread.run.failed",
+        "done",
+    ]
+    run = await worker.get(events[0][2])
+    assert run["last_error"]["code"] == "server_error"
+    (message,) = await worker.messages(thread["id"], run_id=run["id"])
+    assert message["incomplete_details"] == {"reason": "run_failed"}
+    assert text_of(message).startswith("One two")
+
+
+async def test_a_background_run_whose_provider_breaks_off_leaves_no_message(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three four five six.", "close_after": 3}))
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    assert run["status"] == "failed"
+    assert await worker.messages(thread["id"], run_id=run["id"]) == []
+    assert names(await worker.events(run))[-3:] == ["thread.run.in_progress", "thread.run.failed", "done"]
+
+
+async def test_a_completion_limit_makes_the_run_incomplete(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "word " * 400}))
+
+    run = await worker.run(thread["id"], assistant["id"], max_completion_tokens=256)
+    run = await worker.rested(run)
+
+    assert run["status"] == "incomplete"
+    assert run["incomplete_details"] == {"reason": "max_completion_tokens"}
+    (message,) = await worker.messages(thread["id"], run_id=run["id"])
+    assert message["status"] == "incomplete"
+    assert message["incomplete_details"] == {"reason": "max_tokens"}
+    assert run["usage"]["completion_tokens"] == 256
+
+
+async def test_a_prompt_limit_without_room_for_one_message_makes_the_run_incomplete(worker: Process) -> None:
+    assistant, thread = await worker.assistant(), await worker.thread("word " * 1000)
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"], max_prompt_tokens=256))
+
+    assert run["status"] == "incomplete"
+    assert run["incomplete_details"] == {"reason": "max_prompt_tokens"}
+
+
+async def test_deleting_the_thread_ends_its_stream_and_leaves_nothing(store: Store, worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "word " * 500, "delay": 0.01}))
+    events = []
+
+    async for event in await worker.stream(thread["id"], assistant["id"]):
+        events.append(event)
+        if len(events) == 20:
+            await threads.delete_thread(worker.context(), thread["id"])
+
+    assert names(events)[-2:] == ["error", "done"]
+    run = events[0][2]
+    with pytest.raises(NotFound):
+        await worker.get(run)
+    for collection, parent in (("messages", thread["id"]), ("runs", thread["id"]), ("run_steps", run["id"])):
+        assert (await store.page("p", collection, parent)).documents == []
+
+
+async def test_deleting_the_assistant_does_not_touch_its_runs(worker: Process) -> None:
+    from handlers import assistants
+
+    assistant = await worker.assistant(instructions="Be brief.")
+    thread = await worker.thread(script({"text": "One two three.", "wait": 0.2}))
+    run = await worker.run(thread["id"], assistant["id"])
+
+    await assistants.delete_assistant(worker.context(), assistant["id"])
+
+    assert (await worker.rested(run))["status"] == "completed"
+
+
+async def test_a_client_that_hangs_up_leaves_its_run_to_complete(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three four five six.", "delay": 0.05}))
+
+    stream = await worker.stream(thread["id"], assistant["id"])
+    _, _, run = await anext(stream)
+    await stream.aclose()
+
+    assert (await worker.rested(run))["status"] == "completed"
+    (message,) = await worker.messages(thread["id"], run_id=run["id"])
+    assert text_of(message) == "One two three four five six."
+
+
+async def test_outputs_that_are_not_exactly_those_awaited_are_refused(worker: Process) -> None:
+    assistant = await worker.assistant(tools=WEATHER)
+    two = {"calls": [*CALL["calls"], {"name": "get_weather", "arguments": {"city": "Rome"}}]}
+    thread = await worker.thread(script(two, {"text": "Fine."}))
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    first, second = (call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"])
+    assert first != second
+
+    for outputs in ({first: "a"}, {first: "a", "call_unknown": "b"}, {first: "a", second: "b", "x": "c"}):
+        with pytest.raises(OutputsRefused, match="Expected tool outputs for call_ids"):
+            await worker.submit(run, **outputs)
+
+    queued = await worker.submit(run, **{first: "a", second: "b"})
+    assert queued["status"] == "queued"
+    with pytest.raises(OutputsNotAwaited, match="do not accept tool outputs"):
+        await worker.submit(run, **{first: "a", second: "b"})
+    assert (await worker.rested(run))["status"] == "completed"
+    with pytest.raises(OutputsNotAwaited, match='Runs in status "completed" do not accept tool outputs'):
+        await worker.submit(run, **{first: "a", second: "b"})
+
+
+async def test_a_thread_has_one_active_run_and_takes_no_message_meanwhile(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three.", "wait": 0.5}))
+    run = await worker.run(thread["id"], assistant["id"])
+
+    with pytest.raises(
+        ConversationBusy, match=f"Thread {thread['id']} already has an active run {run['id']}."
+    ):
+        await worker.run(thread["id"], assistant["id"])
+    with pytest.raises(BadRequest, match=f"Can't add messages to {thread['id']} while a run {run['id']} is"):
+        await worker.message(thread["id"], "Too early")
+
+    assert (await worker.rested(run))["status"] == "completed"
+    await worker.message(thread["id"], "Now")
+
+
+async def test_of_many_runs_started_at_once_in_a_thread_one_wins(worker: Process) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three.", "wait": 0.5}))
+
+    outcomes = await asyncio.gather(
+        *(worker.run(thread["id"], assistant["id"]) for _ in range(10)), return_exceptions=True
+    )
+
+    started = [each for each in outcomes if isinstance(each, dict)]
+    assert len(started) == 1
+    assert all(isinstance(each, ConversationBusy) for each in outcomes if each is not started[0])
+    await worker.rested(started[0])
+
+
+async def test_a_stalling_provider_is_cut_by_cancelling(worker: Process, provider) -> None:
+    assistant = await worker.assistant()
+    thread = await worker.thread(script({"text": "One two three.", "wait": 60}, tag="stall-cancel"))
+    run = await worker.run(thread["id"], assistant["id"])
+
+    await _cancel(worker, run)
+
+    assert (await worker.rested(run))["status"] == "cancelled"
+    assert (await until(lambda: _none_running(worker))) is True
+
+
+async def _none_running(worker: Process) -> bool:
+    return not worker.jobs._running
+
+
+async def test_a_provider_that_falls_silent_fails_the_run(
+    store: Store, provider: ProviderProcess, tmp_path: Path
+) -> None:
+    routes = tmp_path / "models.yaml"
+    routes.write_text(
+        f"providers: {{p: {{base_url: '{provider.url}', api_key: k, read_timeout: 0.5, retries: 0}}}}\n"
+        "models: {'m*': {provider: p}}\n"
+    )
+    gateway = Gateway(Routes.from_file(routes, {}))
+    await gateway.open()
+    async with process(store, gateway) as worker:
+        assistant = await worker.assistant()
+        for turn in ({"text": "One two three.", "wait": 60}, {"text": "One two three.", "stall_after": 2}):
+            thread = await worker.thread(script(turn))
+            events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+            assert names(events)[-2:] == ["thread.run.failed", "done"]
+            run = await worker.get(events[0][2])
+            assert run["last_error"]["code"] == "server_error"
+            await worker.message(thread["id"], "The thread takes messages again.")
+    await gateway.close()

@@ -1,0 +1,201 @@
+"""Tools that the server runs in a run: their steps, their events, their citations."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+from handlers import run_steps
+from inference.engine import Tool, ToolContext, ToolResult
+from inference.engine.items import Call
+from inference.engine.tools import Emit
+from inference.gateway import Gateway
+from persistence.store import Store
+from tests.inference.engine.process import Process, collect, names, process, script, text_of
+
+JSON = dict[str, Any]
+
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+SEARCH = {"type": "file_search"}
+MARK = "【0:0†sky.txt】"
+INCLUDE = "step_details.tool_calls[*].file_search.results[*].content"
+SEARCHING = {"calls": [{"name": "file_search", "arguments": {"queries": ["sky"]}}]}
+
+
+class Library:
+    """A file_search over one sentence, as far as the engine knows of such a tool."""
+
+    item_type = "file_search_call"
+
+    def definitions(self) -> list[JSON]:
+        return [{"type": "function", "function": {"name": "file_search", "parameters": {"type": "object"}}}]
+
+    def needs_approval(self, call: Call) -> bool:
+        return False
+
+    async def run(self, call: Call, emit: Emit) -> ToolResult:
+        emit("searching", {})
+        await asyncio.sleep(0)
+        results = [
+            {
+                "file_id": "file-1",
+                "file_name": "sky.txt",
+                "score": 0.9,
+                "content": [{"type": "text", "text": "The sky is blue."}],
+            }
+        ]
+        ranking = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
+        return ToolResult(f"{MARK} The sky is blue.", {"ranking_options": ranking, "results": results})
+
+    def cite(self, mark: str, start: int, before: str) -> JSON | None:
+        if mark != MARK:
+            return None
+        return {
+            "type": "file_citation",
+            "text": MARK,
+            "start_index": start,
+            "end_index": start + len(MARK),
+            "file_citation": {"file_id": "file-1"},
+        }
+
+
+@pytest.fixture
+def contexts() -> list[ToolContext]:
+    """What the tools of the test's runs were given."""
+    return []
+
+
+@pytest.fixture
+async def worker(store: Store, gateway: Gateway, contexts: list[ToolContext]) -> AsyncIterator[Process]:
+    async def make(context: ToolContext) -> Tool:
+        contexts.append(context)
+        return Library()
+
+    async with process(store, gateway, tools={"file_search": make}) as worker:
+        yield worker
+
+
+async def test_a_search_is_a_step_of_its_own_and_its_events_are_openais(worker: Process) -> None:
+    assistant = await worker.assistant(tools=[SEARCH])
+    thread = await worker.thread(script(SEARCHING, {"text": "Blue."}))
+
+    events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    assert names(events) == [
+        "thread.run.created",
+        "thread.run.queued",
+        "thread.run.in_progress",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.run.step.delta",
+        "thread.run.step.completed",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.message.created",
+        "thread.message.in_progress",
+        "thread.message.delta",
+        "thread.message.completed",
+        "thread.run.step.completed",
+        "thread.run.completed",
+        "done",
+    ]
+    run = await worker.get(events[0][2])
+    steps = await worker.steps(run)
+    assert [step["type"] for step in steps] == ["tool_calls", "message_creation"]
+    assert run["usage"]["total_tokens"] == sum(step["usage"]["total_tokens"] for step in steps)
+    (call,) = steps[0]["step_details"]["tool_calls"]
+    assert call["type"] == "file_search"
+    (result,) = call["file_search"]["results"]
+    assert "content" not in result
+
+
+async def test_the_content_of_what_was_found_is_shown_only_to_who_asks(worker: Process) -> None:
+    assistant = await worker.assistant(tools=[SEARCH])
+    thread = await worker.thread(script(SEARCHING, {"text": "Blue."}))
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    async def content(include: list[str] | None) -> Any:
+        page = await run_steps.list_run_steps(
+            worker.context(), thread["id"], run["id"], limit=20, order="asc", include=include
+        )
+        (result,) = page["data"][0]["step_details"]["tool_calls"][0]["file_search"]["results"]
+        return result.get("content")
+
+    assert await content([INCLUDE]) == [{"type": "text", "text": "The sky is blue."}]
+    assert await content(None) is None
+    assert "The sky is blue." not in str(await worker.events(run))
+
+
+def _annotations(events: Sequence[Any]) -> list[tuple[str, JSON]]:
+    deltas = (
+        data["delta"]["content"][0]["text"] for _, name, data in events if name == "thread.message.delta"
+    )
+    return [(text["value"], each) for text in deltas for each in text.get("annotations", ())]
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 7, 40])
+async def test_a_citation_comes_with_its_mark_however_the_text_is_cut(worker: Process, chunks: int) -> None:
+    text = f"It is blue{MARK}, so they say{MARK}. 【not a mark, but a long bracket"
+    assistant = await worker.assistant(tools=[SEARCH])
+    thread = await worker.thread(script(SEARCHING, {"text": text, "chunks": chunks, "delay": 0.005}))
+
+    events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    (_, answer) = await worker.messages(thread["id"])
+    assert text_of(answer) == text
+    annotations = answer["content"][0]["text"]["annotations"]
+    assert [text[each["start_index"] : each["end_index"]] for each in annotations] == [MARK, MARK]
+    told = _annotations(events)
+    assert [each["index"] for _, each in told] == [0, 1]
+    assert [{k: v for k, v in each.items() if k != "index"} for _, each in told] == annotations
+    assert all(MARK in value for value, _ in told)
+
+
+async def test_a_search_and_a_function_in_one_turn_wait_for_the_function_alone(worker: Process) -> None:
+    assistant = await worker.assistant(tools=[SEARCH, WEATHER])
+    both = {"calls": [*SEARCHING["calls"], {"name": "get_weather", "arguments": {}}]}
+    thread = await worker.thread(script(both, {"text": "It is {tool}."}))
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    assert call["function"]["name"] == "get_weather"
+    await worker.submit(run, **{call["id"]: "sunny"})
+    run = await worker.rested_from(run, "requires_action")
+
+    assert run["status"] == "completed"
+    calls = (await worker.steps(run))[0]["step_details"]["tool_calls"]
+    assert [each["type"] for each in calls] == ["file_search", "function"]
+    assert calls[1]["function"]["output"] == "sunny"
+
+
+async def test_a_tool_knows_the_resources_and_the_earlier_results_of_its_run(
+    worker: Process, contexts: list[ToolContext]
+) -> None:
+    assistant = await worker.assistant(tools=[SEARCH, WEATHER])
+    call = {"calls": [{"name": "get_weather", "arguments": {}}]}
+    thread = await worker.thread(script(SEARCHING, call, {"text": "Fine."}))
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    (waiting,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    await worker.submit(run, **{waiting["id"]: "sunny"})
+    await worker.rested_from(run, "requires_action")
+
+    first, second = contexts
+    assert (first.project, first.run, first.tool) == ("p", run["id"], SEARCH)
+    assert first.resources == ({}, {})
+    assert first.results == ()
+    (results,) = second.results
+    assert results["results"][0]["file_name"] == "sky.txt"
+
+
+async def test_a_tool_that_the_server_does_not_run_fails_the_run_and_says_so(worker: Process) -> None:
+    assistant = await worker.assistant(tools=[{"type": "code_interpreter"}])
+    thread = await worker.thread("Hello")
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    assert run["status"] == "failed"
+    message = "The tool 'code_interpreter' is not available on this server."
+    assert run["last_error"] == {"code": "server_error", "message": message}
+    await worker.message(thread["id"], "The thread is free.")
