@@ -5,9 +5,11 @@ BIN := .venv/bin
 UV := $(BIN)/uv
 INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
 PYTEST := $(BIN)/python -m pytest --quiet
+CLIENTS := $(addsuffix /.ready,$(patsubst requirements/client-%.in,.venvs/client-%,$(wildcard requirements/client-*.in)) \
+  $(patsubst tests/clients/%/package.json,build/clients/%,$(wildcard tests/clients/*/package.json)))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-cluster test-pythons chaos check bench cassandra cassandra-stop lock clean
+.PHONY: help serve test test-clients test-cluster test-pythons chaos check bench cassandra cassandra-stop lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,6 +22,9 @@ test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test excep
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
 	$(PYTEST) -rsP -m cluster tests/cluster
+
+test-clients: .venv/.dev $(CLIENTS) build/clients/openai-go ## try other SDKs and frameworks (needs node, npm and go)
+	$(PYTEST) -m clients tests/clients
 
 test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (needs pyenv, or them on PATH)
 	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done
@@ -75,3 +80,13 @@ $(UV): requirements/uv.txt
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	@VIRTUAL_ENV=.venvs/$* $(INSTALL) --python .venvs/$*/bin/python -r requirements/$*.txt
 	@touch $@
+
+build/clients/%/.ready: tests/clients/%/package.json tests/clients/%/package-lock.json
+	@echo "Installing $* and what it needs into build/clients"
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build/clients/openai-go: $(wildcard tests/clients/openai-go/*)
+	@echo "Building build/clients/openai-go"
+	@go build -C tests/clients/openai-go -o $(CURDIR)/$@ .

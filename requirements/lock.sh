@@ -38,4 +38,7 @@ compile uv requirements/uv.in
 compile local-weights requirements/local-weights.in --no-deps
 compile sdk-1 requirements/sdk-1.in
 compile sdk-3 requirements/sdk-3.in
+for client in requirements/client-*.in; do
+  compile "$(basename "$client" .in)" "$client"
+done
 exit $stale

@@ -1,3 +1,5 @@
+import pytest
+
 from tests.fixtures.cassandra import cassandra_url
 from tests.fixtures.clients import http, provider, server, tag
 from tests.fixtures.stores import project, sqlite_url
@@ -6,3 +8,19 @@ __all__ = ["cassandra_url", "http", "project", "provider", "server", "sqlite_url
 
 collect_ignore = ["api/sdk"]
 """These run in other environments, started by api/test_sdks.py."""
+
+ON_REQUEST = {
+    "clients": "the environments of other clients are for `make test-clients`",
+    "cluster": "three nodes are for `make test-cluster`",
+}
+"""Marks of tests that run only with `-m MARK`, because of what they need."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what runs on request only, unless it was requested."""
+    for mark, reason in ON_REQUEST.items():
+        if mark in (config.option.markexpr or ""):
+            continue
+        for item in items:
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))

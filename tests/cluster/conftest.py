@@ -20,15 +20,6 @@ from persistence.cassandra import CassandraStore, from_url
 from tests.fixtures.required import unavailable
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip these tests without `-m cluster`: they take minutes and 3 GB of memory."""
-    if "cluster" in (config.option.markexpr or ""):
-        return
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.skip(reason="three nodes are for `make test-cluster`"))
-
-
 @pytest.fixture(scope="session")
 def nodes() -> Iterator[list[Node]]:
     """Three nodes, started one after the other.

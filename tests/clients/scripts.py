@@ -1,0 +1,25 @@
+"""What the loopback provider is asked to do, and what a client must make of it."""
+
+import json
+import os
+
+URL = os.environ["ASTROLABE_TEST_URL"]
+
+
+def script(*turns: dict) -> str:
+    return "script: " + json.dumps({"turns": turns})
+
+
+WEATHER = script(
+    {"calls": [{"name": "get_weather", "arguments": {"city": "Paris"}}]},
+    {"text": "It is {find:sunny} in {find:Paris}."},
+)
+WEATHER_ANSWER = "It is sunny in Paris."
+
+WORDS = script({"text": "one two three four", "chunks": 4})
+WORDS_ANSWER = "one two three four"
+
+
+def get_weather(city: str) -> str:
+    """Tell the weather in a city."""
+    return f"sunny in {city}"
