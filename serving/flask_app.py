@@ -186,7 +186,7 @@ class View:
 
     def __call__(self, **_: Any) -> Any:
         """Refuse a path that only Flask takes for the operation's, such as one with `//` in it."""
-        raise NotFound(f"Invalid URL ({flask.request.method} {flask.request.path})")
+        raise NotFound(f"Invalid URL ({flask.request.method} {flask.request.environ['PATH_INFO']})")
 
 
 async def missing(**_: Any) -> None:

@@ -96,6 +96,7 @@ class Sender:
 
     async def _send_pieces(self, pieces: Pieces, metrics: Metrics) -> None:
         """Send every piece; after the first byte an error is an event, and of a file a broken connection."""
+        request, send = self._request, self._send
         metrics.open_streams.inc()
         if pieces.is_events:
             self._keep_alive()
@@ -103,7 +104,8 @@ class Sender:
             async for piece in pieces:
                 self._is_silent = False
                 if piece:  # an empty one only opens the stream
-                    await self._send_piece(piece)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    request.sent += len(piece)
         except asyncio.CancelledError as exc:
             if STOPPING not in exc.args:
                 return

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any, ClassVar, cast
 
 from gunicorn.arbiter import Arbiter
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
@@ -26,6 +27,9 @@ AFTER_GRACE = 3.0
 
 BEAT = 1.0
 """Seconds between two signs of life to gunicorn's master, and two looks whether it lives."""
+
+UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
+"""Headers of a request to upgrade, which Connection names too."""
 
 MOST_HEAD = 64 * 1024
 """Bytes that a request's line and headers may take; the parser itself has no bound."""
@@ -92,11 +96,59 @@ class Cork:
         self._transport.close()
 
 
+class RequestParser(HttpRequestParser):
+    """httptools' parser, which stops at a request that asks for another protocol and drops its body.
+
+    The protocol then reads such a request again.
+    """
+
+    def __init__(self, protocol: "Protocol") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse what has come."""
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as exc:
+            self._protocol.ignore_upgrade(bytes(data[exc.args[0] :]))
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol: bounds a request's head, and sends each answer's head with what follows it."""
+    """uvicorn's protocol: bounds a request's head, and sends each answer's head with what follows it.
+
+    A request to upgrade (the JDK's client sends `Upgrade: h2c` by default) is served as it is, as
+    HTTP allows.
+    """
 
     _head_size = -1
     """Bytes of the head that is being read; negative between heads."""
+
+    _is_upgrade = False
+    """Whether the request whose head was read asks for another protocol."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to read with a parser that knows what to do about upgrades."""
+        super().connection_made(transport)
+        self.parser = RequestParser(self)
+
+    def ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request again without its Upgrade header; `rest` is what follows its head."""
+        self._is_upgrade = False
+        method, url = self.parser.get_method(), self.url
+        if method == b"CONNECT":
+            self.send_400_response("This server is no proxy.")
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [one.strip() for one in value.split(b",")]
+                value = b", ".join(one for one in tokens if one.lower() not in UPGRADE_TOKENS)  # noqa: PLW2901
+            if name not in UPGRADE_TOKENS and value:
+                lines.append(name + b": " + value)
+        self.parser = RequestParser(self)
+        self.parser.feed_data(b"\r\n".join((*lines, b"", rest)))
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, unless it is a head without end."""
@@ -115,6 +167,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the request, whose answer will go through a cork."""
         self._head_size = -1
+        self._is_upgrade = self.parser.should_upgrade()
+        if self._is_upgrade:
+            return
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not before:
@@ -132,8 +187,10 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(b"\r\n".join((*head, b"", cast(bytes, response.body))))
         self.transport.close()
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Serve a request that would like another protocol in this one, as HTTP allows, without a word."""
+    def on_message_complete(self) -> None:
+        """End the request, unless it will be read again without its upgrade."""
+        if not self._is_upgrade:
+            super().on_message_complete()
 
 
 class Worker(UvicornWorker):
