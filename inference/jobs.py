@@ -9,10 +9,16 @@ from dataclasses import dataclass, field
 import structlog
 
 from persistence.errors import LeaseLost, StoreError
-from persistence.store import Job, Reschedule, Store
+from persistence.store import Finish, Job, Reschedule, Store
 
-LEASE = 10.0
+LEASE_SECONDS = 10.0
 """Seconds for which a job is held without a renewal; a dead worker's job is free after that."""
+
+ATTEMPTS = 3
+"""Times that a job may fail by a bug before it is given up: nothing is tried for ever."""
+
+RETRY_SECONDS = 1.0
+"""Before a job that failed is tried again, times the number of its failures."""
 
 RENEWAL = 0.3
 """The part of a lease after which it is renewed: three tries fit in, so one slow write loses nothing."""
@@ -21,26 +27,30 @@ log = structlog.get_logger()
 
 
 @dataclass(slots=True)
-class Held:
+class Lease:
     """A job that this process holds; `job` is always its newest renewal, so guard writes with it."""
 
     job: Job
 
 
-Handler = Callable[[Held], Awaitable[None]]
+Handler = Callable[[Lease], Awaitable[None]]
 """Does the work of one job and ends it (Finish or Reschedule). Cancelled when the lease is lost."""
+
+GiveUp = Callable[[Lease], Awaitable[None]]
+"""Ends a job that failed too often, and marks what it was for as failed."""
 
 
 @dataclass(slots=True)
 class _Kind:
     handler: Handler
     concurrency: int
+    give_up: GiveUp | None = None
     running: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    held: Held
+    lease: Lease
     task: asyncio.Task[None]
     renewed: float = field(default_factory=time.monotonic)
 
@@ -49,11 +59,11 @@ class Jobs:
     """Runs the due jobs of each registered kind in this process, and renews their leases.
 
     `register` before `start`. `adopt` runs a job that this process has just enqueued as held by
-    itself (`Enqueue(Job(..., owner=jobs.owner, due=now + LEASE))`), without waiting for the poll.
+    itself (`Enqueue(Job(..., owner=jobs.owner, due=now + LEASE_SECONDS))`), without waiting for the poll.
     `stop` lets running jobs go on for the grace time, then gives their leases back.
     """
 
-    def __init__(self, store: Store, owner: str, *, poll: float = 1.0, lease: float = LEASE) -> None:
+    def __init__(self, store: Store, owner: str, *, poll: float = 1.0, lease: float = LEASE_SECONDS) -> None:
         self.owner = owner
         self.lease = lease
         self._store = store
@@ -63,9 +73,15 @@ class Jobs:
         self._loops: list[asyncio.Task[None]] = []
         self._stopping = self._renewing = False
 
-    def register(self, kind: str, handler: Handler, *, concurrency: int) -> None:
-        """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process."""
-        self._kinds[kind] = _Kind(handler, concurrency)
+    def register(
+        self, kind: str, handler: Handler, *, concurrency: int, give_up: GiveUp | None = None
+    ) -> None:
+        """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process.
+
+        A job whose handler raises is tried again; after `ATTEMPTS` times it is given up by `give_up`, or
+        removed where there is none.
+        """
+        self._kinds[kind] = _Kind(handler, concurrency, give_up)
 
     def has_room(self, kind: str) -> bool:
         """Whether another job of that kind may be adopted."""
@@ -82,9 +98,9 @@ class Jobs:
         if former is not None:
             former.task.cancel()
         kind = self._kinds[job.kind]
-        held = Held(job)
-        task = asyncio.get_running_loop().create_task(self._run(kind, held), name=f"{job.kind} {job.id}")
-        entry = _Running(held, task)
+        lease = Lease(job)
+        task = asyncio.get_running_loop().create_task(self._run(kind, lease), name=f"{job.kind} {job.id}")
+        entry = _Running(lease, task)
         self._running[key] = entry
         kind.running += 1
         task.add_done_callback(lambda _: self._forget(key, entry, kind))
@@ -112,31 +128,58 @@ class Jobs:
         rest = list(self._running.values())
         for entry in rest:
             await _cancelled(entry.task)
-        await asyncio.gather(*(self._release(entry.held) for entry in rest))
+        await asyncio.gather(*(self._release(entry.lease) for entry in rest))
         self._loops = []
 
     # --- one job ---
 
-    async def _run(self, kind: _Kind, held: Held) -> None:
+    async def _run(self, kind: _Kind, lease: Lease) -> None:
         try:
-            await kind.handler(held)
+            await kind.handler(lease)
         except LeaseLost:
-            log.info("job_lost", kind=held.job.kind, id=held.job.id)
+            log.info("job_lost", kind=lease.job.kind, id=lease.job.id)
         except StoreError as exc:
             # The job keeps its lease until it runs out, then whoever is first tries again: that is
             # the backoff for a store that is away, and below no job is dropped for a bug.
-            log.warning("job_interrupted", kind=held.job.kind, id=held.job.id, error=str(exc))
+            log.warning("job_interrupted", kind=lease.job.kind, id=lease.job.id, error=str(exc))
         except Exception:
-            log.exception("job_failed", kind=held.job.kind, id=held.job.id)
+            log.exception("job_failed", kind=lease.job.kind, id=lease.job.id)
+            await self._failed(kind, lease)
+
+    async def _failed(self, kind: _Kind, lease: Lease) -> None:
+        """Try a job again that failed by a bug, or give it up."""
+        job = lease.job
+        attempts = job.payload.get("attempts", 0) + 1
+        try:
+            if attempts < ATTEMPTS:
+                payload = {**job.payload, "attempts": attempts}
+                await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS * attempts, payload))
+                return
+            log.error("job_given_up", kind=job.kind, id=job.id, attempts=attempts)
+            await self._give_up(kind, lease)
+        except StoreError as exc:
+            log.warning("job_interrupted", kind=job.kind, id=job.id, error=str(exc))
+
+    async def _give_up(self, kind: _Kind, lease: Lease) -> None:
+        if kind.give_up is not None:
+            try:
+                await kind.give_up(lease)
+            except StoreError:
+                raise
+            except Exception:
+                log.exception("job_not_given_up", kind=lease.job.kind, id=lease.job.id)
+            else:
+                return
+        await self._store.write(Finish(lease.job))
 
     def _forget(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
         kind.running -= 1
         if self._running.get(key) is entry:
             del self._running[key]
 
-    async def _release(self, held: Held) -> None:
+    async def _release(self, lease: Lease) -> None:
         with contextlib.suppress(StoreError):
-            await self._store.write(Reschedule(held.job, due=time.time()))
+            await self._store.write(Reschedule(lease.job, due=time.time()))
 
     # --- taking ---
 
@@ -176,15 +219,15 @@ class Jobs:
     async def _renew(self, entry: _Running) -> None:
         started = time.monotonic()
         try:
-            entry.held.job = await self._store.renew_job(entry.held.job, self.lease)
+            entry.lease.job = await self._store.renew_job(entry.lease.job, self.lease)
         except LeaseLost:
             # A handler that has just ended its job is done in a moment, and cancelling does nothing.
             entry.task.cancel()
         except StoreError as exc:
-            log.warning("job_not_renewed", kind=entry.held.job.kind, id=entry.held.job.id, error=str(exc))
+            log.warning("job_not_renewed", kind=entry.lease.job.kind, id=entry.lease.job.id, error=str(exc))
             self._give_up_if_over(entry, started)
         except Exception:
-            log.exception("job_not_renewed", kind=entry.held.job.kind, id=entry.held.job.id)
+            log.exception("job_not_renewed", kind=entry.lease.job.kind, id=entry.lease.job.id)
             self._give_up_if_over(entry, started)
         else:
             entry.renewed = started

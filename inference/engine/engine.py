@@ -4,20 +4,20 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from inference.engine.attempt import RunAttempt
+from inference.engine.attempt import BROKEN, RunAttempt
 from inference.engine.errors import EventsGone, OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
 from inference.engine.following import follow_attempt, is_kept, replay
 from inference.engine.recorder import Recorder
-from inference.engine.recovery import recover
+from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
 from inference.engine.state import RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
 from inference.engine.unit_of_work import UnitOfWork
 from inference.gateway import Credentials, Gateway
-from inference.jobs import Held, Jobs
+from inference.jobs import Jobs, Lease
 from persistence.errors import VersionConflict
 from persistence.store import (
     LOG_LIFETIME,
@@ -109,7 +109,7 @@ class Engine:
         self._tools = tools or {}
         self._feeds = Feeds(log_lifetime)
         self._prepared: dict[int, _Prepared] = {}
-        jobs.register(api.kind, self._work, concurrency=CONCURRENCY)
+        jobs.register(api.kind, self._work, concurrency=CONCURRENCY, give_up=self._give_up)
 
     # --- what handlers call ---
 
@@ -257,7 +257,7 @@ class Engine:
 
     # --- a run's job ---
 
-    async def _work(self, lease: Held) -> None:
+    async def _work(self, lease: Lease) -> None:
         prepared = self._prepared.pop(lease.job.token, None)
         credentials = None
         try:
@@ -274,6 +274,15 @@ class Engine:
             await attempt.run()
         finally:
             self._feeds.close(lease.job.project, lease.job.id)
+
+    async def _give_up(self, lease: Lease) -> None:
+        """Fail a run that no attempt could even begin, so that its conversation is free."""
+        recovered = await recover_settled(self._store, self._feeds, self._api, lease)
+        if recovered is not None:
+            recovered.record(RunMoved("failed", int(time.time()), BROKEN))
+            await recovered.flush(Finish(lease.job))
+        else:
+            await self._store.write(Finish(lease.job))
 
     async def _reread(self, run: Document) -> Document:
         fresh = await self._store.get(run.key)

@@ -5,12 +5,13 @@ from inference.engine.feeds import Feeds
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, Api
 from inference.engine.state import ACTIVE_RUN, FENCE, RunState
+from inference.engine.statuses import ENDED
 from inference.engine.unit_of_work import UnitOfWork
-from inference.jobs import Held
+from inference.jobs import Lease
 from persistence.store import Delete, Document, Hold, Key, Replace, Store
 
 
-async def recover(store: Store, feeds: Feeds, api: Api, lease: Held) -> UnitOfWork | None:
+async def recover(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfWork | None:
     """Return the run of a job as its log has it; None if the run or its conversation was deleted."""
     project, run_id = lease.job.project, lease.job.id
     run = await store.get(Key(project, api.runs, run_id))
@@ -30,6 +31,20 @@ async def recover(store: Store, feeds: Feeds, api: Api, lease: Held) -> UnitOfWo
     return work
 
 
+async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfWork | None:
+    """Return a run to be ended whatever its log holds; None if it is gone or over."""
+    project, run_id = lease.job.project, lease.job.id
+    run = await store.get(Key(project, api.runs, run_id))
+    conversation = await _fenced(store, api, run, lease) if run is not None else None
+    if run is None or conversation is None or run.value["status"] in ENDED:
+        return None
+    state = RunState(run.value["status"], shown=run.state.get("shown", 0))
+    while entries := await store.read_log(project, run_id, state.sequence - 1):
+        state.sequence = entries[-1][0] + 1
+    recorder = Recorder(state, api.renderer(project, run.value, state))
+    return UnitOfWork(store, feeds, lease, run, conversation, recorder)
+
+
 async def track_open_objects(store: Store, work: UnitOfWork) -> None:
     """Read the objects that are open, so that the next write replaces them."""
     for key, change in work.recorder.renderer.open_objects.items():
@@ -39,7 +54,7 @@ async def track_open_objects(store: Store, work: UnitOfWork) -> None:
             work.track(change, document)
 
 
-async def _fenced(store: Store, api: Api, run: Document, lease: Held) -> Document | None:
+async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Document | None:
     """Return the run's conversation, to which from now on no earlier owner can add an item."""
 
     def fence(conversation: Document) -> Replace | None:

@@ -102,6 +102,9 @@ class RequestBuilder:
         if used > min(budget, self.context_window - reserved):
             # Counting takes milliseconds for a long conversation, so it is done off the event loop.
             kept, used = await asyncio.to_thread(fitting, self.history, fixed, extras, budget, self.count)
+            if not kept:  # a shorter answer, rather than none
+                budget = self._prompt_budget(min(reserved, RESERVED_FOR_ANSWER))
+                kept, used = fitting(self.history[-1:], fixed, extras, budget, self.count)
             if used > budget or (self.history and not kept):
                 raise LimitReached("max_prompt_tokens")
         request["messages"] = [*system, *kept, *tail]

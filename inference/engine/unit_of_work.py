@@ -14,7 +14,7 @@ from inference.engine.recorder import Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
 from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED, SETTLED
-from inference.jobs import Held
+from inference.jobs import Lease
 from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store
 
@@ -119,7 +119,7 @@ class UnitOfWork:
         self,
         store: Store,
         feeds: Feeds,
-        lease: Held,
+        lease: Lease,
         run: Document,
         conversation: Document,
         recorder: Recorder,

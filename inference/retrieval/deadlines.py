@@ -8,13 +8,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from inference.jobs import LEASE, Held, Jobs
+from inference.jobs import LEASE_SECONDS, Jobs, Lease
 from persistence.store import Cancel, Enqueue, Finish, Job, Store
 
 EXPIRE = "expire"
 PURGE = "purge"
 
-Act = Callable[[Held], Awaitable[None]]
+Act = Callable[[Lease], Awaitable[None]]
 
 
 class Deadlines:
@@ -55,7 +55,7 @@ class Deadlines:
                 project,
                 PURGE,
                 f"{collection}:{id}",
-                time.time() + LEASE,
+                time.time() + LEASE_SECONDS,
                 owner=self._jobs.owner,
                 payload={"collection": collection, "id": id, **payload},
             )
@@ -63,15 +63,15 @@ class Deadlines:
 
     async def run(self, enqueued: Enqueue) -> None:
         """Do a job that this process has just enqueued for itself, and wait for its end."""
-        await self._run(Held(enqueued.job))
+        await self._run(Lease(enqueued.job))
 
     def adopt(self, enqueued: Enqueue) -> None:
         """Do a job that this process has just enqueued for itself, in the background."""
         self._jobs.adopt(enqueued.job)
 
-    async def finish(self, held: Held) -> None:
+    async def finish(self, lease: Lease) -> None:
         """The job is done."""
-        await self._store.write(Finish(held.job))
+        await self._store.write(Finish(lease.job))
 
-    async def _run(self, held: Held) -> None:
-        await self._acts[held.job.kind, held.job.payload["collection"]](held)
+    async def _run(self, lease: Lease) -> None:
+        await self._acts[lease.job.kind, lease.job.payload["collection"]](lease)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from inference.identifiers import new_id
-from inference.jobs import Held
+from inference.jobs import Lease
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file
 from persistence.errors import VersionConflict
@@ -121,12 +121,12 @@ class Files:
         if purpose == "assistants" and not self._download_assistants_files:
             raise RequestRefused(f"Not allowed to download files of purpose: {purpose}")
 
-    async def expire(self, held: Held) -> None:
+    async def expire(self, lease: Lease) -> None:
         """The act of a file's expire job."""
-        job = held.job
+        job = lease.job
         document = await self._store.get(Key(job.project, FILES, job.payload["id"]))
         if document is None:
-            await self._deadlines.finish(held)
+            await self._deadlines.finish(lease)
             return
         purge = self._deadlines.purge(job.project, FILES, document.id, content=document.state["content"])
         try:

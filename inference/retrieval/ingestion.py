@@ -15,7 +15,7 @@ from inference.errors import (
     ProviderError,
     ProviderRejected,
 )
-from inference.jobs import LEASE, Held, Jobs
+from inference.jobs import LEASE_SECONDS, Jobs, Lease
 from inference.parsing.chunking import Chunking
 from inference.parsing.sandbox import Parsed, Sandbox
 from inference.retrieval.embedding import Embedder
@@ -74,13 +74,13 @@ class Ingestion:
         self._memberships = memberships
         self._sandbox = sandbox
         self._pulls: set[asyncio.Task[None]] = set()
-        jobs.register(INGEST, self._run, concurrency=AT_ONCE)
+        jobs.register(INGEST, self._run, concurrency=AT_ONCE, give_up=self._give_up)
 
-    async def _run(self, held: Held) -> None:
+    async def _run(self, lease: Lease) -> None:
         # Each file pulls the next along, so that a thousand small ones do not wait for as many polls.
         self._pull()
         try:
-            await self._ingest(held)
+            await self._ingest(lease)
         finally:
             self._pull()
 
@@ -95,7 +95,7 @@ class Ingestion:
         if not self._jobs.has_room(INGEST):
             return
         try:
-            jobs = await self._store.take_jobs(INGEST, self._jobs.owner, LEASE, 1)
+            jobs = await self._store.take_jobs(INGEST, self._jobs.owner, LEASE_SECONDS, 1)
         except StoreError as exc:
             log.warning("jobs_not_taken", kind=INGEST, error=str(exc))
             return
@@ -106,30 +106,39 @@ class Ingestion:
         """Wait for what is being taken; after the jobs have stopped, before the store closes."""
         await asyncio.gather(*self._pulls)
 
-    async def _ingest(self, held: Held) -> None:
-        project = held.job.project
-        vector_store, file = held.job.payload["vector_store"], held.job.payload["file"]
+    async def _give_up(self, lease: Lease) -> None:
+        """Mark a file as failed whose ingestion met a bug too often."""
+        vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
+        member = await self._store.get(Key(lease.job.project, MEMBERS, member_id(vector_store, file)))
+        if member is None or member.value["status"] != "in_progress":
+            await self._abandon(lease, member)
+            return
+        await self._conclude(lease, member, _failed("server_error", "The server failed to read the file."))
+
+    async def _ingest(self, lease: Lease) -> None:
+        project = lease.job.project
+        vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
         member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
         store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
         document = await self._store.get(Key(project, FILES, file))
         if member is None or store is None or member.value["status"] != "in_progress" or has_expired(store):
-            await self._abandon(held, member)
+            await self._abandon(lease, member)
             return
         if document is None:
             with contextlib.suppress(ObjectNotFound):
                 await self._memberships.detach(project, vector_store, file)
-            await self._abandon(held, None)
+            await self._abandon(lease, None)
             return
         try:
-            outcome = await self._outcome(held, member, store, document)
+            outcome = await self._outcome(lease, member, store, document)
         except InferenceError as exc:
-            if not _is_permanent(exc) and held.job.payload.get("attempts", 0) + 1 < ATTEMPTS:
-                await self._put_off(held, exc)
+            if not _is_permanent(exc) and lease.job.payload.get("attempts", 0) + 1 < ATTEMPTS:
+                await self._put_off(lease, exc)
                 return
             outcome = _failure(exc)
-        await self._conclude(held, member, outcome)
+        await self._conclude(lease, member, outcome)
 
-    async def _outcome(self, held: Held, member: Document, store: Document, document: Document) -> JSON:
+    async def _outcome(self, lease: Lease, member: Document, store: Document, document: Document) -> JSON:
         """What a file that was ingested has to show; InferenceError."""
         static = member.value["chunking_strategy"]["static"]
         chunking = Chunking(static["max_chunk_size_tokens"], static["chunk_overlap_tokens"])
@@ -139,7 +148,7 @@ class Ingestion:
         except ContentNotFound as exc:
             raise DocumentError("The file's content is gone.", code="invalid_file") from exc
         try:
-            usage = await self._put(held, member, store.state["embedding_model"], parsed)
+            usage = await self._put(lease, member, store.state["embedding_model"], parsed)
         except DimensionMismatch as exc:
             raise DocumentError(
                 "The embedding model's vectors are not of the length of those in the vector store.",
@@ -149,7 +158,7 @@ class Ingestion:
             parsed.close()
         return {"status": "completed", "usage_bytes": usage, "last_error": None}
 
-    async def _put(self, held: Held, member: Document, model: str | None, parsed: Parsed) -> int:
+    async def _put(self, lease: Lease, member: Document, model: str | None, parsed: Parsed) -> int:
         """Store the chunks; how many bytes they take."""
         project, vector_store, file = member.key.project, member.parent, member.value["id"]
         batch = EMBEDDED_BATCH if model else PLAIN_BATCH
@@ -161,18 +170,18 @@ class Ingestion:
                 Chunk(start + n, text, vector)
                 for n, (text, vector) in enumerate(zip(texts, vectors, strict=True))
             ]
-            await self._store.write(Hold(held.job))
+            await self._store.write(Hold(lease.job))
             if start == 0:  # An earlier attempt, or other chunking, may have left more chunks.
                 await self._store.delete_chunks(project, vector_store, file)
             await self._store.put_chunks(project, vector_store, file, chunks, member.value["attributes"])
             usage += sum(_bytes(chunk) for chunk in chunks)
         return usage
 
-    async def _conclude(self, held: Held, member: Document, outcome: JSON) -> None:
-        project, vector_store, file = held.job.project, member.parent, member.value["id"]
-        settled = await self._memberships.settle(held, vector_store, file, outcome)
+    async def _conclude(self, lease: Lease, member: Document, outcome: JSON) -> None:
+        project, vector_store, file = lease.job.project, member.parent, member.value["id"]
+        settled = await self._memberships.settle(lease, vector_store, file, outcome)
         if settled is None:
-            await self._abandon(held, await self._store.get(member.key))
+            await self._abandon(lease, await self._store.get(member.key))
             return
         log.info("file_ingested", vector_store=vector_store, file=file, status=outcome["status"])
         current, store = settled
@@ -181,25 +190,25 @@ class Ingestion:
         elif current.value["attributes"] != member.value["attributes"]:
             await self._store.set_attributes(project, vector_store, file, current.value["attributes"])
 
-    async def _abandon(self, held: Held, member: Document | None) -> None:
+    async def _abandon(self, lease: Lease, member: Document | None) -> None:
         """End a job that nobody wants done any more, and what it may have stored."""
-        job = held.job
+        job = lease.job
         vector_store, file = job.payload["vector_store"], job.payload["file"]
         await self._store.write(Hold(job))
         if member is None or member.value["status"] != "completed":
             store = await self._store.get(Key(job.project, VECTOR_STORES, vector_store))
             await self._forget(job.project, vector_store, file, store)
-        await self._store.write(Finish(held.job))
+        await self._store.write(Finish(lease.job))
 
     async def _forget(self, project: str, vector_store: str, file: str, store: Document | None) -> None:
         await self._store.delete_chunks(project, vector_store, file if store is not None else None)
 
-    async def _put_off(self, held: Held, reason: InferenceError) -> None:
-        attempts = held.job.payload.get("attempts", 0) + 1
+    async def _put_off(self, lease: Lease, reason: InferenceError) -> None:
+        attempts = lease.job.payload.get("attempts", 0) + 1
         delay = BACKOFF * 2 ** (attempts - 1)
-        log.warning("file_put_off", file=held.job.payload["file"], seconds=delay, reason=str(reason))
-        payload = {**held.job.payload, "attempts": attempts}
-        await self._store.write(Reschedule(held.job, time.time() + delay, payload))
+        log.warning("file_put_off", file=lease.job.payload["file"], seconds=delay, reason=str(reason))
+        payload = {**lease.job.payload, "attempts": attempts}
+        await self._store.write(Reschedule(lease.job, time.time() + delay, payload))
 
 
 def _is_permanent(error: InferenceError) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inference.jobs import LEASE
+from inference.jobs import LEASE_SECONDS
 from inference.parsing.chunking import AUTO, Chunking
 from inference.retrieval.counts import counted
 from persistence.store import (
@@ -119,7 +119,7 @@ class Additions:
         payload = {"vector_store": self.store.id, "file": file}
         if self.held is not None or not self.owner:
             return Job(member.project, INGEST, member.id, now, payload=payload)
-        due = now + LEASE
+        due = now + LEASE_SECONDS
         self.held = Job(member.project, INGEST, member.id, due, owner=self.owner, payload=payload)
         return self.held
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from inference.identifiers import new_id
-from inference.jobs import Held, Jobs
+from inference.jobs import Jobs, Lease
 from inference.retrieval.counts import counted, no_files
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound
@@ -173,14 +173,14 @@ class Memberships:
             return written[0]
 
     async def settle(
-        self, held: Held, vector_store: str, file: str, outcome: Mapping[str, Any]
+        self, lease: Lease, vector_store: str, file: str, outcome: Mapping[str, Any]
     ) -> tuple[Document, Document] | None:
         """End the ingestion of a file with its `status`, `usage_bytes` and `last_error`, and its job.
 
         The file's and the store's documents as they are then; None, with nothing written, if nobody
         wants the outcome any more: the file was taken out, its batch cancelled, or its store deleted.
         """
-        key = Key(held.job.project, MEMBERS, member_id(vector_store, file))
+        key = Key(lease.job.project, MEMBERS, member_id(vector_store, file))
         while True:
             member = await self._store.get(key)
             if member is None or member.value["status"] != "in_progress":
@@ -189,7 +189,7 @@ class Memberships:
             if changes is None:
                 return None
             try:
-                written = await self._store.write(*changes, Finish(held.job))
+                written = await self._store.write(*changes, Finish(lease.job))
             except VersionConflict:
                 continue
             return written[0], written[1]
@@ -237,9 +237,9 @@ class Memberships:
             with contextlib.suppress(VersionConflict):
                 await self._store.write(*changes)
 
-    async def purge_store(self, held: Held) -> None:
+    async def purge_store(self, lease: Lease) -> None:
         """The act of a store's purge job: forget its memberships, batches and chunks."""
-        project, vector_store = held.job.project, held.job.payload["id"]
+        project, vector_store = lease.job.project, lease.job.payload["id"]
         while True:
             page = await self._store.page(project, MEMBERS, vector_store, limit=PAGE, order="asc")
             if not page.documents:
@@ -252,21 +252,21 @@ class Memberships:
             except VersionConflict:
                 continue
         await self._store.delete_chunks(project, vector_store)
-        await self._store.write(Clear(project, BATCHES, vector_store), Finish(held.job))
+        await self._store.write(Clear(project, BATCHES, vector_store), Finish(lease.job))
 
-    async def purge_file(self, held: Held) -> None:
+    async def purge_file(self, lease: Lease) -> None:
         """The act of a file's purge job: take it out of its stores and forget its bytes."""
-        job = held.job
+        job = lease.job
         await self.detach_everywhere(job.project, job.payload["id"])
         await self._store.delete_content(job.project, job.payload["content"])
-        await self._deadlines.finish(held)
+        await self._deadlines.finish(lease)
 
-    async def purge_member(self, held: Held) -> None:
+    async def purge_member(self, lease: Lease) -> None:
         """The act of a membership's purge job: forget its chunks, unless the file is back."""
-        job = held.job
+        job = lease.job
         if await self._store.get(Key(job.project, MEMBERS, job.payload["id"])) is None:
             await self._store.delete_chunks(job.project, job.payload["vector_store"], job.payload["file"])
-        await self._deadlines.finish(held)
+        await self._deadlines.finish(lease)
 
     # --- what one change writes ---
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from inference.identifiers import new_id
-from inference.jobs import Held
+from inference.jobs import Lease
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
@@ -150,12 +150,12 @@ class Uploads:
             await self._deadlines.run(purge)
             return written[0].value
 
-    async def expire(self, held: Held) -> None:
+    async def expire(self, lease: Lease) -> None:
         """The act of an upload's expire job."""
-        job = held.job
+        job = lease.job
         document = await self._store.get(Key(job.project, UPLOADS, job.payload["id"]))
         if document is None or document.value["status"] != "pending":
-            await self._deadlines.finish(held)
+            await self._deadlines.finish(lease)
             return
         purge = self._deadlines.purge(job.project, UPLOADS, document.id)
         await self._store.write(
@@ -163,9 +163,9 @@ class Uploads:
         )
         self._deadlines.adopt(purge)
 
-    async def purge(self, held: Held) -> None:
+    async def purge(self, lease: Lease) -> None:
         """The act of an upload's purge job: forget its parts, and copies that were not used."""
-        project, upload = held.job.project, held.job.payload["id"]
+        project, upload = lease.job.project, lease.job.payload["id"]
         after: str | None = None
         while True:
             page = await self._store.page(project, PARTS, upload, after=after, limit=PAGE, order="asc")
@@ -178,7 +178,7 @@ class Uploads:
         for copy in document.state.get("copies", ()) if document else ():
             if document and copy != document.state.get("content"):
                 await self._store.delete_content(project, copy)
-        await self._store.write(Clear(project, PARTS, upload), Finish(held.job))
+        await self._store.write(Clear(project, PARTS, upload), Finish(lease.job))
 
     async def _contents(self, document: Document, parts: Sequence[str]) -> list[str]:
         """The contents of the parts; RequestRefused unless they are all there and of the right size."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.identifiers import new_id
-from inference.jobs import Held
+from inference.jobs import Lease
 from inference.retrieval.counts import no_files
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import expired_vector_store, no_such_vector_store
@@ -151,21 +151,21 @@ class VectorStores:
             self._deadlines.adopt(purge)
             return
 
-    async def expire(self, held: Held) -> None:
+    async def expire(self, lease: Lease) -> None:
         """The act of a store's expire job: its chunks go, its object and the list of its files stay."""
-        job = held.job
+        job = lease.job
         document = await self._store.get(Key(job.project, VECTOR_STORES, job.payload["id"]))
         expires_at = document.value["expires_at"] if document else None
         if document is None or expires_at is None:
-            await self._deadlines.finish(held)
+            await self._deadlines.finish(lease)
         elif expires_at > time.time():
-            await self._store.write(Reschedule(held.job, expires_at))
+            await self._store.write(Reschedule(lease.job, expires_at))
         else:
             await self._store.update(
                 document.key, lambda current: Replace(current, value={**current.value, "status": "expired"})
             )
             await self._store.delete_chunks(job.project, document.id)
-            await self._store.write(Finish(held.job))
+            await self._store.write(Finish(lease.job))
 
     def _deadline(self, key: Key, value: JSON) -> list[Operation]:
         if value["expires_at"] is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.jobs import Handler, Held, Jobs
+from inference.jobs import ATTEMPTS, Handler, Jobs, Lease
 from persistence.engines import open_store
 from persistence.errors import LeaseLost, StoreUnavailable
 from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
@@ -52,7 +52,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None
 class Work:
     """A handler that notes what it is given, and ends it when it is told to."""
 
-    def __init__(self, store: Store, then: Callable[[Held], Awaitable[None]] | None = None) -> None:
+    def __init__(self, store: Store, then: Callable[[Lease], Awaitable[None]] | None = None) -> None:
         self.store = store
         self.begun: list[str] = []
         self.cancelled: list[str] = []
@@ -60,15 +60,15 @@ class Work:
         self.running = 0
         self.go = asyncio.Event()
 
-    async def __call__(self, held: Held) -> None:
-        self.begun.append(held.job.id)
+    async def __call__(self, lease: Lease) -> None:
+        self.begun.append(lease.job.id)
         self.running += 1
         self.most = max(self.most, self.running)
         try:
             await self.go.wait()
-            await self.store.write(Finish(held.job))
+            await self.store.write(Finish(lease.job))
         except asyncio.CancelledError:
-            self.cancelled.append(held.job.id)
+            self.cancelled.append(lease.job.id)
             raise
         finally:
             self.running -= 1
@@ -168,11 +168,11 @@ async def test_stopping_waits_for_the_grace_time_and_frees_the_rest_at_once(stor
 async def test_a_handler_that_fails_leaves_its_job_to_be_taken_again(store: Store) -> None:
     tries: list[int] = []
 
-    async def failing(held: Held) -> None:
-        tries.append(held.job.token)
+    async def failing(lease: Lease) -> None:
+        tries.append(lease.job.token)
         if len(tries) == 1:
             raise RuntimeError("a bug")
-        await store.write(Finish(held.job))
+        await store.write(Finish(lease.job))
 
     await store.write(Enqueue(job()))
     async with working(store, "a", failing):
@@ -181,15 +181,55 @@ async def test_a_handler_that_fails_leaves_its_job_to_be_taken_again(store: Stor
     assert tries[0] < tries[1]
 
 
+async def test_a_job_that_fails_three_times_is_given_up_and_never_tried_again(store: Store) -> None:
+    tries: list[int] = []
+    given_up: list[str] = []
+
+    async def failing(lease: Lease) -> None:
+        tries.append(lease.job.token)
+        raise RuntimeError("a bug")
+
+    async def give_up(lease: Lease) -> None:
+        given_up.append(lease.job.id)
+        await store.write(Finish(lease.job))
+
+    jobs = Jobs(store, "a", poll=0.02, lease=60)
+    jobs.register("k", failing, concurrency=10, give_up=give_up)
+    await store.write(Enqueue(job()))
+    await jobs.start()
+    await eventually(lambda: bool(given_up))
+    await jobs.stop(5)
+
+    assert (len(tries), given_up) == (ATTEMPTS, ["1"])
+    assert list(await store.take_jobs("k", "b", 60, 10)) == []
+
+
+async def test_a_job_whose_end_fails_too_is_removed(store: Store) -> None:
+    tries: list[int] = []
+
+    async def failing(lease: Lease) -> None:
+        tries.append(1)
+        raise RuntimeError("a bug")
+
+    jobs = Jobs(store, "a", poll=0.02, lease=60)
+    jobs.register("k", failing, concurrency=10, give_up=failing)
+    await store.write(Enqueue(job()))
+    await jobs.start()
+    await eventually(lambda: len(tries) == ATTEMPTS + 1)
+    await jobs.stop(5)
+
+    assert list(await store.take_jobs("k", "b", 60, 10)) == []
+
+
 async def test_a_job_can_be_put_off(store: Store) -> None:
     times: list[float] = []
 
-    async def twice(held: Held) -> None:
+    async def twice(lease: Lease) -> None:
         times.append(time.time())
         if len(times) == 1:
-            await store.write(Reschedule(held.job, due=time.time() + 0.3))
+            await store.write(Reschedule(lease.job, due=time.time() + 0.3))
         else:
-            await store.write(Finish(held.job))
+            await store.write(Finish(lease.job))
 
     await store.write(Enqueue(job()))
     async with working(store, "a", twice):

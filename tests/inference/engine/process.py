@@ -12,7 +12,7 @@ from handlers import assistants, messages, run_steps, runs, threads
 from handlers.context import Context, Principal, Services, Stream
 from inference.assistants.runs import Runs
 from inference.gateway import Gateway, Routes
-from inference.jobs import LEASE, Jobs
+from inference.jobs import LEASE_SECONDS, Jobs
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from persistence.store import Store
@@ -30,7 +30,7 @@ class Process:
         self.store = store
         self.gateway = gateway
         name = f"worker-{secrets.token_hex(4)}"
-        self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE))
+        self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE_SECONDS))
         self.retrieval = Retrieval(store, gateway, self.jobs)
         searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
         self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)

@@ -9,7 +9,7 @@ from handlers import runs, threads
 from handlers.errors import BadRequest, NotFound
 from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
 from inference.gateway import Gateway, Routes
-from persistence.store import Store
+from persistence.store import Append, Store
 from tests.inference.engine.process import (
     Process,
     collect,
@@ -330,3 +330,44 @@ async def test_a_provider_that_falls_silent_fails_the_run(
             assert run["last_error"]["code"] == "server_error"
             await worker.message(thread["id"], "The thread takes messages again.")
     await gateway.close()
+
+
+async def test_a_run_whose_log_nobody_can_read_fails_and_frees_its_thread(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.jobs.RETRY_SECONDS", 0.05)
+    dead = Process(store, gateway, lease=0.1)
+    assistant, thread = await dead.assistant(), await dead.thread(script({"text": "One.", "delay": 30}))
+    run = await dead.run(thread["id"], assistant["id"])
+    await dead.jobs.stop(0)
+    await store.write(Append("p", run["id"], 3, [b"no event"]))
+
+    async with process(store, gateway) as worker:
+        run = await worker.rested(run)
+        assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
+        await worker.message(thread["id"], "The thread is free.")
+    assert list(await store.take_jobs("run", "nobody", 1, 10)) == []
+
+
+async def test_a_message_ends_before_the_calls_of_its_turn_begin(worker: Process) -> None:
+    weather = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    assistant = await worker.assistant(tools=[weather])
+    turn = {"text": "So I ask.", "calls": [{"name": "get_weather", "arguments": {"city": "Rome"}}]}
+    thread = await worker.thread(script(turn))
+
+    events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    assert names(events)[3:] == [
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.message.created",
+        "thread.message.in_progress",
+        "thread.message.delta",
+        "thread.message.completed",
+        "thread.run.step.completed",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.run.step.delta",
+        "thread.run.requires_action",
+        "done",
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inference import tokens
 from persistence.store import Insert, Key, Store, beside
 from tests.inference.engine.process import Process, collect, script
 from tests.provider import ProviderProcess
@@ -224,3 +225,33 @@ async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
     messages = asked.all()[0]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     assert messages[1]["content"] == "One two three."
+
+
+async def test_tools_and_the_bound_of_the_answer_fit_the_context_beside_the_messages(
+    worker: Process, asked: Asked
+) -> None:
+    window = worker.gateway.context_window("m")
+    described = {"name": "look_up", "description": "word " * (window // 2), "parameters": {"type": "object"}}
+    assistant = await worker.assistant(tools=[{"type": "function", "function": described}])
+    long = ["word " * (window // 8) for _ in range(6)]
+    thread = await worker.thread(*long, script({"text": "Fine."}, tag=asked.tag))
+
+    run = await worker.run(thread["id"], assistant["id"], max_completion_tokens=window)
+    run = await worker.rested(run)
+
+    assert run["status"] == "completed", run["last_error"]
+    (request,) = asked.all()
+    sent = "".join(message["content"] for message in request["messages"]) + json.dumps(request["tools"])
+    assert tokens.count(sent) + request["max_completion_tokens"] <= window
+    assert request["messages"][-1]["content"] == script({"text": "Fine."}, tag=asked.tag)
+
+
+async def test_a_request_that_cannot_fit_the_context_is_not_sent(worker: Process, asked: Asked) -> None:
+    window = worker.gateway.context_window("m")
+    assistant = await worker.assistant(instructions="word " * (window + 100))
+    thread = await worker.thread(script({"text": "Fine."}, tag=asked.tag))
+
+    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+
+    assert (run["status"], run["incomplete_details"]) == ("incomplete", {"reason": "max_prompt_tokens"})
+    assert asked.all() == []
