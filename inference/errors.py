@@ -7,7 +7,8 @@ InferenceError
 │   ├── ProviderRejected     4xx other than 429: the request's fault; carries the provider's body
 │   ├── ProviderLimited      429
 │   ├── ProviderTimeout      nothing came for longer than the route's timeout
-│   └── ProviderBroken       5xx, connection lost, or an answer that is none
+│   └── ProviderBroken       5xx, or the connection was lost
+│       └── ProviderUnreadable   an answer that is none
 └── DocumentError        a file's text cannot be had: `code` is unsupported_file or invalid_file
 """
 
@@ -66,6 +67,10 @@ class ProviderTimeout(ProviderError):
 
 class ProviderBroken(ProviderError):
     """The provider failed, closed the connection, or sent what is no answer."""
+
+
+class ProviderUnreadable(ProviderBroken):
+    """The provider's answer cannot be read; asking it again would bring the same, and cost the same."""
 
 
 class DocumentError(InferenceError):

@@ -1,7 +1,7 @@
-"""The only way to a model: routes by name, drivers by wire, errors as OpenAI's."""
+"""The only way to a model: routes by name, one port to providers, answers in OpenAI's form."""
 
+from inference.gateway.accumulator import ChunkAccumulator
 from inference.gateway.gateway import Gateway
-from inference.gateway.normalize import ChunkAccumulator
 from inference.gateway.routes import Routes
 from inference.gateway.targets import CallerPolicy, Credentials
 

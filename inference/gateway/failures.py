@@ -1,7 +1,10 @@
-"""From what a provider answered, or did not, to the one tree of ProviderErrors."""
+"""Turn what a provider answered, or did not answer, into one tree of ProviderErrors."""
 
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from time import time
 from typing import Any
 
@@ -13,9 +16,11 @@ from inference.errors import (
     ProviderLimited,
     ProviderRejected,
     ProviderTimeout,
+    ProviderUnreadable,
 )
-
-JSON = dict[str, Any]
+from inference.gateway import tolerant_json
+from inference.gateway.targets import Target
+from persistence.types import JSON
 
 TRANSIENT = frozenset({408, 409, 425, 429})
 """Statuses under 500 after which the same request may succeed."""
@@ -23,67 +28,122 @@ TRANSIENT = frozenset({408, 409, 425, 429})
 ELSEWHERE = frozenset({401, 402, 403, 404, 405})
 """Statuses that blame the provider's account or model, so that a fallback may do better."""
 
+OVERLOADED = 529
+"""Anthropic's own status; clients get 503."""
 
-def is_transient(error: BaseException) -> bool:
-    """Whether the same provider is worth another try; one that was silent for long is not."""
+LONGEST_TEXT = 500
+"""Characters of an error page or an unknown error object that are shown."""
+
+_STATUS_OF = {
+    "authentication_error": 401,
+    "insufficient_quota": 429,
+    "invalid_api_key": 401,
+    "invalid_request_error": 400,
+    "BadRequestError": 400,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "NotFoundError": 404,
+    "overloaded_error": 503,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "RateLimitError": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "INVALID_ARGUMENT": 400,
+    "NOT_FOUND": 404,
+    "UNAVAILABLE": 503,
+    "requests": 429,
+    "tokens": 429,
+}
+"""The status of an error that came inside a 200, by its code, type or status."""
+
+
+def is_transient(error: ProviderError) -> bool:
+    """Return whether the same provider is worth another try.
+
+    After a long silence it is not, nor where its answer could not be read: it was paid for.
+    """
     if isinstance(error, ProviderRejected):
         return error.status in TRANSIENT
-    return isinstance(error, (ProviderBroken, ProviderLimited)) and error.status != 501
+    if isinstance(error, ProviderUnreadable) or error.status == 501:
+        return False
+    return isinstance(error, (ProviderBroken, ProviderLimited))
 
 
 def may_fall_back(error: ProviderError) -> bool:
-    """Whether another provider may answer what this one did not."""
+    """Return whether another provider may answer what this one did not."""
     return not isinstance(error, ProviderRejected) or error.status in TRANSIENT | ELSEWHERE
 
 
-def from_answer(
-    status: int, headers: Mapping[str, str], body: bytes, secrets: Iterable[str]
+def from_response(
+    target: Target, asked: str, status: int, headers: Mapping[str, str], body: bytes
 ) -> ProviderError:
-    """The error of an answer with a status of 400 and more, or of one that is none (1xx to 3xx)."""
-    error = error_object(body, secrets)
-    if status < 400:
-        return ProviderBroken(f"The provider answered with the status {status}.", status=502)
-    message = error.get("message") or f"The provider answered with the status {status}."
+    """Return the error of a response whose status is not 2xx; `asked` is its method and path."""
     wait = retry_after(headers)
+    if status < 400:
+        message = f"The provider '{target.provider}' answered {asked} with the unexpected status {status}."
+        return ProviderBroken(message, status=502)
+    details = error_details(body)
+    message = details.get("message") or ""
+    if not message or _is_bare(message, status):
+        message = (
+            f"The provider '{target.provider}' answered {asked} with {status} {_phrase(status)}.".replace(
+                " .", "."
+            )
+        )
+    return make_error(target, status, {**details, "message": message}, wait)
+
+
+def from_value(target: Target, value: Any) -> ProviderError:
+    """Return the error that came inside a response of status 200: an object, a list or a text."""
+    details = details_of(value)
+    message = details.get("message") or f"The provider '{target.provider}' answered with an error."
+    return make_error(target, _inner_status(value), {**details, "message": message})
+
+
+def make_error(target: Target, status: int, details: JSON, retry_after: float | None = None) -> ProviderError:
+    """Return the error of a status, without any secret of the target in its words."""
+    details = target.filter.value(details)
+    if status == OVERLOADED:
+        status = 503
+        details = {**details, "code": details.get("code") or "overloaded"}
+    kind: type[ProviderError] = ProviderBroken
     if status == 429:
-        return ProviderLimited(message, status=429, body=error, retry_after=wait)
-    if status < 500:
-        return ProviderRejected(message, status=status, body=error, retry_after=wait)
-    return ProviderBroken(message, status=status, body=error, retry_after=wait)
+        kind = ProviderLimited
+    elif status < 500:
+        kind = ProviderRejected
+    return kind(details["message"], status=status, body=details, retry_after=retry_after)
 
 
-def from_event(error: Any, secrets: Iterable[str]) -> ProviderError:
-    """The error of an `{"error": …}` that came inside a stream."""
-    body = error_object(orjson.dumps({"error": error}), secrets)
-    code = body.get("code")
-    status = code if isinstance(code, int) and 400 <= code < 600 else 502
-    if body.get("code") == "rate_limit_exceeded" or body.get("type") in ("requests", "tokens"):
-        status = 429
-    return from_answer(status, {}, orjson.dumps({"error": body}), secrets)
-
-
-def garbage(what: str) -> ProviderBroken:
-    """The error of an answer that cannot be read."""
-    return ProviderBroken(f"The provider's answer cannot be read: {what}.", status=502)
+def unreadable(reason: str) -> ProviderUnreadable:
+    """Return the error of an answer that cannot be read."""
+    return ProviderUnreadable(f"The provider's answer cannot be read: {reason}.", status=502)
 
 
 def cut_off() -> ProviderBroken:
-    """The error of a stream that ended before its end."""
+    """Return the error of a stream that ended early."""
     return ProviderBroken("The provider closed the stream before its end.", status=502)
 
 
-def silent(seconds: float) -> ProviderTimeout:
-    """The error of a provider that sent nothing for too long."""
+def timed_out(seconds: float) -> ProviderTimeout:
+    """Return the error of a provider that sent nothing for too long."""
     return ProviderTimeout(f"The provider sent nothing for {seconds:g} seconds.", status=504)
 
 
 def unreachable(reason: str) -> ProviderBroken:
-    """The error of a provider that no connection can be made to, or kept with."""
+    """Return the error of a provider to which no connection can be made or kept."""
     return ProviderBroken(f"The provider cannot be reached: {reason}.", status=502)
 
 
-def as_event(error: ProviderError) -> JSON:
-    """The event that tells a client of an error after the first byte."""
+def not_offered(target: Target, path: str) -> ProviderRejected:
+    """Return the error of an operation that a driver does not have."""
+    message = f"The provider '{target.provider}' does not offer {path}."
+    body = {"message": message, "type": "invalid_request_error", "param": "model", "code": None}
+    return ProviderRejected(message, status=400, body=body)
+
+
+def to_event(error: ProviderError) -> JSON:
+    """Return the event that reports an error after the first byte."""
     return {
         "error": {
             "message": error.message,
@@ -94,47 +154,116 @@ def as_event(error: ProviderError) -> JSON:
     }
 
 
-def scrub(text: str, secrets: Iterable[str]) -> str:
-    """`text` without any of the secrets."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+# --- error objects ---
 
 
-def error_object(body: bytes, secrets: Iterable[str]) -> JSON:
-    """OpenAI's error object out of what a provider sent; providers differ in how they nest it."""
-    text = scrub(body.decode(errors="replace"), secrets)
+_ANSWERS = frozenset({"choices", "data", "results", "usage"})
+_ERROR_FIELDS = frozenset({"code", "status", "status_code", "statusCode"})
+
+
+def is_error(value: Any) -> bool:
+    """Return whether a JSON value of a 200 is an error, in any shape that providers use."""
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], dict) and is_error(value[0])
+    if not isinstance(value, dict):
+        return False
+    if value.get("error") or "error" in (value.get("object"), value.get("type")):
+        return True
+    if value.keys() & _ANSWERS:
+        return False
+    return "detail" in value or ("message" in value and bool(value.keys() & _ERROR_FIELDS))
+
+
+def error_details(body: bytes) -> JSON:
+    """Return `message`, `type`, `param` and `code` of an error's body; a page of HTML has none."""
+    text = body.decode("utf-8", "replace").strip()
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {"message": text.strip()[:500]} if _is_plain(text) else {}
-    error = value.get("error", value) if isinstance(value, dict) else value
+        value = tolerant_json.loads(body)
+    except ValueError:
+        is_text = (
+            bool(text) and not text.startswith("<") and all(c.isprintable() or c.isspace() for c in text)
+        )
+        return {"message": text[:LONGEST_TEXT]} if is_text else {}
+    return details_of(value)
+
+
+def details_of(value: Any) -> JSON:
+    """Return the same of a decoded body; providers differ in how they nest it."""
+    if isinstance(value, list):
+        value = value[0] if value else {}
+    error = value.get("error") or value if isinstance(value, dict) else value
+    if isinstance(error, list) and error:
+        error = error[0]
     if isinstance(error, str):
-        return {"message": error}
-    if not isinstance(error, dict):
+        outer = value if isinstance(value, dict) else {}
+        return {"message": outer.get("message") or error, **_extras(outer)}
+    if not isinstance(error, dict) or not error:
         return {}
     message = error.get("message") or error.get("detail") or error.get("error")
-    return {
-        "message": message if isinstance(message, str) else orjson.dumps(error).decode()[:500],
-        **{name: error[name] for name in ("type", "param", "code") if error.get(name) is not None},
-    }
+    if not isinstance(message, str):
+        message = orjson.dumps(tolerant_json.without_surrogates(message or error)).decode()[:LONGEST_TEXT]
+    return {"message": tolerant_json.without_surrogates(message).strip(), **_extras(error)}
 
 
-def _is_plain(text: str) -> bool:
-    return bool(text.strip()) and text.isprintable() and not text.lstrip().startswith("<")
+def _extras(error: JSON) -> JSON:
+    kept = {name: error[name] for name in ("type", "param", "code") if error.get(name) is not None}
+    result: JSON = tolerant_json.without_surrogates(kept)
+    return result
+
+
+def _inner_status(value: Any) -> int:
+    """Return the status that an error names in numbers or by its name, else 502."""
+    if isinstance(value, list):
+        value = value[0]
+    error = value.get("error") if isinstance(value, dict) else None
+    for holder in (error, value):
+        if not isinstance(holder, dict):
+            continue
+        for name in ("code", "status", "status_code", "http_status", "error_code"):
+            status = _as_status(holder.get(name))
+            if status is not None:
+                return status
+        for name in ("code", "type", "status"):
+            known = holder.get(name)
+            if isinstance(known, str) and known in _STATUS_OF:
+                return _STATUS_OF[known]
+    return 502
+
+
+def _as_status(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:6])
+    return value if isinstance(value, int) and 400 <= value < 600 else None
+
+
+def _is_bare(message: str, status: int) -> bool:
+    """Return whether a message says no more than its status, as a proxy's or a framework's 404 does."""
+    words = re.sub(r"[^a-z ]+", " ", message.lower()).split()
+    return " ".join(words) in (_phrase(status).lower(), "page not found", "not found", "error", "")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds from now, of either form of the header; a negative or a broken one is none."""
+    """Return the seconds to wait, of either form of the header; None for one that makes no sense."""
     milliseconds = headers.get("retry-after-ms")
     value = headers.get("retry-after")
     try:
         if milliseconds is not None:
-            return max(0.0, float(milliseconds) / 1000)
-        return None if value is None else max(0.0, float(value))
+            return _sensible(float(milliseconds) / 1000)
+        return None if value is None else _sensible(float(value))
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value or "").timestamp() - time())
-    except ValueError:
+        return _sensible(parsedate_to_datetime(value or "").timestamp() - time())
+    except (ValueError, OverflowError):
         return None
+
+
+def _sensible(seconds: float) -> float | None:
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,33 +1,45 @@
-"""The gateway: finds a name's route, asks its targets in turn, brings the answer to the spec."""
+"""Find the route of a model's name, ask its targets in turn, bring the answer to OpenAI's form."""
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, TypeVar
 
-import orjson
+import structlog
 
 from inference.errors import ModelNotFound, ProviderError
-from inference.gateway import failures, normalize, retries, sse
+from inference.gateway import failures, fields, normalize, sse
 from inference.gateway.context_windows import context_windows
-from inference.gateway.driver import Driver
+from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.openai_driver import OpenAIDriver
-from inference.gateway.routes import Routes
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
+from inference.gateway.requests import chat_request
+from inference.gateway.retries import first_answer
+from inference.gateway.routes import Route, Routes
+from inference.gateway.streams import CompletionStream, read_chunks, read_frames
 from inference.gateway.targets import CallerPolicy, Credentials, Target, Wire
 from inference.local.models import LocalModels
+from persistence.types import JSON
 
-JSON = dict[str, Any]
-Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]]
 
-CHAT = "/chat/completions"
+LARGEST_ERROR = 64 * 1024
+"""Bytes that are read of an error's body."""
+
 DEFAULT_CONTEXT_WINDOW = 8192
+
+LISTING = 10.0
+"""Seconds that a provider's list of models may take."""
+
+log = structlog.get_logger("astrolabe.gateway")
 
 
 class Gateway:
-    """Sends chat completions and embeddings to the provider that serves the model's name.
+    """Sends requests to the provider that serves the model's name.
 
     Requests and answers are OpenAI's wire objects as plain dicts; a request is never changed. Every
     method raises ModelNotFound or a ProviderError; retries and fallbacks happen inside, before the
@@ -35,17 +47,17 @@ class Gateway:
     """
 
     def __init__(
-        self, routes: Routes, callers: CallerPolicy | None = None, local: LocalModels | None = None
+        self, routes: Routes, policy: CallerPolicy | None = None, local: LocalModels | None = None
     ) -> None:
         self._routes = routes
         self._find = lru_cache(maxsize=1024)(routes.find)
         self.local = local
-        self._callers = callers or CallerPolicy()
+        self._policy = policy or CallerPolicy()
         self._drivers: dict[Wire, Driver] = {}
         self._windows: dict[str, int] | None = None
 
     async def open(self) -> None:
-        """Make the session; called in each worker after the fork."""
+        """Make the drivers; called in each worker after the fork."""
         self._drivers["openai"] = OpenAIDriver()
         if self.local is not None:
             self._drivers["local"] = LocalDriver(self.local.sockets)
@@ -56,7 +68,7 @@ class Gateway:
             self._drivers["litellm"] = module.LiteLLMDriver()
 
     async def close(self) -> None:
-        """Let go of every connection."""
+        """Close every connection."""
         for driver in self._drivers.values():
             await driver.close()
         self._drivers.clear()
@@ -76,28 +88,77 @@ class Gateway:
         ]
 
     async def list_models(self, credentials: Credentials | None = None) -> list[JSON]:
-        """`models()` and, where a pattern leads to a provider, those of its models that it matches."""
+        """Return `models()` and, where a pattern leads to a provider, those of its models that it matches.
+
+        A provider that does not answer is left out, and logged.
+        """
         found = {model["id"]: model for model in self.models()}
-        for route in self._routes.routes.values():
-            if not route.is_pattern:
-                continue
-            target = self._paid(route.targets[:1], credentials)[0]
-            for model in await self._driver(target).list_models(target):
-                name = _alias(route.name, route.targets[0].model, model.get("id"))
-                if name is not None:
-                    found.setdefault(name, {**self._model(name, target), **model, "id": name})
+        patterns = [route for route in self._routes.routes.values() if route.is_pattern]
+        for models in await asyncio.gather(*(self._matched(route, credentials) for route in patterns)):
+            for model in models:
+                found.setdefault(model["id"], model)
         return list(found.values())
 
     async def retrieve_model(self, name: str, credentials: Credentials | None = None) -> JSON:
-        """One of `list_models()`; ModelNotFound."""
+        """Return one of `list_models()`; ModelNotFound, or the ProviderError of the provider asked for it."""
         target = self._routes.find(name)[0]
         if name in self._routes.routes:
             return self._model(name, target)
-        listed = await self.list_models(credentials)
-        for model in listed:
-            if model["id"] == name:
-                return model
+        failed: ProviderError | None = None
+        for route in self._routes.patterns(name):
+            try:
+                models = await self._provided(route, credentials)
+            except ProviderError as exc:
+                failed = failed or exc
+                continue
+            for model in models:
+                if model["id"] == name:
+                    return model
+        if failed is not None:
+            raise failed
         raise ModelNotFound(name)
+
+    async def _matched(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+        try:
+            return await self._provided(route, credentials)
+        except ProviderError as exc:
+            provider = route.targets[0].provider
+            log.warning("models_unavailable", provider=provider, route=route.name, reason=exc.message)
+            return []
+
+    async def _provided(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+        """Return the models of a provider that a pattern matches, by their names here."""
+        target = self._paid(route.targets[:1], credentials)[0]
+        try:
+            async with asyncio.timeout(LISTING):
+                response = await self.send(target, ProviderRequest("GET", MODELS))
+                async with aclosing(response):
+                    data = normalize.parsed(target, await response.read()).get("data")
+        except TimeoutError as exc:
+            raise failures.timed_out(LISTING) from exc
+        if not isinstance(data, list):
+            raise failures.unreadable("it is not a list of models")
+        models = []
+        for model in data:
+            model = {"id": model} if isinstance(model, str) else model  # noqa: PLW2901
+            id = model.get("id") if isinstance(model, dict) else None
+            name = _alias(route.name, route.targets[0].model, id)
+            if name is not None:
+                models.append(self._listed(name, target, model))
+        return models
+
+    def _listed(self, name: str, target: Target, model: JSON) -> JSON:
+        own = self._model(name, target)
+        created = fields.timestamp(model.get("created"))
+        owned_by = model.get("owned_by")
+        return {
+            **own,
+            **model,
+            "id": name,
+            "object": "model",
+            "created": own["created"] if created is None else created,
+            "owned_by": owned_by if isinstance(owned_by, str) else own["owned_by"],
+        }
 
     def _model(self, name: str, target: Target) -> JSON:
         return {
@@ -129,128 +190,139 @@ class Gateway:
 
     # --- requests ---
 
+    async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
+        """Send one request to one target, once, and return its response of status 2xx.
+
+        The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
+        """
+        response = await self._drivers[target.wire].send(target, request)
+        if 200 <= response.status < 300:
+            return response
+        async with aclosing(response):
+            start = await response.start(LARGEST_ERROR)
+        raise failures.from_response(target, request.asked, response.status, response.headers, start)
+
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """A chat completion that is not streamed."""
+        """Return a chat completion, not streamed."""
 
         async def call(target: Target) -> JSON:
-            answer = await self._driver(target).complete(target, {**request, "model": target.model})
-            return normalize.completion(answer, target.model)
+            return normalize.completion(await self._post(target, CHAT, chat_request(request, target)), target)
 
-        return await retries.first_answer(self._targets(request, credentials), call)
+        return await first_answer(self._targets(request, credentials), call)
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """Embeddings, as `POST /embeddings` answers: in the input's order, in the encoding asked for."""
+        """Return embeddings, as `POST /embeddings` does: in the input's order, in the encoding asked for."""
         encoding = request.get("encoding_format") or "float"
         count = _count(request["input"])
 
         async def call(target: Target) -> JSON:
-            answer = await self._driver(target).embed(target, {**request, "model": target.model})
-            return normalize.embeddings(answer, target.model, encoding, count)
+            answer = await self._post(target, EMBEDDINGS, _named(request, target))
+            return normalize.embeddings(answer, target, encoding, count)
 
-        return await retries.first_answer(self._targets(request, credentials), call)
+        return await first_answer(self._targets(request, credentials), call)
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """Another request of OpenAI's wire that names a model, answered as the provider answers it."""
+        """Return the answer to another JSON request of OpenAI's API that names a model."""
 
         async def call(target: Target) -> JSON:
-            return await self._driver(target).relay(target, path, {**request, "model": target.model})
+            answer = await self._post(target, path, _named(request, target))
+            return normalize.text_completion(answer, target) if path == COMPLETIONS else answer
 
-        return await retries.first_answer(self._targets(request, credentials), call)
+        return await first_answer(self._targets(request, credentials), call)
 
     async def relay(
         self, request: JSON, credentials: Credentials | None = None, path: str = CHAT
     ) -> AsyncGenerator[bytes, None]:
-        """A streamed chat completion as the provider's own SSE frames, to the end of `[DONE]`.
+        """Yield a streamed completion as Server-Sent Events, up to and with exactly one `[DONE]`.
 
-        Each item is one or more whole frames. Await the first item before anything is sent to a
-        client: an error before the first byte is raised there; later ones come as an error event,
-        which is the last. Closing the iterator closes the upstream call.
+        Each item is one or more whole events: the provider's own bytes, where they are in OpenAI's
+        form. Await the first item before anything is sent to a client: an error before the first
+        event is raised there; a later one comes as an error event, which is the last. Closing the
+        iterator closes the upstream call.
         """
-        first, events = await self._open(path, request, credentials)
-        async with aclosing(events):
+        first, frames = await self._open(path, request, credentials, read_frames)
+        async with aclosing(frames):
             yield first
             try:
-                async for frames in events:
-                    yield frames
+                async for piece in frames:
+                    yield piece
             except ProviderError as exc:
-                yield sse.frame(failures.as_event(exc))
+                yield sse.frame(failures.to_event(exc))
 
     async def chunks(
         self, request: JSON, credentials: Credentials | None = None
     ) -> AsyncGenerator[JSON, None]:
-        """A streamed chat completion as chunk objects; any error is raised as a ProviderError."""
-        first, events = await self._open(CHAT, request, credentials)
-        async with aclosing(events):
-            for chunk in _parsed(first):
+        """Yield a streamed chat completion as chunk objects in OpenAI's form.
+
+        Whatever the provider sent, of each chunk:
+
+        - `id` and `model` are texts, `created` is an int, `object` is `chat.completion.chunk`.
+        - `choices` is a list, empty in a chunk that only tells the usage. Each choice has an int
+          `index`, a dict `delta`, and a `finish_reason` of None, `stop`, `length`, `tool_calls`,
+          `content_filter` or `function_call`. Every choice ends with a finish reason.
+        - `delta["content"]`, `refusal`, `reasoning` and `reasoning_content` are texts or None, where
+          they stand.
+        - `delta["tool_calls"]`, where it stands, is a list of dicts. `index` counts the calls of the
+          choice; the first delta of a call has a non-empty `id` (unique in the choice), `type` and the
+          whole `function.name`; later ones have `function.arguments` only. Arguments are text, and
+          `{}` where the provider sent none.
+        - `usage`, where it stands, has int `prompt_tokens`, `completion_tokens` and `total_tokens`.
+
+        Raises a ProviderError with the provider's words for an error inside the stream, an answer that
+        failed or that cannot be read, and one that was cut off; none of them is sent again.
+        """
+        chunk, chunks = await self._open(CHAT, request, credentials, read_chunks)
+        async with aclosing(chunks):
+            yield chunk
+            async for chunk in chunks:
                 yield chunk
-            async for frames in events:
-                for chunk in _parsed(frames):
-                    yield chunk
+
+    async def _post(self, target: Target, path: str, body: JSON) -> JSON:
+        async with aclosing(await self.send(target, ProviderRequest("POST", path, body))) as response:
+            return normalize.parsed(target, await response.read())
 
     async def _open(
-        self, path: str, request: JSON, credentials: Credentials | None
-    ) -> tuple[bytes, AsyncGenerator[bytes, None]]:
-        """The frames up to the first event of a stream, and the rest of it."""
+        self, path: str, request: JSON, credentials: Credentials | None, read: Read[Item]
+    ) -> tuple[Item, AsyncGenerator[Item, None]]:
+        """Return the first item of a stream, and the others."""
         request = {**request, "stream": True}
 
-        async def call(target: Target) -> tuple[bytes, AsyncGenerator[bytes, None]]:
-            events = self._driver(target).stream(target, path, {**request, "model": target.model})
+        async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
+            body = chat_request(request, target) if path == CHAT else _named(request, target)
+            response = await self.send(target, ProviderRequest("POST", path, body))
+            items = read(response, CompletionStream(target, path, body))
             try:
-                return await _beginning(events), events
+                return await anext(items), items
             except BaseException:
-                await events.aclose()
+                await items.aclose()
                 raise
 
-        return await retries.first_answer(self._targets(request, credentials), call)
+        return await first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
         return self._paid(self._find(request["model"]), credentials)
 
     def _paid(self, targets: tuple[Target, ...], credentials: Credentials | None) -> tuple[Target, ...]:
-        """The targets as they are, or as the caller pays for them: then one provider gets the key."""
+        """Return the targets as they are, or as the caller pays for them: then one provider gets the key."""
         if credentials is None:
             return targets
         provider = targets[0].provider
-        return tuple(self._callers.target(t, credentials) for t in targets if t.provider == provider)
-
-    def _driver(self, target: Target) -> Driver:
-        return self._drivers[target.wire]
+        return tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)
 
 
-async def _beginning(events: AsyncIterator[bytes]) -> bytes:
-    frames = b""
-    async for piece in events:
-        frames += piece
-        for payload in sse.payloads(piece):
-            if payload.startswith(b'{"error"'):
-                _parse(payload)
-            return frames
-    raise failures.cut_off()
-
-
-def _parsed(frames: bytes) -> list[JSON]:
-    return [_parse(payload) for payload in sse.payloads(frames) if payload != b"[DONE]"]
-
-
-def _parse(payload: bytes) -> JSON:
-    try:
-        chunk = orjson.loads(payload)
-    except orjson.JSONDecodeError as exc:
-        raise failures.garbage("an event is no JSON") from exc
-    if not isinstance(chunk, dict):
-        raise failures.garbage("an event is no JSON object")
-    if chunk.get("error"):
-        raise failures.from_event(chunk["error"], ())
-    return chunk
+def _named(request: JSON, target: Target) -> JSON:
+    fields = {name: value for name, value in request.items() if value is not None}
+    fields["model"] = target.model
+    return fields
 
 
 def _count(input: Any) -> int:
-    """How many embeddings an input asks for: a list of integers is one text's tokens."""
+    """Return how many embeddings an input asks for: a list of integers is one text's tokens."""
     return len(input) if isinstance(input, list) and input and not isinstance(input[0], int) else 1
 
 
 def _alias(pattern: str, upstream: str, id: Any) -> str | None:
-    """The name by which `pattern` serves the provider's model `id`, or None if it does not."""
+    """Return the name by which `pattern` serves the provider's model `id`, or None if it does not."""
     before, star, after = upstream.partition("*")
     if not isinstance(id, str) or not star or not id.startswith(before) or not id.endswith(after):
         return None

@@ -7,19 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import numpy as np
 import orjson
 
 from inference import tokens
 from inference.errors import ProviderBroken, ProviderError, ProviderRejected
-from inference.gateway import local_functions, sse
+from inference.gateway import failures, local_functions, normalize, sse
+from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
+from inference.gateway.http_client import HttpClient
 from inference.gateway.local_functions import Call
-from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.openai_driver import LOCAL_HOST, OpenAIDriver
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS, MODERATIONS, NO_MODELS
+from inference.gateway.streams import CompletionStream, read_chunks
 from inference.gateway.targets import Target
 from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 DIMENSIONS = 384
 WINDOW = LONGEST_EMBEDDED - 2
@@ -28,7 +30,11 @@ WINDOW = LONGEST_EMBEDDED - 2
 LONGEST_INPUT = 8192
 """Tokens; OpenAI's models take no longer input either."""
 
-CHAT = "/chat/completions"
+LONGEST_ANSWER = 512
+"""Tokens of an answer, unless the request asks for more."""
+
+LARGEST_ERROR = 64 * 1024
+BASE = f"http://{LOCAL_HOST}"
 BATCH = 16
 TEMPERATURE = 0.2
 """What SmolLM2's authors recommend; at 1 it rambles."""
@@ -42,79 +48,71 @@ class LocalDriver:
     """Asks the models of the process beside the workers."""
 
     def __init__(self, sockets: Path) -> None:
-        self._chat = OpenAIDriver(aiohttp.UnixConnector(str(sockets / CHAT_SOCKET), limit=0))
-        self._embedding = OpenAIDriver(aiohttp.UnixConnector(str(sockets / EMBEDDING_SOCKET), limit=0))
+        self._chat = OpenAIDriver(HttpClient(str(sockets / CHAT_SOCKET)))
+        self._embedding = OpenAIDriver(HttpClient(str(sockets / EMBEDDING_SOCKET)))
 
     async def close(self) -> None:
         """Close every connection."""
         await self._chat.close()
         await self._embedding.close()
 
-    async def complete(self, target: Target, request: JSON) -> JSON:
-        """A chat completion."""
-        _refuse_images(request)
-        call = await self._called(target, request)
-        if call is None:
-            return await self.relay(target, CHAT, local_functions.without_functions(request))
-        if call.arguments is not None:
-            return call.completion()
-        return call.answer(await self.relay(target, CHAT, call.request(request)))
-
-    async def relay(self, target: Target, path: str, request: JSON) -> JSON:
-        """A chat or text completion."""
-        if path == "/moderations":
+    async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
+        """Return a chat completion, a text completion or embeddings."""
+        path, body = request.path, request.body
+        if path == MODELS:
+            return MadeResponse(one_piece(NO_MODELS))
+        if path == MODERATIONS:
             raise _refused("The local models are none for moderation.", "model", "model_not_supported")
-        await _loaded(self._chat)
-        try:
-            return await self._chat.relay(_at(target, "/v1"), path, _tempered(request))
-        except ProviderRejected as exc:
-            raise _as_openai(exc) from exc
+        if not isinstance(body, dict) or path not in (CHAT, COMPLETIONS, EMBEDDINGS):
+            raise failures.not_offered(target, path)
+        if path == EMBEDDINGS:
+            return _json(await self._embed(target, body))
+        if path == COMPLETIONS:
+            return await self._ask(target, path, body)
+        _refuse_images(body)
+        return await self._answer(target, body)
 
-    async def stream(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
-        """A streamed completion."""
-        call = None
-        if path == CHAT:
-            _refuse_images(request)
-            call = await self._called(target, request)
-        if call is not None and call.arguments is not None:
-            for chunk in call.chunks(request):
-                yield sse.frame(chunk)
-            yield sse.DONE
-            return
-        plain = local_functions.without_functions(request) if path == CHAT else request
-        asked = plain if call is None else call.request({**request, "stream": True})
-        async with aclosing(self._frames(target, path, asked)) as frames:
-            async for piece in frames:
-                yield piece if call is None else _as_call(piece, call)
+    async def _answer(self, target: Target, request: JSON) -> ProviderResponse:
+        """Return a chat completion, of a function call where the request asks for one."""
+        call = await self._called(target, request)
+        streamed = bool(request.get("stream"))
+        if call is None:
+            return await self._ask(target, CHAT, local_functions.without_functions(request))
+        if call.arguments is not None:
+            if streamed:
+                return MadeResponse(_events(call.chunks(request)))
+            return _json(call.completion())
+        asked = call.request(request)
+        if not streamed:
+            return _json(call.answer(await self._complete(target, asked)))
+        response = await self._ask(target, CHAT, {**asked, "stream": True})
+        return MadeResponse(_call_events(call, response, CompletionStream(target, CHAT, asked)))
 
-    async def _frames(self, target: Target, path: str, request: JSON) -> AsyncGenerator[bytes, None]:
+    async def _complete(self, target: Target, request: JSON) -> JSON:
+        async with aclosing(await self._ask(target, CHAT, {**request, "stream": False})) as response:
+            return normalize.completion(normalize.parsed(target, await response.read()), target)
+
+    async def _ask(self, target: Target, path: str, request: JSON) -> ProviderResponse:
+        """Send a request to the chat model, once it has been loaded."""
         await _loaded(self._chat)
-        try:
-            async with aclosing(self._chat.stream(_at(target, "/v1"), path, _tempered(request))) as frames:
-                async for piece in frames:
-                    yield piece
-        except ProviderRejected as exc:
-            raise _as_openai(exc) from exc
+        limit = request.get("max_completion_tokens") or request.get("max_tokens") or LONGEST_ANSWER
+        asked = {**_tempered(request), "max_tokens": limit}
+        return await _checked(self._chat, _at(target, "/v1"), path, asked)
 
     async def _called(self, target: Target, request: JSON) -> Call | None:
-        """The function that this request calls; of several that are forced, the model's choice."""
+        """Return the function that this request calls; of several that are forced, the model's choice."""
         calls = local_functions.candidates(request)
         if len(calls) < 2:
             return calls[0] if calls else None
         names = {"type": "string", "enum": [call.name for call in calls]}
         schema = {"type": "object", "properties": {"function": names}, "required": ["function"]}
-        plain = local_functions.without_functions({**request, "stream": False})
+        plain = local_functions.without_functions(request)
         chosen = Call("the best function", schema).request({**plain, "max_tokens": 64})
-        answer = await self.relay(target, CHAT, chosen)
-        text = answer["choices"][0]["message"]["content"]
+        text = (await self._complete(target, chosen))["choices"][0]["message"]["content"] or ""
         return next((call for call in calls if f'"{call.name}"' in text), calls[0])
 
-    async def list_models(self, target: Target) -> list[JSON]:  # noqa: ARG002 - Driver has it
-        """None but the routes' own."""
-        return []
-
-    async def embed(self, target: Target, request: JSON) -> JSON:
-        """Embeddings of 384 floats; a longer text than the model takes is embedded in windows.
+    async def _embed(self, target: Target, request: JSON) -> JSON:
+        """Return embeddings of 384 floats; a longer text than the model takes is embedded in windows.
 
         The vector of such a text is the mean of its windows', by their lengths.
         """
@@ -136,10 +134,16 @@ class LocalDriver:
         usage = {"prompt_tokens": count, "total_tokens": count}
         return {"object": "list", "data": data, "model": target.model, "usage": usage}
 
+    async def _post(self, target: Target, base: str, path: str, body: JSON) -> JSON:
+        """Return what the embedding model's server answers."""
+        at = _at(target, base)
+        async with aclosing(await _checked(self._embedding, at, path, body)) as response:
+            return normalize.parsed(at, await response.read())
+
     async def _windows(self, target: Target, text: str) -> list[list[int]]:
         """The tokens of `text` in framed windows."""
         asked = {"content": text, "add_special": False}
-        answer = await self._embedding.relay(_at(target, ""), "/tokenize", asked)
+        answer = await self._post(target, "", "/tokenize", asked)
         found: list[int] = answer["tokens"]
         if len(found) > LONGEST_INPUT:
             message = (
@@ -154,29 +158,43 @@ class LocalDriver:
         vectors: list[list[float]] = []
         for start in range(0, len(windows), BATCH):
             asked = {"input": windows[start : start + BATCH], "model": target.model}
-            answer = await self._embedding.embed(_at(target, "/v1"), asked)
+            answer = await self._post(target, "/v1", EMBEDDINGS, asked)
             data = sorted(answer["data"], key=lambda item: item["index"])
             vectors += [item["embedding"] for item in data]
         return vectors
 
 
 def _at(target: Target, path: str) -> Target:
-    return replace(target, base_url=f"http://local{path}")
+    return replace(target, base_url=BASE + path)
 
 
-async def _loaded(wire: OpenAIDriver) -> None:
+async def _checked(driver: OpenAIDriver, target: Target, path: str, body: JSON) -> ProviderResponse:
+    """Return the response of a POST; llama.cpp's errors with OpenAI's codes where clients act on them."""
+    request = ProviderRequest("POST", path, body)
+    response = await driver.send(target, request)
+    if response.status == 200:
+        return response
+    async with aclosing(response):
+        start = await response.start(LARGEST_ERROR)
+    error = failures.from_response(target, request.asked, response.status, response.headers, start)
+    raise _as_openai(error) if isinstance(error, ProviderRejected) else error
+
+
+async def _loaded(driver: OpenAIDriver) -> None:
     """Wait until the process has loaded its models; ProviderBroken if it does not."""
-    probe = Target("local", "local", "", base_url="http://local", connect_timeout=5, read_timeout=5)
+    probe = Target("local", "local", "", base_url=BASE, connect_timeout=5, read_timeout=5)
     deadline = asyncio.get_running_loop().time() + LOADING
     while True:
         try:
-            await wire.get(probe, "/health")
-        except ProviderError as exc:
-            if asyncio.get_running_loop().time() > deadline:
-                raise ProviderBroken("The local models do not answer.", status=503) from exc
-            await asyncio.sleep(0.1)
-        else:
-            return
+            async with aclosing(await driver.send(probe, ProviderRequest("GET", "/health"))) as response:
+                if response.status == 200:
+                    await response.read()
+                    return
+        except ProviderError:
+            pass
+        if asyncio.get_running_loop().time() > deadline:
+            raise ProviderBroken("The local models do not answer.", status=503)
+        await asyncio.sleep(0.1)
 
 
 def _texts(given: Any) -> list[str]:
@@ -202,12 +220,24 @@ def _tempered(request: JSON) -> JSON:
     return {**request, "temperature": TEMPERATURE * (1 if temperature is None else temperature)}
 
 
-def _as_call(frames: bytes, call: Call) -> bytes:
-    """Frames of text as frames of a function's arguments."""
-    rendered = b""
-    for payload in sse.payloads(frames):
-        rendered += sse.DONE if payload == b"[DONE]" else sse.frame(call.chunk(orjson.loads(payload)))
-    return rendered
+async def _events(chunks: Sequence[JSON]) -> AsyncGenerator[bytes, None]:
+    for chunk in chunks:
+        yield sse.frame(chunk)
+    yield sse.DONE
+
+
+async def _call_events(
+    call: Call, response: ProviderResponse, stream: CompletionStream
+) -> AsyncGenerator[bytes, None]:
+    """Yield chunks of text as chunks of a function's arguments."""
+    async with aclosing(read_chunks(response, stream)) as chunks:
+        async for chunk in chunks:
+            yield sse.frame(call.chunk(chunk))
+    yield sse.DONE
+
+
+def _json(value: JSON) -> ProviderResponse:
+    return MadeResponse(one_piece(orjson.dumps(value)))
 
 
 def _refuse_images(request: JSON) -> None:

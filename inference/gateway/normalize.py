@@ -1,78 +1,183 @@
-"""A provider's objects brought to OpenAI's spec, and chunks folded into a completion."""
+"""Bring a provider's whole answers to OpenAI's form."""
 
 import base64
-import secrets
 import time
 from array import array
-from collections.abc import Iterable
 from typing import Any
 
-from inference.gateway import failures
+from inference.gateway import failures, fields, tolerant_json
+from inference.gateway.calls import arguments_text
+from inference.gateway.targets import Target
+from inference.identifiers import new_id
+from persistence.types import JSON
 
-JSON = dict[str, Any]
+
+def parsed(target: Target, body: bytes) -> JSON:
+    """Return the object of a response's body; raises the error that it reports, or ProviderBroken."""
+    try:
+        value = tolerant_json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise failures.unreadable(_no_json(body)) from exc
+    if failures.is_error(value):
+        raise failures.from_value(target, value)
+    if isinstance(value, list):
+        value = {"object": "list", "data": value}
+    if not isinstance(value, dict):
+        raise failures.unreadable("it is not a JSON object")
+    if b"\\ud" in body or b"\\uD" in body:
+        value = tolerant_json.without_surrogates(value)
+    if target.filter.may_be_in(body):
+        value = target.filter.value(value)
+    result: JSON = value
+    return result
 
 
-def completion(answer: JSON, model: str) -> JSON:
-    """`answer` with what OpenAI always sends filled in; unknown fields stay.
+def _no_json(body: bytes) -> str:
+    start = body.lstrip()[:1]
+    return "it is empty" if not start else "it is a page of HTML" if start == b"<" else "it is not JSON"
 
-    ProviderBroken if it is no chat completion.
+
+def completion(answer: JSON, target: Target) -> JSON:
+    """Return a chat completion with all that OpenAI always sends; unknown fields stay.
+
+    ProviderBroken if it is not a chat completion, or one that failed.
     """
-    choices = answer.get("choices")
-    if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
-        raise failures.garbage("it is no chat completion")
-    _head(answer, model, "chat.completion")
-    for place, choice in enumerate(choices):
+    choices = _choices(answer)
+    _head(answer, target, "chat.completion", "chatcmpl-")
+    for position, choice in enumerate(choices):
         message = choice.get("message")
         if not isinstance(message, dict):
-            raise failures.garbage("a choice has no message")
-        choice.setdefault("index", place)
+            raise failures.unreadable("a choice has no message")
+        if type(choice.get("index")) is not int:
+            choice["index"] = position
         choice.setdefault("logprobs", None)
         message.setdefault("role", "assistant")
-        message.setdefault("content", None)
+        message["content"] = fields.text(message.get("content"))
         message.setdefault("refusal", None)
-        if message.get("tool_calls", ...) in (None, []):
-            del message["tool_calls"]
-        if choice.get("finish_reason") is None:
-            choice["finish_reason"] = "tool_calls" if message.get("tool_calls") else "stop"
+        for name in fields.TEXTS & message.keys():
+            message[name] = fields.text(message[name])
+        _calls(message)
+        _finish(choice, target, "tool_calls" if message.get("tool_calls") else "stop")
     return answer
 
 
-def _head(answer: JSON, model: str, object_: str) -> None:
+def text_completion(answer: JSON, target: Target) -> JSON:
+    """Return a legacy completion, likewise."""
+    choices = _choices(answer)
+    _head(answer, target, "text_completion", "cmpl-")
+    for position, choice in enumerate(choices):
+        if type(choice.get("index")) is not int:
+            choice["index"] = position
+        choice.setdefault("logprobs", None)
+        choice["text"] = fields.text(choice.get("text")) or ""
+        _finish(choice, target, "stop")
+    return answer
+
+
+def as_chunks(answer: JSON, target: Target, request: JSON) -> list[JSON]:
+    """Return the chunks of a whole answer, with its usage where the request asks for it."""
+    whole = completion(answer, target)
+    usage = whole.pop("usage", None)
+    choices = []
+    for choice in whole["choices"]:
+        message = choice.pop("message")
+        for index, call in enumerate(message.get("tool_calls", ())):
+            call["index"] = index
+        choices.append({**choice, "delta": message})
+    chunks = [{**whole, "object": "chat.completion.chunk", "choices": choices}]
+    if usage and (request.get("stream_options") or {}).get("include_usage"):
+        chunks.append({**chunks[0], "choices": [], "usage": usage})
+    return chunks
+
+
+def _choices(answer: JSON) -> list[JSON]:
+    choices = answer.get("choices")
+    if (
+        not isinstance(choices, list)
+        or not choices
+        or not all(isinstance(choice, dict) for choice in choices)
+    ):
+        raise failures.unreadable("it has no choices")
+    return choices
+
+
+def _head(answer: JSON, target: Target, object: str, prefix: str) -> None:
     if not isinstance(answer.get("id"), str) or not answer["id"]:
-        answer["id"] = f"chatcmpl-{secrets.token_hex(12)}"
-    answer["object"] = object_
-    if not isinstance(answer.get("created"), int):
-        answer["created"] = int(answer.get("created") or time.time())
+        answer["id"] = new_id(prefix)
+    answer["object"] = object
+    if type(answer.get("created")) is not int:
+        answer["created"] = fields.timestamp(answer.get("created")) or int(time.time())
     if not isinstance(answer.get("model"), str) or not answer["model"]:
-        answer["model"] = model
+        answer["model"] = target.model
     for name in ("service_tier", "system_fingerprint"):
         if answer.get(name, ...) is None:
             del answer[name]
+    usage = fields.usage(answer.get("usage"))
+    answer.pop("usage", None)
+    if usage is not None:
+        answer["usage"] = usage
 
 
-def embeddings(answer: JSON, model: str, encoding: str, count: int) -> JSON:
-    """`answer` in the encoding that was asked for ("float" or "base64"), in the order of the input.
+def _calls(message: JSON) -> None:
+    given = message.get("tool_calls")
+    if not given:
+        message.pop("tool_calls", None)
+        return
+    if not isinstance(given, list):
+        raise failures.unreadable("the tool calls are not a list")
+    message["tool_calls"] = [_call(call) for call in given]
 
-    Providers that know one encoding only are brought to the other. ProviderBroken if it is no list
-    of `count` embeddings.
+
+def _call(call: Any) -> JSON:
+    if not isinstance(call, dict):
+        raise failures.unreadable("a tool call is not an object")
+    id = call.get("id")
+    if not isinstance(id, str | None):
+        raise failures.unreadable(f"a tool call has the id {id!r}"[:200])
+    kind = "custom" if isinstance(call.get("custom"), dict) else "function"
+    body = call.get(kind)
+    if not isinstance(body, dict) or not isinstance(body.get("name"), str):
+        raise failures.unreadable("a tool call has no name")
+    name, empty = ("input", "") if kind == "custom" else ("arguments", "{}")
+    body = {**body, name: arguments_text(body.get(name)) or empty}
+    return {**call, "id": id or new_id("call_"), "type": call.get("type") or kind, kind: body}
+
+
+def _finish(choice: JSON, target: Target, default: str) -> None:
+    given = choice.get("finish_reason")
+    reason = fields.finish_reason(given)
+    if reason == fields.ERROR:
+        if isinstance(choice.get("error"), dict):
+            raise failures.from_value(target, choice)
+        raise failures.unreadable(f"it ended with the finish reason '{given}'")
+    choice["finish_reason"] = reason or default
+
+
+def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
+    """Return embeddings in the encoding asked for ("float" or "base64"), in the order of the input.
+
+    Providers that know one encoding only are converted. ProviderBroken if it is no list of `count`
+    embeddings.
     """
     data = answer.get("data")
     if not isinstance(data, list) or len(data) != count:
-        raise failures.garbage(f"it does not hold {count} embeddings")
+        raise failures.unreadable(f"it does not hold {count} embeddings")
     try:
-        for place, item in enumerate(data):
+        for position, item in enumerate(data):
             item["object"] = "embedding"
-            item.setdefault("index", place)
+            item.setdefault("index", position)
             item["embedding"] = _encoded(item["embedding"], encoding)
         data.sort(key=lambda item: item["index"])
     except (TypeError, KeyError, ValueError, AttributeError) as exc:
-        raise failures.garbage("an embedding is no list of numbers") from exc
-    usage = answer.get("usage") or {}
+        raise failures.unreadable("an embedding is not a list of numbers") from exc
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     prompt_tokens = usage.get("prompt_tokens") or 0
     answer["usage"] = {**usage, "prompt_tokens": prompt_tokens}
     answer["usage"]["total_tokens"] = usage.get("total_tokens") or prompt_tokens
     answer["object"] = "list"
-    answer.setdefault("model", model)
+    if not isinstance(answer.get("model"), str):
+        answer["model"] = target.model
     return answer
 
 
@@ -84,76 +189,3 @@ def _encoded(vector: Any, encoding: str) -> Any:
     if not isinstance(vector, (list, str)):
         raise TypeError(type(vector).__name__)
     return vector
-
-
-class ChunkAccumulator:
-    """Folds the chunks of one streamed completion into the completion they tell."""
-
-    def __init__(self) -> None:
-        self._head: JSON = {}
-        self._choices: dict[int, JSON] = {}
-
-    def add(self, chunk: JSON) -> None:
-        """Take in one chunk object."""
-        for name in ("id", "created", "model", "service_tier", "system_fingerprint", "usage"):
-            if chunk.get(name) is not None:
-                self._head[name] = chunk[name]
-        for choice in chunk.get("choices") or ():
-            self._add_choice(choice)
-
-    def _add_choice(self, choice: JSON) -> None:
-        index = choice.get("index", 0)
-        empty = {"index": index, "message": {"role": "assistant", "content": None, "refusal": None}}
-        folded = self._choices.setdefault(index, {**empty, "logprobs": None, "finish_reason": None})
-        if choice.get("finish_reason") is not None:
-            folded["finish_reason"] = choice["finish_reason"]
-        if choice.get("logprobs"):
-            _merge_lists(folded, "logprobs", choice["logprobs"])
-        message, delta = folded["message"], choice.get("delta") or {}
-        for name, value in delta.items():
-            if value is None or name == "role":
-                continue
-            if name == "tool_calls":
-                _add_calls(message.setdefault("tool_calls", []), value)
-            elif name in ("function_call", "audio") and isinstance(value, dict):
-                _merge_texts(message.setdefault(name, {}), value)
-            elif isinstance(value, str):
-                message[name] = (message.get(name) or "") + value
-            elif isinstance(value, list):
-                message.setdefault(name, []).extend(value)
-
-    def completion(self) -> JSON:
-        """What the chunks so far tell, as a chat completion."""
-        choices = [self._choices[index] for index in sorted(self._choices)]
-        for choice in choices:
-            for call in choice["message"].get("tool_calls", ()):
-                call.pop("index", None)
-        return completion({**self._head, "choices": choices}, self._head.get("model", ""))
-
-
-def _add_calls(calls: list[JSON], deltas: Iterable[JSON]) -> None:
-    for delta in deltas:
-        index = delta.get("index", len(calls))
-        call = next((call for call in calls if call.get("index") == index), None)
-        if call is None:
-            call = {"index": index, "id": delta.get("id", ""), "type": delta.get("type") or "function"}
-            calls.append(call)
-        for part in ("function", "custom"):
-            if isinstance(delta.get(part), dict):
-                _merge_texts(call.setdefault(part, {}), delta[part])
-
-
-def _merge_texts(into: JSON, delta: JSON) -> None:
-    for name, value in delta.items():
-        if value is None:
-            continue
-        grows = name in ("arguments", "input", "data", "transcript") and isinstance(value, str)
-        into[name] = into.get(name, "") + value if grows else value
-
-
-def _merge_lists(into: JSON, name: str, delta: JSON) -> None:
-    merged = into[name] or {"content": None, "refusal": None}
-    for part in ("content", "refusal"):
-        if delta.get(part):
-            merged[part] = (merged[part] or []) + delta[part]
-    into[name] = merged

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
 
 from inference.errors import ModelNotFound, RoutesRefused
-from inference.gateway.targets import Target, Wire
+from inference.gateway.targets import Target, UnknownFields, Wire
 from inference.local import weights
 from inference.local.models import CONTEXT_WINDOW
 
@@ -41,6 +41,7 @@ class Provider(_Entry):
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 600.0
     retries: Retries = 2
+    unknown_fields: UnknownFields | None = None
 
 
 class Model(_Entry):
@@ -53,6 +54,7 @@ class Model(_Entry):
     context_window: Annotated[int, Field(gt=0)] | None = None
     read_timeout: Seconds | None = None
     retries: Retries | None = None
+    unknown_fields: UnknownFields | None = None
 
 
 class _File(_Entry):
@@ -146,8 +148,7 @@ class Routes:
         """Where `model` is served, best first: by its own name, or the longest pattern; ModelNotFound."""
         if (route := self.routes.get(model)) is not None and not route.is_pattern:
             return route.targets
-        patterns = sorted(self._patterns(), key=lambda route: len(route.name), reverse=True)
-        for route in patterns:
+        for route in self.patterns(model):
             if (targets := route.match(model)) is not None:
                 return targets
         served = ", ".join(list(self.routes)[:20]) or "no model"
@@ -159,8 +160,10 @@ class Routes:
         embedded = self.embedding_model or "none: retrieval is BM25 alone"
         return f"models: {', '.join(served) or 'none'}; embeddings: {embedded}. {self.hint}".strip()
 
-    def _patterns(self) -> Iterator[Route]:
-        return (route for route in self.routes.values() if route.is_pattern)
+    def patterns(self, model: str) -> list[Route]:
+        """Return the patterns that match `model`, the longest first."""
+        matching = [route for route in self.routes.values() if route.is_pattern and route.match(model)]
+        return sorted(matching, key=lambda route: len(route.name), reverse=True)
 
     def wires(self) -> frozenset[Wire]:
         """The drivers that these routes need."""
@@ -221,6 +224,7 @@ def _target(name: str, model: Model, file: _File, document: "_Document") -> Targ
         connect_timeout=provider.connect_timeout,
         read_timeout=model.read_timeout or provider.read_timeout,
         attempts=retries + 1,
+        unknown_fields=model.unknown_fields or provider.unknown_fields,
         context_window=model.context_window or (CONTEXT_WINDOW if provider.wire == "local" else None),
     )
 

@@ -1,87 +1,87 @@
-"""Server-Sent Events of OpenAI's wire: cutting a byte stream into whole frames, reading and writing them."""
+"""Read and write Server-Sent Events, by the rules of the HTML standard."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import codecs
 from typing import Any
 
 import orjson
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
 LIMIT = 16 * 1024 * 1024
-"""Bytes that one frame may have; a provider that never ends a frame must not fill the memory."""
+"""Bytes of one event; a provider that never ends an event must not fill the memory."""
 
 
-class NotEvents(ValueError):
-    """The bytes are no Server-Sent Events."""
+class InvalidEventStream(ValueError):
+    """The bytes are not Server-Sent Events."""
 
 
-async def whole_frames(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes, cut so that each item holds one or more whole frames.
+class EventParser:
+    """Split a byte stream, cut anywhere, into the data of its events.
 
-    Nothing is changed or copied where a piece ends with a frame, as it mostly does. A stream may
-    end without the last blank line; what is left of it then comes as the last item. NotEvents if a
-    frame is longer than LIMIT.
+    LF, CRLF and CR end lines; a byte order mark, comments, events without data and unknown fields
+    are skipped. A line that is a bare JSON object counts as data: some proxies report errors so.
     """
-    rest = b""
-    async for piece in pieces:
-        data = rest + piece if rest else piece
-        cut = _end_of_last_frame(data)
-        rest = data[cut:]
-        if len(rest) > LIMIT:
-            raise NotEvents("an event does not end")
-        if cut:
-            yield data[:cut] if rest else data
-    if rest.strip():
-        yield rest.rstrip(b"\r\n") + b"\n\n"
 
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._started = False
+        self._size = 0
 
-def _end_of_last_frame(data: bytes) -> int:
-    """Where the last whole frame ends, 0 for none; providers end lines with LF or CRLF."""
-    if data.endswith(b"\n\n"):
-        return len(data)
-    lf, crlf = data.rfind(b"\n\n"), data.rfind(b"\n\r\n")
-    return max(lf + 2 if lf >= 0 else 0, crlf + 3 if crlf >= 0 else 0)
+    def feed(self, piece: bytes) -> list[bytes]:
+        """Return the data of each event that `piece` completes; InvalidEventStream if one is too long."""
+        if not self._started:
+            piece = self._without_mark(piece)
+        if not self._rest and not self._data and piece.endswith(b"}\n\n") and b"\r" not in piece:
+            frames = piece[:-2].split(b"\n\n")
+            if all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames):
+                return [frame[6:] for frame in frames]  # nearly every piece
+        return self._lines(self._rest + piece)
 
+    def end(self) -> list[bytes]:
+        """Return the data of an event that the stream left without its blank line."""
+        events = self._lines(self._rest + b"\n\n")
+        self._rest = b""
+        return events
 
-def payloads(frames: bytes) -> Iterator[bytes]:
-    """The `data` of each frame in whole frames; comments and frames without data give nothing.
+    def _without_mark(self, piece: bytes) -> bytes:
+        piece, self._rest = self._rest + piece, b""
+        if len(piece) < 3 and codecs.BOM_UTF8.startswith(piece):
+            self._rest = piece
+            return b""
+        self._started = True
+        return piece.removeprefix(codecs.BOM_UTF8)
 
-    NotEvents for a line that is no field of an event.
-    """
-    if b"\r" in frames:
-        frames = frames.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    for frame in frames.split(b"\n\n"):
-        if not frame:
-            continue
-        if frame.startswith(b"data: ") and b"\n" not in frame:  # nearly every frame
-            yield frame[6:]
-        elif data := [line for line in map(_data, frame.split(b"\n")) if line is not None]:
-            yield b"\n".join(data)
+    def _lines(self, data: bytes) -> list[bytes]:
+        held = b""
+        if data.endswith(b"\r"):  # an LF may follow in the next piece
+            data, held = data[:-1], b"\r"
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *lines, last = data.split(b"\n")
+        self._rest = last + held
+        events = []
+        for line in lines:
+            if line:
+                self._field(line)
+            elif self._data:
+                events.append(b"\n".join(self._data))
+                self._data, self._size = [], 0
+        if self._size + len(self._rest) > LIMIT:
+            raise InvalidEventStream("an event does not end")
+        return events
 
-
-def check(frames: bytes) -> None:
-    """NotEvents unless each frame's data looks like a JSON object or is `[DONE]`; parses nothing."""
-    if _is_plain(frames.removesuffix(DONE)):
-        return
-    for payload in payloads(frames):
-        if not (payload.startswith(b"{") and payload.endswith(b"}")) and payload != b"[DONE]":
-            raise NotEvents(f"{payload[:60]!r} is no JSON object")
-
-
-def _is_plain(frames: bytes) -> bool:
-    """Whether all frames are of the form that nearly every provider sends; a few scans in C."""
-    ends = frames.startswith(b"data: {") and frames.endswith(b"}\n\n")
-    return ends and frames.count(b"}\n\ndata: {") + 1 == frames.count(b"\n\n")
-
-
-def _data(line: bytes) -> bytes | None:
-    name, _, value = line.partition(b":")
-    if name == b"data":
-        return value.removeprefix(b" ")
-    if name in (b"", b"event", b"id", b"retry"):
-        return None
-    raise NotEvents(f"{bytes(line[:60])!r} is no line of an event stream")
+    def _field(self, line: bytes) -> None:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+        elif name.startswith(b"{"):
+            self._data.append(line)
+        else:
+            return
+        self._size += len(line)
 
 
 def frame(value: dict[str, Any]) -> bytes:
-    """`value` as one frame."""
+    """Return `value` as one event."""
     return b"data: " + orjson.dumps(value) + b"\n\n"

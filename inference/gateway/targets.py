@@ -2,13 +2,18 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Literal
 
 import yarl
 
 from inference.errors import ProviderRejected
+from inference.gateway.secrets_filter import SecretsFilter, secrets_filter
 
 Wire = Literal["openai", "litellm", "local"]
+
+UnknownFields = Literal["pass", "drop", "refuse"]
+"""What becomes of fields of a chat request that OpenAI's does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,23 @@ class Target:
     read_timeout: float = 600.0
     attempts: int = 3
     context_window: int | None = None
+    unknown_fields: UnknownFields | None = None
+    """None: OpenAI itself refuses them, every other provider gets them."""
+
+    @property
+    def filter(self) -> SecretsFilter:
+        """What keeps the target's secrets out of answers and errors."""
+        return secrets_filter(self.secrets())
 
     def secrets(self) -> tuple[str, ...]:
-        """What must never be shown, whatever the provider answers."""
-        named = (*self.headers, *self.parameters)
-        values = (self.api_key, *(value for name, value in named if _SECRET.search(name)))
-        return tuple(value for value in values if isinstance(value, str) and len(value) >= 8)
+        """Return what must never be shown, whatever the provider answers."""
+        return _secrets(self.api_key, (*self.headers, *self.parameters))
+
+
+@lru_cache(maxsize=1024)
+def _secrets(api_key: str | None, named: tuple[tuple[str, str | bool | float], ...]) -> tuple[str, ...]:
+    values = (api_key, *(value for name, value in named if _SECRET.search(name)))
+    return tuple(value for value in values if isinstance(value, str) and len(value) >= 8)
 
 
 _SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNORECASE)
@@ -63,8 +79,8 @@ class CallerPolicy:
 
     hosts: frozenset[str] = frozenset()
 
-    def target(self, target: Target, credentials: Credentials) -> Target:
-        """`target` as the caller pays for it; ProviderRejected for what no caller may choose.
+    def apply(self, target: Target, credentials: Credentials) -> Target:
+        """Return `target` as the caller pays for it; ProviderRejected for what no caller may choose.
 
         The operator's key and headers go to the operator's base URL only.
         """

@@ -42,6 +42,8 @@ tells each upstream model its own. Keys of a turn, all optional:
     garbage_after   piece behind which it sends what is no event
     error_after     piece behind which it sends an error event
     stall_after     piece behind which it is silent for "stall" seconds (default: 3600)
+    raw             the body as it stands here, in pieces of "raw_size" bytes, with "content_type",
+                    "status" and "headers"; "reset": the connection breaks behind it
     done            false: no [DONE]
     finish_reason, usage    these instead of the true ones
 
@@ -49,7 +51,7 @@ What it received
 ----------------
 `GET /_requests?tag=t1`: the requests whose script had that tag, oldest first, each with `path`,
 `headers`, `body`, `turn`, and `ended`: null while it goes on, "complete", or "disconnected" where
-the client hung up first; `sent` counts the pieces. The last 10,000 are kept.
+the client hung up first; `sent` counts the pieces, `connection` numbers the connections. The last 10,000 are kept.
 
 Embeddings are hashed bags of words, of unit length, with as many `dimensions` as asked for (64), so
 that texts with words in common are near each other. A `script:` in the input can make them fail.

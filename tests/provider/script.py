@@ -22,9 +22,11 @@ class Turn:
     @classmethod
     def of(cls, body: JSON) -> "Turn":
         """The turn that the messages (or the input of embeddings) ask for."""
-        messages = body.get("messages") or [
-            {"role": "user", "content": body.get("input", body.get("prompt"))}
-        ]
+        messages = (
+            body.get("messages")
+            or _geminis(body)
+            or [{"role": "user", "content": body.get("input", body.get("prompt"))}]
+        )
         for roles in (("user",), ("system", "developer")):
             for place in range(len(messages) - 1, -1, -1):
                 message = messages[place]
@@ -70,6 +72,15 @@ class Turn:
             return re.findall(r"\s*\S+\s*$|\s*\S+", text) or [text]
         size = max(1, -(-len(text) // count))
         return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _geminis(body: JSON) -> list[JSON]:
+    """The messages of Gemini's wire."""
+    roles = {"model": "assistant"}
+    return [
+        {"role": roles.get(message.get("role"), "user"), "content": message.get("parts")}
+        for message in body.get("contents", ())
+    ]
 
 
 def text_of(message: JSON) -> str:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections import Counter, deque
 from contextlib import suppress
+from itertools import count
 from typing import Any, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -40,6 +41,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
+        self.number = next(self.provider.numbers)
         self.provider.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,6 +121,7 @@ class Provider:
 
     def __init__(self, port: int = 0, *, shared: bool = False) -> None:
         self.connections: set[Connection] = set()
+        self.numbers = count(1)
         self.requests: deque[JSON] = deque(maxlen=10_000)
         self._failures: Counter[tuple[str, int, str]] = Counter()
         self._socket = socket.socket()
@@ -174,7 +177,7 @@ class Provider:
             "body": given,
             "turn": turn.number,
         }
-        record |= {"ended": None, "sent": 0}
+        record |= {"ended": None, "sent": 0, "connection": connection.number}
         self.requests.append(record)
         try:
             await self._answer(connection, url.path, given, turn, record)
@@ -190,6 +193,9 @@ class Provider:
     async def _answer(self, connection: Connection, path: str, body: JSON, turn: Turn, record: JSON) -> None:
         await asyncio.sleep(turn.step.get("wait", 0))
         if self._fails(connection, turn, body.get("model", "")):
+            return
+        if "raw" in turn.step:
+            await _raw(connection, turn.step, record)
             return
         if path == "/v1/embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
             connection.send(400, _error("That many dimensions no model has", "invalid_request_error"))
@@ -250,6 +256,24 @@ def _error(message: str, type_: str, code: str | None = None) -> bytes:
     return json.dumps({"error": {"message": message, "type": type_, "param": None, "code": code}}).encode()
 
 
+async def _raw(connection: Connection, step: JSON, record: JSON) -> None:
+    """Send the bytes that the script has, in pieces of `raw_size`."""
+    body = step["raw"].encode("utf-8", "surrogatepass")
+    size = step.get("raw_size") or len(body) or 1
+    head = {"content-type": step.get("content_type", "text/event-stream"), "transfer-encoding": "chunked"}
+    connection.transport.write(_head(step.get("status", 200), {**head, **step.get("headers", {})}))
+    for start in range(0, len(body), size):
+        await connection.write(body[start : start + size])
+        record["sent"] += 1
+        if size < len(body):
+            await asyncio.sleep(0)
+    if step.get("reset"):
+        await asyncio.sleep(0.05)
+        connection.transport.abort()
+    else:
+        connection.end_stream()
+
+
 async def _stream(connection: Connection, answer: answers.Answer, record: JSON) -> None:
     step = answer.turn.step
     connection.start_stream()
@@ -278,7 +302,7 @@ async def _interrupted(connection: Connection, step: JSON, place: int) -> bool:
         connection.transport.abort() if step.get("reset") else connection.transport.close()
         return True
     if step.get("garbage_after") == place:
-        await connection.write(b"<html>502 Bad Gateway</html>\n\n")
+        await connection.write(b"data: <html>502 Bad Gateway</html>\n\n")
     if step.get("error_after") == place:
         await connection.write(
             b"data: " + _error("The fake provider broke in mid-stream", "server_error") + b"\n\n"

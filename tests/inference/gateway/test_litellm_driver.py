@@ -41,9 +41,11 @@ async def claude(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Gat
 providers:
   claude: {{wire: litellm, base_url: "{provider.root}", api_key: {KEY}, retries: 1, read_timeout: 30}}
   openai: {{wire: litellm, base_url: "{provider.url}", api_key: {KEY}, retries: 0, read_timeout: 30}}
+  gemini: {{wire: litellm, base_url: "{provider.root}", api_key: {KEY}, retries: 0, read_timeout: 30}}
 models:
   any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}
   impatient: {{provider: claude, model: anthropic/claude-sonnet-4-5, read_timeout: 1}}
+  gemini: {{provider: gemini, model: gemini/gemini-2.5-flash}}
   embedder: {{provider: openai, model: openai/text-embedding-3-small, kind: embedding}}
 """)
     gateway = Gateway(Routes.from_file(path, {}))
@@ -174,9 +176,9 @@ models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
 async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> None:
     from litellm import exceptions
 
-    from inference.gateway import litellm_driver
+    from inference.gateway import litellm_errors
 
-    mapped = tuple(kind for kind, *_ in litellm_driver.CODES)
+    mapped = tuple(kind for kind, *_ in litellm_errors.CODES)
     errors = [
         error
         for _, error in inspect.getmembers(exceptions, inspect.isclass)
@@ -187,9 +189,9 @@ async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> 
 
 
 async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway) -> None:
-    from inference.gateway import litellm_driver
+    from inference.gateway import litellm_errors
 
-    kinds = [kind for kind, *_ in litellm_driver.CODES]
+    kinds = [kind for kind, *_ in litellm_errors.CODES]
     hidden = [
         later.__name__
         for place, later in enumerate(kinds)
@@ -220,3 +222,100 @@ def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key
 
     arguments = litellm_driver._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
     assert arguments.keys().isdisjoint({"api_key", "api_base"})
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_message_of_several_lines_keeps_its_words(claude: Gateway, ask: Ask, streamed: bool) -> None:
+    request = ask(fail={"status": 400, "message": "First line\nsecond line: 'quoted'"})
+    with pytest.raises(ProviderRejected) as caught:
+        await (anext(claude.relay(request)) if streamed else claude.complete(request))
+    assert caught.value.message == "First line\nsecond line: 'quoted'"
+
+
+async def test_an_unsupported_parameter_is_named(claude: Gateway, ask: Ask) -> None:
+    with pytest.raises(ProviderRejected) as caught:
+        await claude.complete(ask(text="x", fields={"logit_bias": {"7": 1}}))
+    assert (caught.value.status, caught.value.body["param"]) == (400, "logit_bias")
+    assert caught.value.body["code"] == "unsupported_parameter"
+    assert "'logit_bias'" in caught.value.message
+    assert "litellm" not in caught.value.message.lower()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_overloaded_is_503_and_says_so(claude: Gateway, ask: Ask, streamed: bool) -> None:
+    body = '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
+    request = ask(fail={"status": 529, "body": body})
+    with pytest.raises(ProviderBroken) as caught:
+        await (anext(claude.relay(request)) if streamed else claude.complete(request))
+    assert (caught.value.status, caught.value.message) == (503, "Overloaded")
+    assert caught.value.body["type"] == "overloaded_error"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_geminis_429_keeps_its_words_and_its_wait(claude: Gateway, ask: Ask, streamed: bool) -> None:
+    body = '[{"error": {"code": 429, "message": "Quota exceeded.\\nTry later.", "status": "RESOURCE_EXHAUSTED"}}]'
+    request = ask("gemini", fail={"status": 429, "body": body, "retry_after": 33})
+    with pytest.raises(ProviderLimited) as caught:
+        await (anext(claude.relay(request)) if streamed else claude.complete(request))
+    assert (caught.value.status, caught.value.message) == (429, "Quota exceeded.\nTry later.")
+    assert caught.value.retry_after == 33
+
+
+@pytest.mark.parametrize("status", [403, 404, 500, 502])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_page_of_html_and_class_names_never_reach_a_client(
+    claude: Gateway, ask: Ask, status: int, streamed: bool
+) -> None:
+    request = ask(fail={"status": status, "body": "<html><h1>nginx says no</h1></html>"})
+    with pytest.raises(ProviderError) as caught:
+        await (anext(claude.relay(request)) if streamed else claude.complete(request))
+    shown = f"{caught.value.message} {caught.value.body}"
+    assert not any(word in shown for word in ("<", "nginx", "Exception", "litellm", "Traceback", "http"))
+    assert "'claude'" in caught.value.message
+
+
+async def test_encoding_format_is_not_sent_unless_asked_for(
+    claude: Gateway, provider: ProviderProcess, tag: str
+) -> None:
+    await claude.embed({"model": "embedder", "input": f'script: {{"tag": "{tag}"}}'})
+    (record,) = provider.received(tag)
+    assert record["body"].get("encoding_format") in (None, "float")
+
+
+async def test_unknown_fields_reach_the_provider_and_never_litellm_itself(
+    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    fields = {
+        "top_k": 5,
+        "api_base": "http://127.0.0.1:1",
+        "mock_response": "mocked",
+        "api_key": "sk-x",
+        "timeout": 1,
+    }
+    answer = await claude.complete(ask(text="True.", fields=fields))
+    assert answer["choices"][0]["message"]["content"] == "True."
+    (record,) = provider.received(tag)
+    assert record["headers"]["x-api-key"] == KEY
+    assert record["body"]["top_k"] == 5
+
+
+async def test_an_answers_message_can_be_sent_back(claude: Gateway, ask: Ask) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    request = ask(calls=[{"name": "f", "arguments": {}}], fields={"tools": [tool], "max_tokens": 50})
+    (choice,) = (await claude.complete(request))["choices"]
+    message = {
+        **choice["message"],
+        "images": [],
+        "thinking_blocks": None,
+        "annotations": None,
+        "provider_specific_fields": {"x": 1},
+        "parsed": None,
+    }
+    (call,) = message["tool_calls"]
+    call["index"] = 0
+    call["extra_content"] = {"google": {"thought_signature": "abc"}}
+    call["function"]["parsed_arguments"] = {}
+    result = {"role": "tool", "tool_call_id": call["id"], "name": "f", "content": "sunny"}
+    again = {**request, "messages": [*request["messages"], message, result]}
+    answer = await claude.complete(again)
+    assert answer["choices"][0]["message"]["content"] == "The script has ended."

@@ -6,13 +6,15 @@ import pytest
 
 from inference.errors import ProviderBroken
 from inference.gateway import ChunkAccumulator, normalize
+from inference.gateway.targets import Target
 
 JSON = dict[str, Any]
+TARGET = Target("p", "openai", "m")
 
 
 def test_what_a_provider_leaves_out_is_filled_in_and_what_it_adds_stays() -> None:
     bare = {"choices": [{"message": {"content": "x", "reasoning": "y"}}], "usage": None, "timings": 1}
-    answer = normalize.completion(bare, "m")
+    answer = normalize.completion(bare, TARGET)
     assert answer["id"].startswith("chatcmpl-")
     assert answer["object"] == "chat.completion"
     assert (answer["model"], answer["timings"]) == ("m", 1)
@@ -24,7 +26,7 @@ def test_what_a_provider_leaves_out_is_filled_in_and_what_it_adds_stays() -> Non
 def test_nulls_that_no_schema_has_are_left_out() -> None:
     choice = {"message": {"content": "x", "tool_calls": None}, "finish_reason": "stop"}
     answer = normalize.completion(
-        {"choices": [choice], "service_tier": None, "system_fingerprint": None}, "m"
+        {"choices": [choice], "service_tier": None, "system_fingerprint": None}, TARGET
     )
     assert "service_tier" not in answer
     assert "system_fingerprint" not in answer
@@ -34,15 +36,15 @@ def test_nulls_that_no_schema_has_are_left_out() -> None:
 def test_floats_and_base64_are_turned_into_each_other() -> None:
     vector = [0.5, -1.0, 2.0]
     encoded = base64.b64encode(array("f", vector).tobytes()).decode()
-    as_base64 = normalize.embeddings({"data": [{"embedding": vector}]}, "m", "base64", 1)
-    as_floats = normalize.embeddings({"data": [{"embedding": encoded}]}, "m", "float", 1)
+    as_base64 = normalize.embeddings({"data": [{"embedding": vector}]}, TARGET, "base64", 1)
+    as_floats = normalize.embeddings({"data": [{"embedding": encoded}]}, TARGET, "float", 1)
     assert as_base64["data"][0]["embedding"] == encoded
     assert as_floats["data"][0]["embedding"] == vector
 
 
 def test_embeddings_come_in_the_order_of_the_input() -> None:
     data = [{"index": place, "embedding": [float(place)]} for place in (2, 0, 1)]
-    answer = normalize.embeddings({"data": data}, "m", "float", 3)
+    answer = normalize.embeddings({"data": data}, TARGET, "float", 3)
     assert [item["embedding"] for item in answer["data"]] == [[0.0], [1.0], [2.0]]
     assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
 
@@ -50,7 +52,7 @@ def test_embeddings_come_in_the_order_of_the_input() -> None:
 @pytest.mark.parametrize("data", [None, [], [{"embedding": [1.0]}] * 2, [{"embedding": 1}], [{}], ["x"]])
 def test_embeddings_that_are_none_are_the_providers_fault(data: Any) -> None:
     with pytest.raises(ProviderBroken):
-        normalize.embeddings({"data": data}, "m", "float", 1)
+        normalize.embeddings({"data": data}, TARGET, "float", 1)
 
 
 def chunk(delta: JSON, index: int = 0, **fields: Any) -> JSON:
@@ -64,13 +66,13 @@ def test_chunks_accumulate_into_the_completion_that_they_tell() -> None:
     accumulator.add(chunk({"content": "lo"}, logprobs={"content": [{"token": "lo"}]}))
     accumulator.add(chunk({"content": "Other"}, index=1, finish_reason="length"))
     accumulator.add(chunk({}, finish_reason="stop"))
-    accumulator.add({"choices": [], "usage": {"total_tokens": 3}})
+    accumulator.add({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}})
     completion = accumulator.completion()
     first, second = completion["choices"]
     assert first["message"] == {"role": "assistant", "content": "Hello", "refusal": None}
     assert [token["token"] for token in first["logprobs"]["content"]] == ["Hel", "lo"]
     assert (first["finish_reason"], second["finish_reason"]) == ("stop", "length")
-    assert completion["usage"] == {"total_tokens": 3}
+    assert completion["usage"]["total_tokens"] == 3
 
 
 def test_tool_calls_accumulate_by_their_index() -> None:

@@ -1,57 +1,56 @@
-from collections.abc import AsyncIterator
+import json
 
 import pytest
 
 from inference.gateway import sse
 
+SOUND = {
+    "plain": b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
+    "no blank": b'data:{"a":1}\n\ndata:{"b":2}\n\ndata:[DONE]\n\n',
+    "CRLF": b'data: {"a":1}\r\n\r\ndata: {"b":2}\r\n\r\ndata: [DONE]\r\n\r\n',
+    "CR": b'data: {"a":1}\r\rdata: {"b":2}\r\rdata: [DONE]\r\r',
+    "mark": b'\xef\xbb\xbfdata: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
+    "comments": b': hello\n\n:\n\ndata: {"a":1}\n\n: keep-alive\n\ndata: {"b":2}\n\n\n\ndata: [DONE]\n\n',
+    "fields": b'event: x\nid: 1\nretry: 5\nodd: y\nodd\ndata: {"a":1}\n\nevent: ping\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
+    "lines": b'data: {\ndata: "a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',
+    "no end": b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]',
+    "blanks": b'data:  { "a" : 1 } \n\ndata: {"b":2}\t\n\ndata: [DONE] \n\n',
+}
 
-async def pieces_of(data: bytes, size: int) -> AsyncIterator[bytes]:
-    for start in range(0, len(data), size):
-        yield data[start : start + size]
 
-
-STREAM = (
-    b': hello\n\ndata: {"a":1}\n\ndata: {"b":2}\r\n\r\nevent: x\ndata: {\ndata: "c":3}\n\ndata: [DONE]\n\n'
-)
-
-
-@pytest.mark.parametrize("size", range(1, len(STREAM) + 1))
-async def test_frames_are_whole_however_the_bytes_are_cut(size: int) -> None:
-    items = [item async for item in sse.whole_frames(pieces_of(STREAM, size))]
-    assert b"".join(items) == STREAM
-    assert all(item.endswith((b"\n\n", b"\r\n\r\n")) for item in items)
-    assert [payload for item in items for payload in sse.payloads(item)] == [
-        b'{"a":1}',
-        b'{"b":2}',
-        b'{\n"c":3}',
-        b"[DONE]",
+def payloads(data: bytes, size: int) -> list[bytes]:
+    parser = sse.EventParser()
+    found = [
+        event for start in range(0, len(data), size) for event in parser.feed(data[start : start + size])
     ]
+    return [*found, *parser.end()]
 
 
-async def test_what_is_left_without_a_blank_line_is_the_last_frame() -> None:
-    items = [item async for item in sse.whole_frames(pieces_of(b"data: {}\n\ndata: [DONE]\n", 100))]
-    assert b"".join(items) == b"data: {}\n\ndata: [DONE]\n\n"
+@pytest.mark.parametrize("name", SOUND)
+def test_every_sound_stream_gives_the_same_events_however_it_is_cut(name: str) -> None:
+    for size in range(1, len(SOUND[name]) + 1):
+        first, second, last = payloads(SOUND[name], size)
+        assert (json.loads(first), json.loads(second), last.strip()) == ({"a": 1}, {"b": 2}, b"[DONE]")
 
 
-async def test_a_frame_without_an_end_does_not_fill_the_memory() -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield b"x" * sse.LIMIT
-
-    with pytest.raises(sse.NotEvents):
-        [item async for item in sse.whole_frames(endless())]
+def test_a_bare_json_line_is_an_event() -> None:
+    assert payloads(b'data: {}\n\n{"error": "x"}\n\n', 100) == [b"{}", b'{"error": "x"}']
 
 
-@pytest.mark.parametrize(
-    "frames", [b"<html>\n\n", b"data: nothing\n\n", b'data: {"a":1\n\n', b"\x00\xff\n\n"]
-)
-def test_what_is_no_event_is_refused(frames: bytes) -> None:
-    with pytest.raises(sse.NotEvents):
-        sse.check(frames)
+def test_an_event_without_an_end_does_not_fill_the_memory() -> None:
+    parser = sse.EventParser()
+    parser.feed(b"data: ")
+    with pytest.raises(sse.InvalidEventStream):
+        for _ in range(3):
+            parser.feed(b"x" * (sse.LIMIT // 2))
 
 
-@pytest.mark.parametrize(
-    "frames", [b"data:{}\n\n", b": ping\n\n", b"id: 7\nretry: 5\nevent: e\ndata: {}\n\n"]
-)
-def test_every_form_of_an_event_is_taken(frames: bytes) -> None:
-    sse.check(frames)
+def test_many_lines_without_an_end_do_not_fill_the_memory() -> None:
+    parser = sse.EventParser()
+    with pytest.raises(sse.InvalidEventStream):
+        for _ in range(3):
+            parser.feed(b"data: " + b"x" * (sse.LIMIT // 2) + b"\n")
+
+
+def test_a_frame_is_an_event() -> None:
+    assert payloads(sse.frame({"a": "é\n"}), 100) == ['{"a":"é\\n"}'.encode()]

@@ -21,7 +21,7 @@ CALLERS = CallerPolicy(frozenset({"allowed.example", "127.0.0.1:9000"}))
 
 
 def test_a_callers_key_takes_the_place_of_the_operators() -> None:
-    target = CALLERS.target(OPERATORS, Credentials("sk-the-callers"))
+    target = CALLERS.apply(OPERATORS, Credentials("sk-the-callers"))
     assert (target.api_key, target.headers, target.base_url) == ("sk-the-callers", (), OPERATORS.base_url)
 
 
@@ -35,7 +35,7 @@ def test_a_callers_key_takes_the_place_of_the_operators() -> None:
     ],
 )
 def test_a_callers_base_url_on_the_operators_list_is_used_without_the_operators_key(url: str) -> None:
-    target = CALLERS.target(OPERATORS, Credentials(None, url))
+    target = CALLERS.apply(OPERATORS, Credentials(None, url))
     assert target.base_url == url
     assert (target.api_key, target.headers) == (None, ())
 
@@ -72,13 +72,13 @@ def test_any_other_base_url_is_refused(url: str, name: str) -> None:
         credentials.append(Credentials("sk-x", url))
     for given in credentials:
         with pytest.raises(ProviderRejected) as caught:
-            CALLERS.target(OPERATORS, given)
+            CALLERS.apply(OPERATORS, given)
         assert (caught.value.status, caught.value.body["param"]) == (400, "base_url")
 
 
 def test_no_host_is_allowed_unless_the_operator_says_so() -> None:
     with pytest.raises(ProviderRejected):
-        CallerPolicy().target(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
+        CallerPolicy().apply(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_no_host_is_allowed_unless_the_operator_says_so() -> None:
 )
 def test_a_parameter_that_could_reach_further_is_refused(name: str, value: str) -> None:
     with pytest.raises(ProviderRejected) as caught:
-        CALLERS.target(OPERATORS, Credentials("sk-x", None, ((name, value),)))
+        CALLERS.apply(OPERATORS, Credentials("sk-x", None, ((name, value),)))
     assert caught.value.body["param"] == name
 
 

@@ -1,0 +1,86 @@
+"""Put a streamed completion together."""
+
+from collections.abc import Iterable
+
+from inference.gateway import normalize
+from inference.gateway.targets import Target
+from persistence.types import JSON
+
+
+class ChunkAccumulator:
+    """Collects the chunks of `Gateway.chunks()` into the chat completion that they make."""
+
+    def __init__(self) -> None:
+        self._head: JSON = {}
+        self._choices: dict[int, JSON] = {}
+
+    def add(self, chunk: JSON) -> None:
+        """Add one chunk."""
+        for name in ("id", "created", "model", "service_tier", "system_fingerprint", "usage"):
+            if chunk.get(name) is not None:
+                self._head[name] = chunk[name]
+        for choice in chunk.get("choices") or ():
+            self._add_choice(choice)
+
+    def _add_choice(self, choice: JSON) -> None:
+        index = choice.get("index", 0)
+        empty = {"index": index, "message": {"role": "assistant", "content": None, "refusal": None}}
+        whole = self._choices.setdefault(index, {**empty, "logprobs": None, "finish_reason": None})
+        if choice.get("finish_reason") is not None:
+            whole["finish_reason"] = choice["finish_reason"]
+        if choice.get("logprobs"):
+            _merge_lists(whole, "logprobs", choice["logprobs"])
+        message, delta = whole["message"], choice.get("delta") or {}
+        for name, value in delta.items():
+            if value is None or name == "role":
+                continue
+            if name == "tool_calls":
+                _add_calls(message.setdefault("tool_calls", []), value)
+            elif name in ("function_call", "audio") and isinstance(value, dict):
+                _merge_texts(message.setdefault(name, {}), value)
+            elif isinstance(value, str):
+                message[name] = (message.get(name) or "") + value
+            elif isinstance(value, list):
+                message.setdefault(name, []).extend(value)
+
+    def completion(self) -> JSON:
+        """Return the chat completion of the chunks so far."""
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        for choice in choices:
+            for call in choice["message"].get("tool_calls", ()):
+                call.pop("index", None)
+        target = Target("", "openai", self._head.get("model", ""))
+        return normalize.completion({**self._head, "choices": choices}, target)
+
+
+def _add_calls(calls: list[JSON], deltas: Iterable[JSON]) -> None:
+    for delta in deltas:
+        index = delta["index"]
+        call = next((call for call in calls if call["index"] == index), None)
+        if call is None:
+            calls.append({**delta, **{part: {**delta[part]} for part in _PARTS & delta.keys()}})
+            continue
+        for name, value in delta.items():
+            if name in _PARTS:
+                _merge_texts(call.setdefault(name, {}), value)
+            elif value is not None:
+                call[name] = value
+
+
+_PARTS = frozenset({"function", "custom"})
+
+
+def _merge_texts(into: JSON, delta: JSON) -> None:
+    for name, value in delta.items():
+        if value is None:
+            continue
+        grows = name in ("arguments", "input", "data", "transcript") and isinstance(value, str)
+        into[name] = into.get(name, "") + value if grows else value
+
+
+def _merge_lists(into: JSON, name: str, delta: JSON) -> None:
+    merged = into[name] or {"content": None, "refusal": None}
+    for part in ("content", "refusal"):
+        if delta.get(part):
+            merged[part] = (merged[part] or []) + delta[part]
+    into[name] = merged

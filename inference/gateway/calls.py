@@ -1,0 +1,136 @@
+"""Tell the tool calls of a stream apart, and bring their deltas to OpenAI's form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from inference.gateway import failures
+from inference.identifiers import new_id
+from persistence.types import JSON
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call whose deltas arrive: `given` is the provider's index for it, `id` is "" until one came."""
+
+    index: int
+    given: int | None
+    id: str
+    name: str
+    arguments: str = ""
+    opening: JSON | None = None
+    """The opening delta, until it has been sent: the rest of the name may follow."""
+
+
+class CallDeltas:
+    """The tool calls of one choice of a stream.
+
+    A new non-empty id starts a call, and so does a new name without an id. A delta with neither
+    index nor id continues the last call. Deltas go out with an index that counts the calls of the
+    choice; the first delta of a call has its id, type and name.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[OpenCall] = []
+
+    def take(self, delta: Any) -> JSON:
+        """Return one delta in OpenAI's form; ProviderBroken if it cannot be read."""
+        if not isinstance(delta, dict):
+            raise failures.unreadable("a tool call is not an object")
+        id, given = delta.get("id"), delta.get("index")
+        if not isinstance(id, str | None):
+            raise failures.unreadable(f"a tool call has the id {id!r}"[:200])
+        custom = isinstance(delta.get("custom"), dict)
+        function = delta.get("custom") if custom else delta.get("function")
+        if function is None:
+            function = {}
+        if not isinstance(function, dict):
+            raise failures.unreadable("a tool call has no function object")
+        name = function.get("name") or ""
+        if not isinstance(name, str):
+            raise failures.unreadable("a tool call has no readable name")
+        field = "input" if custom else "arguments"
+        text = arguments_text(function.get(field))
+        given = given if isinstance(given, int) and not isinstance(given, bool) else None
+        call = self._find(id or "", given, name, text)
+        if call is None:
+            return self._open(delta, id or "", given, name, text, "custom" if custom else "function")
+        return self._continue(call, delta, id or "", name, text, "custom" if custom else "function")
+
+    def _find(self, id: str, given: int | None, name: str, text: str) -> OpenCall | None:
+        """Return the call that a delta continues, None if it starts one."""
+        last = self.calls[-1] if self.calls else None
+        if id:
+            known = next((call for call in reversed(self.calls) if call.id == id), None)
+            if known is not None and name and given not in (None, known.given):
+                return None  # another call, to which the provider gave the same id
+            if known is not None or last is None:
+                return known
+            at_index = self._at(given)
+            # Some servers make up a new id for each piece of the arguments; others send it late.
+            is_piece = at_index is not None and not name and (text or not at_index.id)
+            return at_index if is_piece else None
+        at_index = last if given is None else self._at(given)
+        if at_index is None or not name or name == at_index.name:
+            repeated = at_index is not None and name and text and _is_whole(at_index.arguments)
+            return None if repeated else at_index
+        return None if at_index.arguments or (given is None and not at_index.id) else at_index
+
+    def _at(self, given: int | None) -> OpenCall | None:
+        if given is None:
+            return self.calls[-1] if self.calls else None
+        return next((call for call in reversed(self.calls) if call.given == given), None)
+
+    def _open(self, delta: JSON, id: str, given: int | None, name: str, text: str, kind: str) -> JSON:
+        taken = any(call.id == id for call in self.calls)
+        call = OpenCall(len(self.calls), given, "" if taken else id, name, text)
+        self.calls.append(call)
+        field = "input" if kind == "custom" else "arguments"
+        body = {**(delta.get(kind) or {}), "name": name, field: text}
+        call.opening = {
+            **delta,
+            "index": call.index,
+            "id": call.id or new_id("call_"),
+            "type": delta.get("type") or kind,
+            kind: body,
+        }
+        return call.opening
+
+    @staticmethod
+    def _continue(call: OpenCall, delta: JSON, id: str, name: str, text: str, kind: str) -> JSON:
+        call.arguments += text
+        call.id = call.id or id
+        if name and name != call.name:
+            call.name += name
+            if call.opening is not None:
+                call.opening[kind]["name"] = call.name
+        field = "input" if kind == "custom" else "arguments"
+        kept = {key: value for key, value in delta.items() if key not in ("id", "type", kind) and value}
+        return {**kept, "index": call.index, kind: {field: text}}
+
+    def close(self) -> list[JSON]:
+        """Return the deltas that give `{}` to the calls without any arguments."""
+        empty = [call for call in self.calls if not call.arguments.strip()]
+        for call in empty:
+            call.arguments = "{}"
+        return [{"index": call.index, "function": {"arguments": "{}"}} for call in empty]
+
+
+def arguments_text(value: Any) -> str:
+    """Return arguments as text: an object is encoded, None is empty; ProviderBroken for anything else."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        return orjson.dumps(value).decode()
+    raise failures.unreadable("the arguments of a tool call are not text")
+
+
+def _is_whole(arguments: str) -> bool:
+    try:
+        orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        return False
+    return True

@@ -1,0 +1,103 @@
+"""Read the fields of completions that providers write in their own ways."""
+
+import math
+from typing import Any
+
+from inference.gateway import failures
+from persistence.types import JSON
+
+ERROR = "error"
+"""What `finish_reason` gives for an answer that failed."""
+
+TEXTS = frozenset({"refusal", "reasoning", "reasoning_content"})
+"""Fields of a message beside its content that hold text or null."""
+
+FINISH_REASONS = {
+    **dict.fromkeys(("stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length", "token_limit"), "length"),
+    **dict.fromkeys(("tool_calls", "tool_use", "tool_call", "function_calls"), "tool_calls"),
+    "function_call": "function_call",
+    **dict.fromkeys(
+        (
+            "content_filter", "content_filtered", "sensitive", "safety", "recitation", "blocklist",
+            "prohibited_content", "spii", "refusal", "guardrail_intervened", "moderation",
+        ),
+        "content_filter",
+    ),
+    **dict.fromkeys(("error", "failed", "network_error", "insufficient_system_resource", "abort"), ERROR),
+}  # fmt: skip
+"""OpenAI's finish reason, or ERROR, for every one that providers were seen to send."""
+
+
+def finish_reason(value: Any) -> str | None:
+    """Return OpenAI's finish reason, ERROR for a failed answer, None for none; unknown ones are `stop`."""
+    if not isinstance(value, str) or not value or value.lower() in ("null", "none"):
+        return None
+    return FINISH_REASONS.get(value) or FINISH_REASONS.get(value.lower(), "stop")
+
+
+def text(value: Any) -> str | None:
+    """Return the text of a content: a text, None, or a list of parts; ProviderBroken for anything else."""
+    if isinstance(value, str | None):
+        return value
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise failures.unreadable(f"a content is {_kind(value)}")
+    return "".join(map(_part, value))
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict):
+        raise failures.unreadable(f"a part of a content is {_kind(part)}")
+    given = part.get("text")
+    if isinstance(given, dict):
+        given = given.get("value")
+    if not isinstance(given, str | None):
+        raise failures.unreadable(f"the text of a part is {_kind(given)}")
+    return given or ""
+
+
+def _kind(value: Any) -> str:
+    return {bool: "true or false", int: "a number", float: "a number", dict: "an object"}.get(
+        type(value), "a list" if isinstance(value, list) else "null"
+    )
+
+
+def timestamp(value: Any) -> int | None:
+    """Return a time in seconds, also from a text or a fraction; None if it is none."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return None
+    return int(seconds) if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def usage(value: Any) -> JSON | None:
+    """Return usage with whole numbers, None where it is empty; ProviderBroken if it cannot be read."""
+    if value is None or value == {}:
+        return None
+    if not isinstance(value, dict):
+        raise failures.unreadable("the usage is not an object")
+    counts = {
+        name: value[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens") if name in value
+    }
+    if len(counts) == 3 and all(type(count) is int for count in counts.values()):
+        return value
+    prompt = _count(value, "prompt_tokens", "input_tokens")
+    completion = _count(value, "completion_tokens", "output_tokens")
+    total = _count(value, "total_tokens") or prompt + completion
+    return {**value, "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
+
+
+def _count(usage: JSON, *names: str) -> int:
+    for name in names:
+        count = usage.get(name)
+        if count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int | float) or not math.isfinite(count):
+            raise failures.unreadable(f"the usage has {name} {count!r}"[:200])
+        return int(count)
+    return 0

@@ -1,0 +1,207 @@
+"""Turn litellm's errors into ProviderErrors, in the provider's words and without litellm's."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import openai
+import orjson
+from litellm import exceptions
+
+from inference.errors import (
+    ProviderBroken,
+    ProviderError,
+    ProviderLimited,
+    ProviderRejected,
+    ProviderTimeout,
+)
+from inference.gateway import failures
+from inference.gateway.targets import Target
+from persistence.types import JSON
+
+CODES: tuple[tuple[type[Exception], type[ProviderError], int, str | None], ...] = (
+    (exceptions.ContextWindowExceededError, ProviderRejected, 400, "context_length_exceeded"),
+    (exceptions.ContentPolicyViolationError, ProviderRejected, 400, "content_policy_violation"),
+    (exceptions.UnsupportedParamsError, ProviderRejected, 400, "unsupported_parameter"),
+    (exceptions.PaymentRequiredError, ProviderRejected, 402, None),
+    (openai.BadRequestError, ProviderRejected, 400, None),
+    (openai.AuthenticationError, ProviderRejected, 401, None),
+    (openai.PermissionDeniedError, ProviderRejected, 403, None),
+    (openai.NotFoundError, ProviderRejected, 404, None),
+    (openai.UnprocessableEntityError, ProviderRejected, 422, None),
+    (exceptions.GuardrailRaisedException, ProviderRejected, 400, "content_policy_violation"),
+    (exceptions.BlockedPiiEntityError, ProviderRejected, 400, "content_policy_violation"),
+    (exceptions.SensitiveDataRouteException, ProviderRejected, 400, "content_policy_violation"),
+    (exceptions.ModifyResponseException, ProviderRejected, 400, "content_policy_violation"),
+    (exceptions.ModelNotMappedError, ProviderRejected, 404, "model_not_found"),
+    (exceptions.BudgetExceededError, ProviderLimited, 429, "insufficient_quota"),
+    (openai.RateLimitError, ProviderLimited, 429, "rate_limit_exceeded"),
+    (openai.APITimeoutError, ProviderTimeout, 504, None),
+    (exceptions.ServiceUnavailableError, ProviderBroken, 503, None),
+    (exceptions.BadGatewayError, ProviderBroken, 502, None),
+    (openai.InternalServerError, ProviderBroken, 500, None),
+    (openai.APIConnectionError, ProviderBroken, 502, None),
+    (openai.APIResponseValidationError, ProviderBroken, 502, None),
+    (openai.OpenAIError, ProviderBroken, 502, None),
+    (httpx.HTTPError, ProviderBroken, 502, None),
+)
+"""litellm's errors as ours, the most special first; a test holds it against all that litellm has."""
+
+_CLASS = re.compile(r"^\s*(?:litellm\.)?[\w.]*(?:Error|Exception|Timeout)\b\s*[:-]\s*")
+_ADVICE = re.compile(
+    r"(?:Traceback \(most recent call last\)|[^.\n]*\blitellm\b|To drop (?:it|these|unsupported)"
+    r"|Received Model Group).*$",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What litellm adds behind the provider's words, to the end."""
+
+_PARAMETERS = (
+    re.compile(r"parameters?:?\s*[\[{(]*\s*['\"]?([a-z_]+)\b"),
+    re.compile(r"support(?: tool_choice=)?\s*['\"]?([a-z_]+)['\"]?[\s,.=]"),
+)
+_NO_WORDS = re.compile(
+    r"^(?:Client|Server) error '|for url '|developer\.mozilla\.org|<(?:!doctype|html|head|body)\b",
+    re.IGNORECASE,
+)
+"""A page of HTML, or what the HTTP library says of a response without words of its own."""
+
+
+@contextmanager
+def mapped_errors(target: Target) -> Iterator[None]:
+    """Raise what litellm raises in the block as a ProviderError."""
+    try:
+        yield
+    except ProviderError:
+        raise
+    except TimeoutError as exc:
+        raise failures.timed_out(target.read_timeout) from exc
+    except tuple(kind for kind, *_ in CODES) as exc:
+        raise as_provider_error(exc, target) from exc
+    except (AttributeError, KeyError, TypeError, ValueError, orjson.JSONEncodeError) as exc:
+        # What litellm stumbles over when a provider's answer is none.
+        raise failures.unreadable("the provider's library failed on it") from exc
+
+
+def as_provider_error(error: Exception, target: Target) -> ProviderError:
+    """Return the ProviderError of one of litellm's, by its cause where that says more."""
+    first = error
+    error = next((one for one in _chain(error) if _is_specific(one)), first)
+    kind, status, code = _by_table(error if isinstance(error, _MAPPED) else first)
+    own = _status(error)
+    if own is not None and kind is not ProviderTimeout:
+        status = own
+        if not issubclass(kind, _kind_of(own)):
+            code = "rate_limit_exceeded" if own == 429 else None
+    details = _details(error, first)
+    if isinstance(error, exceptions.UnsupportedParamsError):
+        details = _unsupported(error, target)
+    details.setdefault("message", f"The provider '{target.provider}' failed with the status {status}.")
+    details["code"] = details.get("code") or code
+    if kind is ProviderTimeout:
+        details = target.filter.value(details)
+        return ProviderTimeout(details["message"], status=504, body=details)
+    return failures.make_error(target, status, details, failures.retry_after(_headers(*_chain(first))))
+
+
+_MAPPED = tuple(kind for kind, *_ in CODES)
+
+
+def _by_table(error: Exception) -> tuple[type[ProviderError], int, str | None]:
+    _, ours, status, code = next(entry for entry in CODES if isinstance(error, entry[0]))
+    return ours, status, code
+
+
+def _kind_of(status: int) -> type[ProviderError]:
+    if status == 429:
+        return ProviderLimited
+    return ProviderRejected if status < 500 else ProviderBroken
+
+
+def _is_specific(error: Exception) -> bool:
+    """Return whether the error's own status says what happened; litellm wraps others in 500 and 503."""
+    status = _status(error)
+    return status is not None and (status < 500 or status == failures.OVERLOADED)
+
+
+def _chain(error: Exception) -> Iterator[Exception]:
+    """Yield the error and its causes."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while isinstance(cause, Exception) and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = getattr(cause, "original_exception", None) or cause.__cause__ or cause.__context__
+
+
+def _status(error: Exception) -> int | None:
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) and 400 <= status < 600 else None
+
+
+def _headers(*errors: Exception) -> Mapping[str, str]:
+    for error in errors:
+        for holder in (error, getattr(error, "response", None)):
+            headers = getattr(holder, "headers", None) or getattr(holder, "litellm_response_headers", None)
+            if headers:
+                found = {str(name).lower(): str(value) for name, value in headers.items()}
+                if found.keys() & {"retry-after", "retry-after-ms"}:
+                    return found
+    return {}
+
+
+def _details(*errors: Exception) -> JSON:
+    """Return the provider's error object out of litellm's text of it."""
+    for error in errors:
+        text = str(getattr(error, "message", None) or error)
+        while (shorter := _CLASS.sub("", text)) != text:
+            text = shorter
+        text = _decoded(text.strip())
+        for start in sorted({at for at in (text.find("{"), text.find("[")) if at >= 0}):
+            details = _object(text[start:])
+            if details.get("message"):
+                return details
+        if _NO_WORDS.search(text):
+            continue
+        details = failures.error_details(_ADVICE.sub("", text).strip(" .\n").encode())
+        if details.get("message"):
+            return details
+    return {}
+
+
+def _decoded(text: str) -> str:
+    """Return the text of bytes that litellm has printed as Python does."""
+    if text[:2] not in ("b'", 'b"'):
+        return text
+    try:
+        return bytes(ast.literal_eval(text)).decode("utf-8", "replace")
+    except (ValueError, SyntaxError, TypeError):
+        return text[2:-1]
+
+
+def _object(text: str) -> JSON:
+    """Return the error object that `text` begins with."""
+    end = max(text.rfind("}"), text.rfind("]")) + 1
+    try:
+        orjson.loads(text[:end])
+    except orjson.JSONDecodeError:
+        return {}
+    return failures.error_details(text[:end].encode())
+
+
+def _unsupported(error: Exception, target: Target) -> JSON:
+    text = str(getattr(error, "message", None) or error)
+    found = next((match for pattern in _PARAMETERS if (match := pattern.search(text))), None)
+    name = found[1] if found else None
+    message = (
+        f"The model '{target.model}' does not support the parameter '{name}'."
+        if name
+        else _ADVICE.sub("", text).strip() or "The model does not support a parameter of the request."
+    )
+    return {
+        "message": message,
+        "type": "invalid_request_error",
+        "param": name,
+        "code": "unsupported_parameter",
+    }

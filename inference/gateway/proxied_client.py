@@ -1,0 +1,90 @@
+"""HTTP through a proxy, by aiohttp; everything else goes by the leaner HttpClient."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import aiohttp
+import yarl
+
+from inference.gateway import failures
+from inference.gateway.driver import ConnectionLost, ProviderResponse
+from inference.gateway.http_client import Timeouts
+
+
+class ProxiedClient:
+    """Sends requests over one shared aiohttp session."""
+
+    def __init__(self, connector: aiohttp.BaseConnector | None = None) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=connector or aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            read_bufsize=256 * 1024,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def send(
+        self,
+        method: str,
+        url: yarl.URL,
+        headers: dict[str, str],
+        body: Any,
+        timeouts: Timeouts,
+        proxy: str | None = None,
+    ) -> ProviderResponse:
+        """Return the response once its headers have come."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
+        with _mapped_errors(timeouts.read):
+            response = await self._session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False, proxy=proxy
+            )
+        return AiohttpResponse(response, timeouts.read)
+
+
+class AiohttpResponse(ProviderResponse):
+    """A response that aiohttp reads."""
+
+    def __init__(self, response: aiohttp.ClientResponse, read_timeout: float) -> None:
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+        self._response = response
+        self._read_timeout = read_timeout
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the body as it arrives."""
+        with _mapped_errors(self._read_timeout):
+            async for piece in self._response.content.iter_any():
+                yield piece
+
+    async def drain(self) -> None:
+        """Wait shortly for the end of the body."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await self._response.content.readany()
+
+    async def aclose(self) -> None:
+        """Give the connection back where the body is whole, else close it."""
+        self._response.release() if self._response.content.is_eof() else self._response.close()
+
+
+@contextmanager
+def _mapped_errors(read_timeout: float) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.ConnectionTimeoutError as exc:
+        raise failures.unreachable("the connection timed out") from exc
+    except (aiohttp.ServerTimeoutError, TimeoutError) as exc:
+        raise failures.timed_out(read_timeout) from exc
+    except aiohttp.ClientConnectorError as exc:
+        raise failures.unreachable(exc.os_error.strerror or "the connection was refused") from exc
+    except aiohttp.ServerDisconnectedError as exc:
+        raise failures.unreachable("it closed the connection") from exc
+    except aiohttp.ClientPayloadError as exc:
+        raise ConnectionLost(failures.cut_off().message, status=502) from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        raise failures.unreachable(type(exc).__name__) from exc

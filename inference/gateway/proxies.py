@@ -1,0 +1,16 @@
+"""Which provider is reached through a proxy: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
+
+from functools import lru_cache
+from urllib.request import getproxies, proxy_bypass
+
+import yarl
+
+
+@lru_cache(maxsize=1024)
+def proxy_of(url: yarl.URL) -> str | None:
+    """Return the proxy that the environment names for `url`, None for none; read once for each host."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or url.host is None or proxy_bypass(f"{url.host}:{url.port}"):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,136 @@
+"""Bring a caller's chat request to what its provider takes."""
+
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from inference.errors import ProviderRejected
+from inference.gateway.targets import Target, UnknownFields
+from persistence.types import JSON
+
+CHAT_FIELDS = frozenset(
+    {
+        "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
+        "max_completion_tokens", "max_tokens", "messages", "metadata", "modalities", "model", "moderation",
+        "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key",
+        "prompt_cache_options", "prompt_cache_retention", "reasoning_effort", "response_format",
+        "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options",
+        "temperature", "tool_choice", "tools", "top_logprobs", "top_p", "user", "verbosity",
+        "web_search_options",
+    }
+)  # fmt: skip
+"""The fields of OpenAI's own chat request; a test compares them with the edition."""
+
+_NAMED = frozenset({"role", "content", "name"})
+MESSAGE_FIELDS = {
+    "system": _NAMED,
+    "developer": _NAMED,
+    "user": _NAMED,
+    "function": _NAMED,
+    "tool": frozenset({"role", "content", "tool_call_id"}),
+    "assistant": _NAMED | {"audio", "function_call", "refusal", "tool_calls"},
+}
+PART_FIELDS = frozenset(
+    {"type", "text", "refusal", "image_url", "input_audio", "file", "prompt_cache_breakpoint"}
+)
+CALL_FIELDS = frozenset({"id", "type", "function", "custom"})
+FUNCTION_FIELDS = frozenset({"name", "arguments", "input"})
+
+OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".api.openai.com")
+"""Hosts that are told of unknown fields by name; one that begins with a dot stands for its subdomains."""
+
+STRICT_HOSTS = (*OPENAI_HOSTS, "api.mistral.ai", "api.groq.com", "api.cerebras.ai")
+"""Hosts that refuse a message with a member they do not know."""
+
+
+def chat_request(request: JSON, target: Target) -> JSON:
+    """Return the request as `target` takes it; the given one stays as it is.
+
+    Null means absent. Unknown fields go on, or are dropped or refused, as the route's
+    `unknown_fields` says; without it OpenAI itself refuses them. ProviderRejected names the field.
+    """
+    fields = {name: value for name, value in request.items() if value is not None}
+    fields["model"] = target.model
+    mode = _top_level(target)
+    if mode != "pass" and not fields.keys() <= CHAT_FIELDS:
+        unknown = sorted(fields.keys() - CHAT_FIELDS)
+        if mode == "refuse":
+            raise _refused(unknown[0])
+        fields = {name: value for name, value in fields.items() if name in CHAT_FIELDS}
+    messages = fields.get("messages")
+    if isinstance(messages, list):
+        is_strict = _is_strict(target)
+        fields["messages"] = [_message(message, is_strict=is_strict) for message in messages]
+    return fields
+
+
+def split_unknown(request: JSON) -> tuple[JSON, JSON]:
+    """Return the fields that OpenAI's request has, and the others."""
+    if request.keys() <= CHAT_FIELDS | _EMBEDDING_FIELDS:
+        return request, {}
+    known = {name: value for name, value in request.items() if name in CHAT_FIELDS | _EMBEDDING_FIELDS}
+    return known, {name: value for name, value in request.items() if name not in known}
+
+
+_EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format"})
+
+
+def _top_level(target: Target) -> UnknownFields:
+    if target.unknown_fields is not None:
+        return target.unknown_fields
+    return "refuse" if target.wire == "openai" and _is_host(target.base_url, OPENAI_HOSTS) else "pass"
+
+
+def _is_strict(target: Target) -> bool:
+    """Return whether unknown members of messages are left out."""
+    if target.unknown_fields is not None:
+        return target.unknown_fields != "pass"
+    return target.wire == "openai" and _is_host(target.base_url, STRICT_HOSTS)
+
+
+@lru_cache(maxsize=1024)
+def _is_host(base_url: str, hosts: tuple[str, ...]) -> bool:
+    host = urlsplit(base_url).hostname or ""
+    return any(host == known or (known.startswith(".") and host.endswith(known)) for known in hosts)
+
+
+def _message(message: Any, *, is_strict: bool) -> Any:
+    if not isinstance(message, dict):
+        return message
+    known = MESSAGE_FIELDS.get(message.get("role", "")) if is_strict else None
+    plain = {
+        name: value
+        for name, value in message.items()
+        if (value is not None or name == "content") and (known is None or name in known)
+    }
+    content, calls = plain.get("content"), plain.get("tool_calls")
+    if isinstance(content, list):
+        plain["content"] = [_members(part, PART_FIELDS if is_strict else None) for part in content]
+    if isinstance(calls, list):
+        plain["tool_calls"] = [_call(call, is_strict=is_strict) for call in calls]
+    audio = plain.get("audio")
+    if is_strict and isinstance(audio, dict):
+        plain["audio"] = {"id": audio.get("id")}
+    return plain
+
+
+def _call(call: Any, *, is_strict: bool) -> Any:
+    plain = _members(call, CALL_FIELDS if is_strict else None)
+    for kind in ("function", "custom"):
+        if isinstance(plain, dict) and isinstance(plain.get(kind), dict):
+            plain[kind] = _members(plain[kind], FUNCTION_FIELDS if is_strict else None)
+    return plain
+
+
+def _members(value: Any, known: frozenset[str] | None) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: item for name, item in value.items() if item is not None and (known is None or name in known)
+    }
+
+
+def _refused(name: str) -> ProviderRejected:
+    message = f"Unrecognized request argument supplied: {name}"
+    body = {"message": message, "type": "invalid_request_error", "param": name, "code": "unknown_parameter"}
+    return ProviderRejected(message, status=400, body=body)

@@ -1,0 +1,54 @@
+"""Keep provider keys out of everything that a client sees."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+MASK = "***"
+_PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
+
+
+class SecretsFilter:
+    """Replaces a target's secrets, also where they are escaped for JSON or for a URL."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._plain = [secret.encode() for secret in secrets]
+        spelled = "|".join("".join(map(_spellings, secret)) for secret in secrets)
+        self._pattern = re.compile(spelled) if secrets else None
+        needs_escape = any(not _PLAIN.fullmatch(secret) for secret in secrets)
+        self._marks = (b"%", b"\\") if needs_escape else (b"%", b"\\u00")
+
+    def text(self, text: str) -> str:
+        """Return `text` without the secrets."""
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def value(self, value: Any) -> Any:
+        """Return JSON data without the secrets."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(name): self.value(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        return value
+
+    def may_be_in(self, data: bytes) -> bool:
+        """Return whether `data` may hold a secret in any spelling; cheap."""
+        if any(secret in data for secret in self._plain):
+            return True
+        if self._pattern is None or not any(mark in data for mark in self._marks):
+            return False
+        return self._pattern.search(data.decode("utf-8", "replace")) is not None
+
+
+@lru_cache(maxsize=256)
+def secrets_filter(secrets: tuple[str, ...]) -> SecretsFilter:
+    """Return the filter of these secrets, compiled once."""
+    return SecretsFilter(secrets)
+
+
+def _spellings(character: str) -> str:
+    code = ord(character)
+    percent = "".join(f"%{byte:02x}" for byte in character.encode())
+    return rf"\\*(?:{re.escape(character)}|(?i:u{code:04x}|{percent}))"

@@ -1,0 +1,264 @@
+"""Read a provider's streamed completion: bytes in, OpenAI's chunks out, exactly one `[DONE]` at the end."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, NamedTuple
+
+import orjson
+
+from inference.errors import ProviderError
+from inference.gateway import failures, normalize, sse, tolerant_json
+from inference.gateway.chunks import CHAT_CHUNK, TEXT_CHUNK, ChunkNormalizer
+from inference.gateway.driver import ConnectionLost, ProviderResponse
+from inference.gateway.paths import CHAT
+from inference.gateway.targets import Target
+from persistence.types import JSON
+
+MOST_TEMPLATES = 4
+"""How often a stream's form is learned anew; one whose chunks all differ is parsed throughout."""
+
+
+class Event(NamedTuple):
+    """One chunk, and the bytes that the provider sent for it, None where they were changed."""
+
+    chunk: JSON
+    raw: bytes | None
+
+    def frame(self) -> bytes:
+        """Return the chunk as a Server-Sent Event."""
+        return sse.frame(self.chunk) if self.raw is None else b"data: " + self.raw + b"\n\n"
+
+
+class CompletionStream:
+    """The events of one streamed completion of a target.
+
+    A body that is a JSON object instead of events is read as the whole answer in one chunk.
+    """
+
+    def __init__(self, target: Target, path: str, request: JSON) -> None:
+        self._target = target
+        self._path = path
+        self._filter = target.filter
+        self._request = request
+        self._normalizer = ChunkNormalizer(target, CHAT_CHUNK if path == CHAT else TEXT_CHUNK)
+        self._parser = sse.EventParser()
+        self._whole: bytearray | None = None
+        self._begun = False
+        self._held: list[Event] = []
+        self._template: _Template | None = None
+        self._templates = 0
+        self._error: ProviderError | None = None
+        self.is_done = False
+
+    def passes(self, piece: bytes) -> bool:
+        """Return whether `piece` is one chunk of text of a form already seen, to be sent on as it is."""
+        template = self._template
+        return template is not None and template.fits(piece) and not self._filter.may_be_in(piece)
+
+    def check(self) -> None:
+        """Raise the error that came behind the chunks which were returned last."""
+        if self._error is not None:
+            raise self._error
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """Return the chunks that `piece` completes; raises a ProviderError."""
+        if not self._begun:
+            start = piece.lstrip(b"\xef\xbb\xbf \r\n\t")
+            if not start:
+                return []
+            self._begun = True
+            if start[:1] == b"<":
+                raise failures.unreadable("it is a page of HTML")
+            if start[:1] in (b"{", b"["):
+                self._whole = bytearray()
+        if self._whole is not None:
+            self._whole += piece
+            if len(self._whole) > sse.LIMIT:
+                raise failures.unreadable("it is too long")
+            return []
+        try:
+            payloads = self._parser.feed(piece)
+        except sse.InvalidEventStream as exc:
+            raise failures.unreadable(str(exc)) from exc
+        return self._read(payloads)
+
+    def end(self) -> list[Event]:
+        """Return the chunks that the end of the body completes; raises ProviderBroken if it came early."""
+        if self.is_done:
+            return []
+        if self._whole is not None:
+            return self._from_whole(bytes(self._whole))
+        events = self._read(self._parser.end())
+        if self.is_done or self._error is not None:
+            return events
+        if not self._normalizer.is_finished:
+            empty = failures.unreadable("it has no chunks" if self._begun else "it is empty")
+            raise failures.cut_off() if self._normalizer.has_chunks else empty
+        self.is_done = True
+        return [*events, *self._release()]
+
+    def is_whole_without_done(self) -> bool:
+        """Return whether the answer has told its end, so that a connection lost now costs nothing."""
+        return self._whole is None and self._normalizer.is_finished
+
+    def _read(self, payloads: list[bytes]) -> list[Event]:
+        events: list[Event] = []
+        try:
+            for payload in payloads:
+                if self.is_done:
+                    break
+                events += self._payload(payload)
+        except ProviderError as exc:
+            if not events:
+                raise
+            self._error = exc  # raised once the events before it have been read
+        return events
+
+    def _payload(self, payload: bytes) -> list[Event]:
+        stripped = payload.strip()
+        if stripped != b"[DONE]":
+            return self._chunk(payload) if stripped else []
+        if not self._normalizer.has_chunks:
+            raise failures.unreadable("it has no chunks")
+        self.is_done = True
+        return [*self._release(), *(Event(chunk, None) for chunk in self._normalizer.closing())]
+
+    def _chunk(self, payload: bytes) -> list[Event]:
+        value, raw = self._parse(payload)
+        if not isinstance(value, dict) or not value.keys() & {"choices", "usage"}:
+            if isinstance(value, dict):
+                return []  # a ping, or news of a kind that OpenAI's chunks do not have
+            raise failures.unreadable("an event is not a JSON object")
+        changed = self._normalizer.take(value)
+        event = Event(value, None if changed else raw)
+        released = self._release()
+        if any(_opens_call(choice) for choice in value["choices"]):
+            self._held = [event]  # the rest of the call's name may follow
+            return released
+        self._learn(event)
+        return [*released, event]
+
+    def _release(self) -> list[Event]:
+        held, self._held = self._held, []
+        return [
+            event if event.raw is None or not _renamed(event) else Event(event.chunk, None) for event in held
+        ]
+
+    def _parse(self, payload: bytes) -> tuple[Any, bytes | None]:
+        try:
+            value = orjson.loads(payload)
+            raw = None if b"\n" in payload else payload
+        except orjson.JSONDecodeError:
+            raw = None
+            try:
+                value = tolerant_json.loads(payload)
+            except (ValueError, RecursionError) as exc:
+                raise failures.unreadable("an event is not JSON") from exc
+        if failures.is_error(value):
+            raise failures.from_value(self._target, value)
+        if self._filter.may_be_in(payload):
+            return self._filter.value(value), None
+        return value, raw
+
+    def _learn(self, event: Event) -> None:
+        self._template = None
+        if event.raw is None or self._templates >= MOST_TEMPLATES or self._normalizer.holds_text:
+            return
+        template = _Template.of(event.raw, event.chunk)
+        if template is not None:
+            self._templates += 1
+            self._template = template
+
+    def _from_whole(self, body: bytes) -> list[Event]:
+        """Return the chunks of an answer that was not streamed although that was asked for."""
+        answer = normalize.parsed(self._target, body)
+        self.is_done = True
+        if self._path == CHAT:
+            return [Event(chunk, None) for chunk in normalize.as_chunks(answer, self._target, self._request)]
+        answer = normalize.text_completion(answer, self._target)
+        return [Event(answer, None)]
+
+
+class _Template(NamedTuple):
+    """The bytes around the text of a chunk: one that differs in nothing else needs no parsing."""
+
+    prefix: bytes
+    suffix: bytes
+
+    def fits(self, piece: bytes) -> bool:
+        if not (piece.startswith(self.prefix) and piece.endswith(self.suffix)):
+            return False
+        text = piece[len(self.prefix) : -len(self.suffix)]
+        return b'"' not in text and b"\\" not in text and b"\n" not in text
+
+    @classmethod
+    def of(cls, raw: bytes, chunk: JSON) -> "_Template | None":
+        """Return the template of a chunk that is a piece of text and nothing else."""
+        if len(chunk["choices"]) != 1:
+            return None
+        choice = chunk["choices"][0]
+        delta = choice.get("delta")
+        text = choice.get("text") if delta is None else delta.get("content")
+        if not text or choice.get("finish_reason") is not None or (delta is not None and len(delta) > 2):
+            return None
+        for opening in (b'"content":', b'"content": ', b'"text":', b'"text": '):
+            around = opening + orjson.dumps(text)
+            if raw.count(around) == 1:
+                start = raw.index(around)
+                prefix = b"data: " + raw[: start + len(opening) + 1]
+                return cls(prefix, raw[start + len(around) - 1 :] + b"\n\n")
+        return None
+
+
+def _opens_call(choice: JSON) -> bool:
+    delta = choice.get("delta") or {}
+    return any("id" in call for call in delta.get("tool_calls", ()))
+
+
+def _renamed(event: Event) -> bool:
+    return event.raw is not None and orjson.loads(event.raw) != event.chunk
+
+
+async def read_frames(response: ProviderResponse, stream: CompletionStream) -> AsyncGenerator[bytes, None]:
+    """Yield the chunks as Server-Sent Events, whole events only, up to and with one `[DONE]`."""
+    async with aclosing(response):
+        try:
+            async for piece in response:
+                if stream.passes(piece):
+                    yield piece
+                    continue
+                frames = b"".join([event.frame() for event in stream.feed(piece)])
+                if stream.is_done:
+                    yield frames + sse.DONE
+                    await response.drain()
+                    return
+                if frames:
+                    yield frames
+                stream.check()
+        except ConnectionLost:
+            if not stream.is_whole_without_done():
+                raise
+        frames = b"".join([event.frame() for event in stream.end()])
+        if frames:
+            yield frames
+        stream.check()
+        yield sse.DONE
+
+
+async def read_chunks(response: ProviderResponse, stream: CompletionStream) -> AsyncGenerator[JSON, None]:
+    """Yield the chunks as objects."""
+    async with aclosing(response):
+        try:
+            async for piece in response:
+                for event in stream.feed(piece):
+                    yield event.chunk
+                stream.check()
+                if stream.is_done:
+                    await response.drain()
+                    return
+        except ConnectionLost:
+            if not stream.is_whole_without_done():
+                raise
+        for event in stream.end():
+            yield event.chunk
+        stream.check()

@@ -1,0 +1,46 @@
+"""Read JSON as providers write it: also lone surrogates, NaN and infinities."""
+
+import json
+from typing import Any
+
+import orjson
+
+LEAST_LOGPROB = -9999.0
+"""What OpenAI sends for a token that is as good as impossible."""
+
+_CONSTANTS = {"-Infinity": LEAST_LOGPROB}
+
+
+def loads(data: bytes) -> Any:
+    """Return the value of `data`; ValueError if it is not JSON.
+
+    `-Infinity` becomes OpenAI's least log probability, `NaN` and `Infinity` None. Strings can hold
+    lone surrogates: join them over chunks, or replace them with `without_surrogates`.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return json.loads(data.decode("utf-8", "replace"), parse_constant=_CONSTANTS.get, strict=False)
+
+
+def without_surrogates(value: Any) -> Any:
+    """Return `value` with surrogate pairs joined and lone surrogates replaced by U+FFFD."""
+    if isinstance(value, str):
+        return value if value.isascii() or not _has_surrogate(value) else _joined(value)
+    if isinstance(value, dict):
+        return {without_surrogates(name): without_surrogates(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_surrogates(item) for item in value]
+    return value
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _joined(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
