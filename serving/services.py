@@ -5,6 +5,7 @@ import os
 from handlers.context import Services
 from inference.assistants.runs import Runs
 from inference.gateway import CallerPolicy, Gateway, Routes
+from inference.gateway.discovery import find_embedding_model
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
@@ -24,7 +25,8 @@ def services_over(store: Store, settings: Settings) -> Services:
     """The same over a store that is made already."""
     routes = make_routes(settings)
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
-    gateway = Gateway(routes, CallerPolicy(frozenset(settings.provider_hosts)), local)
+    policy = CallerPolicy(settings.caller_keys, frozenset(settings.provider_hosts))
+    gateway = Gateway(routes, policy, local)
     jobs = Jobs(store, owner="")
     downloads = settings.download_assistants_files
     retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)
@@ -34,10 +36,18 @@ def services_over(store: Store, settings: Settings) -> Services:
 
 
 def make_routes(settings: Settings) -> Routes:
-    """Where models are: models.yaml, else the one provider of the environment, else the local models."""
+    """Return the routes of models.yaml, else of the environment's one provider, else of the local models.
+
+    A provider other than OpenAI is asked for its embedding model; where it names none, the local one
+    is used if it is installed.
+    """
     if settings.models is not None:
         return Routes.from_file(settings.models, os.environ)
-    key = settings.openai_api_key
-    if key is not None or settings.openai_base_url is not None:
-        return Routes.from_environment(key.get_secret_value() if key else None, settings.openai_base_url)
-    return Routes.local(LocalModels.missing())
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if key is None and settings.openai_base_url is None:
+        return Routes.local(LocalModels.missing())
+    routes = Routes.from_environment(key, settings.openai_base_url)
+    if routes.embedding_model is not None:
+        return routes
+    found = find_embedding_model(settings.openai_base_url or "", key)
+    return routes.with_embedding_model(found, LocalModels.missing())

@@ -55,8 +55,15 @@ class Settings(BaseSettings):
     openai_base_url: str | None = variable(
         "OPENAI_BASE_URL", None, "Without models.yaml: that provider's base URL, such as `https://…/v1`."
     )
+    caller_keys: bool = variable(
+        "ASTROLABE_CALLER_KEYS",
+        False,
+        "Lets requests bring their own provider key (`api-key`, `LLM-PARAM-*`, `EMBEDDING-PARAM-*`).",
+    )
     provider_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
-        "ASTROLABE_PROVIDER_HOSTS", (), "Hosts, separated by commas, that a caller's own base URL may name."
+        "ASTROLABE_PROVIDER_HOSTS",
+        (),
+        "Hosts, separated by commas, that such a request's own base URL may name.",
     )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024

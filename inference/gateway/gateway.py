@@ -304,7 +304,7 @@ class Gateway:
 
     def _paid(self, targets: tuple[Target, ...], credentials: Credentials | None) -> tuple[Target, ...]:
         """Return the targets as they are, or as the caller pays for them: then one provider gets the key."""
-        if credentials is None:
+        if credentials is None or not self._policy.accepts_credentials:
             return targets
         provider = targets[0].provider
         return tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)

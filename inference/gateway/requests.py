@@ -78,6 +78,8 @@ _EMBEDDING_FIELDS = frozenset({"input", "dimensions", "encoding_format"})
 def _top_level(target: Target) -> UnknownFields:
     if target.unknown_fields is not None:
         return target.unknown_fields
+    if target.wire == "local":
+        return "drop"
     return "refuse" if target.wire == "openai" and _is_host(target.base_url, OPENAI_HOSTS) else "pass"
 
 

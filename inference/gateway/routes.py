@@ -125,6 +125,19 @@ class Routes:
         embedding_model = "text-embedding-3-small" if base_url == OPENAI else None
         return cls({"*": Route("*", "chat", (target,))}, embedding_model, created=int(time.time()))
 
+    def with_embedding_model(self, found: str | None, missing: Collection[str]) -> "Routes":
+        """Return the routes with the embedding model that was found, else with the local one.
+
+        Without its packages, which are `missing`, there is none.
+        """
+        if found is not None:
+            return replace(self, embedding_model=found)
+        if _NEEDS[LOCAL_EMBEDDING] & set(missing):
+            return self
+        embedding = Target("local", "local", LOCAL_EMBEDDING, attempts=1)
+        routes = {**self.routes, LOCAL_EMBEDDING: Route(LOCAL_EMBEDDING, "embedding", (embedding,))}
+        return replace(self, routes=routes, embedding_model=LOCAL_EMBEDDING)
+
     @classmethod
     def local(cls, missing: Collection[str] = ()) -> "Routes":
         """The local models and nothing else: what a server without any provider has.

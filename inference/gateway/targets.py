@@ -71,12 +71,14 @@ _SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNO
 
 @dataclass(frozen=True, slots=True)
 class CallerPolicy:
-    """What the operator lets callers choose: the hosts that a base URL of theirs may name.
+    """What the operator lets callers choose: their own provider key, and hosts for their base URL.
 
-    A host is `name` (its scheme's own port only) or `name:port`. The server is no way into the
-    operator's network, so no host is the default.
+    Without `accepts_credentials` what callers send is ignored. A host is `name` (its scheme's own
+    port only) or `name:port`. The server is no way into the operator's network, so no host is the
+    default.
     """
 
+    accepts_credentials: bool = False
     hosts: frozenset[str] = frozenset()
 
     def apply(self, target: Target, credentials: Credentials) -> Target:

@@ -110,23 +110,13 @@ def test_after_the_first_byte_an_error_is_an_event(http: httpx.Client, ask: Ask)
     assert json.loads(last)["error"]["type"] == "server_error"
 
 
-def test_a_callers_own_key_is_used_for_that_request(
-    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
-) -> None:
-    for headers in ({"api-key": "sk-callers-one"}, {"LLM-PARAM-api-key": "sk-callers-two"}, {}):
-        assert http.post("chat/completions", json=ask({"text": "x"}), headers=headers).status_code == 200
-    keys = [record["headers"]["authorization"] for record in provider.received(tag)]
-    assert keys == ["Bearer sk-callers-one", "Bearer sk-callers-two", f"Bearer {OPERATORS_KEY}"]
-
-
-@pytest.mark.parametrize("name", ["LLM-PARAM-base-url", "LLM-PARAM-api-base"])
-def test_a_callers_base_url_is_refused(
+@pytest.mark.parametrize("name", ["api-key", "LLM-PARAM-api-key", "LLM-PARAM-base-url", "LLM-PARAM-api-base"])
+def test_callers_provider_headers_are_ignored_unless_a_setting_allows_them(
     http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str, name: str
 ) -> None:
-    answer = http.post("chat/completions", json=ask({"text": "x"}), headers={name: provider.url})
-    status, error = error_of(answer)
-    assert (status, error["param"]) == (400, "base_url")
-    assert provider.received(tag) == []
+    answer = http.post("chat/completions", json=ask({"text": "x"}), headers={name: "http://127.0.0.1:1"})
+    assert answer.status_code == 200
+    assert provider.received(tag)[0]["headers"]["authorization"] == f"Bearer {OPERATORS_KEY}"
 
 
 # --- stored completions ---
@@ -271,3 +261,101 @@ def test_moderations_are_relayed_to_the_default_model(http: httpx.Client) -> Non
     answer = http.post("moderations", json={"input": "some violence"}).json()
     assert answer["model"] == "omni-moderation-latest"
     assert answer["results"][0]["flagged"] is True
+
+
+@pytest.mark.parametrize(
+    ("path", "request_body"),
+    [
+        ("chat/completions", {"messages": [{"role": "user", "content": "@"}]}),
+        ("completions", {"prompt": "@"}),
+        ("embeddings", {"input": "@"}),
+        ("moderations", {"input": "@"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ('{"error": {"message": "Slow down", "code": 429}}', 429, "Slow down"),
+        ('{"error": "It is full", "code": 429}', 429, "It is full"),
+        (
+            '{"object": "error", "message": "Too long", "type": "BadRequestError", "code": 400}',
+            400,
+            "Too long",
+        ),
+    ],
+)
+def test_a_200_with_an_error_in_it_is_that_error_on_every_endpoint(
+    http: httpx.Client, path: str, request_body: JSON, body: str, status: int, words: str
+) -> None:
+    script = json.dumps({"turns": [{"raw": body, "content_type": "application/json"}]})
+    filled = json.loads(json.dumps(request_body).replace("@", json.dumps(f"script: {script}")[1:-1]))
+    answer = http.post(path, json={"model": "m", **filled}, headers={"x-stainless-retry-count": "0"})
+    assert error_of(answer)[0] == status, answer.text
+    assert error_of(answer)[1]["message"] == words
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (400, '[{"error": {"message": "In a list", "code": 400}}]', "In a list"),
+        (400, "Plain words\n", "Plain words"),
+        (404, "Not Found", "The provider 'provider' answered POST /chat/completions with 404 Not Found."),
+        (
+            404,
+            '{"detail": "Not Found"}',
+            "The provider 'provider' answered POST /chat/completions with 404 Not Found.",
+        ),
+        (
+            404,
+            "404 page not found\n",
+            "The provider 'provider' answered POST /chat/completions with 404 Not Found.",
+        ),
+        (
+            403,
+            "<html>x</html>",
+            "The provider 'provider' answered POST /chat/completions with 403 Forbidden.",
+        ),
+        (503, "", "The provider 'provider' answered POST /chat/completions with 503 Service Unavailable."),
+    ],
+)
+def test_a_providers_error_is_told_in_its_words_or_names_what_was_asked(
+    http: httpx.Client, ask: Ask, status: int, body: str, message: str, streamed: bool
+) -> None:
+    fail = {"status": status, "body": body, "retry_after": 99}
+    answer = http.post("chat/completions", json=ask({"fail": fail}, stream=streamed))
+    assert (answer.status_code, answer.json()["error"]["message"]) == (status, message)
+
+
+@pytest.mark.parametrize("wait", ["inf", "nan", "soon", "-5", "1e999"])
+def test_a_senseless_retry_after_is_no_500(http: httpx.Client, ask: Ask, wait: str) -> None:
+    fail = {"status": 429, "message": "Slow down", "retry_after": wait, "times": 9}
+    answer = http.post("chat/completions", json=ask({"fail": fail}))
+    assert error_of(answer)[0] == 429
+
+
+def test_an_answers_message_goes_back_as_it_came(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    request = ask({"text": "Yes."}, top_k=5, tool_choice=None)
+    call = {
+        "id": "c1",
+        "type": "function",
+        "index": 0,
+        "function": {"name": "f", "arguments": "{}", "parsed_arguments": {}},
+    }
+    request["messages"] += [
+        {"role": "assistant", "content": None, "name": None, "refusal": None, "annotations": None, "audio": None,
+         "function_call": None, "parsed": {"a": 1}, "reasoning_content": "hm", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "f", "content": [{"type": "text", "text": "x", "extra": 1}]},
+    ]  # fmt: skip
+    answer = http.post("chat/completions", json=request)
+    assert answer.status_code == 200, answer.text
+    body = provider.received(tag)[0]["body"]
+    assert body["top_k"] == 5
+    assert "tool_choice" not in body
+    assistant, tool = body["messages"][1:]
+    assert assistant == {
+        "role": "assistant", "content": None, "parsed": {"a": 1}, "reasoning_content": "hm", "tool_calls": [call],
+    }  # fmt: skip
+    assert tool["content"] == [{"type": "text", "text": "x", "extra": 1}]

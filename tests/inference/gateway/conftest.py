@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inference.gateway import Gateway, Routes
+from inference.gateway import CallerPolicy, Gateway, Routes
 from tests.provider import ProviderProcess
 
 KEY = "sk-the-operators-own-key"
@@ -13,7 +13,7 @@ JSON = dict[str, Any]
 
 @pytest.fixture
 async def gateway(provider: ProviderProcess) -> AsyncIterator[Gateway]:
-    gateway = Gateway(Routes.from_environment(KEY, provider.url))
+    gateway = Gateway(Routes.from_environment(KEY, provider.url), CallerPolicy(accepts_credentials=True))
     await gateway.open()
     yield gateway
     await gateway.close()

@@ -1,4 +1,6 @@
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,8 @@ import pytest
 from inference import gateway as package
 from inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
 from inference.gateway import Gateway, Routes
+from inference.gateway.discovery import choose, find_embedding_model
+from inference.gateway.openai_driver import url_of
 from tests.provider import ProviderProcess
 
 EXAMPLE = Path(package.__file__).parent / "models.example.yaml"
@@ -239,3 +243,91 @@ def test_a_context_window_is_the_routes_else_the_tables_else_a_guess() -> None:
     assert gateway.context_window("claude") >= 200000
     assert gateway.context_window("local") == 2048
     assert gateway.context_window("unknown") == 8192
+
+
+# --- lists of models, and the embedding model that a provider has ---
+
+
+@asynccontextmanager
+async def listing(body: str, status: int = 200) -> AsyncIterator[str]:
+    """A provider whose every answer is this one."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}".encode()
+        )
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    server.close()
+
+
+async def test_a_dead_or_odd_provider_does_not_fail_the_list(
+    file: Callable[[str], Path], provider: ProviderProcess
+) -> None:
+    async with (
+        listing("<html>", 200) as odd,
+        listing("{}", 500) as broken,
+        listing('[{"id": "bare"}, "name"]') as bare,
+    ):
+        path = file(f"""
+providers:
+  dead: {{base_url: "http://127.0.0.1:1/v1"}}
+  odd: {{base_url: "{odd}"}}
+  broken: {{base_url: "{broken}"}}
+  bare: {{base_url: "{bare}"}}
+  live: {{base_url: "{provider.url}"}}
+models:
+  "dead/*": {{provider: dead, model: "*"}}
+  "odd/*": {{provider: odd, model: "*"}}
+  "broken/*": {{provider: broken, model: "*"}}
+  "bare/*": {{provider: bare, model: "*"}}
+  "live/*": {{provider: live, model: "*"}}
+""")
+        gateway = Gateway(Routes.from_file(path, {}))
+        await gateway.open()
+        names = {model["id"] for model in await gateway.list_models()}
+        assert {"bare/bare", "bare/name", "live/gpt-4o"} <= names
+        assert not any(name.startswith(("dead/", "odd/", "broken/")) for name in names)
+        assert (await gateway.retrieve_model("live/gpt-4o"))["id"] == "live/gpt-4o"
+        with pytest.raises(ModelNotFound):
+            await gateway.retrieve_model("live/nothing")
+        with pytest.raises(ProviderBroken):
+            await gateway.retrieve_model("dead/x")
+        await gateway.close()
+
+
+def test_a_providers_own_embedding_model_is_used(provider: ProviderProcess) -> None:
+    assert find_embedding_model(provider.url, None) == "text-embedding-3-small"
+
+
+@pytest.mark.parametrize("body", ['{"data": [{"id": "llama"}]}', "<html>", "[7]", '{"data": 7}'])
+async def test_a_provider_without_one_has_none(body: str) -> None:
+    async with listing(body) as url:
+        assert await asyncio.to_thread(find_embedding_model, url, "sk-x") is None
+
+
+def test_a_dead_provider_has_none() -> None:
+    assert find_embedding_model("http://127.0.0.1:1/v1", None) is None
+
+
+def test_the_first_name_that_says_so_is_an_embedding_model() -> None:
+    assert choose(["llama3", "nomic-embed-text", "text-embedding-ada-002"]) == "text-embedding-ada-002"
+    assert choose(["llama3", "nomic-embed-text", "bge-embed"]) == "nomic-embed-text"
+
+
+def test_without_one_the_local_model_embeds_where_it_is_installed() -> None:
+    routes = Routes.from_environment(None, "http://127.0.0.1:1/v1")
+    assert routes.with_embedding_model("own", ()).embedding_model == "own"
+    local = routes.with_embedding_model(None, ())
+    assert local.embedding_model == "local-embedding"
+    assert local.wires() == {"openai", "local"}
+    assert "embeddings: local-embedding" in local.summary()
+    assert routes.with_embedding_model(None, ("xllamacpp",)).embedding_model is None
+
+
+def test_the_query_of_a_base_url_stays_behind_the_path() -> None:
+    url = url_of("https://x.example/openai/deployments/d/?api-version=2024-10-21", "/chat/completions")
+    assert str(url) == "https://x.example/openai/deployments/d/chat/completions?api-version=2024-10-21"

@@ -17,7 +17,7 @@ OPERATORS = Target(
     api_key=KEY,
     headers=(("x-api-key", "another-key"),),
 )
-CALLERS = CallerPolicy(frozenset({"allowed.example", "127.0.0.1:9000"}))
+CALLERS = CallerPolicy(True, frozenset({"allowed.example", "127.0.0.1:9000"}))
 
 
 def test_a_callers_key_takes_the_place_of_the_operators() -> None:
@@ -133,7 +133,7 @@ models:
   first: {{provider: a, fallbacks: [second]}}
   second: {{provider: b}}
 """)
-    gateway = Gateway(Routes.from_file(path, {}))
+    gateway = Gateway(Routes.from_file(path, {}), CallerPolicy(accepts_credentials=True))
     await gateway.open()
     request = {"model": "first", "messages": [{"role": "user", "content": f'script: {{"tag": "{tag}"}}'}]}
     with pytest.raises(Exception, match="cannot be reached"):
@@ -142,3 +142,13 @@ models:
     await gateway.complete(request)
     assert len(provider.received(tag)) == 1
     await gateway.close()
+
+
+async def test_a_callers_key_is_ignored_unless_the_operator_allows_it(
+    ask: Callable[..., Any], provider: ProviderProcess, tag: str
+) -> None:
+    gateway = Gateway(Routes.from_environment(KEY, provider.url))
+    await gateway.open()
+    await gateway.complete(ask(text="x"), Credentials("sk-the-callers-own", "http://127.0.0.1:1"))
+    await gateway.close()
+    assert provider.received(tag)[0]["headers"]["authorization"] == f"Bearer {KEY}"
