@@ -1,4 +1,4 @@
-"""An application that survives its server: it follows its runs through kills, pauses and restarts."""
+"""A client that follows its runs through kills, pauses and restarts of the server."""
 
 import asyncio
 import json
@@ -10,25 +10,25 @@ import aiohttp
 JSON = dict[str, Any]
 Event = tuple[int, str, Any]
 
-TROUBLE = (aiohttp.ClientError, ConnectionError, TimeoutError)
-RESTING = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}
-PATIENCE = 60.0
-"""Seconds in which a request is tried again: a restart takes a few, a takeover up to fifteen."""
+RETRIED = (aiohttp.ClientError, ConnectionError, TimeoutError)
+SETTLED = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}
+RETRY_SECONDS = 60.0
+"""How long a request is retried: a restart takes a few seconds, a takeover up to fifteen."""
 
 
 class Refused(Exception):
-    """An answer of 400 and more, other than those that say: try again."""
+    """A response of 400 or more that is not worth a retry."""
 
 
 class Application:
-    """One user's calls of the API."""
+    """The API calls of one user."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self._url = url
         self._session = session
 
     async def call(self, method: str, path: str, body: JSON | None = None) -> JSON:
-        """One request, once: trouble and refusals are the caller's."""
+        """Send one request, once; raise what can be retried as one of RETRIED, the rest as Refused."""
         timeout = aiohttp.ClientTimeout(total=20)
         async with self._session.request(method, self._url + path, json=body, timeout=timeout) as answer:
             value = await answer.json()
@@ -39,12 +39,12 @@ class Application:
             return value
 
     async def until(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        """What `attempt` gives at last; it is made again while the server is away, or it gives nothing."""
-        async with asyncio.timeout(PATIENCE):
+        """Return the first value that `attempt` gives; retry while the server is away or the value is None."""
+        async with asyncio.timeout(RETRY_SECONDS):
             while True:
                 try:
                     value = await attempt()
-                except TROUBLE:
+                except RETRIED:
                     value = None
                 if value is not None:
                     return value
@@ -54,7 +54,7 @@ class Application:
         return await self.until(lambda: self.call("GET", path))
 
     async def read(self, method: str, path: str, body: JSON | None, seen: list[Event]) -> bool:
-        """Add a stream's events to those seen; whether it came to its end."""
+        """Append a stream's events to `seen`; return whether the stream ended with `done`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=40)
         try:
             async with self._session.request(method, self._url + path, json=body, timeout=timeout) as answer:
@@ -63,19 +63,19 @@ class Application:
                 frame: dict[str, str] = {}
                 async for line in answer.content:
                     if not (text := line.decode().rstrip("\n")):
-                        if _take(frame, seen):
+                        if _append(frame, seen):
                             return True
                         frame = {}
                         continue
                     name, _, value = text.partition(": ")
                     frame[name] = value
-        except TROUBLE:
+        except RETRIED:
             pass
         return False
 
 
-def _take(frame: dict[str, str], seen: list[Event]) -> bool:
-    """Note one frame; whether it was the last. What a stopping server says of itself has no id."""
+def _append(frame: dict[str, str], seen: list[Event]) -> bool:
+    """Append one frame; return whether it was the last. The error event of a stopping server has no id."""
     if "id" not in frame:
         return False
     done = frame["event"] == "done"
@@ -83,8 +83,8 @@ def _take(frame: dict[str, str], seen: list[Event]) -> bool:
     return done
 
 
-class Talk:
-    """One run: what its script says, what its client saw, and how it came to its end."""
+class RunClient:
+    """The client of one run: the script of its model, the events that it saw, and the run at its end."""
 
     def __init__(self, application: Application, assistant: str, turns: list[JSON], *, live: bool) -> None:
         self.turns = turns
@@ -95,14 +95,14 @@ class Talk:
         self._application = application
         self._assistant = assistant
 
-    async def hold(self, tag: str) -> None:
-        """From the thread's creation to the run's end, whatever happens to the server."""
+    async def follow(self, tag: str) -> None:
+        """Create the thread and the run and follow it to its end, whatever happens to the server."""
         said = "script: " + json.dumps({"tag": tag, "turns": self.turns})
         body = {"messages": [{"role": "user", "content": said}]}
         thread = await self._application.until(lambda: self._application.call("POST", "/threads", body))
         self.thread = thread["id"]
         await self._start()
-        while (await self._rested())["status"] == "requires_action":
+        while (await self._settled())["status"] == "requires_action":
             await self._submit()
 
     @property
@@ -110,7 +110,7 @@ class Talk:
         return f"/threads/{self.thread}/runs/{self.run['id']}"
 
     async def _start(self) -> None:
-        """Start the one run of the thread; a start whose answer was lost is found in the list."""
+        """Start the only run of the thread; if the response is lost, find the run in the list."""
         runs = f"/threads/{self.thread}/runs"
         body = {"assistant_id": self._assistant, "stream": self.live}
         if self.live:
@@ -129,16 +129,16 @@ class Talk:
 
         self.run = await self._application.until(started)
 
-    async def _rested(self) -> JSON:
-        """The run once it rests. Who was cut off from its stream follows it in the log."""
+    async def _settled(self) -> JSON:
+        """Wait until the run settles; a client that lost its stream follows the event log."""
         if self.live:
             await self._application.until(self._followed)
 
-        async def rests() -> JSON | None:
+        async def settled() -> JSON | None:
             run = await self._application.call("GET", self.path)
-            return run if run["status"] in RESTING else None
+            return run if run["status"] in SETTLED else None
 
-        self.run = await self._application.until(rests)
+        self.run = await self._application.until(settled)
         return self.run
 
     async def _followed(self) -> bool | None:
@@ -149,7 +149,7 @@ class Talk:
         return True if await self._application.read("GET", path, None, self.seen) else None
 
     async def _submit(self) -> None:
-        """Hand in the outputs; if the answer is lost, the run tells whether they arrived."""
+        """Submit the outputs; if the response is lost, look at the run to see whether they arrived."""
         calls = self.run["required_action"]["submit_tool_outputs"]["tool_calls"]
         outputs = [{"tool_call_id": call["id"], "output": _answer(call)} for call in calls]
         body = {"tool_outputs": outputs, "stream": self.live}

@@ -1,8 +1,8 @@
-"""Two hundred runs on workers that are killed, paused and restarted: none is lost, none is told twice.
+"""Two hundred runs on workers that are killed, paused and restarted: none is lost, none runs twice.
 
     ASTROLABE_CHAOS_SEED=7 ASTROLABE_CHAOS_SECONDS=300 ASTROLABE_CHAOS_RUNS=2000 pytest tests/chaos -s
 
-The seed decides what is done to the server and when, as far as its own speed allows.
+The seed decides which faults are injected and when, as far as the speed of the server allows.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.chaos.client import Application, Event, Talk
-from tests.chaos.conductor import Conductor
+from tests.chaos.client import Application, Event, RunClient
+from tests.chaos.faults import FaultInjector
 from tests.provider import ProviderProcess
 from tests.server import Server
 
@@ -51,14 +51,14 @@ def tool_turns(number: int, chance: random.Random) -> list[JSON]:
 
 
 def expected_text(turns: list[JSON]) -> str:
-    """What the last turn says: {tool} is the last output, of the second round's one call."""
+    """Return the text of the last turn; {tool} is the output of the second turn's only call."""
     text: str = turns[-1]["text"]
     if len(turns) > 1:
         text = text.replace("{tool}", "sunny in " + turns[1]["calls"][0]["arguments"]["city"])
     return text
 
 
-def said(events: list[Event], message: str) -> str:
+def streamed_text(events: list[Event], message: str) -> str:
     return "".join(
         data["delta"]["content"][0]["text"]["value"]
         for _, name, data in events
@@ -66,51 +66,55 @@ def said(events: list[Event], message: str) -> str:
     )
 
 
-async def check(application: Application, talk: Talk) -> int:
-    """The thread against the script, the stored objects against what was sent; how often it was cut off."""
-    run = await application.get(talk.path)
+async def check(application: Application, client: RunClient) -> int:
+    """Compare the thread with the script and the stored objects with the events; return the interrupted steps."""
+    run = await application.get(client.path)
     assert run["status"] == "completed", run
     query = "?order=asc&limit=100"
-    messages = (await application.get(f"/threads/{talk.thread}/messages{query}"))["data"]
-    steps = (await application.get(f"{talk.path}/steps{query}"))["data"]
+    messages = (await application.get(f"/threads/{client.thread}/messages{query}"))["data"]
+    steps = (await application.get(f"{client.path}/steps{query}"))["data"]
     log: list[Event] = []
-    assert await application.read("GET", f"{talk.path}/events", None, log)
+    assert await application.read("GET", f"{client.path}/events", None, log)
 
     answers = [each for each in messages if each["run_id"] == run["id"]]
-    assert len(messages) == len(answers) + 1, "the user's message, and this run's"
+    assert len(messages) == len(answers) + 1, "the thread holds the user's message and the run's messages"
     texts = {each["id"]: "".join(p["text"]["value"] for p in each["content"]) for each in answers}
     whole = [texts[each["id"]] for each in answers if each["status"] == "completed"]
-    assert whole == [expected_text(talk.turns)], "one answer, and the script's"
+    assert whole == [expected_text(client.turns)], "one complete answer, as the script has it"
     for message in answers:
-        assert texts[message["id"]] == said(log, message["id"]), "stored is what was sent"
+        assert texts[message["id"]] == streamed_text(log, message["id"]), (
+            "the stored text is the streamed text"
+        )
         if message["status"] != "completed":
             assert message["status"] == "incomplete"
-            assert talk.live
-            assert expected_text(talk.turns).startswith(texts[message["id"]])
+            assert client.live
+            assert expected_text(client.turns).startswith(texts[message["id"]])
 
     done = [each["type"] for each in steps if each["status"] == "completed"]
-    assert done == [*["tool_calls"] * (len(talk.turns) - 1), "message_creation"], "no step twice or lost"
+    assert done == [*["tool_calls"] * (len(client.turns) - 1), "message_creation"], (
+        "no step is lost or repeated"
+    )
     assert {each["status"] for each in steps} <= {"completed", "failed"}
     assert run["usage"]["total_tokens"] == sum(each["usage"]["total_tokens"] for each in steps)
 
     numbers = [number for number, _, _ in log]
     assert numbers == sorted(set(numbers))
-    told = {number: (name, data) for number, name, data in log}
-    for number, name, data in talk.seen:
-        assert name == "done" or told[number] == (name, data), "nobody saw what is not in the log"
-    if talk.live:
-        seen = [number for number, name, _ in talk.seen if name != "done"]
-        assert seen == sorted(set(seen)), "nobody saw an event twice"
+    logged = {number: (name, data) for number, name, data in log}
+    for number, name, data in client.seen:
+        assert name == "done" or logged[number] == (name, data), "every event that a client saw is in the log"
+    if client.live:
+        seen = [number for number, name, _ in client.seen if name != "done"]
+        assert seen == sorted(set(seen)), "no client saw an event twice"
     return sum(each["status"] == "failed" for each in steps)
 
 
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS * 6 + 240)
-async def test_no_run_is_lost_told_twice_or_told_differently(
+async def test_no_run_is_lost_repeated_or_streamed_differently(
     tmp_path: Path, provider: ProviderProcess
 ) -> None:
-    print(f"seed {SEED}, {RUNS} runs, {SECONDS:g} s of trouble")
+    print(f"seed {SEED}, {RUNS} runs, {SECONDS:g} s of faults")
     chance = random.Random(SEED)
     environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url, "ASTROLABE_GRACE": "1"}
     with Server(tmp_path, workers=3, **environment) as server:
@@ -119,24 +123,24 @@ async def test_no_run_is_lost_told_twice_or_told_differently(
             body = {"model": "m", "tools": [WEATHER]}
             assistant = (await application.call("POST", "/assistants", body))["id"]
             gate = asyncio.Semaphore(AT_ONCE)
-            talks = []
+            clients = []
             for number in range(RUNS):
                 turns = plain_turns(number, chance) if number % 2 else tool_turns(number, chance)
-                talks.append(Talk(application, assistant, turns, live=number % 4 < 2))
+                clients.append(RunClient(application, assistant, turns, live=number % 4 < 2))
 
-            async def hold(number: int, talk: Talk) -> None:
+            async def follow(number: int, client: RunClient) -> None:
                 async with gate:
-                    await talk.hold(f"chaos-{SEED}-{number}")
+                    await client.follow(f"chaos-{SEED}-{number}")
 
-            conductor = Conductor(server, SEED)
-            going = asyncio.gather(*(hold(number, talk) for number, talk in enumerate(talks)))
+            faults = FaultInjector(server, SEED)
+            running = asyncio.gather(*(follow(number, client) for number, client in enumerate(clients)))
             try:
-                await conductor.conduct(SECONDS)
+                await faults.inject(SECONDS)
                 ended = time.monotonic()
-                await going
+                await running
             finally:
-                print("\n".join(conductor.done))
-            print(f"all runs at rest {time.monotonic() - ended:.1f} s after the last trouble")
-            cut_off = [await check(application, talk) for talk in talks]
-            print(f"{sum(cut_off)} steps were cut off and told as such, in {RUNS} runs")
-            assert sum(cut_off) > 0, "no trouble met a run that was streamed"
+                print("\n".join(faults.record))
+            print(f"all runs settled {time.monotonic() - ended:.1f} s after the last fault")
+            interrupted = [await check(application, client) for client in clients]
+            print(f"{sum(interrupted)} steps were interrupted and marked failed, in {RUNS} runs")
+            assert sum(interrupted) > 0, "no fault hit a streamed run"

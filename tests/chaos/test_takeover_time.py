@@ -1,4 +1,4 @@
-"""How long a run waits for another worker when its own is gone: no more than fifteen seconds."""
+"""A run whose worker is lost waits at most fifteen seconds for another."""
 
 import asyncio
 import json
@@ -24,11 +24,11 @@ ANSWER_SECONDS = 40 * DELAY
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("trouble", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
-async def test_the_runs_of_a_lost_worker_go_on_within_fifteen_seconds(
-    tmp_path: Path, provider: ProviderProcess, trouble: signal.Signals
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+async def test_the_runs_of_a_lost_worker_continue_within_fifteen_seconds(
+    tmp_path: Path, provider: ProviderProcess, fault: signal.Signals
 ) -> None:
-    """One of two workers is lost while both have runs; a stopped one writes nothing when it wakes."""
+    """One of two workers is lost while both have runs; a paused one writes nothing after it resumes."""
     said = "script: " + json.dumps({"turns": [{"text": WORDS, "delay": DELAY}]})
     environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url}
     with Server(tmp_path, workers=2, **environment) as server:
@@ -50,7 +50,7 @@ async def test_the_runs_of_a_lost_worker_go_on_within_fifteen_seconds(
                 while not all(len(seen) > 10 for seen in streams):
                     await asyncio.sleep(0.01)
             victim = server.workers()[0]
-            os.kill(victim, trouble)
+            os.kill(victim, fault)
             lost = time.monotonic()
 
             async def end(seen: list[Event]) -> JSON:
@@ -64,9 +64,9 @@ async def test_the_runs_of_a_lost_worker_go_on_within_fifteen_seconds(
                 runs = await asyncio.gather(*(end(seen) for seen in streams))
                 took = time.monotonic() - lost
             finally:
-                if trouble == signal.SIGSTOP:
+                if fault == signal.SIGSTOP:
                     os.kill(victim, signal.SIGCONT)
-            print(f"all at their end {took:.1f} s after the worker was {trouble.name}")
+            print(f"all runs ended {took:.1f} s after {fault.name}")
             assert {run["status"] for run in runs} == {"completed"}
             assert took <= BOUND + ANSWER_SECONDS + 2
             await asyncio.gather(*reading)

@@ -1,4 +1,4 @@
-"""Does to a server what power, memory and operators do, at random instants of a seed."""
+"""Kill, pause and restart a server at random times that a seed decides."""
 
 import asyncio
 import contextlib
@@ -10,32 +10,32 @@ import time
 from tests.server import Server
 
 PAUSE = 13.0
-"""Seconds for which a worker is stopped: longer than its lease of ten."""
+"""Seconds for which a worker is paused: longer than its lease of ten."""
 
 
-class Conductor:
-    """Kills, pauses and restarts, and notes what it did when."""
+class FaultInjector:
+    """Injects faults and records when; `record` has a line for each."""
 
     def __init__(self, server: Server, seed: int) -> None:
-        self.done: list[str] = []
+        self.record: list[str] = []
         self._server = server
         self._random = random.Random(seed)
         self._started = time.monotonic()
         self._paused: set[int] = set()
 
-    async def conduct(self, seconds: float) -> None:
-        """Each kind of trouble once, in random order, then any of them until the time is over."""
+    async def inject(self, seconds: float) -> None:
+        """Inject each kind of fault once, in random order, then random ones until the time is over."""
         kinds = [self._kill_worker, self._pause_worker, self._restart, self._crash]
         ordered = self._random.sample(kinds, len(kinds))
         weighted = [self._kill_worker, self._kill_worker, self._kill_worker, *kinds]
         pauses: list[asyncio.Task[None]] = []
         while ordered or time.monotonic() - self._started < seconds:
             await asyncio.sleep(self._random.uniform(0.5, 3.0))
-            trouble = ordered.pop() if ordered else self._random.choice(weighted)
-            if trouble == self._pause_worker:
+            fault = ordered.pop() if ordered else self._random.choice(weighted)
+            if fault == self._pause_worker:
                 pauses.append(asyncio.create_task(self._pause_worker()))
             else:
-                await trouble()
+                await fault()
         await asyncio.gather(*pauses)
 
     async def _kill_worker(self) -> None:
@@ -50,18 +50,18 @@ class Conductor:
         self._signal(pid, signal.SIGCONT, "continue worker")
 
     async def _restart(self) -> None:
-        self._note("restart: SIGTERM")
+        self._add("restart: SIGTERM")
         for pid in self._paused:  # a stopped process does not hear a SIGTERM
             self._signal(pid, signal.SIGCONT, "continue worker")
         await asyncio.to_thread(self._server.stop)
         await asyncio.to_thread(self._server.start)
-        self._note("up")
+        self._add("up")
 
     async def _crash(self) -> None:
-        self._note("crash: SIGKILL to all")
+        self._add("crash: SIGKILL to all")
         await asyncio.to_thread(self._server.kill)
         await asyncio.to_thread(self._server.start)
-        self._note("up")
+        self._add("up")
 
     def _some_worker(self) -> int:
         workers = [pid for pid in self._server.workers() if pid not in self._paused]
@@ -71,7 +71,7 @@ class Conductor:
         if pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-                self._note(f"{what} {pid}")
+                self._add(f"{what} {pid}")
 
-    def _note(self, what: str) -> None:
-        self.done.append(f"{time.monotonic() - self._started:6.1f} s  {what}")
+    def _add(self, what: str) -> None:
+        self.record.append(f"{time.monotonic() - self._started:6.1f} s  {what}")
