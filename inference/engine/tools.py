@@ -27,9 +27,6 @@ class Tool(Protocol):
     def definitions(self) -> list[JSON]:
         """Return the functions that the model sees: `{"type": "function", "function": {"name", ...}}`."""
 
-    def needs_approval(self, call: Call) -> bool:
-        """Return whether the caller has to approve a call before it runs."""
-
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         """Run a call; what is wrong with its arguments is told to the model in the output."""
 

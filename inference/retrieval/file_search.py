@@ -72,10 +72,6 @@ class FileSearch:
         """Return the one function that the model sees."""
         return [DEFINITION]
 
-    def needs_approval(self, call: Call) -> bool:  # noqa: ARG002
-        """Return False: a search changes nothing."""
-        return False
-
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         """Search for the model's queries, once the files that it may ask for were ingested."""
         ranking = self._options.get("ranking_options") or {}

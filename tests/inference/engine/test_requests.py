@@ -241,7 +241,9 @@ async def test_tools_and_the_bound_of_the_answer_fit_the_context_beside_the_mess
 
     assert run["status"] == "completed", run["last_error"]
     (request,) = asked.all()
-    sent = "".join(message["content"] for message in request["messages"]) + json.dumps(request["tools"])
+    sent = "".join(message["content"] for message in request["messages"]) + json.dumps(
+        request["tools"], separators=(",", ":")
+    )
     assert tokens.count(sent) + request["max_completion_tokens"] <= window
     assert request["messages"][-1]["content"] == script({"text": "Fine."}, tag=asked.tag)
 

@@ -31,9 +31,6 @@ class Library:
     def definitions(self) -> list[JSON]:
         return [{"type": "function", "function": {"name": "file_search", "parameters": {"type": "object"}}}]
 
-    def needs_approval(self, call: Call) -> bool:
-        return False
-
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         emit("searching", {})
         await asyncio.sleep(0)

@@ -32,9 +32,6 @@ class Citing:
     def definitions(self) -> list[dict[str, Any]]:
         return []
 
-    def needs_approval(self, call: Call) -> bool:
-        return False
-
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         raise NotImplementedError
 
