@@ -8,14 +8,15 @@ from handlers.assistants_v1 import either_version
 from handlers.context import Context
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import ASSISTANTS, checked_tool_resources, delete_object, find_assistant
+from handlers.resources import ASSISTANTS, delete_object, find_assistant, update_object
+from handlers.tool_resources import check_tool_resources
+from inference.defaults import resources_with_defaults, tool_with_defaults
 from inference.identifiers import new_id
-from persistence.errors import VersionConflict
-from persistence.store import Insert, Key, Replace
+from persistence.store import Document, Insert, Key, Replace
 from persistence.types import JSON
 
 OPTIONS = "options"
-"""State of an assistant: the sampling parameters that its maker has set; others are not sent."""
+"""The state of an assistant that holds the sampling parameters that were set; others are not sent."""
 
 SAMPLING = ("temperature", "top_p")
 
@@ -23,7 +24,7 @@ SAMPLING = ("temperature", "top_p")
 @operation("createAssistant")
 @either_version
 async def create_assistant(context: Context, body: JSON) -> JSON:
-    """Make an assistant."""
+    """Create an assistant."""
     value: JSON = {
         "id": new_id("asst_"),
         "object": "assistant",
@@ -39,7 +40,8 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
         "top_p": 1.0,
         "response_format": "auto",
     }
-    value, options = await _changed(context, value, {}, body)
+    checked = await check_tool_resources(context, body.get("tool_resources"))
+    value, options = _changed(value, {}, body, await checked.make(context))
     key = Key(context.project, ASSISTANTS, value["id"])
     await context.services.store.write(Insert(key, value, state={OPTIONS: options}))
     return value
@@ -48,27 +50,30 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
 @operation("getAssistant")
 @either_version
 async def get_assistant(context: Context, assistant_id: str) -> JSON:
-    """The assistant."""
+    """Return the assistant."""
     return (await find_assistant(context, assistant_id)).value
 
 
 @operation("modifyAssistant")
 @either_version
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
-    """Change the fields that the body has; runs that go on keep what they began with."""
-    while True:
-        document = await find_assistant(context, assistant_id)
-        value, options = await _changed(context, document.value, document.state[OPTIONS], body)
-        change = Replace(document, value=value, state={**document.state, OPTIONS: options})
-        try:
-            return (await context.services.store.write(change))[0].value
-        except VersionConflict:
-            continue
+    """Change the fields that the body has; active runs keep what they started with."""
+    find = partial(find_assistant, context, assistant_id)
+    resources = None
+    if "tool_resources" in body:
+        await find()
+        resources = await (await check_tool_resources(context, body["tool_resources"])).make(context)
+
+    def change(document: Document) -> Replace:
+        value, options = _changed(document.value, document.state[OPTIONS], body, resources)
+        return Replace(document, value=value, state={**document.state, OPTIONS: options})
+
+    return (await update_object(context, find, change)).value
 
 
 @operation("deleteAssistant")
 async def delete_assistant(context: Context, assistant_id: str) -> JSON:
-    """Forget the assistant; its runs go on, and its messages stay."""
+    """Delete the assistant; its active runs continue, and its messages stay."""
     await delete_object(context, partial(find_assistant, context, assistant_id))
     return {"id": assistant_id, "object": "assistant.deleted", "deleted": True}
 
@@ -76,22 +81,20 @@ async def delete_assistant(context: Context, assistant_id: str) -> JSON:
 @operation("listAssistants")
 @either_version
 async def list_assistants(context: Context, **page: Unpack[PageQuery]) -> JSON:
-    """A page of the project's assistants."""
+    """Return a page of the project's assistants."""
     return list_envelope(await read_page(context, ASSISTANTS, **page))
 
 
-async def _changed(context: Context, value: JSON, options: JSON, body: JSON) -> tuple[JSON, JSON]:
-    """The assistant with the body's fields in it, and the sampling parameters that are set then."""
+def _changed(value: JSON, options: JSON, body: JSON, resources: JSON | None) -> tuple[JSON, JSON]:
+    """Return the assistant with the body's fields, and the sampling parameters that are set then."""
     changed: dict[str, Any] = {**value, **body}
     for name in SAMPLING:
         if name in body:
             options = {**options, name: body[name]}
             changed[name] = 1.0 if body[name] is None else float(body[name])
-    changed["tools"] = changed["tools"] or []
+    changed["tools"] = [tool_with_defaults(tool) for tool in changed["tools"] or []]
     changed["response_format"] = changed["response_format"] or "auto"
-    if "metadata" in body:
-        changed["metadata"] = body["metadata"] or {}
-    if "tool_resources" in body:
-        resources = await checked_tool_resources(context, body["tool_resources"])
-        changed["tool_resources"] = {**value["tool_resources"], **resources}
+    changed["metadata"] = changed["metadata"] or {}
+    resources = {**value["tool_resources"], **(resources or {})}
+    changed["tool_resources"] = resources_with_defaults(resources, changed["tools"])
     return changed, {name: each for name, each in options.items() if each is not None}

@@ -3,6 +3,7 @@
 import re
 import time
 from functools import partial
+from pathlib import PurePath
 from typing import Unpack
 from urllib.parse import urlsplit
 
@@ -13,16 +14,18 @@ from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
     MESSAGES,
-    check_files,
     delete_object,
     find_beside,
+    find_file,
     find_thread,
-    modify_metadata,
-    with_attachments,
+    update_metadata,
 )
+from handlers.tool_resources import attach_files, with_store
 from inference.assistants.objects import message_object, run_label, text_part
 from inference.identifiers import new_id
-from persistence.errors import VersionConflict
+from inference.images import SIGNATURE_BYTES, image_type
+from inference.parsing import formats
+from persistence.errors import ContentNotFound, VersionConflict
 from persistence.store import (
     Check,
     Document,
@@ -45,35 +48,37 @@ MAX_TEXT = 256_000
 @operation("createMessage")
 @either_version
 async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
-    """Add a message to a thread of which no run is active."""
+    """Add a message to a thread that has no active run."""
     insert = await message_insert(context, thread_id, body)
+    thread = await _free_thread(context, thread_id)
+    resources = await attach_files(context, thread.value["tool_resources"], [insert])
     while True:
-        thread = await find_thread(context, thread_id)
-        active = await context.services.runs.active_run(thread)
-        if active is not None:
-            raise BadRequest(f"Can't add messages to {thread_id} while a run {active} is active.")
-        resources = await with_attachments(context, thread.value["tool_resources"], [insert])
-        held: Operation = Check(thread)
+        guard: Operation = Check(thread)
         if resources != thread.value["tool_resources"]:
-            held = Replace(thread, value={**thread.value, "tool_resources": resources})
+            guard = Replace(thread, value={**thread.value, "tool_resources": resources})
         try:
-            await context.services.store.write(held, insert)
+            await context.services.store.write(guard, insert)
         except VersionConflict:
+            thread = await _free_thread(context, thread_id)
+            present = with_store(thread.value["tool_resources"], resources)
+            resources = await attach_files(context, present, [insert])
             continue
         return insert.value
 
 
+async def _free_thread(context: Context, thread_id: str) -> Document:
+    thread = await find_thread(context, thread_id)
+    active = await context.services.runs.active_run(thread)
+    if active is not None:
+        raise BadRequest(f"Can't add messages to {thread_id} while a run {active} is active.")
+    return thread
+
+
 async def message_insert(context: Context, thread_id: str, body: JSON, param: str = "") -> Insert:
-    """The write that adds a message; `param` leads to the body's fields."""
+    """Check a message and return the write that adds it; `param` is the beginning of its fields' names."""
     attachments = body.get("attachments") or []
-    await check_files(
-        context,
-        (
-            (each["file_id"], f"{param}attachments[{index}].file_id")
-            for index, each in enumerate(attachments)
-            if "file_id" in each
-        ),
-    )
+    for index, attachment in enumerate(attachments):
+        await _check_attachment(context, attachment, f"{param}attachments[{index}].file_id")
     value = message_object(
         new_id("msg_"),
         thread_id,
@@ -81,16 +86,43 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
         await _content(context, body["content"], f"{param}content"),
         now=int(time.time()),
         attachments=attachments,
-        metadata=body.get("metadata") or {},
+        metadata=body.get("metadata"),
     )
     key = Key(context.project, MESSAGES, beside(thread_id, value["id"]))
     return Insert(key, value, parent=thread_id)
 
 
+async def _check_attachment(context: Context, attachment: JSON, param: str) -> None:
+    """Check that the file exists, and that file_search can read it if it is attached for that tool."""
+    file = await find_file(context, attachment["file_id"], param)
+    if not any(tool["type"] == "file_search" for tool in attachment.get("tools") or ()):
+        return
+    suffix = PurePath(file.value["filename"]).suffix.lower()
+    if suffix in formats.MODULES or suffix in formats.TEXTS:
+        return
+    is_image = image_type(await _beginning(context, file)) is not None
+    if is_image or suffix in formats.UNSUPPORTED:
+        shown = f"with the extension {suffix}" if suffix else "of this type"
+        raise BadRequest(
+            f"Invalid '{param}': files {shown} are not supported by file_search.",
+            param=param,
+            code="unsupported_file",
+        )
+
+
+async def _beginning(context: Context, file: Document) -> bytes:
+    """Return the first bytes of a file, as many as tell an image's type."""
+    try:
+        pieces = context.services.retrieval.files.read(file, 0, min(SIGNATURE_BYTES, file.value["bytes"]))
+        return b"".join([piece async for piece in pieces])
+    except ContentNotFound:
+        return b""
+
+
 @operation("getMessage")
 @either_version
 async def get_message(context: Context, thread_id: str, message_id: str) -> JSON:
-    """The message."""
+    """Return the message."""
     return (await _find_message(context, thread_id, message_id)).value
 
 
@@ -98,12 +130,12 @@ async def get_message(context: Context, thread_id: str, message_id: str) -> JSON
 @either_version
 async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
     """Change the metadata."""
-    return await modify_metadata(context, partial(_find_message, context, thread_id, message_id), body)
+    return await update_metadata(context, partial(_find_message, context, thread_id, message_id), body)
 
 
 @operation("deleteMessage")
 async def delete_message(context: Context, thread_id: str, message_id: str) -> JSON:
-    """Forget the message."""
+    """Delete the message."""
     await delete_object(context, partial(_find_message, context, thread_id, message_id))
     return {"id": message_id, "object": "thread.message.deleted", "deleted": True}
 
@@ -116,7 +148,7 @@ async def list_messages(
     run_id: str | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the thread's messages, of one run where one is named."""
+    """Return a page of the thread's messages, of one run where one is named."""
     await find_thread(context, thread_id)
     found = await read_page(
         context,
@@ -148,12 +180,23 @@ async def _part(context: Context, part: JSON, param: str) -> JSON:
             return _text(part["text"], f"{param}.text")
         case "image_file":
             image = part["image_file"]
-            await check_files(context, [(image["file_id"], f"{param}.image_file.file_id")])
+            await _check_image(context, image["file_id"], f"{param}.image_file.file_id")
             return {**part, "image_file": {"detail": "auto", **image}}
         case _:
             image = part["image_url"]
             _check_url(image["url"], f"{param}.image_url.url")
             return {**part, "image_url": {"detail": "auto", **image}}
+
+
+async def _check_image(context: Context, file_id: str, param: str) -> None:
+    file = await find_file(context, file_id, param)
+    if image_type(await _beginning(context, file)) is None:
+        raise BadRequest(
+            f"Invalid '{param}': '{file.value['filename']}' is not an image. Supported formats are png, "
+            "jpeg, gif and webp.",
+            param=param,
+            code="invalid_image_format",
+        )
 
 
 def _text(text: str, param: str) -> JSON:

@@ -13,15 +13,14 @@ from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
     RUNS,
-    checked_tool_resources,
     find_assistant,
     find_run,
     find_thread,
-    modify_metadata,
-    with_attachments,
+    update_metadata,
 )
 from handlers.run_steps import RESULTS_CONTENT
-from handlers.threads import thread_inserts
+from handlers.threads import check_thread
+from handlers.tool_resources import ToolResources, attach_files, check_tool_resources, with_store
 from inference.assistants.runs import RunRequest
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
@@ -41,17 +40,21 @@ async def create_run(
         await message_insert(context, thread_id, message, f"additional_messages[{index}].")
         for index, message in enumerate(body.get("additional_messages") or [])
     ]
+    assistant, resources = await _check_run(context, body)
+    await context.services.runs.check_free(thread)
     thread = await _attached(context, thread, messages)
-    request = await _run_request(context, body, thread.value["tool_resources"], include)
+    request = await _run_request(context, body, assistant, resources, thread.value["tool_resources"], include)
     return _answer(await context.services.runs.start(thread, request, messages))
 
 
 @operation("createThreadAndRun")
 @either_version
 async def create_thread_and_run(context: Context, body: JSON) -> Answer:
-    """Make a thread and run an assistant on it, all at once."""
-    thread, messages = await thread_inserts(context, body.get("thread") or {}, "thread.")
-    request = await _run_request(context, body, thread.value["tool_resources"])
+    """Create a thread and run an assistant on it."""
+    checked = await check_thread(context, body.get("thread") or {}, "thread.")
+    assistant, resources = await _check_run(context, body)
+    thread, messages = await checked.inserts(context)
+    request = await _run_request(context, body, assistant, resources, thread.value["tool_resources"])
     return _answer(await context.services.runs.start_with_thread(thread, request, messages))
 
 
@@ -66,7 +69,7 @@ async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
 @either_version
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
     """Change the metadata, also while the run goes on."""
-    return await modify_metadata(context, partial(find_run, context, thread_id, run_id), body)
+    return await update_metadata(context, partial(find_run, context, thread_id, run_id), body)
 
 
 @operation("listRuns")
@@ -115,26 +118,45 @@ async def get_run_events(context: Context, thread_id: str, run_id: str, starting
 
 
 async def _attached(context: Context, thread: Document, messages: list[Insert]) -> Document:
-    """The thread, with the files of additional messages in reach of its tools."""
+    """Return the thread with the files of additional messages within reach of its tools."""
+    made: JSON = {}
+
+    async def attach(document: Document) -> Document:
+        nonlocal made
+        present = document.value["tool_resources"]
+        made = await attach_files(context, with_store(present, made), messages)
+        if made == present:
+            return document
+        value = {**document.value, "tool_resources": made}
+        return (await context.services.store.write(Replace(document, value=value)))[0]
+
     while True:
-        resources = await with_attachments(context, thread.value["tool_resources"], messages)
-        if resources == thread.value["tool_resources"]:
-            return thread
-        value = {**thread.value, "tool_resources": resources}
         try:
-            return (await context.services.store.write(Replace(thread, value=value)))[0]
+            return await attach(thread)
         except VersionConflict:
             thread = await find_thread(context, thread.id)
 
 
-async def _run_request(
-    context: Context, body: JSON, thread_resources: JSON, include: list[str] | None = None
-) -> RunRequest:
-    """What the engine needs to know of a run, checked; it depends on no other object from then on."""
+async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResources | None]:
+    """Find the assistant and check the run's own tool resources; nothing is written."""
     assistant = await find_assistant(context, body["assistant_id"])
+    if body.get("tool_resources") is None:
+        return assistant, None
+    return assistant, await check_tool_resources(context, body["tool_resources"])
+
+
+async def _run_request(
+    context: Context,
+    body: JSON,
+    assistant: Document,
+    resources: ToolResources | None,
+    thread_resources: JSON,
+    include: list[str] | None = None,
+) -> RunRequest:
+    """Make the vector stores that the run asks for; return what the engine needs to know of it."""
     request = {**body, "metadata": body.get("metadata") or {}}
-    if body.get("tool_resources") is not None:
-        request["tool_resources"] = await checked_tool_resources(context, body["tool_resources"])
+    if resources is not None:
+        request["tool_resources"] = await resources.make(context)
     for name in SAMPLING:
         if body.get(name) is not None:
             request[name] = float(body[name])
@@ -143,7 +165,7 @@ async def _run_request(
         request,
         _options(assistant, request),
         (request.get("tool_resources") or assistant.value["tool_resources"], thread_resources),
-        stream=bool(body.get("stream")),
+        stream=bool(request.get("stream")),
         credentials=chat_credentials(context.headers),
         include_results=RESULTS_CONTENT in (include or ()),
     )

@@ -1,6 +1,8 @@
 """Threads: create, retrieve, modify, delete, list."""
 
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Unpack
 
 from handlers.assistants_v1 import either_version
@@ -8,15 +10,8 @@ from handlers.context import Context
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import (
-    MESSAGES,
-    RUNS,
-    STEPS,
-    THREADS,
-    checked_tool_resources,
-    find_thread,
-    with_attachments,
-)
+from handlers.resources import MESSAGES, RUNS, STEPS, THREADS, find_thread, update_object
+from handlers.tool_resources import ToolResources, attach_files, check_tool_resources
 from inference.assistants.objects import thread_object
 from inference.identifiers import new_id
 from persistence.errors import VersionConflict
@@ -24,61 +19,72 @@ from persistence.store import Clear, Delete, Document, Insert, Key, Replace
 from persistence.types import JSON
 
 
+@dataclass(frozen=True, slots=True)
+class NewThread:
+    """A thread that a request asks for, checked, with its first messages; nothing is written yet."""
+
+    value: JSON
+    resources: ToolResources
+    messages: list[Insert]
+
+    async def inserts(self, context: Context) -> tuple[Insert, list[Insert]]:
+        """Make the vector stores that the thread needs; return the writes that make it and its messages."""
+        resources = await self.resources.make(context)
+        value = {**self.value, "tool_resources": await attach_files(context, resources, self.messages)}
+        return Insert(Key(context.project, THREADS, value["id"]), value), self.messages
+
+
 @operation("createThread")
 @either_version
 async def create_thread(context: Context, body: JSON | None = None) -> JSON:
-    """Make a thread, with the messages that it begins with."""
-    thread, messages = await thread_inserts(context, body or {})
+    """Create a thread with its first messages."""
+    checked = await check_thread(context, body or {})
+    thread, messages = await checked.inserts(context)
     await context.services.store.write(thread, *messages)
     return thread.value
 
 
-async def thread_inserts(context: Context, body: JSON, param: str = "") -> tuple[Insert, list[Insert]]:
-    """The writes that make a thread and its first messages; `param` leads to the body's fields."""
-    value = thread_object(
-        new_id("thread_"),
-        now=int(time.time()),
-        metadata=body.get("metadata") or {},
-        tool_resources=await checked_tool_resources(
-            context, body.get("tool_resources"), f"{param}tool_resources"
-        ),
-    )
+async def check_thread(context: Context, body: JSON, param: str = "") -> NewThread:
+    """Check a thread and its first messages; `param` is the beginning of the names of its fields."""
+    value = thread_object(new_id("thread_"), now=int(time.time()), metadata=body.get("metadata"))
+    resources = await check_tool_resources(context, body.get("tool_resources"), f"{param}tool_resources")
     messages = [
         await message_insert(context, value["id"], message, f"{param}messages[{index}].")
         for index, message in enumerate(body.get("messages") or [])
     ]
-    value["tool_resources"] = await with_attachments(context, value["tool_resources"], messages)
-    return Insert(Key(context.project, THREADS, value["id"]), value), messages
+    return NewThread(value, resources, messages)
 
 
 @operation("getThread")
 @either_version
 async def get_thread(context: Context, thread_id: str) -> JSON:
-    """The thread."""
+    """Return the thread."""
     return (await find_thread(context, thread_id)).value
 
 
 @operation("modifyThread")
 @either_version
 async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
-    """Change the metadata and tool resources, also while a run goes on."""
-    while True:
-        document = await find_thread(context, thread_id)
-        value = dict(document.value)
-        if "metadata" in body:
-            value["metadata"] = body["metadata"] or {}
-        if "tool_resources" in body:
-            resources = await checked_tool_resources(context, body["tool_resources"])
-            value["tool_resources"] = {**value["tool_resources"], **resources}
-        try:
-            return (await context.services.store.write(Replace(document, value=value)))[0].value
-        except VersionConflict:
-            continue
+    """Change the metadata and the tool resources, also during a run."""
+    find = partial(find_thread, context, thread_id)
+    changes: JSON = {}
+    if "metadata" in body:
+        changes["metadata"] = body["metadata"] or {}
+    resources: JSON = {}
+    if "tool_resources" in body:
+        await find()
+        resources = await (await check_tool_resources(context, body["tool_resources"])).make(context)
+
+    def change(document: Document) -> Replace:
+        merged = {**document.value["tool_resources"], **resources}
+        return Replace(document, value={**document.value, **changes, "tool_resources": merged})
+
+    return (await update_object(context, find, change)).value
 
 
 @operation("deleteThread")
 async def delete_thread(context: Context, thread_id: str) -> JSON:
-    """Forget the thread with its messages, runs and steps; a run that goes on ends at once."""
+    """Delete the thread with its messages, runs and steps; an active run ends at once."""
     store, project = context.services.store, context.project
     while True:
         thread = await find_thread(context, thread_id)
@@ -96,7 +102,7 @@ async def delete_thread(context: Context, thread_id: str) -> JSON:
 
 
 async def _clear_steps(context: Context, thread: Document) -> None:
-    """Forget the steps first, while the runs that lead to them are there."""
+    """Delete the steps first, while the runs that lead to them exist."""
     store, after, more = context.services.store, None, True
     while more:
         page = await store.page(context.project, RUNS, thread.id, after=after, limit=100, order="asc")
@@ -109,5 +115,5 @@ async def _clear_steps(context: Context, thread: Document) -> None:
 @operation("listThreads")
 @either_version
 async def list_threads(context: Context, **page: Unpack[PageQuery]) -> JSON:
-    """A page of the project's threads; an operation of our own."""
+    """Return a page of the project's threads; OpenAI has no such operation."""
     return list_envelope(await read_page(context, THREADS, **page))

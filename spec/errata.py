@@ -242,6 +242,41 @@ def _function_names(document: JSON) -> bool:
     return True
 
 
+def _attachments_name_files(document: JSON) -> bool:
+    """An attachment is of a file."""
+    arrays = _within(_at(document, "CreateMessageRequest.attachments"))
+    items = [one["items"] for one in arrays if "required" not in one.get("items", {"required": []})]
+    for one in items:
+        one["required"] = ["file_id"]
+    return bool(items)
+
+
+MAX_MESSAGES = {"CreateThreadRequest.messages": 32, "CreateRunRequest.additional_messages": 100}
+MAX_PARTS = 100
+
+
+def _lengths_of_threads(document: JSON) -> bool:
+    """Bounds on what one request can add to a thread: 32 messages is OpenAI's, the others are ours."""
+    arrays = [(one, most) for path, most in MAX_MESSAGES.items() for one in _within(_at(document, path))]
+    arrays += [(one, MAX_PARTS) for one in _within(_at(document, "CreateMessageRequest.content"))]
+    applied = [(one, most) for one, most in arrays if "items" in one and one.get("maxItems") != most]
+    for one, most in applied:
+        one["maxItems"] = most
+    return bool(applied)
+
+
+def _lengths_of_model_names(document: JSON) -> bool:
+    """The name of a model is a short text; it is a key of caches and metrics."""
+    applied = False
+    for component, schema in document["components"]["schemas"].items():
+        for one in _within(schema) if _REQUEST.fullmatch(component) else ():
+            properties = one.get("properties", {})
+            if "model" in properties and "maxLength" not in str(properties["model"]):
+                properties["model"] = {"allOf": [properties["model"], {"maxLength": 256}]}
+                applied = True
+    return applied
+
+
 def _echoed_assistant_message(document: JSON) -> bool:
     """What a completion answered may be sent back as a message, `annotations` and all."""
     known = _at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
@@ -285,6 +320,21 @@ ERRATA: tuple[Erratum, ...] = (
         "function-names",
         "the characters of a function's name stand in the prose and are enforced by the service",
         _function_names,
+    ),
+    Erratum(
+        "attachments-name-files",
+        "an attachment without a file_id attaches nothing; the service refuses it",
+        _attachments_name_files,
+    ),
+    Erratum(
+        "lengths-of-threads",
+        "the service takes 32 messages with a new thread; one request must not write without bounds",
+        _lengths_of_threads,
+    ),
+    Erratum(
+        "lengths-of-model-names",
+        "the spec bounds no model's name",
+        _lengths_of_model_names,
     ),
     Erratum(
         "empty-list-ids",

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from inference.assistants.renderer import CUT_OFF
 from inference.engine.requests import most_tokens
+from inference.images import SIGNATURE_BYTES, image_type
 from persistence.errors import ContentNotFound
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
@@ -85,13 +86,6 @@ async def _image_file(store: Store, project: str, image: JSON) -> JSON:
         data = b"".join([piece async for piece in store.read_content(project, document.state["content"])])
     except ContentNotFound:
         return gone
-    url = f"data:{media_type(data)};base64,{base64.b64encode(data).decode()}"
+    kind = image_type(data[:SIGNATURE_BYTES]) or "image/png"
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     return {"type": "image_url", "image_url": {"url": url, "detail": image.get("detail") or "auto"}}
-
-
-def media_type(data: bytes) -> str:
-    """Return the type of an image by its first bytes, of those that models take; png where none fits."""
-    for start, type in ((b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp")):
-        if data.startswith(start):
-            return f"image/{type}"
-    return "image/png"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from inference.defaults import resources_with_defaults, tool_with_defaults
 from inference.engine.statuses import ENDED, check_transition
 from persistence.types import JSON
 
@@ -33,6 +34,7 @@ def run_object(
     run_id: str, thread_id: str, assistant: JSON, request: JSON, *, now: int, lifetime: float = LIFETIME
 ) -> JSON:
     """A queued run: the assistant's settings, overridden by what the request sets."""
+    tools = [tool_with_defaults(tool) for tool in _chosen(request, assistant, "tools")]
     return {
         "id": run_id,
         "object": "thread.run",
@@ -49,8 +51,8 @@ def run_object(
         "last_error": None,
         "model": _chosen(request, assistant, "model"),
         "instructions": _instructions(request, assistant),
-        "tools": _chosen(request, assistant, "tools"),
-        "tool_resources": request.get("tool_resources") or {},
+        "tools": tools,
+        "tool_resources": resources_with_defaults(request.get("tool_resources") or {}, tools),
         "metadata": request.get("metadata") or {},
         "temperature": _chosen(request, assistant, "temperature"),
         "top_p": _chosen(request, assistant, "top_p"),

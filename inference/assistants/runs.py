@@ -60,9 +60,7 @@ class Runs:
         ConversationBusy; RunGone if the thread is deleted meanwhile.
         """
         while True:
-            active = await self.active_run(thread)
-            if active is not None:
-                raise ConversationBusy(thread.id, active)
+            await self.check_free(thread)
             run_id = new_id("run_")
             busy = Replace(thread, state={**thread.state, ACTIVE_RUN: run_id})
             try:
@@ -118,6 +116,12 @@ class Runs:
             request.credentials,
         )
         return await self._engine.start(start)
+
+    async def check_free(self, thread: Document) -> None:
+        """Raise ConversationBusy if the thread has an active run."""
+        active = await self.active_run(thread)
+        if active is not None:
+            raise ConversationBusy(thread.id, active)
 
     async def active_run(self, thread: Document) -> str | None:
         """Return the id of the thread's active run. Costs a read only where the thread names one."""

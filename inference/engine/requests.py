@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from inference.defaults import sent_function
 from inference.engine.state import RunState, Settings
 from inference.engine.tools import Toolbox
 from persistence.types import JSON
@@ -65,7 +66,7 @@ class RequestBuilder:
 
     def _tool_fields(self) -> JSON:
         """A choice that forces a call holds for the first turn only, or the run would never end."""
-        functions = [tool for tool in self.settings.tools if tool["type"] == FUNCTION]
+        functions = [sent_function(tool) for tool in self.settings.tools if tool["type"] == FUNCTION]
         tools = [*functions, *self.tools.definitions]
         if not tools:
             return {}

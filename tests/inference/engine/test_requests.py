@@ -186,7 +186,7 @@ async def test_images_reach_the_model(store: Store, worker: Process, asked: Aske
         yield picture
 
     await store.write_content("p", "content-1", pieces())
-    file = {"id": "file-1", "object": "file", "metadata": {}}
+    file = {"id": "file-1", "object": "file", "filename": "cat.png", "bytes": len(picture)}
     await store.write(Insert(Key("p", "files", "file-1"), file, state={"content": "content-1"}))
     assistant, thread = await worker.assistant(), await worker.thread()
     await worker.message(

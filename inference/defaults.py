@@ -1,0 +1,33 @@
+"""Fields that OpenAI's service fills in on assistants, threads and runs where the caller left them out."""
+
+from persistence.types import JSON
+
+RANKING_OPTIONS: JSON = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
+
+
+def tool_with_defaults(tool: JSON) -> JSON:
+    """Return a tool as the service shows it."""
+    match tool["type"]:
+        case "function":
+            function = {name: value for name, value in tool["function"].items() if value is not None}
+            defaults = {"parameters": {"type": "object", "properties": {}}, "strict": False}
+            return {**tool, "function": defaults | function}
+        case "file_search":
+            search = tool.get("file_search") or {}
+            ranking = RANKING_OPTIONS | (search.get("ranking_options") or {})
+            return {**tool, "file_search": {**search, "ranking_options": ranking}}
+        case _:
+            return tool
+
+
+def resources_with_defaults(resources: JSON, tools: list[JSON]) -> JSON:
+    """Return `tool_resources` as the service shows them beside these tools."""
+    if any(tool["type"] == "code_interpreter" for tool in tools):
+        return {"code_interpreter": {"file_ids": []}, **resources}
+    return resources
+
+
+def sent_function(tool: JSON) -> JSON:
+    """Return a function tool as a model's provider gets it: `strict` only where it is true."""
+    function = {name: value for name, value in tool["function"].items() if name != "strict" or value}
+    return {**tool, "function": function}
