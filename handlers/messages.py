@@ -95,7 +95,8 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
 async def _check_attachment(context: Context, attachment: JSON, param: str) -> None:
     """Check that the file exists, and that file_search can read it if it is attached for that tool."""
     file = await find_file(context, attachment["file_id"], param)
-    if not any(tool["type"] == "file_search" for tool in attachment.get("tools") or ()):
+    searched = any(tool["type"] == "file_search" for tool in attachment.get("tools") or ())
+    if not searched or context.assistants_v1:  # the first version attaches each file for every tool
         return
     suffix = PurePath(file.value["filename"]).suffix.lower()
     if suffix in formats.MODULES or suffix in formats.TEXTS:

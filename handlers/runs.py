@@ -41,7 +41,8 @@ async def create_run(
         for index, message in enumerate(body.get("additional_messages") or [])
     ]
     assistant, resources = await _check_run(context, body)
-    await context.services.runs.check_free(thread)
+    if messages or resources is not None:
+        await context.services.runs.check_free(thread)
     thread = await _attached(context, thread, messages)
     request = await _run_request(context, body, assistant, resources, thread.value["tool_resources"], include)
     return _answer(await context.services.runs.start(thread, request, messages))

@@ -14,8 +14,8 @@ from persistence.engines import open_store
 from persistence.store import Insert, Key, Replace
 from persistence.types import JSON
 from tests.fixtures.refusals import refused
+from tests.inference.engine.process import Process, gateway_to, process
 from tests.inference.retrieval.library import Library
-from tests.inference.runs.process import Process, gateway_to, process
 
 UNSEEN = "http://127.0.0.1:9/v1"
 """No model is asked here."""

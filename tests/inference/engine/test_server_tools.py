@@ -179,7 +179,7 @@ async def test_a_tool_knows_the_resources_and_the_earlier_results_of_its_run(
     await worker.rested_from(run, "requires_action")
 
     first, second = contexts
-    assert (first.project, first.run, first.tool) == ("p", run["id"], SEARCH)
+    assert (first.project, first.run, first.tool["type"]) == ("p", run["id"], "file_search")
     assert first.resources == ({}, {})
     assert first.results == ()
     (results,) = second.results
