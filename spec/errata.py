@@ -245,7 +245,8 @@ def _function_names(document: JSON) -> bool:
 def _attachments_name_files(document: JSON) -> bool:
     """An attachment is of a file."""
     arrays = _within(_at(document, "CreateMessageRequest.attachments"))
-    items = [one["items"] for one in arrays if "required" not in one.get("items", {"required": []})]
+    items = [one["items"] for one in arrays if "file_id" in one.get("items", {}).get("properties", {})]
+    items = [one for one in items if "required" not in one]
     for one in items:
         one["required"] = ["file_id"]
     return bool(items)

@@ -170,3 +170,39 @@ def test_a_seed_of_more_than_64_bits_is_refused(operation_id: str, seed: float, 
     with pytest.raises(InvalidRequest) as refused:
         body.check(asked | {"seed": seed})
     assert refused.value.param == "seed"
+
+
+ATTACHED = {"role": "user", "content": "x", "attachments": [{"tools": [{"type": "file_search"}]}]}
+MESSAGE = {"role": "user", "content": "x"}
+REFUSED_IN_EVERY_EDITION = [
+    ("createThread", {"messages": [MESSAGE] * 33}, "messages"),
+    ("createThreadAndRun", {"assistant_id": "a", "thread": {"messages": [MESSAGE] * 33}}, "thread.messages"),
+    ("createRun", {"assistant_id": "a", "additional_messages": [MESSAGE] * 101}, "additional_messages"),
+    ("createAssistant", {"model": "m" * 257}, "model"),
+    ("createChatCompletion", {"model": "m" * 257, "messages": [MESSAGE]}, "model"),
+    ("createEmbedding", {"model": "m" * 257, "input": "x"}, "model"),
+]
+
+
+@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize(("operation_id", "body", "param"), REFUSED_IN_EVERY_EDITION)
+def test_what_one_request_can_bring_is_bounded(
+    name: str, operation_id: str, body: dict[str, Any], param: str, editions: dict[str, Edition]
+) -> None:
+    with pytest.raises(InvalidRequest, match="too long") as refused:
+        by_id(editions[name])[operation_id].bodies["application/json"].check(body)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if "v1" not in name])
+def test_an_attachment_names_its_file(name: str, editions: dict[str, Edition]) -> None:
+    operations = by_id(editions[name])
+    for operation_id, body, param in (
+        ("createMessage", ATTACHED, "attachments[0].file_id"),
+        ("createThread", {"messages": [ATTACHED]}, "messages[0].attachments[0].file_id"),
+    ):
+        with pytest.raises(InvalidRequest, match="Missing required parameter") as refused:
+            operations[operation_id].bodies["application/json"].check(body)
+        assert refused.value.param == param
+    whole = [{"file_id": "file-1", "tools": [{"type": "file_search"}]}]
+    operations["createMessage"].bodies["application/json"].check({**MESSAGE, "attachments": whole})
