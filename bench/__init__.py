@@ -1,4 +1,4 @@
-"""Benchmarks: every figure that the project promises, side by side with what a user would pick instead.
+"""Benchmarks: every figure that the project promises, next to what a user would choose instead.
 
 `make bench` runs them all; `python -m bench --help` tells how to run one.
 """

@@ -54,7 +54,7 @@ def main(
     cassandra: str | None,
     data_sets: tuple[Path, ...],
 ) -> None:
-    """Measure Astrolabe side by side with what a user would pick instead.
+    """Measure Astrolabe next to what a user would choose instead.
 
     Prints one table of every figure, its peer in the same run, and the bar it has to reach. Ends
     with status 1 if a figure could not be measured; a missed bar is marked, and no failure.
@@ -77,7 +77,7 @@ def main(
 
 
 def choose(only: Sequence[str], given: set[str]) -> list[Bench]:
-    """The benches that are asked for; those that need a node or data only where they have it."""
+    """Return the requested benches, without those whose node or data is not given."""
     names = {bench.name for bench in BENCHES}
     unknown = sorted(set(only) - names)
     if unknown:
@@ -88,7 +88,7 @@ def choose(only: Sequence[str], given: set[str]) -> list[Bench]:
 
 
 def run(benches: Sequence[Bench], rig: Rig) -> tuple[list[Figure], dict[str, str]]:
-    """Run each in turn, showing every figure as it comes; a bench that fails does not stop the rest."""
+    """Run each bench and show every figure at once; a bench that fails does not stop the others."""
     figures: list[Figure] = []
     failures: dict[str, str] = {}
     for place, bench in enumerate(benches, 1):
@@ -110,7 +110,7 @@ def run(benches: Sequence[Bench], rig: Rig) -> tuple[list[Figure], dict[str, str
 
 
 def write(output: Path, figures: Sequence[Figure], failures: dict[str, str], *, quick: bool) -> None:
-    """Write the figures with what they were measured on."""
+    """Write the figures and the machine they were measured on."""
     output.parent.mkdir(parents=True, exist_ok=True)
     value = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -127,14 +127,14 @@ def write(output: Path, figures: Sequence[Figure], failures: dict[str, str], *, 
 
 
 def scratch() -> Path:
-    """A folder on the disk that the checkout is on: what is fsynced has to reach a real one."""
+    """Make a folder on the checkout's disk, so that fsync reaches a real disk."""
     path = Path("build")
     path.mkdir(exist_ok=True)
     return path.resolve()
 
 
 def raise_open_files() -> None:
-    """A thousand streams take two descriptors each in the server, and one here."""
+    """Raise the limit of open files: a thousand streams take two each in the server and one here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -11,7 +11,7 @@ from bench.rig import Rig
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A name, a sentence, and the function that measures."""
+    """One benchmark: its name, a sentence about it, and the function that measures."""
 
     name: str
     about: str

@@ -1,4 +1,4 @@
-"""A client of our own for streams: counts events as they come, and takes little of the machine.
+"""A lean HTTP client that counts the events of streams.
 
 Raw asyncio and httptools; one connection is used again for the next request, as the SDK's are.
 """
@@ -20,7 +20,7 @@ ENDS = (b"data: [DONE]\n\n",)
 
 @dataclass(slots=True)
 class Answer:
-    """What came back; `first` and `seconds` count from the request's last byte on.
+    """A response; `first` and `seconds` count from the request's last byte.
 
     `events` are the SSE frames; of a stream only the last bytes are kept.
     """
@@ -33,11 +33,11 @@ class Answer:
 
     @property
     def is_whole(self) -> bool:
-        """Whether a stream came to its own end."""
+        """Return whether a stream ended as it should."""
         return self.status == 200 and self.body.endswith(ENDS)
 
     def json(self) -> Any:
-        """The body, read."""
+        """Return the body's JSON."""
         if self.status >= 300:
             raise BenchFailed(f"status {self.status}: {self.body[:500].decode(errors='replace')}")
         return orjson.loads(self.body)
@@ -45,7 +45,7 @@ class Answer:
 
 @dataclass(slots=True)
 class Tally:
-    """What many streams have come to."""
+    """The totals of many streams."""
 
     streams: int = 0
     events: int = 0
@@ -54,7 +54,7 @@ class Tally:
     totals: list[float] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
-        """Count one."""
+        """Add one response."""
         self.streams += 1
         self.events += answer.events
         self.broken += not answer.is_whole
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def send(self, request: bytes) -> "asyncio.Future[Answer]":
-        """Send the bytes of a whole request; its answer once the last byte of it has come."""
+        """Send a whole request and return its response once it is complete."""
         self._parser = httptools.HttpResponseParser(self)
         self._answer = Answer()
         self._pieces: list[bytes] = []
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         return self._waiter
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fail what is still waited for."""
+        """Fail the request that still waits."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(exc or ConnectionError("the server closed the connection"))
 
@@ -106,12 +106,12 @@ class Connection(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note whether it is a stream."""
+        """Note whether the response is a stream."""
         if name.lower() == b"content-type":
             self._is_stream = value.startswith(b"text/event-stream")
 
     def on_body(self, body: bytes) -> None:
-        """Keep a whole answer, count a stream's frames (a frame's end may come in two pieces)."""
+        """Keep the body, or count a stream's frames; the end of a frame may be split."""
         if not self._answer.first:
             self._answer.first = time.perf_counter() - self._sent
         if not self._is_stream:
@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
         self._pieces[:] = [b"".join(self._pieces)[-32:] + body[-32:]]
 
     def on_message_complete(self) -> None:
-        """Hand over the answer."""
+        """Complete the response."""
         answer = self._answer
         answer.status = self._parser.get_status_code()
         answer.seconds = time.perf_counter() - self._sent
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
 
 
 def request(method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of a request with a JSON body, or with none."""
+    """Return the bytes of a request, with a JSON body or none."""
     content = b"" if body is None else orjson.dumps(body)
     given = {"Host": "127.0.0.1", **KEY, "OpenAI-Beta": "assistants=v2", **(headers or {})}
     if body is not None:
@@ -143,19 +143,19 @@ def request(method: str, path: str, body: Any = None, headers: Mapping[str, str]
 
 
 async def ask(port: int, method: str, path: str, body: Any = None) -> Any:
-    """One request on a connection of its own; the JSON that it answers, or BenchFailed."""
+    """Send one request on its own connection and return the response's JSON; BenchFailed on an error."""
     async with Connection(port) as connection:
         return (await connection.send(request(method, path, body))).json()
 
 
 async def each_in_turn(port: int, requests: Iterable[bytes]) -> list[Answer]:
-    """The answers to requests sent one after the other over one connection."""
+    """Send requests one after the other over one connection and return the responses."""
     async with Connection(port) as connection:
         return [await connection.send(each) for each in requests]
 
 
 async def streams(port: int, body: bytes, connections: int, seconds: float) -> Tally:
-    """Ask for the same stream over and over on that many connections; those under way are ended."""
+    """Request the same stream repeatedly on each connection; those open at the deadline are completed."""
     tally = Tally()
     deadline = time.perf_counter() + seconds
 
@@ -171,7 +171,7 @@ async def streams(port: int, body: bytes, connections: int, seconds: float) -> T
 
 
 async def timed(pids: Iterable[int], work: Callable[[], Awaitable[Tally]]) -> tuple[Rate, Tally]:
-    """A load, its rate and what it took of the server's processes."""
+    """Run a load; return its rate, with the CPU time of the server's processes, and its totals."""
     pids = list(pids)
     cpu, began = cpu_seconds(pids), time.perf_counter()
     tally = await work()

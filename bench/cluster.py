@@ -1,4 +1,4 @@
-"""The cluster store on a running Cassandra node, against the driver by itself."""
+"""The Cassandra store on a running node, next to the driver alone."""
 
 import asyncio
 import math
@@ -48,18 +48,18 @@ from persistence.store import Chunk, Insert, Key
 from serving.auth import OPEN_PROJECT
 
 MESSAGES_AT_ONCE = 50
-"""Messages of one write: on a cluster it is one transaction of one partition."""
+"""Messages per write: on Cassandra a write is one transaction on one partition."""
 
 DEPTH = 50
-"""Hits of each search, as the API asks for them."""
+"""Results per search, as the API requests them."""
 
 SHOWN = 10_000
-"""Chunks between two lines that show how far it is."""
+"""Chunks between two lines of progress."""
 
 
 @contextmanager
 def keyspace(rig: Rig) -> Iterator[str]:
-    """The URL of a keyspace of the bench's own on the node that was named; it is dropped afterwards."""
+    """Yield the URL of a new keyspace on the given node, and drop it afterwards."""
     url = f"{rig.cassandra}/bench_{secrets.token_hex(4)}?rf=1"
     uvloop.run(from_url(url).migrate())
     try:
@@ -76,7 +76,7 @@ async def drop(url: str) -> None:
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[CassandraStore]:
-    """A store of a keyspace that was made."""
+    """Yield an open store on an existing keyspace."""
     store = from_url(url)
     await store.open()
     try:
@@ -86,7 +86,7 @@ async def opened(url: str) -> AsyncIterator[CassandraStore]:
 
 
 def reads(rig: Rig) -> Iterator[Figure]:
-    """The store's read against the driver's own of the same rows."""
+    """Measure a read by the store, next to the driver's read of the same rows."""
     with keyspace(rig) as url:
         pairs = uvloop.run(get_times(url, rig.scaled(2000)))
     ours, theirs = (statistics.median(side) * 1000 for side in zip(*pairs, strict=True))
@@ -95,7 +95,7 @@ def reads(rig: Rig) -> Iterator[Figure]:
 
 
 def over_http(rig: Rig) -> Iterator[Figure]:
-    """GET by the API, and a long thread by pages."""
+    """Measure GET through the API and the pages of a long thread."""
     count = rig.scaled(10_000)
     with keyspace(rig) as url, rig.server("cassandra", ASTROLABE_STORE=url) as server:
         made = asyncio.run(ask(server.port, "POST", "/v1/assistants", ASSISTANT))
@@ -112,7 +112,7 @@ def over_http(rig: Rig) -> Iterator[Figure]:
 
 
 async def get_times(url: str, count: int) -> list[tuple[float, float]]:
-    """Seconds of a read by the store and of the same statement by the driver, by turns."""
+    """Return the seconds of a read by the store and of the same statement by the driver, alternating."""
     pairs = []
     async with opened(url) as store:
         value = stored("thread_bench")
@@ -131,13 +131,13 @@ async def get_times(url: str, count: int) -> list[tuple[float, float]]:
 
 
 async def seed(url: str, thread: str, count: int) -> None:
-    """Put so many messages into a thread."""
+    """Insert `count` messages into a thread."""
     async with opened(url) as store:
         await fill(store, thread, count, MESSAGES_AT_ONCE)
 
 
 def vectors(rig: Rig) -> Iterator[Figure]:
-    """100,000 chunks: put, and found by vectors, by words, and by both at once as the API asks."""
+    """Insert 100,000 chunks and search them by vectors, by words, and by both as the API does."""
     count = rig.scaled(100_000)
     with keyspace(rig) as url:
         found = uvloop.run(searched(url, count, rig.say))
@@ -145,7 +145,7 @@ def vectors(rig: Rig) -> Iterator[Figure]:
 
 
 def search_figures(found: "Searched", count: int) -> Iterator[Figure]:
-    """Of a vector store with so many chunks."""
+    """Figures of a vector store with many chunks."""
     yield Figure("Cassandra: chunks of 100 words put with their vectors", found.rate, "/s")
     ours, theirs = zip(*found.near, strict=True)
     name = f"Cassandra: search {count:,} chunks"
@@ -167,7 +167,7 @@ def search_figures(found: "Searched", count: int) -> Iterator[Figure]:
 
 @dataclass(slots=True)
 class Searched:
-    """Chunks put a second; seconds of searches, by vectors in pairs with the driver's; recall."""
+    """Chunks inserted per second; seconds of searches (vector search paired with the driver's); recall."""
 
     rate: float = 0.0
     near: list[tuple[float, float]] = field(default_factory=list)
@@ -177,7 +177,7 @@ class Searched:
 
 
 async def searched(url: str, count: int, say: Callable[[str], None]) -> Searched:
-    """Put so many chunks, wait until Cassandra has merged its files, and search."""
+    """Insert the chunks, wait until Cassandra has compacted its files, and search."""
     draw = np.random.default_rng(7)
     centers = draw.normal(size=(CLUSTERS, DIMENSIONS))
     kept, probes = directions(draw, centers, count), directions(draw, centers, QUERIES)
@@ -211,7 +211,7 @@ async def searched(url: str, count: int, say: Callable[[str], None]) -> Searched
 
 
 def directions(draw: np.random.Generator, centers: NDArray[np.float64], count: int) -> Floats:
-    """Vectors around the centers, of length one, as models give them."""
+    """Return vectors of length one around the centers, as embedding models produce."""
     vectors = centers[draw.integers(0, len(centers), count)] + draw.normal(size=(count, DIMENSIONS))
     directed: Floats = (vectors / np.linalg.norm(vectors, axis=1)[:, None]).astype("f4")
     return directed
@@ -220,7 +220,7 @@ def directions(draw: np.random.Generator, centers: NDArray[np.float64], count: i
 async def put(
     store: CassandraStore, vectors: Floats, draw: np.random.Generator, say: Callable[[str], None]
 ) -> float:
-    """Put a chunk for each vector, file by file; chunks a second."""
+    """Insert a chunk per vector, file by file; return chunks per second."""
     began = time.monotonic()
     for start in range(0, len(vectors), BATCH):
         if start and start % SHOWN == 0:
@@ -237,7 +237,7 @@ async def put(
 
 
 async def merged(store: CassandraStore, say: Callable[[str], None]) -> None:
-    """Wait until Cassandra merges none of the keyspace's files any more."""
+    """Wait until Cassandra compacts nothing of the keyspace."""
     began, quiet = time.monotonic(), 0
     while quiet < 3:
         tasks = await store.connection.run("SELECT keyspace_name FROM system_views.sstable_tasks")
@@ -247,14 +247,14 @@ async def merged(store: CassandraStore, say: Callable[[str], None]) -> None:
 
 
 async def shards_of(store: CassandraStore) -> int:
-    """How many shards the vectors lie in."""
+    """Return the number of shards that hold the vectors."""
     query = "SELECT shard FROM sources WHERE project=? AND store=? AND file=''"
     [(last,)] = await store.connection.run(query, (PROJECT, VECTOR_STORE))
     return int(last) + 1
 
 
 def driver_seconds(store: CassandraStore, shards: int, probe: Floats) -> float:
-    """Seconds of the index's own statements by the driver, all shards at once."""
+    """Return the seconds of the index's statements by the driver, all shards at once."""
     session = store.connection.session
     prepared = session.prepare(NEAREST.format(DIMENSIONS))
     sought = probe.tolist()
@@ -269,7 +269,7 @@ def driver_seconds(store: CassandraStore, shards: int, probe: Floats) -> float:
 
 
 def ingestion(rig: Rig) -> Iterator[Figure]:
-    """The statements of a text of 273 kB, from its upload's end to its last chunk."""
+    """Count the statements of a text of 273 kB from the end of its upload to its last chunk."""
     with keyspace(rig) as url, rig.provider(1) as provider:
         app = InProcess(rig.room("cassandra-ingestion"), provider.url, url)
         sent, chunks = uvloop.run(statements_of_a_text(app))
@@ -279,7 +279,7 @@ def ingestion(rig: Rig) -> Iterator[Figure]:
 
 
 async def statements_of_a_text(app: InProcess) -> tuple[int, int]:
-    """Statements sent until it is searchable, less what an idle server sends, and its chunks.
+    """Return the statements until it is searchable, minus those of an idle server, and its chunks.
 
     A first text has made the tables.
     """

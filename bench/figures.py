@@ -1,4 +1,4 @@
-"""Figures and their bars: what a benchmark hands back, as a table and as JSON."""
+"""Figures and their bars, as a table and as JSON."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,14 +9,14 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What a figure has to reach: at least or at most `limit`, by its value or by its ratio to the peer."""
+    """A bound on a figure: at least or at most `limit`, for its value or for its ratio to the peer."""
 
     of: Literal["value", "ratio"]
     sense: Literal["≥", "≤"]
     limit: float
 
     def holds(self, figure: "Figure") -> bool:
-        """Whether the figure reaches it."""
+        """Return whether the figure meets the bar."""
         reached = figure.value if self.of == "value" else figure.ratio
         if reached is None:
             return False
@@ -48,7 +48,7 @@ def at_most_times(limit: float) -> Bar:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured quantity, and the same of a peer measured in the same run.
+    """One measured quantity, and a peer's, measured in the same run.
 
     `ratio` is the median of the ratios of neighbouring rounds, which a change of the machine's mood
     between rounds does not touch; so it may differ from `value / peer_value`. `cpu` is the processor
@@ -66,11 +66,11 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether it reaches its bar; None where it has none."""
+        """Return whether it meets its bar; None without a bar."""
         return None if self.bar is None else self.bar.holds(self)
 
     def as_json(self) -> dict[str, Any]:
-        """What build/bench.json has of it."""
+        """Return the figure as build/bench.json has it."""
         return {
             **asdict(self),
             "bar": None if self.bar is None else {**asdict(self.bar), "text": str(self.bar)},
@@ -82,7 +82,7 @@ HEADINGS = ("figure", "measured", "peer", "ratio", "CPU µs", "bar", "")
 
 
 def table(figures: Sequence[Figure]) -> str:
-    """The figures in aligned columns."""
+    """Return the figures in aligned columns."""
     rows = [HEADINGS, *(cells(figure) for figure in figures)]
     widths = [max(len(row[place]) for row in rows) for place in range(len(HEADINGS))]
     rows.insert(1, tuple("─" * width for width in widths))
@@ -91,7 +91,7 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def cells(figure: Figure) -> tuple[str, ...]:
-    """One row of the table."""
+    """Return one row of the table."""
     peer = ""
     if figure.peer_value is not None:
         peer = f"{number(figure.peer_value)} {figure.unit} {figure.peer}"
@@ -107,7 +107,7 @@ def cells(figure: Figure) -> tuple[str, ...]:
 
 
 def number(value: float) -> str:
-    """Three significant digits, and every one ahead of the point; a count as it is."""
+    """Format with three significant digits, and all digits before the point; counts as they are."""
     if isinstance(value, int) or value == 0 or abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"

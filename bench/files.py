@@ -1,4 +1,4 @@
-"""Files: bytes in and out over HTTP, long lists of them, and what ingestion costs."""
+"""Files: upload and download over HTTP, long lists, and the cost of ingestion."""
 
 import asyncio
 import http.client
@@ -31,7 +31,7 @@ WORDS = 400
 
 
 def transfer(rig: Rig) -> Iterator[Figure]:
-    """100 MB up and down over loopback, and what that takes of the server's memory."""
+    """Measure an upload and download of 100 MB over loopback, and the server's memory for it."""
     size = rig.scaled(100) * MEGABYTE
     with rig.server("transfer") as server, rig.flask("transfer-flask", {}) as peer:
         (pid,) = server.workers()
@@ -57,7 +57,7 @@ def transfer(rig: Rig) -> Iterator[Figure]:
 
 
 def transferred(port: int, size: int) -> tuple[float, float]:
-    """Seconds of an upload and of the download of the same bytes."""
+    """Return the seconds of an upload and of the download of the same bytes."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     began = time.perf_counter()
     file = upload(connection, os.urandom(PIECE), size, "bench.bin")
@@ -75,7 +75,7 @@ def transferred(port: int, size: int) -> tuple[float, float]:
 
 
 def upload(connection: http.client.HTTPConnection, piece: bytes, size: int, name: str) -> str:
-    """Upload `size` bytes, which repeat `piece`; the file's id."""
+    """Upload `size` bytes that repeat `piece`; return the file's id."""
     part = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
     head = f'{part}"purpose"\r\n\r\nassistants\r\n{part}"file"; filename="{name}"\r\n\r\n'.encode()
     tail = f"\r\n--{BOUNDARY}--\r\n".encode()
@@ -95,7 +95,7 @@ def upload(connection: http.client.HTTPConnection, piece: bytes, size: int, name
 
 
 def long_list(rig: Rig) -> Iterator[Figure]:
-    """A list of 10,000 files by pages of 100."""
+    """Measure a list of 10,000 files by pages of 100."""
     count = 10_000
     with rig.server("file-list") as server:
         uvloop.run(seed(server.folder / "astrolabe.db", count))
@@ -105,7 +105,7 @@ def long_list(rig: Rig) -> Iterator[Figure]:
 
 
 async def seed(path: Path, count: int) -> None:
-    """Put so many files into the store, without bytes."""
+    """Insert `count` files into the store, without contents."""
     store = open_store(f"sqlite:///{path}")
     await store.open()
     for start in range(0, count, BATCH):
@@ -125,7 +125,7 @@ async def seed(path: Path, count: int) -> None:
 
 
 def file_object(place: int) -> dict[str, Any]:
-    """A file as it is stored."""
+    """Return a file as it is stored."""
     return {
         "id": new_id("file-"),
         "object": "file",
@@ -140,7 +140,7 @@ def file_object(place: int) -> dict[str, Any]:
 
 
 def ingestion(rig: Rig) -> Iterator[Figure]:
-    """10 MB of text into a vector store, without an embedding model: parsed, cut, indexed."""
+    """Measure the ingestion of 10 MB of text without an embedding model: parse, chunk, index."""
     size = rig.scaled(10) * MEGABYTE
     with rig.server("ingestion") as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
@@ -156,7 +156,7 @@ def ingestion(rig: Rig) -> Iterator[Figure]:
 
 
 def text(size: int) -> bytes:
-    """That many bytes of sentences, all different."""
+    """Return `size` bytes of different sentences."""
     sentences = (
         f"Chapter {number // WORDS}, sentence {number}: the {number * 7919 % 10_007}th star of the catalogue "
         f"rises {number % 60} minutes after the {number * 31 % 997}th.\n"
@@ -166,7 +166,7 @@ def text(size: int) -> bytes:
 
 
 async def ingested(port: int, file: str) -> float:
-    """Seconds from a file's being put into a new vector store to its being found there."""
+    """Return the seconds from adding a file to a new vector store to finding it there."""
     began = time.perf_counter()
     made = await ask(port, "POST", "/v1/vector_stores", {"file_ids": [file]})
     while made["status"] != "completed":

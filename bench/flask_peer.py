@@ -1,4 +1,4 @@
-"""What a user would write instead: Flask views that return the same JSON or keep the same file."""
+"""The peer: Flask views that return the same JSON or store the same file."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import flask
 
 
 def create_app(path: str) -> flask.Flask:
-    """An application that answers the JSON of a file, and keeps uploads beside it."""
+    """Make an application that answers with a file's JSON and stores uploads next to it."""
     app = flask.Flask(__name__)
     value = json.loads(Path(path).read_text())
     kept = Path(path).with_name("upload.bin")

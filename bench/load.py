@@ -1,4 +1,4 @@
-"""Load by wrk: as many requests as a server answers over a number of connections."""
+"""Load by wrk: as many requests as a server answers over some connections."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ class BenchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw: times in milliseconds."""
+    """The figures of wrk; times in milliseconds."""
 
     rate: Rate
     p50: float
@@ -29,7 +29,7 @@ class Load:
 def wrk_command(
     url: str, seconds: float, connections: int, headers: Mapping[str, str], script: Sequence[str]
 ) -> list[str]:
-    """The command line of one measurement."""
+    """Return the command line of one measurement."""
     path = shutil.which("wrk")
     if path is None:
         raise BenchFailed("wrk is not installed: `apt install wrk`, or `brew install wrk`")
@@ -47,7 +47,7 @@ def wrk(
     body: Path | None = None,
     headers: Mapping[str, str] = KEY,
 ) -> Load:
-    """Ask for `url` for so long (whole seconds); `body` makes it a POST of that file's JSON."""
+    """Request `url` for `seconds` (a whole number); `body` makes it a POST of that file's JSON."""
     if body is not None:
         headers = {**headers, "Content-Type": "application/json"}
     script = ["GET"] if body is None else ["POST", str(body)]
@@ -58,7 +58,7 @@ def wrk(
 
 
 def read(url: str, status: int, output: str, errors: str, cpu: float) -> Load:
-    """wrk's last line; BenchFailed where anything but a success was among the answers."""
+    """Read wrk's last line; BenchFailed if any response was not a success."""
     if status != 0:
         raise BenchFailed(f"wrk failed at {url}: {errors.strip() or output.strip()}")
     counted = json.loads(output.splitlines()[-1])

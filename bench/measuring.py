@@ -1,4 +1,4 @@
-"""What the benches measure with: paired rounds, percentiles, a process's CPU time and memory."""
+"""Measuring: paired rounds, percentiles, CPU time and memory of processes."""
 
 import os
 import statistics
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def alternate(rounds: int, ours: Callable[[], T], peer: Callable[[], T]) -> list[tuple[T, T]]:
-    """Rounds of both, (ours, peer), now the one first and now the other, so that both see the same machine."""
+    """Return rounds of (ours, peer), alternating which runs first, so that both see the same machine."""
     pairs = []
     for place in range(rounds):
         if place % 2 == 0:
@@ -28,19 +28,19 @@ def alternate(rounds: int, ours: Callable[[], T], peer: Callable[[], T]) -> list
 
 
 def median_ratio(pairs: Iterable[tuple[float, float]]) -> float:
-    """The median of the pairs' own ratios."""
+    """Return the median of the pairs' ratios."""
     return statistics.median(ours / peer for ours, peer in pairs)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which that share of them lies (nearest rank)."""
+    """Return the value below which that share of the values lies (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many requests in how many seconds, and the CPU seconds that the server took for them."""
+    """Requests, the seconds they took, and the CPU seconds of the server."""
 
     count: int
     seconds: float
@@ -48,17 +48,17 @@ class Rate:
 
     @property
     def each_second(self) -> float:
-        """Requests a second."""
+        """Return requests per second."""
         return self.count / self.seconds
 
     @property
     def cpu_each(self) -> float:
-        """CPU microseconds of one request."""
+        """Return CPU microseconds per request."""
         return self.cpu / self.count * 1e6
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time that the processes have taken, in seconds."""
+    """Return the user and system time of the processes in seconds."""
     total = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -68,14 +68,14 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A process's memory in bytes: RSS, and PSS, where a page shared by n processes counts an nth."""
+    """A process's memory in bytes: RSS, and PSS, which counts a page that n processes share as 1/n."""
 
     rss: int
     pss: int
 
 
 def memory(pid: int) -> Memory:
-    """What a process has in memory now."""
+    """Return the present memory of a process."""
     found = {}
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         name, _, rest = line.partition(":")
@@ -84,12 +84,12 @@ def memory(pid: int) -> Memory:
 
 
 def forget_peak(pid: int) -> None:
-    """Begin the measure of `peak_rss` anew."""
+    """Reset the measure of `peak_rss`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def peak_rss(pid: int) -> int:
-    """The most memory that a process had at once, in bytes."""
+    """Return the highest memory of a process so far, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -97,7 +97,7 @@ def peak_rss(pid: int) -> int:
 
 
 def tree_size(path: Path) -> int:
-    """Bytes of a file and of every file whose name begins with its name, directories included."""
+    """Return the bytes of a path and of every path that starts with it, directories included."""
     total = 0
     for found in path.parent.glob(path.name + "*"):
         files = found.rglob("*") if found.is_dir() else [found]

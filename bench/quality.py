@@ -1,4 +1,4 @@
-"""Retrieval quality in the table, of the data sets that are named on the command line."""
+"""Retrieval quality on the data sets of the command line."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from bench.rig import Rig
 
 
 def hybrid(rig: Rig) -> Iterator[Figure]:
-    """nDCG@10 and recall@100 of hybrid search against the better of words and vectors alone."""
+    """Measure nDCG@10 and recall@100 of hybrid search, next to the better of words and vectors alone."""
     for path in rig.data_sets:
         data = DataSet.read(path, 50 if rig.quick else None)
         found = run(data, rig.room(f"quality-{data.name}"), None)

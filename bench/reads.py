@@ -1,4 +1,4 @@
-"""Reading one object over HTTP, against the least that a Flask application can do."""
+"""Reading one object over HTTP, next to the least that a Flask application can do."""
 
 import asyncio
 import statistics
@@ -20,7 +20,7 @@ ASSISTANT = {
 
 
 def get_assistant(rig: Rig) -> Iterator[Figure]:
-    """GET one assistant: a real read of SQLite, both validations, metrics and log on."""
+    """Measure GET of an assistant: a real read of SQLite, both validations, metrics and logs on."""
     with rig.server("get") as server:
         made = asyncio.run(ask(server.port, "POST", "/v1/assistants", ASSISTANT))
         path = f"/v1/assistants/{made['id']}"

@@ -1,4 +1,4 @@
-"""Chat completions through the server, against the provider asked directly, by the same client."""
+"""Chat completions through the server, next to the same client asking the provider directly."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ DIRECT = "provider, direct"
 
 
 def completions(rig: Rig) -> Iterator[Figure]:
-    """Chat completions a second, not streamed."""
+    """Measure chat completions per second, not streamed."""
     body = rig.room("completions") / "body.json"
     body.write_bytes(orjson.dumps(QUESTION))
     with rig.provider() as provider, rig.server("completions-server", provider) as server:
@@ -46,12 +46,12 @@ def completions(rig: Rig) -> Iterator[Figure]:
 
 
 def load(root: str, seconds: float, pids: list[int], body: Path) -> Load:
-    """One round of completions."""
+    """Run one round of completions."""
     return wrk(root + PATH, seconds, pids=pids, body=body)
 
 
 def relayed_streams(rig: Rig) -> Iterator[Figure]:
-    """Streams of 100 chunks a second."""
+    """Measure streams of 100 chunks per second."""
     with rig.provider() as provider, rig.server("streams-server", provider) as server:
         pids = server.workers()
         ask_server = partial(stream_load, server.port, rig.seconds, pids)
@@ -72,7 +72,7 @@ def relayed_streams(rig: Rig) -> Iterator[Figure]:
 
 
 def stream_load(port: int, seconds: float, pids: list[int]) -> Rate:
-    """One round of streams, each held to its number of events."""
+    """Run one round of streams and check the number of their events."""
     body = request("POST", PATH, {**QUESTION, "stream": True})
 
     async def measure() -> tuple[Rate, Tally]:
@@ -85,7 +85,7 @@ def stream_load(port: int, seconds: float, pids: list[int]) -> Rate:
 
 
 def first_byte(rig: Rig) -> Iterator[Figure]:
-    """What the server adds to the time to the first byte of a stream."""
+    """Measure the time that the server adds to the first byte of a stream."""
     count = rig.scaled(1000)
     with rig.provider(1) as provider, rig.server("first-byte-server", provider) as server:
         ask_server = partial(first_bytes, server.port, count // 10)
@@ -101,7 +101,7 @@ def first_byte(rig: Rig) -> Iterator[Figure]:
 
 
 def first_bytes(port: int, count: int) -> list[float]:
-    """Seconds to the first byte of streams asked for one after the other."""
+    """Return the seconds to the first byte of streams requested one after the other."""
     asked = request("POST", PATH, {**QUESTION, "stream": True})
     answers: list[Answer] = uvloop.run(each_in_turn(port, [asked] * count))
     if not all(answer.is_whole for answer in answers):
@@ -110,7 +110,7 @@ def first_bytes(port: int, count: int) -> list[float]:
 
 
 def open_streams(rig: Rig) -> Iterator[Figure]:
-    """A thousand open streams in one process, and a GET beside them."""
+    """Measure a GET next to a thousand open streams in one process."""
     count, seconds = rig.scaled(1000), 6.0
     with rig.provider() as provider, rig.server("open-server", provider) as server:
         url, pids = f"{server.root}/v1/models/gpt-4o", server.workers()
@@ -124,7 +124,7 @@ def open_streams(rig: Rig) -> Iterator[Figure]:
 
 
 async def beside_streams(port: int, url: str, count: int, seconds: float) -> tuple[Tally, Load]:
-    """Open that many streams, each of an event every half second for so long, and load a GET meanwhile."""
+    """Open `count` streams with an event every half second, and load a GET meanwhile."""
     pieces = int(seconds * 2)
     script = {"turns": [{"text": "word " * pieces, "chunks": pieces, "delay": 0.5}]}
     question = {"role": "user", "content": f"script: {json.dumps(script)}"}

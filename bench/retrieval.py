@@ -1,4 +1,4 @@
-"""Retrieval quality on any data set in BEIR's format, by words, by vectors, and by both, over the API.
+"""Retrieval quality on any data set in BEIR's format, by words, vectors and both, through the API.
 
     python -m bench.retrieval FOLDER…
 
@@ -40,7 +40,7 @@ WITHOUT_EMBEDDINGS = "models:\n  local: {provider: local}\n"
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Documents and queries by id, and the grades of the documents that answer each query."""
+    """Documents and queries by id, and for each query the grades of its relevant documents."""
 
     name: str
     documents: Mapping[str, str]
@@ -69,7 +69,7 @@ def _lines(path: Path) -> Iterator[JSON]:
 
 
 class Client:
-    """The API as this bench uses it."""
+    """The API calls of this bench."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
@@ -83,7 +83,7 @@ class Client:
         return body
 
     async def fill(self, data: DataSet) -> str:
-        """A vector store with a file for each document, named by its id; its own id."""
+        """Make a vector store with a file per document, named by the document's id; return the store's id."""
         store = str((await self.ask("POST", "/vector_stores", json={"name": data.name}))["id"])
         ids = list(data.documents)
         for start in range(0, len(ids), BATCH):
@@ -100,7 +100,7 @@ class Client:
         return store
 
     async def _upload(self, id: str, text: str, quarter: int) -> JSON | None:
-        """A member of a batch; None for a document without text."""
+        """Return a file of a batch; None for a document without text."""
         if not text:
             return None
         form = aiohttp.FormData({"purpose": "assistants"})
@@ -111,7 +111,7 @@ class Client:
     async def search(
         self, store: str, query: str, ranker: str, quarter: int | None = None
     ) -> list[tuple[str, float]]:
-        """(document, score) of the results, best first."""
+        """Return (document, score) of the results, best first."""
         body: JSON = {
             "query": query,
             "max_num_results": MOST_RESULTS,
@@ -124,7 +124,7 @@ class Client:
 
 
 async def measure(client: Client, store: str, data: DataSet, ranker: str) -> tuple[float, float]:
-    """(nDCG@10, recall@100), the means over all queries."""
+    """Return nDCG@10 and recall@100, as means over all queries."""
 
     async def one(id: str, query: str) -> tuple[float, float]:
         whole, *quarters = await asyncio.gather(
@@ -141,12 +141,12 @@ async def measure(client: Client, store: str, data: DataSet, ranker: str) -> tup
 
 
 def _documents(results: Sequence[tuple[str, float]]) -> Ranking:
-    """Each document at the place of its best chunk."""
+    """Rank each document by its best chunk."""
     return list(dict.fromkeys(document for document, _ in results))
 
 
 def ndcg(ranking: Ranking, grades: Mapping[str, int], depth: int = 10) -> float:
-    """Normalised discounted cumulative gain, as trec_eval computes it."""
+    """Return the normalized discounted cumulative gain, as trec_eval computes it."""
     gained = _discounted([grades.get(document, 0) for document in ranking[:depth]])
     return gained / _discounted(sorted(grades.values(), reverse=True)[:depth])
 
@@ -156,13 +156,13 @@ def _discounted(grades: Sequence[int]) -> float:
 
 
 def recall(ranking: Ranking, grades: Mapping[str, int], depth: int = 100) -> float:
-    """The part of the answering documents that is among the first."""
+    """Return the share of the relevant documents among the first results."""
     return len(set(ranking[:depth]) & set(grades)) / len(grades)
 
 
 @asynccontextmanager
 async def client_of(server: Server) -> AsyncIterator[Client]:
-    """A client of the server."""
+    """Return a client of the server."""
     async with aiohttp.ClientSession(
         server.root, timeout=aiohttp.ClientTimeout(600), headers={"authorization": "Bearer bench"}
     ) as session:
@@ -170,7 +170,7 @@ async def client_of(server: Server) -> AsyncIterator[Client]:
 
 
 def run(data: DataSet, folder: Path, models: Path | None) -> dict[str, tuple[float, float]]:
-    """The figures of each way to search."""
+    """Return the figures of each kind of search."""
     plain = folder / "models.yaml"
     plain.write_text(WITHOUT_EMBEDDINGS)
     own = {"ASTROLABE_MODELS": str(models.resolve())} if models is not None else {}

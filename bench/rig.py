@@ -1,4 +1,4 @@
-"""What the benches run against: servers, peers and providers, each started for one bench."""
+"""Servers, peers and providers, each started for one bench."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from tests.provider import ProviderProcess
 from tests.server import Server, free_port
 
 PROVIDERS = 2
-"""Processes of the provider: one would be the limit of what is measured."""
+"""Processes of the provider: with one, the provider would be the bottleneck."""
 
 
 @dataclass(slots=True)
@@ -35,27 +35,27 @@ class Rig:
 
     @property
     def rounds(self) -> int:
-        """Rounds of each side."""
+        """Return the rounds of each side."""
         return 2 if self.quick else 5
 
     @property
     def seconds(self) -> float:
-        """Seconds of one round."""
+        """Return the seconds of one round."""
         return 1.0 if self.quick else 2.0
 
     def scaled(self, count: int) -> int:
-        """So many things, or a tenth in a quick run."""
+        """Return `count`, or a tenth of it in a quick run."""
         return count // 10 if self.quick else count
 
     def room(self, name: str) -> Path:
-        """An empty folder."""
+        """Make an empty folder."""
         path = self.folder / name
         path.mkdir(parents=True)
         return path
 
     @contextmanager
     def server(self, name: str, provider: ProviderProcess | None = None, **options: Any) -> Iterator[Server]:
-        """Astrolabe under gunicorn with one worker, warm, on SQLite, in the settings it is delivered with."""
+        """Yield Astrolabe under gunicorn: one worker, warm, SQLite, default settings."""
         url = provider.url if provider is not None else "http://127.0.0.1:9/v1"
         environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": url, **options}
         with Server(self.room(name), workers=1, **environment) as server:
@@ -63,13 +63,13 @@ class Rig:
 
     @contextmanager
     def provider(self, processes: int = PROVIDERS) -> Iterator[ProviderProcess]:
-        """The loopback provider."""
+        """Yield the loopback provider."""
         with ProviderProcess(processes=processes) as provider:
             yield provider
 
     @contextmanager
     def flask(self, name: str, value: Any) -> "Iterator[Peer]":
-        """Bare Flask under gunicorn's gthread worker with 16 threads, answering `value`."""
+        """Yield bare Flask under gunicorn's gthread worker with 16 threads, answering `value`."""
         path = self.room(name) / "value.json"
         path.write_text(json.dumps(value))
         peer = Peer(path.parent, f"bench.flask_peer:create_app({str(path)!r})")
@@ -91,7 +91,7 @@ class Peer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start and wait for the first answer, whatever it is."""
+        """Start and wait for the first response of any status."""
         options = ["--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread", "--threads", "16"]
         with (self._folder / "peer.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -103,13 +103,13 @@ class Peer:
         wait_listening(self.port, self.process)
 
     def workers(self) -> list[int]:
-        """The process ids of the workers."""
+        """Return the process ids of the workers."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
     def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(30)

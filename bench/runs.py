@@ -1,4 +1,4 @@
-"""Runs: what the engine adds to the provider's own time, many at once, and what they ask of the store."""
+"""Runs: the time that the engine adds to the provider's, and many runs at once."""
 
 import asyncio
 import json
@@ -25,24 +25,24 @@ DIRECT = "provider, direct"
 
 
 def script(**turn: Any) -> dict[str, Any]:
-    """A message that tells the loopback provider what to do."""
+    """Return a message that holds a script for the loopback provider."""
     return {"role": "user", "content": f"script: {json.dumps({'turns': [turn]})}"}
 
 
 def thread_and_run(assistant: str, message: dict[str, Any], *, stream: bool) -> bytes:
-    """The request that makes a thread with one message and runs an assistant on it."""
+    """Return the request that creates a thread with one message and runs an assistant on it."""
     body = {"assistant_id": assistant, "thread": {"messages": [message]}, "stream": stream}
     return request("POST", CREATE, body)
 
 
 def make_assistant(port: int, model: str) -> str:
-    """An assistant's id."""
+    """Create an assistant and return its id."""
     made = asyncio.run(ask(port, "POST", "/v1/assistants", {"model": model, "instructions": "Be brief."}))
     return str(made["id"])
 
 
 def overhead(rig: Rig) -> Iterator[Figure]:
-    """What a streamed run adds to the time of the provider's own stream: one at once, and one that takes time."""
+    """Measure what a streamed run adds to the provider's stream, for an instant and for a slow stream."""
     paced = script(text="word " * CHUNKS, chunks=CHUNKS, delay=0.01)
     with rig.provider(1) as provider, rig.server("overhead-server", provider) as server:
         ports = server.port, provider.port
@@ -60,7 +60,7 @@ def overhead(rig: Rig) -> Iterator[Figure]:
 def both_streams(
     ports: tuple[int, int], assistant: str, model: str, message: dict[str, Any], count: int
 ) -> tuple[Callable[[], list[Answer]], Callable[[], list[Answer]]]:
-    """Streamed runs, and the same answers from the provider itself."""
+    """Measure streamed runs and the same answers from the provider directly."""
     run = thread_and_run(assistant, message, stream=True)
     plain = request("POST", PATH, {"model": model, "messages": [message], "stream": True})
     return partial(whole_answers, ports[0], [run] * count), partial(whole_answers, ports[1], [plain] * count)
@@ -69,7 +69,7 @@ def both_streams(
 def added(
     name: str, pairs: list[tuple[list[Answer], list[Answer]]], of: str, bar: Bar | None = None
 ) -> Figure:
-    """The median of the one side over that of the other, in milliseconds."""
+    """Return the figure of what the server adds: the difference of the medians in milliseconds."""
     ours, theirs = (
         statistics.median(1000 * getattr(answer, of) for answers in side for answer in answers)
         for side in zip(*pairs, strict=True)
@@ -78,7 +78,7 @@ def added(
 
 
 def whole_answers(port: int, requests: list[bytes]) -> list[Answer]:
-    """The answers to streams asked for in turn, all of which came to their end."""
+    """Request streams one after the other and return the responses; all must be complete."""
     answers: list[Answer] = uvloop.run(each_in_turn(port, requests))
     if not all(answer.is_whole for answer in answers):
         raise BenchFailed(f"a stream broke off: {answers[0].status} {answers[0].body!r}")
@@ -86,7 +86,7 @@ def whole_answers(port: int, requests: list[bytes]) -> list[Answer]:
 
 
 def background(rig: Rig) -> Iterator[Figure]:
-    """100 background runs at once in one worker, of a provider that takes 2 s for each."""
+    """Measure 100 background runs at once in one worker; the provider takes 2 s for each."""
     count, waits = 100, 2.0
     with rig.provider(1) as provider, rig.server("background-server", provider) as server:
         assistant = make_assistant(server.port, "gpt-4o")
@@ -97,7 +97,7 @@ def background(rig: Rig) -> Iterator[Figure]:
 
 
 async def all_completed(port: int, run: bytes, count: int) -> float:
-    """Seconds until that many runs, started at once, are seen to be completed by polling."""
+    """Return the seconds until `count` runs, started at once, are completed, as polling sees it."""
     began = time.perf_counter()
 
     async def one() -> None:
@@ -115,7 +115,7 @@ async def all_completed(port: int, run: bytes, count: int) -> float:
 
 
 def open_runs(rig: Rig) -> Iterator[Figure]:
-    """500 open streams of runs in one process, and the polling of a run beside them."""
+    """Measure the polling of a run next to 500 streamed runs in one process."""
     count, seconds = rig.scaled(500), 8.0
     with rig.provider(1) as provider, rig.server("open-runs-server", provider) as server:
         assistant = make_assistant(server.port, "gpt-4o")
@@ -137,7 +137,7 @@ def open_runs(rig: Rig) -> Iterator[Figure]:
 
 
 async def beside_runs(port: int, run: bytes, count: int, url: str) -> tuple[list[Answer], Any]:
-    """Open that many streams of runs, and poll meanwhile."""
+    """Open `count` streamed runs and poll meanwhile."""
     opened = [asyncio.create_task(each_in_turn(port, [run])) for _ in range(count)]
     await asyncio.sleep(3)  # until all are open
     if any(task.done() for task in opened):

@@ -1,4 +1,4 @@
-"""How soon the server answers after its start, and what a worker has in memory."""
+"""The time from start to first response, and the memory of a worker."""
 
 import statistics
 import time
@@ -16,7 +16,7 @@ from tests.server import Server
 
 
 def start(rig: Rig) -> Iterator[Figure]:
-    """From the command to the first answer, from a warm cache."""
+    """Measure the time from the command to the first response, with a warm cache."""
     with rig.server("start") as server, rig.flask("start-flask", {}) as peer:
         server.stop()
         peer.stop()
@@ -31,7 +31,7 @@ def start(rig: Rig) -> Iterator[Figure]:
 
 
 def start_once(one: Server | Peer) -> tuple[float, float]:
-    """Seconds of a start, of the clock and of the processor; it is stopped again."""
+    """Start and stop a server; return wall and CPU seconds of the start."""
     began = time.perf_counter()
     one.start()
     seconds = time.perf_counter() - began
@@ -42,7 +42,7 @@ def start_once(one: Server | Peer) -> tuple[float, float]:
 
 
 def worker_memory(rig: Rig) -> Iterator[Figure]:
-    """A worker's memory: idle, and after completions, streams and GETs."""
+    """Measure a worker's memory: idle, and after completions, streams and GETs."""
     body = rig.room("memory") / "body.json"
     body.write_bytes(orjson.dumps(relay.QUESTION))
     with rig.provider() as provider, rig.server("memory-server", provider) as server:

@@ -1,4 +1,4 @@
-"""The embedded store by itself, without a server around it: documents, chunks, contents."""
+"""The SQLite store without a server: documents, chunks, contents."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 
 @asynccontextmanager
 async def opened(path: Path) -> AsyncIterator[Store]:
-    """A store of a folder."""
+    """Yield an open store in a folder."""
     store = open_store(f"sqlite:///{path}/astrolabe.db")
     await store.migrate()
     await store.open()
@@ -43,7 +43,7 @@ async def opened(path: Path) -> AsyncIterator[Store]:
 
 
 def documents(rig: Rig) -> Iterator[Figure]:
-    """Point reads, and durable writes alone and from many tasks."""
+    """Measure point reads, and durable writes alone and from many tasks."""
     commits = Commits(rig.room("store-commits") / "bare.db")
     get, alone, together = uvloop.run(document_times(rig, rig.room("store-documents"), commits))
     yield Figure("store: get one of 20,000 documents", statistics.median(get) * 1e6, "µs")
@@ -62,7 +62,7 @@ def documents(rig: Rig) -> Iterator[Figure]:
 async def document_times(
     rig: Rig, room: Path, commits: Commits
 ) -> tuple[list[float], list[tuple[float, float]], float]:
-    """Seconds of gets; pairs of medians of a write and a bare commit; writes a second of many tasks."""
+    """Return seconds of gets; pairs of medians of a write and a bare commit; writes per second of many tasks."""
     async with opened(room) as store:
         values = iter([stored("thread_bench") for _ in range(21_000)])
         keys: list[Key] = []
@@ -89,7 +89,7 @@ async def document_times(
 
 
 async def seconds(calls: list[Callable[[], Awaitable[object]]]) -> list[float]:
-    """Seconds of each call, one after the other."""
+    """Return the seconds of each call, one after the other."""
     times = []
     for call in calls:
         began = time.perf_counter()
@@ -99,7 +99,7 @@ async def seconds(calls: list[Callable[[], Awaitable[object]]]) -> list[float]:
 
 
 def search(rig: Rig) -> Iterator[Figure]:
-    """Words and vectors of 100,000 chunks, both at once as hybrid search asks for them."""
+    """Measure hybrid search over 100,000 chunks."""
     count = rig.scaled(100_000)
     times, first, recall = uvloop.run(sqlite_search(rig.room("store-search"), count))
     name = f"store: search {count:,} chunks by words and vectors"
@@ -110,13 +110,13 @@ def search(rig: Rig) -> Iterator[Figure]:
 
 
 async def sqlite_search(room: Path, count: int) -> tuple[list[float], float, float]:
-    """The same of the embedded store."""
+    """Search the SQLite store: as search_times."""
     async with opened(room) as store:
         return await search_times(store, count)
 
 
 async def search_times(store: Store, count: int) -> tuple[list[float], float, float]:
-    """Seconds of hybrid searches, of the first of them, and the share of true neighbours found."""
+    """Return the seconds of hybrid searches, of the first one, and the recall."""
     draw = np.random.default_rng(7)
     centers = draw.normal(size=(CLUSTERS, DIMENSIONS))
     vectors = (centers[draw.integers(0, CLUSTERS, count)] + draw.normal(size=(count, DIMENSIONS))).astype(
@@ -146,14 +146,14 @@ async def search_times(store: Store, count: int) -> tuple[list[float], float, fl
 
 
 def texts(draw: np.random.Generator, count: int, words: int) -> list[str]:
-    """Texts whose words are as uneven as those of a language (Zipf's law)."""
+    """Return texts whose words are distributed as in a language (Zipf's law)."""
     weights = 1 / (np.arange(VOCABULARY) + 3.7)
     rows = draw.choice(VOCABULARY, size=(count, words), p=weights / weights.sum())
     return [" ".join(f"w{word:x}q" for word in row) for row in rows]
 
 
 def recall(found: list[set[int]], vectors: Floats, probes: Floats) -> float:
-    """The share of the true nearest neighbours, by cosine, that were found."""
+    """Return the share of the true nearest neighbors, by cosine, that were found."""
     lengths = np.linalg.norm(vectors, axis=1)
     right = 0
     for probe, hits in zip(probes, found, strict=True):
@@ -163,7 +163,7 @@ def recall(found: list[set[int]], vectors: Floats, probes: Floats) -> float:
 
 
 def contents(rig: Rig) -> Iterator[Figure]:
-    """The bytes of a file, written durably and read, against the same by plain calls."""
+    """Measure writing (durably) and reading a file's bytes, next to plain calls."""
     room = rig.room("store-contents")
     size = rig.scaled(200 * MEGABYTE) // PIECE * PIECE
     ours, peer = partial(content_seconds, room, size), partial(plain_seconds, room, size)
@@ -182,12 +182,12 @@ def contents(rig: Rig) -> Iterator[Figure]:
 
 
 def content_seconds(room: Path, size: int) -> tuple[float, float]:
-    """Seconds of writing and of reading through the store."""
+    """Return the seconds of writing and of reading through the store."""
     return uvloop.run(write_and_read(room, size))
 
 
 async def write_and_read(room: Path, size: int) -> tuple[float, float]:
-    """The same, in a loop."""
+    """Measure it in an event loop."""
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(size // PIECE):
@@ -206,7 +206,7 @@ async def write_and_read(room: Path, size: int) -> tuple[float, float]:
 
 
 def plain_seconds(room: Path, size: int) -> tuple[float, float]:
-    """Seconds of writing with an fsync, and of reading."""
+    """Return the seconds of writing with an fsync, and of reading."""
     piece, path = os.urandom(PIECE), room / "plain"
     began = time.perf_counter()
     with path.open("wb", buffering=0) as file:

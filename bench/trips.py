@@ -1,4 +1,4 @@
-"""What each operation asks of the store: its round trips, which on a cluster are its latency."""
+"""The round trips of each operation to the store; on a cluster they are its latency."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -23,7 +23,7 @@ from serving.settings import Settings
 from tests.counting import CountingStore
 
 IDLE = ("take_jobs", "renew_job", "sweep")
-"""What a worker asks by the clock, whatever there is to do."""
+"""What a worker asks periodically, whether or not there is work."""
 
 TEXT_BYTES = 273_000
 
@@ -38,7 +38,7 @@ embedding_model: embedding
 
 
 class InProcess:
-    """The whole application in this process, over a store that counts."""
+    """The whole application in this process, over a store that counts calls."""
 
     def __init__(self, folder: Path, provider: str, store: str | None = None) -> None:
         models = folder / "models.yaml"
@@ -52,7 +52,7 @@ class InProcess:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """From the lifespan's start to its end."""
+        """Run the lifespan from start to end."""
         messages: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         answers: asyncio.Queue[Any] = asyncio.Queue()
         life = asyncio.create_task(self._app({"type": "lifespan"}, messages.get, answers.put))
@@ -66,7 +66,7 @@ class InProcess:
             await life
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The JSON that a request answers, None for a stream, which is read to its end."""
+        """Return the response's JSON; None for a stream, which is read to its end."""
         content = b"" if body is None else orjson.dumps(body)
         scope = {
             "type": "http", "method": method, "path": path.partition("?")[0], "scheme": "http",
@@ -93,13 +93,13 @@ class InProcess:
         return None if answer.startswith((b"id:", b"event:", b"data:")) else orjson.loads(answer)
 
     async def trips(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The round trips of a request, and its JSON."""
+        """Return the round trips of a request and its JSON."""
         self.store.calls.clear()
         answer = await self.ask(method, path, body)
         return self.counted(), answer
 
     async def upload(self, content: bytes) -> str:
-        """The id of a file of these bytes."""
+        """Upload bytes and return the file's id."""
 
         async def pieces() -> AsyncIterator[bytes]:
             yield content
@@ -112,7 +112,7 @@ class InProcess:
         return file.id
 
     async def ingest(self, vector_store: str, file: str) -> int:
-        """Attach a file and wait until it can be searched; how often it was looked at meanwhile."""
+        """Attach a file and wait until it can be searched; return the number of polls."""
         path = f"/v1/vector_stores/{vector_store}/files"
         member, polls = await self.ask("POST", path, {"file_id": file}), 0
         while member["status"] == "in_progress":
@@ -124,12 +124,12 @@ class InProcess:
         return polls
 
     def counted(self) -> int:
-        """The round trips since the last request."""
+        """Return the round trips since the last request."""
         return sum(count for verb, count in self.store.calls.items() if verb not in IDLE)
 
 
 def round_trips(rig: Rig) -> Iterator[Figure]:
-    """The table of operations."""
+    """Measure the round trips of the operations."""
     with rig.provider(1) as provider:
         counted = uvloop.run(count(InProcess(rig.room("trips"), provider.url)))
     for name, (trips, bar) in counted.items():
@@ -139,13 +139,13 @@ def round_trips(rig: Rig) -> Iterator[Figure]:
 
 
 async def count(app: InProcess) -> dict[str, tuple[int, int | None]]:
-    """Round trips and their bar, by operation."""
+    """Return the round trips and the bar of each operation."""
     async with app.running():
         return {**await count_runs(app), **await count_files(app)}
 
 
 async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
-    """Of assistants, threads, messages and runs."""
+    """Return those of assistants, threads, messages and runs."""
     made, assistant = await app.trips("POST", "/v1/assistants", {"model": "bench-20"})
     got, _ = await app.trips("GET", f"/v1/assistants/{assistant['id']}")
     threaded, thread = await app.trips("POST", "/v1/threads", {})
@@ -175,7 +175,7 @@ async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
 
 
 async def count_files(app: InProcess) -> dict[str, tuple[int, int | None]]:
-    """Of vector stores."""
+    """Return those of vector stores."""
     file = await app.upload(text(TEXT_BYTES))
     store = await app.ask("POST", "/v1/vector_stores", {})
     path = f"/v1/vector_stores/{store['id']}"

@@ -1,4 +1,4 @@
-"""Messages: writing one durably, listing a long thread, what they take of the disk."""
+"""Messages: a durable write, the list of a long thread, disk usage."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ PAGE = 100
 
 
 def post_message(rig: Rig) -> Iterator[Figure]:
-    """POST of a message, durable, against one fsynced commit of SQLite on the same disk."""
+    """Measure POST of a message, durable, next to one fsynced commit of SQLite on the same disk."""
     count = 50
     with rig.server("post") as server:
         thread = asyncio.run(ask(server.port, "POST", "/v1/threads", {}))
@@ -58,7 +58,7 @@ def post_message(rig: Rig) -> Iterator[Figure]:
 
 
 def posts(port: int, path: str, count: int) -> list[float]:
-    """Seconds of POSTs sent one after the other."""
+    """Return the seconds of POSTs sent one after the other."""
     answers: list[Answer] = uvloop.run(each_in_turn(port, [request("POST", path, MESSAGE)] * count))
     if any(answer.status != 200 for answer in answers):
         raise BenchFailed(f"a message was refused: {answers[-1].body[:300]!r}")
@@ -66,7 +66,7 @@ def posts(port: int, path: str, count: int) -> list[float]:
 
 
 class Commits:
-    """The least that a durable write costs: a row of the same size in SQLite, in WAL mode, fsynced."""
+    """The least that a durable write costs: a row of the same size in SQLite (WAL mode), fsynced."""
 
     def __init__(self, path: Path) -> None:
         self._connection = apsw.Connection(str(path))
@@ -76,7 +76,7 @@ class Commits:
         self._value = os.urandom(600)
 
     def run(self, count: int) -> list[float]:
-        """Seconds of each of that many commits."""
+        """Return the seconds of each of `count` commits."""
         seconds = []
         for _ in range(count):
             began = time.perf_counter()
@@ -87,7 +87,7 @@ class Commits:
 
 
 def long_thread(rig: Rig) -> Iterator[Figure]:
-    """A list of 20 messages from a thread of 100,000 against one of 100, and the disk they take."""
+    """Measure a list of 20 messages of a thread of 100,000, next to one of 100, and disk usage."""
     many, few = rig.scaled(100_000), 100
     with rig.server("threads") as server:
         threads = [asyncio.run(ask(server.port, "POST", "/v1/threads", {}))["id"] for _ in range(2)]
@@ -121,7 +121,7 @@ def long_thread(rig: Rig) -> Iterator[Figure]:
 
 
 async def seed(path: Path, thread: str, count: int) -> None:
-    """Put so many messages into a thread of the embedded store."""
+    """Insert `count` messages into a thread of the SQLite store."""
     store = open_store(f"sqlite:///{path}")
     await store.open()
     await fill(store, thread, count, BATCH)
@@ -129,7 +129,7 @@ async def seed(path: Path, thread: str, count: int) -> None:
 
 
 async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
-    """Put so many messages into a thread, by writes of some at once."""
+    """Insert `count` messages into a thread, in batches."""
     for start in range(0, count, at_once):
         values = [stored(thread) for _ in range(min(at_once, count - start))]
         keys = [Key(OPEN_PROJECT, MESSAGES, beside(thread, each["id"])) for each in values]
@@ -138,13 +138,13 @@ async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
 
 
 def stored(thread: str) -> dict[str, Any]:
-    """A message as it is stored."""
+    """Return a message as it is stored."""
     text = [text_part(MESSAGE["content"])]
     return message_object(new_id("msg_"), thread, "user", text, now=int(time.time()))
 
 
 async def early_and_late(port: int, path: str) -> tuple[float, float, float]:
-    """Milliseconds of a list's early pages and of its late ones, and their ratio, asked for by turns."""
+    """Return the milliseconds of early and late pages of a list, alternating, and their ratio."""
     async with Connection(port) as connection:
         pages = [f"{path}?limit={PAGE}"]
         while (page := (await connection.send(request("GET", pages[-1]))).json())["has_more"]:

@@ -1,13 +1,13 @@
-"""Real Apache Cassandra 5 nodes on this machine, without Docker and without an installation.
+"""Run real Apache Cassandra 5 nodes on this machine, without Docker or an installation.
 
     python deploy/cassandra/cluster.py start            three nodes on 127.0.0.1, .2 and .3, port 9042
     python deploy/cassandra/cluster.py start --nodes 1  a single one
     python deploy/cassandra/cluster.py status
     python deploy/cassandra/cluster.py stop             stops them; their data stays
-    python deploy/cassandra/cluster.py stop --erase     and forgets their data
+    python deploy/cassandra/cluster.py stop --erase     stops them and deletes their data
 
-The jars come from Maven (once, into build/cassandra/lib), or from CASSANDRA_HOME. Needs java 11 or 17.
-Settings are those of a small machine: 512 MB of heap a node unless told, no JMX, little for caches.
+The jars come from Maven (once, into build/cassandra/lib) or from CASSANDRA_HOME. Needs java 11 or 17.
+The settings suit a small machine: 512 MB of heap per node by default, no JMX, small caches.
 """
 
 import argparse
@@ -48,11 +48,11 @@ _OPENS = (
 
 
 class NodeError(Exception):
-    """A node cannot be started here; the message says why."""
+    """A node cannot be started; the message says why."""
 
 
 def jars(build: Path = BUILD) -> Path:
-    """The folder of Cassandra's jars, fetched first if need be; NodeError where that is impossible."""
+    """Return the folder of Cassandra's jars, fetched if missing; NodeError where that fails."""
     if home := os.environ.get("CASSANDRA_HOME"):
         return Path(home) / "lib"
     lib = build / "lib"
@@ -63,7 +63,7 @@ def jars(build: Path = BUILD) -> Path:
 
 
 def missing() -> str | None:
-    """Why no node can be started on this machine, or None."""
+    """Return why no node can be started on this machine, or None."""
     if shutil.which("java") is None:
         return "java is not installed"
     if "CASSANDRA_HOME" not in os.environ and shutil.which("mvn") is None and not (BUILD / "lib").is_dir():
@@ -109,16 +109,16 @@ class Node:
 
     @property
     def log(self) -> Path:
-        """What the process wrote."""
+        """Return the path of the process's output."""
         return Path(self.directory) / "node.log"
 
     def start(self, lib: Path, *, wait: bool = True) -> None:
-        """Run the node in a session of its own; returns when it takes clients."""
+        """Run the node in its own session; return once it accepts clients."""
         home = Path(self.directory)
         home.mkdir(parents=True, exist_ok=True)
         configuration = home / "cassandra.yaml"
         configuration.write_text(self._configuration())
-        # A shell of its own session starts it and ends, so it is nobody's child and outlives us.
+        # A shell starts it and exits, so that the node is not our child and outlives us.
         shell = ["sh", "-c", 'exec 3>&1 >"$0" 2>&1; "$@" 3>&- & echo $! >&3', str(self.log)]
         started = subprocess.run(
             [*shell, *self._command(lib, configuration)],
@@ -131,21 +131,21 @@ class Node:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait until the node takes clients."""
+        """Wait until the node accepts clients."""
         deadline = time.monotonic() + START_TIMEOUT
         while READY not in self.log.read_text(errors="replace"):
             if not self.alive():
-                raise NodeError(f"Cassandra stopped while starting: {self._last_words()}")
+                raise NodeError(f"Cassandra stopped while starting: {self._log_tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise NodeError(f"Cassandra was not up after {START_TIMEOUT:.0f} s: {self._last_words()}")
+                raise NodeError(f"Cassandra was not up after {START_TIMEOUT:.0f} s: {self._log_tail()}")
             time.sleep(0.1)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-2000:]
 
     def alive(self) -> bool:
-        """Whether the process runs (a paused one does)."""
+        """Return whether the process runs; a paused one does."""
         if not self.pid:
             return False
         try:
@@ -155,7 +155,7 @@ class Node:
         return state != "Z"
 
     def kill(self, sig: int = signal.SIGKILL) -> None:
-        """Send a signal; with SIGKILL or SIGTERM wait for the end."""
+        """Send a signal; after SIGKILL and SIGTERM wait for the end."""
         if not self.alive():
             return
         os.kill(self.pid, sig)
@@ -163,7 +163,7 @@ class Node:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End the node in order."""
+        """Stop the node gracefully."""
         self.kill(signal.SIGCONT)
         self.kill(signal.SIGTERM)
 
@@ -173,7 +173,7 @@ class Node:
             raise NodeError(f"{lib} holds no Cassandra")
         flags = [f"--add-exports={name}=ALL-UNNAMED" for name in _EXPORTS.split()]
         flags += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS.split()]
-        if self.unsafe:  # do not flush the schema to disk at each change: tables in milliseconds
+        if self.unsafe:  # do not flush the schema to disk on each change: creates tables in milliseconds
             flags.append("-Dcassandra.unsafesystem=true")
         return [
             "java",
@@ -183,7 +183,7 @@ class Node:
             f"-Xmx{self.heap}",
             "-Xss512k",
             "-XX:+UseSerialGC",
-            # One that lives for minutes would spend half of its CPU on compiling well what it runs.
+            # The full compiler would take half of the CPU of a node that lives for minutes.
             f"-XX:TieredStopAtLevel={1 if self.brief else 4}",
             "-Djdk.attach.allowAttachSelf=true",
             "-Dcassandra-foreground=yes",
@@ -237,7 +237,7 @@ class Node:
 
 
 class LocalCluster:
-    """The nodes of one folder, remembered in a file, so that any process can find or stop them."""
+    """The nodes of one folder; a file there lets any process find and stop them."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.resolve()
@@ -258,9 +258,9 @@ class LocalCluster:
         brief: bool = False,
         heap: str = "512m",
     ) -> "LocalCluster":
-        """The folder's nodes; new ones on 127.0.0.1 and up where there are none yet.
+        """Return the folder's nodes; create them on 127.0.0.1 and up if there are none.
 
-        `unsafe` for one whose data need not outlive it, `brief` for one that lives for minutes.
+        `unsafe` is for nodes whose data may be lost, `brief` for nodes that live for minutes.
         """
         cluster = cls(directory)
         if not cluster.nodes:
@@ -280,7 +280,7 @@ class LocalCluster:
         return cluster
 
     def start(self) -> None:
-        """Start what does not run, one after the other: a node must be up before the next joins."""
+        """Start the stopped nodes, one after the other: a node must be up before the next joins."""
         lib = jars()
         for node in self.nodes:
             if not node.alive():
@@ -288,7 +288,7 @@ class LocalCluster:
                 self.save()
 
     def stop(self, *, erase: bool = False) -> None:
-        """Stop every node, in order unless its data is forgotten anyway."""
+        """Stop every node; kill it if its data is erased anyway."""
         for node in reversed(self.nodes):
             if erase:
                 node.kill(signal.SIGKILL)
@@ -299,7 +299,7 @@ class LocalCluster:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def save(self) -> None:
-        """Remember the nodes and their process ids."""
+        """Save the nodes and their process ids."""
         self.directory.mkdir(parents=True, exist_ok=True)
         part = self._state.with_suffix(".part")
         part.write_text(json.dumps([asdict(node) for node in self.nodes]))
@@ -307,31 +307,31 @@ class LocalCluster:
 
     @property
     def contact_points(self) -> str:
-        """`host:port,host:port`, for the store's URL."""
+        """Return `host:port,host:port`, for the store's URL."""
         return ",".join(f"{node.address}:{node.port}" for node in self.nodes)
 
 
 def megabytes(heap: str) -> int:
-    """Of a heap's size as java has it: 512m, 2g."""
+    """Convert a heap size of java (512m, 2g) to megabytes."""
     return int(heap[:-1]) * {"m": 1, "g": 1024}[heap[-1].lower()]
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port that nobody listens on."""
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((address, 0))
         return int(probe.getsockname()[1])
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=["start", "stop", "status"])
     parser.add_argument("--nodes", type=int, default=3, help="how many (3)")
     parser.add_argument("--port", type=int, default=9042, help="for clients (9042)")
     parser.add_argument("--directory", type=Path, default=BUILD / "cluster", help="where their data is")
     parser.add_argument("--heap", default="512m", help="of each new node: 512m, 2g (512m)")
-    parser.add_argument("--erase", action="store_true", help="with stop: forget the data")
+    parser.add_argument("--erase", action="store_true", help="with stop: delete the data")
     options = parser.parse_args(arguments)
     cluster = LocalCluster.create(options.directory, options.nodes, port=options.port, heap=options.heap)
     try:
