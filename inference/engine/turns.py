@@ -91,12 +91,17 @@ async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
     calls = [call for call in turn.calls if not call.is_pending]
     if not calls:
         return
-    async with asyncio.TaskGroup() as group:
-        running = asyncio.gather(*(group.create_task(run(call)) for call in calls))
-        running.add_done_callback(lambda _: progress.put_nowait(None))
+    tasks = [asyncio.create_task(run(call)) for call in calls]
+    running = asyncio.gather(*tasks)
+    running.add_done_callback(lambda _: progress.put_nowait(None))
+    try:
         while (event := await progress.get()) is not None:
             yield event
         results = await running
+    finally:
+        running.cancel()
+        for task in tasks:
+            task.cancel()
     for call, result in zip(calls, results, strict=True):
         yield ItemFinished(call.id, "completed", _now(), result.output, result.details)
 

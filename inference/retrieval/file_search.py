@@ -47,9 +47,13 @@ DEFINITION = {
 
 
 def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> ToolFactory:
-    """What makes the tool of a run; `context_window` gives the tokens that a model takes."""
+    """Return what makes the tool of a run; `context_window` gives the tokens that a model takes.
+
+    RequestRefused, which ends the run, where a store of the run has expired.
+    """
 
     async def make(context: ToolContext) -> Tool:
+        await retrieval.present(context.project, _vector_stores(context.resources))
         return FileSearch(retrieval, context, min(MAX_TOKENS, context_window(context.model) // 3))
 
     return make
@@ -77,31 +81,41 @@ class FileSearch:
         ranking = self._options.get("ranking_options") or {}
         threshold = ranking.get("score_threshold") or 0.0
         emit("searching", {})
+        details: JSON = {
+            "ranking_options": {"ranker": RANKER, "score_threshold": threshold},
+            "results": [],
+        }
+        number = len(self._calls)
+        self._calls.append(details)  # at once: calls side by side have numbers of their own
         try:
             queries = _queries(str(call.arguments))
-            found = await self._found(queries, RankingOptions(RANKER, threshold))
-            number = len(self._calls)
+            stores = await self._retrieval.present(self._project, self._stores)
+            found = await self._found(stores, queries, RankingOptions(RANKER, threshold))
             output, shown = await asyncio.to_thread(_rendered, found, number, self._budget)
         except (ValueError, RetrievalError) as exc:
-            output, shown = f"The search failed: {exc}", 0
-            found = []
-        details = {
-            "ranking_options": {"ranker": RANKER, "score_threshold": threshold},
-            "results": [_result(item) for item in found[:shown]],
-        }
-        self._calls.append(details)
-        return ToolResult(output, details)
+            return ToolResult(f"The search failed: {exc}", details)
+        details["results"] = [_result(item) for item in found[:shown]]
+        return ToolResult("\n\n".join([output, *await self._warnings(stores)]), details)
+
+    async def _warnings(self, stores: Sequence[str]) -> list[str]:
+        """Return what the model has to know of stores and files that were not searched."""
+        missing = [id for id in self._stores if id not in stores]
+        failed = await self._retrieval.failed_files(self._project, stores)
+        return [
+            *(f"The vector store {id} was deleted and was not searched." for id in missing),
+            *(f"The file {name} could not be read and was not searched: {why}" for name, why in failed),
+        ]
 
     def cite(self, mark: str, start: int, before: str) -> JSON | None:
         """Return the file_citation of a mark that names a result of this run."""
         return citation(mark, start, before, self._calls)
 
-    async def _found(self, queries: Sequence[str], ranking: RankingOptions) -> list[Found]:
-        await self._retrieval.ingested(self._project, self._stores)
+    async def _found(
+        self, stores: Sequence[str], queries: Sequence[str], ranking: RankingOptions
+    ) -> list[Found]:
+        await self._retrieval.ingested(self._project, stores)
         limit = self._options.get("max_num_results") or DEFAULT_RESULTS
-        return await self._retrieval.search(
-            self._project, self._stores, queries, limit=limit, ranking=ranking
-        )
+        return await self._retrieval.search(self._project, stores, queries, limit=limit, ranking=ranking)
 
 
 def _vector_stores(resources: Sequence[JSON]) -> list[str]:

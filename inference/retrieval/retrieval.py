@@ -1,6 +1,7 @@
 """Retrieval's parts, put together for one worker."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import FILES, Files
 from inference.retrieval.ingestion import Ingestion
-from inference.retrieval.members import MEMBERS, Attachment
+from inference.retrieval.members import MEMBERS, Attachment, status_label
 from inference.retrieval.memberships import Memberships
 from inference.retrieval.search import Found, RankingOptions, Search
 from inference.retrieval.uploads import UPLOADS, Uploads
@@ -28,6 +29,9 @@ HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 
 INGESTION_TIMEOUT = 120.0
 POLL = 0.05
+
+MOST_FAILED = 10
+"""Failed files of a store that a model is told of."""
 
 JSON = dict[str, Any]
 
@@ -131,6 +135,28 @@ class Retrieval:
         return await self._search.search(
             project, vector_stores, queries, limit=limit, filter=filter, ranking=ranking
         )
+
+    async def present(self, project: str, vector_stores: Sequence[str]) -> list[str]:
+        """Return the stores that are there; RequestRefused names one that has expired."""
+        present = []
+        for id in vector_stores:
+            with contextlib.suppress(ObjectNotFound):
+                await self.vector_stores.usable(project, id)
+                present.append(id)
+        return present
+
+    async def failed_files(self, project: str, vector_stores: Sequence[str]) -> list[tuple[str, str]]:
+        """Return the files of stores that could not be read: name and reason of the newest of each."""
+        failed = []
+        for id in vector_stores:
+            page = await self._store.page(
+                project, MEMBERS, id, label=status_label("failed"), limit=MOST_FAILED
+            )
+            failed += [
+                (member.state["filename"], (member.value["last_error"] or {}).get("message", ""))
+                for member in page.documents
+            ]
+        return failed
 
     async def file_text(self, project: str, vector_store: str, file: str) -> str | None:
         """The text that was made of a store's file, parsed anew; None before it was ingested."""

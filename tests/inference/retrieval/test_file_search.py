@@ -1,3 +1,4 @@
+import asyncio
 import json
 from typing import Any
 
@@ -8,8 +9,9 @@ from inference import tokens
 from inference.engine.citations import CitationReader
 from inference.engine.items import Call, Pieces
 from inference.engine.tools import Toolbox, ToolContext
+from inference.retrieval.errors import RequestRefused
 from inference.retrieval.file_search import FileSearch, file_search
-from persistence.store import Key
+from persistence.store import Key, Replace
 from tests.inference.retrieval.library import Library
 
 STORMS = "All about winter storms. They break the harbour's wall."
@@ -146,3 +148,39 @@ async def test_attachments_go_into_one_store_that_expires_a_week_after_its_use(l
     assert after == before  # what is in the store already is not ingested again
     await vector_stores.delete_vector_store(library.context(), store)
     assert await library.retrieval.attach_files("p", store, [second["id"]]) != store
+
+
+async def test_a_file_that_could_not_be_read_is_named_to_the_model(library: Library) -> None:
+    broken = await library.file(b"PK broken", "report.docx")
+    store = await vector_stores.create_vector_store(library.context(), {"file_ids": [broken["id"]]})
+    await library.settled(store["id"])
+    result = await (await tool_of(library, store["id"])).run(call(asked("storms")), ignore)
+    assert "The file report.docx could not be read and was not searched" in result.output
+
+
+async def test_a_store_that_is_gone_does_not_keep_the_others_from_being_searched(library: Library) -> None:
+    gone, kept = await library.vector_store(SHIPS), await library.vector_store(STORMS)
+    tool = await tool_of(library, gone["id"], kept["id"])
+    await vector_stores.delete_vector_store(library.context(), gone["id"])
+    result = await tool.run(call(asked("winter storms")), ignore)
+    assert len(result.details["results"]) == 1
+    assert f"The vector store {gone['id']} was deleted and was not searched." in result.output
+
+
+async def test_calls_side_by_side_have_marks_of_their_own(library: Library) -> None:
+    store = await library.vector_store(STORMS)
+    tool = await tool_of(library, store["id"])
+    first, second = await asyncio.gather(
+        tool.run(call(asked("storms")), ignore), tool.run(call(asked("walls")), ignore)
+    )
+    assert ("【0:0†" in first.output, "【1:0†" in second.output) == (True, True)
+
+
+async def test_a_store_that_has_expired_ends_the_run_and_is_named(library: Library) -> None:
+    store = await library.vector_store(STORMS, expires_after={"anchor": "last_active_at", "days": 1})
+    key = Key("p", "vector_stores", store["id"])
+    await library.store.update(
+        key, lambda found: Replace(found, value={**found.value, "expires_at": 1, "last_active_at": 0})
+    )
+    with pytest.raises(RequestRefused, match=f"Vector store '{store['id']}' has expired"):
+        await tool_of(library, store["id"])
