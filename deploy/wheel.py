@@ -1,7 +1,7 @@
-"""Puts the server into a wheel: the whole tree under one folder, `astrolabe_server/`.
+"""Build hook: puts the whole tree into the wheel under one folder, `astrolabe_server/`.
 
 The packages have generic names (`handlers`, `spec`, ...), which must not land in anybody's site-packages.
-An editable install needs none of this: there the checkout's root is on the path.
+An editable install does not need this: the checkout's root is on its path.
 """
 
 from typing import Any

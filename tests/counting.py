@@ -1,4 +1,4 @@
-"""A store that counts what is asked of it: the round trips of an operation."""
+"""A store that counts calls: the round trips of an operation."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from persistence.store import Store
 
 
 def counted(verb: str) -> Callable[..., Any]:
-    """The verb of the wrapped store, counted."""
+    """Make a method that counts a call and passes it on."""
 
     def call(self: "CountingStore", *arguments: Any, **keywords: Any) -> Any:
         self.calls[verb] += 1
@@ -20,7 +20,7 @@ def counted(verb: str) -> Callable[..., Any]:
 class CountingStore(Store):
     """Passes everything on to `store`; `calls` counts by verb, `update` as the reads and writes it makes.
 
-    `calls.total()` is the number of round trips, `calls.clear()` begins anew.
+    `calls.total()` is the number of round trips; `calls.clear()` resets it.
     """
 
     def __init__(self, store: Store) -> None:

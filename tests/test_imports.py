@@ -1,4 +1,4 @@
-"""Imports go one way: wsgi → serving → handlers → inference → persistence; spec lies below all of them."""
+"""Layers import only from layers below: wsgi → serving → handlers → inference → persistence → spec."""
 
 import ast
 from collections.abc import Iterator

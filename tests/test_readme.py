@@ -1,4 +1,4 @@
-"""README says what the code does."""
+"""README matches the code."""
 
 import re
 from pathlib import Path
@@ -14,12 +14,12 @@ def test_every_variable_is_in_the_table_with_its_sentence() -> None:
         assert row.endswith(f"| {sentence} |"), variable
 
 
-def test_no_variable_is_in_the_table_that_is_not_read() -> None:
+def test_the_server_reads_every_variable_of_the_table() -> None:
     known = {variable for _, variable, _ in Settings.variables()}
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE)) == known
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_every_link_leads_to_a_file() -> None:
     root = Path(__file__).resolve().parent.parent
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert [link for link in links if not link.startswith("http") and not (root / link).exists()] == []

@@ -1,4 +1,4 @@
-"""Applications with three generations of the OpenAI SDK, against a live gunicorn with two workers."""
+"""Three major versions of OpenAI's Python SDK, each in its own environment, against a live server."""
 
 import os
 import subprocess

@@ -16,14 +16,14 @@ from bench.rig import Rig
 from tests.provider import ProviderProcess
 
 
-def test_a_figure_is_held_against_its_bar() -> None:
+def test_a_figure_is_compared_with_its_bar() -> None:
     assert Figure("a", 3.0, "ms", bar=at_most(3)).holds is True
     assert Figure("a", 3.1, "ms", bar=at_most(3)).holds is False
     assert Figure("a", 9.0, "/s", "peer", 3.0, 2.4, bar=at_least_times(2.5)).holds is False
     assert Figure("a", 9.0, "/s").holds is None
 
 
-def test_the_table_shows_what_was_missed() -> None:
+def test_the_table_marks_missed_bars() -> None:
     lines = table(
         [Figure("slow", 1, "/s", bar=at_least(1000)), Figure("fast", 2000, "/s", bar=at_least(1000))]
     )
@@ -31,7 +31,7 @@ def test_the_table_shows_what_was_missed() -> None:
     assert "≥ 1,000" in lines
 
 
-def test_both_sides_begin_a_round_by_turns() -> None:
+def test_both_sides_alternate_in_starting_a_round() -> None:
     order: list[str] = []
 
     def side(name: str, value: float) -> float:
@@ -43,7 +43,7 @@ def test_both_sides_begin_a_round_by_turns() -> None:
     assert pairs == [(1.0, 2.0)] * 3
 
 
-def test_one_disturbed_round_changes_no_ratio() -> None:
+def test_one_disturbed_round_does_not_change_the_ratio() -> None:
     assert median_ratio([(10, 5), (1, 5), (11, 5.5)]) == 2
 
 
@@ -67,16 +67,16 @@ def test_a_bench_that_fails_does_not_stop_the_next(tmp_path: Path) -> None:
     assert failures == {"broken": "no wrk"}
 
 
-def test_benches_have_names_of_their_own() -> None:
+def test_names_of_benches_are_unique() -> None:
     assert len({bench.name for bench in BENCHES}) == len(BENCHES)
 
 
-def test_what_needs_a_cluster_is_left_out_without_one() -> None:
+def test_benches_that_need_a_cluster_are_left_out_without_one() -> None:
     assert not [bench for bench in choose((), {""}) if bench.needs]
     assert [bench.name for bench in choose(("get",), {""})] == ["get"]
 
 
-def test_an_unknown_name_is_refused_with_those_that_there_are() -> None:
+def test_the_refusal_of_an_unknown_name_lists_the_known_ones() -> None:
     result = CliRunner().invoke(main, ["--only", "nonsense"])
     assert result.exit_code == 2
     assert "nonsense" in result.output
@@ -94,7 +94,7 @@ async def test_the_client_counts_every_event_of_a_stream(provider: ProviderProce
 
 
 @pytest.mark.parametrize("cut", range(1, 20))
-async def test_a_frame_counts_once_wherever_it_is_cut(cut: int) -> None:
+async def test_a_frame_counts_once_wherever_it_is_split(cut: int) -> None:
     connection = client.Connection(0)
     connection._answer, connection._pieces, connection._is_stream, connection._tail = (
         client.Answer(),
@@ -109,7 +109,7 @@ async def test_a_frame_counts_once_wherever_it_is_cut(cut: int) -> None:
     assert connection._answer.events == 2
 
 
-async def test_a_stream_that_breaks_off_is_not_whole(provider: ProviderProcess) -> None:
+async def test_a_broken_stream_is_not_whole(provider: ProviderProcess) -> None:
     script = json.dumps({"turns": [{"text": "one two three", "error_after": 1}]})
     body = {"model": "m", "messages": [{"role": "user", "content": f"script: {script}"}], "stream": True}
     (answer,) = await client.each_in_turn(

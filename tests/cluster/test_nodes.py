@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 WRITERS = 50
 PACE = 1.0
-"""Seconds between the writes of a writer: two cores serve three nodes here."""
+"""Seconds between the writes of a writer: three nodes share two cores here."""
 
 
 @dataclass
 class Writing:
-    """Writers that add messages to ten threads and count, until they are told to stop."""
+    """Writers that add messages to ten threads, and one that counts, until `stop` is set."""
 
     store: CassandraStore
     project: str
@@ -46,14 +46,14 @@ class Writing:
             await asyncio.sleep(PACE)
 
     async def count(self) -> None:
-        """Add one to a counter, again and again, as a client that retries."""
+        """Increment a counter repeatedly, as a client that retries."""
         key = Key(self.project, "counters", "counter")
         while not self.stop.is_set():
             document = await self._get(key)
             try:
                 await self.store.write(Replace(document, value={"count": document.value["count"] + 1}))
             except StoreUnavailable:
-                after = await self._get(key)  # was it done or not?
+                after = await self._get(key)  # was it written or not?
                 self.counted += after.value["count"] - document.value["count"]
             else:
                 self.counted += 1
@@ -77,20 +77,20 @@ class Writing:
                 self.failures += 1
                 await asyncio.sleep(0.05)
                 continue
-            except AlreadyExists:  # an attempt that failed was done after all
+            except AlreadyExists:  # an attempt that failed was written after all
                 assert self.failures
             self.slowest = max(self.slowest, time.monotonic() - began)
             return
 
     async def progress(self, more: int, seconds: float = 60.0) -> None:
-        """Wait until so many more writes were acknowledged."""
+        """Wait until that many more writes are acknowledged."""
         wanted, deadline = self.recent + more, time.monotonic() + seconds
         while self.recent < wanted:
             assert time.monotonic() < deadline, f"{self.recent} of {wanted} writes"
             await asyncio.sleep(0.05)
 
     async def check(self) -> None:
-        """Every acknowledged message is there once, in its list and by its id."""
+        """Check that every acknowledged message exists once, in its list and by its id."""
         for thread, acknowledged in self.acknowledged.items():
             kept: list[str] = []
             while True:
@@ -111,7 +111,7 @@ class Writing:
 
 @asynccontextmanager
 async def writing_to(store: CassandraStore, project: str) -> AsyncIterator[Writing]:
-    """Writers at work meanwhile; what they were told of is checked in the end."""
+    """Run writers meanwhile; check in the end what was acknowledged."""
     await store.write(Insert(Key(project, "counters", "counter"), {"count": 0}))
     writing = Writing(store, project)
     async with asyncio.TaskGroup() as group:
@@ -125,7 +125,7 @@ async def writing_to(store: CassandraStore, project: str) -> AsyncIterator[Writi
     assert writing.slowest < 10
 
 
-async def test_a_node_that_is_killed_costs_no_acknowledged_write_and_is_used_again(
+async def test_killing_a_node_loses_no_acknowledged_write_and_the_node_is_used_again(
     store: CassandraStore, project: str, all_up: list[Node]
 ) -> None:
     async with writing_to(store, project) as writing:
@@ -137,7 +137,7 @@ async def test_a_node_that_is_killed_costs_no_acknowledged_write_and_is_used_aga
         await until_used(store, all_up[1])
 
 
-async def test_a_node_that_hangs_for_twenty_seconds_costs_no_acknowledged_write(
+async def test_a_node_that_hangs_for_twenty_seconds_loses_no_acknowledged_write(
     store: CassandraStore, project: str, all_up: list[Node]
 ) -> None:
     async with writing_to(store, project) as writing:
@@ -153,7 +153,7 @@ async def test_a_node_that_hangs_for_twenty_seconds_costs_no_acknowledged_write(
 
 
 async def until_used(store: CassandraStore, node: Node) -> None:
-    """Wait until the driver takes a node for up, and it answers."""
+    """Wait until the driver considers a node up, and the node answers."""
     deadline = time.monotonic() + 60
     session = store.connection.session
     while True:
@@ -167,20 +167,20 @@ async def until_used(store: CassandraStore, node: Node) -> None:
 
 
 async def finished(store: CassandraStore, job: Job) -> str:
-    """Finish a job, trying again until somebody says that it is; its id."""
+    """Finish a job, retrying until that is acknowledged; return its id."""
     while True:
         try:
             await store.write(Finish(job))
         except StoreUnavailable:
             await asyncio.sleep(0.05)
-        except LeaseLost:  # an attempt that failed was done after all
+        except LeaseLost:  # an attempt that failed was written after all
             break
         else:
             break
     return job.id
 
 
-async def test_a_job_goes_on_elsewhere_while_a_node_is_away(
+async def test_jobs_continue_while_a_node_is_down(
     store: CassandraStore, project: str, all_up: list[Node]
 ) -> None:
     kind = f"kind-{project}"
@@ -193,7 +193,7 @@ async def test_a_job_goes_on_elsewhere_while_a_node_is_away(
     deadline = time.monotonic() + 60
     while len(done) < 30:
         for owner in (store, other):
-            with contextlib.suppress(StoreUnavailable):  # a worker polls again, whatever became of a poll
+            with contextlib.suppress(StoreUnavailable):  # a worker polls again after a failed poll
                 taken = await owner.take_jobs(kind, "worker", 2, 5)
                 done += [await finished(owner, job) for job in taken]
         assert time.monotonic() < deadline

@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 RUNS, WRITERS = 200, 50
 AT_ONCE = 20
-PATIENCE = 10.0
-"""Seconds for which a client may have to try again."""
+RETRY_SECONDS = 10.0
+"""The longest time for which a client may have to retry."""
 
 ENDED = {"completed", "failed", "cancelled", "incomplete", "expired"}
 
@@ -96,17 +96,17 @@ def listens(port: int) -> bool:
 
 @dataclass
 class Client:
-    """An application that tries again, as OpenAI's SDK does, and notes for how long it met errors."""
+    """A client that retries, as OpenAI's SDK does, and records its longest time of errors."""
 
     session: aiohttp.ClientSession
     root: str
     longest: float = 0.0
-    story: str = ""
+    attempts: str = ""
     retried: collections.Counter[str] = field(default_factory=collections.Counter)
 
     async def ask(self, method: str, path: str, body: Any = None) -> Any:
         began, failing = time.monotonic(), None
-        tries: list[str] = []
+        tried: list[str] = []
         while True:
             reason = None
             try:
@@ -116,7 +116,7 @@ class Client:
                         value = await answer.json()
                         if failing is not None and (span := time.monotonic() - failing) > self.longest:
                             self.longest = span
-                            self.story = f"{method} {path}: {', '.join(tries)}, 200 after {time.monotonic() - began:.1f} s"
+                            self.attempts = f"{method} {path}: {', '.join(tried)}, 200 after {time.monotonic() - began:.1f} s"
                         return value
                     reason = str(answer.status)
                     assert set(await answer.json()) == {"error"}
@@ -124,13 +124,13 @@ class Client:
             except (aiohttp.ClientError, TimeoutError) as exc:
                 reason = type(exc).__name__
             failing = failing or time.monotonic()
-            tries.append(f"{reason} after {time.monotonic() - began:.1f} s")
+            tried.append(f"{reason} after {time.monotonic() - began:.1f} s")
             self.retried[reason] += 1
             assert time.monotonic() - began < 120, f"{method} {path}: {reason}"
             await asyncio.sleep(0.2)
 
     async def all(self, path: str) -> list[Any]:
-        """Every object of a list, by pages."""
+        """Read every object of a list, page by page."""
         found: list[Any] = []
         while True:
             after = f"&after={found[-1]['id']}" if found else ""
@@ -151,7 +151,7 @@ async def client(front: str) -> AsyncIterator[Client]:
 
 @dataclass
 class Load:
-    """What the application did, and was told."""
+    """The requests of the client, and what was acknowledged."""
 
     client: Client
     assistant: str
@@ -161,7 +161,7 @@ class Load:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def write(self, number: int) -> None:
-        """Add messages to a thread of one's own until told to stop."""
+        """Add messages to a new thread until `stop` is set."""
         thread = (await self.client.ask("POST", "/threads", {}))["id"]
         kept = self.messages.setdefault(thread, [])
         while not self.stop.is_set():
@@ -170,7 +170,7 @@ class Load:
             await asyncio.sleep(1)
 
     async def run(self, limit: asyncio.Semaphore) -> None:
-        """One run to its end."""
+        """Start a run and wait for its end."""
         async with limit:
             body = {
                 "assistant_id": self.assistant,
@@ -183,7 +183,7 @@ class Load:
             self.runs[run["id"]] = (run["thread_id"], run["status"])
 
     async def check(self) -> None:
-        """Everything that the application was told is there, once."""
+        """Check that everything that was acknowledged exists exactly once."""
         for thread, acknowledged in self.messages.items():
             kept = [message["id"] for message in await self.client.all(f"/threads/{thread}/messages")]
             assert len(kept) == len(set(kept))
@@ -197,7 +197,7 @@ class Load:
             assert messages[-1]["content"][0]["text"]["value"] == "You said: Say something."
 
 
-async def test_a_node_and_then_a_replica_die_and_nothing_that_was_told_is_lost(
+async def test_nothing_acknowledged_is_lost_when_a_node_and_a_replica_die(
     client: Client, all_up: list[Node], replicas: list[Server]
 ) -> None:
     assistant = await client.ask("POST", "/assistants", {"model": "m"})
@@ -219,13 +219,13 @@ async def test_a_node_and_then_a_replica_die_and_nothing_that_was_told_is_lost(
         load.stop.set()
         await asyncio.gather(*writers)
     await load.check()
-    told = sum(map(len, load.messages.values()))
+    acknowledged = sum(map(len, load.messages.values()))
     print(
-        f"{told} messages, {len(load.runs)} runs; tried again for {client.longest:.1f} s at most: "
-        f"{client.story}; all: {dict(client.retried)}"
+        f"{acknowledged} messages, {len(load.runs)} runs; retried for {client.longest:.1f} s at most: "
+        f"{client.attempts}; all: {dict(client.retried)}"
     )
     assert len(load.runs) == RUNS
-    assert client.longest < PATIENCE
+    assert client.longest < RETRY_SECONDS
     until(lambda: all(map(ready, replicas)), seconds=20)
 
 
@@ -235,7 +235,7 @@ def ready(server: Server) -> bool:
 
 
 async def reach(load: Load, runs: int) -> None:
-    """Wait until so many runs have ended."""
+    """Wait until that many runs have ended."""
     deadline = time.monotonic() + 300
     while len(load.runs) < runs:
         assert time.monotonic() < deadline, f"{len(load.runs)} of {runs} runs"

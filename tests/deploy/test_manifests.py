@@ -1,4 +1,4 @@
-"""The files of deploy/ against the schemas of what reads them, and against the server itself."""
+"""The files of deploy/ fit the schemas of the programs that read them, and the server's settings."""
 
 import json
 import re
@@ -42,11 +42,11 @@ def compose() -> Any:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
-def test_a_manifest_is_what_kubernetes_takes(path: Path, version: str) -> None:
+def test_kubernetes_accepts_the_manifest(path: Path, version: str) -> None:
     kubernetes_validate.validate(load(path), version, strict=True)
 
 
-def test_a_manifest_that_is_wrong_would_be_told() -> None:
+def test_a_wrong_manifest_is_refused() -> None:
     deployment = manifest("Deployment")
     deployment["spec"]["replicaz"] = 2
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -58,7 +58,7 @@ def test_kustomize_names_every_manifest() -> None:
     assert sorted(kustomization["resources"]) == [path.name for path in MANIFESTS]
 
 
-def test_selectors_meet_the_pods_they_mean() -> None:
+def test_selectors_match_the_pods() -> None:
     labels = manifest("Deployment")["spec"]["template"]["metadata"]["labels"]
     assert manifest("Deployment")["spec"]["selector"]["matchLabels"] == labels
     assert manifest("Service")["spec"]["selector"] == labels
@@ -67,7 +67,7 @@ def test_selectors_meet_the_pods_they_mean() -> None:
     assert manifest("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == "astrolabe"
 
 
-def test_the_service_and_the_probes_name_the_port_that_the_server_listens_on() -> None:
+def test_service_and_probes_use_the_port_that_the_server_listens_on() -> None:
     [container] = manifest("Deployment")["spec"]["template"]["spec"]["containers"]
     [port] = container["ports"]
     assert str(port["containerPort"]) == manifest("ConfigMap")["data"]["PORT"]
@@ -77,12 +77,12 @@ def test_the_service_and_the_probes_name_the_port_that_the_server_listens_on() -
     assert probes["livenessProbe"]["path"] == "/v1/health"
 
 
-def test_a_pod_has_longer_to_end_than_the_server_gives_its_streams() -> None:
+def test_a_pod_may_take_longer_to_stop_than_the_server_gives_its_streams() -> None:
     pod = manifest("Deployment")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] >= int(manifest("ConfigMap")["data"]["ASTROLABE_GRACE"]) + 15
 
 
-def test_every_variable_of_the_manifests_is_one_that_the_server_reads(compose: Any) -> None:
+def test_the_server_reads_every_variable_of_the_manifests(compose: Any) -> None:
     config = {name for name in manifest("ConfigMap")["data"] if name != "models.yaml"}
     named = config | manifest("Secret")["stringData"].keys()
     named |= compose["services"]["astrolabe-1"]["environment"].keys()
@@ -99,7 +99,7 @@ def test_the_models_of_the_manifests_are_routes(tmp_path: Path) -> None:
     assert set(routes.routes) == {"*", "text-embedding-3-small"}
 
 
-def test_the_stores_of_the_manifests_are_urls_that_the_server_takes(compose: Any) -> None:
+def test_the_server_accepts_the_store_urls_of_the_manifests(compose: Any) -> None:
     open_store(manifest("Secret")["stringData"]["ASTROLABE_STORE"])
     url = compose["services"]["astrolabe-1"]["environment"]["ASTROLABE_STORE"]
     hosts = url.removeprefix("cassandra://").partition("/")[0].split(",")
@@ -107,7 +107,7 @@ def test_the_stores_of_the_manifests_are_urls_that_the_server_takes(compose: Any
     open_store(url)
 
 
-def test_the_compose_file_is_what_the_specification_allows(compose: Any) -> None:
+def test_the_compose_file_fits_the_specification(compose: Any) -> None:
     schemas = files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "compose-spec.json").read_text())
     jsonschema.validate(compose, schema)
@@ -116,7 +116,7 @@ def test_the_compose_file_is_what_the_specification_allows(compose: Any) -> None
         jsonschema.validate(compose, schema)
 
 
-def test_the_compose_file_has_three_nodes_two_replicas_and_one_way_in(compose: Any) -> None:
+def test_the_compose_file_has_three_nodes_two_replicas_and_one_published_port(compose: Any) -> None:
     services = compose["services"]
     assert sorted(services) == [
         *("astrolabe-1", "astrolabe-2"),
@@ -129,7 +129,7 @@ def test_the_compose_file_has_three_nodes_two_replicas_and_one_way_in(compose: A
     assert re.findall(r"server (astrolabe-\d):8080", upstream) == ["astrolabe-1", "astrolabe-2"]
 
 
-def test_the_image_installs_what_the_lock_names_and_runs_as_nobody_special() -> None:
+def test_the_image_installs_from_the_lock_and_does_not_run_as_root() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     copied = re.findall(r"^COPY (?!--from)(\S+(?: \S+)*) \S+$", text, re.MULTILINE)
     for name in " ".join(copied).split():
@@ -139,7 +139,7 @@ def test_the_image_installs_what_the_lock_names_and_runs_as_nobody_special() -> 
 
 
 @pytest.mark.cassandra
-def test_the_tool_for_local_nodes_says_what_it_can_do() -> None:
+def test_the_tool_for_local_nodes_lists_its_commands() -> None:
     tool = DEPLOY / "cassandra" / "cluster.py"
     said = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True, check=True)
     assert all(command in said.stdout for command in ("start", "stop", "status"))

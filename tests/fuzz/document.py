@@ -1,4 +1,4 @@
-"""The OpenAPI document that the fuzzer reads: what the server serves of an edition, as it serves it."""
+"""The OpenAPI document for the fuzzer: the served operations of an edition, as they are served."""
 
 import json
 import re
@@ -18,13 +18,13 @@ _OTHER_LINKS: dict[str, JSON] = {
     "/assistants": {"createThreadAndRun": {"requestBody": {"assistant_id": "$response.body#/id"}}},
     "/files": {"createVectorStore": {"requestBody": {"file_ids": ["$response.body#/id"]}}},
 }
-"""From what a POST makes to operations in whose path its id does not follow the POST's own."""
+"""Links from a POST to operations whose path does not extend the POST's path."""
 
 
 def served_document(name: str) -> JSON:
-    """An edition cut down to the operations that have a handler, with links from an object to its own paths.
+    """Return an edition with only the operations that have a handler, and links from objects to their paths.
 
-    Answers are held against what the server holds them against: optional properties may be null.
+    Optional properties of responses may be null, as the server allows.
     """
     loaded = edition.load(name, None)
     names = set(registered_handlers())
@@ -59,13 +59,13 @@ def served_document(name: str) -> JSON:
             "securitySchemes": {"ApiKeyAuth": {"type": "http", "scheme": "bearer"}},
         },
     }
-    # A copy of its own: the edition is shared, and operations of it share parameters.
+    # A deep copy: the edition is shared, and its operations share parameters.
     copy: JSON = json.loads(json.dumps(document))
     return copy
 
 
 def _links(path: str, paths: JSON) -> Iterator[tuple[str, JSON]]:
-    """From what a POST to a list makes to each operation whose path has that object's id in it."""
+    """Yield links from a POST to a list to each operation with the new object's id in its path."""
     own = re.compile(re.escape(path) + r"/\{(\w+)\}(/[^{]*)?")
     given = {one: f"$request.path.{one}" for one in re.findall(r"\{(\w+)\}", path)}
     others = _OTHER_LINKS.get(path, {})
@@ -84,7 +84,7 @@ def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:
     for response in responses.values():
         for media, content in response.get("content", {}).items():
             if media == "text/event-stream":
-                # It describes the data of an event, Schemathesis holds the whole event against it.
+                # The schema describes an event's data; Schemathesis would compare the whole event with it.
                 content.pop("schema", None)
             if "schema" not in content:
                 continue

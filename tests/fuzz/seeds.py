@@ -1,6 +1,6 @@
-"""Objects for the fuzzer to work on: made through the API, and named in the document that it reads.
+"""Create objects for the fuzzer through the API, and put their ids into its document.
 
-Without them most requests would meet 404: no run is made without an assistant's id.
+Without them most requests would get 404: no run starts without an assistant's id.
 """
 
 import json
@@ -22,13 +22,13 @@ OF_COMPONENT = {
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
 NAMED = {"type": "string", "minLength": 1}
-"""A model: the provider takes any name, and the server none that is empty."""
+"""The schema of a model's name: the provider accepts any, the server refuses an empty one."""
 
 
 class Seeds:
-    """What stands for each identifier in the paths and bodies of requests.
+    """The ids to use in paths and bodies of requests.
 
-    An operation that ends an object gets one of its own, so that the others keep theirs.
+    Operations that end an object get separate objects, so that the others keep theirs.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -52,7 +52,7 @@ class Seeds:
         }
 
     def pin(self, document: JSON) -> None:
-        """Put the identifiers into the document, in place."""
+        """Put the ids into the document, in place."""
         for item in document["paths"].values():
             for operation in item.values():
                 ids = {**self.any, **self.of_operation.get(operation["operationId"], {})}
@@ -106,7 +106,7 @@ class Seeds:
         }
 
     def _waiting(self) -> dict[str, str]:
-        """A run that waits for the outputs of its tool."""
+        """Create a run that waits for the outputs of its tool."""
         assistant = self._made("/assistants", {"model": MODEL, "tools": [TOOL]})
         choice = {"type": "function", "function": {"name": "f"}}
         run = self._ask("/threads/runs", {"assistant_id": assistant, "tool_choice": choice, "thread": {

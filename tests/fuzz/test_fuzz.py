@@ -1,4 +1,4 @@
-"""Schemathesis against a live server of two workers, with the edition that the server was built from."""
+"""Schemathesis against a live server of two workers, with the edition that it serves."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from tests.server import Server
 EXCLUDED = {
     # The editions describe successes only: any error of OpenAI's would fail it.
     "status_code_conformance",
-    # OpenAI refuses more than its schemas say, and so does this server: unknown fields, cursors that
-    # are in no list, fields that exclude each other, rules that stand in prose only.
+    # OpenAI and this server refuse more than the schemas do: unknown fields, cursors that are in no
+    # list, fields that exclude each other, rules that only the prose states.
     "positive_data_acceptance",
 }
-# Fuzzed by a process each, as Hypothesis in several threads of one trips over CPython's compiler
+# One process each, because Hypothesis in several threads hits a bug of CPython's compiler
 # (gh-106905: "AST constructor recursion depth mismatch").
 RESOURCES = {
     "assistants": ("assistants", "threads"),
@@ -35,7 +35,7 @@ EXAMPLES = os.environ.get("ASTROLABE_FUZZ_EXAMPLES", "5")
 SHOWN = 20_000
 
 
-def test_every_operation_that_is_served_is_fuzzed() -> None:
+def test_every_served_operation_is_fuzzed() -> None:
     fuzzed = {name for names in RESOURCES.values() for name in names}
     served = {path.split("/")[1] for name in edition.shipped() for path in served_document(name)["paths"]}
     assert served == fuzzed
@@ -44,7 +44,7 @@ def test_every_operation_that_is_served_is_fuzzed() -> None:
 @pytest.mark.server
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("resources", RESOURCES)
-def test_no_request_that_the_spec_can_think_of_breaks_the_server(
+def test_no_generated_request_breaks_the_server(
     resources: str, tmp_path: Path, provider: ProviderProcess
 ) -> None:
     fuzz(NEWEST, tmp_path, provider, "--phases", PHASES, names=RESOURCES[resources])
@@ -53,14 +53,14 @@ def test_no_request_that_the_spec_can_think_of_breaks_the_server(
 @pytest.mark.server
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", OLDER)
-def test_no_request_of_an_older_edition_breaks_the_server(
+def test_no_generated_request_of_an_older_edition_breaks_the_server(
     name: str, tmp_path: Path, provider: ProviderProcess
 ) -> None:
     fuzz(name, tmp_path, provider, "--phases", "coverage", names=sum(RESOURCES.values(), ()))
 
 
 def fuzz(name: str, folder: Path, provider: ProviderProcess, *options: str, names: tuple[str, ...]) -> None:
-    """Run Schemathesis against a server of that edition; AssertionError with the cases that fail."""
+    """Run Schemathesis against a server of that edition; fail with the failing cases."""
     path, document = folder / "served.json", served_document(name)
     environment = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url, "ASTROLABE_AUTH": "keys"}
     with Server(folder, ASTROLABE_SPEC=name, **environment) as server:
@@ -84,7 +84,7 @@ def fuzz(name: str, folder: Path, provider: ProviderProcess, *options: str, name
 
 
 def key(server: Server) -> str:
-    """A key of a project on that server."""
+    """Create a key on that server."""
     made = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "serving.cli", "keys", "create", "--project", "fuzz"],
         env=server.environment, cwd=server.folder, capture_output=True, text=True, check=True,
@@ -93,6 +93,6 @@ def key(server: Server) -> str:
 
 
 def failures(log: str) -> str:
-    """What a run says of the cases that failed, or all where it says nothing of any."""
+    """Return the failing cases of a log, or the whole log if it names none."""
     found = re.search(r"^=+ (ERRORS|FAILURES) =+$", log, re.MULTILINE)
     return "\n".join(line[:500] for line in log[found.start() if found else 0 :].splitlines())[:SHOWN]
