@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 
 DONE = b"data: [DONE]\n\n"
-KEEP_ALIVE = b": keep-alive\n\n"
 LIMIT = 16 * 1024 * 1024
 """Bytes of one event; a provider that never ends an event must not fill the memory."""
 
