@@ -35,11 +35,14 @@ class SecretsFilter:
 
     def may_be_in(self, data: bytes) -> bool:
         """Return whether `data` may hold a secret in any spelling; cheap."""
-        if any(secret in data for secret in self._plain):
-            return True
-        if self._pattern is None or not any(mark in data for mark in self._marks):
-            return False
-        return self._pattern.search(data.decode("utf-8", "replace")) is not None
+        for secret in self._plain:
+            if secret in data:
+                return True
+        for mark in self._marks:
+            if mark in data:
+                pattern = self._pattern
+                return pattern is not None and pattern.search(data.decode("utf-8", "replace")) is not None
+        return False
 
 
 @lru_cache(maxsize=256)

@@ -27,14 +27,20 @@ class EventParser:
         self._started = False
         self._size = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the last piece ended with an event."""
+        return self._started and not self._rest and not self._data
+
     def feed(self, piece: bytes) -> list[bytes]:
         """Return the data of each event that `piece` completes; InvalidEventStream if one is too long."""
         if not self._started:
             piece = self._without_mark(piece)
         if not self._rest and not self._data and piece.endswith(b"}\n\n") and b"\r" not in piece:
-            frames = piece[:-2].split(b"\n\n")
-            if all(frame.startswith(b"data: ") and b"\n" not in frame for frame in frames):
-                return [frame[6:] for frame in frames]  # nearly every piece
+            frames = piece[:-2].split(b"\n\ndata: ")
+            if piece.startswith(b"data: ") and piece.count(b"\n") == 2 * len(frames):
+                frames[0] = frames[0][6:]
+                return frames  # nearly every piece
         return self._lines(self._rest + piece)
 
     def end(self) -> list[bytes]:

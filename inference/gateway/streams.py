@@ -14,6 +14,9 @@ from inference.gateway.paths import CHAT
 from inference.gateway.targets import Target
 from persistence.types import JSON
 
+LONGEST_DONE = 32
+"""Bytes that `[DONE]` has with all its blanks."""
+
 MOST_TEMPLATES = 4
 """How often a stream's form is learned anew; one whose chunks all differ is parsed throughout."""
 
@@ -50,10 +53,46 @@ class CompletionStream:
         self._error: ProviderError | None = None
         self.is_done = False
 
-    def passes(self, piece: bytes) -> bool:
-        """Return whether `piece` is one chunk of text of a form already seen, to be sent on as it is."""
+    def frames(self, piece: bytes) -> bytes:
+        """Return the chunks that `piece` completes as Server-Sent Events.
+
+        A run of chunks of text that differ in their text alone passes as it is, with one scan.
+        """
+        whole, start = [], 0
+        while start < len(piece) and not self.is_done:
+            end = self._end_of_run(piece, start)
+            if end:
+                whole.append(piece[start:end] if start or end < len(piece) else piece)
+                start = end
+                continue
+            # One event, as long as the form of the stream is being learnt; else all of them.
+            cut = piece.find(b"\n\n", start) + 2 if self._template is None and self._templates == 0 else 0
+            end = cut if cut > 1 else len(piece)
+            try:
+                whole += [event.frame() for event in self.feed(piece[start:end])]
+            except ProviderError as exc:
+                if not whole:
+                    raise
+                self._error = exc
+            if self._error is not None:
+                break
+            start = end
+        return whole[0] if len(whole) == 1 else b"".join(whole)
+
+    def _end_of_run(self, piece: bytes, start: int) -> int:
+        """Return where a run of chunks of the known form ends that begins at `start`, 0 for none."""
         template = self._template
-        return template is not None and template.fits(piece) and not self._filter.may_be_in(piece)
+        if template is None or self._held or not self._parser.is_idle:
+            return 0
+        if not piece.startswith(template.head, start):
+            return 0
+        end = piece.rfind(template.tail, start) + len(template.tail)
+        if end <= start + len(template.head):
+            return 0
+        texts = piece[start + len(template.head) : end - len(template.tail)].replace(template.joint, b"")
+        if b'"' in texts or b"\\" in texts or b"\n" in texts or self._filter.may_be_in(piece[start:end]):
+            return 0
+        return end
 
     def check(self) -> None:
         """Raise the error that came behind the chunks which were returned last."""
@@ -115,15 +154,20 @@ class CompletionStream:
         return events
 
     def _payload(self, payload: bytes) -> list[Event]:
-        stripped = payload.strip()
-        if stripped != b"[DONE]":
-            return self._chunk(payload) if stripped else []
+        if len(payload) > LONGEST_DONE or payload.strip() not in (b"[DONE]", b""):
+            return self._chunk(payload)
+        if not payload.strip():
+            return []
         if not self._normalizer.has_chunks:
             raise failures.unreadable("it has no chunks")
         self.is_done = True
         return [*self._release(), *(Event(chunk, None) for chunk in self._normalizer.closing())]
 
     def _chunk(self, payload: bytes) -> list[Event]:
+        if self._template is not None and not self._held:
+            event = self._template.read(payload)
+            if event is not None and not self._filter.may_be_in(payload):
+                return [event]
         value, raw = self._parse(payload)
         if not isinstance(value, dict) or not value.keys() & {"choices", "usage"}:
             if isinstance(value, dict):
@@ -131,12 +175,12 @@ class CompletionStream:
             raise failures.unreadable("an event is not a JSON object")
         changed = self._normalizer.take(value)
         event = Event(value, None if changed else raw)
-        released = self._release()
-        if any(_opens_call(choice) for choice in value["choices"]):
+        released = self._release() if self._held else []
+        if b'"tool_calls"' in payload and any(_opens_call(choice) for choice in value["choices"]):
             self._held = [event]  # the rest of the call's name may follow
             return released
         self._learn(event)
-        return [*released, event]
+        return [*released, event] if released else [event]
 
     def _release(self) -> list[Event]:
         held, self._held = self._held, []
@@ -161,13 +205,14 @@ class CompletionStream:
         return value, raw
 
     def _learn(self, event: Event) -> None:
-        self._template = None
-        if event.raw is None or self._templates >= MOST_TEMPLATES or self._normalizer.holds_text:
-            return
-        template = _Template.of(event.raw, event.chunk)
-        if template is not None:
-            self._templates += 1
-            self._template = template
+        """Note the form of a chunk of text, unless half a character waits for the next one."""
+        if self._normalizer.holds_text:
+            self._template = None
+        elif event.raw is not None and self._templates < MOST_TEMPLATES:
+            template = _Template.of(event.raw, event.chunk)
+            if template is not None:
+                self._templates += 1
+                self._template = template
 
     def _from_whole(self, body: bytes) -> list[Event]:
         """Return the chunks of an answer that was not streamed although that was asked for."""
@@ -180,16 +225,31 @@ class CompletionStream:
 
 
 class _Template(NamedTuple):
-    """The bytes around the text of a chunk: one that differs in nothing else needs no parsing."""
+    """A chunk of text, and the bytes around its text: one that differs in nothing else needs no parsing."""
 
-    prefix: bytes
-    suffix: bytes
+    head: bytes
+    tail: bytes
+    joint: bytes
+    chunk: JSON
 
-    def fits(self, piece: bytes) -> bool:
-        if not (piece.startswith(self.prefix) and piece.endswith(self.suffix)):
-            return False
-        text = piece[len(self.prefix) : -len(self.suffix)]
-        return b'"' not in text and b"\\" not in text and b"\n" not in text
+    def read(self, payload: bytes) -> Event | None:
+        """Return the event of a payload of this form, None for any other."""
+        head, tail = len(self.head) - 6, len(self.tail) - 2
+        if not (payload.startswith(self.head[6:]) and payload.endswith(self.tail[:-2])):
+            return None
+        text = payload[head : len(payload) - tail]
+        if b'"' in text or b"\\" in text or b"\n" in text:
+            return None
+        try:
+            content = text.decode()
+        except UnicodeDecodeError:
+            return None
+        choice = self.chunk["choices"][0]
+        if "delta" in choice:
+            choice = {**choice, "delta": {**choice["delta"], "content": content}}
+        else:
+            choice = {**choice, "text": content}
+        return Event({**self.chunk, "choices": [choice]}, payload)
 
     @classmethod
     def of(cls, raw: bytes, chunk: JSON) -> "_Template | None":
@@ -199,14 +259,16 @@ class _Template(NamedTuple):
         choice = chunk["choices"][0]
         delta = choice.get("delta")
         text = choice.get("text") if delta is None else delta.get("content")
-        if not text or choice.get("finish_reason") is not None or (delta is not None and len(delta) > 2):
+        is_text = delta is None or delta.keys() == {"content"}
+        if not text or not is_text or choice.get("finish_reason") is not None or choice.get("logprobs"):
             return None
         for opening in (b'"content":', b'"content": ', b'"text":', b'"text": '):
             around = opening + orjson.dumps(text)
             if raw.count(around) == 1:
                 start = raw.index(around)
-                prefix = b"data: " + raw[: start + len(opening) + 1]
-                return cls(prefix, raw[start + len(around) - 1 :] + b"\n\n")
+                head = b"data: " + raw[: start + len(opening) + 1]
+                tail = raw[start + len(around) - 1 :] + b"\n\n"
+                return cls(head, tail, tail + head, chunk)
         return None
 
 
@@ -224,10 +286,7 @@ async def read_frames(response: ProviderResponse, stream: CompletionStream) -> A
     async with aclosing(response):
         try:
             async for piece in response:
-                if stream.passes(piece):
-                    yield piece
-                    continue
-                frames = b"".join([event.frame() for event in stream.feed(piece)])
+                frames = stream.frames(piece)
                 if stream.is_done:
                     yield frames + sse.DONE
                     await response.drain()

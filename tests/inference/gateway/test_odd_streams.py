@@ -320,6 +320,16 @@ async def test_text_with_quotes_and_escapes_is_relayed_unchanged(gateway: Gatewa
     assert b"".join([frames async for frames in gateway.relay(ask(raw=raw))]) == raw.encode()
 
 
+async def test_runs_of_plain_text_keep_every_odd_chunk_among_them(gateway: Gateway, ask: Ask) -> None:
+    texts = ["a", "b", "c", 'q"', "d", "e", "\\", "f", "", "g", "h"]
+    chunks = [chunk({"content": text}) for text in texts]
+    chunks.insert(5, chunk({"content": [{"type": "text", "text": "PART"}]}))
+    chunks.insert(9, chunk({"content": "late"}, usage={"prompt_tokens": 1}))
+    raw = events(*chunks, chunk({}, "stop"))
+    for size in (None, 50, 333, 1000):
+        assert await text_of(gateway, ask(raw=raw, raw_size=size)) == 'abcq"dPARTe\\flategh'
+
+
 # --- ends ---
 
 
