@@ -1,5 +1,9 @@
+import json
+import secrets
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,3 +38,21 @@ async def gateway(provider: ProviderProcess) -> AsyncIterator[Gateway]:
 async def worker(store: Store, gateway: Gateway) -> AsyncIterator[Process]:
     async with process(store, gateway) as worker:
         yield worker
+
+
+class Asked:
+    """The requests that the provider got for the script of one tag."""
+
+    def __init__(self, provider: ProviderProcess, tag: str) -> None:
+        self._provider = provider
+        self.tag = tag
+
+    def all(self) -> list[dict[str, Any]]:
+        root = self._provider.url.removesuffix("/v1")
+        with urllib.request.urlopen(f"{root}/_requests?tag={self.tag}", timeout=10) as answer:
+            return [each["body"] for each in json.load(answer)]
+
+
+@pytest.fixture
+def asked(provider: ProviderProcess) -> Asked:
+    return Asked(provider, secrets.token_hex(6))

@@ -2,34 +2,17 @@
 
 import base64
 import json
-import secrets
-import urllib.request
 from collections.abc import AsyncIterator
 from typing import Any
 
-import pytest
-
 from inference import tokens
 from persistence.store import Insert, Key, Store, beside
+from tests.inference.engine.conftest import Asked
 from tests.inference.engine.process import Process, collect, script
-from tests.provider import ProviderProcess
 
 JSON = dict[str, Any]
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
-
-
-class Asked:
-    """The requests that the provider got for the script of one tag."""
-
-    def __init__(self, provider: ProviderProcess, tag: str) -> None:
-        self._provider = provider
-        self.tag = tag
-
-    def all(self) -> list[JSON]:
-        root = self._provider.url.removesuffix("/v1")
-        with urllib.request.urlopen(f"{root}/_requests?tag={self.tag}", timeout=10) as answer:
-            return [each["body"] for each in json.load(answer)]
 
 
 async def ask(worker: Process, asked: Asked, *turns: JSON, assistant: JSON | None = None, **run: Any) -> JSON:
@@ -38,11 +21,6 @@ async def ask(worker: Process, asked: Asked, *turns: JSON, assistant: JSON | Non
     thread = await worker.thread(script(*(turns or ({"text": "Fine."},)), tag=asked.tag))
     await worker.rested(await worker.run(thread["id"], made["id"], **run))
     return asked.all()[0]
-
-
-@pytest.fixture
-def asked(provider: ProviderProcess) -> Asked:
-    return Asked(provider, secrets.token_hex(6))
 
 
 async def test_a_bare_run_sends_what_is_set_and_nothing_else(worker: Process, asked: Asked) -> None:
