@@ -85,6 +85,34 @@ def _also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
     return change
 
 
+def _shows(prop: str, kind: str, *components: str) -> Callable[[JSON], bool]:
+    """A property that the service's objects have, of that type or null, and the spec's do not."""
+
+    def change(document: JSON) -> bool:
+        properties = [_at(document, component).get("properties") for component in components]
+        missing = [one for one in properties if one and prop not in one]
+        for one in missing:
+            one[prop] = {"type": [kind, "null"]}
+        return bool(missing)
+
+    return change
+
+
+_OF_REQUEST = (
+    "request_id", "tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty",
+    "input_user", "tools", "metadata", "response_format",
+)  # fmt: skip
+
+
+def _stored_completions(document: JSON) -> bool:
+    """A stored completion shows what it was asked with."""
+    properties = _at(document, "CreateChatCompletionResponse").get("properties", {})
+    if "/chat/completions/{completion_id}" not in document["paths"] or "request_id" in properties:
+        return False
+    properties.update({name: {} for name in _OF_REQUEST if name not in properties})
+    return True
+
+
 def _two_vector_stores(document: JSON) -> bool:
     """The SDK offers both ways to name a vector store in one call, each for one."""
     applied = False
@@ -336,6 +364,26 @@ ERRATA: tuple[Erratum, ...] = (
         "lengths-of-model-names",
         "the spec bounds no model's name",
         _lengths_of_model_names,
+    ),
+    Erratum(
+        "described-vector-stores",
+        "a vector store answers its description",
+        _shows("description", "string", "VectorStoreObject"),
+    ),
+    Erratum(
+        "shown-reasoning-effort",
+        "assistants and runs answer their reasoning_effort",
+        _shows("reasoning_effort", "string", "AssistantObject", "RunObject"),
+    ),
+    Erratum(
+        "stored-completions",
+        "a stored completion answers the fields of its request",
+        _stored_completions,
+    ),
+    Erratum(
+        "shown-tool-resources",
+        "a run answers its tool_resources",
+        _shows("tool_resources", "object", "RunObject"),
     ),
     Erratum(
         "empty-list-ids",
