@@ -24,7 +24,7 @@ _OTHER_LINKS: dict[str, JSON] = {
 def served_document(name: str) -> JSON:
     """Return an edition with only the operations that have a handler, and links from objects to their paths.
 
-    Optional properties of responses may be null, as the server allows.
+    Optional properties may be null, as the server allows.
     """
     loaded = edition.load(name, None)
     names = set(registered_handlers())
@@ -33,7 +33,10 @@ def served_document(name: str) -> JSON:
         for one in loaded.operations
         if one.name in names and not one.query
     }
-    schemas = loaded.document["components"]["schemas"]
+    components = loaded.document["components"]["schemas"]
+    # In requests, too, the server takes null for an optional property that is absent.
+    everything = {"anyOf": [{"$ref": SCHEMAS + name} for name in components]}
+    schemas = allow_null(everything, components)["components"]["schemas"]
     answered: JSON = {}
     paths: JSON = {}
     for path, item in loaded.document["paths"].items():
