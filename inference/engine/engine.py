@@ -221,17 +221,16 @@ class Engine:
         """Write what begins an attempt, with its job, and go on with it here."""
         project, run_id = attempt.key.project, attempt.key.id
         recorder, job = attempt.recorder, attempt.job
-        first, _, lines, frames, _ = recorder.take()
-        recorder.run_changed = False
+        batch = recorder.take()
         reader = self._feeds.subscribe(project, run_id) if recorder.state.live else None
-        log = self._feeds.append(project, run_id, first, lines)
+        log = self._feeds.append(project, run_id, batch.first, batch.lines)
         try:
             documents = await self._store.write(*attempt.operations, Enqueue(job), log)
         except BaseException:
             if reader is not None:
                 self._feeds.unsubscribe(project, run_id, reader)
             raise
-        self._feeds.publish(project, run_id, frames)
+        self._feeds.publish(project, run_id, batch.frames)
         run = next(each for each in documents if each.key == attempt.key)
         conversation = attempt.conversation or documents[0]
         if job.owner:
@@ -239,7 +238,7 @@ class Engine:
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
-        after = frames[0][0] - 1
+        after = batch.frames[0][0] - 1
         return Started(
             answered, follow_attempt(self._store, self._feeds, self._api, attempt.key, reader, after)
         )

@@ -1,6 +1,7 @@
 """Brings events to a run's state and its renderer, and keeps what they give until it is written."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from inference.engine.events import Event, ItemDelta, OutputsSubmitted, RunMoved, TurnFinished, encode
@@ -8,6 +9,18 @@ from inference.engine.feeds import Numbered, frame
 from inference.engine.renderer import ObjectChange, Renderer
 from inference.engine.state import RunState
 from persistence.store import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is to be written at once: events from number `first` on, their log lines, frames and objects."""
+
+    first: int
+    events: Sequence[Event]
+    lines: Sequence[bytes]
+    frames: Sequence[Numbered]
+    changes: Mapping[Key, ObjectChange]
+    run_changed: bool
 
 
 class Recorder:
@@ -20,7 +33,7 @@ class Recorder:
     def __init__(self, state: RunState, renderer: Renderer) -> None:
         self.state = state
         self.renderer = renderer
-        self.run_changed = False
+        self._run_changed = False
         self._held: list[Event] = []
         self._events: list[Event] = []
         self._lines: list[bytes] = []
@@ -60,13 +73,14 @@ class Recorder:
             self._held = []
             self.state.turns.pop()
 
-    def take(self) -> tuple[int, list[Event], list[bytes], list[Numbered], dict[Key, ObjectChange]]:
-        """Return what has come since: the first number, events, log lines, frames and changed objects."""
+    def take(self) -> Batch:
+        """Return what has come since the last time."""
         first = self.state.sequence - len(self._lines)
-        taken = first, self._events, self._lines, self._frames, dict(self.renderer.changes)
-        self._events, self._lines, self._frames = [], [], []
+        changes = dict(self.renderer.changes)
+        batch = Batch(first, self._events, self._lines, self._frames, changes, self._run_changed)
+        self._events, self._lines, self._frames, self._run_changed = [], [], [], False
         self.renderer.changes.clear()
-        return taken
+        return batch
 
     def _render(self, event: Event) -> None:
         self._frames += self._frames_of(event)
@@ -75,7 +89,7 @@ class Recorder:
         self.state.sequence += 1
         stored = isinstance(event, RunMoved | OutputsSubmitted)
         called = isinstance(event, TurnFinished) and bool(self.state.turns and self.state.turns[-1].calls)
-        self.run_changed = self.run_changed or stored or called
+        self._run_changed = self._run_changed or stored or called
 
     def _frames_of(self, event: Event) -> list[Numbered]:
         frames = []

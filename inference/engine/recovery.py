@@ -1,6 +1,6 @@
 """Takes a run up from the store: after its worker was lost, or when its job is due again."""
 
-from inference.engine.events import Event, ItemFinished, decode
+from inference.engine.events import Event, ItemFinished, ItemStarted, decode
 from inference.engine.feeds import Feeds
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, Api
@@ -81,9 +81,8 @@ async def _catch_up(store: Store, api: Api, work: UnitOfWork, ahead: Document) -
         return
     events = [decode(line.encode()) for line in noted["events"]]
     if state.status != "in_progress":  # the caller cancelled it meanwhile: only the items are caught up
-        events = [event for event in events if type(event).__name__.startswith("Item")]
-    missing = list(events)
-    for event in missing:
+        events = [event for event in events if isinstance(event, ItemStarted | ItemFinished)]
+    for event in events:
         _record(api, work, event, ahead)
     await work.flush()
 

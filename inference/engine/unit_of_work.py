@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from inference.engine.errors import RunGone
 from inference.engine.events import Event, ItemDelta, encode
 from inference.engine.feeds import Feeds
-from inference.engine.recorder import Recorder
+from inference.engine.recorder import Batch, Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
 from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED, SETTLED
@@ -156,18 +156,17 @@ class UnitOfWork:
         self._pending.clear()
         if not (self.recorder.has_news or self.conversation.is_changed or operations):
             return
-        run_changed, self.recorder.run_changed = self.recorder.run_changed, False
-        first, events, lines, frames, changes = self.recorder.take()
-        objects: list[Tracked] = [self._tracked(change) for change in changes.values()]
+        batch = self.recorder.take()
+        objects: list[Tracked] = [self._tracked(change) for change in batch.changes.values()]
         if not self._store.transactional:
-            self._note_events(changes.values(), first, events)
-        if run_changed:
+            self._note_events(batch)
+        if batch.run_changed:
             objects.append(self.run)
         project, run_id = self.run.key.project, self.run.key.id
-        log = [self._feeds.append(project, run_id, first, lines)] if lines else []
+        log = [self._feeds.append(project, run_id, batch.first, batch.lines)] if batch.lines else []
         await self._write(objects, *operations, *log)
         self._written = time.monotonic()
-        self._feeds.publish(project, run_id, frames)
+        self._feeds.publish(project, run_id, batch.frames)
 
     def _tracked(self, change: ObjectChange) -> TrackedObject:
         tracked = self._objects.setdefault(change.key, TrackedObject(change))
@@ -176,17 +175,17 @@ class UnitOfWork:
         tracked.change = change
         return tracked
 
-    def _note_events(self, changes: Sequence[ObjectChange] | Any, first: int, events: list[Event]) -> None:
+    def _note_events(self, batch: Batch) -> None:
         """Note in finished objects that are written ahead which events belong to them.
 
         A worker can be lost between the two parts of a write: the next one finds here what is missing.
         Text is left out, as the object has it.
         """
         opened = self.recorder.renderer.open_objects
-        lines = [encode(event).decode() for event in events if not isinstance(event, ItemDelta)]
-        for change in changes:
+        lines = [encode(event).decode() for event in batch.events if not isinstance(event, ItemDelta)]
+        for change in batch.changes.values():
             if change.ahead and change.key not in opened:
-                change.state = {**change.state, WRITTEN_AHEAD: {"first": first, "events": lines}}
+                change.state = {**change.state, WRITTEN_AHEAD: {"first": batch.first, "events": lines}}
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
