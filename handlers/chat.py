@@ -1,4 +1,4 @@
-"""Chat completions: relayed to the model, and kept where the caller says `store`."""
+"""Chat completions, stored where the request has `store: true`."""
 
 import hashlib
 import secrets
@@ -22,12 +22,12 @@ from persistence.types import JSON
 COLLECTION = "chat_completions"
 
 _ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
-"""Fields of the request that a stored completion shows."""
+"""Fields of the request that a stored completion repeats."""
 
 
 @operation("createChatCompletion", waits_for_provider=True)
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
-    """Answer from the model of that name; every field of the request goes to its provider."""
+    """Ask the model of that name; every field of the request goes to its provider."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)
     if not body.get("store"):
         request = {name: value for name, value in body.items() if name != "store"}
@@ -47,7 +47,7 @@ async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stre
 async def _kept_stream(
     context: Context, body: JSON, chunks: AsyncGenerator[JSON, None]
 ) -> AsyncGenerator[bytes, None]:
-    """The stream under an id of the server's own; kept before its end is told."""
+    """Yield the stream under an id of the server's own, and store it before `[DONE]`."""
     id, accumulator = _new_id(), ChunkAccumulator()
     wants_usage = (body.get("stream_options") or {}).get("include_usage")
     async with aclosing(chunks):
@@ -93,7 +93,7 @@ async def list_chat_completions(
     limit: int = 20,
     order: Order = "asc",
 ) -> JSON:
-    """The stored completions, oldest first unless asked otherwise."""
+    """List stored completions, oldest first by default."""
     wanted = {*(_metadata_label(*pair) for pair in (metadata or {}).items())}
     if model is not None:
         wanted.add(_model_label(model))
@@ -102,7 +102,7 @@ async def list_chat_completions(
 
 
 async def _filtered(context: Context, labels: list[str], after: str | None, limit: int, order: Order) -> Page:
-    """A page of the documents with all of the labels; the store's list of the first is read through."""
+    """Return a page of the documents with all labels, filtered from the list of the first."""
     label = labels[0] if labels else None
     page = await read_page(context, COLLECTION, label=label, after=after, limit=limit, order=order)
     if len(labels) < 2:
@@ -116,7 +116,7 @@ async def _filtered(context: Context, labels: list[str], after: str | None, limi
 
 
 def _labels(asked: str, answered: str, metadata: Mapping[str, str]) -> frozenset[str]:
-    """A completion is found under the name that was asked for, and under the provider's."""
+    """Return the labels: the requested and the answering model, and the metadata."""
     names = {_model_label(asked), _model_label(answered)}
     return frozenset(names | {_metadata_label(*pair) for pair in metadata.items()})
 
@@ -126,19 +126,19 @@ def _model_label(model: str) -> str:
 
 
 def _metadata_label(name: str, value: str) -> str:
-    """Of a bounded length, whatever the caller wrote."""
+    """Return a label of bounded length."""
     return f"metadata:{hashlib.sha256(orjson.dumps([name, value])).hexdigest()[:32]}"
 
 
 @operation("getChatCompletion")
 async def get_chat_completion(context: Context, completion_id: str) -> JSON:
-    """A stored completion."""
+    """Return a stored completion."""
     return (await _stored(context, completion_id)).value
 
 
 @operation("updateChatCompletion")
 async def update_chat_completion(context: Context, completion_id: str, body: JSON) -> JSON:
-    """Give a stored completion other metadata."""
+    """Replace the metadata of a stored completion."""
     metadata = body.get("metadata") or {}
 
     def change(document: Document) -> Replace:
@@ -154,7 +154,7 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
 
 @operation("deleteChatCompletion")
 async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
-    """Forget a stored completion."""
+    """Delete a stored completion."""
     await delete_object(context, partial(_stored, context, completion_id))
     return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
 
@@ -167,7 +167,7 @@ async def get_chat_completion_messages(
     limit: int = 20,
     order: Order = "asc",
 ) -> JSON:
-    """The messages that a stored completion was the answer to."""
+    """List the request's messages of a stored completion."""
     document = await _stored(context, completion_id)
     messages = [_message(completion_id, *pair) for pair in enumerate(document.state["messages"])]
     if order == "desc":

@@ -1,4 +1,4 @@
-"""Legacy text completions, relayed to providers that still have them."""
+"""Legacy text completions, for providers that have them."""
 
 from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials
@@ -10,11 +10,8 @@ PATH = "/completions"
 
 @operation("createCompletion", waits_for_provider=True)
 async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
-    """Continue a prompt; the provider's own error where it has chat models only."""
+    """Continue a prompt."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)
     if body.get("stream"):
         return Stream(gateway.relay(body, credentials, PATH))
-    answer = await gateway.forward(PATH, body, credentials)
-    for choice in answer.get("choices") or ():
-        choice.setdefault("logprobs", None)
-    return Relayed(answer)
+    return Relayed(await gateway.forward(PATH, body, credentials))

@@ -1,4 +1,4 @@
-"""A caller's own provider key, which some clients send in headers beside the server's."""
+"""A caller's own provider key, in headers beside the server's; used where ASTROLABE_CALLER_KEYS allows it."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ EMBEDDING = "embedding-param-"
 
 
 def chat_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """What `api-key` and `LLM-PARAM-*` say; None where the request has none of them."""
+    """Return what `api-key` and `LLM-PARAM-*` hold, None without them."""
     return _credentials(headers, CHAT)
 
 
 def embedding_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """What `api-key` and `EMBEDDING-PARAM-*` say; None where the request has none of them."""
+    """Return what `api-key` and `EMBEDDING-PARAM-*` hold, None without them."""
     return _credentials(headers, EMBEDDING)
 
 

@@ -1,4 +1,4 @@
-"""Embeddings, from whichever provider serves the model's name."""
+"""Embeddings, from the provider of the model."""
 
 from handlers.context import Context, Relayed
 from handlers.credentials import embedding_credentials
@@ -9,13 +9,13 @@ from persistence.types import JSON
 
 @operation("createEmbedding", waits_for_provider=True)
 async def create_embedding(context: Context, body: JSON) -> Relayed:
-    """A vector for each input, which is a text, a list of texts, a text's tokens or a list of those."""
+    """Return a vector for each input: a text, a list of texts, a text's tokens or a list of those."""
     _check(body["input"])
     return Relayed(await context.services.gateway.embed(body, embedding_credentials(context.headers)))
 
 
 def _check(given: object) -> None:
-    """What the editions do not say and every provider refuses: no input, and empty ones."""
+    """Refuse empty input, as every provider does."""
     inputs = given if isinstance(given, list) else [given]
     if not inputs:
         raise BadRequest("'$.input' is invalid: an empty list.", param="input", code="invalid_value")

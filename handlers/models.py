@@ -1,4 +1,4 @@
-"""Models: the names that the gateway routes."""
+"""Models, by the names that clients ask for."""
 
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
@@ -10,20 +10,20 @@ from persistence.types import JSON
 
 @operation("listModels")
 async def list_models(context: Context) -> Relayed:
-    """Every name that can be asked for, of routes, aliases and the providers behind patterns."""
+    """List all names: of routes, and of the providers behind patterns."""
     models = await context.services.gateway.list_models(chat_credentials(context.headers))
     return Relayed({"object": "list", "data": models})
 
 
 @operation("retrieveModel")
 async def retrieve_model(context: Context, model: str) -> Relayed:
-    """One of them."""
+    """Return one model."""
     return Relayed(await _model(context, model))
 
 
 @operation("deleteModel")
 async def delete_model(context: Context, model: str) -> JSON:
-    """No model here is a caller's own, so none is deleted."""
+    """Refuse: models belong to the operator."""
     await _model(context, model)
     message = f"The model '{model}' belongs to the server's operator and cannot be deleted."
     raise Forbidden(message, param="model")

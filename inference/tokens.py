@@ -1,4 +1,4 @@
-"""Counting and cutting text by tokens, without a network: the table is the one in litellm's wheel."""
+"""Count tokens and decode them without a network: the table comes with litellm."""
 
 from base64 import b64decode
 from collections.abc import Sequence
@@ -25,26 +25,26 @@ _SPECIAL = {
 
 
 def encode(text: str) -> list[int]:
-    """The tokens of `text` by cl100k_base; nothing in it is special. About 2 µs for a token."""
+    """Return the tokens of `text` by cl100k_base, without special tokens. Takes 2 µs a token."""
     return encoding().encode_ordinary(text)
 
 
 def decode(tokens: Sequence[int]) -> str:
-    """The text of `tokens`; ValueError for a number that is no token. Broken characters become U+FFFD."""
+    """Return the text of `tokens`; raise ValueError for an unknown one. Broken characters become U+FFFD."""
     try:
         return encoding().decode_bytes(tokens).decode(errors="replace")
     except (KeyError, OverflowError) as exc:
-        raise ValueError(f"{exc} is no token") from exc
+        raise ValueError(f"{exc} is not a token") from exc
 
 
 def count(text: str) -> int:
-    """How many tokens `text` has by cl100k_base, which is within a few percent for other models' too."""
+    """Return the number of tokens by cl100k_base, within a few percent of other models'."""
     return len(encode(text))
 
 
 @cache
 def encoding() -> tiktoken.Encoding:
-    """cl100k_base. The first call takes about 0.3 s and 40 MB: call it before requests wait for it."""
+    """Return cl100k_base. The first call takes 0.3 s and 40 MB: make it before requests wait for it."""
     spec = find_spec("litellm")  # finds it without importing it, which would take seconds
     if spec is None or spec.origin is None:
         raise FileNotFoundError("litellm, which brings the table of cl100k_base, is not installed")

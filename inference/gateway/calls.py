@@ -20,7 +20,7 @@ class OpenCall:
     name: str
     arguments: str = ""
     opening: JSON | None = None
-    """The opening delta, until it has been sent: the rest of the name may follow."""
+    """The opening delta, kept because the rest of the name may follow."""
 
 
 class CallDeltas:

@@ -1,4 +1,4 @@
-"""Bring the chunks of a streamed completion to OpenAI's form, whatever dialect a provider speaks."""
+"""Bring the chunks of a streamed completion to OpenAI's form, whatever form a provider uses."""
 
 import time
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class ChunkNormalizer:
 
     @property
     def is_finished(self) -> bool:
-        """Whether every choice so far, and at least one, has told its finish reason."""
+        """Whether every choice so far, and at least one, has its finish reason."""
         choices = self._choices
         return bool(choices) and all(choice.is_finished for choice in choices.values())
 

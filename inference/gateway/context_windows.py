@@ -1,4 +1,4 @@
-"""What is known of the models of the world: the table that litellm ships, read without importing it."""
+"""Context windows of known models, from litellm's table, read without importing litellm."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ _TABLE = "model_prices_and_context_window_backup.json"
 
 
 def context_windows() -> dict[str, int]:
-    """Tokens by the provider's name of a model; empty where litellm has no table. Takes about 20 ms."""
+    """Return the tokens of each model by its provider's name, empty without litellm's table. Takes 20 ms."""
     spec = find_spec("litellm")
     if spec is None or spec.origin is None:
         return {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import zlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ import yarl
 
 from inference.errors import ProviderError
 from inference.gateway import failures
-from inference.gateway.driver import ConnectionLost, ProviderResponse
+from inference.gateway.driver import LARGEST_ANSWER, ConnectionLost, ProviderResponse
 
 IDLE = 30.0
 """Seconds that an unused connection is kept."""
@@ -388,17 +389,24 @@ class Response(ProviderResponse):
         self._connection: Connection | None = connection
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the body as it arrives."""
+        """Iterate over the body as it arrives, decompressed where a provider compresses unasked."""
+        decoder = zlib.decompressobj(wbits=47) if self._is_compressed() else None
         while self._connection is not None:
             piece = await self._connection.read_piece()
             if not piece:
                 return
-            yield piece
+            try:
+                yield decoder.decompress(piece) if decoder else piece
+            except zlib.error as exc:
+                raise failures.unreadable("its compression is broken") from exc
 
-    async def read(self, most: int = 256 * 1024 * 1024) -> bytes:
+    def _is_compressed(self) -> bool:
+        return self.headers.get("content-encoding", "").lower() in ("gzip", "x-gzip", "deflate")
+
+    async def read(self, most: int = LARGEST_ANSWER) -> bytes:
         """Return the body; most are there already."""
         connection = self._connection
-        if connection is not None and connection.is_whole:
+        if connection is not None and connection.is_whole and not self._is_compressed():
             return await connection.read_piece()
         return await super().read(most)
 

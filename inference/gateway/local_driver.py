@@ -1,4 +1,4 @@
-"""The driver for the local models: OpenAI's wire on two sockets, and what llama.cpp leaves to do."""
+"""The driver for the local models, which llama.cpp serves on two Unix sockets."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
@@ -25,10 +25,10 @@ from persistence.types import JSON
 
 DIMENSIONS = 384
 WINDOW = LONGEST_EMBEDDED - 2
-"""Tokens that are embedded at once, without the two that frame them."""
+"""Tokens that are embedded at once, without [CLS] and [SEP]."""
 
 LONGEST_INPUT = 8192
-"""Tokens; OpenAI's models take no longer input either."""
+"""Tokens of one input, as with OpenAI's models."""
 
 LONGEST_ANSWER = 512
 """Tokens of an answer, unless the request asks for more."""
@@ -45,7 +45,7 @@ LOADING = 60.0
 
 
 class LocalDriver:
-    """Asks the models of the process beside the workers."""
+    """Sends requests to the process that runs the local models."""
 
     def __init__(self, sockets: Path) -> None:
         self._chat = OpenAIDriver(HttpClient(str(sockets / CHAT_SOCKET)))
@@ -62,7 +62,7 @@ class LocalDriver:
         if path == MODELS:
             return MadeResponse(one_piece(NO_MODELS))
         if path == MODERATIONS:
-            raise _refused("The local models are none for moderation.", "model", "model_not_supported")
+            raise _refused("No local model does moderation.", "model", "model_not_supported")
         if not isinstance(body, dict) or path not in (CHAT, COMPLETIONS, EMBEDDINGS):
             raise failures.not_offered(target, path)
         if path == EMBEDDINGS:
@@ -117,7 +117,7 @@ class LocalDriver:
         The vector of such a text is the mean of its windows', by their lengths.
         """
         if request.get("dimensions") not in (None, DIMENSIONS):
-            message = f"The model '{target.model}' has {DIMENSIONS} dimensions and no others."
+            message = f"The model '{target.model}' has only {DIMENSIONS} dimensions."
             raise _refused(message, "dimensions", "invalid_value")
         await _loaded(self._embedding)
         texts = _texts(request["input"])
@@ -141,7 +141,7 @@ class LocalDriver:
             return normalize.parsed(at, await response.read())
 
     async def _windows(self, target: Target, text: str) -> list[list[int]]:
-        """The tokens of `text` in framed windows."""
+        """Return the tokens of `text` in windows, each with [CLS] and [SEP]."""
         asked = {"content": text, "add_special": False}
         answer = await self._post(target, "", "/tokenize", asked)
         found: list[int] = answer["tokens"]
@@ -198,7 +198,7 @@ async def _loaded(driver: OpenAIDriver) -> None:
 
 
 def _texts(given: Any) -> list[str]:
-    """The input as texts; tokens are taken for cl100k's, as those of OpenAI's models are."""
+    """Return the input as texts; tokens are decoded by cl100k_base, as OpenAI's are."""
     items = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
     try:
         return [item if isinstance(item, str) else tokens.decode(item) for item in items]
@@ -215,7 +215,7 @@ def _mean(vectors: Sequence[Sequence[float]], windows: Sequence[Sequence[int]]) 
 
 
 def _tempered(request: JSON) -> JSON:
-    """OpenAI's scale of temperatures, whose 1 is the default, on the model's, which is good at 0.2."""
+    """Scale the temperature: 1, OpenAI's default, becomes 0.2, the model's best."""
     temperature = request.get("temperature")
     return {**request, "temperature": TEMPERATURE * (1 if temperature is None else temperature)}
 
@@ -249,7 +249,7 @@ def _refuse_images(request: JSON) -> None:
 
 
 def _as_openai(error: ProviderRejected) -> ProviderRejected:
-    """llama.cpp's error with OpenAI's code where a client may act on it."""
+    """Return llama.cpp's error with OpenAI's code where clients act on it."""
     if "context size" not in error.message and "exceed_context_size" not in orjson.dumps(error.body).decode():
         return error
     return _refused(error.message, "messages", "context_length_exceeded")

@@ -1,4 +1,4 @@
-"""Functions for a model that knows none: which one a request calls, and messages without calls.
+"""Function calls for a local model that cannot choose or make them itself.
 
 The local chat model is far too small to decide by itself whether to call a function, and its
 template cannot tell it of any. So a call that the request forces is made by writing its arguments
@@ -22,7 +22,7 @@ LONGEST_QUERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function that is called; `arguments` are None where the model has to write them."""
+    """A function to call. `arguments` is None where the model has to write them."""
 
     name: str
     schema: JSON
@@ -30,7 +30,7 @@ class Call:
     id: str = ""
 
     def request(self, request: JSON) -> JSON:
-        """What makes the model write the arguments."""
+        """Return the request that makes the model write the arguments."""
         asked = f"Write the arguments of {self.name} as JSON."
         plain = without_functions(request)
         schema = {"type": "json_schema", "json_schema": {"name": "arguments", "schema": self.schema}}
@@ -38,7 +38,7 @@ class Call:
         return {**plain, "messages": messages, "response_format": schema}
 
     def answer(self, completion: JSON) -> JSON:
-        """The completion whose text is the arguments, as one that calls the function."""
+        """Turn a completion whose text is the arguments into one that calls the function."""
         for choice in completion["choices"]:
             function = {"name": self.name, "arguments": choice["message"]["content"] or ""}
             call = {"id": self.id, "type": "function", "function": function}
@@ -47,7 +47,7 @@ class Call:
         return completion
 
     def chunk(self, chunk: JSON) -> JSON:
-        """The same for a chunk of a stream."""
+        """Turn a chunk of a stream likewise."""
         for choice in chunk.get("choices", ()):
             delta, text = choice["delta"], choice["delta"].get("content")
             choice["finish_reason"] = _finish(choice.get("finish_reason"))
@@ -60,12 +60,12 @@ class Call:
         return chunk
 
     def completion(self) -> JSON:
-        """A completion that makes this call, whose arguments are known."""
+        """Return a completion that makes this call, with known arguments."""
         choice = {"index": 0, "message": {"content": self.arguments}, "finish_reason": "stop"}
         return self.answer({**_head("chat.completion"), "choices": [choice], "usage": _NO_USAGE})
 
     def chunks(self, request: JSON) -> list[JSON]:
-        """The same as a stream."""
+        """Return the same as the chunks of a stream."""
         head = _head("chat.completion.chunk")
         delta = {"role": "assistant", "content": self.arguments}
         told = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
@@ -77,7 +77,7 @@ class Call:
 
 
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""No model was asked."""
+"""The usage where no model was asked."""
 
 
 def _head(object_: str) -> JSON:
@@ -90,7 +90,7 @@ def _finish(reason: str | None) -> str | None:
 
 
 def candidates(request: JSON) -> list[Call]:
-    """The functions one of which the request calls; empty where the model just answers."""
+    """Return the functions of which the request calls one; empty where the model just answers."""
     functions = [tool["function"] for tool in request.get("tools") or () if tool.get("type") == "function"]
     choice = request.get("tool_choice")
     if isinstance(choice, dict):
@@ -111,18 +111,18 @@ def _call(function: Mapping[str, Any], arguments: str | None = None) -> Call:
 
 
 def _unanswered(messages: Sequence[JSON]) -> str:
-    """The text of the last message, if it is a user's: a question for which nothing was called yet."""
+    """Return the last message's text if it is a user's: a question without a call so far."""
     return text_of(messages[-1]) if messages and messages[-1]["role"] == "user" else ""
 
 
 def text_of(message: JSON) -> str:
-    """The text of a message, of either form."""
+    """Return the text of a message's content, a string or parts."""
     content = message.get("content") or ""
     return content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
 
 
 def without_functions(request: JSON) -> JSON:
-    """The request with what functions returned told as a part of the question they were called for."""
+    """Return the request with the results of functions written into the question they belong to."""
     messages: list[JSON] = []
     found: list[str] = []
     for message in request["messages"]:
@@ -130,16 +130,16 @@ def without_functions(request: JSON) -> JSON:
         if role in ("tool", "function"):
             found.append(text)
         elif text:
-            _tell(messages, found)
+            _add_results(messages, found)
             messages.append({"role": "system" if role == "developer" else role, "content": text})
-    _tell(messages, found)
+    _add_results(messages, found)
     functions = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call")
     kept = {name: value for name, value in request.items() if name not in functions}
     return {**kept, "messages": messages}
 
 
-def _tell(messages: list[JSON], found: list[str]) -> None:
-    """Put what was found ahead of the last question, where so small a model heeds it best."""
+def _add_results(messages: list[JSON], found: list[str]) -> None:
+    """Put the results ahead of the last question, where a small model uses them best."""
     if found and messages and messages[-1]["role"] == "user":
         passages = "\n\n".join(found)
         messages[-1]["content"] = (

@@ -1,4 +1,4 @@
-"""Retries and fallbacks, for every driver alike: only until the first byte has come."""
+"""Retries and fallbacks, for all drivers, until the first byte has come."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""models.yaml: which provider's model serves which name; `models.example.yaml` shows every key."""
+"""models.yaml: which provider's model serves which name. `models.example.yaml` shows every key."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class _Entry(BaseModel):
 
 
 class Provider(_Entry):
-    """One account at one provider; what stands here holds for all of its models."""
+    """One account at one provider, and the defaults of its models."""
 
     wire: Wire = "openai"
     base_url: HttpUrl | None = None
@@ -45,7 +45,7 @@ class Provider(_Entry):
 
 
 class Model(_Entry):
-    """One name that clients may ask for; a `*` in it stands for anything, and in `model` for the same."""
+    """One name that clients may ask for; a `*` in it matches anything, and in `model` stands for that."""
 
     provider: str
     model: str | None = None
@@ -65,7 +65,7 @@ class _File(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One name, or pattern with a `*`, and where it leads: the first target, then its fallbacks."""
+    """One name, or pattern with a `*`, with its target and fallbacks."""
 
     name: str
     kind: Kind
@@ -73,11 +73,11 @@ class Route:
 
     @property
     def is_pattern(self) -> bool:
-        """Whether the name stands for many."""
+        """Whether the name has a `*`."""
         return "*" in self.name
 
     def match(self, model: str) -> tuple[Target, ...] | None:
-        """The targets for `model`, or None if this route is not meant."""
+        """Return the targets for `model`, or None if the name does not match."""
         if not self.is_pattern:
             return self.targets if model == self.name else None
         before, _, after = self.name.partition("*")
@@ -91,7 +91,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """Every route of a server; read once, at start-up."""
+    """All routes of a server, read once at start-up."""
 
     routes: Mapping[str, Route]
     embedding_model: str | None = None
@@ -100,7 +100,7 @@ class Routes:
 
     @classmethod
     def from_file(cls, path: Path, environment: Mapping[str, str]) -> "Routes":
-        """The routes of a models.yaml, `${NAME}` in its values taken from `environment`.
+        """Read a models.yaml; `${NAME}` in its values comes from `environment`.
 
         RoutesRefused names the file, the line and the reason.
         """
@@ -114,7 +114,7 @@ class Routes:
 
     @classmethod
     def from_environment(cls, api_key: str | None, base_url: str | None) -> "Routes":
-        """Every name goes, as it is, to one provider on OpenAI's wire."""
+        """Return routes that send every name unchanged to one provider that speaks OpenAI's API."""
         base_url = base_url or OPENAI
         try:
             TypeAdapter(HttpUrl).validate_python(base_url)
@@ -140,7 +140,7 @@ class Routes:
 
     @classmethod
     def local(cls, missing: Collection[str] = ()) -> "Routes":
-        """The local models and nothing else: what a server without any provider has.
+        """Return the routes of a server without a provider: the local models.
 
         A model whose packages are `missing` is not served; the error of a request for it names them.
         """
@@ -158,7 +158,7 @@ class Routes:
         return cls(routes, embedding_model, created=1_730_419_200, hint=hint)
 
     def find(self, model: str) -> tuple[Target, ...]:
-        """Where `model` is served, best first: by its own name, or the longest pattern; ModelNotFound."""
+        """Return the targets of `model`, by its own name or the longest pattern; raise ModelNotFound."""
         if (route := self.routes.get(model)) is not None and not route.is_pattern:
             return route.targets
         for route in self.patterns(model):
@@ -168,7 +168,7 @@ class Routes:
         raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())
 
     def summary(self) -> str:
-        """Every name that is served and by whom, in one line for the operator."""
+        """Return all names and their providers in one line for the operator."""
         served = [f"{route.name} ({route.targets[0].provider})" for route in self.routes.values()]
         embedded = self.embedding_model or "none: retrieval is BM25 alone"
         return f"models: {', '.join(served) or 'none'}; embeddings: {embedded}. {self.hint}".strip()
@@ -179,7 +179,7 @@ class Routes:
         return sorted(matching, key=lambda route: len(route.name), reverse=True)
 
     def wires(self) -> frozenset[Wire]:
-        """The drivers that these routes need."""
+        """Return the wires that these routes need."""
         return frozenset(target.wire for route in self.routes.values() for target in route.targets)
 
 
@@ -187,7 +187,7 @@ _NEEDS = {
     LOCAL_CHAT: {"xllamacpp", weights.CHAT_PACKAGE},
     LOCAL_EMBEDDING: {"xllamacpp", "gguf", weights.EMBEDDING_PACKAGE},
 }
-"""The packages of each local model."""
+"""The packages that each local model needs."""
 
 
 def _routes(file: _File, document: "_Document") -> Routes:
@@ -197,7 +197,7 @@ def _routes(file: _File, document: "_Document") -> Routes:
         for place, fallback in enumerate(model.fallbacks):
             if fallback not in firsts or "*" in fallback:
                 where = ("models", name, "fallbacks", place)
-                raise document.refused(where, f"'{fallback}' is no name under models")
+                raise document.refused(where, f"'{fallback}' is not a name under models")
         targets = (firsts[name], *(firsts[fallback] for fallback in model.fallbacks))
         routes[name] = Route(name, model.kind, targets)
     found = Routes(routes, file.embedding_model, created=document.modified)
@@ -205,7 +205,7 @@ def _routes(file: _File, document: "_Document") -> Routes:
         try:
             found.find(file.embedding_model)
         except ModelNotFound as exc:
-            reason = f"'{file.embedding_model}' is no name under models"
+            reason = f"'{file.embedding_model}' is not a name under models"
             raise document.refused(("embedding_model",), reason) from exc
     return found
 
@@ -216,9 +216,9 @@ def _target(name: str, model: Model, file: _File, document: "_Document") -> Targ
     if provider is None and model.provider == "local":
         provider = Provider(wire="local")
     if provider is None:
-        raise document.refused((*where, "provider"), f"'{model.provider}' is no name under providers")
+        raise document.refused((*where, "provider"), f"'{model.provider}' is not a name under providers")
     if name.count("*") > 1:
-        raise document.refused(where, "a name can hold one '*'")
+        raise document.refused(where, "a name can have only one '*'")
     upstream = model.model or name
     if "*" in upstream and "*" not in name:
         raise document.refused((*where, "model"), "a '*' here needs one in the name")
@@ -247,7 +247,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class _Document:
-    """A YAML file, and where in it things stand."""
+    """A YAML file with the lines of its values."""
 
     path: Path
     node: yaml.Node
@@ -260,12 +260,12 @@ class _Document:
             with path.open(encoding="utf-8") as file:
                 status = os.fstat(file.fileno())
                 if not stat.S_ISREG(status.st_mode):
-                    raise RoutesRefused(f"{path}: is no file")
+                    raise RoutesRefused(f"{path}: is not a file")
                 loader = yaml.SafeLoader(file.read())
         except OSError as exc:
             raise RoutesRefused(f"{path}: {exc.strerror}") from exc
         except (UnicodeDecodeError, yaml.reader.ReaderError) as exc:
-            raise RoutesRefused(f"{path}: is no UTF-8 text: {exc}") from exc
+            raise RoutesRefused(f"{path}: is not UTF-8 text: {exc}") from exc
         try:
             return cls._parse(loader, path, int(status.st_mtime), environment)
         except yaml.MarkedYAMLError as exc:
@@ -282,25 +282,25 @@ class _Document:
     ) -> "_Document":
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
-            raise RoutesRefused(f"{path}, line 1: is no mapping with the key 'models'")
+            raise RoutesRefused(f"{path}, line 1: is not a mapping with the key 'models'")
         document = cls(path, node, loader.construct_document(node), modified)
         document.refuse_duplicates(node)
         return replace(document, value=document.expand(document.value, environment, ()))
 
     def refuse_duplicates(self, node: yaml.Node) -> None:
-        """RoutesRefused for a key that stands twice: YAML would let the last one win."""
+        """Raise RoutesRefused for a repeated key: YAML would let the last one win."""
         if not isinstance(node, yaml.MappingNode):
             return
         seen = set()
         for key, value in node.value:
             if key.value in seen:
                 line = key.start_mark.line + 1
-                raise RoutesRefused(f"{self.path}, line {line}: '{key.value}' stands here a second time")
+                raise RoutesRefused(f"{self.path}, line {line}: the key '{key.value}' is repeated")
             seen.add(key.value)
             self.refuse_duplicates(value)
 
     def expand(self, value: Any, environment: Mapping[str, str], where: tuple[str | int, ...]) -> Any:
-        """`value` with each `${NAME}` in its strings replaced; RoutesRefused for one that is not set."""
+        """Return `value` with its `${NAME}`s replaced; raise RoutesRefused for an unset one."""
         if isinstance(value, dict):
             return {key: self.expand(item, environment, (*where, key)) for key, item in value.items()}
         if isinstance(value, list):
@@ -313,7 +313,7 @@ class _Document:
         return _REFERENCE.sub(lambda match: environment[match[1]], value)
 
     def refused(self, where: tuple[str | int, ...], reason: str) -> RoutesRefused:
-        """The error for what stands at `where`, with its line."""
+        """Return the error for the value at `where`, with its line."""
         node, known = self.node, []
         for step in where:
             child = _child(node, step)

@@ -95,7 +95,7 @@ class CompletionStream:
         return end
 
     def check(self) -> None:
-        """Raise the error that came behind the chunks which were returned last."""
+        """Raise the error that followed the chunks returned last."""
         if self._error is not None:
             raise self._error
 
@@ -137,7 +137,7 @@ class CompletionStream:
         return [*events, *self._release()]
 
     def is_whole_without_done(self) -> bool:
-        """Return whether the answer has told its end, so that a connection lost now costs nothing."""
+        """Return whether the answer has its finish reasons, so that a connection lost now costs nothing."""
         return self._whole is None and self._normalizer.is_finished
 
     def _read(self, payloads: list[bytes]) -> list[Event]:

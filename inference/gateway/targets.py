@@ -1,4 +1,4 @@
-"""What a route leads to: one model at one provider, and who pays for it."""
+"""One model at one provider, with the credentials to use it."""
 
 import re
 from dataclasses import dataclass, field, replace

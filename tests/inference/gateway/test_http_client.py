@@ -1,6 +1,7 @@
 """The lean HTTP client against servers that do what HTTP allows, and what it does not."""
 
 import asyncio
+import gzip
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,9 +12,10 @@ import pytest
 import yarl
 
 from inference.errors import ProviderBroken, ProviderTimeout
-from inference.gateway import http_client
-from inference.gateway.driver import ConnectionLost
+from inference.gateway import Gateway, Routes, http_client
+from inference.gateway.driver import ConnectionLost, ProviderRequest
 from inference.gateway.http_client import HttpClient, Timeouts
+from inference.gateway.targets import Target
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TIMEOUTS = Timeouts(10, 10)
@@ -92,6 +94,38 @@ async def test_a_body_is_whole_however_it_is_framed(answer: bytes) -> None:
     async with serving(answer) as url:
         assert await asked(client, url) == (200, b"Hello")
     await client.close()
+
+
+async def test_a_body_that_is_compressed_unasked_is_read() -> None:
+    body = gzip.compress(b"Hello")
+    client = HttpClient()
+    async with serving(
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    ) as url:
+        assert await asked(client, url) == (200, b"Hello")
+    await client.close()
+
+
+async def test_the_port_sends_bytes_and_gives_bytes() -> None:
+    seen: list[bytes] = []
+    form = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    async with serving(
+        b"HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ncontent-length: 3\r\n\r\n\x00\xff\x00", seen=seen
+    ) as url:
+        target = Target("p", "openai", "m", base_url=f"http://127.0.0.1:{url.port}/v1", api_key="sk-x")
+        gateway = Gateway(Routes.from_environment("sk-x", target.base_url))
+        await gateway.open()
+        response = await gateway.send(target, ProviderRequest("POST", "/audio/speech", form, headers))
+        async with aclosing(response):
+            assert response.headers["content-type"] == "audio/mpeg"
+            assert await response.read() == b"\x00\xff\x00"
+        await gateway.close()
+    (request,) = seen
+    assert request.startswith(b"POST /v1/audio/speech HTTP/1.1\r\n")
+    assert b"content-type: multipart/form-data; boundary=b\r\n" in request
+    assert b"authorization: Bearer sk-x\r\n" in request
+    assert request.endswith(form)
 
 
 async def test_a_request_is_written_as_http_wants_it() -> None:

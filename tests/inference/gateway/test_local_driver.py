@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from inference.errors import ProviderRejected
-from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway import ChunkAccumulator, Gateway, Routes, local_driver
 from inference.local import weights
 from inference.local.models import LocalModels
 from tests.fixtures.required import requires
@@ -53,6 +53,19 @@ async def test_a_chat_is_answered_and_counted(local: Gateway) -> None:
     assert answer["choices"][0]["message"]["content"]
     assert answer["model"] == "local"
     assert answer["usage"]["completion_tokens"] > 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"), [({}, 5), ({"max_tokens": 9}, 9), ({"max_completion_tokens": 7}, 7)]
+)
+async def test_an_answer_is_bounded_unless_more_is_asked_for(
+    local: Gateway, monkeypatch: pytest.MonkeyPatch, fields: dict[str, int], length: int
+) -> None:
+    assert local_driver.LONGEST_ANSWER == 512
+    monkeypatch.setattr(local_driver, "LONGEST_ANSWER", 5)
+    answer = await local.complete(chat("Write a long story of a dog and a cat.", **fields))
+    assert answer["usage"]["completion_tokens"] == length
+    assert answer["choices"][0]["finish_reason"] == "length"
 
 
 async def test_a_chat_is_streamed_token_by_token(local: Gateway) -> None:
