@@ -24,7 +24,7 @@ def test_decoding_gives_the_text_again(text: str) -> None:
 
 @pytest.mark.parametrize("token", [-1, 100_261, 2**31, 2**40])
 def test_a_number_that_is_no_token_is_refused(token: int) -> None:
-    with pytest.raises(ValueError, match="is no token"):
+    with pytest.raises(ValueError, match="is not a token"):
         tokens.decode([token])
 
 

@@ -94,7 +94,7 @@ PROVIDER = 'providers: {p: {base_url: "http://127.0.0.1:1/v1"}}\n'
         ("models:\n  a:\n    model: x", 2, "provider"),
         (PROVIDER + "models:\n  a:\n    provider: p\n    retries: many", 5, "retries"),
         (PROVIDER + "models:\n  a:\n    provider: p\n    retries: -1", 5, "retries"),
-        (PROVIDER + "models:\n  a:\n    provider: p\n    fallbacks:\n      - b", 6, "'b' is not at a name"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    fallbacks:\n      - b", 6, "'b' is not a name"),
         (PROVIDER + 'models:\n  "a*b*": {provider: p}', 3, "one '*'"),
         (PROVIDER + 'models:\n  a: {provider: p, model: "b*"}', 3, "needs one in the name"),
         (PROVIDER + "models:\n  a: {provider: p}\nembedding_model: e", 4, "'e' is not a name"),
