@@ -1,7 +1,7 @@
-"""The Assistants API's first version, at the edge: its requests become the second's, and answers its own.
+"""The first version of the Assistants API, translated to and from the second.
 
 Between the versions `file_ids` became `tool_resources` and `attachments`, the tool `retrieval` became
-`file_search`. Everything behind the handlers knows the second version alone.
+`file_search`. Everything behind the handlers knows only the second version.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from persistence.types import JSON
 Handler = Callable[..., Awaitable[Any]]
 
 ATTACHED = [{"type": "file_search"}, {"type": "code_interpreter"}]
-"""The tools that reach a file of a first version's message."""
+"""The tools that a file of a v1 message is attached for."""
 
 LATER_FIELDS = {
     "assistant": ("tool_resources", "top_p", "temperature", "response_format", "reasoning_effort"),
@@ -26,11 +26,11 @@ LATER_FIELDS = {
     "thread.message": ("attachments",),
     "thread.run": ("tool_resources", "top_p", "parallel_tool_calls", "reasoning_effort"),
 }
-"""What the first version's objects do not have."""
+"""Fields that v1 objects lack."""
 
 
 def either_version(handler: Handler) -> Handler:
-    """A handler of the second version that serves callers of the first too."""
+    """Make a handler serve v1 callers too."""
     signature = inspect.signature(handler)
 
     @wraps(handler)
@@ -49,7 +49,7 @@ def either_version(handler: Handler) -> Handler:
 
 
 def from_v1(body: JSON) -> JSON:
-    """A first version's body as the second has it."""
+    """Convert a v1 body to v2."""
     body = dict(body)
     if body.get("tools") is not None:
         body["tools"] = [_tool_from_v1(tool) for tool in body["tools"]]
@@ -79,14 +79,14 @@ def _tool_from_v1(tool: JSON) -> JSON:
 
 
 def to_v1(answer: Answer) -> Answer:
-    """An answer of the second version as the first has it."""
+    """Convert a v2 answer to v1."""
     if isinstance(answer, Stream):
         return Stream(_frames_to_v1(answer.events))
     return object_to_v1(answer) if isinstance(answer, dict) else answer
 
 
 def object_to_v1(value: JSON) -> JSON:
-    """An object, or a list of such."""
+    """Convert an object, or a list of objects."""
     kind = value.get("object", "")
     if kind == "list":
         return {**value, "data": [object_to_v1(each) for each in value["data"]]}

@@ -1,4 +1,4 @@
-"""What an operation can answer instead of its object, in OpenAI's error shape.
+"""Errors that operations answer, in OpenAI's shape.
 
 ApiError
 ├── BadRequest          400 invalid_request_error
@@ -25,7 +25,7 @@ from persistence import errors as persistence
 
 
 class ApiError(Exception):
-    """An answer of a status of 400 and more: `{"error": {"message", "type", "param", "code"}}`."""
+    """An answer with a status of 400 or more: `{"error": {"message", "type", "param", "code"}}`."""
 
     status = 500
     type = "server_error"
@@ -53,19 +53,19 @@ class ApiError(Exception):
             self.type = type
 
     def body(self) -> dict[str, Any]:
-        """The error as OpenAI's SDK reads it."""
+        """Return the error as OpenAI's SDK reads it."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
 
 class BadRequest(ApiError):
-    """The request cannot be served as it is; `param` names the field."""
+    """The request is invalid; `param` names the field."""
 
     status, type = 400, "invalid_request_error"
 
 
 class Unauthorized(ApiError):
-    """No key, or one that is unknown or revoked."""
+    """The key is missing, unknown or revoked."""
 
     status, type, code = 401, "invalid_request_error", "invalid_api_key"
 
@@ -83,25 +83,25 @@ class NotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    """The path is served, the method is not."""
+    """The path exists, but not with that method."""
 
     status, type = 405, "invalid_request_error"
 
 
 class ConflictError(ApiError):
-    """The object's state does not allow that now."""
+    """The object's state does not allow the request."""
 
     status, type = 409, "invalid_request_error"
 
 
 class TooLarge(ApiError):
-    """The body is over the operator's limit."""
+    """The body is larger than the operator's limit."""
 
     status, type = 413, "invalid_request_error"
 
 
 class TooManyRequests(ApiError):
-    """A rate limit was met."""
+    """A rate limit was reached."""
 
     status, type, code = 429, "requests", "rate_limit_exceeded"
 
@@ -119,7 +119,7 @@ class NotImplementedYet(ApiError):
 
 
 class Unavailable(ApiError):
-    """Something behind the server does not answer; trying again may help."""
+    """Something behind the server does not answer; a retry may help."""
 
     status, type = 503, "server_error"
 
@@ -139,7 +139,7 @@ def _model_not_found(exc: inference.ModelNotFound) -> ApiError:
 
 
 def _provider(exc: inference.ProviderError) -> ApiError:
-    """The provider's own words and status; a missing type is what OpenAI gives with that status."""
+    """Return the provider's message and status; a missing type is the one that OpenAI uses."""
     body = exc.body
     headers = {} if exc.retry_after is None else {"Retry-After": str(math.ceil(exc.retry_after))}
     code = body.get("code")

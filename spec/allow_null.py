@@ -1,8 +1,7 @@
-"""Makes response schemas as forgiving as clients must be: what is optional may also be null.
+"""Makes response schemas allow null for optional properties, as clients do.
 
-Of 1,473 recorded answers of OpenAI's service 853 do not fit its own spec, mostly because a
-property that is optional there is sent as null. For a provider's answers that are relayed,
-properties that the spec does not know pass too.
+Of 1,473 recorded answers of OpenAI's service 853 do not fit its own spec, mostly because an
+optional property is sent as null. Relayed answers of providers may also have unknown properties.
 """
 
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ _NULL = {"type": "null"}
 
 
 def allow_null(schema: Any, components: Mapping[str, Any], *, unknown: bool = False) -> JSON:
-    """`schema` as the root of one document with all that it refers to; `unknown` opens it."""
+    """Return `schema` and all that it refers to as one document; `unknown` allows unknown properties."""
     made: JSON = {}
     todo: list[str] = []
 
@@ -57,7 +56,7 @@ def allow_null(schema: Any, components: Mapping[str, Any], *, unknown: bool = Fa
 
 
 def or_null(schema: Any) -> Any:
-    """`schema`, allowing null as well."""
+    """Return `schema` with null allowed as well."""
     if not isinstance(schema, dict):
         return schema or dict(_NULL)
     kind = schema.get("type")

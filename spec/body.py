@@ -1,4 +1,4 @@
-"""Reads a JSON body, and refuses what is no JSON for everybody who will read it later.
+"""Parses a JSON body, and refuses what other parsers or databases could not read.
 
 Refused with 400: malformed JSON, NaN and Infinity, invalid UTF-8, lone surrogates (all by orjson),
 null characters (no database keeps them alike), nesting deeper than 100, objects of more than 10,000
@@ -20,16 +20,16 @@ MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
 _ORJSON_DEPTH = 254
 
-# Whether a float without a fraction may be in a body; what looks like one in a text costs little.
+# Finds bodies that may hold a float without a fraction; false alarms are cheap.
 _WHOLE = re.compile(rb"\d\.0|\d[eE]")
 _EXACT = 2**53
 
-# Finding doubled keys in a body that is not written compactly takes a second, slower parser.
+# Finding duplicate keys in a body with whitespace takes a second, slower parser.
 MAX_CHECKED_FOR_DOUBLES = 1_000_000
 
 
 def parse_json(raw: bytes) -> Any:
-    """The body as Python data; InvalidRequest, naming the field where there is one."""
+    """Return the body as Python data; raise InvalidRequest, naming the field if there is one."""
     try:
         value = orjson.loads(raw)
     except ValueError as exc:
@@ -40,14 +40,14 @@ def parse_json(raw: bytes) -> Any:
         _refuse_large_objects(value)
     if b"\\u0000" in raw:
         _refuse_null_characters(value)
-    # What is written again exactly as it came held no key twice: the usual case, and a cheap test.
+    # A body that serializes to the same bytes has no duplicate keys: the usual case, and a cheap test.
     if orjson.dumps(value) != raw and len(raw) <= MAX_CHECKED_FOR_DOUBLES:
         json.loads(raw, object_pairs_hook=_once)
     return _whole(value) if _WHOLE.search(raw) else value
 
 
 def _whole(value: Any) -> Any:
-    """The value with 5.0, which JSON Schema counts among the integers, as the 5 that it is."""
+    """Return the value with whole floats (5.0) as integers, as JSON Schema counts them."""
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < _EXACT else value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Keeps mended documents between starts, by the hash of all that they were made from."""
+"""Caches normalized documents between starts, by a hash of everything they were made from."""
 
 import contextlib
 import hashlib
@@ -13,9 +13,9 @@ from spec.types import JSON
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """The name under which the document of these bytes is kept.
+    """Return the cache name of the document made of these bytes.
 
-    The modules of this package are part of it: a mend that was changed is a cache that is missed.
+    The modules of this package are hashed too: a changed rule misses the cache.
     """
     whole = hashlib.sha256()
     modules = sorted((one for one in files(__package__).iterdir() if one.name.endswith(".py")), key=str)
@@ -26,10 +26,10 @@ def digest(parts: Iterable[bytes]) -> str:
 
 
 def cached(directory: Path | None, name: str, make: Callable[[], JSON]) -> JSON:
-    """The document of that name, made and kept if it was not there.
+    """Return the cached document of that name, making and storing it if it is missing.
 
-    Writers may race: each writes a file of its own and renames it. A directory that cannot be
-    written, or a file that cannot be read, is as good as no cache.
+    Writers may race: each writes its own file and renames it. Errors of the file system disable the
+    cache.
     """
     if directory is None:
         return make()

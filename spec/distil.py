@@ -1,4 +1,4 @@
-"""Makes an edition of upstream's file: the interface's facts, without prose, examples, extensions."""
+"""Makes an edition of upstream's file: the interface without prose, examples and extensions."""
 
 import hashlib
 from pathlib import Path
@@ -18,9 +18,9 @@ class _Dumper(yaml.CSafeDumper):
 
 
 def distil(upstream: Path, edition: Path) -> None:
-    """Write the edition at `edition` made of upstream's file; the same file gives the same bytes.
+    """Write the edition made of upstream's file; the same file always gives the same bytes.
 
-    Raises InvalidSpec where upstream's file could not be served, so that none such is shipped.
+    Raises InvalidSpec if the file could not be served, so that no such edition is shipped.
     """
     document = parse(read(upstream), str(upstream))
     apply_errata(normalize(document, str(upstream)))
@@ -28,7 +28,7 @@ def distil(upstream: Path, edition: Path) -> None:
 
 
 def distilled(document: dict[str, Any]) -> bytes:
-    """A document's facts as compact YAML."""
+    """Return the interface of a document as compact YAML."""
     text = yaml.dump(
         strip_prose(document),
         Dumper=_Dumper,
@@ -41,6 +41,6 @@ def distilled(document: dict[str, Any]) -> bytes:
 
 
 def lock_line(name: str, revision: str, upstream: bytes, edition: bytes) -> str:
-    """The edition's line in editions.lock: name, upstream's revision, sha256 of its file and of ours."""
+    """Return the edition's line in editions.lock: name, upstream's revision and both files' sha256."""
     hashes = (hashlib.sha256(content).hexdigest() for content in (upstream, edition))
     return " ".join((name, revision, *hashes))

@@ -1,4 +1,4 @@
-"""Editions: one dated openapi.yaml each, shipped or the operator's own, ready to be served."""
+"""Editions: dated versions of openapi.yaml, shipped or the operator's own, ready to serve."""
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -31,16 +31,16 @@ class Edition:
 
     @property
     def base(self) -> str:
-        """The path of the edition's server, `/v1`, which stands before every path."""
+        """The path prefix of the edition's server, `/v1`."""
         servers = self.document.get("servers") or [{}]
         return urlsplit(servers[0].get("url", "")).path.rstrip("/") or DEFAULT_BASE
 
     def router(self) -> Router:
-        """A router over the operations, for paths without the base."""
+        """Return a router of the operations, for paths without the base."""
         return Router(self.operations)
 
     def facade(self) -> JSON:
-        """The OpenAPI 3.0 document of the same operations that Connexion accepts."""
+        """Return an OpenAPI 3.0 document of the operations, for Connexion."""
         return facade(self.operations, self.base)
 
 
@@ -60,16 +60,16 @@ class Served:
 
 
 def shipped() -> list[str]:
-    """The names of the editions that come with Astrolabe, oldest first."""
+    """Return the names of the editions that come with Astrolabe, oldest first."""
     names = (one.name for one in files(__package__).joinpath("editions").iterdir())
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load(spec: str, cache: Path | None) -> Edition:
-    """The edition of that name, or of the openapi.yaml or .json at that path.
+    """Load the edition of that name, or the openapi.yaml or .json at that path.
 
     `cache` is a directory for normalized documents, created if missing; None for no cache. Raises
-    InvalidSpec, one line, for whatever cannot be served.
+    InvalidSpec with one line if it cannot be served.
     """
     name, path = _located(spec)
     raw = read(path)
@@ -85,7 +85,7 @@ def load(spec: str, cache: Path | None) -> Edition:
 
 
 def served(edition: Edition, names: AbstractSet[str]) -> Served:
-    """How many of OpenAI's operations in the edition have a handler among `names`."""
+    """Count the operations of OpenAI's in the edition that have a handler among `names`."""
     upstream = [one for one in edition.operations if not one.own]
     return Served(edition.name, len(upstream), sum(one.name in names for one in upstream))
 
@@ -101,7 +101,7 @@ def _located(spec: str) -> tuple[str, Path]:
 
 
 def _merged(document: JSON, own: JSON) -> JSON:
-    """`document` with our own operations added; where both have one, the edition's stays."""
+    """Return `document` with our own operations added; the edition's win."""
     paths = {path: dict(item) for path, item in document["paths"].items()}
     places = {_shape(path): path for path in paths}
     for path, item in own["paths"].items():

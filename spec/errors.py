@@ -1,22 +1,22 @@
-"""What a specification, or a request measured against it, can be refused for.
+"""Errors of specifications, and of requests and responses that do not match them.
 
 SpecError
 ├── InvalidSpec            start-up: `file: place: reason`, one line
-├── PathNotFound             the edition has no such path (404)
+├── PathNotFound           the edition has no such path (404)
 ├── MethodNotAllowed       it has the path, not the method (405); `allow` lists what it has
-├── InvalidRequest                a request does not fit its operation (400); `param` names the field
-└── InvalidResponse           a response does not fit its operation: a bug, or a provider's liberty
+├── InvalidRequest         a request does not fit its operation (400); `param` names the field
+└── InvalidResponse        a response does not fit its operation: a bug, or an odd provider
 """
 
 from collections.abc import Sequence
 
 
 class SpecError(Exception):
-    """The root of everything that spec raises."""
+    """Base class of spec's errors."""
 
 
 class InvalidSpec(SpecError):
-    """Start-up cannot go on with this file: `file: place: reason`, in one line."""
+    """A file that cannot be served: `file: place: reason`, in one line."""
 
     def __init__(self, file: str, place: str, reason: str) -> None:
         super().__init__(" ".join(f"{file}: {place}: {reason}".split()))
@@ -26,22 +26,22 @@ class InvalidSpec(SpecError):
 
 
 class PathNotFound(SpecError):
-    """No operation of the edition has that path."""
+    """The edition has no such path."""
 
 
 class MethodNotAllowed(SpecError):
-    """The path is known, the method is not; `allow` is the sorted list for the Allow header."""
+    """The path exists, but not with that method; `allow` is the sorted list for the Allow header."""
 
     def __init__(self, method: str, allow: Sequence[str]) -> None:
-        super().__init__(f"{method} is not allowed here, {', '.join(allow)} is.")
+        super().__init__(f"{method} is not allowed; use {', '.join(allow)}.")
         self.method = method
         self.allow = list(allow)
 
 
 class InvalidRequest(SpecError):
-    """A request that its operation does not allow, in OpenAI's wording.
+    """A request that does not fit its operation, in OpenAI's wording.
 
-    `param` is the path of the field (`messages[0].content`), None where the whole body is meant.
+    `param` is the path of the field (`messages[0].content`), None for the whole body.
     """
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
@@ -52,7 +52,7 @@ class InvalidRequest(SpecError):
 
 
 class InvalidResponse(SpecError):
-    """A response that its operation does not describe; `param` is the path of the property."""
+    """A response that does not fit its operation; `param` is the path of the property."""
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)

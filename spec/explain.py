@@ -1,9 +1,8 @@
-"""Says what is wrong with a value in OpenAI's words, naming the field.
+"""Explains in OpenAI's words what is wrong with a value, naming the field.
 
-jsonschema-rs finds the errors; under `anyOf` it gives those of each branch. Here one fault is
-chosen: of a union, that of the branch which came closest. A branch whose tag (`type`, `role`) has
-another value was not meant, nor is one that wants another type altogether; of the rest the one
-with the fewest faults, then the deepest, is.
+jsonschema-rs finds the errors; for `anyOf` it reports those of every branch. This module picks one
+fault: in a union, that of the branch that matches best. Branches with another tag (`type`, `role`)
+or another type are ruled out; of the others the one with the fewest faults wins, then the deepest.
 """
 
 import json
@@ -34,10 +33,10 @@ _NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong: `kind` is missing, unknown, type, value or limit.
+    """One fault; `kind` is missing, unknown, type, value or limit.
 
-    `names` are the types or values that are allowed, or the name of the field; `tag` is true where
-    the fault says that another branch of a union was meant.
+    `names` are the allowed types or values, or the name of the field. `tag` is true if the fault
+    means that another branch of a union was intended.
     """
 
     path: Path
@@ -48,9 +47,9 @@ class Fault:
 
 
 def explain(errors: Sequence[ValidationError], value: Any, small: Shrunk) -> tuple[str, str | None, str]:
-    """(message, param, code) of the one fault worth telling about `value`.
+    """Return (message, param, code) of the most important fault of `value`.
 
-    The errors are those of `small`, which was made of it.
+    The errors are those of `small`, the shrunk value.
     """
     fault = min(_faults(errors), key=_importance)
     path = small.original(fault.path)
@@ -58,7 +57,7 @@ def explain(errors: Sequence[ValidationError], value: Any, small: Shrunk) -> tup
 
 
 def missing_paths(error: ValidationError) -> Iterator[Path]:
-    """The paths of all that is missing, also in a branch of a union that wants this type."""
+    """Yield the paths of missing properties, also in branches of unions that accept this type."""
     path = tuple(error.instance_path)
     match error.kind:
         case Kind.Required(property=name):
@@ -76,7 +75,7 @@ def _importance(fault: Fault) -> tuple[int, int]:
 
 
 def _faults(errors: Sequence[ValidationError]) -> list[Fault]:
-    # Where a union failed none of its properties was evaluated: to say so of each says nothing.
+    # If a union failed, all its properties count as unevaluated: those errors are noise.
     failed = {tuple(error.instance_path) for error in errors if isinstance(error.kind, _UNIONS)}
     faults = [
         _fault(error)
@@ -84,7 +83,7 @@ def _faults(errors: Sequence[ValidationError]) -> list[Fault]:
         if not (isinstance(error.kind, Kind.UnevaluatedProperties) and tuple(error.instance_path) in failed)
     ]
     mistyped = {fault.path for fault in faults if fault.kind == "type"}
-    # A value of the wrong type is not in the enum either: say the first only.
+    # A value of the wrong type is not in the enum either: report the type only.
     return [one for one in faults if one.kind == "type" or one.path not in mistyped] or faults
 
 
@@ -134,10 +133,10 @@ def _closest(path: Path, branches: list[list[Fault]], error: ValidationError) ->
 
 
 def _distance(path: Path, branch: list[Fault]) -> tuple[int, int, int]:
-    """How far a branch is from the value.
+    """Return how badly a branch matches the value.
 
-    4: wants another type; 3: does not know the value's tag; 2: wants another tag; 1: wants a tag
-    and there is none; 0: it was meant.
+    4: another type; 3: no such tag; 2: another value of the tag; 1: the value has no tag; 0: it
+    matches.
     """
     depth = max(len(one.path) for one in branch)
     if any(one.kind == "type" and one.path == path for one in branch):
@@ -159,7 +158,7 @@ def _tag(path: Path, branch: list[Fault]) -> Fault:
 
 
 def _joined(kind: str, path: Path, branches: list[list[Fault]], error: ValidationError) -> Fault:
-    """One fault that allows what any of the branches does at that path."""
+    """Join the faults at that path into one that lists what any branch allows."""
     meant = [one for branch in branches for one in branch if one.kind == kind and one.path == path]
     names = [name for one in meant for name in one.names]
     unique = {json.dumps(name, sort_keys=True, default=str): name for name in names}
@@ -200,7 +199,7 @@ def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | Non
 
 
 def field_path(path: Iterable[str | int]) -> str | None:
-    """The path as OpenAI writes it, `messages[0].content`; None for the whole body."""
+    """Return the path as OpenAI writes it, `messages[0].content`; None for the whole body."""
     text = ""
     for step in path:
         if isinstance(step, int):
@@ -236,7 +235,7 @@ def _given(value: Any) -> str:
 
 
 def _limit(error: ValidationError, value: Any) -> tuple[str, str]:
-    """What is wrong with a value of the right type, and OpenAI's code for it."""
+    """Return what is wrong with a value of the right type, and OpenAI's code for it."""
     number = "integer" if isinstance(value, int) else "decimal"
     match error.kind:
         case Kind.MaxLength(limit=limit):

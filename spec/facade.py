@@ -1,9 +1,9 @@
-"""The document that Connexion is shown: OpenAPI 3.0, which is all that Connexion 3.3 knows.
+"""The document for Connexion: OpenAPI 3.0, the newest version that Connexion 3.3 reads.
 
-It needs the paths, the parameters and the names of the handlers; validation is ours, so bodies and
+Connexion needs paths, parameters and the names of handlers. It does not validate, so bodies and
 answers are reduced to their media types. Two operations that share a path and differ in a fixed
-query (`/responses?beta=true`) become two paths, the second of which no request is ever sent to:
-our router finds the operation, Connexion only resolves it.
+query (`/responses?beta=true`) become two paths; no request is
+sent to the second, because our router finds the operation and Connexion only resolves it.
 """
 
 import re
@@ -14,7 +14,7 @@ from spec.types import JSON
 
 
 def facade(operations: Iterable[Operation], base: str) -> JSON:
-    """OpenAPI 3.0.3 of the operations; each operationId is the handler's name."""
+    """Return OpenAPI 3.0.3 of the operations; each operationId is the handler's name."""
     paths: JSON = {}
     for one in operations:
         paths.setdefault(facade_path(one), {})[one.method.lower()] = _operation(one)
@@ -27,7 +27,7 @@ def facade(operations: Iterable[Operation], base: str) -> JSON:
 
 
 def facade_path(operation: Operation) -> str:
-    """The path of the operation in the facade, its own even where a fixed query tells it apart."""
+    """Return the operation's path in the facade, unique even if only a fixed query distinguishes it."""
     if not operation.query:
         return operation.path
     fixed = "_".join(f"{name}_{value}" for name, value in operation.query.items())

@@ -1,15 +1,14 @@
-"""Closes request schemas to unknown fields.
+"""Makes request schemas refuse unknown fields.
 
-Upstream's request schemas mostly say nothing about additional properties, which in JSON Schema
-allows any; OpenAI's service refuses them. A schema is closed where it stands for a whole value (a
-body, a property, an item): an object that declares properties allows those alone, also when they
-are declared through `allOf`, `anyOf` and `$ref`. Free maps (no declared property, or
-`additionalProperties` other than false) stay open. A component that also serves as a part of an
-`allOf` is needed twice, closed under its own name and open under `NAME.open`.
+Upstream's request schemas mostly omit `additionalProperties`, which allows any field; OpenAI's
+service refuses unknown ones. A schema is closed if it describes a whole value (a body, a property, an
+item): an object that declares properties allows only those, also when they are declared through
+`allOf`, `anyOf` and `$ref`. Free maps (no declared property, or `additionalProperties` other than
+false) stay open. A component that is also a part of an `allOf` is needed twice, closed under its own
+name and open under `NAME.open`.
 
-What OpenAI's service itself takes with unknown fields stays open: messages of a chat, at every depth
-(applications append an answer's message as they received it), and the chat request's own fields
-(providers other than OpenAI have more; the gateway decides which it sends).
+Two things stay open: messages of a chat at every depth, because applications append the message of an
+answer unchanged, and the top level of a chat request, because providers have fields of their own.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ _IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "
 
 
 def forbid_extra(schema: Any, components: Mapping[str, Any]) -> JSON:
-    """`schema` as the root of one document with all that it refers to, closed."""
+    """Return `schema` and all that it refers to as one document that refuses unknown fields."""
     work = _Closer(components)
     root = work.close(schema)
     work.finish()
@@ -44,7 +43,7 @@ class _Closer:
         self.made: JSON = {}
 
     def finish(self) -> None:
-        """Make the components that were referred to, until no new one is."""
+        """Transform the referenced components until none is left."""
         while self._todo:
             key = self._todo.pop()
             name = key.removesuffix(_OPEN).removesuffix(_AS_IS)
@@ -56,7 +55,7 @@ class _Closer:
                 self.made[key].pop("additionalProperties", None)
 
     def close(self, schema: Any) -> Any:
-        """`schema` standing for a whole value."""
+        """Transform a schema that describes a whole value."""
         if not isinstance(schema, dict):
             return schema
         if schema.keys() == {"$ref"}:
@@ -77,7 +76,7 @@ class _Closer:
         return result
 
     def open(self, schema: Any) -> Any:
-        """`schema` standing for a part of what is said about a value."""
+        """Transform a schema that is one part of a value's description."""
         if not isinstance(schema, dict):
             return schema
         result = self._children(schema)
@@ -94,7 +93,7 @@ class _Closer:
         return result
 
     def keep(self, schema: Any) -> Any:
-        """`schema` with all that it holds open, whatever upstream says."""
+        """Transform a schema that stays open, and everything in it."""
         if isinstance(schema, list):
             return [self.keep(one) for one in schema]
         if not isinstance(schema, dict):
@@ -112,7 +111,7 @@ class _Closer:
         return kept
 
     def _children(self, schema: JSON) -> JSON:
-        """`schema` with the schemas of its properties and items closed, those in place left."""
+        """Close the schemas of properties and items; keep those that apply in place."""
         result = dict(schema)
         for key, value in schema.items():
             if key in _IN_PLACE:
@@ -139,7 +138,7 @@ class _Closer:
         return schema
 
     def _flattened(self, schema: JSON) -> JSON | None:
-        """One object in place of an `allOf`, or a `$ref` with more beside it; None where that is not one.
+        """Merge an `allOf`, or a `$ref` with siblings, into one object; None if that is impossible.
 
         A flat object with `additionalProperties: false` is checked several times faster than
         `unevaluatedProperties`, and its errors are plainer.
@@ -161,7 +160,7 @@ class _Closer:
         return merged
 
     def _is_free(self, schema: Any) -> bool:
-        """Whether a schema says `object` somewhere in place without declaring a property."""
+        """Return whether a schema allows an object without declaring a property."""
         schema = self._resolved(schema)
         if not isinstance(schema, dict):
             return False
@@ -172,7 +171,7 @@ class _Closer:
         return any(self._is_free(one) for one in _parts(schema))
 
     def _declares_in_place(self, schema: Any) -> bool:
-        """Whether a part of `schema` (not itself) declares properties."""
+        """Return whether a part of `schema` (not itself) declares properties."""
         parts = [self._resolved(one) for one in _parts(schema)]
         return any(
             isinstance(one, dict) and ("properties" in one or self._declares_in_place(one)) for one in parts
@@ -187,7 +186,7 @@ def _parts(schema: JSON) -> list[Any]:
 
 
 def _merge(merged: JSON, one: JSON) -> bool:
-    """Add what `one` says to `merged`; False if the two cannot be said in one object."""
+    """Merge `one` into `merged`; return False if one object cannot express both."""
     for key, value in one.items():
         if key == "properties":
             properties = merged.setdefault("properties", {})

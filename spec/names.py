@@ -1,4 +1,4 @@
-"""The Python names of operations: what a handler's coroutine is called."""
+"""The Python names of operations and parameters."""
 
 import re
 from collections.abc import Mapping
@@ -6,11 +6,11 @@ from types import MappingProxyType
 
 RENAMES: Mapping[str, str] = MappingProxyType(
     {
-        # Upstream's own slip of the pen, in every edition.
+        # Upstream's typo, in every edition.
         "submitToolOuputsToRun": "submit_tool_outputs_to_run",
     }
 )
-"""operationId → name, where the rule does not give the name we want, or editions disagree."""
+"""operationId → name, where the rule gives a bad name or editions disagree."""
 
 _NOT_A_NAME = re.compile(r"[^0-9A-Za-z]+")
 _ACRONYM = re.compile(r"([A-Z]+)([A-Z][a-z])")
@@ -18,7 +18,7 @@ _WORD = re.compile(r"([a-z0-9])([A-Z])")
 
 
 def python_name(operation_id: str) -> str:
-    """`createThreadAndRun` and `create-thread-and-run` are both `create_thread_and_run`."""
+    """Return the snake_case name: `createThreadAndRun` and `create-thread-and-run` are the same."""
     if operation_id in RENAMES:
         return RENAMES[operation_id]
     name = _NOT_A_NAME.sub("_", operation_id)
@@ -27,5 +27,5 @@ def python_name(operation_id: str) -> str:
 
 
 def argument_name(parameter: str) -> str:
-    """The keyword under which a handler gets a parameter: `include[]` is `include`."""
+    """Return a parameter's keyword: `include[]` is `include`."""
     return _NOT_A_NAME.sub("_", parameter.removesuffix("[]")).strip("_")

@@ -1,4 +1,4 @@
-"""Walks a document: applies the mends to each part, and refuses what is unknown after them."""
+"""Normalizes a document: applies the rules to each part, and refuses what is unknown after them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def normalize(document: JSON, file: str) -> JSON:
-    """`document` as OpenAPI 3.1 without prose, schemas of JSON Schema 2020-12, every `$ref` local.
+    """Return `document` as OpenAPI 3.1 without prose, with JSON Schema 2020-12 and local references.
 
     Every operation has an operationId and a tag. Components that no operation refers to (events of
     webhooks and of the realtime API) are left out. InvalidSpec for what is unknown.
@@ -34,7 +34,7 @@ def normalize(document: JSON, file: str) -> JSON:
     try:
         return normalizer.document(strip_prose(document))
     except (AttributeError, KeyError, TypeError, RecursionError) as exc:
-        # A list where a mapping belongs, and the like, which no rule of ours foresaw.
+        # Structural errors that no rule foresees, such as a list instead of a mapping.
         raise InvalidSpec(file, normalizer.place, f"not as OpenAPI has it: {exc!r:.200}") from exc
 
 
@@ -177,7 +177,7 @@ class _Normalizer:
         return value
 
     def _unique_ids(self, paths: JSON) -> None:
-        """No two operations share a handler's name."""
+        """Check that no two operations share a handler's name."""
         seen: dict[str, str] = {}
         for path, item in paths.items():
             for method, operation in item.items():
@@ -194,7 +194,7 @@ class _Normalizer:
                 seen[name] = place
 
     def _reachable(self, paths: JSON, schemas: JSON) -> JSON:
-        """The components that operations refer to, in the document's order."""
+        """Return the components that operations refer to, in the document's order."""
         for name, place in self._references.items():
             if name not in schemas:
                 raise self._refuse(place, f"a reference to '{PREFIX}{name}', which is not there")
@@ -208,7 +208,7 @@ class _Normalizer:
         return {name: schema for name, schema in schemas.items() if name in found}
 
     def _check_circles(self, schemas: JSON) -> None:
-        """No schema consists of itself, which nothing could be measured against."""
+        """Check that no schema contains itself in place, which no value could be validated against."""
         parts = {name: set(_in_place(schema)) for name, schema in schemas.items()}
         while True:
             ends = {name for name, others in parts.items() if not others & parts.keys()}
@@ -219,7 +219,7 @@ class _Normalizer:
             raise self._refuse(f"components.schemas.{name}", "a schema that refers to itself in place")
 
     def _check_meta(self, paths: JSON, schemas: JSON) -> None:
-        """Every schema is one by JSON Schema's own schema, so that none fails when it is used."""
+        """Check each schema against JSON Schema's meta-schema, so that none fails when it is used."""
         places = {f"components.schemas.{name}": schema for name, schema in schemas.items()}
         places.update(_inline(paths))
         meta = jsonschema_rs.meta
@@ -238,7 +238,7 @@ class _Normalizer:
 
 
 def _inline(paths: JSON) -> Iterator[tuple[str, Any]]:
-    """The schemas of operations that are no components, by their places."""
+    """Yield the inline schemas of operations with their places."""
     for path, item in paths.items():
         for method, operation in item.items():
             place = f"paths.{path}.{method}"
@@ -264,7 +264,7 @@ def _patterns(schema: Any) -> Iterator[str]:
 
 
 def _in_place(schema: Any) -> Iterator[str]:
-    """The components that a schema applies to the very value it stands for."""
+    """Yield the components that a schema applies to the same value."""
     if not isinstance(schema, dict):
         return
     if "$ref" in schema:
@@ -275,7 +275,7 @@ def _in_place(schema: Any) -> Iterator[str]:
 
 
 def references(node: Any) -> set[str]:
-    """The names of the components that a normalized part refers to."""
+    """Return the names of the components that a normalized part refers to."""
     found: set[str] = set()
     todo = [node]
     while todo:
@@ -291,7 +291,7 @@ def references(node: Any) -> set[str]:
 
 
 def _undescribed(path: str, parameters: list[JSON]) -> list[JSON]:
-    """The parameters that the path names and nobody describes: strings."""
+    """Return the parameters that the path names and the document does not describe, as strings."""
     described = {one["name"] for one in parameters if one["in"] == "path"}
     names = [one[1:-1] for one in path.partition("?")[0].split("/") if _is_parameter(one)]
     schema = {"type": "string"}
@@ -307,7 +307,7 @@ def _is_parameter(segment: str) -> bool:
 
 
 def _with_shared(operation: Any, shared: list[Any]) -> Any:
-    """Parameters of the path item belong to each of its operations."""
+    """Add the path item's parameters to an operation."""
     if not shared or not isinstance(operation, dict):
         return operation
     return {**operation, "parameters": [*shared, *operation.get("parameters", ())]}

@@ -1,4 +1,4 @@
-"""An operation of an edition: what it takes, what it answers, and what measures both."""
+"""An operation of an edition: its parameters, bodies and responses, with their validators."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,9 +26,9 @@ Responses = Mapping[str, Mapping[str, ResponseValidator | None]]
 
 
 class Fields:
-    """The named values of a path or a query, and the schema of them all.
+    """The parameters of a path or a query, and the schema of all of them.
 
-    `required` is true where a request without any of them is refused.
+    `required` is true if one of them is required.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class Fields:
         }
 
     def arguments(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """A path's values, decoded, checked, by the handler's keywords."""
+        """Decode and check a path's values; return them by the handler's keywords."""
         for name, value in values.items():
             if "\0" in value:
                 raise InvalidRequest(
@@ -83,7 +83,7 @@ class Fields:
         return {self._arguments[name]: value for name, value in values.items()}
 
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """The pairs as JSON by the handler's keywords; InvalidRequest where they do not fit."""
+        """Decode and check pairs; return them by the handler's keywords, with defaults."""
         values: dict[str, Any] = {}
         for name, value in assemble(pairs).items():
             one = self._parameters.get(name)
@@ -103,9 +103,9 @@ class Fields:
 
 
 class Body:
-    """What an operation takes under one media type.
+    """The body of an operation in one media type.
 
-    `schema` is None where the edition says nothing about the content. `read_only` are the fields of
+    `schema` is None if the edition does not describe the content. `read_only` are the fields of
     the operation's object that an update does not take: an object may be sent back whole.
     """
 
@@ -132,13 +132,13 @@ class Body:
         self.validator.check(value)
 
     def takes_file(self, name: str) -> bool:
-        """Whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
+        """Return whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
         return _may_be_file(self._form().member(name.partition("[")[0]))
 
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        """A form's fields as JSON; a value that is no string is a file and stays what it is.
+        """Return a form's fields as JSON; values other than strings are files and pass unchanged.
 
-        Raises InvalidRequest where the fields do not fit, or a file stands for text or text for a file.
+        Raises InvalidRequest if the fields do not fit, also for a file in a text field and the reverse.
         """
         form = self._form()
         fields = assemble((name, value if isinstance(value, str) else _File(value)) for name, value in pairs)
@@ -201,10 +201,10 @@ def _with_files(value: Any) -> Any:
 class Operation:
     """One operation of an edition.
 
-    `id` is the edition's operationId, `name` that of the handler's coroutine. `path` is without
-    the server's base (`/v1`), `query` the part of it that is fixed (`{"beta": "true"}`). `bodies`
-    are by media type, `responses` by status (`200`, `4XX`, `default`) and media type; None where
-    the edition says nothing about the content. `own` marks what Astrolabe adds to OpenAI's.
+    `id` is the edition's operationId, `name` the handler's name. `path` is without the server's base
+    (`/v1`), `query` its fixed query (`{"beta": "true"}`). `bodies` are by media type, `responses` by
+    status (`200`, `4XX`, `default`) and media type; None if the edition does not describe the
+    content. `own` marks the operations that Astrolabe adds.
     """
 
     id: str
@@ -224,9 +224,9 @@ class Operation:
     _query: Fields = field(repr=False, kw_only=True)
 
     def body(self, content_type: str) -> Body:
-        """The body of that Content-Type header; InvalidRequest (`unsupported_content_type`) for others.
+        """Return the body of that Content-Type header; without a header, JSON.
 
-        Without a header JSON is meant.
+        Raises InvalidRequest (`unsupported_content_type`) for other types.
         """
         media = content_type.partition(";")[0].strip().lower() or JSON_MEDIA
         found = self.bodies.get(media)
@@ -241,14 +241,14 @@ class Operation:
         raise InvalidRequest(message, None, "unsupported_content_type")
 
     def decode_path(self, values: Mapping[str, str]) -> dict[str, Any]:
-        """The path's parameters by the handler's keywords; InvalidRequest where one does not fit."""
+        """Return the path's parameters by the handler's keywords; raise InvalidRequest if one is wrong."""
         return self._path.arguments(values) if values else {}
 
     def decode_query(self, query: bytes) -> dict[str, Any]:
-        """The query's parameters by the handler's keywords; InvalidRequest where one does not fit.
+        """Return the query's parameters by the handler's keywords; raise InvalidRequest if one does not fit.
 
-        Absent ones have the edition's default or are left out; the fixed ones are left out too. An
-        unknown one is refused, as a misspelt `limit` would otherwise pass in silence.
+        Absent ones get the edition's default or are left out; fixed ones are left out. Unknown ones
+        are refused, so that a misspelt `limit` is not ignored.
         """
         if not query and not self._query.required:
             return self._query.defaults()
@@ -262,7 +262,7 @@ class Operation:
         return self._query.check(values)
 
     def response(self, status: int, media: str = JSON_MEDIA) -> ResponseValidator | None:
-        """The validator of an answer, None where the edition describes none."""
+        """Return the validator of an answer; None if the edition describes none."""
         for key in (str(status), f"{status // 100}XX", "default"):
             if key in self.responses:
                 return self.responses[key].get(media)

@@ -1,8 +1,8 @@
 """Decodes query strings and form fields into JSON by the types that the schema allows.
 
 Repeated names, `a[]=1`, `a[0]=1` and `a[key]=value` build arrays and objects as the SDKs send
-them; `a=1,2` does where the spec says `explode: false`. What cannot be read as an allowed type is
-left a string, for the validator to refuse.
+them; so does `a=1,2` if the spec says `explode: false`. What cannot be read as an allowed type
+stays a string, for the validator to refuse.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """What a schema allows, as far as a string must know to become JSON.
+    """What a schema allows, as far as decoding a string needs it.
 
-    `structured` is true where an array or an object may stand, `listed` where an array must.
+    `structured` is true if arrays or objects are allowed, `listed` if only an array is.
     """
 
     types: frozenset[str]
@@ -50,8 +50,8 @@ class Shape:
 class Parameter:
     """One parameter of an operation.
 
-    `name` is the wire's, `argument` the handler's keyword; `location` is path, query, header or
-    cookie. `commas` is true where several values are written as `a=1,2`.
+    `name` is the name on the wire, `argument` the handler's keyword; `location` is path, query,
+    header or cookie. `commas` is true if several values are written as `a=1,2`.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Parameter:
 
 
 def parameter(spec: Mapping[str, Any]) -> Parameter:
-    """A parameter as a normalized document describes it."""
+    """Make a parameter of its description in a normalized document."""
     return Parameter(
         name=spec["name"],
         argument=argument_name(spec["name"]),
@@ -78,7 +78,7 @@ def parameter(spec: Mapping[str, Any]) -> Parameter:
 
 
 def shape(schema: Any, components: Components) -> Shape:
-    """The shape of a schema, following `$ref` and every branch of its unions."""
+    """Return the shape of a schema, following `$ref` and every branch of its unions."""
     flat = list(flat_schemas(schema, components))
     types = {name for one in flat for name in _types(one)}
     binary = any(one.get("format") == "binary" for one in flat)
@@ -112,7 +112,7 @@ def _types(schema: dict[str, Any]) -> Iterable[str]:
 
 
 def split_query(query: bytes) -> list[tuple[str, str]]:
-    """The pairs of a query string; InvalidRequest where it is no UTF-8."""
+    """Return the pairs of a query string; raise InvalidRequest if it is not UTF-8."""
     try:
         text = query.decode()
         pieces = [piece.partition("=") for piece in text.split("&") if piece]
@@ -127,7 +127,7 @@ def split_query(query: bytes) -> list[tuple[str, str]]:
 
 
 def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Nested lists and dicts of the names' brackets; a name given twice becomes a list."""
+    """Build nested lists and dicts from bracketed names; a repeated name becomes a list."""
     root: dict[str, Any] = {}
     for count, (name, value) in enumerate(pairs):
         if count >= _MAX_FIELDS:
@@ -184,7 +184,7 @@ def _put(place: dict[str, Any], steps: list[str], value: Any) -> None:
 
 
 def decode(value: Any, shaped: Shape, *, commas: bool = False) -> Any:
-    """What `assemble` made of one parameter, as the JSON that its shape asks for."""
+    """Convert what `assemble` made of one parameter to the JSON that its shape allows."""
     if isinstance(value, str):
         return _decode_text(value, shaped, commas=commas)
     types = shaped.types

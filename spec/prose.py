@@ -1,4 +1,4 @@
-"""Takes upstream's prose, examples and extensions out of a document, the interface stays."""
+"""Removes prose, examples and extensions from a document; the interface stays."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _DROPPED = frozenset({"webhooks", "oaiMeta", "links", "callbacks"})
 
 
 def strip_prose(document: JSON) -> JSON:
-    """The document without descriptions, summaries, titles, examples, headers and extensions."""
+    """Return the document without descriptions, summaries, titles, examples, headers and extensions."""
     result = {key: value for key, value in document.items() if not _is_prose(key) and key not in _DROPPED}
     if isinstance(result.get("info"), dict):
         result["info"] = {key: value for key, value in result["info"].items() if key in ("title", "version")}

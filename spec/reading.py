@@ -1,8 +1,8 @@
-"""Reads an openapi.yaml or .json as plain JSON data, as YAML 1.2 and upstream's files want it.
+"""Reads an openapi.yaml or .json as plain JSON data, by the rules of YAML 1.2.
 
-Two of the mends live here, as they concern the notation: anchors that are defined twice (allowed
-in YAML, refused by PyYAML), and the words that only YAML 1.1 takes for booleans, dates and octal
-numbers (`on`, `2024-01-01`, `010`).
+Two differences from PyYAML: anchors may be defined twice, which YAML allows and PyYAML refuses, and
+words that only YAML 1.1 reads as booleans, dates or octal numbers (`on`, `2024-01-01`, `010`) stay
+text.
 """
 
 import json
@@ -48,7 +48,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 class _LenientLoader(Composer, _Loader):
-    """The same over the slower composer, which lets an anchor be defined again."""
+    """A slower loader that allows an anchor to be defined again."""
 
     def __init__(self, stream: bytes) -> None:
         _Loader.__init__(self, stream)
@@ -62,7 +62,7 @@ class _LenientLoader(Composer, _Loader):
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file; InvalidSpec if it cannot be read."""
+    """Return the bytes of a file; raise InvalidSpec if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as exc:
@@ -70,7 +70,7 @@ def read(path: Path) -> bytes:
 
 
 def parse(raw: bytes, file: str) -> JSON:
-    """A document as plain JSON data of its own (no aliases); InvalidSpec with line and column."""
+    """Return a document as plain JSON data without aliases; raise InvalidSpec with line and column."""
     try:
         document = json.loads(raw) if raw.lstrip()[:1] == b"{" else _parse_yaml(raw)
         plain = json.loads(json.dumps(document, allow_nan=False))

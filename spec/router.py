@@ -1,4 +1,4 @@
-"""Which operation a request means: static paths by one look-up, the others by a trie of segments."""
+"""Finds the operation of a request: static paths by one look-up, the others by a trie of segments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Methods = dict[str, Route]
 
 @dataclass(slots=True)
 class _Node:
-    """One segment's place in the trie: literal children are tried before the parameter."""
+    """A node of the trie: literal children are tried before the parameter."""
 
     literal: dict[str, _Node] = field(default_factory=dict)
     parameter: _Node | None = None
@@ -26,9 +26,9 @@ class Router:
     """Finds the operation of a method, a path and a query.
 
     A path without parameters wins over one with them, and a literal segment over a parameter, as
-    OpenAPI says; where that leads nowhere the search goes back and takes the parameter. HEAD is
-    answered by GET's operation. Of two operations that share path and method (`?beta=true`) the
-    one whose fixed query the request carries is meant.
+    OpenAPI requires; if that fails, the search backtracks to the parameter. HEAD uses GET's
+    operation. Of two operations with the same path and method (`?beta=true`), the one whose fixed
+    query matches wins.
     """
 
     def __init__(self, operations: Iterable[Operation], base: str = "") -> None:
@@ -56,11 +56,11 @@ class Router:
         return node.methods
 
     def match(self, method: str, path: str, query: str) -> tuple[Operation, dict[str, str]]:
-        """The operation and the path's parameters by their names in the spec.
+        """Return the operation and the path's parameters by their names in the spec.
 
-        `path` is as it came over the wire, still percent-encoded, so that an id may hold `%2F`;
+        `path` is still percent-encoded, so that an id may contain `%2F`;
         `query` has no question mark. Raises PathNotFound, MethodNotAllowed, or InvalidRequest for a
-        parameter that is no UTF-8.
+        parameter that is not UTF-8.
         """
         methods = self._static.get(path)
         if methods is not None:

@@ -1,12 +1,12 @@
-"""The adaptations that upstream's files need, each a function named for what it mends.
+"""The rules that normalize upstream's files, each a function named after what it handles.
 
-They bring any of upstream's revisions to one form: OpenAPI 3.1 with schemas of JSON Schema 2020-12.
-`spec/document.py` applies them to each schema and each operation, in the order of the tables below,
-and refuses what is still unknown after them. What concerns the notation (anchors defined twice)
-is mended by `spec/reading.py`; `?beta=true` paths are read by `spec/operation.py`, and what is for
-Connexion alone stands in `spec/facade.py`.
+They bring every revision to one form: OpenAPI 3.1 with JSON Schema 2020-12. `spec/normalize.py` applies
+them to each schema and each operation, in the order of the tables below, and refuses what is still
+unknown. Anchors that are defined twice are handled by `spec/reading.py`, `?beta=true` paths by
+`spec/operation.py`, and what only Connexion needs by `spec/facade.py`.
 """
-# ruff: noqa: ARG001 -- all mends of a table have one signature
+
+# ruff: noqa: ARG001 -- all rules of a table have one signature
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ _REFERABLE = ("parameters", "responses", "requestBodies", "headers")
 
 
 def misspelt_keywords(schema: JSON, component: str) -> JSON:
-    """`min_items` for `minItems`, `ref` for `$ref`, and marks that belong to upstream's tools."""
+    """Rename `min_items` to `minItems` and `ref` to `$ref`; drop marks of upstream's tools."""
     names = {"min_items": "minItems", "max_items": "maxItems", "ref": "$ref"}
     return {
         names.get(key, key): value for key, value in schema.items() if key not in ("optional", "oaiTypeLabel")
@@ -32,12 +32,12 @@ def misspelt_keywords(schema: JSON, component: str) -> JSON:
 
 
 def wrapped_in_its_name(schema: JSON, component: str) -> JSON:
-    """`Name: {Name: {…}}`, a component indented twice."""
+    """Unwrap `Name: {Name: {…}}`, a component indented twice."""
     return schema[component] if schema.keys() == {component} else schema
 
 
 def formats_as_types(schema: JSON, component: str) -> JSON:
-    """`type: float` and `type: int64`, which are formats."""
+    """Replace `type: float` and `type: int64`, which are formats, by their types."""
     names = {"float": "number", "double": "number", "int32": "integer", "int64": "integer"}
     kind = schema.get("type")
     return {**schema, "type": names[kind]} if isinstance(kind, str) and kind in names else schema
@@ -83,7 +83,7 @@ def recursive_references(schema: JSON, component: str) -> JSON:
 
 
 def overlapping_one_of(schema: JSON, component: str) -> JSON:
-    """`oneOf` is `anyOf`: upstream's branches overlap, and the service minds as little."""
+    """Replace `oneOf` by `anyOf`: upstream's branches overlap, and the service accepts that."""
     if "oneOf" not in schema:
         return schema
     result = {key: value for key, value in schema.items() if key != "oneOf"}
@@ -100,7 +100,7 @@ def types_of_enums(schema: JSON, component: str) -> JSON:
 
 
 def doubled_names(schema: JSON, component: str) -> JSON:
-    """Names given twice in `required`, or values in `enum`, are given once; an empty name goes."""
+    """Remove duplicates from `required` and `enum`, and empty names from `required`."""
     result = dict(schema)
     for key in ("required", "enum"):
         values = schema.get(key)
@@ -124,7 +124,7 @@ SCHEMA_RULES: tuple[SchemaRule, ...] = (
 
 
 def required_but_undeclared(schema: JSON, component: str) -> JSON:
-    """A name in `required` that no property has, such as the thread_id of a body, is not required."""
+    """Drop names from `required` that no property has, such as the thread_id of a body."""
     declared = schema.get("properties")
     open_ended = {"allOf", "anyOf", "$ref", "patternProperties"} & schema.keys()
     if not declared or open_ended or schema.get("additionalProperties") or "required" not in schema:
@@ -133,14 +133,14 @@ def required_but_undeclared(schema: JSON, component: str) -> JSON:
 
 
 WHOLE_SCHEMA_RULES: tuple[SchemaRule, ...] = (required_but_undeclared,)
-"""For schemas that are no part of an `allOf`, whose other parts may declare what this one does not."""
+"""Rules for schemas outside of an `allOf`, whose other parts may declare what this one lacks."""
 
 
 # --- operations ---
 
 
 def referred_parts(operation: JSON, path: str, method: str, components: JSON) -> JSON:
-    """Parameters, bodies and responses that are references to components stand in their place."""
+    """Inline parameters, bodies and responses that refer to components."""
     result = dict(operation)
     if "parameters" in result:
         result["parameters"] = [_inlined(one, components) for one in result["parameters"]]
@@ -160,7 +160,7 @@ def _inlined(part: Any, components: JSON) -> Any:
 
 
 def missing_operation_ids(operation: JSON, path: str, method: str, components: JSON) -> JSON:
-    """An operation without an id is called by its method and path."""
+    """Name an operation without an id after its method and path."""
     if operation.get("operationId"):
         return operation
     words = [word.strip("{}") for word in path.partition("?")[0].split("/") if word]
@@ -168,14 +168,14 @@ def missing_operation_ids(operation: JSON, path: str, method: str, components: J
 
 
 def missing_tags(operation: JSON, path: str, method: str, components: JSON) -> JSON:
-    """An operation without a tag gets the first segment of its path."""
+    """Tag an operation without tags with the first segment of its path."""
     if operation.get("tags"):
         return operation
     return {**operation, "tags": [path.partition("?")[0].split("/")[1].replace("_", " ").title() or "Root"]}
 
 
 def types_outside_schemas(operation: JSON, path: str, method: str, components: JSON) -> JSON:
-    """A parameter whose type stands beside its schema instead of in it."""
+    """Move a parameter's type into its schema."""
     parameters = [
         {**{key: value for key, value in one.items() if key != "type"}, "schema": {"type": one["type"]}}
         if isinstance(one, dict) and "type" in one and not one.get("schema")

@@ -1,4 +1,4 @@
-"""What the keywords of JSON Schema hold: the one place that knows where schemas nest."""
+"""The keywords of JSON Schema, and which of them contain schemas."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,9 +1,8 @@
-"""Makes a refused value small before its errors are collected, so that a refusal stays cheap.
+"""Shrinks an invalid value before its errors are collected, so that refusing it stays cheap.
 
-jsonschema-rs says quickly whether a value fits, and slowly what is wrong with it: every error of
-every branch of every union holds a copy of what it is about. 100,000 wrong messages took it 60 s.
-So long strings and long arrays are cut, as long as the value stays refused: what is left has a few
-items of each array, of which at least one is wrong.
+jsonschema-rs decides quickly whether a value fits, but explains slowly: every error of every branch
+of every union holds a copy of its instance. 100,000 wrong messages took 60 s. So long strings and
+arrays are cut while the value stays invalid: a few items of each array remain, at least one wrong.
 """
 
 from collections.abc import Callable
@@ -14,20 +13,20 @@ Path = tuple[str | int, ...]
 
 _SMALL = 400
 _LONGEST = 1000
-# Not down to one, for the sake of schemas that want two items at least.
+# More than one, because some schemas require two items.
 _ITEMS = 4
 _TRIALS = 200
 
 
 @dataclass(slots=True)
 class Shrunk:
-    """A smaller value that is refused as well; `starts` are the indexes at which arrays were cut."""
+    """A smaller invalid value; `starts` are the indexes at which arrays were cut."""
 
     value: Any
     starts: dict[Path, int] = field(default_factory=dict)
 
     def original(self, path: Path) -> Path:
-        """A path in the smaller value as it is in the whole one."""
+        """Return the path in the original value of a path in the smaller one."""
         whole: Path = ()
         for step in named_path(path, self.value):
             whole = (*whole, step + self.starts.get(whole, 0) if isinstance(step, int) else step)
@@ -35,7 +34,7 @@ class Shrunk:
 
 
 def named_path(path: Path, value: Any) -> Path:
-    """A path with its steps into objects as names: jsonschema-rs has 7 for the property "7"."""
+    """Return a path with names for steps into objects: jsonschema-rs gives 7 for the property "7"."""
     steps: list[str | int] = []
     for step in path:
         is_name = isinstance(value, dict)
@@ -45,7 +44,7 @@ def named_path(path: Path, value: Any) -> Path:
 
 
 def shrink(value: Any, fits: Callable[[Any], bool]) -> Shrunk:
-    """`value`, which does not fit, made smaller; itself if it is small."""
+    """Return an invalid value made smaller; the value itself if it is small."""
     if is_small(value, _SMALL):
         return Shrunk(value)
     short = _copied(value, _LONGEST)
@@ -56,7 +55,7 @@ def shrink(value: Any, fits: Callable[[Any], bool]) -> Shrunk:
 
 
 def is_small(value: Any, most: int) -> bool:
-    """Whether `value` has at most that many members, a long string counting for several."""
+    """Return whether `value` has at most `most` members; a long string counts as several."""
     weight = 0
     todo = [value]
     while todo:
@@ -75,7 +74,7 @@ def is_small(value: Any, most: int) -> bool:
 
 
 def _copied(value: Any, longest: int | None) -> Any:
-    """A copy, for the cutting to change, with strings of that length at most."""
+    """Return a copy to cut, with strings of at most `longest` characters."""
     if isinstance(value, dict):
         return {name: _copied(one, longest) for name, one in value.items()}
     if isinstance(value, list):
@@ -84,7 +83,7 @@ def _copied(value: Any, longest: int | None) -> Any:
 
 
 class _Place(NamedTuple):
-    """Where an array stands: in a holder (an object or an array) under a key, at a path of the whole."""
+    """The location of an array: its holder (an object or an array), its key there, and its path."""
 
     holder: Any
     key: str | int
@@ -97,10 +96,10 @@ class _Place(NamedTuple):
 
 
 class _Cutter:
-    """Cuts the arrays of a refused value level by level, from the outermost to the innermost.
+    """Cuts the arrays of an invalid value level by level, from the outermost to the innermost.
 
-    Which of the arrays of a level the fault is in is found by halving their number, where in that
-    one it is by halving its items: some thirty trials a level, each of a smaller value.
+    Bisection finds the faulty array of a level, then the faulty items in it: about thirty trials
+    a level, each with a smaller value.
     """
 
     def __init__(self, value: Any, fits: Callable[[Any], bool]) -> None:
@@ -123,7 +122,7 @@ class _Cutter:
         return not self._fits(self._root[0])
 
     def _narrowed(self, places: list[_Place]) -> _Place:
-        """The one array in which the fault may still be; all others are cut to their first items."""
+        """Find the array with the fault; cut all others to their first items."""
         while len(places) > 1:
             middle = len(places) // 2
             kept = [place.items for place in places[:middle]]
@@ -147,13 +146,13 @@ class _Cutter:
                     items, start = half, start + begin
                     break
             else:
-                # Only both halves together are refused: the array is too long, say.
+                # Only both halves together are invalid: the array may be too long.
                 place.holder[place.key] = items
                 break
         self._starts[place.path] = start
 
     def _below(self, value: Any, path: Path) -> list[_Place]:
-        """The outermost arrays within the members of `value`, which stands at `path`."""
+        """Return the outermost arrays inside `value`, which is at `path`."""
         found: list[_Place] = []
         todo: list[tuple[Any, Path]] = [(value, path)]
         while todo:
@@ -177,7 +176,7 @@ def _cut(places: list[_Place]) -> None:
 
 
 def value_at(value: Any, path: Path, otherwise: Any = None) -> Any:
-    """What stands at that path, or `otherwise`."""
+    """Return the value at that path, or `otherwise`."""
     for step in path:
         if type(value) not in (dict, list):
             return otherwise

@@ -1,7 +1,7 @@
 """Validators of requests and responses, compiled on first use over their own closure of schemas.
 
 One validator over all 1,422 components costs 20 s and 4.4 GB; one per body over what it refers to
-costs less than a millisecond and a quarter of a megabyte.
+costs less than a millisecond and 250 kB.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ from spec.shrink import Path, is_small, named_path, shrink, value_at
 
 Components = Mapping[str, Any]
 
-# More than this many faults say no more about which branch of a union was meant.
+# More faults than this do not help to find the intended branch of a union.
 _FAULTS = 200
 
-# What is filled in may be an object's, in which something is missing in turn.
+# A completed object may have missing properties of its own.
 _PASSES = 3
 
-# Completing takes the errors of the whole answer, of which each takes up to half a millisecond.
+# Completing collects all errors of an answer, at up to half a millisecond each.
 _LARGEST = 5000
 
 
@@ -39,7 +39,7 @@ def _is_url(text: str) -> bool:
 
 
 class Validator:
-    """A schema that is compiled when it is first asked about a value."""
+    """A schema that is compiled on first use."""
 
     __slots__ = ("_compiled", "_components", "_schema")
 
@@ -51,11 +51,11 @@ class Validator:
         self._compiled: jsonschema_rs.Draft202012Validator | None = None
 
     def transformed(self) -> dict[str, Any]:
-        """The schema with all that it refers to, as it is compiled."""
+        """Return the schema with all that it refers to, as it is compiled."""
         raise NotImplementedError
 
     def compile(self) -> jsonschema_rs.Draft202012Validator:
-        """The compiled validator, made now if it was not yet."""
+        """Return the compiled validator; compile it if necessary."""
         if self._compiled is None:
             formats = dict(self.formats)
             self._compiled = jsonschema_rs.Draft202012Validator(
@@ -64,11 +64,11 @@ class Validator:
         return self._compiled
 
     def is_valid(self, value: Any) -> bool:
-        """Whether `value`, plain JSON data, fits."""
+        """Return whether `value`, plain JSON data, fits."""
         return (self._compiled or self.compile()).is_valid(value)
 
     def _fault(self, value: Any) -> tuple[str, str | None, str] | None:
-        """(message, param, code) of what is wrong with `value`; None if nothing is."""
+        """Return (message, param, code) of what is wrong with `value`; None if it fits."""
         compiled = self._compiled or self.compile()
         try:
             if compiled.is_valid(value):
@@ -76,18 +76,18 @@ class Validator:
             small = shrink(value, compiled.is_valid)
             return explain(list(islice(compiled.iter_errors(small.value), _FAULTS)), value, small)
         except (ValueError, RecursionError):
-            return "Invalid body: it holds what JSON cannot.", None, "invalid_value"
+            return "Invalid body: it contains values that JSON cannot represent.", None, "invalid_value"
 
 
 class RequestValidator(Validator):
-    """Refuses what the schema forbids, and fields that it does not know."""
+    """Refuses what the schema forbids, and unknown fields."""
 
     __slots__ = ()
 
     formats = {"uri": _is_url}  # noqa: RUF012 - typed where it is declared
 
     def transformed(self) -> dict[str, Any]:
-        """The schema, closed to unknown fields, with all that it refers to."""
+        """Return the schema without room for unknown fields, with all that it refers to."""
         return forbid_extra(self._schema, self._components)
 
     def check(self, value: Any) -> None:
@@ -115,12 +115,12 @@ class ResponseValidator(Validator):
         self._relayed: ResponseValidator | None = None
 
     def transformed(self) -> dict[str, Any]:
-        """The schema, forgiving nulls, with all that it refers to."""
+        """Return the schema with null allowed in optional properties, with all that it refers to."""
         return allow_null(self._schema, self._components, unknown=self._unknown)
 
     @property
     def relayed(self) -> "ResponseValidator":
-        """The validator of the same answer when a provider made it: unknown properties pass."""
+        """Return the validator of the same answer from a provider, which may have unknown properties."""
         if self._unknown:
             return self
         if self._relayed is None:
@@ -134,10 +134,10 @@ class ResponseValidator(Validator):
             raise InvalidResponse(fault[0], fault[1])
 
     def complete(self, value: Any) -> bool:
-        """Set to null, in place, what a provider left out and the schema wants as null at least.
+        """Set required properties to null, in place, if a provider omitted them and null is allowed.
 
-        Providers omit `refusal` or `logprobs`, which OpenAI's clients expect to find. What may
-        not be null stays missing, for `check` to tell, and so does all in a very large answer.
+        Providers omit `refusal` or `logprobs`, which OpenAI's clients expect. Properties that may
+        not be null stay missing, for `check` to report. Very large answers are left alone.
         Return True where the answer is known to fit, so that it needs no `check`.
         """
         compiled = self._compiled or self.compile()

@@ -30,7 +30,7 @@ from spec.errors import InvalidRequest
         b"[" * 5000 + b"]" * 5000,
     ],
 )
-def test_what_is_no_json_is_refused(raw: bytes) -> None:
+def test_invalid_json_is_refused(raw: bytes) -> None:
     with pytest.raises(InvalidRequest, match="We could not parse the JSON body") as refused:
         parse_json(raw)
     assert len(refused.value.message) < 300
@@ -44,7 +44,7 @@ def test_what_is_no_json_is_refused(raw: bytes) -> None:
         (b'"\\u0000"', None),
     ],
 )
-def test_a_null_character_is_refused_where_it_stands(raw: bytes, param: str | None) -> None:
+def test_a_null_character_is_refused_and_its_field_named(raw: bytes, param: str | None) -> None:
     with pytest.raises(InvalidRequest, match="null characters") as refused:
         parse_json(raw)
     assert refused.value.param == param
@@ -69,7 +69,7 @@ def test_a_key_given_twice_is_refused_by_name(raw: bytes) -> None:
         parse_json(raw)
 
 
-def test_in_a_large_body_the_last_of_two_keys_counts() -> None:
+def test_the_last_of_two_equal_keys_wins_in_a_large_body() -> None:
     filler = "x" * MAX_CHECKED_FOR_DOUBLES
     assert parse_json(f'{{"a":1,"b":"{filler}","a":2}}'.encode())["a"] == 2
 
@@ -101,7 +101,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.sampled_from([None, 1]), st.booleans())
-def test_json_comes_through_however_it_was_written(value: Any, indent: int | None, ascii: bool) -> None:
+def test_json_is_parsed_whatever_its_formatting(value: Any, indent: int | None, ascii: bool) -> None:
     raw = json.dumps(value, indent=indent, ensure_ascii=ascii).encode("utf-8", "surrogatepass")
     try:
         assert parse_json(raw) == value

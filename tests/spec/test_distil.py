@@ -43,7 +43,7 @@ components:
 """
 
 
-def test_prose_goes_and_facts_stay() -> None:
+def test_prose_is_removed_and_the_interface_stays() -> None:
     schema = parse(distilled(parse(UPSTREAM, "u")), "d")["components"]["schemas"]["A"]
     assert schema == {
         "type": "object",
@@ -58,7 +58,7 @@ def test_prose_goes_and_facts_stay() -> None:
     assert "long" not in text
 
 
-def test_the_edition_is_served_as_upstreams_file_is(tmp_path: Path) -> None:
+def test_an_edition_and_upstreams_file_are_served_alike(tmp_path: Path) -> None:
     upstream, edition = tmp_path / "up.yaml", tmp_path / "2020-01-01.yaml"
     upstream.write_bytes(UPSTREAM)
     distil(upstream, edition)
@@ -85,7 +85,7 @@ def test_a_file_that_could_not_be_served_is_not_distilled(tmp_path: Path) -> Non
     assert not (tmp_path / "edition.yaml").exists()
 
 
-def test_mends_apply_to_an_edition_as_to_upstreams_file() -> None:
+def test_an_edition_normalizes_like_upstreams_file() -> None:
     document = parse(UPSTREAM, "u")
     assert normalize(parse(distilled(document), "d"), "d") == normalize(document, "u")
 

@@ -82,7 +82,7 @@ paths:
     assert names == {"theirs": False, "their_events": False, "list_threads": True}
 
 
-def test_json_is_taken_as_well_as_yaml(tmp_path: Path) -> None:
+def test_json_is_read_like_yaml(tmp_path: Path) -> None:
     file = tmp_path / "openapi.json"
     file.write_text('{"openapi": "3.1.0", "paths": {"/a": {"get": {"responses": {}}}}}')
     assert [one.name for one in load(str(file), None).operations if not one.own] == ["get_a"]
@@ -98,7 +98,7 @@ def test_json_is_taken_as_well_as_yaml(tmp_path: Path) -> None:
         ("/nowhere/openapi.yaml", "/nowhere/openapi.yaml: file: No such file or directory"),
     ],
 )
-def test_what_is_not_there_is_refused_in_one_line(spec: str, line: str) -> None:
+def test_a_missing_edition_is_refused_in_one_line(spec: str, line: str) -> None:
     with pytest.raises(InvalidSpec) as refused:
         load(spec, None)
     assert str(refused.value).startswith(line)
@@ -126,7 +126,7 @@ def test_a_changed_file_misses_the_cache(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
-def test_a_broken_cache_file_is_made_again(tmp_path: Path, content: bytes) -> None:
+def test_a_broken_cache_file_is_replaced(tmp_path: Path, content: bytes) -> None:
     load("2024-04-12-assistants-v1", tmp_path)
     (kept,) = tmp_path.iterdir()
     whole = kept.read_bytes()
@@ -135,7 +135,7 @@ def test_a_broken_cache_file_is_made_again(tmp_path: Path, content: bytes) -> No
     assert kept.read_bytes() == whole
 
 
-def test_a_directory_that_cannot_be_written_is_no_cache(tmp_path: Path) -> None:
+def test_an_unwritable_cache_directory_is_ignored(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert load("2024-04-12-assistants-v1", blocked / "cache").operations

@@ -71,7 +71,7 @@ LISTS = [operation_id for operation_id in ANSWERS if operation_id.startswith("li
 
 
 @pytest.mark.parametrize("operation_id", LISTS)
-def test_a_list_of_nothing_is_valid(operation_id: str, newest: Edition) -> None:
+def test_an_empty_list_is_valid(operation_id: str, newest: Edition) -> None:
     validator = by_id(newest)[operation_id].response(200)
     assert validator is not None
     validator.check(page())
@@ -126,7 +126,7 @@ def test_the_content_of_a_file_is_bytes(name: str, editions: dict[str, Edition])
 
 
 @pytest.mark.parametrize("operation_id", ["createAssistant", "createThread"])
-def test_an_object_may_have_a_given_and_a_made_vector_store(operation_id: str, newest: Edition) -> None:
+def test_an_object_may_have_an_existing_and_a_new_vector_store(operation_id: str, newest: Edition) -> None:
     validator = by_id(newest)[operation_id].response(200)
     assert validator is not None
     answer = copy.deepcopy(ANSWERS[operation_id])
@@ -134,7 +134,7 @@ def test_an_object_may_have_a_given_and_a_made_vector_store(operation_id: str, n
     validator.check(answer)
 
 
-def test_metadata_of_requests_made_with_a_thread_is_limited(newest: Edition) -> None:
+def test_metadata_of_a_new_threads_messages_is_limited(newest: Edition) -> None:
     body = by_id(newest)["createThreadAndRun"].bodies["application/json"]
     with pytest.raises(InvalidRequest) as refused:
         body.check(
@@ -154,7 +154,7 @@ def test_an_edition_by_path_is_corrected_too(newest: Edition) -> None:
 @pytest.mark.parametrize(
     "operation_id", ["createCompletion", "createRun", "createThreadAndRun", "submitToolOuputsToRun"]
 )
-def test_what_takes_stream_may_answer_events(
+def test_operations_with_stream_may_answer_events(
     name: str, operation_id: str, editions: dict[str, Edition]
 ) -> None:
     assert "text/event-stream" in by_id(editions[name])[operation_id].responses["200"]
@@ -186,7 +186,7 @@ REFUSED_IN_EVERY_EDITION = [
 
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize(("operation_id", "body", "param"), REFUSED_IN_EVERY_EDITION)
-def test_what_one_request_can_bring_is_bounded(
+def test_the_size_of_one_request_is_bounded(
     name: str, operation_id: str, body: dict[str, Any], param: str, editions: dict[str, Edition]
 ) -> None:
     with pytest.raises(InvalidRequest, match="too long") as refused:

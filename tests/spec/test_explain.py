@@ -1,4 +1,4 @@
-"""Whatever is sent, the reporter names a field of it or its place, and never fails itself."""
+"""Whatever is sent, the explanation names one of its fields, and never fails itself."""
 
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +79,7 @@ def exists(value: Any, param: str) -> bool:
 
 
 @pytest.mark.parametrize(("name", "base"), [("create_chat_completion", CHAT), ("create_response", RESPONSE)])
-def test_a_request_that_was_altered_is_refused_with_a_place_that_is_in_it(
+def test_the_refusal_of_an_altered_request_names_one_of_its_fields(
     operation: Callable[[str], Operation], name: str, base: Any
 ) -> None:
     body = operation(name).bodies["application/json"]
@@ -100,7 +100,7 @@ def test_a_request_that_was_altered_is_refused_with_a_place_that_is_in_it(
     checked()
 
 
-def test_any_value_is_measured_by_every_operation(newest: Edition) -> None:
+def test_every_operation_can_validate_any_value(newest: Edition) -> None:
     bodies = [body for one in newest.operations for body in one.bodies.values()][::6]
     answers = [one.response(200) for one in newest.operations[::12]]
 
@@ -159,7 +159,7 @@ LIMITS: list[tuple[dict[str, Any], Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("schema", "value", "code", "text"), LIMITS)
-def test_each_kind_of_fault_has_its_words(schema: Any, value: Any, code: str, text: str) -> None:
+def test_each_kind_of_fault_has_its_message(schema: Any, value: Any, code: str, text: str) -> None:
     validator = RequestValidator({"properties": {"x": schema}}, {})
     with pytest.raises(InvalidRequest) as refused:
         validator.check({"x": value})

@@ -26,7 +26,7 @@ def test_connexion_accepts_the_facade_of_every_edition(editions: dict[str, Editi
         assert {one.base + facade_path(operation) for operation in one.operations} <= rules
 
 
-def test_paths_with_a_fixed_query_are_apart_in_the_facade(newest: Edition) -> None:
+def test_operations_with_a_fixed_query_have_their_own_path_in_the_facade(newest: Edition) -> None:
     paths = newest.facade()["paths"]
     assert paths["/responses"]["post"]["operationId"] == "create_response"
     assert "post" in paths["/responses/__beta_true"]

@@ -31,7 +31,7 @@ def test_a_parameter_becomes_an_argument(parameter: str, argument: str) -> None:
     assert argument_name(parameter) == argument
 
 
-def test_every_name_is_one_and_is_unique(editions: dict[str, Edition]) -> None:
+def test_every_name_is_an_identifier_and_unique(editions: dict[str, Edition]) -> None:
     for edition in editions.values():
         names = [operation.name for operation in edition.operations]
         assert all(name.isidentifier() for name in names)

@@ -137,12 +137,12 @@ def test_paths_are_decoded_too(shaped: Callable[[str], Operation]) -> None:
         operation.decode_path({"id": "a\0", "n": "1"})
 
 
-def test_a_required_parameter_is_missed(shaped: Callable[[str], Operation]) -> None:
+def test_a_missing_required_parameter_is_refused(shaped: Callable[[str], Operation]) -> None:
     with pytest.raises(InvalidRequest, match="Missing required parameter: 'q'"):
         shaped("b").decode_query(b"")
 
 
-def test_the_fixed_query_is_no_parameter(shaped: Callable[[str], Operation]) -> None:
+def test_the_fixed_query_is_not_passed_to_the_handler(shaped: Callable[[str], Operation]) -> None:
     assert shaped("c").decode_query(b"beta=true") == {}
 
 
@@ -179,7 +179,7 @@ def test_a_form_is_decoded_with_its_files(operation: Callable[[str], Operation])
     }
 
 
-def test_a_form_may_hold_json(operation: Callable[[str], Operation]) -> None:
+def test_a_form_field_may_contain_json(operation: Callable[[str], Operation]) -> None:
     pairs = [("purpose", "assistants"), ("file", File())]
     form = (
         operation("create_file")

@@ -53,7 +53,7 @@ def test_merged_keys_are_merged() -> None:
         (b"--- {}\n--- {}", "t.yaml: line 2, column 1: not YAML: but found another document"),
     ],
 )
-def test_what_is_no_document_is_refused_in_one_line(raw: bytes, line: str | None) -> None:
+def test_anything_but_a_document_is_refused_in_one_line(raw: bytes, line: str | None) -> None:
     if line is None:
         assert parse(raw, "t.yaml") == {"a": ".nan"}
         return

@@ -60,7 +60,7 @@ def test_a_request_finds_its_operation(
 
 
 @pytest.mark.parametrize("path", ["/", "", "/b", "/a/", "/a//c", "/a/b/c/d/e", "/only", "a"])
-def test_an_unknown_path_is_none(router: Router, path: str) -> None:
+def test_an_unknown_path_is_not_found(router: Router, path: str) -> None:
     with pytest.raises(PathNotFound):
         router.match("GET", path, "")
 
@@ -84,13 +84,13 @@ def test_a_wrong_method_says_which_are_allowed(
     assert refused.value.allow == allow
 
 
-def test_a_parameter_that_is_no_utf8_is_refused_by_name(router: Router) -> None:
+def test_a_parameter_that_is_not_utf8_is_refused_by_name(router: Router) -> None:
     with pytest.raises(InvalidRequest) as refused:
         router.match("GET", "/a/%FF", "")
     assert refused.value.param == "x"
 
 
-def test_a_base_stands_before_every_path(newest: Edition) -> None:
+def test_every_path_starts_with_the_base(newest: Edition) -> None:
     router = Router(newest.operations, "/v1")
     assert router.match("GET", "/v1/models", "")[0].id == "listModels"
     assert router.match("GET", "/v1/threads/t/runs/r", "")[1] == {"thread_id": "t", "run_id": "r"}

@@ -84,7 +84,7 @@ def test_a_schema_is_normalized(name: str) -> None:
     assert schema_of(before) == after
 
 
-def test_every_schema_mend_is_in_the_table() -> None:
+def test_every_schema_rule_has_an_example() -> None:
     shown = {name.partition(" ")[0] for name in SCHEMAS}
     assert {rule.__name__ for rule in (*SCHEMA_RULES, *WHOLE_SCHEMA_RULES)} <= shown
 
@@ -117,7 +117,7 @@ def test_an_operation_is_normalized(name: str) -> None:
     assert operation[key] == after
 
 
-def test_parts_that_are_references_stand_in_their_place() -> None:
+def test_references_to_parts_are_inlined() -> None:
     whole = document(
         paths="/a: {post: {parameters: [{$ref: '#/components/parameters/P'}],"
         " requestBody: {$ref: '#/components/requestBodies/B'},"
@@ -135,11 +135,11 @@ def test_parts_that_are_references_stand_in_their_place() -> None:
     assert operation["responses"] == {"429": {"description": "", "content": content}}
 
 
-def test_every_operation_mend_is_shown() -> None:
+def test_every_operation_rule_has_an_example() -> None:
     assert {rule.__name__ for rule in OPERATION_RULES} <= {*OPERATIONS, "referred_parts"}
 
 
-def test_components_that_no_operation_refers_to_are_left_out() -> None:
+def test_unused_components_are_left_out() -> None:
     whole = document("A: {type: string}")
     whole["components"]["schemas"]["Event"] = yaml.safe_load("{type: object}")
     assert set(normalize(whole, "t.yaml")["components"]["schemas"]) == {"A"}

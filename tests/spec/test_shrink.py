@@ -1,4 +1,4 @@
-"""A refused value is made small without losing what is wrong with it, nor where."""
+"""An invalid value is shrunk without losing its fault or the fault's path."""
 
 import time
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def refusal(operation: Callable[[str], Operation], body: Any) -> InvalidRequest:
         ({"messages": [GOOD], "logit_bias": {str(number): "x" for number in range(10_000)}}, "logit_bias.0"),
     ],
 )
-def test_a_large_request_is_refused_soon_and_by_its_place(
+def test_a_large_invalid_request_is_refused_quickly_and_names_the_field(
     operation: Callable[[str], Operation], body: Any, param: str
 ) -> None:
     begun = time.perf_counter()
@@ -47,7 +47,7 @@ def test_a_large_request_is_refused_soon_and_by_its_place(
     assert refused.param == param
 
 
-def test_a_length_is_told_as_it_was_sent(operation: Callable[[str], Operation]) -> None:
+def test_a_refusal_states_the_length_that_was_sent(operation: Callable[[str], Operation]) -> None:
     refused = refusal(operation, {"model": "m", "messages": [GOOD], "stop": ["a"] * 1000})
     assert "array with length 1000" in refused.message
     refused = refusal(operation, {"model": "m", "messages": [GOOD], "metadata": {"k": "v" * 100_000}})
@@ -64,7 +64,7 @@ NUMBERS = {
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(2, 2000), st.integers(0, 5), st.data())
-def test_the_item_that_is_named_is_wrong(length: int, width: int, data: st.DataObject) -> None:
+def test_the_named_item_is_an_invalid_one(length: int, width: int, data: st.DataObject) -> None:
     rows: list[list[Any]] = [[0] * (width + 1) for _ in range(length)]
     wrong = {
         (data.draw(st.integers(0, length - 1)), data.draw(st.integers(0, width)))
@@ -77,7 +77,7 @@ def test_the_item_that_is_named_is_wrong(length: int, width: int, data: st.DataO
     assert refused.value.param in {f"[{row}][{column}]" for row, column in wrong}
 
 
-def test_what_is_left_is_refused_too() -> None:
+def test_the_shrunk_value_is_invalid_too() -> None:
     def fits(value: Any) -> bool:
         return "x" not in value["a"][-1:] and len(value["b"]) <= 500
 
@@ -87,7 +87,7 @@ def test_what_is_left_is_refused_too() -> None:
     assert shrink({"a": [*["y"] * 900, "x"], "b": []}, fits).original(("a", 0))[1] > 800
 
 
-def test_numbers_that_are_names_stay_names() -> None:
+def test_numeric_property_names_stay_text() -> None:
     value = {"a": {"7": [{"0": 1}]}}
     assert named_path(("a", 7, 0, 0), value) == ("a", "7", 0, "0")
     assert value_at(value, ("a", "7", 0, "0")) == 1

@@ -1,4 +1,4 @@
-"""Requests are refused in OpenAI's words, naming the field; responses are measured as they are sent."""
+"""Requests are refused in OpenAI's words, naming the field; responses are validated as they are sent."""
 
 from collections.abc import Callable
 from typing import Any
@@ -210,7 +210,7 @@ def test_an_image_may_have_any_url(operation: Callable[[str], Operation], url: s
     operation("create_chat_completion").bodies["application/json"].check(image(url))
 
 
-def test_an_answer_is_not_held_against_formats() -> None:
+def test_formats_of_answers_are_not_validated() -> None:
     schema = {"type": "string", "format": "uri"}
     assert ResponseValidator(schema, {}).is_valid("no URL")
     assert not RequestValidator(schema, {}).is_valid("no URL")
@@ -330,11 +330,11 @@ VALID: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("name", "body"), VALID)
-def test_a_request_that_fits_passes(operation: Callable[[str], Operation], name: str, body: Any) -> None:
+def test_a_valid_request_passes(operation: Callable[[str], Operation], name: str, body: Any) -> None:
     operation(name).bodies["application/json"].check(body)
 
 
-def test_a_message_stays_short_whatever_was_sent(operation: Callable[[str], Operation]) -> None:
+def test_an_error_message_stays_short(operation: Callable[[str], Operation]) -> None:
     for body in (
         message(role="x" * 10_000_000),
         tool(**{"x" * 10_000_000: 1}),
@@ -431,7 +431,7 @@ INNER = {
         ({"id": "1", "must": None, "more": 1}, "more", None),
     ],
 )
-def test_a_response_may_be_null_where_it_is_optional(
+def test_an_optional_property_of_a_response_may_be_null(
     value: Any, own: str | None, relayed: str | None
 ) -> None:
     validator = ResponseValidator(ANSWER, COMPONENTS | INNER)
@@ -445,14 +445,14 @@ def test_a_response_may_be_null_where_it_is_optional(
             assert refused.value.param == param
 
 
-def test_what_a_provider_left_out_is_completed_with_null() -> None:
+def test_properties_that_a_provider_omits_become_null() -> None:
     validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
     value: dict[str, Any] = {"id": "1", "inner": {}, "more": 1}
     validator.complete(value)
     assert value == {"id": "1", "inner": {"x": None}, "more": 1, "must": None}
 
 
-def test_what_may_not_be_null_stays_missing() -> None:
+def test_properties_that_may_not_be_null_stay_missing() -> None:
     validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
     value: dict[str, Any] = {"must": "x"}
     validator.complete(value)

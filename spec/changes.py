@@ -1,0 +1,305 @@
+"""The changes that errata make to a document, each in place; they return whether they applied."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
+from spec.types import JSON
+
+NULL = {"type": "null"}
+
+
+def _at(document: JSON, path: str) -> JSON:
+    """Return the schema at `Component.property.property`; empty if the edition has none."""
+    component, *names = path.split(".")
+    schema = document["components"]["schemas"].get(component, {})
+    for name in names:
+        schema = schema.get("properties", {}).get(name, {})
+    return schema if isinstance(schema, dict) else {}
+
+
+def optional(path: str, *properties: str) -> Callable[[JSON], bool]:
+    """Make properties optional that the spec requires and the service omits."""
+
+    def change(document: JSON) -> bool:
+        schema = _at(document, path)
+        required = schema.get("required", [])
+        kept = [name for name in required if name not in properties]
+        if len(kept) == len(required):
+            return False
+        schema["required"] = kept
+        return True
+
+    return change
+
+
+def allows(path: str, prop: str, *values: str) -> Callable[[JSON], bool]:
+    """Add enum values that the service sends and the spec lacks."""
+
+    def change(document: JSON) -> bool:
+        enum = _at(document, f"{path}.{prop}")
+        added = [value for value in values if value not in enum.get("enum", values)]
+        if not added:
+            return False
+        enum["enum"] = [*enum["enum"], *added]
+        return True
+
+    return change
+
+
+def also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
+    """Allow another type that the service sends for a property."""
+
+    def change(document: JSON) -> bool:
+        properties = _at(document, path).get("properties", {})
+        if prop not in properties or other in properties[prop].get("anyOf", ()):
+            return False
+        properties[prop] = {"anyOf": [properties[prop], dict(other)]}
+        return True
+
+    return change
+
+
+def shows(prop: str, kind: str, *components: str) -> Callable[[JSON], bool]:
+    """Add a property, of that type or null, that the service's objects have and the spec lacks."""
+
+    def change(document: JSON) -> bool:
+        properties = [_at(document, component).get("properties") for component in components]
+        missing = [one for one in properties if one and prop not in one]
+        for one in missing:
+            one[prop] = {"type": [kind, "null"]}
+        return bool(missing)
+
+    return change
+
+
+_OF_REQUEST = (
+    "request_id", "tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty",
+    "input_user", "tools", "metadata", "response_format",
+)  # fmt: skip
+
+
+def stored_completions(document: JSON) -> bool:
+    """Add the fields of its request that a stored completion shows."""
+    properties = _at(document, "CreateChatCompletionResponse").get("properties", {})
+    if "/chat/completions/{completion_id}" not in document["paths"] or "request_id" in properties:
+        return False
+    properties.update({name: {} for name in _OF_REQUEST if name not in properties})
+    return True
+
+
+def two_vector_stores(document: JSON) -> bool:
+    """Allow two vector stores: the SDK can name one and create one in the same call."""
+    applied = False
+    for component in ("AssistantObject", "ModifyAssistantRequest", "ModifyThreadRequest", "ThreadObject"):
+        for one in _within(document["components"]["schemas"].get(component)):
+            ids = one.get("properties", {}).get("vector_store_ids", {})
+            if ids.get("maxItems") == 1:
+                ids["maxItems"] = 2
+                applied = True
+    return applied
+
+
+def file_contents(document: JSON) -> bool:
+    """Describe a file's content as bytes."""
+    content = document["paths"].get("/files/{file_id}/content", {}).get("get", {})
+    answer = content.get("responses", {}).get("200", {}).get("content", {})
+    if "application/json" not in answer:
+        return False
+    del answer["application/json"]
+    answer["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    return True
+
+
+def streams(document: JSON) -> bool:
+    """Add the event stream that requests with `stream` are answered with."""
+    applied = False
+    for path in _STREAMED:
+        answer = document["paths"].get(path, {}).get("post", {}).get("responses", {}).get("200", {})
+        content = answer.get("content", {})
+        if content and "text/event-stream" not in content:
+            content["text/event-stream"] = {}
+            applied = True
+    return applied
+
+
+_STREAMED = (
+    "/completions",
+    "/threads/runs",
+    "/threads/{thread_id}/runs",
+    "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs",
+)
+
+
+def exact_seeds(document: JSON) -> bool:
+    """Bound `seed` to 64 bits; newer editions round the bounds, or only give a format."""
+    bounds = {"minimum": -(2**63), "maximum": 2**63 - 1}
+    schemas = document["components"]["schemas"].values()
+    objects = (one for schema in schemas for one in _within(schema))
+    seeds = (one.get("properties", {}).get("seed") for one in objects)
+    wide = [each for seed in seeds for each in _within(seed) if {"minimum", "format"} & each.keys()]
+    applied = [each for each in wide if {**each, **bounds} != each]
+    for each in applied:
+        each.update(bounds)
+    return bool(applied)
+
+
+def empty_lists(document: JSON) -> bool:
+    """Allow null for `first_id` and `last_id`, which an empty list has."""
+    applied = False
+    for schema in document["components"]["schemas"].values():
+        properties = schema.get("properties", {}) if isinstance(schema, dict) else {}
+        if "data" not in properties:
+            continue
+        for name in {"first_id", "last_id"} & properties.keys():
+            if properties[name].get("type") == "string":
+                properties[name] = {**properties[name], "type": ["string", "null"]}
+                applied = True
+    return applied
+
+
+_REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
+
+
+def metadata_limits(document: JSON) -> bool:
+    """Bound metadata to 16 pairs, keys of 64 and values of 512 characters, as upstream's prose does."""
+    applied = False
+    for component, schema in document["components"]["schemas"].items():
+        if component.endswith("Metadata") and isinstance(schema, dict):
+            applied = _limit(schema) or applied
+        if not _REQUEST.fullmatch(component):
+            continue
+        for one in _within(schema):
+            member = one.get("properties", {}).get("metadata")
+            applied = (isinstance(member, dict) and _limit(member)) or applied
+    return applied
+
+
+def _limit(schema: JSON) -> bool:
+    applied = False
+    for one in (schema, *schema.get("anyOf", ())):
+        kind = one.get("type")
+        if "object" not in (kind if isinstance(kind, list) else [kind]) or "properties" in one:
+            continue
+        values = one.get("additionalProperties")
+        if values is None or values == {"type": "string"}:
+            one["additionalProperties"] = {"type": "string", "maxLength": 512}
+            one["propertyNames"] = {"maxLength": 64}
+            one["maxProperties"] = 16
+            applied = True
+    return applied
+
+
+def _within(schema: Any) -> Iterator[JSON]:
+    """The schema and every schema in it, references not followed."""
+    todo = [schema]
+    while todo:
+        one = todo.pop()
+        if not isinstance(one, dict):
+            continue
+        yield one
+        for key, value in one.items():
+            if key in SCHEMAS_BY_NAME:
+                todo += value.values()
+            elif key in SCHEMAS_IN_LIST:
+                todo += value
+            elif key in SCHEMAS:
+                todo.append(value)
+
+
+def list_limits(document: JSON) -> bool:
+    """Bound `limit` of a list: 1 to 100, or 1 to 10,000 for files; their defaults tell them apart."""
+    most = {20: 100, 10_000: 10_000}
+    operations = (one for item in document["paths"].values() for one in item.values())
+    schemas = [one["schema"] for each in operations for one in each["parameters"] if one["name"] == "limit"]
+    applied = [
+        one for one in schemas if one.get("default") in most and not {"minimum", "maximum"} & one.keys()
+    ]
+    for schema in applied:
+        schema |= {"minimum": 1, "maximum": most[schema["default"]]}
+    return bool(applied)
+
+
+def pages_of_files(document: JSON) -> bool:
+    """Add the paging parameters that older editions lack for the list of files."""
+    listed = document["paths"].get("/files", {}).get("get", {})
+    parameters = listed.get("parameters", [])
+    if not listed or any(one["name"] == "limit" for one in parameters):
+        return False
+    for name, schema in (
+        ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}),
+        ("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"}),
+        ("after", {"type": "string"}),
+    ):
+        parameters.append({"name": name, "in": "query", "schema": schema})
+    return True
+
+
+def function_names(document: JSON) -> bool:
+    """Require names of assistants' functions that a model can call."""
+    tool = _at(document, "AssistantToolsFunction").get("properties", {})
+    if tool.get("function", {}).keys() != {"$ref"}:
+        return False
+    name = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
+    tool["function"] = {"allOf": [tool["function"], {"type": "object", "properties": {"name": name}}]}
+    return True
+
+
+def attachments_name_files(document: JSON) -> bool:
+    """Require the file_id of an attachment."""
+    arrays = _within(_at(document, "CreateMessageRequest.attachments"))
+    items = [one["items"] for one in arrays if "file_id" in one.get("items", {}).get("properties", {})]
+    items = [one for one in items if "required" not in one]
+    for one in items:
+        one["required"] = ["file_id"]
+    return bool(items)
+
+
+MAX_MESSAGES = {"CreateThreadRequest.messages": 32, "CreateRunRequest.additional_messages": 100}
+MAX_PARTS = 100
+
+
+def lengths_of_threads(document: JSON) -> bool:
+    """Bound what one request can add to a thread: 32 messages is OpenAI's limit, the others are ours."""
+    arrays = [(one, most) for path, most in MAX_MESSAGES.items() for one in _within(_at(document, path))]
+    arrays += [(one, MAX_PARTS) for one in _within(_at(document, "CreateMessageRequest.content"))]
+    applied = [(one, most) for one, most in arrays if "items" in one and one.get("maxItems") != most]
+    for one, most in applied:
+        one["maxItems"] = most
+    return bool(applied)
+
+
+def lengths_of_model_names(document: JSON) -> bool:
+    """Bound the name of a model, which is a key of caches and metrics, to 256 characters."""
+    applied = False
+    for component, schema in document["components"]["schemas"].items():
+        for one in _within(schema) if _REQUEST.fullmatch(component) else ():
+            properties = one.get("properties", {})
+            if "model" in properties and "maxLength" not in str(properties["model"]):
+                properties["model"] = {"allOf": [properties["model"], {"maxLength": 256}]}
+                applied = True
+    return applied
+
+
+def echoed_assistant_message(document: JSON) -> bool:
+    """Accept `annotations` in a message, as completions answer them."""
+    known = _at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
+    answered = _at(document, "ChatCompletionResponseMessage").get("properties", {})
+    if not known or "annotations" not in answered or "annotations" in known:
+        return False
+    known["annotations"] = answered["annotations"]
+    return True
+
+
+def messages_of_any_role(document: JSON) -> bool:
+    """Allow any role and content part in a stored completion's messages: they are its request's."""
+    members = _at(document, "ChatCompletionMessageList.data").get("items", {}).get("allOf", [])
+    answered = _at(document, "ChatCompletionResponseMessage")
+    if not members or "$ref" not in members[0] or not answered:
+        return False
+    members[0] = {**answered, "properties": {**answered["properties"], "role": {"type": "string"}}}
+    for member in members[1:]:
+        if "content_parts" in member.get("properties", {}):
+            member["properties"]["content_parts"] = {"type": ["array", "null"], "items": {"type": "object"}}
+    return True
