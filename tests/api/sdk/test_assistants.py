@@ -5,7 +5,7 @@ from openai import OpenAI
 MODEL = "any-model"
 
 
-def test_an_assistant_comes_back_as_it_was_made(client: OpenAI) -> None:
+def test_an_assistant_is_returned_as_it_was_created(client: OpenAI) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     made = client.beta.assistants.create(
         model=MODEL,
@@ -23,20 +23,20 @@ def test_an_assistant_comes_back_as_it_was_made(client: OpenAI) -> None:
     assert (made.name, made.temperature, made.top_p, made.metadata) == ("Tutor", 0.5, 0.9, {"a": "b"})
 
 
-def test_what_was_not_given_is_there_with_its_default(client: OpenAI) -> None:
+def test_fields_that_were_not_given_have_their_defaults(client: OpenAI) -> None:
     made = client.beta.assistants.create(model=MODEL)
     assert (made.name, made.description, made.instructions) == (None, None, None)
     assert (made.tools, made.metadata, made.temperature, made.top_p) == ([], {}, 1.0, 1.0)
     assert made.response_format == "auto"
 
 
-def test_an_update_changes_what_it_names_and_nothing_else(client: OpenAI, assistant) -> None:
+def test_an_update_changes_only_the_given_fields(client: OpenAI, assistant) -> None:
     changed = client.beta.assistants.update(assistant.id, name="New", metadata={"k": "v"})
     assert (changed.name, changed.instructions, changed.metadata) == ("New", "Be brief.", {"k": "v"})
     assert client.beta.assistants.retrieve(assistant.id) == changed
 
 
-def test_a_deleted_assistant_is_gone(client: OpenAI) -> None:
+def test_a_deleted_assistant_is_not_found(client: OpenAI) -> None:
     made = client.beta.assistants.create(model=MODEL)
     assert client.beta.assistants.delete(made.id).deleted
     with pytest.raises(openai.NotFoundError) as refusal:
@@ -44,7 +44,7 @@ def test_a_deleted_assistant_is_gone(client: OpenAI) -> None:
     assert refusal.value.body["message"] == f"No assistant found with id '{made.id}'."
 
 
-def test_a_list_is_walked_page_by_page_without_gap_or_double(client: OpenAI) -> None:
+def test_pages_of_a_list_have_no_gaps_or_duplicates(client: OpenAI) -> None:
     made = [client.beta.assistants.create(model=MODEL, name=f"n{i}").id for i in range(7)]
     walked = []
     for one in client.beta.assistants.list(limit=3, order="desc"):
@@ -55,7 +55,7 @@ def test_a_list_is_walked_page_by_page_without_gap_or_double(client: OpenAI) -> 
     assert len(walked) == len(set(walked))
 
 
-def test_before_gives_the_page_that_ends_ahead_of_the_cursor(client: OpenAI) -> None:
+def test_before_returns_the_page_that_ends_before_the_cursor(client: OpenAI) -> None:
     made = [client.beta.assistants.create(model=MODEL).id for _ in range(4)]
     page = client.beta.assistants.list(before=made[0], limit=2, order="desc")
     assert [one.id for one in page.data] == [made[2], made[1]]

@@ -16,7 +16,7 @@ def store_of(client: OpenAI, name: str, text: str) -> str:
     return store.id
 
 
-def test_an_answer_cites_files_of_the_assistant_and_of_the_thread(client: OpenAI) -> None:
+def test_an_answer_cites_files_of_the_assistant_and_the_thread(client: OpenAI) -> None:
     stores = [store_of(client, "storms.txt", STORMS), store_of(client, "ships.txt", SHIPS)]
     assistant = client.beta.assistants.create(
         model=MODEL,
@@ -63,7 +63,7 @@ def test_an_answer_cites_files_of_the_assistant_and_of_the_thread(client: OpenAI
         client.vector_stores.delete(store)
 
 
-def test_an_attached_file_is_searched_at_once(client: OpenAI) -> None:
+def test_an_attached_file_can_be_searched_at_once(client: OpenAI) -> None:
     file = client.files.create(file=("storms.txt", STORMS.encode()), purpose="assistants")
     assistant = client.beta.assistants.create(model=MODEL, tools=[{"type": "file_search"}])
     thread = client.beta.threads.create()

@@ -61,11 +61,11 @@ def test_a_wrong_field_is_named(client: OpenAI, body: dict, param: str, code: st
         b'{"model": "\\ud800"}',
     ],
 )
-def test_what_is_no_proper_json_object_is_refused(client: OpenAI, raw: bytes) -> None:
+def test_a_body_that_is_not_a_json_object_is_refused(client: OpenAI, raw: bytes) -> None:
     assert refused(client, "assistants", raw=raw)["status"] == 400
 
 
-def test_a_string_of_ten_megabytes_is_refused_by_its_field(client: OpenAI) -> None:
+def test_the_refusal_of_a_string_of_ten_megabytes_names_its_field(client: OpenAI) -> None:
     assert refused(client, "assistants", {"model": "m", "name": "x" * 10_000_000})["param"] == "name"
 
 
@@ -83,19 +83,24 @@ def test_an_unknown_path_is_404_and_a_wrong_method_405(client: OpenAI) -> None:
     assert refused(client, "assistants", method="PUT")["status"] == 405
 
 
-def test_an_operation_that_is_not_served_says_so(client: OpenAI) -> None:
+def test_an_operation_that_is_not_served_is_501(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as failure:
         client.fine_tuning.jobs.list()
     assert failure.value.status_code == 501
     assert "listPaginatedFineTuningJobs" in failure.value.message
 
 
-@pytest.mark.parametrize("id", ["thread_abc", "asst_x'; --", "..%2Fassistants", "%00", "a" * 2000, "☃"])
-def test_an_id_that_is_none_is_not_found(client: OpenAI, id: str) -> None:
-    assert refused(client, f"assistants/{id}", method="GET")["status"] in (400, 404)
+@pytest.mark.parametrize("id", ["thread_abc", "asst_x'; --", "..%2Fassistants", "a" * 2000, "☃"])
+def test_a_malformed_id_is_not_found(client: OpenAI, id: str) -> None:
+    assert refused(client, f"assistants/{id}", method="GET")["status"] == 404
 
 
-def test_every_answer_carries_openais_headers(client: OpenAI) -> None:
+def test_a_null_character_in_an_id_is_refused(client: OpenAI) -> None:
+    refusal = refused(client, "assistants/%00", method="GET")
+    assert (refusal["status"], refusal["param"]) == (400, "assistant_id")
+
+
+def test_every_response_has_openais_headers(client: OpenAI) -> None:
     answer = client.beta.assistants.with_raw_response.create(model=MODEL)
     assert answer.headers["openai-version"] == "2020-10-01"
     assert answer.headers["openai-processing-ms"].isdigit()

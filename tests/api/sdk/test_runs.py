@@ -69,7 +69,7 @@ def test_events_come_in_openais_order(client: OpenAI, assistant) -> None:
     assert client.beta.threads.messages.retrieve(message.id, thread_id=thread.id) == message
 
 
-def test_a_function_is_called_and_its_output_answered(client: OpenAI) -> None:
+def test_a_function_is_called_and_its_output_used(client: OpenAI) -> None:
     assistant = client.beta.assistants.create(model=MODEL, tools=[TOOL])
     thread = thread_saying(
         client,
@@ -104,7 +104,7 @@ def test_a_function_is_called_and_its_output_answered(client: OpenAI) -> None:
     assert client.beta.threads.messages.list(thread.id).data[0].content[0].text.value == "It is sunny."
 
 
-def test_an_event_handler_follows_a_tool_call_to_its_answer(client: OpenAI) -> None:
+def test_an_event_handler_follows_a_tool_call_to_the_answer(client: OpenAI) -> None:
     assistant = client.beta.assistants.create(model=MODEL, tools=[TOOL])
     thread = thread_saying(
         client, {"calls": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]}, {"text": "Snow."}
@@ -144,7 +144,7 @@ async def test_the_asynchronous_client_streams_too(async_client, client: OpenAI,
     assert printed == "Hello there."
 
 
-def test_a_run_can_be_made_with_its_thread(client: OpenAI, assistant) -> None:
+def test_a_run_can_be_created_with_its_thread(client: OpenAI, assistant) -> None:
     run = client.beta.threads.create_and_run_poll(
         assistant_id=assistant.id,
         thread={"messages": [{"role": "user", "content": script({"text": "Yes."})}]},
@@ -154,7 +154,7 @@ def test_a_run_can_be_made_with_its_thread(client: OpenAI, assistant) -> None:
     assert client.beta.threads.messages.list(run.thread_id).data[0].content[0].text.value == "Yes."
 
 
-def test_overrides_take_effect_and_are_echoed(client: OpenAI, assistant) -> None:
+def test_overrides_take_effect_and_are_shown(client: OpenAI, assistant) -> None:
     thread = thread_saying(client, {"text": "one two three four"})
     run = client.beta.threads.runs.create_and_poll(
         thread_id=thread.id,

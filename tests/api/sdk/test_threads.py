@@ -36,14 +36,14 @@ def test_a_message_keeps_its_parts_and_metadata(client: OpenAI) -> None:
     assert changed.metadata == {"k": "w"}
 
 
-def test_a_deleted_message_leaves_the_others(client: OpenAI) -> None:
+def test_deleting_a_message_keeps_the_others(client: OpenAI) -> None:
     thread = client.beta.threads.create(messages=[{"role": "user", "content": text} for text in "ab"])
     last = client.beta.threads.messages.list(thread.id).data[0]
     assert client.beta.threads.messages.delete(last.id, thread_id=thread.id).deleted
     assert [m.content[0].text.value for m in client.beta.threads.messages.list(thread.id)] == ["a"]
 
 
-def test_a_deleted_thread_takes_its_messages_with_it(client: OpenAI) -> None:
+def test_deleting_a_thread_deletes_its_messages(client: OpenAI) -> None:
     thread = client.beta.threads.create(messages=[{"role": "user", "content": "x"}])
     message = client.beta.threads.messages.list(thread.id).data[0]
     assert client.beta.threads.delete(thread.id).deleted

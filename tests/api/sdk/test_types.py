@@ -11,7 +11,7 @@ def strict(url: str):
         yield client
 
 
-def test_an_assistant_may_get_one_vector_store_and_have_another_made(strict: OpenAI) -> None:
+def test_an_assistant_can_have_an_existing_and_a_new_vector_store(strict: OpenAI) -> None:
     given = strict.vector_stores.create()
     search = {"vector_store_ids": [given.id], "vector_stores": [{"metadata": {"made": "yes"}}]}
     for made in (
@@ -24,7 +24,7 @@ def test_an_assistant_may_get_one_vector_store_and_have_another_made(strict: Ope
     assert strict.beta.assistants.list(limit=1).data
 
 
-def test_what_was_not_set_is_of_its_type_too(strict: OpenAI) -> None:
+def test_unset_fields_have_the_types_of_the_sdk(strict: OpenAI) -> None:
     store = strict.vector_stores.create()
     assert store.name == ""
     assert strict.vector_stores.retrieve(store.id) == store
@@ -42,7 +42,7 @@ def test_a_text_completion_streams(client: OpenAI) -> None:
     assert "".join(choice.text for chunk in stream for choice in chunk.choices)
 
 
-def test_whole_numbers_may_be_written_as_decimals(strict: OpenAI) -> None:
+def test_whole_numbers_can_be_written_as_decimals(strict: OpenAI) -> None:
     store = strict.vector_stores.create(expires_after={"anchor": "last_active_at", "days": 2.0})
     assert store.expires_at == store.last_active_at + 2 * 86_400
     assert strict.vector_stores.search(store.id, query="hi", max_num_results=3.0).data == []
