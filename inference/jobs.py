@@ -140,7 +140,7 @@ class Jobs:
             log.info("job_lost", kind=lease.job.kind, id=lease.job.id)
         except StoreError as exc:
             # The job keeps its lease until it runs out, then whoever is first tries again: that is
-            # the backoff for a store that is away, and below no job is dropped for a bug.
+            # the backoff for a store that is away, and does not count as a failure.
             log.warning("job_interrupted", kind=lease.job.kind, id=lease.job.id, error=str(exc))
         except Exception:
             log.exception("job_failed", kind=lease.job.kind, id=lease.job.id)
