@@ -217,7 +217,6 @@ class Operation:
     bodies: Mapping[str, Body]
     body_required: bool
     responses: Responses
-    deprecated: bool = False
     own: bool = False
     path_names: tuple[str, ...] = ()
     _path: Fields = field(repr=False, kw_only=True)
@@ -296,7 +295,6 @@ def operation(
         bodies=bodies,
         body_required=body.get("required", False),
         responses={status: _answers(one, components) for status, one in spec["responses"].items()},
-        deprecated=spec.get("deprecated", False),
         own=spec.get("x-astrolabe", False),
         path_names=path_names,
         _path=Fields(

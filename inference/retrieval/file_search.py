@@ -163,5 +163,6 @@ def _result(found: Found) -> JSON:
         "file_id": found.file_id,
         "file_name": found.filename,
         "score": found.score,
+        "attributes": found.attributes,
         "content": [{"type": "text", "text": found.text}],
     }
