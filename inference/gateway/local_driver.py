@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 
 from inference import tokens
@@ -20,26 +19,19 @@ from inference.gateway.openai_driver import LOCAL_HOST, OpenAIDriver
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS, MODERATIONS, NO_MODELS
 from inference.gateway.streams import CompletionStream, read_chunks
 from inference.gateway.targets import Target
-from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET, LONGEST_EMBEDDED
+from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET
 from persistence.types import JSON
 
 DIMENSIONS = 384
-WINDOW = LONGEST_EMBEDDED - 2
-"""Tokens that are embedded at once, without [CLS] and [SEP]."""
-
-LONGEST_INPUT = 8192
-"""Tokens of one input, as with OpenAI's models."""
 
 LONGEST_ANSWER = 512
 """Tokens of an answer, unless the request asks for more."""
 
 LARGEST_ERROR = 64 * 1024
 BASE = f"http://{LOCAL_HOST}"
-BATCH = 16
 TEMPERATURE = 0.2
 """What SmolLM2's authors recommend; at 1 it rambles."""
 
-_CLS, _SEP = 101, 102
 LOADING = 60.0
 """Seconds that a request waits for the models to load."""
 
@@ -112,56 +104,15 @@ class LocalDriver:
         return next((call for call in calls if f'"{call.name}"' in text), calls[0])
 
     async def _embed(self, target: Target, request: JSON) -> JSON:
-        """Return embeddings of 384 floats; a longer text than the model takes is embedded in windows.
-
-        The vector of such a text is the mean of its windows', by their lengths.
-        """
+        """Return embeddings of 384 floats; a request for a single string goes ahead of the others."""
         if request.get("dimensions") not in (None, DIMENSIONS):
             message = f"The model '{target.model}' has only {DIMENSIONS} dimensions."
             raise _refused(message, "dimensions", "invalid_value")
         await _loaded(self._embedding)
-        texts = _texts(request["input"])
-        windows = [await self._windows(target, text) for text in texts]
-        flat = [window for of_text in windows for window in of_text]
-        vectors = await self._vectors(target, flat)
-        data, start = [], 0
-        for index, of_text in enumerate(windows):
-            end = start + len(of_text)
-            mean = _mean(vectors[start:end], of_text)
-            data.append({"object": "embedding", "index": index, "embedding": mean})
-            start = end
-        count = sum(map(len, flat))
-        usage = {"prompt_tokens": count, "total_tokens": count}
-        return {"object": "list", "data": data, "model": target.model, "usage": usage}
-
-    async def _post(self, target: Target, base: str, path: str, body: JSON) -> JSON:
-        """Return what the embedding model's server answers."""
-        at = _at(target, base)
-        async with aclosing(await _checked(self._embedding, at, path, body)) as response:
+        given, at = request["input"], _at(target, "/v1")
+        body = {"input": given if isinstance(given, str) else _texts(given)}
+        async with aclosing(await _checked(self._embedding, at, EMBEDDINGS, body)) as response:
             return normalize.parsed(at, await response.read())
-
-    async def _windows(self, target: Target, text: str) -> list[list[int]]:
-        """Return the tokens of `text` in windows, each with [CLS] and [SEP]."""
-        asked = {"content": text, "add_special": False}
-        answer = await self._post(target, "", "/tokenize", asked)
-        found: list[int] = answer["tokens"]
-        if len(found) > LONGEST_INPUT:
-            message = (
-                f"This model's maximum context length is {LONGEST_INPUT} tokens, however an input of "
-                f"{len(found)} tokens was sent. Please reduce its length."
-            )
-            raise _refused(message, "input", "context_length_exceeded")
-        cuts = range(0, len(found), WINDOW) or [0]
-        return [[_CLS, *found[cut : cut + WINDOW], _SEP] for cut in cuts]
-
-    async def _vectors(self, target: Target, windows: Sequence[list[int]]) -> list[list[float]]:
-        vectors: list[list[float]] = []
-        for start in range(0, len(windows), BATCH):
-            asked = {"input": windows[start : start + BATCH], "model": target.model}
-            answer = await self._post(target, "/v1", EMBEDDINGS, asked)
-            data = sorted(answer["data"], key=lambda item: item["index"])
-            vectors += [item["embedding"] for item in data]
-        return vectors
 
 
 def _at(target: Target, path: str) -> Target:
@@ -198,20 +149,12 @@ async def _loaded(driver: OpenAIDriver) -> None:
 
 
 def _texts(given: Any) -> list[str]:
-    """Return the input as texts; tokens are decoded by cl100k_base, as OpenAI's are."""
-    items = [given] if isinstance(given, str) or (given and isinstance(given[0], int)) else given
+    """Return the texts of a list; token ids are those of cl100k, as for OpenAI's models."""
+    items = [given] if given and isinstance(given[0], int) else given
     try:
         return [item if isinstance(item, str) else tokens.decode(item) for item in items]
     except ValueError as exc:
         raise _refused(f"Invalid 'input': {exc}.", "input", "invalid_value") from exc
-
-
-def _mean(vectors: Sequence[Sequence[float]], windows: Sequence[Sequence[int]]) -> list[float]:
-    if len(vectors) == 1:
-        return list(vectors[0])
-    mean = np.average(np.asarray(vectors, np.float32), axis=0, weights=[len(window) for window in windows])
-    scaled: list[float] = (mean / np.linalg.norm(mean)).tolist()
-    return scaled
 
 
 def _tempered(request: JSON) -> JSON:

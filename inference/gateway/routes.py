@@ -184,8 +184,8 @@ class Routes:
 
 
 _NEEDS = {
-    LOCAL_CHAT: {"xllamacpp", weights.CHAT_PACKAGE},
-    LOCAL_EMBEDDING: {"xllamacpp", "gguf", weights.EMBEDDING_PACKAGE},
+    LOCAL_CHAT: {*weights.RUNTIMES[weights.CHAT_PACKAGE], weights.CHAT_PACKAGE},
+    LOCAL_EMBEDDING: {*weights.RUNTIMES[weights.EMBEDDING_PACKAGE], weights.EMBEDDING_PACKAGE},
 }
 """The packages that each local model needs."""
 

@@ -1,1 +1,1 @@
-"""Small models in a process beside the workers, for a server without any provider (extra `local`)."""
+"""Small models in a process beside the workers, for a server without a provider (extra `local`)."""

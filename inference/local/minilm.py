@@ -1,6 +1,7 @@
-"""Turns all-MiniLM-L6-v2's safetensors into the GGUF file that llama.cpp reads, once.
+"""Convert all-MiniLM-L6-v2 into the folder that CTranslate2 loads.
 
-`python -m inference.local.minilm FOLDER FILE`.
+`python -m inference.local.minilm WEIGHTS FOLDER`. The numbers stay float32: int8 would be twice as
+fast, but its vectors differ by 0.003 in cosine, which costs 0.004 of nDCG@10.
 """
 
 import hashlib
@@ -8,97 +9,96 @@ import json
 import struct
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
+from ctranslate2.specs.common_spec import Activation, EmbeddingsMerge
+from ctranslate2.specs.transformer_spec import TransformerEncoderModelSpec, TransformerEncoderSpec
 
 from inference.local.weights import EMBEDDING_SHA256
 
-LAYERS, WIDTH, HIDDEN, HEADS, POSITIONS = 6, 384, 1536, 12, 512
-SPECIAL = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+LAYERS, HEADS = 6, 12
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class WeightsRefused(Exception):
-    """The weights are not those that were pinned."""
+class WeightsMismatch(Exception):
+    """The weights are not the pinned ones."""
 
 
-def convert(weights: Path, path: Path) -> None:
-    """Make the GGUF file `path` from the folder `weights`; WeightsRefused for others than the pinned."""
+def convert(weights: Path, folder: Path) -> None:
+    """Write the model to `folder`; raise WeightsMismatch for any weights but the pinned ones."""
     data = (weights / "model.safetensors").read_bytes()
     if hashlib.sha256(data).hexdigest() != EMBEDDING_SHA256:
-        raise WeightsRefused(f"{weights / 'model.safetensors'} is not the file that was pinned")
-    words = (weights / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, whoever else makes it at the same time.
-    with tempfile.TemporaryDirectory(dir=path.parent) as unfinished:
-        _write(f"{unfinished}/model.gguf", data, words)
-        Path(unfinished, "model.gguf").rename(path)
+        raise WeightsMismatch(
+            f"{weights / 'model.safetensors'} is not the pinned file: reinstall its package"
+        )
+    spec = TransformerEncoderModelSpec(_encoder(_tensors(data)))
+    spec.register_vocabulary((weights / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    spec.config.unk_token = "[UNK]"  # noqa: S105  A word, not a password.
+    spec.config.layer_norm_epsilon = 1e-12
+    spec.validate()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Renamed when complete, so that two processes may convert at the same time.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        model = Path(unfinished, "model")
+        model.mkdir()
+        spec.save(str(model))
+        try:
+            model.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
 
 
-def _write(path: str, data: bytes, words: list[str]) -> None:
-    writer = gguf.GGUFWriter(path, "bert")
-    writer.add_name("all-MiniLM-L6-v2")
-    writer.add_context_length(POSITIONS)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(HIDDEN)
-    writer.add_block_count(LAYERS)
-    writer.add_head_count(HEADS)
-    writer.add_layer_norm_eps(1e-12)
-    writer.add_causal_attention(False)
-    writer.add_pooling_type(gguf.PoolingType.MEAN)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
-    _add_vocabulary(writer, words)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, LAYERS)
-    for name, tensor in _tensors(data):
-        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        if target is None:  # position_ids, and the pooler: the mean is taken instead
-            continue
-        if tensor.ndim == 2 and "position" not in name and "token_type" not in name:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(target, gguf.quants.quantize(tensor, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(target, tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def _encoder(tensors: dict[str, Array]) -> Any:
+    encoder = TransformerEncoderSpec(
+        LAYERS,
+        HEADS,
+        pre_norm=False,
+        activation=Activation.GELU,
+        layernorm_embedding=True,
+        num_source_embeddings=2,
+        embeddings_merge=EmbeddingsMerge.ADD,
+    )
+    encoder.scale_embeddings = False
+    encoder.embeddings[0].weight = tensors["embeddings.word_embeddings.weight"]
+    encoder.embeddings[1].weight = tensors["embeddings.token_type_embeddings.weight"]
+    encoder.position_encodings.encodings = tensors["embeddings.position_embeddings.weight"]
+    _norm(encoder.layernorm_embedding, tensors, "embeddings.LayerNorm")
+    for number, layer in enumerate(encoder.layer):
+        name = f"encoder.layer.{number}"
+        projections = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+        joined = layer.self_attention.linear[0]
+        joined.weight = np.concatenate([tensors[f"{part}.weight"] for part in projections])
+        joined.bias = np.concatenate([tensors[f"{part}.bias"] for part in projections])
+        _linear(layer.self_attention.linear[1], tensors, f"{name}.attention.output.dense")
+        _norm(layer.self_attention.layer_norm, tensors, f"{name}.attention.output.LayerNorm")
+        _linear(layer.ffn.linear_0, tensors, f"{name}.intermediate.dense")
+        _linear(layer.ffn.linear_1, tensors, f"{name}.output.dense")
+        _norm(layer.ffn.layer_norm, tensors, f"{name}.output.LayerNorm")
+    return encoder
 
 
-def _add_vocabulary(writer: gguf.GGUFWriter, words: list[str]) -> None:
-    """WordPiece as llama.cpp has it: a word's first piece is marked, the later ones are not."""
-    writer.add_token_type_count(2)
-    writer.add_tokenizer_model("bert")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list([_token(word) for word in words])
-    kinds = [gguf.TokenType.CONTROL if word in SPECIAL else gguf.TokenType.NORMAL for word in words]
-    writer.add_token_types(kinds)
-    writer.add_pad_token_id(SPECIAL["[PAD]"])
-    writer.add_unk_token_id(SPECIAL["[UNK]"])
-    writer.add_bos_token_id(SPECIAL["[CLS]"])
-    writer.add_sep_token_id(SPECIAL["[SEP]"])
-    writer.add_mask_token_id(SPECIAL["[MASK]"])
+def _linear(spec: Any, tensors: dict[str, Array], name: str) -> None:
+    spec.weight, spec.bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
 
 
-def _token(word: str) -> str:
-    if word.startswith("[") and word.endswith("]"):
-        return word
-    return word[2:] if word.startswith("##") else f"\u2581{word}"
+def _norm(spec: Any, tensors: dict[str, Array], name: str) -> None:
+    spec.gamma, spec.beta = tensors[f"{name}.weight"], tensors[f"{name}.bias"]
 
 
-def _tensors(data: bytes) -> Iterator[tuple[str, Array]]:
-    """The float32 tensors of a safetensors file: a length, a JSON header of offsets, the numbers."""
+def _tensors(data: bytes) -> dict[str, Array]:
+    """Return the float32 tensors of a safetensors file: a length, a JSON header of offsets, the numbers."""
     (length,) = struct.unpack_from("<Q", data)
     header = json.loads(data[8 : 8 + length])
+    tensors = {}
     for name, entry in header.items():
-        if entry.get("dtype") != "F32":
-            continue
-        start, end = (8 + length + offset for offset in entry["data_offsets"])
-        yield name, np.frombuffer(data[start:end], np.float32).reshape(entry["shape"])
+        if entry.get("dtype") == "F32":
+            start, end = (8 + length + offset for offset in entry["data_offsets"])
+            tensors[name] = np.frombuffer(data[start:end], np.float32).reshape(entry["shape"])
+    return tensors
 
 
 if __name__ == "__main__":

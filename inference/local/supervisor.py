@@ -1,7 +1,7 @@
-"""Starts the models' process, and starts it again if it dies; ends with its own standard input.
+"""Starts the models' process, restarts it if it dies, and ends when its own standard input closes.
 
-A process of its own, because gunicorn's master reaps every child that it does not know, and because
-whoever starts it may be killed at any time: then the pipe closes, and everything here ends.
+It is a separate process because gunicorn's master reaps children that it does not know. If the
+process that started it is killed, the pipe closes and both processes end.
 """
 
 import shutil
@@ -11,11 +11,12 @@ import threading
 import time
 
 SERVER = "inference.local.server"
-LONGEST_WAIT = 30.0
+MAX_WAIT = 30.0
+"""Seconds between two restarts of a process that keeps dying."""
 
 
 def main(sockets: str, cache: str) -> None:
-    """Supervise until standard input ends."""
+    """Supervise until standard input closes."""
     ending = threading.Event()
     current: list[subprocess.Popen[bytes]] = []
     threading.Thread(target=_end_with_input, args=(ending, current), daemon=True).start()
@@ -25,14 +26,14 @@ def main(sockets: str, cache: str) -> None:
         command = [sys.executable, "-P", "-m", SERVER, sockets, cache]
         process = subprocess.Popen(command, stdin=subprocess.PIPE)  # noqa: S603
         current[:] = [process]
-        if ending.is_set():  # set before the other thread could see this process
+        if ending.is_set():  # set before the other thread saw this process
             process.kill()
         status = process.wait()
         if ending.is_set():
             break
         lived = time.monotonic() - begun
-        wait = 0.0 if lived > LONGEST_WAIT else min(2 * wait + 0.1, LONGEST_WAIT)
-        print(f"local models: ended with status {status}, starting again", file=sys.stderr, flush=True)  # noqa: T201
+        wait = 0.0 if lived > MAX_WAIT else min(2 * wait + 0.1, MAX_WAIT)
+        print(f"local models: ended with status {status}, restarting", file=sys.stderr, flush=True)  # noqa: T201
         ending.wait(wait)
     shutil.rmtree(sockets, ignore_errors=True)
 

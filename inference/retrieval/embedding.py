@@ -17,8 +17,15 @@ class Embedder:
         """The model that new vector stores get; None: their search is BM25 alone."""
         return self._gateway.default_embedding_model()
 
+    async def embed_query(self, model: str, text: str) -> Vector:
+        """Return the vector of a query; a string as input, which the local model embeds ahead of lists."""
+        return (await self._embed(model, text))[0]
+
     async def embed(self, model: str, texts: Sequence[str]) -> list[Vector]:
-        """A vector for each text, in order; ModelNotFound or a ProviderError."""
-        request = {"model": model, "input": list(texts), "encoding_format": "float"}
+        """Return a vector for each text, in order; raise ModelNotFound or a ProviderError."""
+        return await self._embed(model, list(texts))
+
+    async def _embed(self, model: str, input: str | list[str]) -> list[Vector]:
+        request = {"model": model, "input": input, "encoding_format": "float"}
         answer = await self._gateway.embed(request)
         return [item["embedding"] for item in answer["data"]]

@@ -131,7 +131,7 @@ class Search:
             if model is None:
                 continue
             try:
-                vectors[model] = (await self._embedder.embed(model, [query]))[0]
+                vectors[model] = await self._embedder.embed_query(model, query)
             except (ModelNotFound, ProviderError) as exc:
                 log.warning("search_without_vectors", model=model, reason=str(exc))
         return vectors

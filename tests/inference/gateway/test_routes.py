@@ -325,7 +325,7 @@ def test_without_one_the_local_model_embeds_where_it_is_installed() -> None:
     assert local.embedding_model == "local-embedding"
     assert local.wires() == {"openai", "local"}
     assert "embeddings: local-embedding" in local.summary()
-    assert routes.with_embedding_model(None, ("xllamacpp",)).embedding_model is None
+    assert routes.with_embedding_model(None, ("ctranslate2",)).embedding_model is None
 
 
 def test_the_query_of_a_base_url_stays_behind_the_path() -> None:
