@@ -20,7 +20,8 @@ from bench.measuring import MEGABYTE, alternate, forget_peak, median_ratio, memo
 from bench.rig import Rig
 from bench.writes import BATCH, PAGE, early_and_late
 from inference.identifiers import new_id
-from inference.retrieval.files import FILES, purpose_label
+from inference.retrieval.files import purpose_label
+from persistence.collections import FILES
 from persistence.engines import open_store
 from persistence.store import Insert, Key
 from serving.auth import OPEN_PROJECT

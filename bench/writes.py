@@ -18,9 +18,9 @@ from bench.figures import Figure, at_most_times
 from bench.load import BenchFailed, wrk
 from bench.measuring import alternate, median_ratio, tree_size
 from bench.rig import Rig
-from handlers.resources import MESSAGES
 from inference.assistants.objects import message_object, text_part
 from inference.identifiers import new_id
+from persistence.collections import MESSAGES
 from persistence.engines import open_store
 from persistence.store import Insert, Key, Store, beside
 from serving.auth import OPEN_PROJECT

@@ -8,10 +8,11 @@ from handlers.assistants_v1 import either_version
 from handlers.context import Context
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import ASSISTANTS, delete_object, find_assistant, update_object
+from handlers.resources import delete_object, find_assistant, update_object
 from handlers.tool_resources import check_tool_resources
 from inference.defaults import resources_with_defaults, tool_with_defaults
 from inference.identifiers import new_id
+from persistence.collections import ASSISTANTS
 from persistence.store import Document, Insert, Key, Replace
 from persistence.types import JSON
 

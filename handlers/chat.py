@@ -16,10 +16,10 @@ from handlers.pages import list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object
 from inference.gateway import ChunkAccumulator, sse
+from persistence.collections import CHAT_COMPLETIONS
+from persistence.retry import update_with_retry
 from persistence.store import Document, Insert, Key, Order, Page, Replace
 from persistence.types import JSON
-
-COLLECTION = "chat_completions"
 
 _ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
 """Fields of the request that a stored completion repeats."""
@@ -76,7 +76,7 @@ async def _keep(context: Context, body: JSON, completion: JSON) -> None:
         "response_format": body.get("response_format"),
     }
     insert = Insert(
-        Key(context.project, COLLECTION, completion["id"]),
+        Key(context.project, CHAT_COMPLETIONS, completion["id"]),
         value,
         {"messages": body["messages"], "model": body["model"]},
         labels=_labels(body["model"], completion["model"], value["metadata"]),
@@ -104,13 +104,13 @@ async def list_chat_completions(
 async def _filtered(context: Context, labels: list[str], after: str | None, limit: int, order: Order) -> Page:
     """Return a page of the documents with all labels, filtered from the list of the first."""
     label = labels[0] if labels else None
-    page = await read_page(context, COLLECTION, label=label, after=after, limit=limit, order=order)
+    page = await read_page(context, CHAT_COMPLETIONS, label=label, after=after, limit=limit, order=order)
     if len(labels) < 2:
         return page
     found = [document for document in page.documents if document.labels >= set(labels)]
     while page.has_more and len(found) <= limit:
         cursor = page.documents[-1].id
-        page = await read_page(context, COLLECTION, label=label, after=cursor, limit=100, order=order)
+        page = await read_page(context, CHAT_COMPLETIONS, label=label, after=cursor, limit=100, order=order)
         found += [document for document in page.documents if document.labels >= set(labels)]
     return Page(found[:limit], has_more=len(found) > limit)
 
@@ -146,7 +146,7 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
         labels = _labels(document.state["model"], document.value["model"], metadata)
         return Replace(document, value, labels=labels)
 
-    document = await context.services.store.update(_key(context, completion_id), change)
+    document = await update_with_retry(context.services.store, _key(context, completion_id), change)
     if document is None:
         raise _not_found(completion_id)
     return document.value
@@ -199,7 +199,7 @@ def _message(completion_id: str, place: int, message: JSON) -> JSON:
 
 
 def _key(context: Context, completion_id: str) -> Key:
-    return Key(context.project, COLLECTION, completion_id)
+    return Key(context.project, CHAT_COMPLETIONS, completion_id)
 
 
 async def _stored(context: Context, completion_id: str) -> Document:

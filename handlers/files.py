@@ -9,7 +9,8 @@ from handlers.errors import NotFound
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.ranges import parse_range
 from handlers.registry import operation
-from inference.retrieval.files import FILES, purpose_label
+from inference.retrieval.files import purpose_label
+from persistence.collections import FILES
 from persistence.errors import ContentNotFound
 from persistence.types import JSON
 

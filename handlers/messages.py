@@ -13,7 +13,6 @@ from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
-    MESSAGES,
     delete_object,
     find_beside,
     find_file,
@@ -25,6 +24,7 @@ from inference.assistants.objects import message_object, run_label, text_part
 from inference.identifiers import new_id
 from inference.images import SIGNATURE_BYTES, image_type
 from inference.parsing import formats
+from persistence.collections import MESSAGES
 from persistence.errors import ContentNotFound, VersionConflict
 from persistence.store import (
     Check,

@@ -1,11 +1,11 @@
 """The caller's own objects: found, changed and deleted, and files that bodies name."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 from handlers.context import Context
 from handlers.errors import NotFound
-from persistence.errors import VersionConflict
+from persistence.collections import ASSISTANTS, FILES, RUNS, THREADS
+from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Key, Replace, beside
 from persistence.types import JSON
 
@@ -14,9 +14,6 @@ Find = Callable[[], Awaitable[Document]]
 
 Change = Callable[[Document], Replace | None]
 """Makes an object's change; None to leave it as it is."""
-
-FILES = "files"
-ASSISTANTS, THREADS, MESSAGES, RUNS, STEPS = "assistants", "threads", "messages", "runs", "run_steps"
 
 
 async def _find(context: Context, collection: str, id: str, noun: str, parent: str | None = None) -> Document:
@@ -60,13 +57,13 @@ async def find_file(context: Context, id: str, param: str) -> Document:
 
 async def update_object(context: Context, find: Find, change: Change) -> Document:
     """Change an object, again if another request changes it at the same time."""
-    while True:
+
+    async def attempt() -> Document:
         document = await find()
         replace = change(document)
-        if replace is None:
-            return document
-        with suppress(VersionConflict):
-            return (await context.services.store.write(replace))[0]
+        return document if replace is None else (await context.services.store.write(replace))[0]
+
+    return await retry_on_conflict(attempt)
 
 
 async def update_metadata(context: Context, find: Find, body: JSON) -> JSON:
@@ -82,7 +79,8 @@ async def update_metadata(context: Context, find: Find, body: JSON) -> JSON:
 
 async def delete_object(context: Context, find: Find) -> None:
     """Delete an object, again if another request changes it at the same time."""
-    while True:
-        with suppress(VersionConflict):
-            await context.services.store.write(Delete(await find()))
-            return
+
+    async def attempt() -> None:
+        await context.services.store.write(Delete(await find()))
+
+    await retry_on_conflict(attempt)

@@ -7,8 +7,9 @@ from handlers.assistants_v1 import either_version
 from handlers.context import Context
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import STEPS, find_beside, find_run
+from handlers.resources import find_beside, find_run
 from inference.assistants.objects import without_content
+from persistence.collections import RUN_STEPS
 from persistence.store import Document, beside
 from persistence.types import JSON
 
@@ -23,7 +24,7 @@ async def get_run_step(
 ) -> JSON:
     """The step."""
     await find_run(context, thread_id, run_id)
-    return shown_step(await find_beside(context, STEPS, run_id, step_id, "run step"), include)
+    return shown_step(await find_beside(context, RUN_STEPS, run_id, step_id, "run step"), include)
 
 
 @operation("listRunSteps")
@@ -39,7 +40,7 @@ async def list_run_steps(
     await find_run(context, thread_id, run_id)
     found = await read_page(
         context,
-        STEPS,
+        RUN_STEPS,
         run_id,
         to_id=partial(beside, run_id),
         **page,

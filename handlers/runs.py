@@ -11,19 +11,14 @@ from handlers.errors import BadRequest
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import (
-    RUNS,
-    find_assistant,
-    find_run,
-    find_thread,
-    update_metadata,
-)
+from handlers.resources import find_assistant, find_run, find_thread, update_metadata
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import check_thread
 from handlers.tool_resources import ToolResources, attach_files, check_tool_resources, with_store
 from inference.assistants.runs import RunRequest
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
+from persistence.collections import RUNS
 from persistence.errors import VersionConflict
 from persistence.store import Document, Insert, Replace
 from persistence.types import JSON

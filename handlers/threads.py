@@ -10,11 +10,12 @@ from handlers.context import Context
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import MESSAGES, RUNS, STEPS, THREADS, find_thread, update_object
+from handlers.resources import find_thread, update_object
 from handlers.tool_resources import ToolResources, attach_files, check_tool_resources
 from inference.assistants.objects import thread_object
 from inference.identifiers import new_id
-from persistence.errors import VersionConflict
+from persistence.collections import MESSAGES, RUN_STEPS, RUNS, THREADS
+from persistence.retry import retry_on_conflict
 from persistence.store import Clear, Delete, Document, Insert, Key, Replace
 from persistence.types import JSON
 
@@ -86,19 +87,19 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
 async def delete_thread(context: Context, thread_id: str) -> JSON:
     """Delete the thread with its messages, runs and steps; an active run ends at once."""
     store, project = context.services.store, context.project
-    while True:
+
+    async def attempt() -> None:
         thread = await find_thread(context, thread_id)
         await _clear_steps(context, thread)
-        try:
-            await store.write(
-                Delete(thread),
-                Clear(project, MESSAGES, thread_id),
-                Clear(project, RUNS, thread_id),
-                *context.services.runs.abandon(thread),
-            )
-        except VersionConflict:
-            continue
-        return {"id": thread_id, "object": "thread.deleted", "deleted": True}
+        await store.write(
+            Delete(thread),
+            Clear(project, MESSAGES, thread_id),
+            Clear(project, RUNS, thread_id),
+            *context.services.runs.abandon(thread),
+        )
+
+    await retry_on_conflict(attempt)
+    return {"id": thread_id, "object": "thread.deleted", "deleted": True}
 
 
 async def _clear_steps(context: Context, thread: Document) -> None:
@@ -107,7 +108,7 @@ async def _clear_steps(context: Context, thread: Document) -> None:
     while more:
         page = await store.page(context.project, RUNS, thread.id, after=after, limit=100, order="asc")
         if page.documents:
-            await store.write(*(Clear(context.project, STEPS, run.id) for run in page.documents))
+            await store.write(*(Clear(context.project, RUN_STEPS, run.id) for run in page.documents))
             after = page.documents[-1].id
         more = page.has_more
 

@@ -9,7 +9,8 @@ from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.vector_store_files import Status
 from inference.retrieval.chunking import parse_chunking
-from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
+from inference.retrieval.members import Attachment, member_id, status_label
+from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
 MAX_FILES = 2000
@@ -54,7 +55,7 @@ async def list_files_in_vector_store_batch(
     await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
     found = await read_page(
         context,
-        MEMBERS,
+        VECTOR_STORE_FILES,
         vector_store_id,
         label=status_label(filter, batch_id) if filter else batch_id,
         to_id=partial(member_id, vector_store_id),

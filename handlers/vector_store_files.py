@@ -9,7 +9,8 @@ from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from inference.errors import DocumentError
 from inference.retrieval.chunking import parse_chunking
-from inference.retrieval.members import MEMBERS, Attachment, member_id, status_label
+from inference.retrieval.members import Attachment, member_id, status_label
+from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
 Status = Literal["in_progress", "completed", "failed", "cancelled"]
@@ -37,7 +38,7 @@ async def list_vector_store_files(
     await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
     found = await read_page(
         context,
-        MEMBERS,
+        VECTOR_STORE_FILES,
         vector_store_id,
         label=status_label(filter) if filter else None,
         to_id=partial(member_id, vector_store_id),

@@ -11,7 +11,8 @@ from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.filters import parse_filter
 from inference.retrieval.members import Attachment
 from inference.retrieval.rewriting import rewritten
-from inference.retrieval.vector_stores import VECTOR_STORES, view
+from inference.retrieval.vector_stores import view
+from persistence.collections import VECTOR_STORES
 from persistence.types import JSON
 
 MAX_RESULTS = 50

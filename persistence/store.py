@@ -8,14 +8,13 @@ It knows no HTTP, no model and no schema of the API. Two engines implement it, `
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from persistence.errors import VersionConflict
+from persistence.types import JSON
 
 Order = Literal["asc", "desc"]
-JSON = dict[str, Any]
 
 
 def beside(parent: str, id: str) -> str:
@@ -355,23 +354,6 @@ class Store(ABC):
         caller puts first what tells the next one how to take up the work, and gives objects ids
         that are the same when it is done again.
         """
-
-    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
-        """Read, change and replace a document until nobody interfered; None if there is none.
-
-        `change` may return None to leave the document as it is.
-        """
-        while True:
-            document = await self.get(key)
-            if document is None:
-                return None
-            replace = change(document)
-            if replace is None:
-                return document
-            try:
-                return (await self.write(replace))[0]
-            except VersionConflict:
-                continue
 
     # --- jobs ---
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from handlers.context import Limits, Principal
 from handlers.errors import Unauthorized
+from persistence.retry import update_with_retry
 from persistence.store import Document, Insert, Key, Replace, Store
 
 SYSTEM = "system"
@@ -103,7 +104,7 @@ class KeyRing:
         for document in await self._documents():
             if document.value["id"] == id:
                 value = {**document.value, "revoked_at": document.value["revoked_at"] or int(time.time())}
-                await self._store.update(document.key, lambda d, v=value: Replace(d, value=v))  # type: ignore[misc]
+                await update_with_retry(self._store, document.key, lambda d, v=value: Replace(d, value=v))  # type: ignore[misc]
                 return True
         return False
 

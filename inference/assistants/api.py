@@ -7,6 +7,7 @@ from inference.engine.events import ItemDelta
 from inference.engine.items import Message
 from inference.engine.renderer import Renderer
 from inference.engine.state import RunState, Settings
+from persistence.collections import MESSAGES, RUNS, THREADS
 from persistence.store import Document, Store
 from persistence.types import JSON
 
@@ -21,8 +22,8 @@ class AssistantsApi:
     """Runs are runs, conversations are threads, items are messages and run steps."""
 
     kind = "run"
-    runs = "runs"
-    conversations = "threads"
+    runs = RUNS
+    conversations = THREADS
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -65,7 +66,7 @@ class AssistantsApi:
     async def newest_output(self, run: Document) -> Document | None:
         """Return the newest message of the run."""
         label = objects.run_label(run.id)
-        page = await self._store.page(run.key.project, "messages", run.parent, label=label, limit=1)
+        page = await self._store.page(run.key.project, MESSAGES, run.parent, label=label, limit=1)
         # In a list, an engine may still show an object as it was, or one that is gone.
         return await self._store.get(page.documents[0].key) if page.documents else None
 

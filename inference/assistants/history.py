@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from inference.assistants.renderer import CUT_OFF
 from inference.engine.requests import most_tokens
 from inference.images import SIGNATURE_BYTES, image_type
+from persistence.collections import FILES, MESSAGES
 from persistence.errors import ContentNotFound
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
@@ -37,7 +38,7 @@ async def _newest_first(store: Store, project: str, thread: str, most: int | Non
     after: str | None = None
     limit = min(PAGE, most + 1) if most else PAGE
     while True:
-        page = await store.page(project, "messages", thread, after=after, limit=limit, order="desc")
+        page = await store.page(project, MESSAGES, thread, after=after, limit=limit, order="desc")
         for document in page.documents:
             yield document
         if not page.has_more:
@@ -78,7 +79,7 @@ async def _chat_part(store: Store, project: str, part: JSON) -> JSON:
 
 async def _image_file(store: Store, project: str, image: JSON) -> JSON:
     """Return an uploaded image as a data URL; a deleted one as a text that says so."""
-    document = await store.get(Key(project, "files", image["file_id"]))
+    document = await store.get(Key(project, FILES, image["file_id"]))
     gone = {"type": "text", "text": f"[The image {image['file_id']} was deleted.]"}
     if document is None:
         return gone

@@ -14,11 +14,10 @@ from inference.engine.statuses import ENDED
 from inference.gateway import Credentials, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
+from persistence.collections import RUN_STEPS, RUNS
 from persistence.errors import VersionConflict
 from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Operation, Replace, Store
 from persistence.types import JSON
-
-RUNS, STEPS = "runs", "run_steps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +155,4 @@ class Runs:
         project, run_id = thread.key.project, thread.state.get(ACTIVE_RUN)
         if run_id is None:
             return []
-        return [Cancel(project, AssistantsApi.kind, run_id), Clear(project, STEPS, run_id)]
+        return [Cancel(project, AssistantsApi.kind, run_id), Clear(project, RUN_STEPS, run_id)]

@@ -8,6 +8,7 @@ from inference.engine.state import ACTIVE_RUN, FENCE, RunState
 from inference.engine.statuses import ENDED
 from inference.engine.unit_of_work import UnitOfWork
 from inference.jobs import Lease
+from persistence.retry import update_with_retry
 from persistence.store import Delete, Document, Hold, Key, Replace, Store
 
 
@@ -62,7 +63,7 @@ async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Docume
             return None
         return Replace(conversation, state={**conversation.state, FENCE: lease.job.token})
 
-    return await store.update(Key(run.key.project, api.conversations, run.parent), fence)
+    return await update_with_retry(store, Key(run.key.project, api.conversations, run.parent), fence)
 
 
 async def _catch_up(store: Store, api: Api, work: UnitOfWork, ahead: Document) -> None:

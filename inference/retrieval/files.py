@@ -8,10 +8,10 @@ from inference.identifiers import new_id
 from inference.jobs import Lease
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file
+from persistence.collections import FILES
 from persistence.errors import VersionConflict
-from persistence.store import Delete, Document, Finish, Insert, Key, Operation, Store
-
-FILES = "files"
+from persistence.retry import retry_on_conflict
+from persistence.store import Delete, Document, Enqueue, Finish, Insert, Key, Operation, Store
 
 JSON = dict[str, Any]
 
@@ -101,15 +101,14 @@ class Files:
 
     async def delete(self, project: str, file: str) -> None:
         """Delete a file, its bytes, and what vector stores made of it; ObjectNotFound."""
-        while True:
+
+        async def attempt() -> Enqueue:
             document = await self.get(project, file)
             purge = self._deadlines.purge(project, FILES, file, content=document.state["content"])
-            try:
-                await self._store.write(Delete(document), self._deadlines.never(project, FILES, file), purge)
-            except VersionConflict:
-                continue
-            await self._deadlines.run(purge)
-            return
+            await self._store.write(Delete(document), self._deadlines.never(project, FILES, file), purge)
+            return purge
+
+        await self._deadlines.run(await retry_on_conflict(attempt))
 
     def read(self, document: Document, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
         """The bytes of a file, from `start` up to `end`, in pieces."""

@@ -20,10 +20,10 @@ from inference.parsing.chunking import Chunking
 from inference.parsing.sandbox import Parsed, Sandbox
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound
-from inference.retrieval.files import FILES
-from inference.retrieval.members import INGEST, MEMBERS, member_id
+from inference.retrieval.members import INGEST, member_id
 from inference.retrieval.memberships import Memberships
-from inference.retrieval.vector_stores import VECTOR_STORES, has_expired
+from inference.retrieval.vector_stores import has_expired
+from persistence.collections import FILES, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.errors import ContentNotFound, DimensionMismatch, StoreError
 from persistence.store import (
     Chunk,
@@ -109,7 +109,9 @@ class Ingestion:
     async def _give_up(self, lease: Lease) -> None:
         """Mark a file as failed whose ingestion met a bug too often."""
         vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
-        member = await self._store.get(Key(lease.job.project, MEMBERS, member_id(vector_store, file)))
+        member = await self._store.get(
+            Key(lease.job.project, VECTOR_STORE_FILES, member_id(vector_store, file))
+        )
         if member is None or member.value["status"] != "in_progress":
             await self._abandon(lease, member)
             return
@@ -118,7 +120,7 @@ class Ingestion:
     async def _ingest(self, lease: Lease) -> None:
         project = lease.job.project
         vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
-        member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+        member = await self._store.get(Key(project, VECTOR_STORE_FILES, member_id(vector_store, file)))
         store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
         document = await self._store.get(Key(project, FILES, file))
         if member is None or store is None or member.value["status"] != "in_progress" or has_expired(store):

@@ -8,6 +8,7 @@ from typing import Any
 from inference.jobs import LEASE_SECONDS
 from inference.parsing.chunking import AUTO, Chunking
 from inference.retrieval.counts import counted
+from persistence.collections import FILE_VECTOR_STORES, VECTOR_STORE_FILES
 from persistence.store import (
     Attributes,
     Document,
@@ -18,11 +19,6 @@ from persistence.store import (
     Operation,
     Replace,
 )
-
-MEMBERS = "vector_store_files"
-BATCHES = "vector_store_file_batches"
-STORES_OF_FILE = "file_vector_stores"
-"""The reverse of MEMBERS: under each file, the stores that it is in."""
 
 INGEST = "ingest"
 
@@ -75,14 +71,14 @@ class Additions:
     def add(self, attachment: Attachment, filename: str, former: Document | None) -> None:
         """Add a file, or ingest one anew that is in the store already."""
         now = time.time()
-        key = Key(self.store.project, MEMBERS, member_id(self.store.id, attachment.file))
+        key = Key(self.store.project, VECTOR_STORE_FILES, member_id(self.store.id, attachment.file))
         value = self._value(attachment, int(now))
         state, marks = {"batch": self.batch, "filename": filename}, labels("in_progress", self.batch)
         if former is None:
             self.operations += (
                 Insert(key, value, state=state, parent=self.store.id, labels=marks),
                 Insert(
-                    Key(self.store.project, STORES_OF_FILE, key.id),
+                    Key(self.store.project, FILE_VECTOR_STORES, key.id),
                     {"vector_store_id": self.store.id},
                     parent=attachment.file,
                 ),

@@ -16,10 +16,7 @@ from inference.retrieval.errors import ObjectNotFound
 from inference.retrieval.files import Files
 from inference.retrieval.members import (
     BATCH_OBJECT,
-    BATCHES,
     INGEST,
-    MEMBERS,
-    STORES_OF_FILE,
     Additions,
     Attachment,
     batch_change,
@@ -28,13 +25,15 @@ from inference.retrieval.members import (
     status_label,
     unique,
 )
-from inference.retrieval.vector_stores import (
+from inference.retrieval.vector_stores import VectorStores, active, settled
+from persistence.collections import (
+    FILE_VECTOR_STORES,
+    VECTOR_STORE_FILE_BATCHES,
+    VECTOR_STORE_FILES,
     VECTOR_STORES,
-    VectorStores,
-    active,
-    settled,
 )
 from persistence.errors import AlreadyExists, VersionConflict
+from persistence.retry import retry_on_conflict, update_with_retry
 from persistence.store import (
     Attributes,
     Clear,
@@ -79,7 +78,7 @@ class Memberships:
     async def get(self, project: str, vector_store: str, file: str) -> Document:
         """A file of a store; ObjectNotFound for the store or the file."""
         await self._vector_stores.get(project, vector_store)
-        document = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+        document = await self._store.get(Key(project, VECTOR_STORE_FILES, member_id(vector_store, file)))
         if document is None:
             raise ObjectNotFound(
                 f"No file found with id '{file}' in vector store '{vector_store}'.", param="file_id"
@@ -115,26 +114,22 @@ class Memberships:
         the files.
         """
         attachments = unique(attachments)
-        while True:
+
+        async def attempt() -> Additions:
             store = await self._vector_stores.usable(project, vector_store)
             filenames = await self._filenames(project, attachments)
             present = await self._present(store.key, attachments)
-            if not anew:
-                attachments = [item for item in attachments if not _is_in(present.get(item.file))]
-            additions = self._additions(
-                store.key, attachments, filenames, present, batch.key.id if batch else None
-            )
+            added = [item for item in attachments if anew or not _is_in(present.get(item.file))]
+            additions = self._additions(store.key, added, filenames, present, batch.key.id if batch else None)
             left_out = await self._left_out(project, _batches_in_progress(additions.formers))
             operations = additions.operations + left_out
             if batch is not None:
                 operations.insert(0, batch)
             value = active(settled(additions.counted_in(store.value)), int(time.time()))
-            try:
-                await self._store.write(*operations, Replace(store, value=value))
-            except (VersionConflict, AlreadyExists):
-                continue
-            self._adopt(additions)
-            return
+            await self._store.write(*operations, Replace(store, value=value))
+            return additions
+
+        self._adopt(await retry_on_conflict(attempt, (VersionConflict, AlreadyExists)))
 
     async def detach(self, project: str, vector_store: str, file: str) -> None:
         """Take a file out of a store, with its chunks; ObjectNotFound for either."""
@@ -146,10 +141,12 @@ class Memberships:
     async def detach_everywhere(self, project: str, file: str) -> None:
         """Take a file out of every store that it is in."""
         while True:
-            page = await self._store.page(project, STORES_OF_FILE, file, limit=PAGE, order="asc")
+            page = await self._store.page(project, FILE_VECTOR_STORES, file, limit=PAGE, order="asc")
             for reverse in page.documents:
                 vector_store = reverse.value["vector_store_id"]
-                member = await self._store.get(Key(project, MEMBERS, member_id(vector_store, file)))
+                member = await self._store.get(
+                    Key(project, VECTOR_STORE_FILES, member_id(vector_store, file))
+                )
                 if member is not None:
                     await self._detach(member, file)
                     continue
@@ -162,15 +159,15 @@ class Memberships:
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> Document:
         """Give a file of a store other attributes; its document."""
-        while True:
+
+        async def attempt() -> Document:
             member = await self.get(project, vector_store, file)
             value = {**member.value, "attributes": dict(attributes)}
-            try:
-                written = await self._store.write(Replace(member, value=value))
-            except VersionConflict:
-                continue
-            await self._store.set_attributes(project, vector_store, file, attributes)
-            return written[0]
+            return (await self._store.write(Replace(member, value=value)))[0]
+
+        changed = await retry_on_conflict(attempt)
+        await self._store.set_attributes(project, vector_store, file, attributes)
+        return changed
 
     async def settle(
         self, lease: Lease, vector_store: str, file: str, outcome: Mapping[str, Any]
@@ -180,19 +177,19 @@ class Memberships:
         The file's and the store's documents as they are then; None, with nothing written, if nobody
         wants the outcome any more: the file was taken out, its batch cancelled, or its store deleted.
         """
-        key = Key(lease.job.project, MEMBERS, member_id(vector_store, file))
-        while True:
+        key = Key(lease.job.project, VECTOR_STORE_FILES, member_id(vector_store, file))
+
+        async def attempt() -> tuple[Document, Document] | None:
             member = await self._store.get(key)
             if member is None or member.value["status"] != "in_progress":
                 return None
             changes = await self._changes([member], outcome)
             if changes is None:
                 return None
-            try:
-                written = await self._store.write(*changes, Finish(lease.job))
-            except VersionConflict:
-                continue
+            written = await self._store.write(*changes, Finish(lease.job))
             return written[0], written[1]
+
+        return await retry_on_conflict(attempt)
 
     async def create_batch(
         self, project: str, vector_store: str, attachments: Sequence[Attachment]
@@ -207,14 +204,14 @@ class Memberships:
             "vector_store_id": vector_store,
             "file_counts": counted(no_files(), None, "in_progress", len(attachments)),
         }
-        insert = Insert(Key(project, BATCHES, str(value["id"])), value, parent=vector_store)
+        insert = Insert(Key(project, VECTOR_STORE_FILE_BATCHES, str(value["id"])), value, parent=vector_store)
         await self.attach(project, vector_store, attachments, insert)
         return await self.get_batch(project, vector_store, insert.key.id)
 
     async def get_batch(self, project: str, vector_store: str, batch: str) -> Document:
         """A batch of a store; ObjectNotFound for the store or the batch."""
         await self._vector_stores.get(project, vector_store)
-        document = await self._store.get(Key(project, BATCHES, batch))
+        document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch))
         if document is None or document.parent != vector_store:
             raise ObjectNotFound(
                 f"No file batch found with id '{batch}' in vector store '{vector_store}'.", param="batch_id"
@@ -225,10 +222,10 @@ class Memberships:
         """Let what a batch has not ingested yet be cancelled; a batch that is done stays as it is."""
         label = status_label("in_progress", batch)
         document = await self.get_batch(project, vector_store, batch)
-        await self._store.update(document.key, _cancelled)
+        await update_with_retry(self._store, document.key, _cancelled)
         while True:
             document = await self.get_batch(project, vector_store, batch)
-            page = await self._store.page(project, MEMBERS, vector_store, label=label, limit=PAGE)
+            page = await self._store.page(project, VECTOR_STORE_FILES, vector_store, label=label, limit=PAGE)
             if not page.documents:
                 return document
             changes = await self._changes(page.documents, {"status": "cancelled"})
@@ -241,10 +238,10 @@ class Memberships:
         """The act of a store's purge job: forget its memberships, batches and chunks."""
         project, vector_store = lease.job.project, lease.job.payload["id"]
         while True:
-            page = await self._store.page(project, MEMBERS, vector_store, limit=PAGE, order="asc")
+            page = await self._store.page(project, VECTOR_STORE_FILES, vector_store, limit=PAGE, order="asc")
             if not page.documents:
                 break
-            keys = [Key(project, STORES_OF_FILE, member.id) for member in page.documents]
+            keys = [Key(project, FILE_VECTOR_STORES, member.id) for member in page.documents]
             reverses = await _gathered(self._store.get, keys)
             deletes = [Delete(found) for found in (*page.documents, *reverses) if found is not None]
             try:
@@ -252,7 +249,7 @@ class Memberships:
             except VersionConflict:
                 continue
         await self._store.delete_chunks(project, vector_store)
-        await self._store.write(Clear(project, BATCHES, vector_store), Finish(lease.job))
+        await self._store.write(Clear(project, VECTOR_STORE_FILE_BATCHES, vector_store), Finish(lease.job))
 
     async def purge_file(self, lease: Lease) -> None:
         """The act of a file's purge job: take it out of its stores and forget its bytes."""
@@ -264,7 +261,7 @@ class Memberships:
     async def purge_member(self, lease: Lease) -> None:
         """The act of a membership's purge job: forget its chunks, unless the file is back."""
         job = lease.job
-        if await self._store.get(Key(job.project, MEMBERS, job.payload["id"])) is None:
+        if await self._store.get(Key(job.project, VECTOR_STORE_FILES, job.payload["id"])) is None:
             await self._store.delete_chunks(job.project, job.payload["vector_store"], job.payload["file"])
         await self._deadlines.finish(lease)
 
@@ -278,7 +275,9 @@ class Memberships:
         return dict(await _gathered(name, attachments))
 
     async def _present(self, store: Key, attachments: Sequence[Attachment]) -> dict[str, Document]:
-        keys = [Key(store.project, MEMBERS, member_id(store.id, item.file)) for item in attachments]
+        keys = [
+            Key(store.project, VECTOR_STORE_FILES, member_id(store.id, item.file)) for item in attachments
+        ]
         return {found.value["id"]: found for found in await _gathered(self._store.get, keys) if found}
 
     def _additions(
@@ -299,7 +298,7 @@ class Memberships:
         """What tells batches that so many of their files will not be finished for them."""
         changes: list[Operation] = []
         for batch, number in batches.items():
-            document = await self._store.get(Key(project, BATCHES, batch))
+            document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch))
             if document is not None:
                 changes.append(batch_change(document, "cancelled", number))
         return changes
@@ -326,7 +325,7 @@ class Memberships:
         usage = store.value["usage_bytes"] + outcome.get("usage_bytes", 0)
         value = settled({**store.value, "file_counts": counts, "usage_bytes": usage})
         operations.append(Replace(store, value=value))
-        document = await self._store.get(Key(project, BATCHES, batch)) if batch else None
+        document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch)) if batch else None
         if document is not None:
             operations.append(batch_change(document, status, number))
         return operations
@@ -335,8 +334,10 @@ class Memberships:
         """Take a file out of a store; False if something changed in between."""
         project, vector_store = member.key.project, member.parent
         store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
-        reverse = await self._store.get(Key(project, STORES_OF_FILE, member.id))
-        purge = self._deadlines.purge(project, MEMBERS, member.id, vector_store=vector_store, file=file)
+        reverse = await self._store.get(Key(project, FILE_VECTOR_STORES, member.id))
+        purge = self._deadlines.purge(
+            project, VECTOR_STORE_FILES, member.id, vector_store=vector_store, file=file
+        )
         operations: list[Operation] = [Delete(member), purge]
         if reverse is not None:
             operations.append(Delete(reverse))

@@ -15,13 +15,14 @@ from inference.parsing.sandbox import Sandbox
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
-from inference.retrieval.files import FILES, Files
+from inference.retrieval.files import Files
 from inference.retrieval.ingestion import Ingestion
-from inference.retrieval.members import MEMBERS, Attachment, status_label
+from inference.retrieval.members import Attachment, status_label
 from inference.retrieval.memberships import Memberships
 from inference.retrieval.search import Found, RankingOptions, Search
-from inference.retrieval.uploads import UPLOADS, Uploads
-from inference.retrieval.vector_stores import VECTOR_STORES, VectorStores, view
+from inference.retrieval.uploads import Uploads
+from inference.retrieval.vector_stores import VectorStores, view
+from persistence.collections import FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.store import Document, Filter, Key, Store
 
 HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
@@ -61,7 +62,7 @@ class Retrieval:
         deadlines.register(FILES, expire=self.files.expire, purge=self.members.purge_file)
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
         deadlines.register(VECTOR_STORES, expire=self.vector_stores.expire, purge=self.members.purge_store)
-        deadlines.register(MEMBERS, purge=self.members.purge_member)
+        deadlines.register(VECTOR_STORE_FILES, purge=self.members.purge_member)
         if self._embedder.default_model() is None:
             log.warning("search_by_words_alone", reason="no embedding model is configured")
 
@@ -150,7 +151,7 @@ class Retrieval:
         failed = []
         for id in vector_stores:
             page = await self._store.page(
-                project, MEMBERS, id, label=status_label("failed"), limit=MOST_FAILED
+                project, VECTOR_STORE_FILES, id, label=status_label("failed"), limit=MOST_FAILED
             )
             failed += [
                 (member.state["filename"], (member.value["last_error"] or {}).get("message", ""))

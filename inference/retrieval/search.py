@@ -8,9 +8,10 @@ import structlog
 
 from inference.errors import ModelNotFound, ProviderError
 from inference.retrieval.embedding import Embedder, Vector
-from inference.retrieval.members import MEMBERS, member_id
+from inference.retrieval.members import member_id
 from inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
 from inference.retrieval.vector_stores import VectorStores
+from persistence.collections import VECTOR_STORE_FILES
 from persistence.errors import DimensionMismatch
 from persistence.store import Document, Filter, Key, Store
 
@@ -145,7 +146,7 @@ class Search:
                 break
             id = member_id(item.place.vector_store, item.place.hit.file_id)
             if id not in members:
-                members[id] = await self._store.get(Key(project, MEMBERS, id))
+                members[id] = await self._store.get(Key(project, VECTOR_STORE_FILES, id))
             member = members[id]
             if member is None or member.value["status"] != "completed":
                 continue

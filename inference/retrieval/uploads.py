@@ -10,7 +10,8 @@ from inference.jobs import Lease
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
-from persistence.errors import VersionConflict
+from persistence.collections import UPLOAD_PARTS, UPLOADS
+from persistence.retry import retry_on_conflict, update_with_retry
 from persistence.store import (
     Check,
     Clear,
@@ -22,9 +23,6 @@ from persistence.store import (
     Replace,
     Store,
 )
-
-UPLOADS = "uploads"
-PARTS = "upload_parts"
 
 LIFETIME = 3600
 MAX_PART = 64 * 1024 * 1024
@@ -96,21 +94,21 @@ class Uploads:
                 param="data",
                 code="part_too_large",
             )
-        while True:
+        value: JSON = {
+            "id": new_id("part_"),
+            "object": "upload.part",
+            "created_at": int(time.time()),
+            "upload_id": upload,
+        }
+        state = {"content": content, "bytes": size}
+        insert = Insert(Key(project, UPLOAD_PARTS, value["id"]), value, state=state, parent=upload)
+
+        async def attempt() -> None:
             document = _pending(await self.get(project, upload), "accept parts")
-            value: JSON = {
-                "id": new_id("part_"),
-                "object": "upload.part",
-                "created_at": int(time.time()),
-                "upload_id": upload,
-            }
-            state = {"content": content, "bytes": size}
-            insert = Insert(Key(project, PARTS, value["id"]), value, state=state, parent=upload)
-            try:
-                await self._store.write(Check(document), insert)
-            except VersionConflict:
-                continue
-            return value
+            await self._store.write(Check(document), insert)
+
+        await retry_on_conflict(attempt)
+        return value
 
     async def complete(
         self, project: str, upload: str, *, parts: Sequence[str], md5: str | None = None
@@ -136,19 +134,20 @@ class Uploads:
 
     async def cancel(self, project: str, upload: str) -> JSON:
         """Give an upload up, and its parts."""
-        while True:
+        purge = self._deadlines.purge(project, UPLOADS, upload)
+
+        async def attempt() -> Document:
             document = _pending(await self.get(project, upload), "be cancelled")
-            purge = self._deadlines.purge(project, UPLOADS, upload)
-            try:
-                written = await self._store.write(
-                    Replace(document, value={**document.value, "status": "cancelled"}),
-                    self._deadlines.never(project, UPLOADS, upload),
-                    purge,
-                )
-            except VersionConflict:
-                continue
-            await self._deadlines.run(purge)
-            return written[0].value
+            written = await self._store.write(
+                Replace(document, value={**document.value, "status": "cancelled"}),
+                self._deadlines.never(project, UPLOADS, upload),
+                purge,
+            )
+            return written[0]
+
+        cancelled = await retry_on_conflict(attempt)
+        await self._deadlines.run(purge)
+        return cancelled.value
 
     async def expire(self, lease: Lease) -> None:
         """The act of an upload's expire job."""
@@ -168,7 +167,7 @@ class Uploads:
         project, upload = lease.job.project, lease.job.payload["id"]
         after: str | None = None
         while True:
-            page = await self._store.page(project, PARTS, upload, after=after, limit=PAGE, order="asc")
+            page = await self._store.page(project, UPLOAD_PARTS, upload, after=after, limit=PAGE, order="asc")
             for part in page.documents:
                 await self._store.delete_content(project, part.state["content"])
                 after = part.id
@@ -178,7 +177,7 @@ class Uploads:
         for copy in document.state.get("copies", ()) if document else ():
             if document and copy != document.state.get("content"):
                 await self._store.delete_content(project, copy)
-        await self._store.write(Clear(project, PARTS, upload), Finish(lease.job))
+        await self._store.write(Clear(project, UPLOAD_PARTS, upload), Finish(lease.job))
 
     async def _contents(self, document: Document, parts: Sequence[str]) -> list[str]:
         """The contents of the parts; RequestRefused unless they are all there and of the right size."""
@@ -186,7 +185,7 @@ class Uploads:
             raise RequestRefused("Each part may be named once.", param="part_ids", code="duplicate_part")
         documents = []
         for number, part in enumerate(parts):
-            found = await self._store.get(Key(document.key.project, PARTS, part))
+            found = await self._store.get(Key(document.key.project, UPLOAD_PARTS, part))
             if found is None or found.parent != document.id:
                 raise RequestRefused(
                     f"No part with id '{part}' belongs to upload '{document.id}'.",
@@ -209,7 +208,7 @@ class Uploads:
             copies = [*current.state.get("copies", ()), content]
             return Replace(current, state={**current.state, "copies": copies})
 
-        noted = await self._store.update(document.key, note)
+        noted = await update_with_retry(self._store, document.key, note)
         if noted is None:
             raise ObjectNotFound(f"No such Upload object: {document.id}", param="upload_id")
         return noted
@@ -221,25 +220,25 @@ class Uploads:
                 yield piece
 
     async def _finish(self, key: Key, content: str) -> JSON:
-        while True:
+        purge = self._deadlines.purge(key.project, UPLOADS, key.id)
+
+        async def attempt() -> Document:
             document = await self.get(key.project, key.id)
             if document.value["status"] != "pending":
                 await self._store.delete_content(key.project, content)
             _pending(document, "be completed")
             creation = self._creation(document, content)
             file = creation[0].value if isinstance(creation[0], Insert) else {}
-            purge = self._deadlines.purge(key.project, UPLOADS, key.id)
             replace = Replace(
                 document,
                 value={**document.value, "status": "completed", "file": file},
                 state={**document.state, "content": content},
             )
-            try:
-                written = await self._store.write(replace, *creation, self._deadlines.never(*key), purge)
-            except VersionConflict:
-                continue
-            await self._deadlines.run(purge)
-            return written[0].value
+            return (await self._store.write(replace, *creation, self._deadlines.never(*key), purge))[0]
+
+        completed = await retry_on_conflict(attempt)
+        await self._deadlines.run(purge)
+        return completed.value
 
     def _creation(self, document: Document, content: str) -> list[Operation]:
         value, state = document.value, document.state

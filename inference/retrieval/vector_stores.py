@@ -9,10 +9,12 @@ from inference.jobs import Lease
 from inference.retrieval.counts import no_files
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import expired_vector_store, no_such_vector_store
-from persistence.errors import VersionConflict
+from persistence.collections import VECTOR_STORES
+from persistence.retry import retry_on_conflict, update_with_retry
 from persistence.store import (
     Delete,
     Document,
+    Enqueue,
     Finish,
     Insert,
     Key,
@@ -21,8 +23,6 @@ from persistence.store import (
     Reschedule,
     Store,
 )
-
-VECTOR_STORES = "vector_stores"
 
 DAY = 86_400
 ACTIVE_EVERY = 60
@@ -113,19 +113,17 @@ class VectorStores:
 
     async def modify(self, project: str, vector_store: str, changes: Mapping[str, Any]) -> Document:
         """Change the name, expires_after or metadata; the document as it is then."""
-        while True:
+
+        async def attempt() -> Document:
             document = await self.get(project, vector_store)
             value = {**document.value, **changes}
             value["name"] = value["name"] or ""
             if "expires_after" in changes:
                 value = active(value, int(time.time()))
-            try:
-                written = await self._store.write(
-                    Replace(document, value=value), *self._deadline(document.key, value)
-                )
-            except VersionConflict:
-                continue
-            return written[0]
+            deadline = self._deadline(document.key, value)
+            return (await self._store.write(Replace(document, value=value), *deadline))[0]
+
+        return await retry_on_conflict(attempt)
 
     async def note_use(self, document: Document) -> None:
         """Keep that the store was used now, at most once in ACTIVE_EVERY seconds."""
@@ -137,19 +135,18 @@ class VectorStores:
             return Replace(current, value=active(current.value, now))
 
         if change(document) is not None:
-            await self._store.update(document.key, change)
+            await update_with_retry(self._store, document.key, change)
 
     async def delete(self, project: str, vector_store: str) -> None:
         """Delete a store with everything in it; the files themselves stay. ObjectNotFound."""
-        while True:
+
+        async def attempt() -> Enqueue:
             document = await self.get(project, vector_store)
             purge = self._deadlines.purge(project, VECTOR_STORES, vector_store)
-            try:
-                await self._store.write(Delete(document), self._deadlines.never(*document.key), purge)
-            except VersionConflict:
-                continue
-            self._deadlines.adopt(purge)
-            return
+            await self._store.write(Delete(document), self._deadlines.never(*document.key), purge)
+            return purge
+
+        self._deadlines.adopt(await retry_on_conflict(attempt))
 
     async def expire(self, lease: Lease) -> None:
         """The act of a store's expire job: its chunks go, its object and the list of its files stay."""
@@ -161,8 +158,10 @@ class VectorStores:
         elif expires_at > time.time():
             await self._store.write(Reschedule(lease.job, expires_at))
         else:
-            await self._store.update(
-                document.key, lambda current: Replace(current, value={**current.value, "status": "expired"})
+            await update_with_retry(
+                self._store,
+                document.key,
+                lambda current: Replace(current, value={**current.value, "status": "expired"}),
             )
             await self._store.delete_chunks(job.project, document.id)
             await self._store.write(Finish(lease.job))
@@ -171,3 +170,7 @@ class VectorStores:
         if value["expires_at"] is None:
             return [self._deadlines.never(*key)]
         return [self._deadlines.expire_at(*key, value["expires_at"])]
+
+
+def _expired(store: Document) -> Replace:
+    return Replace(store, value={**store.value, "status": "expired"})

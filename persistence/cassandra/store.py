@@ -1,9 +1,7 @@
 """The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from weakref import WeakValueDictionary
 
 from persistence.cassandra import schema
 from persistence.cassandra.clearing import Clearing
@@ -33,7 +31,6 @@ from persistence.store import (
     Order,
     Page,
     Record,
-    Replace,
     Store,
 )
 
@@ -57,7 +54,6 @@ class CassandraStore(Store):
         self._writer = Writer(committer, heads, self._agenda, clearing)
         self._chunks = Chunks(connection)
         self._mover = Mover(connection, self._reader, self._writer, self._logs, self._chunks)
-        self._turns: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     # --- life ---
 
@@ -109,12 +105,6 @@ class CassandraStore(Store):
     async def write(self, *operations: Operation) -> list[Document]:
         """See writing.py for how operations become transactions."""
         return await self._writer.write(operations)
-
-    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
-        """The same as any store's, but those of this process take turns instead of failing."""
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:
-            return await super().update(key, change)
 
     # --- jobs ---
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from persistence.errors import AlreadyExists, VersionConflict
+from persistence.retry import update_with_retry
 from persistence.store import (
     Check,
     Clear,
@@ -208,7 +209,9 @@ async def test_no_update_is_lost_among_fifty_at_once(messages: List) -> None:
     def increment(document: Document) -> Replace:
         return Replace(document, value={"count": document.value["count"] + 1})
 
-    await asyncio.gather(*(messages.store.update(messages.key("msg_1"), increment) for _ in range(50)))
+    await asyncio.gather(
+        *(update_with_retry(messages.store, messages.key("msg_1"), increment) for _ in range(50))
+    )
     document = await messages.get("msg_1")
     assert document is not None
     assert (document.value, document.version) == ({"count": 50}, 51)
@@ -216,8 +219,8 @@ async def test_no_update_is_lost_among_fifty_at_once(messages: List) -> None:
 
 async def test_an_update_may_leave_the_document_as_it_is(messages: List) -> None:
     document = await messages.add("msg_1")
-    assert await messages.store.update(messages.key("msg_1"), lambda _: None) == document
-    assert await messages.store.update(messages.key("msg_none"), lambda _: None) is None
+    assert await update_with_retry(messages.store, messages.key("msg_1"), lambda _: None) == document
+    assert await update_with_retry(messages.store, messages.key("msg_none"), lambda _: None) is None
 
 
 async def test_nothing_of_a_project_is_seen_from_another(messages: List) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 
 from persistence import open_store
+from persistence.retry import update_with_retry
 from persistence.store import Document, Enqueue, Finish, Job, Key, Replace, Store
 from tests.contract.samples import List
 
@@ -33,7 +34,7 @@ async def count(store: Store, project: str, kind: str, name: str, count: int) ->
         return Replace(document, value={"count": document.value["count"] + 1})
 
     for _ in range(count):
-        await store.update(Key(project, "counters", "counter"), increment)
+        await update_with_retry(store, Key(project, "counters", "counter"), increment)
         print(name, flush=True)
 
 

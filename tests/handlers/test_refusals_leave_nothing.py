@@ -11,6 +11,7 @@ from handlers.context import Context
 from handlers.errors import ApiError
 from inference.engine.state import ACTIVE_RUN
 from persistence.engines import open_store
+from persistence.retry import update_with_retry
 from persistence.store import Insert, Key, Replace
 from persistence.types import JSON
 from tests.fixtures.refusals import refused
@@ -195,8 +196,8 @@ async def test_a_busy_thread_gets_no_vector_store(world: World) -> None:
     store = world.worker.store
     run = {"id": "run_1", "status": "in_progress"}
     await store.write(Insert(Key("p", "runs", "run_1"), run, parent=thread_id))
-    await store.update(
-        Key("p", "threads", thread_id), lambda thread: Replace(thread, state={ACTIVE_RUN: "run_1"})
+    await update_with_retry(
+        store, Key("p", "threads", thread_id), lambda thread: Replace(thread, state={ACTIVE_RUN: "run_1"})
     )
     await assert_leaves_nothing(world, runs.create_run(context, thread_id, body))
     await assert_leaves_nothing(

@@ -9,6 +9,7 @@ import pytest
 
 from handlers import files, vector_store_file_batches, vector_store_files, vector_stores
 from handlers.errors import BadRequest, NotFound
+from persistence.retry import update_with_retry
 from persistence.store import Delete, Document, Replace
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
@@ -208,8 +209,8 @@ async def test_a_store_expires_with_its_chunks_and_keeps_the_list_of_its_files(l
     # As if a day had gone by.
     key = (await library.retrieval.vector_stores.get("p", store["id"])).key
     past = int(time.time()) - 10
-    await library.store.update(
-        key, lambda document: _replaced(document, {**document.value, "expires_at": past})
+    await update_with_retry(
+        library.store, key, lambda document: _replaced(document, {**document.value, "expires_at": past})
     )
     assert (await vector_stores.get_vector_store(library.context(), store["id"]))["status"] == "expired"
     await library.hasten("expire")
@@ -229,7 +230,8 @@ async def test_a_store_that_is_used_lives_on(library: Library) -> None:
     store = await library.vector_store(WORDS, expires_after={"anchor": "last_active_at", "days": 1})
     key = (await library.retrieval.vector_stores.get("p", store["id"])).key
     earlier = store["last_active_at"] - 3600
-    await library.store.update(
+    await update_with_retry(
+        library.store,
         key,
         lambda document: _replaced(
             document, {**document.value, "last_active_at": earlier, "expires_at": earlier + 86_400}

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from persistence import open_store
+from persistence.retry import update_with_retry
 from persistence.store import Insert, Key, Replace
 from tests.counting import CountingStore
 
@@ -12,7 +13,7 @@ async def test_round_trips_are_counted_and_an_update_is_a_read_and_a_write(tmp_p
     store.calls.clear()
     key = Key("proj", "threads", "thread_1")
     [inserted] = await store.write(Insert(key, {"n": 0}))
-    updated = await store.update(key, lambda document: Replace(document, value={"n": 1}))
+    updated = await update_with_retry(store, key, lambda document: Replace(document, value={"n": 1}))
     assert updated is not None
     assert (inserted.version, updated.version, updated.value) == (1, 2, {"n": 1})
     assert store.calls == {"write": 2, "get": 1}

@@ -1,16 +1,13 @@
 """A store through which a process can die: at a write, in the middle of it, or just after it."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from persistence.errors import LeaseLost, StoreUnavailable, VersionConflict
 from persistence.store import (
     Document,
     Hold,
-    Key,
     Operation,
-    Replace,
     Store,
 )
 
@@ -57,10 +54,6 @@ class MortalStore:
         elif self._how == "after":
             await self._store.write(*operations)
         raise self._death()
-
-    async def update(self, key: Key, change: Callable[[Document], Replace | None]) -> Document | None:
-        await self._live()
-        return await self._store.update(key, change)
 
     async def get(self, *args: Any) -> Any:
         await self._live()

@@ -11,6 +11,7 @@ from inference.engine.items import Call, Pieces
 from inference.engine.tools import Toolbox, ToolContext
 from inference.retrieval.errors import RequestRefused
 from inference.retrieval.file_search import FileSearch, file_search
+from persistence.retry import update_with_retry
 from persistence.store import Key, Replace
 from tests.inference.retrieval.library import Library
 
@@ -179,8 +180,10 @@ async def test_calls_side_by_side_have_marks_of_their_own(library: Library) -> N
 async def test_a_store_that_has_expired_ends_the_run_and_is_named(library: Library) -> None:
     store = await library.vector_store(STORMS, expires_after={"anchor": "last_active_at", "days": 1})
     key = Key("p", "vector_stores", store["id"])
-    await library.store.update(
-        key, lambda found: Replace(found, value={**found.value, "expires_at": 1, "last_active_at": 0})
+    await update_with_retry(
+        library.store,
+        key,
+        lambda found: Replace(found, value={**found.value, "expires_at": 1, "last_active_at": 0}),
     )
     with pytest.raises(RequestRefused, match=f"Vector store '{store['id']}' has expired"):
         await tool_of(library, store["id"])

@@ -9,6 +9,7 @@ import pytest
 
 from persistence.cassandra import CassandraStore
 from persistence.errors import ContentNotFound, LeaseLost
+from persistence.retry import update_with_retry
 from persistence.store import (
     Check,
     Enqueue,
@@ -176,7 +177,7 @@ async def test_of_changes_by_clocks_that_differ_the_later_one_counts(
     await first.write(Insert(key, {"n": 0}))
     for number in range(1, 5):
         store = pair[number % 2]
-        await store.update(key, lambda document, n=number: Replace(document, {"n": n}))
+        await update_with_retry(store, key, lambda document, n=number: Replace(document, {"n": n}))
     document = await second.get(key)
     assert document is not None
     assert document.value == {"n": 4}
