@@ -28,8 +28,8 @@ timeout = 60
 graceful_timeout = int(_settings.grace + 2 * AFTER_GRACE)
 # Heartbeat files in memory: on a slow disk they would block the worker.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112
-configure(_settings.log_level)
-logconfig_dict = logging_config(_settings.log_level)
+configure(_settings.log_level, _settings.log_format)
+logconfig_dict = logging_config(_settings.log_level, _settings.log_format)
 # The request log is the application's own: it knows operations.
 accesslog = None
 
@@ -37,9 +37,7 @@ metrics_files()  # ahead of the application, which imports prometheus_client
 
 
 def on_starting(server: Any) -> None:  # noqa: D103
-    application = server.app.wsgi()
-    server.log.info(application.services.gateway.summary())
-    application.start_local_models()  # ahead of the forks, and not waited for
+    server.app.wsgi().start_local_models()  # ahead of the forks, and not waited for
 
 
 def pre_fork(server: Any, worker: Any) -> None:  # noqa: D103

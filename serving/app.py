@@ -1,12 +1,11 @@
 """Builds the application: settings in, one ASGI app out."""
 
-import time
-
 import structlog
 
 from handlers.context import Limits, Services
 from handlers.registry import registered_handlers
 from serving.access import AccessLog
+from serving.announcement import announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.calling import HandlerCaller
@@ -19,6 +18,7 @@ from serving.interruptions import Interruptions
 from serving.lifespan import Lifespan
 from serving.logs import RequestLog
 from serving.metrics import Metrics
+from serving.pages import add_pages
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.responses import Responder
@@ -44,7 +44,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     routing = Routing()
     application = make_flask_app(settings, routing)
     flask = application.flask
-    metrics, request_log = Metrics(flask), RequestLog(settings.log_level)
+    metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     interruptions, ids = Interruptions(), RequestIds()
     pipeline = Pipeline(
         routing=routing,
@@ -72,13 +72,13 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         interruptions=interruptions,
         lifespan=Lifespan(services, grace=settings.grace, on_stopped=request_log.close),
         ids=ids,
+        announce=lambda address: log.info(announcement(settings, services, routing.default, address)),
         grace=settings.grace,
     )
 
 
 def make_flask_app(settings: Settings, routing: Routing) -> Application:
     """Make Connexion's application of the editions, and add them to the routing."""
-    started = time.perf_counter()
     registered = registered_handlers()
     loaded = load_editions(settings)
     application = Application("astrolabe", resolver=HandlerResolver(registered))
@@ -88,8 +88,7 @@ def make_flask_app(settings: Settings, routing: Routing) -> Application:
     application.build()
     for edition in loaded:
         routing.add(ServedEdition.of(edition, application.rules(edition.name), registered))
-        seconds = round(time.perf_counter() - started, 3)
-        log.info(str(editions.served(edition, set(registered))), seconds=seconds)
+    add_pages(application.flask, routing)
     return application
 
 

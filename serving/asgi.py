@@ -1,7 +1,7 @@
 """The ASGI application: requests to the HTTP server, the worker's life to the lifespan."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 from handlers.context import Services
@@ -43,6 +43,7 @@ class ASGIApplication:
         interruptions: Interruptions,
         lifespan: Lifespan,
         ids: RequestIds,
+        announce: Callable[[str], None],
         grace: float,
     ) -> None:
         self.flask = flask
@@ -50,6 +51,7 @@ class ASGIApplication:
         self.pipeline = pipeline
         self.call = pipeline.call
         self.grace = grace
+        self.announce = announce
         self._http = http
         self._interruptions = interruptions
         self._lifespan = lifespan

@@ -15,6 +15,7 @@ SYSTEM = "system"
 
 COLLECTION = "api_keys"
 OPEN_PROJECT = "default"
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
 CACHE_SECONDS = 5.0
 CACHE_SIZE = 10_000
 
@@ -57,7 +58,8 @@ class KeyAuthenticator:
             self._known.pop(authorization, None)
             raise Unauthorized(
                 f"Incorrect API key provided: {mask(secret)}. Keys of this server are made by its operator "
-                "with 'astrolabe keys create'."
+                "with 'astrolabe keys create'.",
+                headers=CHALLENGE,
             )
         if len(self._known) >= CACHE_SIZE:
             self._known.clear()
@@ -126,6 +128,7 @@ def bearer(authorization: bytes) -> str:
         raise Unauthorized(
             "You didn't provide an API key. Send it in the Authorization header, as the SDK does: "
             "Authorization: Bearer YOUR_KEY.",
+            headers=CHALLENGE,
         )
     return secret.strip().decode("latin-1")
 

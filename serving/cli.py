@@ -21,6 +21,7 @@ from persistence.engines import open_store
 from persistence.errors import StoreError
 from persistence.move import Progress, Report, move
 from persistence.store import Store
+from serving.announcement import shown_store
 from serving.auth import SYSTEM, KeyRing
 from serving.errors import ServingError, SettingsRefused
 from serving.services import make_routes
@@ -239,14 +240,20 @@ def one_line(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--name", default="", callback=one_line, help="What the key is for, shown in lists.")
 def create_key(project: str, name: str) -> None:
     """Make a key and print it; it is shown only now."""
-    secret = with_store(store_url(), lambda store: KeyRing(store).create(project, name))
+    url = store_url()
+    secret = with_store(url, lambda store: KeyRing(store).create(project, name))
     click.echo(secret)
+    click.echo(f"This key opens project '{project}' of the store {shown_store(url)}.", err=True)
 
 
 @keys.command("list")
 def list_keys() -> None:
     """List the keys, oldest first; of a key itself only its ends are kept."""
-    for key in with_store(store_url(), lambda store: KeyRing(store).all()):
+    url = store_url()
+    found = with_store(url, lambda store: KeyRing(store).all(), migrate=False)
+    count = "no keys" if not found else "1 key" if len(found) == 1 else f"{len(found)} keys"
+    click.echo(f"The store {shown_store(url)} has {count}.", err=True)
+    for key in found:
         made = strftime("%Y-%m-%d", gmtime(key["created_at"]))
         state = "revoked" if key["revoked_at"] else "active"
         click.echo(f"{key['id']}  {key['project']:<20} {state:<8} {made}  {key['hint']}  {key['name']}")
@@ -256,9 +263,13 @@ def list_keys() -> None:
 @click.argument("id")
 def revoke_key(id: str) -> None:
     """Let the key ID open nothing any more; workers notice within five seconds."""
-    if not with_store(store_url(), lambda store: KeyRing(store).revoke(id)):
-        sys.exit(f"astrolabe: there is no key '{id}'; astrolabe keys list shows them.")
-    click.echo(f"{id} is revoked.")
+    url = store_url()
+    if not with_store(url, lambda store: KeyRing(store).revoke(id), migrate=False):
+        sys.exit(
+            f"astrolabe: there is no key '{id}' in the store {shown_store(url)}; "
+            "astrolabe keys list shows them."
+        )
+    click.echo(f"{id} of the store {shown_store(url)} is revoked.")
 
 
 @main.group()

@@ -1,9 +1,10 @@
-"""Structured logs: one JSON object a line on standard error, never a body, a key or a query's value."""
+"""Logs on standard error: JSON objects or readable lines, never a body, a key or a query's value."""
 
 import asyncio
 import logging
 import logging.config
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,7 +17,12 @@ FLUSH_SECONDS = 0.1
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
-def _render(_: Any, __: str, event: Any) -> str:
+def is_json(log_format: str) -> bool:
+    """Whether lines are JSON: as set, by default where standard error is no terminal."""
+    return log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
+
+
+def _render_json(_: Any, __: str, event: Any) -> str:
     return orjson.dumps(event, default=repr).decode()
 
 
@@ -24,36 +30,42 @@ PROCESSORS: tuple[Any, ...] = (
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
 )
 
 
-def logging_config(level: str) -> dict[str, Any]:
-    """Configuration for the standard library's logging: every library's lines in the same form."""
+def logging_config(level: str, log_format: str = "json") -> dict[str, Any]:
+    """Return the standard library's configuration: every library's lines in the same form."""
+    ends = (
+        [structlog.processors.format_exc_info, _render_json]
+        if is_json(log_format)
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    )
+    levels = {
+        name: level.upper() for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.access")
+    }
+    # At info it tells of each worker's start, between the lines that matter.
+    levels["uvicorn.error"] = "WARNING" if LEVELS[level] < logging.WARNING else level.upper()
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "json": {
+            "lines": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": PROCESSORS,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ends],
             }
         },
         "handlers": {
-            "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+            "stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}
         },
         "root": {"handlers": ["stderr"], "level": level.upper()},
-        "loggers": {
-            name: {"level": level.upper(), "handlers": [], "propagate": True}
-            for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error", "uvicorn.access")
-        },
+        "loggers": {name: {"level": own, "handlers": [], "propagate": True} for name, own in levels.items()},
     }
 
 
-def configure(level: str) -> None:
-    """Send this process's own lines, and those of every library, to standard error as JSON."""
-    logging.config.dictConfig(logging_config(level))
+def configure(level: str, log_format: str = "json") -> None:
+    """Send this process's own lines, and those of every library, to standard error."""
+    logging.config.dictConfig(logging_config(level, log_format))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -73,7 +85,8 @@ class RequestLog:
     for `FLUSH_SECONDS`; `close` writes the last of them.
     """
 
-    def __init__(self, level: str) -> None:
+    def __init__(self, level: str, log_format: str = "json") -> None:
+        self._is_json = is_json(log_format)
         self.enabled = LEVELS[level] <= logging.INFO
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -83,7 +96,7 @@ class RequestLog:
         """Write a line of fields."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
-        self._lines.append(orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE))
+        self._lines.append(_json_line(fields) if self._is_json else _text_line(fields))
 
     def _flush(self) -> None:
         lines, self._lines, self._timer = self._lines, [], None
@@ -101,3 +114,17 @@ class RequestLog:
 def _write_lines(lines: list[bytes]) -> None:
     sys.stderr.buffer.write(b"".join(lines))
     sys.stderr.buffer.flush()
+
+
+def _json_line(fields: dict[str, Any]) -> bytes:
+    return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _text_line(fields: dict[str, Any]) -> bytes:
+    at = time.strftime("%H:%M:%S", time.localtime(fields["at"]))
+    milliseconds = fields["seconds"] * 1000
+    line = (
+        f"{at} {fields['status']} {fields['method']:<6} {fields['operation']:<28} {milliseconds:8.1f} ms "
+        f"in {fields['received']} out {fields['sent']} {fields['project']} {fields['request_id']}\n"
+    )
+    return line.encode()

@@ -7,7 +7,7 @@ from typing import Any
 from werkzeug.routing import Rule
 
 from handlers.registry import Registered
-from spec.edition import Edition
+from spec.edition import Edition, Served, served
 from spec.operation import Operation
 from spec.router import Router
 from spec.validation import ResponseValidator
@@ -68,3 +68,7 @@ class ServedEdition:
             one.id: Route.of(one, rules[one.name], registered.get(one.name)) for one in edition.operations
         }
         return cls(edition, edition.router(), routes, edition.name.endswith("assistants-v1"))
+
+    def counts(self) -> Served:
+        """Return how many of OpenAI's operations have a handler."""
+        return served(self.edition, {one.operation.name for one in self.routes.values() if one.handler})

@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = variable(
         "ASTROLABE_LOG_LEVEL", "info", "Least level of log lines."
     )
+    log_format: Literal["auto", "json", "text"] = variable(
+        "ASTROLABE_LOG_FORMAT",
+        "auto",
+        "Form of log lines: `json`, `text`, or `auto` (readable lines on a terminal, JSON elsewhere).",
+    )
     cache: Path = variable(
         "ASTROLABE_CACHE",
         Path("./data/cache"),

@@ -38,9 +38,17 @@ MOST_HEAD = 64 * 1024
 class DrainingServer(Server):
     """A uvicorn server that tells the application of a stop before it waits for its connections."""
 
-    def __init__(self, config: Config, application: Any) -> None:
+    def __init__(self, config: Config, application: Any, *, is_first: bool) -> None:
         super().__init__(config)
         self._application = application
+        self._is_first = is_first
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen; the first worker of a server then says where, and what it serves."""
+        await super().startup(sockets)
+        if self.started and self._is_first and sockets:
+            host, port, *_ = sockets[0].getsockname()
+            self._application.announce(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Stop listening, let what runs end within the grace time, then close."""
@@ -218,7 +226,7 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
-        self._server = DrainingServer(self.config, self.wsgi)
+        self._server = DrainingServer(self.config, self.wsgi, is_first=self.age == 1)
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._stop)
         await self._server.serve(sockets=self.sockets)
