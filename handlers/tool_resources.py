@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from handlers.context import Context
 from handlers.resources import find_file
+from inference.retrieval.attachments import Attachment
 from inference.retrieval.chunking import parse_chunking
-from inference.retrieval.members import Attachment
 from persistence.store import Insert
 from persistence.types import JSON
 

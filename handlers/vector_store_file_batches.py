@@ -8,8 +8,8 @@ from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.vector_store_files import Status
+from inference.retrieval.attachments import Attachment, status_label, vector_store_file_id
 from inference.retrieval.chunking import parse_chunking
-from inference.retrieval.members import Attachment, member_id, status_label
 from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
@@ -21,7 +21,7 @@ async def create_vector_store_file_batch(
     context: Context, vector_store_id: str, body: dict[str, Any]
 ) -> JSON:
     """Put many files into the store at once, each with attributes and chunking of its own or shared."""
-    document = await context.services.retrieval.members.create_batch(
+    document = await context.services.retrieval.vector_store_files.create_batch(
         context.project, vector_store_id, _attachments(body)
     )
     return document.value
@@ -30,14 +30,16 @@ async def create_vector_store_file_batch(
 @operation("getVectorStoreFileBatch")
 async def get_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """The batch, with the counts of its files."""
-    document = await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
+    document = await context.services.retrieval.vector_store_files.get_batch(
+        context.project, vector_store_id, batch_id
+    )
     return document.value
 
 
 @operation("cancelVectorStoreFileBatch")
 async def cancel_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
     """Cancel what has not been ingested yet."""
-    document = await context.services.retrieval.members.cancel_batch(
+    document = await context.services.retrieval.vector_store_files.cancel_batch(
         context.project, vector_store_id, batch_id
     )
     return document.value
@@ -52,13 +54,13 @@ async def list_files_in_vector_store_batch(
     **page: Unpack[PageQuery],
 ) -> JSON:
     """A page of the batch's files, of one status where one is named."""
-    await context.services.retrieval.members.get_batch(context.project, vector_store_id, batch_id)
+    await context.services.retrieval.vector_store_files.get_batch(context.project, vector_store_id, batch_id)
     found = await read_page(
         context,
         VECTOR_STORE_FILES,
         vector_store_id,
         label=status_label(filter, batch_id) if filter else batch_id,
-        to_id=partial(member_id, vector_store_id),
+        to_id=partial(vector_store_file_id, vector_store_id),
         **page,
     )
     return list_envelope(found)

@@ -8,8 +8,8 @@ from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from inference.errors import DocumentError
+from inference.retrieval.attachments import Attachment, status_label, vector_store_file_id
 from inference.retrieval.chunking import parse_chunking
-from inference.retrieval.members import Attachment, member_id, status_label
 from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
@@ -19,12 +19,12 @@ Status = Literal["in_progress", "completed", "failed", "cancelled"]
 @operation("createVectorStoreFile")
 async def create_vector_store_file(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """Put a file into the store; it is ingested in the background."""
-    members = context.services.retrieval.members
+    files = context.services.retrieval.vector_store_files
     attachment = Attachment(
         body["file_id"], body.get("attributes") or {}, parse_chunking(body.get("chunking_strategy"))
     )
-    await members.attach(context.project, vector_store_id, [attachment])
-    return (await members.get(context.project, vector_store_id, attachment.file)).value
+    await files.attach(context.project, vector_store_id, [attachment])
+    return (await files.get(context.project, vector_store_id, attachment.file)).value
 
 
 @operation("listVectorStoreFiles")
@@ -41,7 +41,7 @@ async def list_vector_store_files(
         VECTOR_STORE_FILES,
         vector_store_id,
         label=status_label(filter) if filter else None,
-        to_id=partial(member_id, vector_store_id),
+        to_id=partial(vector_store_file_id, vector_store_id),
         **page,
     )
     return list_envelope(found)
@@ -50,7 +50,9 @@ async def list_vector_store_files(
 @operation("getVectorStoreFile")
 async def get_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """The file as it is in the store."""
-    return (await context.services.retrieval.members.get(context.project, vector_store_id, file_id)).value
+    return (
+        await context.services.retrieval.vector_store_files.get(context.project, vector_store_id, file_id)
+    ).value
 
 
 @operation("updateVectorStoreFileAttributes")
@@ -58,7 +60,7 @@ async def update_vector_store_file_attributes(
     context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
 ) -> JSON:
     """Give the file other attributes, which searches filter by from now on."""
-    document = await context.services.retrieval.members.set_attributes(
+    document = await context.services.retrieval.vector_store_files.set_attributes(
         context.project, vector_store_id, file_id, body["attributes"] or {}
     )
     return document.value
@@ -67,7 +69,7 @@ async def update_vector_store_file_attributes(
 @operation("deleteVectorStoreFile")
 async def delete_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
     """Take the file out of the store; the file itself stays."""
-    await context.services.retrieval.members.detach(context.project, vector_store_id, file_id)
+    await context.services.retrieval.vector_store_files.detach(context.project, vector_store_id, file_id)
     return {"id": file_id, "object": "vector_store.file.deleted", "deleted": True}
 
 

@@ -7,10 +7,10 @@ from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from inference.retrieval import Found, RankingOptions
+from inference.retrieval.attachments import Attachment
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.filters import parse_filter
-from inference.retrieval.members import Attachment
-from inference.retrieval.rewriting import rewritten
+from inference.retrieval.rewriting import rewrite_query
 from inference.retrieval.vector_stores import view
 from persistence.collections import VECTOR_STORES
 from persistence.types import JSON
@@ -76,7 +76,7 @@ async def search_vector_store(context: Context, vector_store_id: str, body: dict
     if not queries or not all(query.strip() for query in queries):
         raise BadRequest("Invalid 'query': expected text to search for.", param="query", code="invalid_value")
     if body.get("rewrite_query"):
-        queries = [rewritten(query) for query in queries]
+        queries = [rewrite_query(query) for query in queries]
     found = await context.services.retrieval.search(
         context.project,
         [vector_store_id],

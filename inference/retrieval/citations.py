@@ -8,7 +8,7 @@ JSON = dict[str, Any]
 
 MARK = re.compile("\u3010(\\d{1,4}):(\\d{1,4})\u2020([^\u3010\u3011\n]*)\u3011")
 ANY_SOURCE = "source"
-"""What models that know OpenAI's marks write in place of a file's name."""
+"""What models that know OpenAI's marks write in store_hit of a file's name."""
 
 MAX_NAME = 40
 MAX_QUOTE = 400
@@ -18,10 +18,10 @@ WORD = re.compile(r"\w{3,}")
 
 def mark(call: int, number: int, filename: str) -> str:
     """What an answer has to hold to cite a result: of which call it is, its number, the file's name."""
-    return f"\u3010{call}:{number}\u2020{shown_name(filename)}\u3011"
+    return f"\u3010{call}:{number}\u2020{display_name(filename)}\u3011"
 
 
-def shown_name(filename: str) -> str:
+def display_name(filename: str) -> str:
     """The file's name as it stands in a mark: without what would end the mark, and not too long."""
     return re.sub("[\u3010\u3011\u2020\\s]+", " ", filename)[:MAX_NAME].strip()
 
@@ -52,7 +52,7 @@ def _result(calls: Sequence[Mapping[str, Any]], call: int, number: int, name: st
     if call >= len(calls) or number >= len(calls[call]["results"]):
         return None
     result: JSON = calls[call]["results"][number]
-    return result if name.strip() in (ANY_SOURCE, shown_name(result["file_name"])) else None
+    return result if name.strip() in (ANY_SOURCE, display_name(result["file_name"])) else None
 
 
 def quote(chunk: str, claim: str) -> str:

@@ -8,12 +8,12 @@ JSON = dict[str, Any]
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
-def no_files() -> dict[str, int]:
+def empty_counts() -> dict[str, int]:
     """The file_counts of an empty store or batch."""
     return {**dict.fromkeys(STATUSES, 0), "total": 0}
 
 
-def counted(
+def move_count(
     counts: Mapping[str, int], before: str | None, after: str | None, number: int = 1
 ) -> dict[str, int]:
     """The counts once `number` files of status `before` (None: new) are `after` (None: gone)."""

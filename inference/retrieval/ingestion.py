@@ -18,10 +18,10 @@ from inference.errors import (
 from inference.jobs import LEASE_SECONDS, Jobs, Lease
 from inference.parsing.chunking import Chunking
 from inference.parsing.sandbox import Parsed, Sandbox
+from inference.retrieval.attachments import INGEST, vector_store_file_id
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound
-from inference.retrieval.members import INGEST, member_id
-from inference.retrieval.memberships import Memberships
+from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import has_expired
 from persistence.collections import FILES, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.errors import ContentNotFound, DimensionMismatch, StoreError
@@ -35,7 +35,7 @@ from persistence.store import (
     Store,
 )
 
-AT_ONCE = 4
+CONCURRENCY = 4
 """Files that one worker ingests at once; most of that time is the embedding provider's."""
 
 EMBEDDED_BATCH = 128
@@ -44,7 +44,7 @@ EMBEDDED_BATCH = 128
 PLAIN_BATCH = 256
 """Chunks of one write where there is nothing to embed."""
 
-ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 BACKOFF = 2.0
 """Seconds before the second attempt; each later one waits twice as long as the one before."""
 
@@ -66,25 +66,30 @@ class Ingestion:
     """
 
     def __init__(
-        self, store: Store, jobs: Jobs, embedder: Embedder, memberships: Memberships, sandbox: Sandbox
+        self,
+        store: Store,
+        jobs: Jobs,
+        embedder: Embedder,
+        vector_store_files: VectorStoreFiles,
+        sandbox: Sandbox,
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._embedder = embedder
-        self._memberships = memberships
+        self._vector_store_files = vector_store_files
         self._sandbox = sandbox
         self._pulls: set[asyncio.Task[None]] = set()
-        jobs.register(INGEST, self._run, concurrency=AT_ONCE, give_up=self._give_up)
+        jobs.register(INGEST, self._run, concurrency=CONCURRENCY, give_up=self._give_up)
 
     async def _run(self, lease: Lease) -> None:
         # Each file pulls the next along, so that a thousand small ones do not wait for as many polls.
-        self._pull()
+        self._start_next()
         try:
             await self._ingest(lease)
         finally:
-            self._pull()
+            self._start_next()
 
-    def _pull(self) -> None:
+    def _start_next(self) -> None:
         """Take another job, as a task of its own: a job that has ended may be cancelled at any time."""
         task = asyncio.create_task(self._take_next())
         self._pulls.add(task)
@@ -110,7 +115,7 @@ class Ingestion:
         """Mark a file as failed whose ingestion met a bug too often."""
         vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
         member = await self._store.get(
-            Key(lease.job.project, VECTOR_STORE_FILES, member_id(vector_store, file))
+            Key(lease.job.project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
         )
         if member is None or member.value["status"] != "in_progress":
             await self._abandon(lease, member)
@@ -120,7 +125,9 @@ class Ingestion:
     async def _ingest(self, lease: Lease) -> None:
         project = lease.job.project
         vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
-        member = await self._store.get(Key(project, VECTOR_STORE_FILES, member_id(vector_store, file)))
+        member = await self._store.get(
+            Key(project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
+        )
         store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
         document = await self._store.get(Key(project, FILES, file))
         if member is None or store is None or member.value["status"] != "in_progress" or has_expired(store):
@@ -128,14 +135,14 @@ class Ingestion:
             return
         if document is None:
             with contextlib.suppress(ObjectNotFound):
-                await self._memberships.detach(project, vector_store, file)
+                await self._vector_store_files.detach(project, vector_store, file)
             await self._abandon(lease, None)
             return
         try:
             outcome = await self._outcome(lease, member, store, document)
         except InferenceError as exc:
-            if not _is_permanent(exc) and lease.job.payload.get("attempts", 0) + 1 < ATTEMPTS:
-                await self._put_off(lease, exc)
+            if not _is_permanent(exc) and lease.job.payload.get("attempts", 0) + 1 < MAX_ATTEMPTS:
+                await self._retry_later(lease, exc)
                 return
             outcome = _failure(exc)
         await self._conclude(lease, member, outcome)
@@ -150,7 +157,7 @@ class Ingestion:
         except ContentNotFound as exc:
             raise DocumentError("The file's content is gone.", code="invalid_file") from exc
         try:
-            usage = await self._put(lease, member, store.state["embedding_model"], parsed)
+            usage = await self._store_chunks(lease, member, store.state["embedding_model"], parsed)
         except DimensionMismatch as exc:
             raise DocumentError(
                 "The embedding model's vectors are not of the length of those in the vector store.",
@@ -160,7 +167,7 @@ class Ingestion:
             parsed.close()
         return {"status": "completed", "usage_bytes": usage, "last_error": None}
 
-    async def _put(self, lease: Lease, member: Document, model: str | None, parsed: Parsed) -> int:
+    async def _store_chunks(self, lease: Lease, member: Document, model: str | None, parsed: Parsed) -> int:
         """Store the chunks; how many bytes they take."""
         project, vector_store, file = member.key.project, member.parent, member.value["id"]
         batch = EMBEDDED_BATCH if model else PLAIN_BATCH
@@ -181,14 +188,14 @@ class Ingestion:
 
     async def _conclude(self, lease: Lease, member: Document, outcome: JSON) -> None:
         project, vector_store, file = lease.job.project, member.parent, member.value["id"]
-        settled = await self._memberships.settle(lease, vector_store, file, outcome)
+        settled = await self._vector_store_files.settle(lease, vector_store, file, outcome)
         if settled is None:
             await self._abandon(lease, await self._store.get(member.key))
             return
         log.info("file_ingested", vector_store=vector_store, file=file, status=outcome["status"])
         current, store = settled
         if outcome["status"] != "completed" or has_expired(store):
-            await self._forget(project, vector_store, file, store)
+            await self._delete_chunks(project, vector_store, file, store)
         elif current.value["attributes"] != member.value["attributes"]:
             await self._store.set_attributes(project, vector_store, file, current.value["attributes"])
 
@@ -199,16 +206,18 @@ class Ingestion:
         await self._store.write(Hold(job))
         if member is None or member.value["status"] != "completed":
             store = await self._store.get(Key(job.project, VECTOR_STORES, vector_store))
-            await self._forget(job.project, vector_store, file, store)
+            await self._delete_chunks(job.project, vector_store, file, store)
         await self._store.write(Finish(lease.job))
 
-    async def _forget(self, project: str, vector_store: str, file: str, store: Document | None) -> None:
+    async def _delete_chunks(
+        self, project: str, vector_store: str, file: str, store: Document | None
+    ) -> None:
         await self._store.delete_chunks(project, vector_store, file if store is not None else None)
 
-    async def _put_off(self, lease: Lease, reason: InferenceError) -> None:
+    async def _retry_later(self, lease: Lease, reason: InferenceError) -> None:
         attempts = lease.job.payload.get("attempts", 0) + 1
         delay = BACKOFF * 2 ** (attempts - 1)
-        log.warning("file_put_off", file=lease.job.payload["file"], seconds=delay, reason=str(reason))
+        log.warning("ingestion_delayed", file=lease.job.payload["file"], seconds=delay, reason=str(reason))
         payload = {**lease.job.payload, "attempts": attempts}
         await self._store.write(Reschedule(lease.job, time.time() + delay, payload))
 

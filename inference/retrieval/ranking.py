@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inference.retrieval.rewriting import WORD, rewritten
+from inference.retrieval.rewriting import WORD, rewrite_query
 from persistence.store import Hit
 
 SMOOTHING = 60
@@ -26,7 +26,7 @@ Result = tuple[str, Sequence[Hit]]
 """A vector store's id, and what it answered, best first."""
 
 
-class Place(NamedTuple):
+class StoreHit(NamedTuple):
     """A hit, and the vector store that it is from."""
 
     vector_store: str
@@ -40,7 +40,7 @@ class Ranking:
     The relevance of a hit is its score times `scale`, kept between 0 and 1.
     """
 
-    places: Sequence[Place]
+    store_hits: Sequence[StoreHit]
     scale: float = 1.0
 
     @classmethod
@@ -51,11 +51,11 @@ class Ranking:
     @classmethod
     def by_text(cls, query: str, results: Iterable[Result]) -> "Ranking":
         """The ranking by BM25."""
-        places = _merged(results)
-        if not places or places[0].hit.score <= 0:
-            return cls(places)
-        best = places[0].hit
-        return cls(places, coverage(query, best.text) / best.score)
+        store_hits = _merged(results)
+        if not store_hits or store_hits[0].hit.score <= 0:
+            return cls(store_hits)
+        best = store_hits[0].hit
+        return cls(store_hits, coverage(query, best.text) / best.score)
 
     def relevance(self, hit: Hit) -> float:
         """How well a hit matches by itself, between 0 and 1."""
@@ -64,19 +64,19 @@ class Ranking:
 
 def coverage(query: str, text: str) -> float:
     """The part of the query's words that a text which was found by them holds, by their beginnings."""
-    words = set(WORD.findall(rewritten(query).lower()))
+    words = set(WORD.findall(rewrite_query(query).lower()))
     text = text.lower()
     held = sum(word[: max(MIN_STEM, len(word) - ENDING)] in text for word in words)
     return max(held, 1) / max(len(words), 1)
 
 
-def _merged(results: Iterable[Result]) -> list[Place]:
+def _merged(results: Iterable[Result]) -> list[StoreHit]:
     """What several vector stores answered as one ranking; a text that is there twice counts once."""
-    places = [Place(vector_store, hit) for vector_store, hits in results for hit in hits]
-    places.sort(key=lambda place: -place.hit.score)
-    firsts: dict[tuple[str, str], Place] = {}
-    for place in places:
-        firsts.setdefault(_identity(place), place)
+    store_hits = [StoreHit(vector_store, hit) for vector_store, hits in results for hit in hits]
+    store_hits.sort(key=lambda store_hit: -store_hit.hit.score)
+    firsts: dict[tuple[str, str], StoreHit] = {}
+    for store_hit in store_hits:
+        firsts.setdefault(_identity(store_hit), store_hit)
     return list(firsts.values())
 
 
@@ -84,13 +84,13 @@ def _merged(results: Iterable[Result]) -> list[Place]:
 class Ranked:
     """A chunk and its score, between 0 and 1."""
 
-    place: Place
+    store_hit: StoreHit
     score: float
 
 
 @dataclass(slots=True)
 class _Sums:
-    place: Place
+    store_hit: StoreHit
     ranks: float = 0.0
     relevance: float = 0.0
 
@@ -99,13 +99,13 @@ def fuse(rankings: Sequence[Ranking]) -> list[Ranked]:
     """The chunks of one query by all of its measures, best first."""
     sums: dict[tuple[str, str], _Sums] = {}
     for ranking in rankings:
-        for rank, place in enumerate(ranking.places):
-            item = sums.setdefault(_identity(place), _Sums(place))
+        for rank, store_hit in enumerate(ranking.store_hits):
+            item = sums.setdefault(_identity(store_hit), _Sums(store_hit))
             item.ranks += (SMOOTHING + 1) / (SMOOTHING + 1 + rank) / len(rankings)
-            item.relevance += ranking.relevance(place.hit) / len(rankings)
+            item.relevance += ranking.relevance(store_hit.hit) / len(rankings)
     alone = len(rankings) == 1
     return _sorted(
-        Ranked(item.place, item.relevance * (1 if alone else item.ranks)) for item in sums.values()
+        Ranked(item.store_hit, item.relevance * (1 if alone else item.ranks)) for item in sums.values()
     )
 
 
@@ -114,13 +114,13 @@ def unite(queries: Iterable[Sequence[Ranked]]) -> list[Ranked]:
     best: dict[tuple[str, str], Ranked] = {}
     for ranked in queries:
         for item in ranked:
-            known = best.setdefault(_identity(item.place), item)
+            known = best.setdefault(_identity(item.store_hit), item)
             known.score = max(known.score, item.score)
     return _sorted(best.values())
 
 
-def _identity(place: Place) -> tuple[str, str]:
-    return place.hit.file_id, place.hit.text
+def _identity(store_hit: StoreHit) -> tuple[str, str]:
+    return store_hit.hit.file_id, store_hit.hit.text
 
 
 def _sorted(ranked: Iterable[Ranked]) -> list[Ranked]:

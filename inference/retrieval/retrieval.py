@@ -12,15 +12,15 @@ from inference.gateway import Gateway
 from inference.jobs import Jobs
 from inference.parsing.chunking import AUTO
 from inference.parsing.sandbox import Sandbox
+from inference.retrieval.attachments import Attachment, status_label
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
 from inference.retrieval.ingestion import Ingestion
-from inference.retrieval.members import Attachment, status_label
-from inference.retrieval.memberships import Memberships
 from inference.retrieval.search import Found, RankingOptions, Search
 from inference.retrieval.uploads import Uploads
+from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import VectorStores, view
 from persistence.collections import FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.store import Document, Filter, Key, Store
@@ -56,13 +56,15 @@ class Retrieval:
         self.files = Files(store, deadlines, download_assistants_files=download_assistants_files)
         self.uploads = Uploads(store, deadlines, self.files)
         self.vector_stores = VectorStores(store, deadlines)
-        self.members = Memberships(store, jobs, deadlines, self.files, self.vector_stores)
+        self.vector_store_files = VectorStoreFiles(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
-        self._ingestion = Ingestion(store, jobs, self._embedder, self.members, self._sandbox)
-        deadlines.register(FILES, expire=self.files.expire, purge=self.members.purge_file)
+        self._ingestion = Ingestion(store, jobs, self._embedder, self.vector_store_files, self._sandbox)
+        deadlines.register(FILES, expire=self.files.expire, purge=self.vector_store_files.purge_file)
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
-        deadlines.register(VECTOR_STORES, expire=self.vector_stores.expire, purge=self.members.purge_store)
-        deadlines.register(VECTOR_STORE_FILES, purge=self.members.purge_member)
+        deadlines.register(
+            VECTOR_STORES, expire=self.vector_stores.expire, purge=self.vector_store_files.purge_store
+        )
+        deadlines.register(VECTOR_STORE_FILES, purge=self.vector_store_files.purge_vector_store_file)
         if self._embedder.default_model() is None:
             log.warning("search_by_words_alone", reason="no embedding model is configured")
 
@@ -86,7 +88,9 @@ class Retrieval:
         `fields` are name, description, expires_after and metadata. ObjectNotFound names a file that is
         not there.
         """
-        return await self.members.create_store(project, self._embedder.default_model(), attachments, **fields)
+        return await self.vector_store_files.create_store(
+            project, self._embedder.default_model(), attachments, **fields
+        )
 
     async def attach_files(self, project: str, vector_store: str | None, files: Sequence[str]) -> str:
         """Put the files of a message into its thread's vector store; the store's id.
@@ -103,7 +107,7 @@ class Retrieval:
         if vector_store is None:
             created = await self.create_vector_store(project, attachments, expires_after=HELPER_EXPIRES_AFTER)
             return created.id
-        await self.members.attach(project, vector_store, attachments, anew=False)
+        await self.vector_store_files.attach(project, vector_store, attachments, anew=False)
         return vector_store
 
     async def ingested(
@@ -161,7 +165,7 @@ class Retrieval:
 
     async def file_text(self, project: str, vector_store: str, file: str) -> str | None:
         """The text that was made of a store's file, parsed anew; None before it was ingested."""
-        member = await self.members.get(project, vector_store, file)
+        member = await self.vector_store_files.get(project, vector_store, file)
         if member.value["status"] != "completed":
             return None
         document = await self.files.get(project, file)

@@ -19,7 +19,7 @@ FILLERS = frozenset(
 # fmt: on
 
 
-def rewritten(query: str) -> str:
+def rewrite_query(query: str) -> str:
     """The query without punctuation and the filler words of English questions; as it is if that is all."""
     words = [word for word in WORD.findall(query) if word.lower().replace("\u2019", "'") not in FILLERS]
     return " ".join(words) or query

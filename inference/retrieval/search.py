@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from inference.errors import ModelNotFound, ProviderError
+from inference.retrieval.attachments import vector_store_file_id
 from inference.retrieval.embedding import Embedder, Vector
-from inference.retrieval.members import member_id
 from inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
 from inference.retrieval.vector_stores import VectorStores
 from persistence.collections import VECTOR_STORE_FILES
@@ -144,7 +144,7 @@ class Search:
         for item in ranked:
             if len(found) == limit:
                 break
-            id = member_id(item.place.vector_store, item.place.hit.file_id)
+            id = vector_store_file_id(item.store_hit.vector_store, item.store_hit.hit.file_id)
             if id not in members:
                 members[id] = await self._store.get(Key(project, VECTOR_STORE_FILES, id))
             member = members[id]
@@ -152,10 +152,10 @@ class Search:
                 continue
             found.append(
                 Found(
-                    item.place.hit.file_id,
+                    item.store_hit.hit.file_id,
                     member.state["filename"],
                     item.score,
-                    item.place.hit.text,
+                    item.store_hit.hit.text,
                     dict(member.value["attributes"]),
                 )
             )

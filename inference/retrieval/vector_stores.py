@@ -1,4 +1,4 @@
-"""Vector stores: their objects, their time, and their end. Their files are in `memberships`."""
+"""Vector stores: their objects, their time, and their end. Their files are in `vector_store_files`."""
 
 import time
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from inference.identifiers import new_id
 from inference.jobs import Lease
-from inference.retrieval.counts import no_files
+from inference.retrieval.counts import empty_counts
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import expired_vector_store, no_such_vector_store
 from persistence.collections import VECTOR_STORES
@@ -49,7 +49,7 @@ def active(value: Mapping[str, Any], now: int) -> JSON:
     return {**value, "last_active_at": now, "expires_at": expires_at}
 
 
-def settled(value: Mapping[str, Any]) -> JSON:
+def with_status(value: Mapping[str, Any]) -> JSON:
     """The object with the status that its counts give it."""
     if value["status"] == "expired":
         return dict(value)
@@ -101,7 +101,7 @@ class VectorStores:
             "name": name or "",
             "description": description,
             "usage_bytes": 0,
-            "file_counts": no_files(),
+            "file_counts": empty_counts(),
             "status": "completed",
             "expires_after": dict(expires_after) if expires_after else None,
             "metadata": dict(metadata or {}),

@@ -17,7 +17,7 @@ def by_vectors(*found: tuple[str, float]) -> Ranking:
 
 
 def files(ranked: list[Ranked]) -> list[str]:
-    return [item.place.hit.file_id for item in ranked]
+    return [item.store_hit.hit.file_id for item in ranked]
 
 
 def test_what_both_measures_find_comes_before_what_one_finds() -> None:
@@ -64,18 +64,18 @@ def test_coverage_is_by_the_beginnings_of_words_that_ask_for_something() -> None
 def test_a_text_that_two_stores_hold_counts_once() -> None:
     same = [Hit("f", 0, "same", 3.0)], [Hit("f", 7, "same", 2.0)]
     both = Ranking.by_text("same", [("vs_1", same[0]), ("vs_2", same[1])])
-    assert [place.vector_store for place in both.places] == ["vs_1"]
+    assert [store_hit.vector_store for store_hit in both.store_hits] == ["vs_1"]
 
 
 def test_results_of_several_stores_are_ranked_together() -> None:
     both = Ranking.by_vectors([("vs_1", [Hit("a", 0, "a", 0.1)]), ("vs_2", [Hit("b", 0, "b", 0.9)])])
-    assert [place.hit.file_id for place in both.places] == ["b", "a"]
+    assert [store_hit.hit.file_id for store_hit in both.store_hits] == ["b", "a"]
 
 
 def test_a_chunk_has_the_best_score_that_a_query_gives_it() -> None:
     first = fuse([by_vectors(("a", 0.9), ("b", 0.2))])
     second = fuse([by_vectors(("b", 0.8), ("c", 0.1))])
-    assert [(item.place.hit.file_id, item.score) for item in unite([first, second])] == [
+    assert [(item.store_hit.hit.file_id, item.score) for item in unite([first, second])] == [
         ("a", 0.9),
         ("b", 0.8),
         ("c", 0.1),

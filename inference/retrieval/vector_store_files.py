@@ -10,22 +10,22 @@ from typing import Any, TypeVar
 
 from inference.identifiers import new_id
 from inference.jobs import Jobs, Lease
-from inference.retrieval.counts import counted, no_files
-from inference.retrieval.deadlines import Deadlines
-from inference.retrieval.errors import ObjectNotFound
-from inference.retrieval.files import Files
-from inference.retrieval.members import (
+from inference.retrieval.attachments import (
     BATCH_OBJECT,
     INGEST,
     Additions,
     Attachment,
     batch_change,
     labels,
-    member_id,
     status_label,
     unique,
+    vector_store_file_id,
 )
-from inference.retrieval.vector_stores import VectorStores, active, settled
+from inference.retrieval.counts import empty_counts, move_count
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import ObjectNotFound
+from inference.retrieval.files import Files
+from inference.retrieval.vector_stores import VectorStores, active, with_status
 from persistence.collections import (
     FILE_VECTOR_STORES,
     VECTOR_STORE_FILE_BATCHES,
@@ -55,7 +55,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-async def _gathered(read: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
+async def _read_all(read: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
     """What `read` gives for each item, READS_AT_ONCE at a time."""
     results: list[Result] = []
     for start in range(0, len(items), READS_AT_ONCE):
@@ -63,7 +63,7 @@ async def _gathered(read: Callable[[Item], Awaitable[Result]], items: Sequence[I
     return results
 
 
-class Memberships:
+class VectorStoreFiles:
     """Puts files into vector stores and takes them out; the counts of the store follow each change."""
 
     def __init__(
@@ -78,7 +78,9 @@ class Memberships:
     async def get(self, project: str, vector_store: str, file: str) -> Document:
         """A file of a store; ObjectNotFound for the store or the file."""
         await self._vector_stores.get(project, vector_store)
-        document = await self._store.get(Key(project, VECTOR_STORE_FILES, member_id(vector_store, file)))
+        document = await self._store.get(
+            Key(project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
+        )
         if document is None:
             raise ObjectNotFound(
                 f"No file found with id '{file}' in vector store '{vector_store}'.", param="file_id"
@@ -93,7 +95,7 @@ class Memberships:
         filenames = await self._filenames(project, attachments)
         insert, others = self._vector_stores.creation(project, model=model, **fields)
         additions = self._additions(insert.key, attachments, filenames, {}, None)
-        insert = replace(insert, value=settled(additions.counted_in(insert.value)))
+        insert = replace(insert, value=with_status(additions.apply_counts(insert.value)))
         written = await self._store.write(insert, *others, *additions.operations)
         self._adopt(additions)
         return written[0]
@@ -121,11 +123,11 @@ class Memberships:
             present = await self._present(store.key, attachments)
             added = [item for item in attachments if anew or not _is_in(present.get(item.file))]
             additions = self._additions(store.key, added, filenames, present, batch.key.id if batch else None)
-            left_out = await self._left_out(project, _batches_in_progress(additions.formers))
-            operations = additions.operations + left_out
+            batch_changes = await self._batch_changes(project, _batches_in_progress(additions.replaced))
+            operations = additions.operations + batch_changes
             if batch is not None:
                 operations.insert(0, batch)
-            value = active(settled(additions.counted_in(store.value)), int(time.time()))
+            value = active(with_status(additions.apply_counts(store.value)), int(time.time()))
             await self._store.write(*operations, Replace(store, value=value))
             return additions
 
@@ -145,7 +147,7 @@ class Memberships:
             for reverse in page.documents:
                 vector_store = reverse.value["vector_store_id"]
                 member = await self._store.get(
-                    Key(project, VECTOR_STORE_FILES, member_id(vector_store, file))
+                    Key(project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
                 )
                 if member is not None:
                     await self._detach(member, file)
@@ -177,7 +179,7 @@ class Memberships:
         The file's and the store's documents as they are then; None, with nothing written, if nobody
         wants the outcome any more: the file was taken out, its batch cancelled, or its store deleted.
         """
-        key = Key(lease.job.project, VECTOR_STORE_FILES, member_id(vector_store, file))
+        key = Key(lease.job.project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
 
         async def attempt() -> tuple[Document, Document] | None:
             member = await self._store.get(key)
@@ -202,7 +204,7 @@ class Memberships:
             "created_at": int(time.time()),
             "status": "in_progress",
             "vector_store_id": vector_store,
-            "file_counts": counted(no_files(), None, "in_progress", len(attachments)),
+            "file_counts": move_count(empty_counts(), None, "in_progress", len(attachments)),
         }
         insert = Insert(Key(project, VECTOR_STORE_FILE_BATCHES, str(value["id"])), value, parent=vector_store)
         await self.attach(project, vector_store, attachments, insert)
@@ -235,14 +237,14 @@ class Memberships:
                 await self._store.write(*changes)
 
     async def purge_store(self, lease: Lease) -> None:
-        """The act of a store's purge job: forget its memberships, batches and chunks."""
+        """The act of a store's purge job: forget its vector_store_files, batches and chunks."""
         project, vector_store = lease.job.project, lease.job.payload["id"]
         while True:
             page = await self._store.page(project, VECTOR_STORE_FILES, vector_store, limit=PAGE, order="asc")
             if not page.documents:
                 break
             keys = [Key(project, FILE_VECTOR_STORES, member.id) for member in page.documents]
-            reverses = await _gathered(self._store.get, keys)
+            reverses = await _read_all(self._store.get, keys)
             deletes = [Delete(found) for found in (*page.documents, *reverses) if found is not None]
             try:
                 await self._store.write(*deletes)
@@ -258,7 +260,7 @@ class Memberships:
         await self._store.delete_content(job.project, job.payload["content"])
         await self._deadlines.finish(lease)
 
-    async def purge_member(self, lease: Lease) -> None:
+    async def purge_vector_store_file(self, lease: Lease) -> None:
         """The act of a membership's purge job: forget its chunks, unless the file is back."""
         job = lease.job
         if await self._store.get(Key(job.project, VECTOR_STORE_FILES, job.payload["id"])) is None:
@@ -272,13 +274,14 @@ class Memberships:
             document = await self._files.get(project, attachment.file, attachment.param)
             return document.id, document.value["filename"]
 
-        return dict(await _gathered(name, attachments))
+        return dict(await _read_all(name, attachments))
 
     async def _present(self, store: Key, attachments: Sequence[Attachment]) -> dict[str, Document]:
         keys = [
-            Key(store.project, VECTOR_STORE_FILES, member_id(store.id, item.file)) for item in attachments
+            Key(store.project, VECTOR_STORE_FILES, vector_store_file_id(store.id, item.file))
+            for item in attachments
         ]
-        return {found.value["id"]: found for found in await _gathered(self._store.get, keys) if found}
+        return {found.value["id"]: found for found in await _read_all(self._store.get, keys) if found}
 
     def _additions(
         self,
@@ -294,7 +297,7 @@ class Memberships:
             additions.add(attachment, filenames[attachment.file], present.get(attachment.file))
         return additions
 
-    async def _left_out(self, project: str, batches: Counter[str]) -> list[Operation]:
+    async def _batch_changes(self, project: str, batches: Counter[str]) -> list[Operation]:
         """What tells batches that so many of their files will not be finished for them."""
         changes: list[Operation] = []
         for batch, number in batches.items():
@@ -321,9 +324,9 @@ class Memberships:
             Replace(member, value={**member.value, **outcome}, labels=labels(status, batch))
             for member in members
         ]
-        counts = counted(store.value["file_counts"], "in_progress", status, number)
+        counts = move_count(store.value["file_counts"], "in_progress", status, number)
         usage = store.value["usage_bytes"] + outcome.get("usage_bytes", 0)
-        value = settled({**store.value, "file_counts": counts, "usage_bytes": usage})
+        value = with_status({**store.value, "file_counts": counts, "usage_bytes": usage})
         operations.append(Replace(store, value=value))
         document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch)) if batch else None
         if document is not None:
@@ -342,11 +345,11 @@ class Memberships:
         if reverse is not None:
             operations.append(Delete(reverse))
         if store is not None:
-            counts = counted(store.value["file_counts"], member.value["status"], None)
+            counts = move_count(store.value["file_counts"], member.value["status"], None)
             usage = store.value["usage_bytes"] - member.value["usage_bytes"]
-            value = settled({**store.value, "file_counts": counts, "usage_bytes": usage})
+            value = with_status({**store.value, "file_counts": counts, "usage_bytes": usage})
             operations.append(Replace(store, value=value))
-        operations += await self._left_out(project, _batches_in_progress([member]))
+        operations += await self._batch_changes(project, _batches_in_progress([member]))
         try:
             await self._store.write(*operations)
         except VersionConflict:

@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.jobs import LEASE_SECONDS
 from inference.parsing.chunking import AUTO, Chunking
-from inference.retrieval.counts import counted
+from inference.retrieval.counts import move_count
 from persistence.collections import FILE_VECTOR_STORES, VECTOR_STORE_FILES
 from persistence.store import (
     Attributes,
@@ -39,7 +39,7 @@ class Attachment:
     param: str = "file_id"
 
 
-def member_id(vector_store: str, file: str) -> str:
+def vector_store_file_id(vector_store: str, file: str) -> str:
     """The id of a membership's document: a file can be in many stores."""
     return f"{vector_store}:{file}"
 
@@ -64,17 +64,19 @@ class Additions:
     batch: str | None
     owner: str
     operations: list[Operation] = field(default_factory=list)
-    formers: list[Document] = field(default_factory=list)
+    replaced: list[Document] = field(default_factory=list)
     held: Job | None = None
     number: int = 0
 
-    def add(self, attachment: Attachment, filename: str, former: Document | None) -> None:
+    def add(self, attachment: Attachment, filename: str, previous: Document | None) -> None:
         """Add a file, or ingest one anew that is in the store already."""
         now = time.time()
-        key = Key(self.store.project, VECTOR_STORE_FILES, member_id(self.store.id, attachment.file))
+        key = Key(
+            self.store.project, VECTOR_STORE_FILES, vector_store_file_id(self.store.id, attachment.file)
+        )
         value = self._value(attachment, int(now))
         state, marks = {"batch": self.batch, "filename": filename}, labels("in_progress", self.batch)
-        if former is None:
+        if previous is None:
             self.operations += (
                 Insert(key, value, state=state, parent=self.store.id, labels=marks),
                 Insert(
@@ -84,18 +86,18 @@ class Additions:
                 ),
             )
         else:
-            self.formers.append(former)
-            self.operations.append(Replace(former, value=value, state=state, labels=marks))
+            self.replaced.append(previous)
+            self.operations.append(Replace(previous, value=value, state=state, labels=marks))
         self.number += 1
         self.operations.append(Enqueue(self._job(key, attachment.file, now)))
 
-    def counted_in(self, value: Mapping[str, Any]) -> JSON:
+    def apply_counts(self, value: Mapping[str, Any]) -> JSON:
         """The store's object with these files in progress."""
         counts, usage = value["file_counts"], value["usage_bytes"]
-        for former in self.formers:
-            counts = counted(counts, former.value["status"], None)
-            usage -= former.value["usage_bytes"]
-        counts = counted(counts, None, "in_progress", self.number)
+        for previous in self.replaced:
+            counts = move_count(counts, previous.value["status"], None)
+            usage -= previous.value["usage_bytes"]
+        counts = move_count(counts, None, "in_progress", self.number)
         return {**value, "file_counts": counts, "usage_bytes": usage}
 
     def _value(self, attachment: Attachment, now: int) -> JSON:
@@ -122,7 +124,7 @@ class Additions:
 
 def batch_change(batch: Document, status: str, number: int) -> Replace:
     """A batch whose files in progress have become `status`, `number` of them."""
-    counts = counted(batch.value["file_counts"], "in_progress", status, number)
+    counts = move_count(batch.value["file_counts"], "in_progress", status, number)
     value = {**batch.value, "file_counts": counts}
     if not counts["in_progress"] and value["status"] == "in_progress":
         value["status"] = "failed" if counts["failed"] == counts["total"] else "completed"
