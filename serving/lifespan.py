@@ -68,6 +68,7 @@ class Lifespan:
         stack.push_async_callback(services.store.close)
         await services.gateway.open()
         stack.push_async_callback(services.gateway.close)
+        services.retrieval.open()
         stack.push_async_callback(services.retrieval.close)
         services.jobs.owner = owner_name()  # made after the fork: leases are a process's own
         await services.jobs.start()

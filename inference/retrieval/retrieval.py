@@ -65,6 +65,9 @@ class Retrieval:
             VECTOR_STORES, expire=self.vector_stores.expire, purge=self.vector_store_files.purge_store
         )
         deadlines.register(VECTOR_STORE_FILES, purge=self.vector_store_files.purge_vector_store_file)
+
+    def open(self) -> None:
+        """Log a warning if new vector stores are searched by words alone."""
         if self._embedder.default_model() is None:
             log.warning("search_by_words_alone", reason="no embedding model is configured")
 
