@@ -40,9 +40,9 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
 
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
-    services = services or make_services(settings)
     routing = Routing()
     application = make_flask_app(settings, routing)
+    services = services or make_services(settings)
     flask = application.flask
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     interruptions, ids = Interruptions(), RequestIds()
