@@ -78,9 +78,9 @@ class Fields:
         return self.decode(values.items())
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Typed values by the handler's keywords; InvalidRequest where they do not fit."""
+        """Return typed values by the handler's keywords, with defaults; InvalidRequest if one does not fit."""
         self._validator.check(dict(values))
-        return {self._arguments[name]: value for name, value in values.items()}
+        return self._defaults | {self._arguments[name]: value for name, value in values.items()}
 
     def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         """Decode and check pairs; return them by the handler's keywords, with defaults."""

@@ -4,23 +4,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from inference.engine.events import Event, ItemDelta, OutputsSubmitted, RunMoved, TurnFinished, encode
+from inference.engine.events import (
+    INTERRUPTED,
+    Event,
+    ItemDelta,
+    OutputsSubmitted,
+    RunMoved,
+    TurnFinished,
+    encode,
+)
 from inference.engine.feeds import Numbered, frame
 from inference.engine.renderer import ObjectChange, Renderer
 from inference.engine.state import RunState
 from persistence.store import Key
+from persistence.types import JSON
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is to be written at once: events from number `first` on, their log lines, frames and objects."""
+    """What is to be written at once: events from number `first` on, their log lines, frames and objects.
+
+    `run` and `state` are those of the run behind the events; `state` is None where it need not be stored.
+    """
 
     first: int
     events: Sequence[Event]
     lines: Sequence[bytes]
     frames: Sequence[Numbered]
     changes: Mapping[Key, ObjectChange]
-    run_changed: bool
+    run: JSON
+    state: JSON | None
 
 
 class Recorder:
@@ -77,7 +90,8 @@ class Recorder:
         """Return what has come since the last time."""
         first = self.state.sequence - len(self._lines)
         changes = dict(self.renderer.changes)
-        batch = Batch(first, self._events, self._lines, self._frames, changes, self._run_changed)
+        state = self.state.to_json() if self._run_changed else None
+        batch = Batch(first, self._events, self._lines, self._frames, changes, self.renderer.run, state)
         self._events, self._lines, self._frames, self._run_changed = [], [], [], False
         self.renderer.changes.clear()
         return batch
@@ -87,9 +101,16 @@ class Recorder:
         self._events.append(event)
         self._lines.append(encode(event))
         self.state.sequence += 1
-        stored = isinstance(event, RunMoved | OutputsSubmitted)
-        called = isinstance(event, TurnFinished) and bool(self.state.turns and self.state.turns[-1].calls)
-        self._run_changed = self._run_changed or stored or called
+        self._run_changed = self._run_changed or self._changes_run(event)
+
+    def _changes_run(self, event: Event) -> bool:
+        """Return whether the run is stored anew with an event; never while a turn goes on.
+
+        A stored state has no turn that goes on: the log is read from that state's number on.
+        """
+        if isinstance(event, TurnFinished):
+            return event.finish != INTERRUPTED and bool(self.state.turns[-1].calls)
+        return isinstance(event, RunMoved | OutputsSubmitted)
 
     def _frames_of(self, event: Event) -> list[Numbered]:
         frames = []

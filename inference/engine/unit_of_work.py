@@ -17,6 +17,7 @@ from inference.engine.statuses import ENDED, SETTLED
 from inference.jobs import Lease
 from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store
+from persistence.types import JSON
 
 INTERVAL = 0.1
 """Seconds between two writes of streamed text: at most ten a second for a run."""
@@ -54,18 +55,23 @@ class TrackedRun:
         self.key = document.key
         self.document = document
         self._recorder = recorder
+        self._value, self._state = document.value, document.state
+
+    def change(self, value: JSON, state: JSON) -> None:
+        """Take what is to be stored: the run goes on while it is written."""
+        self._value, self._state = value, state
 
     def operation(self) -> Operation:
-        """Return the write of the run as it is now."""
-        value, state = self._recorder.renderer.run, self._recorder.state.to_json()
-        return Replace(self.document, value=value, state=state)
+        """Return the write of the run."""
+        return Replace(self.document, value=self._value, state=self._state)
 
     def rebase(self, fresh: Document) -> None:
         """Take over changed metadata; whoever moved the run has its job too, or will: LeaseLost."""
         renderer = self._recorder.renderer
-        if fresh.value["status"] not in (self.document.value["status"], renderer.run["status"]):
+        if fresh.value["status"] not in (self.document.value["status"], self._value["status"]):
             raise LeaseLost(f"run {self.key.id} is {fresh.value['status']}")
         renderer.run = {**renderer.run, "metadata": fresh.value["metadata"]}
+        self._value = {**self._value, "metadata": fresh.value["metadata"]}
         self.document = fresh
 
 
@@ -160,7 +166,8 @@ class UnitOfWork:
         objects: list[Tracked] = [self._tracked(change) for change in batch.changes.values()]
         if not self._store.transactional:
             self._note_events(batch)
-        if batch.run_changed:
+        if batch.state is not None:
+            self.run.change(batch.run, batch.state)
             objects.append(self.run)
         project, run_id = self.run.key.project, self.run.key.id
         log = [self._feeds.append(project, run_id, batch.first, batch.lines)] if batch.lines else []

@@ -103,6 +103,7 @@ async def test_documents_of_a_list_are_exported_in_order_and_as_they_are(full: S
     assert documents[-1].version == 2
 
 
+@pytest.mark.timeout(300)
 async def test_an_export_goes_on_behind_any_mark(full: Store, project: str) -> None:
     records = await exported(full, project)
     for at in {0, 1, 199, 200, 451, *range(452, len(records), 7)}:

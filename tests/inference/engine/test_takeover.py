@@ -232,3 +232,31 @@ async def test_a_worker_that_was_paused_adds_nothing_to_a_run_that_another_took_
         assert [text_of(each) for each in before[0] if each["status"] == "completed"][-1] == "One two."
         assert events[-1][1] == "done"
     await first.jobs.stop(0)
+
+
+async def test_a_run_that_two_workers_lost_in_one_turn_is_finished_once(
+    store: Store, gateway: Gateway
+) -> None:
+    tools = [{"text": "So I ask.", "calls": [{"name": "get_weather", "arguments": {}}], "delay": 0.05}]
+    first = MortalStore(store, at=1, how="after")
+    async with process(first, gateway, lease=0.4) as worker:  # type: ignore[arg-type]
+        assistant = await worker.assistant(tools=WEATHER)
+        thread = await worker.thread(script(TOOLS[0], *tools, {"text": "Fine.", "delay": 0.05}))
+        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+        stream = await worker.submit_stream(run, **_outputs(run))
+        watching = asyncio.ensure_future(collect(stream))
+        await first.dead.wait()
+        watching.cancel()
+    second = MortalStore(store, at=0, how="after")
+    async with process(second, gateway, lease=0.4) as worker:  # type: ignore[arg-type]
+        await second.dead.wait()
+    async with process(store, gateway, lease=0.4) as worker:
+        run = await worker.rested(run, 60)
+        assert run["status"] == "requires_action"
+        await worker.submit(run, **_outputs(run))
+        run = await worker.rested_from(run, "requires_action")
+        messages = await worker.messages(run["thread_id"], run_id=run["id"])
+
+    assert run["status"] == "completed"
+    assert [text_of(each) for each in messages if each["status"] == "completed"] == ["So I ask.", "Fine."]
+    assert {each["status"] for each in messages} == {"completed", "incomplete"}
