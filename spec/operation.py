@@ -78,7 +78,7 @@ class Fields:
         return self.decode(values.items())
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return typed values by the handler's keywords, with defaults; InvalidRequest if one does not fit."""
+        """Return typed values by the handler's keywords, with defaults; raise InvalidRequest for bad ones."""
         self._validator.check(dict(values))
         return self._defaults | {self._arguments[name]: value for name, value in values.items()}
 
