@@ -16,7 +16,7 @@ import uvloop
 from bench.client import ask
 from bench.figures import Figure, at_least, at_most, at_most_times
 from bench.load import KEY, BenchFailed
-from bench.measuring import MEGABYTE, alternate, forget_peak, median_ratio, memory, peak_rss
+from bench.measuring import MEGABYTE, alternate, median_ratio, memory, peak_rss, reset_peak
 from bench.rig import Rig
 from bench.writes import BATCH, PAGE, early_and_late
 from inference.identifiers import new_id
@@ -39,7 +39,7 @@ def transfer(rig: Rig) -> Iterator[Figure]:
         transferred(server.port, MEGABYTE)
         transferred(peer.port, MEGABYTE)
         before = memory(pid).rss
-        forget_peak(pid)
+        reset_peak(pid)
         ours, theirs = (partial(transferred, port, size) for port in (server.port, peer.port))
         pairs = alternate(rig.rounds, ours, theirs)
         grown = peak_rss(pid) - before

@@ -83,7 +83,7 @@ def memory(pid: int) -> Memory:
     return Memory(found["Rss"], found["Pss"])
 
 
-def forget_peak(pid: int) -> None:
+def reset_peak(pid: int) -> None:
     """Reset the measure of `peak_rss`."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 

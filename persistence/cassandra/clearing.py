@@ -127,7 +127,7 @@ class Clearing:
             return False
         return True
 
-    async def bury(self, key: Key) -> None:
+    async def remove_orphan(self, key: Key) -> None:
         """Take a document that was not found out of its list, if it is there since a while.
 
         Its writer died between two transactions, and told nobody that it was made, or began to delete it.

@@ -34,7 +34,7 @@ from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from persistence.cassandra import astra
-from persistence.cassandra.policies import OnlyIdempotent, Shunning, speculative
+from persistence.cassandra.policies import AvoidFailedHosts, OnlyIdempotent, speculative
 from persistence.cassandra.url import Target
 from persistence.errors import (
     DocumentTooLarge,
@@ -92,7 +92,7 @@ class Connection:
         self._preparing: dict[str, asyncio.Task[PreparedStatement]] = {}
         self._lock = threading.Lock()
         self._arrived: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
-        self._policy = Shunning(target.datacenter)
+        self._policy = AvoidFailedHosts(target.datacenter)
         self._bundle: bytes | None = None
 
     # --- life ---

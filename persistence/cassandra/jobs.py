@@ -51,7 +51,7 @@ class Kind:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Agenda:
+class JobQueue:
     """Notes when jobs may be free, takes those that are, renews leases."""
 
     def __init__(

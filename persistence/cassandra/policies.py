@@ -20,7 +20,7 @@ SPECULATE_AFTER = 0.3
 """Seconds after which another node is asked what one of them has not answered yet."""
 
 
-class Shunning(LoadBalancingPolicy):  # type: ignore[misc]
+class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
     """Replicas of the datacenter first, and among them those that answered lately.
 
     The driver takes a node that was paused, not killed, for up until its heartbeats fail; until then

@@ -41,7 +41,7 @@ class Reader:
         found = await self._look(key)
         if found is None:
             with suppress(StoreUnavailable):  # the answer is known, and this can be done any time
-                await self._clearing.bury(key)
+                await self._clearing.remove_orphan(key)
         return found
 
     async def _look(self, key: Key) -> Document | None:

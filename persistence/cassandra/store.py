@@ -10,7 +10,7 @@ from persistence.cassandra.contents import Contents
 from persistence.cassandra.driver import Connection
 from persistence.cassandra.entries import merge
 from persistence.cassandra.heads import Heads
-from persistence.cassandra.jobs import Agenda
+from persistence.cassandra.jobs import JobQueue
 from persistence.cassandra.logs import Logs
 from persistence.cassandra.moving import Mover
 from persistence.cassandra.reading import Reader
@@ -47,7 +47,7 @@ class CassandraStore(Store):
         committer = Committer(connection, merge)
         heads = Heads(connection)
         clearing = Clearing(connection, committer, heads, clock)
-        self._agenda = Agenda(connection, committer, clock)
+        self._agenda = JobQueue(connection, committer, clock)
         self._logs = Logs(connection)
         self._contents = Contents(connection, clock)
         self._reader = Reader(connection, heads, clearing)

@@ -18,7 +18,7 @@ from persistence.cassandra.commits import Committer, Group, Part
 from persistence.cassandra.documents import Changed, Copied, Gone, Left, Own, Unchanged
 from persistence.cassandra.entries import OLDER, Entries, Moved, Unfinished
 from persistence.cassandra.heads import Head, Heads
-from persistence.cassandra.jobs import Agenda
+from persistence.cassandra.jobs import JobQueue
 from persistence.cassandra.leases import Cancelled, Finished, Freed, Held, Put
 from persistence.cassandra.logs import Appended, log_place
 from persistence.cassandra.rows import ListKey, Place, home, of_document, seat, seat_of
@@ -208,7 +208,7 @@ class Plan:
 class Writer:
     """Plans writes and does them."""
 
-    def __init__(self, committer: Committer, heads: Heads, agenda: Agenda, clearing: Clearing) -> None:
+    def __init__(self, committer: Committer, heads: Heads, agenda: JobQueue, clearing: Clearing) -> None:
         self._committer = committer
         self._heads = heads
         self._agenda = agenda

@@ -56,7 +56,7 @@ def decode(project: str, collection: str, row: Row) -> Document:
     )
 
 
-class Realms:
+class Collections:
     """The number of each (project, collection); numbers are never given up, so they are kept in memory."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Documents:
     """Statements over documents; reads outside of a transaction, writes inside one."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._realms = Realms()
+        self._realms = Collections()
         self._clock = clock
 
     def get(self, connection: apsw.Connection, key: Key) -> Document | None:
