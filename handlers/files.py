@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Unpack
 from urllib.parse import quote
 
+from werkzeug.http import parse_range_header
+
 from handlers.context import Binary, Context
-from handlers.errors import NotFound
+from handlers.errors import ApiError, NotFound
 from handlers.pages import PageQuery, list_envelope, read_page
-from handlers.ranges import parse_range
 from handlers.registry import operation
 from inference.retrieval.files import purpose_label
 from persistence.collections import FILES
@@ -67,13 +68,35 @@ async def download_file(context: Context, file_id: str) -> Binary:
         "accept-ranges": "bytes",
         "content-disposition": f"attachment; filename*=UTF-8''{quote(document.value['filename'], safe='')}",
     }
-    span = parse_range(context.headers.get("range"), size)
+    span = _requested_range(context.headers.get("range"), size)
     if span is None:
         return Binary(await _begun(files.read(document), file_id), size, headers=headers)
     start, end = span
     headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     pieces = await _begun(files.read(document, start, end), file_id)
     return Binary(pieces, end - start, headers=headers, status=206)
+
+
+def _requested_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return (start, end) of the one range of bytes that a Range header asks for, end excluded.
+
+    None for the whole file: also where the header asks for several ranges or cannot be read, which
+    RFC 9110 lets a server ignore. A range beyond the end is refused with 416.
+    """
+    asked = parse_range_header(header)
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1:
+        return None
+    is_longer = asked.ranges[0][0] < -size < 0  # more than the last bytes: all of them
+    span = (0, size) if is_longer else asked.range_for_length(size)
+    if span is None:
+        raise ApiError(
+            f"The range '{header}' does not lie within the {size} bytes of the file.",
+            status=416,
+            type="invalid_request_error",
+            param="range",
+            headers={"content-range": f"bytes */{size}"},
+        )
+    return span
 
 
 async def _begun(pieces: AsyncIterator[bytes], file: str) -> AsyncIterator[bytes]:

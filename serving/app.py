@@ -24,7 +24,7 @@ from serving.probes import Probes
 from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
-from serving.services import make_services
+from serving.services import lives, make_services
 from serving.settings import Settings
 from spec import edition as editions
 from spec.edition import Edition
@@ -43,6 +43,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     routing = Routing()
     application = make_flask_app(settings, routing)
     services = services or make_services(settings)
+    service_lives = lives(services, grace=settings.grace)
     flask = application.flask
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     interruptions, ids = Interruptions(), RequestIds()
@@ -61,7 +62,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         interruptions=interruptions,
         metrics=metrics,
         access=AccessLog(metrics, request_log),
-        probes=Probes(services),
+        probes=Probes(service_lives),
         cors=Cors(settings.cors_origins),
     )
     return ASGIApplication(
@@ -70,7 +71,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         pipeline=pipeline,
         http=http,
         interruptions=interruptions,
-        lifespan=Lifespan(services, grace=settings.grace, on_stopped=request_log.close),
+        lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
         announce=lambda address: log.info(announcement(settings, services, routing.default, address)),
         grace=settings.grace,

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 from handlers.context import Limits, Principal
 from handlers.errors import Unauthorized
+from persistence.collections import API_KEYS
 from persistence.retry import update_with_retry
 from persistence.store import Document, Insert, Key, Replace, Store
 
 SYSTEM = "system"
 """The project that holds the keys themselves; no key opens it."""
 
-COLLECTION = "api_keys"
 OPEN_PROJECT = "default"
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
 CACHE_SECONDS = 5.0
@@ -87,12 +87,12 @@ class KeyRing:
             "created_at": int(time.time()),
             "revoked_at": None,
         }
-        await self._store.write(Insert(Key(SYSTEM, COLLECTION, digest), value))
+        await self._store.write(Insert(Key(SYSTEM, API_KEYS, digest), value))
         return secret
 
     async def find(self, secret: str) -> dict[str, Any] | None:
         """Return the key object of a secret; None if it is unknown or revoked."""
-        document = await self._store.get(Key(SYSTEM, COLLECTION, fingerprint(secret)))
+        document = await self._store.get(Key(SYSTEM, API_KEYS, fingerprint(secret)))
         if document is None or document.value["revoked_at"] is not None:
             return None
         return document.value
@@ -114,7 +114,7 @@ class KeyRing:
         found: list[Document] = []
         after = None
         while True:
-            page = await self._store.page(SYSTEM, COLLECTION, after=after, limit=100, order="asc")
+            page = await self._store.page(SYSTEM, API_KEYS, after=after, limit=100, order="asc")
             found += page.documents
             if not page.has_more:
                 return found

@@ -1,38 +1,41 @@
-"""Whether this worker lives and whether it can serve, for load balancers."""
+"""Whether this worker runs and can serve, for load balancers."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
+import structlog
 
-from handlers.context import Services
-from persistence.errors import StoreError
+from persistence.errors import StoreFull
+from serving.lifespan import Service
 
 READY = "/readyz"
 ALIVE = "/livez"
 
+log = structlog.get_logger("astrolabe.probes")
+
 
 class Probes:
-    """Answers /livez at once, and /readyz once the store has answered."""
+    """Answers /livez at once, and /readyz once every service that has a ping has answered."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, services: Sequence[Service]) -> None:
+        self._pings = {service.name: service.ping for service in services if service.ping is not None}
 
     async def answer(self, path: str, *, stopping: bool) -> tuple[int, bytes] | None:
-        """(status, JSON) of a probe's path; None for any other path."""
+        """Return (status, JSON) for a probe's path; None for any other path."""
         if path == ALIVE:
             return 200, orjson.dumps({"status": "alive"})
         if path != READY:
             return None
-        checks = await self._checks()
-        ready = checks["store"] == "ok" and not stopping
+        checks: dict[str, Any] = {}
+        can_serve = True
+        for name, ping in self._pings.items():
+            try:
+                checks[name] = await ping() or "ok"
+            except Exception as exc:  # noqa: BLE001 - whatever a service raises, it is not ready
+                can_serve = False
+                checks[name] = "full" if isinstance(exc, StoreFull) else "unavailable"
+                log.warning("service_not_ready", service=name, reason=str(exc))  # may name hosts and paths
+        ready = can_serve and not stopping
         status = "ready" if ready else "stopping" if stopping else "not ready"
         return 200 if ready else 503, orjson.dumps({"status": status, "checks": checks})
-
-    async def _checks(self) -> Mapping[str, Any]:
-        checks: dict[str, Any] = {"retrieval": self._services.retrieval.describe()}
-        try:
-            await self._services.store.ping()
-        except StoreError as exc:
-            return {**checks, "store": str(exc)}
-        return {**checks, "store": "ok"}

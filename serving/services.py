@@ -1,6 +1,11 @@
-"""Makes one worker's parts from the settings; nothing is connected yet."""
+"""Makes a worker's services from the settings, and registers how each is opened, asked and closed."""
 
+import asyncio
 import os
+import socket
+from secrets import token_hex
+
+import structlog
 
 from handlers.context import Services
 from inference.assistants.runs import Runs
@@ -11,18 +16,25 @@ from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from persistence.engines import open_store
+from persistence.errors import StoreError
 from persistence.store import Store
+from persistence.types import JSON
+from serving.lifespan import Service
 from serving.settings import Settings
+
+SWEEP_SECONDS = 600.0
+"""How often each worker has the store delete what has expired."""
+
+log = structlog.get_logger("astrolabe.services")
 
 
 def make_services(settings: Settings) -> Services:
-    """The parts that handlers work with; raises RoutesRefused or StoreRefused."""
-    store = open_store(settings.store)
-    return services_over(store, settings)
+    """Return the services that handlers use, none of them open; raises RoutesRefused or StoreRefused."""
+    return services_over(open_store(settings.store), settings)
 
 
 def services_over(store: Store, settings: Settings) -> Services:
-    """The same over a store that is made already."""
+    """Return the services over a store that exists already."""
     routes = make_routes(settings)
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
     policy = CallerPolicy(settings.caller_keys, frozenset(settings.provider_hosts))
@@ -51,3 +63,85 @@ def make_routes(settings: Settings) -> Routes:
         return routes
     found = find_embedding_model(settings.openai_base_url or "", key)
     return routes.with_embedding_model(found, LocalModels.missing())
+
+
+def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
+    """Return each service's life, in the order in which a worker opens them.
+
+    `grace` is how many seconds running jobs have to end at a stop.
+    """
+    store, gateway, retrieval = services.store, services.gateway, services.retrieval
+    jobs, sweep = JobsLife(services.jobs, grace), Sweep(store)
+
+    async def open_store() -> None:
+        await store.migrate()
+        await store.open()
+
+    async def open_retrieval() -> None:
+        retrieval.open()
+
+    async def search() -> JSON:
+        return retrieval.describe()
+
+    return (
+        Service("store", open_store, store.close, ping=store.ping),
+        Service("gateway", gateway.open, gateway.close),
+        Service("retrieval", open_retrieval, retrieval.close, ping=search),
+        Service("jobs", jobs.open, jobs.close, begin_stop=jobs.begin_stop),
+        Service("sweep", sweep.open, sweep.close),
+    )
+
+
+class JobsLife:
+    """Starts a worker's jobs; their stop may begin while requests still end."""
+
+    def __init__(self, jobs: Jobs, grace: float) -> None:
+        self._jobs = jobs
+        self._grace = grace
+        self._stop: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Take due jobs from now on."""
+        self._jobs.owner = owner_name()  # made after the fork: leases belong to one process
+        await self._jobs.start()
+
+    def begin_stop(self) -> None:
+        """Take no new jobs, and let running ones end within the grace time."""
+        if self._stop is None:
+            self._stop = asyncio.create_task(self._jobs.stop(self._grace))
+
+    async def close(self) -> None:
+        """Wait until the jobs have stopped."""
+        self.begin_stop()
+        if self._stop is not None:
+            await self._stop
+
+
+class Sweep:
+    """Has the store delete what has expired, every SWEEP_SECONDS."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Start sweeping."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Stop sweeping."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._store.sweep()
+            except StoreError as exc:
+                log.warning("sweep_failed", reason=str(exc))
+            await asyncio.sleep(SWEEP_SECONDS)
+
+
+def owner_name() -> str:
+    """Return a name for this process's leases that no other process has, nor this one after a restart."""
+    return f"{socket.gethostname()}:{os.getpid()}:{token_hex(4)}"

@@ -95,6 +95,7 @@ def test_a_call_that_waits_beyond_the_grace_time_is_answered(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_to_the_master_ends_everything_in_order(tmp_path: Path, number: signal.Signals) -> None:
     with Server(tmp_path, ASTROLABE_GRACE="20", OPENAI_API_KEY="sk-x", TMPDIR=str(tmp_path)) as server:
+        until(lambda: server.log.read_text().count("Application startup complete") == 2, seconds=20)
         workers = server.workers()
         assert server.process is not None
         server.process.send_signal(number)

@@ -20,7 +20,7 @@ LONGEST = 2000
 """Characters of a document, so that the local model is done with all of them in seconds."""
 
 QUESTIONS = {
-    "Which bytes of a download does the Range header ask for?": "handlers/ranges.py",
+    "Which bytes of a download does the Range header ask for?": "handlers/files.py",
     "Who goes on with a job when its worker has died?": "inference/jobs.py",
     "Where does the table of tokens come from without a network?": "inference/tokens.py",
     "How are the ids of new objects made?": "inference/identifiers.py",
