@@ -1,8 +1,9 @@
 """Put a streamed completion together."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from inference.gateway import normalize
+from inference.gateway import normalize, thinking
 from inference.gateway.targets import Target
 from persistence.types import JSON
 
@@ -36,21 +37,31 @@ class ChunkAccumulator:
                 continue
             if name == "tool_calls":
                 _add_calls(message.setdefault("tool_calls", []), value)
-            elif name in ("function_call", "audio") and isinstance(value, dict):
-                _merge_texts(message.setdefault(name, {}), value)
-            elif isinstance(value, str):
-                message[name] = (message.get(name) or "") + value
-            elif isinstance(value, list):
-                message.setdefault(name, []).extend(value)
+            else:
+                _merge(message, name, value)
 
     def completion(self) -> JSON:
         """Return the chat completion of the chunks so far."""
         choices = [self._choices[index] for index in sorted(self._choices)]
-        for choice in choices:
-            for call in choice["message"].get("tool_calls", ()):
+        for message in (choice["message"] for choice in choices):
+            for call in message.get("tool_calls", ()):
                 call.pop("index", None)
+            if thinking.are_blocks(message.get("thinking_blocks")):
+                message["thinking_blocks"] = thinking.joined(message["thinking_blocks"])
         target = Target("", "openai", self._head.get("model", ""))
         return normalize.completion({**self._head, "choices": choices}, target)
+
+
+def _merge(message: JSON, name: str, value: Any) -> None:
+    """Add a member of a delta: texts and lists grow, objects are merged."""
+    present = message.get(name)
+    if isinstance(value, dict):
+        message[name] = present if isinstance(present, dict) else {}
+        _merge_texts(message[name], value)
+    elif isinstance(value, str):
+        message[name] = f"{present or ''}{value}"
+    elif isinstance(value, list):
+        message[name] = [*(present or ()), *value]
 
 
 def _add_calls(calls: list[JSON], deltas: Iterable[JSON]) -> None:

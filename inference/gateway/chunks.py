@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from inference.gateway import failures, fields, tolerant_json
 from inference.gateway.calls import CallDeltas, arguments_text
 from inference.gateway.targets import Target
+from inference.gateway.thinking import ThinkingDeltas, are_blocks
 from inference.identifiers import new_id
 from persistence.types import JSON
 
@@ -19,6 +20,7 @@ _WITH_EMPTY_CALLS = frozenset({"stop", "tool_calls"})
 @dataclass(slots=True)
 class _Choice:
     calls: CallDeltas = field(default_factory=CallDeltas)
+    thinking: ThinkingDeltas = field(default_factory=ThinkingDeltas)
     is_finished: bool = False
     surrogate: str = ""
     """The first half of a character whose second half the next chunk has."""
@@ -175,6 +177,10 @@ class ChunkNormalizer:
         legacy = delta.get("function_call")
         if isinstance(legacy, dict) and not isinstance(legacy.get("arguments"), str | None):
             delta["function_call"] = {**legacy, "arguments": arguments_text(legacy["arguments"])}
+            changed = True
+        thinking = delta.get("thinking_blocks")
+        if are_blocks(thinking):
+            delta["thinking_blocks"] = state.thinking.take(thinking)
             changed = True
         if "tool_calls" not in delta:
             return changed

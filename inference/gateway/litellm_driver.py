@@ -21,7 +21,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 import litellm
 
-from inference.gateway import failures, requests, sse
+from inference.gateway import failures, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS, MODELS, NO_MODELS
@@ -41,6 +41,10 @@ PROVIDERS_FIELDS = frozenset(
     }
 )  # fmt: skip
 """Fields of other providers that litellm hands to them; what is in neither list goes as `extra_body`."""
+
+
+REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBlocks"})
+"""Members of a message's `provider_specific_fields` that its `thinking_blocks` say too."""
 
 
 class LiteLLMDriver:
@@ -86,9 +90,29 @@ def _embedding_arguments(target: Target, request: JSON) -> JSON:
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
+    request = {**request, "messages": [_message(message) for message in request["messages"]]}
     # Without that, litellm looks at every request with tools for MCP servers to call by itself, and
     # fails where its extra `mcp` is not installed.
     return {**_arguments(target, request), "_skip_mcp_handler": True}
+
+
+def _message(message: JSON) -> JSON:
+    """Return a message as litellm takes it back, however a client has put it together."""
+    blocks, calls = message.get("thinking_blocks"), message.get("tool_calls")
+    if thinking.are_blocks(blocks):
+        message = {**message, "thinking_blocks": thinking.joined(blocks)}
+    if calls:
+        message = {**message, "tool_calls": [_call(call) for call in calls]}
+    return message
+
+
+def _call(call: JSON) -> JSON:
+    """Return a call with Gemini's signature where litellm looks for it, not where OpenAI's API has it."""
+    match call:
+        case {"extra_content": {"google": {"thought_signature": str(signature)}}}:
+            return {"provider_specific_fields": {"thought_signature": signature}, **call}
+        case _:
+            return call
 
 
 def _arguments(target: Target, request: JSON) -> JSON:
@@ -128,16 +152,15 @@ def _plain(answer: Any) -> JSON:
     value: JSON = answer.model_dump(mode="json", exclude_none=True)
     for choice in value.get("choices", ()):
         choice.pop("provider_specific_fields", None)
-        for part in ("message", "delta"):
-            message = choice.get(part) or {}
-            kept = {
-                k: v
-                for k, v in (message.pop("provider_specific_fields", None) or {}).items()
-                if v is not None
-            }
-            if kept:
+        for message in (choice.get("message"), choice.get("delta")):
+            kept = _wanted_back((message or {}).pop("provider_specific_fields", None) or {})
+            if message and kept:
                 message["provider_specific_fields"] = kept
     return value
+
+
+def _wanted_back(fields: JSON) -> JSON:
+    return {name: value for name, value in fields.items() if value is not None and name not in REPEATED}
 
 
 def _chunk(answer: Any) -> JSON:

@@ -1,8 +1,9 @@
 """The one fake of the tests: a model provider on loopback that does what each request tells it.
 
 It speaks OpenAI's wire (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`,
-`/v1/moderations`, `/v1/models`) and enough of Anthropic's (`/v1/messages`). It keeps no state that
-two tests could share, so any number of them may use one provider at once.
+`/v1/moderations`, `/v1/models`), and enough of Anthropic's Messages, Gemini's generateContent and
+Bedrock's Converse for litellm to talk to. It keeps no state that two tests could share, so any number
+of them may use one provider at once.
 
     async with Provider() as provider:            # in this event loop
         provider.url                              # http://127.0.0.1:PORT/v1
@@ -33,6 +34,8 @@ tells each upstream model its own. Keys of a turn, all optional:
                     content, {tool} that content, {user} the last user message
     repeat          the text so many times over (huge outputs)
     calls           function calls, in parallel: name, arguments (JSON, or a string sent as it is), id
+    thinking        what it thinks first, signed; only in the other three APIs
+    images          pictures in base64 that it makes; only in Gemini's API
     chunks          how many pieces the text is streamed in (default: one a word)
     delay           seconds before each piece;   wait: seconds before the first byte
     fail            {"status": 500, "times": 2, "message", "code", "type", "retry_after", "body"}:

@@ -1,4 +1,4 @@
-"""What the provider says, as objects of OpenAI's and of Anthropic's wire."""
+"""What the provider answers, as objects of OpenAI's API."""
 
 import base64
 import hashlib
@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from persistence.types import JSON
 from tests.provider.script import Turn, text_of
-
-JSON = dict[str, Any]
 
 CREATED = 1_700_000_000
 MOST_DIMENSIONS = 3072
@@ -32,6 +31,17 @@ class Answer:
             self.pieces, self.finish_reason = self.pieces[:limit], "length"
         self.finish_reason = turn.step.get("finish_reason", self.finish_reason)
         self.text = None if text is None else "".join(self.pieces)
+        self.thinking: str | None = turn.step.get("thinking")
+        self.images: list[str] = turn.step.get("images", [])
+
+    @property
+    def signature(self) -> str:
+        """The provider's signature under its thinking, in base64 as Gemini's must be."""
+        return base64.b64encode(f"signed {self.thinking}".encode()).decode()
+
+    def thinking_pieces(self) -> list[str]:
+        """The thinking as it is streamed."""
+        return self.turn.pieces(self.thinking or "")
 
     @property
     def id(self) -> str:
@@ -91,55 +101,9 @@ class Answer:
             "system_fingerprint": "fp_fake",
         }
 
-    # --- Anthropic's wire ---
-
-    def message(self) -> JSON:
-        """The answer of /v1/messages."""
-        content: list[JSON] = [] if self.text is None else [{"type": "text", "text": self.text}]
-        for call in self.calls:
-            arguments = json.loads(call["function"]["arguments"])
-            tool = {
-                "type": "tool_use",
-                "id": call["id"],
-                "name": call["function"]["name"],
-                "input": arguments,
-            }
-            content.append(tool)
-        return {**self._message(), "content": content, "stop_reason": self._stop_reason()}
-
-    def message_events(self) -> Iterator[bytes]:
-        """The events of a streamed /v1/messages; text only."""
-        yield _named("message_start", {"message": {**self._message(), "content": [], "stop_reason": None}})
-        yield _named("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}})
-        for piece in self.pieces:
-            yield _named("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
-        yield _named("content_block_stop", {"index": 0})
-        delta = {"stop_reason": self._stop_reason(), "stop_sequence": None}
-        yield _named("message_delta", {"delta": delta, "usage": {"output_tokens": len(self.pieces)}})
-        yield _named("message_stop", {})
-
-    def _message(self) -> JSON:
-        usage = self.usage()
-        return {
-            "id": "msg_fake",
-            "type": "message",
-            "role": "assistant",
-            "model": self.body.get("model", ""),
-            "stop_sequence": None,
-            "usage": {"input_tokens": usage["prompt_tokens"], "output_tokens": usage["completion_tokens"]},
-        }
-
-    def _stop_reason(self) -> str:
-        reasons = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-        return reasons.get(self.finish_reason, "end_turn")
-
 
 def event(value: JSON) -> bytes:
     return b"data: " + json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode() + b"\n\n"
-
-
-def _named(name: str, value: JSON) -> bytes:
-    return f"event: {name}\n".encode() + event({"type": name, **value})
 
 
 def embeddings(body: JSON) -> JSON:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 ENDED = {"text": "The script has ended."}
 

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httptools
 
-from tests.provider import answers
+from persistence.types import JSON
+from tests.provider import answers, anthropic, bedrock, gemini
 from tests.provider.script import Turn
 
-JSON = dict[str, Any]
+EVENTS = "text/event-stream"
 
 BENCH = re.compile(rb'"model": ?"bench(?:-(\d+))?"')
 STREAM = re.compile(rb'"stream": ?true')
@@ -95,10 +96,8 @@ class Connection(asyncio.Protocol):
         given = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
         self.transport.write(_head(status, given) + body)
 
-    def start_stream(self) -> None:
-        self.transport.write(
-            _head(200, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
-        )
+    def start_stream(self, content_type: str = EVENTS) -> None:
+        self.transport.write(_head(200, {"content-type": content_type, "transfer-encoding": "chunked"}))
 
     async def write(self, data: bytes) -> None:
         """A piece of a stream."""
@@ -197,23 +196,14 @@ class Provider:
         if "raw" in turn.step:
             await _raw(connection, turn.step, record)
             return
+        if await _answer_of_another_api(connection, path, body, turn, record):
+            return
         if path == "/v1/embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
             connection.send(400, _error("That many dimensions no model has", "invalid_request_error"))
         elif path == "/v1/embeddings":
             connection.send(200, json.dumps(answers.embeddings(body)).encode())
         elif path == "/v1/moderations":
             connection.send(200, json.dumps(answers.moderation(body)).encode())
-        elif path == "/v1/messages" and body.get("stream"):
-            connection.start_stream()
-            for place, event in enumerate(answers.Answer(body, turn).message_events()):
-                if await _interrupted(connection, turn.step, place):
-                    return
-                await asyncio.sleep(turn.step.get("delay", 0))
-                await connection.write(event)
-                record["sent"] += 1
-            connection.end_stream()
-        elif path == "/v1/messages":
-            connection.send(200, json.dumps(answers.Answer(body, turn).message()).encode())
         elif path == "/v1/completions" and body.get("stream"):
             connection.start_stream()
             for event in answers.text_completion_events(answers.Answer(body, turn)):
@@ -250,6 +240,44 @@ class Provider:
         headers = {"retry-after": str(fail["retry_after"])} if "retry_after" in fail else {}
         connection.send(fail["status"], body, headers)
         return True
+
+
+async def _answer_of_another_api(
+    connection: Connection, path: str, body: JSON, turn: Turn, record: JSON
+) -> bool:
+    """Answer a request of Anthropic's, Gemini's or Bedrock's API; return whether it was one."""
+    method = re.split("[/:]", path)[-1]
+    if method == "messages" and body.get("stream"):
+        method = "messages-stream"
+    answer = answers.Answer(body, turn)
+    if method in WHOLE:
+        connection.send(200, json.dumps(WHOLE[method](answer)).encode())
+    elif method in STREAMED:
+        events, content_type = STREAMED[method]
+        connection.start_stream(content_type)
+        for place, event in enumerate(events(answer)):
+            if await _interrupted(connection, turn.step, place):
+                break
+            await asyncio.sleep(turn.step.get("delay", 0))
+            await connection.write(event)
+            record["sent"] += 1
+        else:
+            connection.end_stream()
+    else:
+        return False
+    return True
+
+
+WHOLE = {
+    "messages": anthropic.message,
+    "generateContent": gemini.response,
+    "converse": bedrock.response,
+}
+STREAMED = {
+    "messages-stream": (anthropic.events, EVENTS),
+    "streamGenerateContent": (gemini.events, EVENTS),
+    "converse-stream": (bedrock.events, bedrock.EVENT_STREAM),
+}
 
 
 def _error(message: str, type_: str, code: str | None = None) -> bytes:
