@@ -1,14 +1,16 @@
 import json
+import subprocess
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.gateway import CallerPolicy, Gateway, Routes
+from persistence.types import JSON
 from tests.provider import ProviderProcess
 
 KEY = "sk-the-operators-own-key"
-JSON = dict[str, Any]
 
 
 @pytest.fixture
@@ -32,3 +34,14 @@ def ask(tag: str) -> Callable[..., JSON]:
         }
 
     return request
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The key and the self-signed certificate of localhost."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    return key, cert

@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
@@ -267,16 +266,6 @@ async def test_a_slow_reader_holds_the_sender_back() -> None:
             assert sent < 50
             assert len(await response.read()) == 100_000_000
         await client.close()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-               "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    return key, cert
 
 
 @pytest.mark.parametrize("trusted", [True, False])
