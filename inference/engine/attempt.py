@@ -12,15 +12,10 @@ from inference import tokens
 from inference.engine.errors import RunGone, ToolUnavailable
 from inference.engine.events import (
     INTERRUPTED,
-    Event,
-    ItemDelta,
     ItemFinished,
-    ItemStarted,
     RunMoved,
     TurnFinished,
 )
-from inference.engine.items import MESSAGE
-from inference.engine.read_ahead import read_ahead
 from inference.engine.renderer import Api
 from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import RunState, Settings
@@ -60,7 +55,6 @@ class RunAttempt:
         self._work = work
         self._credentials = credentials
         self._settings: Settings = api.settings(work.run.document)
-        self._started: str | None = None
 
     @property
     def _state(self) -> RunState:
@@ -121,31 +115,15 @@ class RunAttempt:
             builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
 
             def ask(request: JSON) -> AsyncGenerator[JSON, None]:
-                return read_ahead(self._gateway.chunks(request, self._credentials))
+                return self._gateway.chunks(request, self._credentials)
 
             async with aclosing(run_turns(ask, builder.build, tools, self._state)) as turns:
                 async for event in turns:
-                    await self._take(event)
-
-    async def _take(self, event: Event) -> None:
-        """Record an event; the first of what a caller sees is written at once."""
-        self._work.record(event)
-        if isinstance(event, TurnFinished):
-            self._settle(event)
-            if self._state.status not in SETTLED:
-                await self._work.flush()
-        elif self._state.live and self._is_first(event):
-            await self._work.flush()
-
-    def _is_first(self, event: Event) -> bool:
-        """Whether an event is the first that a caller sees of an item."""
-        if isinstance(event, ItemStarted):
-            self._started = event.item["id"]
-            return bool(event.item["type"] != MESSAGE)
-        if isinstance(event, ItemDelta) and event.id == self._started:
-            self._started = None
-            return True
-        return False
+                    self._work.record(event)
+                    if isinstance(event, TurnFinished):
+                        self._settle(event)
+                        if self._state.status not in SETTLED:
+                            await self._work.flush()
 
     def _settle(self, turn: TurnFinished) -> None:
         """Move the run where it settles with a turn; nothing can be written in between."""

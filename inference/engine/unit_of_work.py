@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.engine.errors import RunGone
-from inference.engine.events import Event, ItemDelta, encode
+from inference.engine.events import Event, ItemDelta, ItemStarted, encode
 from inference.engine.feeds import Feeds
+from inference.engine.items import MESSAGE
 from inference.engine.recorder import Batch, Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
 from inference.engine.state import ACTIVE_RUN, FENCE
@@ -137,9 +138,11 @@ class UnitOfWork:
         self._store = store
         self._feeds = feeds
         self._objects: dict[Key, TrackedObject] = {}
-        self._written = 0.0
-        self._pending = asyncio.Event()
         self._lock = asyncio.Lock()
+        self._written = 0.0
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._started: str | None = None
 
     def track(self, change: ObjectChange, document: Document) -> None:
         """Note that the store has an object already."""
@@ -150,8 +153,21 @@ class UnitOfWork:
         self.recorder.record(event)
         if self.recorder.state.status in ENDED:
             self.conversation.release()
-        if self.recorder.has_frames:
-            self._pending.set()
+        if self._is_first(event):
+            self._due.set()
+        elif self.recorder.has_frames and self._timer is None:
+            delay = max(0.0, self._written + INTERVAL - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._due.set)
+
+    def _is_first(self, event: Event) -> bool:
+        """Return whether an event is the first that a client sees of an item."""
+        if isinstance(event, ItemStarted):
+            self._started = event.item["id"]
+            return bool(event.item["type"] != MESSAGE)
+        if isinstance(event, ItemDelta) and event.id == self._started:
+            self._started = None
+            return True
+        return False
 
     async def flush(self, *operations: Operation) -> None:
         """Write what is recorded, and `operations` with it; then show it to the readers."""
@@ -159,9 +175,13 @@ class UnitOfWork:
             await self._flush(*operations)
 
     async def _flush(self, *operations: Operation) -> None:
-        self._pending.clear()
+        self._due.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not (self.recorder.has_news or self.conversation.is_changed or operations):
             return
+        self._written = time.monotonic()
         batch = self.recorder.take()
         objects: list[Tracked] = [self._tracked(change) for change in batch.changes.values()]
         if not self._store.transactional:
@@ -172,7 +192,6 @@ class UnitOfWork:
         project, run_id = self.run.key.project, self.run.key.id
         log = [self._feeds.append(project, run_id, batch.first, batch.lines)] if batch.lines else []
         await self._write(objects, *operations, *log)
-        self._written = time.monotonic()
         self._feeds.publish(project, run_id, batch.frames)
 
     def _tracked(self, change: ObjectChange) -> TrackedObject:
@@ -196,10 +215,13 @@ class UnitOfWork:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Write what is recorded every `INTERVAL` meanwhile; what that fails with ends the body."""
+        """Write what is recorded while the body runs, which never waits for it; an error of a write ends it.
+
+        The first event of an item is written at once, together with what has arrived behind it.
+        """
         try:
             async with asyncio.TaskGroup() as group:
-                writer = group.create_task(self._write_regularly())
+                writer = group.create_task(self._write_when_due())
                 try:
                     yield
                 finally:
@@ -208,15 +230,13 @@ class UnitOfWork:
         except BaseExceptionGroup as exc:
             raise exc.exceptions[0] from exc
 
-    async def _write_regularly(self) -> None:
+    async def _write_when_due(self) -> None:
         while True:
-            await self._pending.wait()
-            await asyncio.sleep(self._written + INTERVAL - time.monotonic())
+            await self._due.wait()
             async with self._lock:
                 if self.recorder.state.status in SETTLED:
                     return  # what is recorded goes with what becomes of the job
-                if time.monotonic() - self._written >= INTERVAL:
-                    await self._flush()
+                await self._flush()
 
     def _ordered(self, objects: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
         """Return what is written first, and what with the lease, where an engine goes step by step.

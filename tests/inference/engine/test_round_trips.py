@@ -14,12 +14,12 @@ from tests.inference.engine.process import Process, collect, script, until
 
 ROUND_TRIPS = {
     "a run is read": 1,
-    "a plain streamed run": 6,
+    "a plain streamed run": 5,
     "a plain background run": 5,
     "a message is added": 2,
     "a step is read": 2,
 }
-"""Beside streamed text: one write more for every 100 ms of it."""
+"""An answer that comes over time costs one write more for its first word, and one for every 100 ms."""
 
 
 @pytest.fixture

@@ -218,7 +218,10 @@ async def test_a_worker_that_was_paused_adds_nothing_to_a_run_that_another_took_
 ) -> None:
     paused = PausedStore(store, at)
     first = Process(paused, gateway, lease=0.4)  # type: ignore[arg-type]
-    assistant, thread = await first.assistant(), await first.thread(script({"text": "One two."}))
+    assistant, thread = (
+        await first.assistant(),
+        await first.thread(script({"text": "One two.", "delay": 0.02})),
+    )
     stream = asyncio.ensure_future(collect(await first.stream(thread["id"], assistant["id"])))
     await paused.paused.wait()
     async with process(store, gateway, lease=LEASES[type(store).__name__]) as second:
