@@ -21,6 +21,7 @@ from serving.metrics import Metrics
 from serving.pages import add_pages
 from serving.pipeline import Pipeline
 from serving.probes import Probes
+from serving.protocol import ConnectionLimits
 from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
@@ -74,6 +75,9 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
         announce=lambda address: log.info(announcement(settings, services, routing.default, address)),
+        connection_limits=ConnectionLimits(
+            settings.max_connections, settings.head_timeout, settings.body_timeout
+        ),
         grace=settings.grace,
     )
 

@@ -10,6 +10,7 @@ from serving.http import HTTPServer
 from serving.interruptions import Interruptions
 from serving.lifespan import Lifespan
 from serving.pipeline import Pipeline
+from serving.protocol import ConnectionLimits
 from serving.request import Receive, Scope, Send
 
 
@@ -44,6 +45,7 @@ class ASGIApplication:
         lifespan: Lifespan,
         ids: RequestIds,
         announce: Callable[[str], None],
+        connection_limits: ConnectionLimits,
         grace: float,
     ) -> None:
         self.flask = flask
@@ -52,6 +54,7 @@ class ASGIApplication:
         self.call = pipeline.call
         self.grace = grace
         self.announce = announce
+        self.connection_limits = connection_limits
         self._http = http
         self._interruptions = interruptions
         self._lifespan = lifespan

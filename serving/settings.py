@@ -71,6 +71,21 @@ class Settings(BaseSettings):
     max_file: int = variable(
         "ASTROLABE_MAX_FILE", 512 * MEGABYTE, "Largest uploaded file in bytes; larger is 413.", ge=1024
     )
+    max_connections: int = variable(
+        "ASTROLABE_MAX_CONNECTIONS",
+        4096,
+        "Connections that a worker keeps open; above it idle ones are closed, else new ones get 503.",
+        ge=8,
+    )
+    head_timeout: float = variable(
+        "ASTROLABE_HEAD_TIMEOUT", 10.0, "Seconds in which the head of a request must arrive; else 408.", gt=0
+    )
+    body_timeout: float = variable(
+        "ASTROLABE_BODY_TIMEOUT",
+        30.0,
+        "Seconds in which 4 kB more of a body, or its end, must arrive; else 408.",
+        gt=0,
+    )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = variable(
         "ASTROLABE_CORS_ORIGINS",
         (),

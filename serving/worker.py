@@ -1,23 +1,22 @@
 """gunicorn's worker: uvicorn on uvloop and httptools, with a stop that lets streams end."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
 import sys
-from asyncio import AbstractEventLoop, Transport
-from http import HTTPStatus
-from typing import Any, ClassVar, cast
+from functools import partial
+from typing import Any, ClassVar
 
+import structlog
 from gunicorn.arbiter import Arbiter
-from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
-from handlers.errors import ApiError, BadRequest
-from serving.responses import error_response
+from serving.open_files import allow_open_files
+from serving.protocol import ConnectionLimits, Protocol
 
 RETRY = 1.0
 """Seconds after which a worker that found no database makes room for another try."""
@@ -28,11 +27,10 @@ AFTER_GRACE = 3.0
 BEAT = 1.0
 """Seconds between two signs of life to gunicorn's master, and two looks whether it lives."""
 
-UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
-"""Headers of a request to upgrade, which Connection names too."""
+OTHER_FILES = 512
+"""Open files that a worker needs beside its connections: the store's, those to providers."""
 
-MOST_HEAD = 64 * 1024
-"""Bytes that a request's line and headers may take; the parser itself has no bound."""
+log = structlog.get_logger("astrolabe.worker")
 
 
 class DrainingServer(Server):
@@ -66,139 +64,14 @@ class DrainingServer(Server):
             await asyncio.sleep(BEAT)
 
 
-class Cork:
-    """A transport for one answer: its head waits for its body, so that both leave in one system call."""
-
-    __slots__ = ("_head", "_is_open", "_loop", "_transport")
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-        self._is_open = False
-
-    def write(self, data: bytes) -> None:
-        """Hold the first bytes back until the next, or until the loop's next turn if none come."""
-        if self._is_open:
-            self._transport.write(data)
-        elif self._head:
-            self._is_open = True
-            self._transport.write(self._head + data)
-        else:
-            self._head = data
-            self._loop.call_soon(self._release)
-
-    def _release(self) -> None:
-        if not self._is_open:
-            self._is_open = True
-            self._transport.write(self._head)
-
-    def is_closing(self) -> bool:
-        """Whether the connection is closing."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection once everything is written."""
-        if self._head:
-            self._release()
-        self._transport.close()
-
-
-class RequestParser(HttpRequestParser):
-    """httptools' parser, which stops at a request that asks for another protocol and drops its body.
-
-    The protocol then reads such a request again.
-    """
-
-    def __init__(self, protocol: "Protocol") -> None:
-        super().__init__(protocol)
-        self._protocol = protocol
-
-    def feed_data(self, data: bytes) -> None:
-        """Parse what has come."""
-        try:
-            super().feed_data(data)
-        except HttpParserUpgrade as exc:
-            self._protocol.ignore_upgrade(bytes(data[exc.args[0] :]))
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol: bounds a request's head, and sends each answer's head with what follows it.
-
-    A request to upgrade (the JDK's client sends `Upgrade: h2c` by default) is served as it is, as
-    HTTP allows.
-    """
-
-    _head_size = -1
-    """Bytes of the head that is being read; negative between heads."""
-
-    _is_upgrade = False
-    """Whether the request whose head was read asks for another protocol."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin to read with a parser that knows what to do about upgrades."""
-        super().connection_made(transport)
-        self.parser = RequestParser(self)
-
-    def ignore_upgrade(self, rest: bytes) -> None:
-        """Read a request again without its Upgrade header; `rest` is what follows its head."""
-        self._is_upgrade = False
-        method, url = self.parser.get_method(), self.url
-        if method == b"CONNECT":
-            self.send_400_response("This server is no proxy.")
-            return
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s" % (method, url, version)]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [one.strip() for one in value.split(b",")]
-                value = b", ".join(one for one in tokens if one.lower() not in UPGRADE_TOKENS)  # noqa: PLW2901
-            if name not in UPGRADE_TOKENS and value:
-                lines.append(name + b": " + value)
-        self.parser = RequestParser(self)
-        self.parser.feed_data(b"\r\n".join((*lines, b"", rest)))
-
-    def data_received(self, data: bytes) -> None:
-        """Parse what has come, unless it is a head without end."""
-        super().data_received(data)
-        if self._head_size >= 0:
-            self._head_size += len(data)
-            if self._head_size > MOST_HEAD and not self.transport.is_closing():
-                message = f"The request's line and headers take more than {MOST_HEAD} bytes."
-                self._refuse(ApiError(message, status=431, type="invalid_request_error"))
-
-    def on_message_begin(self) -> None:
-        """Begin to count the head's bytes."""
-        super().on_message_begin()
-        self._head_size = 0
-
-    def on_headers_complete(self) -> None:
-        """Begin the request, whose answer will go through a cork."""
-        self._head_size = -1
-        self._is_upgrade = self.parser.should_upgrade()
-        if self._is_upgrade:
-            return
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle.transport = cast(Transport, Cork(self.transport, self.loop))
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP."""
-        self._refuse(BadRequest(msg))
-
-    def _refuse(self, error: ApiError) -> None:
-        """Answer ahead of the application, and hang up."""
-        response = error_response(error)
-        status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()
-        head = [status, b"connection: close", *(b": ".join(header) for header in response.headers)]
-        self.transport.write(b"\r\n".join((*head, b"", cast(bytes, response.body))))
-        self.transport.close()
-
-    def on_message_complete(self) -> None:
-        """End the request, unless it will be read again without its upgrade."""
-        if not self._is_upgrade:
-            super().on_message_complete()
+def possible_limits(limits: ConnectionLimits) -> ConnectionLimits:
+    """Return the limits with as many connections as the system's limit on open files allows."""
+    files = allow_open_files(limits.connections + OTHER_FILES)
+    possible = max(files - OTHER_FILES, files // 2)
+    if possible >= limits.connections:
+        return limits
+    log.warning("connections_limited_by_open_files", wanted=limits.connections, possible=possible)
+    return dataclasses.replace(limits, connections=possible)
 
 
 class Worker(UvicornWorker):
@@ -206,7 +79,6 @@ class Worker(UvicornWorker):
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "http": Protocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
@@ -225,6 +97,8 @@ class Worker(UvicornWorker):
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
+        limits = possible_limits(self.wsgi.connection_limits)
+        self.config.http = partial(Protocol, limits=limits)
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
         self._server = DrainingServer(self.config, self.wsgi, is_first=self.age == 1)
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.

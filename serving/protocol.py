@@ -1,0 +1,301 @@
+"""The HTTP/1.1 protocol of a connection: bounds on time and size, and one write for head and body."""
+
+import heapq
+from asyncio import AbstractEventLoop, TimerHandle, Transport
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from handlers.errors import ApiError, BadRequest, Unavailable
+from serving.responses import error_response
+
+UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
+"""Headers of a request to upgrade, which Connection names too."""
+
+MAX_HEAD = 64 * 1024
+"""Bytes that a request's line and headers may take, and its trailers; the parser itself has no bound."""
+
+BODY_PROGRESS = 4 * 1024
+"""Bytes of a body, or its end, that must arrive within each `body_seconds`."""
+
+EVICTED_SHARE = 20
+"""One in so many connections is closed at once where there are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The bounds of a worker's connections; times are in seconds.
+
+    `head_seconds` is the time for a request's head, `body_seconds` that for each BODY_PROGRESS bytes
+    of its body.
+    """
+
+    connections: int = 4096
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+
+
+class Cork:
+    """A transport for one answer: its head waits for its body, so that both leave in one system call."""
+
+    __slots__ = ("_head", "_is_open", "_loop", "_transport")
+
+    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self._is_open = False
+
+    def write(self, data: bytes) -> None:
+        """Hold the first bytes back until the next, or until the loop's next turn if none come."""
+        if self._is_open:
+            self._transport.write(data)
+        elif self._head:
+            self._is_open = True
+            self._transport.write(self._head + data)
+        else:
+            self._head = data
+            self._loop.call_soon(self._release)
+
+    def _release(self) -> None:
+        if not self._is_open:
+            self._is_open = True
+            self._transport.write(self._head)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is closing."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection once everything is written."""
+        if self._head:
+            self._release()
+        self._transport.close()
+
+
+class RequestParser(HttpRequestParser):
+    """httptools' parser, which stops at a request that asks for another protocol and drops its body.
+
+    The protocol then reads such a request again.
+    """
+
+    def __init__(self, protocol: "Protocol") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+
+    def feed_data(self, data: bytes) -> None:
+        """Parse what has come."""
+        try:
+            super().feed_data(data)
+        except HttpParserUpgrade as exc:
+            self._protocol.ignore_upgrade(bytes(data[exc.args[0] :]))
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with bounds, and with requests to upgrade served as they are.
+
+    HTTP allows a server to ignore an Upgrade; the JDK's client asks for `h2c` by default.
+    """
+
+    _head_size = -1
+    """Bytes of the head that is being read; negative between heads."""
+
+    _is_upgrade = False
+    """Whether the request whose head was read asks for another protocol."""
+
+    _in_request = False
+    """Whether a request has begun to arrive and has not arrived whole."""
+
+    _got_body = False
+    """Whether the last bytes held some of the body, not only chunk sizes and trailers."""
+
+    _overhead = 0
+    """Bytes since the last ones of the body."""
+
+    _progress = 0
+    """Bytes since the timer of the body was started."""
+
+    _was_paused = False
+    """Whether the server itself did not read when that timer was started."""
+
+    _timer: TimerHandle | None = None
+
+    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self.last_active = self.loop.time()
+
+    # --- connections ---
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to read; where there are too many connections, close idle ones or this one."""
+        super().connection_made(transport)
+        self.parser = RequestParser(self)
+        self._start_head_timer()
+        if len(self.connections) > self._limits.connections:
+            self._make_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timers."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _make_room(self) -> None:
+        others = [
+            one for one in self.connections if isinstance(one, Protocol) and one is not self and one.is_idle
+        ]
+        count = 1 + len(others) // EVICTED_SHARE
+        for one in heapq.nsmallest(count, others, key=lambda one: one.last_active):
+            one.transport.close()
+        if not others:
+            message = f"The server has {self._limits.connections} open connections; try again later."
+            self._refuse(Unavailable(message, headers={"Retry-After": "1"}))
+
+    # --- requests ---
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come, within the bounds."""
+        self.last_active = self.loop.time()
+        super().data_received(data)
+        if self._in_request:
+            self._bound(len(data))
+        elif self._timer is None and self.is_idle and self.timeout_keep_alive_task is None:
+            self._start_head_timer()  # line ends between requests, of which the parser says nothing
+
+    def _bound(self, size: int) -> None:
+        """Refuse a head or trailers without end, and time what is to come."""
+        if self._head_size >= 0:
+            self._head_size += size
+            self._start_head_timer()
+            if self._head_size > MAX_HEAD:
+                self._refuse_size("The request's line and headers take")
+            return
+        self._overhead = 0 if self._got_body else self._overhead + size
+        self._got_body = False
+        self._progress += size
+        if self._timer is None:
+            self._start_body_timer()
+        if self._overhead > MAX_HEAD:
+            self._refuse_size("The trailers of the request's body take")
+
+    def on_message_begin(self) -> None:
+        """Begin to count the head's bytes."""
+        super().on_message_begin()
+        self._head_size = 0
+        self._in_request = True
+
+    def on_headers_complete(self) -> None:
+        """Begin the request, whose response will go through a cork."""
+        self._head_size = -1
+        self._stop_timer()
+        self._is_upgrade = self.parser.should_upgrade()
+        if self._is_upgrade:
+            return
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.transport = cast(Transport, Cork(self.transport, self.loop))
+        # Trailers are reported like headers: keep them out of the request's.
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """Give a piece of the body to the request."""
+        self._got_body = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request, unless it will be read again without its upgrade."""
+        self._in_request = False
+        self._overhead = 0
+        self._stop_timer()
+        if not self._is_upgrade:
+            super().on_message_complete()
+
+    def ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request again without its Upgrade header; `rest` is what follows its head."""
+        self._is_upgrade = False
+        method, url = self.parser.get_method(), self.url
+        if method == b"CONNECT":
+            self.send_400_response("This server is no proxy.")
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (method, url, version)]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [one.strip() for one in value.split(b",")]
+                value = b", ".join(one for one in tokens if one.lower() not in UPGRADE_TOKENS)  # noqa: PLW2901
+            if name not in UPGRADE_TOKENS and value:
+                lines.append(name + b": " + value)
+        self.parser = RequestParser(self)
+        self.parser.feed_data(b"\r\n".join((*lines, b"", rest)))
+
+    # --- time ---
+
+    def _start_head_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self._limits.head_seconds, self._on_head_late)
+
+    def _start_body_timer(self) -> None:
+        self._progress = 0
+        self._was_paused = self.flow.read_paused
+        self._timer = self.loop.call_later(self._limits.body_seconds, self._on_body_late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _on_head_late(self) -> None:
+        self._timer = None
+        if self.flow.read_paused:  # a pipelined request waits for its turn
+            self._start_head_timer()
+        elif self._in_request and self.is_idle:
+            seconds = self._limits.head_seconds
+            self._refuse(_late(f"The head of the request did not arrive within {seconds:g} s."))
+        else:
+            self.transport.close()
+
+    def _on_body_late(self) -> None:
+        self._timer = None
+        if self.is_idle:  # answered already: the rest of the body is of no use
+            self.transport.close()
+        elif self.flow.read_paused or self._was_paused or self._progress >= BODY_PROGRESS:
+            self._start_body_timer()
+        else:
+            seconds = self._limits.body_seconds
+            self._refuse(
+                _late(f"The request's body brought less than {BODY_PROGRESS} bytes within {seconds:g} s.")
+            )
+
+    # --- refusals ---
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse(BadRequest(msg))
+
+    def _refuse_size(self, what: str) -> None:
+        message = f"{what} more than {MAX_HEAD} bytes."
+        self._refuse(ApiError(message, status=431, type="invalid_request_error"))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Respond ahead of the application, unless it has begun to, and close the connection."""
+        if self.transport.is_closing():
+            return
+        if self.is_idle or not self.cycle.response_started:
+            response = error_response(error)
+            status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()
+            head = [status, b"connection: close", *(b": ".join(header) for header in response.headers)]
+            self.transport.write(b"\r\n".join((*head, b"", cast(bytes, response.body))))
+        self.transport.close()
+
+
+def _late(message: str) -> ApiError:
+    return ApiError(message, status=408, type="invalid_request_error", code="request_timeout")
