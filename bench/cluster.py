@@ -71,7 +71,7 @@ def keyspace(rig: Rig) -> Iterator[str]:
 async def drop(url: str) -> None:
     """Drop a keyspace."""
     async with opened(url) as store:
-        await store.connection.define(f"DROP KEYSPACE {store.target.keyspace}")
+        await store.connection.execute_ddl(f"DROP KEYSPACE {store.target.keyspace}")
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from bench.measuring import alternate, median_ratio, percentile
 from bench.rig import Rig
 from bench.writes import Commits, stored
 from persistence.engines import open_store
-from persistence.store import Chunk, Insert, Key, Store, beside
+from persistence.store import Chunk, Insert, Key, Store, child_id
 
 PROJECT, VECTOR_STORE = "proj_bench", "vs_bench"
 WRITERS = 50
@@ -69,7 +69,7 @@ async def document_times(
 
         async def write() -> None:
             value = next(values)
-            keys.append(Key(PROJECT, "messages", beside("thread_bench", value["id"])))
+            keys.append(Key(PROJECT, "messages", child_id("thread_bench", value["id"])))
             await store.write(Insert(keys[-1], value, parent="thread_bench"))
 
         async def until(count: int) -> None:

@@ -22,7 +22,7 @@ from inference.assistants.objects import message_object, text_part
 from inference.identifiers import new_id
 from persistence.collections import MESSAGES
 from persistence.engines import open_store
-from persistence.store import Insert, Key, Store, beside
+from persistence.store import Insert, Key, Store, child_id
 from serving.auth import OPEN_PROJECT
 
 MESSAGE = {"role": "user", "content": "Why is the sky blue? " * 5}
@@ -132,7 +132,7 @@ async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
     """Insert `count` messages into a thread, in batches."""
     for start in range(0, count, at_once):
         values = [stored(thread) for _ in range(min(at_once, count - start))]
-        keys = [Key(OPEN_PROJECT, MESSAGES, beside(thread, each["id"])) for each in values]
+        keys = [Key(OPEN_PROJECT, MESSAGES, child_id(thread, each["id"])) for each in values]
         inserts = [Insert(key, each, parent=thread) for key, each in zip(keys, values, strict=True)]
         await store.write(*inserts)
 

@@ -33,7 +33,7 @@ from persistence.store import (
     Key,
     Operation,
     Replace,
-    beside,
+    child_id,
 )
 from persistence.types import JSON
 
@@ -88,7 +88,7 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
         attachments=attachments,
         metadata=body.get("metadata"),
     )
-    key = Key(context.project, MESSAGES, beside(thread_id, value["id"]))
+    key = Key(context.project, MESSAGES, child_id(thread_id, value["id"]))
     return Insert(key, value, parent=thread_id)
 
 
@@ -156,7 +156,7 @@ async def list_messages(
         MESSAGES,
         thread_id,
         label=run_label(run_id) if run_id is not None else None,
-        to_id=partial(beside, thread_id),
+        to_id=partial(child_id, thread_id),
         **page,
     )
     return list_envelope(found)

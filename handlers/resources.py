@@ -6,7 +6,7 @@ from handlers.context import Context
 from handlers.errors import NotFound
 from persistence.collections import ASSISTANTS, FILES, RUNS, THREADS
 from persistence.retry import retry_on_conflict
-from persistence.store import Delete, Document, Key, Replace, beside
+from persistence.store import Delete, Document, Key, Replace, child_id
 from persistence.types import JSON
 
 Find = Callable[[], Awaitable[Document]]
@@ -26,7 +26,7 @@ async def _find(context: Context, collection: str, id: str, noun: str, parent: s
 
 async def find_beside(context: Context, collection: str, parent: str, id: str, noun: str) -> Document:
     """Return one of the caller's objects that is stored with its parent; NotFound in OpenAI's words."""
-    document = await context.services.store.get(Key(context.project, collection, beside(parent, id)))
+    document = await context.services.store.get(Key(context.project, collection, child_id(parent, id)))
     if document is None:
         raise NotFound(f"No {noun} found with id '{id}'.")
     return document

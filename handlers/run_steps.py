@@ -10,7 +10,7 @@ from handlers.registry import operation
 from handlers.resources import find_beside, find_run
 from inference.assistants.objects import without_content
 from persistence.collections import RUN_STEPS
-from persistence.store import Document, beside
+from persistence.store import Document, child_id
 from persistence.types import JSON
 
 RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
@@ -42,7 +42,7 @@ async def list_run_steps(
         context,
         RUN_STEPS,
         run_id,
-        to_id=partial(beside, run_id),
+        to_id=partial(child_id, run_id),
         **page,
     )
     return list_envelope(found, lambda step: shown_step(step, include))

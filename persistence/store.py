@@ -17,7 +17,7 @@ from persistence.types import JSON
 Order = Literal["asc", "desc"]
 
 
-def beside(parent: str, id: str) -> str:
+def child_id(parent: str, id: str) -> str:
     """The id of a document that is kept with its parent."""
     return f"{parent}/{id}"
 
@@ -53,7 +53,6 @@ class Document:
     one collection under one parent form a list, ordered by `position` (microseconds since the
     epoch, made unique and growing within the list by the store). `labels` put it into further
     lists under the same parent, such as "purpose:assistants". `version` grows with each change.
-    `shelf` is the engine's own note of where the document lies.
     """
 
     key: Key
@@ -63,7 +62,6 @@ class Document:
     labels: frozenset[str] = frozenset()
     position: int = 0
     version: int = 1
-    shelf: int = field(default=0, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -292,7 +290,7 @@ class Store(ABC):
     use one database. Any method may raise StoreUnavailable.
     """
 
-    transactional = False
+    atomic_writes = False
     """Whether a write is seen as a whole or not at all, and none is ever left half done."""
 
     # --- life ---

@@ -25,7 +25,7 @@ class CountingStore(Store):
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.transactional = store.transactional
+        self.atomic_writes = store.atomic_writes
         self.calls: Counter[str] = Counter()
 
     open = counted("open")

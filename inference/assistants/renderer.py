@@ -9,7 +9,7 @@ from inference.engine.renderer import Frame, ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED, SETTLED
 from persistence.collections import MESSAGES, RUN_STEPS
-from persistence.store import Key, beside
+from persistence.store import Key, child_id
 from persistence.types import JSON
 
 INCLUDE_RESULTS = "include_results"
@@ -110,7 +110,7 @@ class AssistantsRenderer:
         frames = self._start_step(_message_step(item), creation, at)
         thread = self.run["thread_id"]
         message = ObjectChange(
-            Key(self._project, MESSAGES, beside(thread, item.id)),
+            Key(self._project, MESSAGES, child_id(thread, item.id)),
             objects.answer_object(item.id, self.run, now=at),
             parent=thread,
             labels=frozenset({objects.run_label(self.run["id"])}),
@@ -146,7 +146,7 @@ class AssistantsRenderer:
         return [("thread.message.delta", objects.message_delta(item.id, part))]
 
     def _finish_message(self, item: Message, event: events.ItemFinished) -> list[Frame]:
-        message = self.open_objects[Key(self._project, MESSAGES, beside(self.run["thread_id"], item.id))]
+        message = self.open_objects[Key(self._project, MESSAGES, child_id(self.run["thread_id"], item.id))]
         whole = event.status == "completed"
         reason = MESSAGE_REASONS.get(event.reason or event.status)
         value = objects.finished_message(
@@ -221,7 +221,7 @@ class AssistantsRenderer:
         return [("thread.run.step.created", step.value), ("thread.run.step.in_progress", step.value)]
 
     def _new_step(self, id: str, details: JSON, at: int) -> ObjectChange:
-        key = Key(self._project, RUN_STEPS, beside(self.run["id"], id))
+        key = Key(self._project, RUN_STEPS, child_id(self.run["id"], id))
         step = ObjectChange(key, objects.step_object(id, self.run, details, now=at), parent=self.run["id"])
         self._steps[id] = step
         return step

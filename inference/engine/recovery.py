@@ -59,7 +59,7 @@ async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Docume
     """Return the run's conversation, to which from now on no earlier owner can add an item."""
 
     def fence(conversation: Document) -> Replace | None:
-        if store.transactional or conversation.state.get(ACTIVE_RUN) != run.id:
+        if store.atomic_writes or conversation.state.get(ACTIVE_RUN) != run.id:
             return None
         return Replace(conversation, state={**conversation.state, FENCE: lease.job.token})
 

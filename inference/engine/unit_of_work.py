@@ -184,7 +184,7 @@ class UnitOfWork:
         self._written = time.monotonic()
         batch = self.recorder.take()
         objects: list[Tracked] = [self._tracked(change) for change in batch.changes.values()]
-        if not self._store.transactional:
+        if not self._store.atomic_writes:
             self._note_events(batch)
         if batch.state is not None:
             self.run.change(batch.run, batch.state)
@@ -246,7 +246,7 @@ class UnitOfWork:
         """
         first = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
         then = [each for each in objects if each not in first and each is not self.conversation]
-        if self.conversation.is_changed or (first and not self._store.transactional):
+        if self.conversation.is_changed or (first and not self._store.atomic_writes):
             return [self.conversation, *first], then
         return [*first], then
 

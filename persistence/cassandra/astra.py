@@ -21,16 +21,16 @@ PAUSE = 1.0
 """Seconds between two questions whether a database is ready."""
 
 ACTIVE = "ACTIVE"
-ON_ITS_WAY = frozenset(
+TRANSITIONAL = frozenset(
     {"PENDING", "PREPARING", "PREPARED", "INITIALIZING", "ASSOCIATING", "MAINTENANCE", "RESIZING"}
     | {"RESUMING", "UNPARKING"}
 )
 """What a database that is not ACTIVE may be, and become ACTIVE by itself."""
 
 DENIED = (401, 403)
-AGAIN = (408, 409, 425, 429)
+RETRYABLE = (408, 409, 425, 429)
 
-IGNORED = frozenset(
+UNSUPPORTED_OPTIONS = frozenset(
     {"additional_write_policy", "bloom_filter_fp_chance", "caching", "cdc", "compaction", "compression"}
     | {"crc_check_chance", "gc_grace_seconds", "id", "max_index_interval", "memtable", "min_index_interval"}
     | {"memtable_flush_period_in_ms", "read_repair", "speculative_retry"}
@@ -44,7 +44,7 @@ def supported(definition: str) -> str:
     kept = [
         option
         for option in (re.split(r"\sAND\s", options[0]) if options else [])
-        if option.split("=")[0].strip().lower() not in IGNORED
+        if option.split("=")[0].strip().lower() not in UNSUPPORTED_OPTIONS
     ]
     return f"{head} WITH {' AND '.join(kept)}" if kept else head
 
@@ -69,34 +69,34 @@ class DevOps:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._deadline = time.monotonic() + target.wait
-        self._last = ""
+        self._last_failure = ""
 
     async def fetch_bundle(self) -> bytes:
         """The secure-connect bundle of the database's first region, a zip file."""
         async with self._session() as session:
-            answer = await self._until_done(session, "POST", f"{self._database}/secureBundleURL")
+            answer = await self._request_with_retry(session, "POST", f"{self._database}/secureBundleURL")
             url = answer.get("downloadURL") if isinstance(answer, dict) else None
             if not isinstance(url, str):
                 raise StoreRefused(f"{self._name}: the API told no address of a secure-connect bundle")
-            content = await self._until_done(session, "GET", url)
+            content = await self._request_with_retry(session, "GET", url)
         if not isinstance(content, bytes) or not is_bundle(content):
             raise StoreRefused(f"{self._name}: what the API gave is no secure-connect bundle")
         return content
 
-    async def make_keyspace(self) -> None:
+    async def create_keyspace(self) -> None:
         """Make the target's keyspace unless it is there, and wait until the database takes requests."""
         keyspace = self._target.keyspace
         made = False
         async with self._session() as session:
             while True:
-                database = await self._until_done(session, "GET", self._database)
+                database = await self._request_with_retry(session, "GET", self._database)
                 status = self._status(database)
                 if status == ACTIVE and (made or keyspace in keyspaces_of(database)):
                     return
                 if status == ACTIVE:
                     path = f"{self._database}/keyspaces/{keyspace}"
-                    made = await self._ask(session, "POST", path) is not None
-                await self._pause(f"it is {status}, and has no keyspace {keyspace} yet")
+                    made = await self._request(session, "POST", path) is not None
+                await self._wait(f"it is {status}, and has no keyspace {keyspace} yet")
 
     # --- one request ---
 
@@ -113,49 +113,48 @@ class DevOps:
 
     def _status(self, database: Any) -> str:
         status = str(database.get("status")) if isinstance(database, dict) else "unknown"
-        if status != ACTIVE and status not in ON_ITS_WAY:
+        if status != ACTIVE and status not in TRANSITIONAL:
             raise StoreRefused(f"{self._name} is {status}: resume it, or name another one")
         return status
 
-    async def _until_done(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
+    async def _request_with_retry(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
         while True:
-            answer = await self._ask(session, method, url)
+            answer = await self._request(session, method, url)
             if answer is not None:
                 return answer
-            await self._pause(self._last)
+            await self._wait(self._last_failure)
 
-    async def _ask(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
+    async def _request(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
         """What the API answered, JSON or bytes; None if it may answer better in a while."""
-        ours = url.startswith(self._database)  # the bundle lies elsewhere, and is not to see the token
-        headers = {"Authorization": f"Bearer {self._target.password}"} if ours else {}
+        is_devops = url.startswith(self._database)  # the bundle lies elsewhere, and is not to see the token
+        headers = {"Authorization": f"Bearer {self._target.password}"} if is_devops else {}
         try:
             async with session.request(method, url, headers=headers) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as exc:
-            self._last = (
-                f"no answer from {self._target.api if ours else 'where its bundle lies'}: {said(exc)}"
-            )
+            host = self._target.api if is_devops else "the bundle's address"
+            self._last_failure = f"no answer from {host}: {describe(exc)}"
             return None
-        if response.status >= 500 or response.status in AGAIN:
-            self._last = f"the API answered {response.status}{told(content)}"
+        if response.status >= 500 or response.status in RETRYABLE:
+            self._last_failure = f"the API answered {response.status}{error_message(content)}"
             return None
         if response.status >= 400:
             raise self._refusal(response.status, content)
-        return decoded(content)
+        return parse_body(content)
 
     def _refusal(self, status: int, content: bytes) -> StoreRefused:
         if status in DENIED:
-            mend = "make a token for it whose role may create keyspaces and connect by CQL"
-            return StoreRefused(f"{self._name} is not open to this token ({status}): {mend}")
+            advice = "make a token for it whose role may create keyspaces and connect by CQL"
+            return StoreRefused(f"{self._name} is not open to this token ({status}): {advice}")
         if status == 404:
             return StoreRefused(f"{self._name} does not exist, or its token is another organization's")
-        return StoreRefused(f"{self._name}: the API answered {status}{self._clean(told(content))}")
+        return StoreRefused(f"{self._name}: the API answered {status}{self._clean(error_message(content))}")
 
-    async def _pause(self, why: str) -> None:
+    async def _wait(self, why: str) -> None:
         if time.monotonic() + PAUSE > self._deadline:
-            mend = "see its state in Astra's portal, or give it longer with wait=SECONDS"
+            advice = "see its state in Astra's portal, or give it longer with wait=SECONDS"
             raise StoreUnavailable(
-                f"{self._name} was not ready within {self._target.wait:g} s ({self._clean(why)}): {mend}"
+                f"{self._name} was not ready within {self._target.wait:g} s ({self._clean(why)}): {advice}"
             )
         await asyncio.sleep(PAUSE)
 
@@ -164,7 +163,7 @@ class DevOps:
         return text.replace(self._target.password or "\0", "…")
 
 
-def decoded(content: bytes) -> Any:
+def parse_body(content: bytes) -> Any:
     """JSON where it is some, else the bytes; an empty answer is an empty object."""
     try:
         return json.loads(content) if content else {}
@@ -172,16 +171,16 @@ def decoded(content: bytes) -> Any:
         return content
 
 
-def told(content: bytes) -> str:
+def error_message(content: bytes) -> str:
     """The first message of an error of the API, after a colon."""
-    answer = decoded(content)
+    answer = parse_body(content)
     errors = answer.get("errors") if isinstance(answer, dict) else None
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
         return ""
     return f": {errors[0].get('message', '')}"
 
 
-def said(exc: BaseException) -> str:
+def describe(exc: BaseException) -> str:
     """An error of the HTTP library in a few words."""
     return str(exc) or type(exc).__name__
 

@@ -7,14 +7,15 @@ from persistence.cassandra.commits import Part, Rows
 from persistence.cassandra.driver import Statement
 from persistence.cassandra.rows import (
     AT,
-    COPIES,
     KEY,
+    MAX_LABEL_COPY_BYTES,
     Body,
-    Place,
-    Spot,
-    mark,
-    of_document,
-    seat_of,
+    Partition,
+    RowKey,
+    body_of,
+    bucket_of,
+    marker_row_key,
+    primary_key_of,
 )
 from persistence.errors import AlreadyExists, VersionConflict
 from persistence.store import Document, Replace
@@ -37,74 +38,74 @@ RESTORE = f"""UPDATE objects SET value=?, state=?, labels=?, version=?, writer='
     WHERE {AT} IF version=? AND writer=?"""
 
 
-class Own(Part):
+class InsertRow(Part):
     """The object's own row is made."""
 
     def __init__(self, document: Document, content: Body) -> None:
         self.document = document
         self._content = content
-        self._spot = seat_of(document)[1]
-        self.spots = frozenset({self._spot})
+        self._row_key = primary_key_of(document)[1]
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One insert, on the condition that there is none."""
         document, content = self.document, self._content
         return [
             (
                 PUT,
                 (
-                    *(*place, *self._spot, document.id, document.parent, *content),
-                    *(document.version, document.position, document.shelf, token),
+                    *(*partition, *self._row_key, document.id, document.parent, *content),
+                    *(document.version, document.position, bucket_of(document), token),
                 ),
             )
         ]
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """An object of that id is there."""
         key = self.document.key
-        if self._spot in rows:
+        if self._row_key in rows:
             raise AlreadyExists(f"{key.collection} {key.id} exists")
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Remove the row again."""
         document = self.document
-        return [(DROP, (*place, *self._spot, document.version, document.position))]
+        return [(DROP, (*partition, *self._row_key, document.version, document.position))]
 
 
-class Versioned(Part):
+class VersionCondition(Part):
     """A condition on an object: it is as it was read."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self._spot = seat_of(document)[1]
+        self._row_key = primary_key_of(document)[1]
 
-    def spot(self) -> Spot:
+    def row_key(self) -> RowKey:
         """The object's own row."""
-        return self._spot
+        return self._row_key
 
-    def _condition(self, place: Place) -> tuple[object, ...]:
-        return (*place, *self._spot, self.document.version, self.document.position)
+    def _condition(self, partition: Partition) -> tuple[object, ...]:
+        return (*partition, *self._row_key, self.document.version, self.document.position)
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """Another version is there, or none."""
-        row = rows.get(self._spot)
+        row = rows.get(self._row_key)
         document = self.document
         if row is None or (row["version"], row["place"]) != (document.version, document.position):
             key = document.key
             raise VersionConflict(f"{key.collection} {key.id} is not at version {document.version}")
 
 
-class Unchanged(Versioned):
+class CheckVersion(VersionCondition):
     """Nothing but the condition."""
 
     checks_only = True
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """A cell that nobody reads, since a condition needs a change."""
-        return [(LOOK, self._condition(place))]
+        return [(LOOK, self._condition(partition))]
 
 
-class Changed(Versioned):
+class ReplaceRow(VersionCondition):
     """The object's own row is changed."""
 
     def __init__(self, operation: Replace) -> None:
@@ -117,128 +118,130 @@ class Changed(Versioned):
             labels=before.labels if operation.labels is None else operation.labels,
             version=before.version + 1,
         )
-        self.content = of_document(self.after)
-        self.spots = frozenset({self._spot})
+        self.content = body_of(self.after)
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update, on the condition that the version is the one that was read."""
-        return [(SET, (*self.content, self.after.version, token, *self._condition(place)))]
+        return [(SET, (*self.content, self.after.version, token, *self._condition(partition)))]
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Make it what it was."""
         before, after = self.document, self.after
-        condition = (*place, *self._spot, after.version, after.position)
-        return [(SET, (*of_document(before), before.version, "undone", *condition))]
+        condition = (*partition, *self._row_key, after.version, after.position)
+        return [(SET, (*body_of(before), before.version, "undone", *condition))]
 
 
-class Gone(Versioned):
+class DeleteRow(VersionCondition):
     """The object's own row is removed."""
 
     def __init__(self, document: Document) -> None:
         super().__init__(document)
-        self.spots = frozenset({self._spot})
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One delete, on the condition that the version is the one that was read."""
-        return [(DROP, self._condition(place))]
+        return [(DROP, self._condition(partition))]
 
-    def present(self, rows: Rows, token: str) -> bool | None:
+    def was_applied(self, rows: Rows, token: str) -> bool | None:
         """It was not applied if the row is there."""
-        return False if self._spot in rows else None
+        return False if self._row_key in rows else None
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Put it back."""
-        return Own(self.document, of_document(self.document)).statements(place, "undone")
+        return InsertRow(self.document, body_of(self.document)).statements(partition, "undone")
 
 
-def label_copies(place: Place, document: Document, content: Body) -> Iterator[Statement]:
+def label_entries(partition: Partition, document: Document, content: Body) -> Iterator[Statement]:
     """A document's rows in the lists of its labels: whole where that is little, else references."""
-    whole = len(content.value) * len(document.labels) <= COPIES
+    whole = len(content.value) * len(document.labels) <= MAX_LABEL_COPY_BYTES
     for label in document.labels:
-        spot = Spot(f"l:{document.key.collection}", label, document.position)
+        row_key = RowKey(f"l:{document.key.collection}", label, document.position)
         kept = content if whole else (None, None, None)
-        yield ENTER, (*place, *spot, document.id, *kept, document.version)
+        yield ENTER, (*partition, *row_key, document.id, *kept, document.version)
 
 
-def leave(place: Place, document: Document, labels: Sequence[str] | frozenset[str]) -> Iterator[Statement]:
+def delete_entries(
+    partition: Partition, document: Document, labels: Sequence[str] | frozenset[str]
+) -> Iterator[Statement]:
     """A document's rows go from its list, if it is the one that is marked there."""
     collection, position = document.key.collection, document.position
-    yield UNMARK, (*place, *mark(collection, document.id), position)
+    yield UNMARK, (*partition, *marker_row_key(collection, document.id), position)
     for label in ("", *labels):
-        yield FORGET, (*place, *Spot(f"l:{collection}", label, position))
+        yield FORGET, (*partition, *RowKey(f"l:{collection}", label, position))
 
 
-class Copied(Part):
+class UpdateEntries(Part):
     """The copies of a document in its list follow its own row, unless a newer version is there.
 
     Or they go ahead of it (`leads`), with another change in their partition: then the same version
     may be there already as somebody else has made it, whose own row counts.
     """
 
-    def __init__(self, change: Changed) -> None:
+    def __init__(self, change: ReplaceRow) -> None:
         self.change = change
         self.leads = False
         self._before, self._after, self._content = change.document, change.after, change.content
-        self._spot = Spot(f"l:{self._after.key.collection}", "", self._after.position)
+        self._row_key = RowKey(f"l:{self._after.key.collection}", "", self._after.position)
         self._stale, self._token = False, ""
-        self.spots = frozenset({self._spot})
+        self.row_keys = frozenset({self._row_key})
 
     def _below(self) -> int:
         """The version that must not be there yet."""
         return self._after.version if self.leads else self._after.version + 1
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """The main copy by version, those of labels along with it."""
         after, self._token = self._after, token
         if self._stale:
             return []
         statements: list[Statement] = [
-            (COPY, (*self._content, after.version, token, *place, *self._spot, self._below()))
+            (COPY, (*self._content, after.version, token, *partition, *self._row_key, self._below()))
         ]
-        statements += label_copies(place, after, self._content)
+        statements += label_entries(partition, after, self._content)
         for label in self._before.labels - after.labels:
-            statements.append((FORGET, (*place, *self._spot._replace(label=label))))
+            statements.append((FORGET, (*partition, *self._row_key._replace(label=label))))
         return statements
 
-    def present(self, rows: Rows, token: str) -> None:
+    def was_applied(self, rows: Rows, token: str) -> None:
         """Nothing tells, and to do it twice is no harm."""
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """A newer version was copied before, or the document left the list: nothing to do."""
-        row = rows.get(self._spot)
+        row = rows.get(self._row_key)
         self._stale = row is None or row["version"] >= self._below()
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Make the copies what they were."""
-        before, content = self._before, of_document(self._before)
+        before, content = self._before, body_of(self._before)
         if self._stale:
             return []
-        spot = (*place, *self._spot)
+        row_key = (*partition, *self._row_key)
         condition = (self._after.version, self._token)
-        statements: list[Statement] = [(RESTORE, (*content, before.version, *spot, *condition))]
-        statements += label_copies(place, before, content)
+        statements: list[Statement] = [(RESTORE, (*content, before.version, *row_key, *condition))]
+        statements += label_entries(partition, before, content)
         for label in self._after.labels - before.labels:
-            statements.append((FORGET, (*place, *self._spot._replace(label=label))))
+            statements.append((FORGET, (*partition, *self._row_key._replace(label=label))))
         return statements
 
 
-class Left(Part):
+class DeleteEntries(Part):
     """The copies of a document go."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
         self._away = False
-        self._mark = mark(document.key.collection, document.id)
-        self.spots = frozenset({self._mark})
+        self._mark = marker_row_key(document.key.collection, document.id)
+        self.row_keys = frozenset({self._mark})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """Mark, main copy and those of labels."""
-        return [] if self._away else list(leave(place, self._document, self._document.labels))
+        return [] if self._away else list(delete_entries(partition, self._document, self._document.labels))
 
-    def present(self, rows: Rows, token: str) -> None:
+    def was_applied(self, rows: Rows, token: str) -> None:
         """Nothing tells, and to do it twice is no harm."""
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """Somebody removed them before."""
         row = rows.get(self._mark)
         self._away = row is None or row["place"] != self._document.position

@@ -34,7 +34,7 @@ from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from persistence.cassandra import astra
-from persistence.cassandra.policies import AvoidFailedHosts, OnlyIdempotent, speculative
+from persistence.cassandra.policies import AvoidFailedHosts, RetryIdempotent, speculative_execution
 from persistence.cassandra.url import Target
 from persistence.errors import (
     DocumentTooLarge,
@@ -114,8 +114,8 @@ class Connection:
                 raise
             except (*UNREACHABLE, ValueError) as exc:
                 await asyncio.to_thread(self._disconnect)
-                message = f"cannot use Cassandra at {self.target.name}: {cause(exc)}"
-                if refused(exc):
+                message = f"cannot use Cassandra at {self.target.name}: {describe(exc)}"
+                if is_auth_failure(exc):
                     raise StoreRefused(message) from exc
                 if time.monotonic() > deadline:
                     raise StoreUnavailable(message) from exc
@@ -132,16 +132,16 @@ class Connection:
         logging.getLogger("cassandra").setLevel(logging.CRITICAL)  # what it logs reaches callers as errors
         profile = ExecutionProfile(
             load_balancing_policy=self._policy,
-            retry_policy=OnlyIdempotent(),
+            retry_policy=RetryIdempotent(),
             consistency_level=ConsistencyLevel.LOCAL_QUORUM,
             serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
             request_timeout=target.timeout,
             row_factory=tuple_factory,
-            speculative_execution_policy=speculative(),
+            speculative_execution_policy=speculative_execution(),
         )
-        with self._way_in() as where:
+        with self._endpoint() as endpoint:
             self._cluster = Cluster(
-                **where,
+                **endpoint,
                 execution_profiles={EXEC_PROFILE_DEFAULT: profile},
                 reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
                 connect_timeout=5.0,
@@ -164,7 +164,7 @@ class Connection:
         self._session.default_fetch_size = 5000
 
     @contextmanager
-    def _way_in(self) -> Iterator[dict[str, Any]]:
+    def _endpoint(self) -> Iterator[dict[str, Any]]:
         """Where the cluster is, and with what credentials and certificates; the driver reads files once."""
         target = self.target
         auth = PlainTextAuthProvider(target.username, target.password or "") if target.username else None
@@ -211,7 +211,7 @@ class Connection:
         rows: list[Row] = (await self._send(prepared.bind(parameters), None))[1]
         return rows
 
-    async def run_together(self, statements: Sequence[Statement]) -> None:
+    async def run_batch(self, statements: Sequence[Statement]) -> None:
         """Run idempotent writes to one partition in one round trip, all of them or none."""
         batch = BatchStatement(BatchType.UNLOGGED)
         batch.is_idempotent = True
@@ -234,7 +234,7 @@ class Connection:
         columns = ResultSet(response, rows).column_names
         return Outcome(applied=False, rows=[dict(zip(columns, row, strict=True)) for row in rows])
 
-    async def settle(self, statements: Sequence[Statement]) -> Outcome:
+    async def compare_and_set_surely(self, statements: Sequence[Statement]) -> Outcome:
         """Run a transaction that may happen twice, again until somebody says how it ended."""
         deadline = time.monotonic() + self.target.timeout
         pause = 0.05
@@ -253,7 +253,7 @@ class Connection:
         bound.fetch_size = size
         return Scan(self, bound)
 
-    async def define(self, query: str) -> None:
+    async def execute_ddl(self, query: str) -> None:
         """Run a statement that changes the schema, which takes seconds on a cluster."""
         if self.target.database:
             query = astra.supported(query)
@@ -262,7 +262,7 @@ class Connection:
         except UNREACHABLE as exc:
             raise self._translated(exc, None) from exc
 
-    async def agree(self) -> None:
+    async def wait_for_schema_agreement(self) -> None:
         """Wait until all nodes have the same schema."""
         control = self.session.cluster.control_connection
         await asyncio.to_thread(control.wait_for_schema_agreement, wait_time=10.0)
@@ -282,7 +282,7 @@ class Connection:
                 prepared = await asyncio.shield(task)
             except UNREACHABLE as exc:
                 self._preparing.pop(query, None)
-                if not busy(exc):
+                if not is_busy(exc):
                     raise self._translated(exc, None) from exc
                 await asyncio.sleep(0.05)
             else:
@@ -303,54 +303,54 @@ class Connection:
                 return await self._attempt(statement, state, options)
             except UNREACHABLE as exc:
                 if isinstance(exc, OperationTimedOut) and exc.last_host is not None:
-                    self._shun(exc.last_host)
-                if not busy(exc) or time.monotonic() > deadline:
+                    self._avoid(exc.last_host)
+                if not is_busy(exc) or time.monotonic() > deadline:
                     raise self._translated(exc, statement) from exc
                 await asyncio.sleep(0.01)  # nothing was sent: sockets take no more just now
 
     async def _attempt(self, statement: Any, state: Any, options: dict[str, float]) -> tuple[Any, list[Row]]:
         assert self._loop is not None  # noqa: S101 - set by open, or session would raise
         session = self.session
-        waiting: asyncio.Future[list[Row]] = self._loop.create_future()
+        future: asyncio.Future[list[Row]] = self._loop.create_future()
         response = session.execute_async(statement, paging_state=state, **options)
         response.add_callbacks(
-            callback=self._arrive, callback_args=(waiting,), errback=self._fail, errback_args=(waiting,)
+            callback=self._arrive, callback_args=(future,), errback=self._fail, errback_args=(future,)
         )
-        return response, await waiting or []
+        return response, await future or []
 
-    def _shun(self, host: Any) -> None:
+    def _avoid(self, host: Any) -> None:
         for known in self._cluster.metadata.all_hosts() if self._cluster else ():
             if str(host) in {str(known), known.address, str(known.endpoint)}:
-                self._policy.shun(known)
+                self._policy.avoid(known)
 
     # --- from the driver's thread to the loop ---
 
-    def _arrive(self, rows: Any, waiting: asyncio.Future[Any]) -> None:
-        self._deliver(waiting, rows, None)
+    def _arrive(self, rows: Any, future: asyncio.Future[Any]) -> None:
+        self._deliver(future, rows, None)
 
-    def _fail(self, error: BaseException, waiting: asyncio.Future[Any]) -> None:
-        self._deliver(waiting, None, error)
+    def _fail(self, error: BaseException, future: asyncio.Future[Any]) -> None:
+        self._deliver(future, None, error)
 
-    def _deliver(self, waiting: asyncio.Future[Any], rows: Any, error: BaseException | None) -> None:
+    def _deliver(self, future: asyncio.Future[Any], rows: Any, error: BaseException | None) -> None:
         with self._lock:
             wake = not self._arrived
-            self._arrived.append((waiting, rows, error))
+            self._arrived.append((future, rows, error))
         if wake and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._hand_out)
+            self._loop.call_soon_threadsafe(self._resolve_futures)
 
-    def _hand_out(self) -> None:
+    def _resolve_futures(self) -> None:
         with self._lock:
             arrived, self._arrived = self._arrived, []
-        for waiting, rows, error in arrived:
-            if waiting.done():  # its caller was cancelled
+        for future, rows, error in arrived:
+            if future.done():  # its caller was cancelled
                 continue
             if error is None:
-                waiting.set_result(rows)
+                future.set_result(rows)
             else:
-                waiting.set_exception(error)
+                future.set_exception(error)
 
     def _translated(self, exc: BaseException, statement: Any) -> StoreError:
-        message = f"Cassandra at {self.target.name}: {cause(exc)}"
+        message = f"Cassandra at {self.target.name}: {describe(exc)}"
         if isinstance(exc, InvalidRequest) and "too large" in str(exc).lower():
             return DocumentTooLarge(message)
         unsure = statement is not None and not statement.is_idempotent
@@ -384,7 +384,7 @@ def as_bytes(column: Any) -> Any:
     return column._replace(type=BytesType) if issubclass(column.type, VectorType) else column
 
 
-def busy(exc: BaseException) -> bool:
+def is_busy(exc: BaseException) -> bool:
     """Whether all that failed was to put the request into a socket."""
     if not isinstance(exc, NoHostAvailable) or not isinstance(exc.errors, dict):
         return False
@@ -392,7 +392,7 @@ def busy(exc: BaseException) -> bool:
     return bool(errors) and all(isinstance(error, ConnectionBusy) for error in errors)
 
 
-def refused(exc: BaseException) -> bool:
+def is_auth_failure(exc: BaseException) -> bool:
     """Whether every node that answered did not take the credentials."""
     errors = [exc]
     if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
@@ -400,7 +400,7 @@ def refused(exc: BaseException) -> bool:
     return all(isinstance(error, AuthenticationFailed) for error in errors)
 
 
-def cause(exc: BaseException) -> str:
+def describe(exc: BaseException) -> str:
     """What went wrong, in one line; of many nodes' errors the last."""
     if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
         host, error = list(exc.errors.items())[-1]
@@ -414,7 +414,7 @@ def _tls(target: Target) -> ssl.SSLContext:
     return context
 
 
-async def together(connection: Connection, statements: Iterable[Statement]) -> None:
+async def run_all(connection: Connection, statements: Iterable[Statement]) -> None:
     """Run idempotent writes to any partitions at once; the first error once all have ended."""
     done = await asyncio.gather(
         *(connection.run(query, parameters) for query, parameters in statements), return_exceptions=True

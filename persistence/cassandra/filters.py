@@ -6,15 +6,15 @@ from typing import Any
 from persistence.store import Attributes, Comparison, Compound, Filter
 
 
-def passes(filter: Filter, attributes: Attributes) -> bool:
+def matches(filter: Filter, attributes: Attributes) -> bool:
     """Whether a file with these attributes is let through."""
     if isinstance(filter, Compound):
         join = all if filter.operator == "and" else any
-        return join(passes(part, attributes) for part in filter.filters)
-    return compares(filter, attributes.get(filter.attribute))
+        return join(matches(part, attributes) for part in filter.filters)
+    return compare(filter, attributes.get(filter.attribute))
 
 
-def compares(filter: Comparison, found: Any) -> bool:
+def compare(filter: Comparison, found: Any) -> bool:
     """One comparison; without the attribute (None) only ne and nin hold."""
     wanted: Any = filter.value
     match filter.operator:
@@ -23,9 +23,9 @@ def compares(filter: Comparison, found: Any) -> bool:
         case "ne":
             return not equal(found, wanted)
         case "in":
-            return any(equal(found, each) for each in several(wanted))
+            return any(equal(found, each) for each in values_of(wanted))
         case "nin":
-            return not any(equal(found, each) for each in several(wanted))
+            return not any(equal(found, each) for each in values_of(wanted))
     if found is None or kind(found) != kind(wanted):
         return False
     match filter.operator:
@@ -51,6 +51,6 @@ def equal(found: Any, wanted: Any) -> bool:
     return found is not None and kind(found) is kind(wanted) and bool(found == wanted)
 
 
-def several(value: Any) -> Sequence[Any]:
+def values_of(value: Any) -> Sequence[Any]:
     """The values of a list."""
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()

@@ -13,30 +13,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from persistence.cassandra.commits import Committer, Group
+from persistence.cassandra.commits import Committer, Transaction
 from persistence.cassandra.driver import Connection
-from persistence.cassandra.kinds import Kinds
-from persistence.cassandra.leases import Renewed, Taken
-from persistence.cassandra.rows import AT, Place, decode_job, job_spot
+from persistence.cassandra.leases import RenewLease, TakeJob
+from persistence.cassandra.rows import AT, Partition, decode_job, job_row_key
+from persistence.cassandra.time_index import TimeIndexMarks
 from persistence.errors import LeaseLost
 from persistence.store import Job
 
-WIDTH = 30_000_000
+BUCKET_WIDTH = 30_000_000
 """Microseconds of a partition of the index."""
 
-LATE = 15_000_000
+LATENESS = 15_000_000
 """Microseconds by which a writer's entry may come late: its clock's error and a request's time."""
 
-KEEP = 30_000_000
+MARK_INTERVAL = 30_000_000
 """Microseconds between two notes in the database of how far a kind is settled."""
 
 READ = 500
 AT_ONCE = 32
 
-NOTE = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
+INSERT_ENTRY = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
 ENTRIES = """SELECT at, project, id FROM due
     WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"""
-LOOK = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
+SELECT_JOB = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
 
 Entry = tuple[int, str, str]
 
@@ -60,25 +60,25 @@ class JobQueue:
         self._connection = connection
         self._committer = committer
         self._clock = clock
-        self._marks = Kinds(connection)
+        self._marks = TimeIndexMarks(connection)
         self._kinds: dict[str, Kind] = {}
 
     def _now(self) -> int:
         return int(self._clock() * 1_000_000)
 
-    async def note(self, project: str, kind: str, id: str, due: float) -> None:
+    async def add_entry(self, project: str, kind: str, id: str, due: float) -> None:
         """Enter into the index that a job may be free at `due`, or from now on if that is past."""
         now = self._now()
-        await self._marks.begin(kind, now - LATE)
+        await self._marks.ensure_started(kind, now - LATENESS)
         at = max(int(due * 1_000_000), now)
-        await self._connection.run(NOTE, (kind, at // WIDTH, at, project, id))
+        await self._connection.run(INSERT_ENTRY, (kind, at // BUCKET_WIDTH, at, project, id))
 
     async def renew(self, job: Job, lease: float) -> Job:
         """Hold on to a job: one transaction; LeaseLost if another token has it."""
-        part = Renewed(job, self._clock() + lease)
+        part = RenewLease(job, self._clock() + lease)
         if part.renewed.due < job.due:  # earlier than the index knows
-            await self.note(job.project, job.kind, job.id, part.renewed.due)
-        await self._committer.commit(Group(Place(job.project, job.id, 0), [part]))
+            await self.add_entry(job.project, job.kind, job.id, part.renewed.due)
+        await self._committer.commit(Transaction(Partition(job.project, job.id, 0), [part]))
         return part.renewed
 
     # --- taking ---
@@ -92,19 +92,21 @@ class JobQueue:
             now = self._now()
             taken: list[Job] = []
             left: int | None = None
-            for bucket in range(state.mark // WIDTH, now // WIDTH + 1):
+            for bucket in range(state.mark // BUCKET_WIDTH, now // BUCKET_WIDTH + 1):
                 left = await self._take_from(state, kind, bucket, now, owner, lease, limit, taken)
                 if left is not None:
                     break
-            await self._advance(kind, state, now - LATE if left is None else min(left - 1, now - LATE))
+            await self._advance(
+                kind, state, now - LATENESS if left is None else min(left - 1, now - LATENESS)
+            )
             return taken
 
     async def _state(self, kind: str) -> Kind | None:
         """What this process knows of a kind; behind by much, it starts from what others settled."""
         state = self._kinds.get(kind)
-        if state is not None and self._now() - state.mark < 4 * WIDTH:
+        if state is not None and self._now() - state.mark < 4 * BUCKET_WIDTH:
             return state
-        mark = await self._marks.mark(kind)
+        mark = await self._marks.first_unsettled(kind)
         if mark is None:  # nobody ever noted a job of it
             return state
         if state is None:
@@ -152,40 +154,42 @@ class JobQueue:
         taken: list[Job],
     ) -> int | None:
         """Look jobs up, take as many as there is room for; the time of the first that is left."""
-        found = await asyncio.gather(*(self._look(kind, entry) for entry in entries))
+        found = await asyncio.gather(*(self._read_job(kind, entry) for entry in entries))
         chosen = [job for job in found if job is not None and job.due <= self._clock()][:room]
-        got = await asyncio.gather(*(self._try(job, owner, lease) for job in chosen))
+        got = await asyncio.gather(*(self._take_one(job, owner, lease) for job in chosen))
         results = {(job.project, job.id): result for job, result in zip(chosen, got, strict=True)}
         taken += [job for job in got if job is not None]
         left: int | None = None
         for entry, job in zip(entries, found, strict=True):
             if job is not None and job.due > self._clock():
-                await self.note(job.project, kind, job.id, job.due)
-            elif self._is_coming(entry) if job is None else results.get((job.project, job.id)) is None:
+                await self.add_entry(job.project, kind, job.id, job.due)
+            elif self._may_still_arrive(entry) if job is None else results.get((job.project, job.id)) is None:
                 left = entry[0] if left is None else left
                 continue
             state.settled.add(entry)
         return left
 
-    def _is_coming(self, entry: Entry) -> bool:
+    def _may_still_arrive(self, entry: Entry) -> bool:
         """Whether the job of an entry may be missing because its write is still on its way."""
-        return entry[0] > self._now() - LATE
+        return entry[0] > self._now() - LATENESS
 
-    async def _look(self, kind: str, entry: Entry) -> Job | None:
+    async def _read_job(self, kind: str, entry: Entry) -> Job | None:
         _, project, id = entry
-        rows = await self._connection.run(LOOK, (*Place(project, id, 0), *job_spot(kind)))
+        rows = await self._connection.run(SELECT_JOB, (*Partition(project, id, 0), *job_row_key(kind)))
         if not rows or rows[0][1] is None:
             return None
         return decode_job(project, kind, id, rows[0])
 
-    async def _try(self, job: Job, owner: str, lease: float) -> Job | None:
+    async def _take_one(self, job: Job, owner: str, lease: float) -> Job | None:
         """Take one job, noted at the end of its lease first; None if somebody was faster."""
         now = self._clock()
         token = max(int(now * 1_000_000), job.token + 1)
         after = replace(job, due=now + lease, token=token, owner=owner)
-        await self.note(job.project, job.kind, job.id, after.due)
+        await self.add_entry(job.project, job.kind, job.id, after.due)
         try:
-            await self._committer.commit(Group(Place(job.project, job.id, 0), [Taken(job, after)]))
+            await self._committer.commit(
+                Transaction(Partition(job.project, job.id, 0), [TakeJob(job, after)])
+            )
         except LeaseLost:
             return None
         return after
@@ -195,6 +199,6 @@ class JobQueue:
             return
         state.mark = mark
         state.settled = {entry for entry in state.settled if entry[0] > mark}
-        if mark - state.kept > KEEP:
+        if mark - state.kept > MARK_INTERVAL:
             state.kept = mark
-            await self._marks.settle(kind, mark)
+            await self._marks.mark_settled(kind, mark)

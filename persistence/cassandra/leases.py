@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from persistence.cassandra.commits import Part, Rows
 from persistence.cassandra.driver import Statement
-from persistence.cassandra.rows import AT, KEY, Place, Spot, encode, job_spot
+from persistence.cassandra.rows import AT, KEY, Partition, RowKey, encode_json, job_row_key
 from persistence.errors import LeaseLost
 from persistence.store import Job, Reschedule
 
@@ -20,60 +20,60 @@ RESTORE = f"""INSERT INTO objects ({KEY}, due, lease, owner, payload, id)
     VALUES (?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
 
 
-class Held(Part):
+class Lease(Part):
     """A condition on a job: it is held by its token and owner."""
 
     checks_only = True
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._spot = job_spot(job.kind)
+        self._row_key = job_row_key(job.kind)
         if not job.owner:
             raise lost(job)
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """Nothing but the condition."""
-        return [(HOLD, self._condition(place))]
+        return [(HOLD, self._condition(partition))]
 
-    def spot(self) -> Spot:
+    def row_key(self) -> RowKey:
         """The job's row."""
-        return self._spot
+        return self._row_key
 
-    def _condition(self, place: Place) -> tuple[object, ...]:
-        return (*place, *self._spot, self.job.token, self.job.owner)
+    def _condition(self, partition: Partition) -> tuple[object, ...]:
+        return (*partition, *self._row_key, self.job.token, self.job.owner)
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """Another token has it, or it is finished."""
-        row = rows.get(self._spot)
+        row = rows.get(self._row_key)
         if row is None or (row["lease"], row["owner"]) != (self.job.token, self.job.owner):
             raise lost(self.job)
 
 
-class Finished(Held):
+class FinishJob(Lease):
     """The job is removed by its holder."""
 
     checks_only = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self.spots = frozenset({self._spot})
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One delete."""
-        return [(FINISH, self._condition(place))]
+        return [(FINISH, self._condition(partition))]
 
-    def present(self, rows: Rows, token: str) -> bool | None:
+    def was_applied(self, rows: Rows, token: str) -> bool | None:
         """It was not applied if the row is there."""
-        return False if self._spot in rows else None
+        return False if self._row_key in rows else None
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Put it back."""
         job = self.job
-        row = (job.due, job.token, job.owner, encode(job.payload), job.id)
-        return [(RESTORE, (*place, *self._spot, *row))]
+        row = (job.due, job.token, job.owner, encode_json(job.payload), job.id)
+        return [(RESTORE, (*partition, *self._row_key, *row))]
 
 
-class Freed(Held):
+class ReleaseJob(Lease):
     """The job is let go by its holder."""
 
     checks_only = False
@@ -81,21 +81,21 @@ class Freed(Held):
     def __init__(self, operation: Reschedule) -> None:
         super().__init__(operation.job)
         self._operation = operation
-        self._payload = encode(operation.job.payload if operation.payload is None else operation.payload)
-        self.spots = frozenset({self._spot})
+        self._payload = encode_json(operation.job.payload if operation.payload is None else operation.payload)
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update."""
-        return [(FREE, (self._operation.due, self._payload, token, *self._condition(place)))]
+        return [(FREE, (self._operation.due, self._payload, token, *self._condition(partition)))]
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Hold it again."""
         job = self.job
-        change = (job.due, job.token, job.owner, "undone", *place, *self._spot)
+        change = (job.due, job.token, job.owner, "undone", *partition, *self._row_key)
         return [(TAKE, (*change, job.token, self._operation.due))]
 
 
-class Renewed(Held):
+class RenewLease(Lease):
     """The job's lease is made longer by its holder."""
 
     checks_only = False
@@ -103,61 +103,61 @@ class Renewed(Held):
     def __init__(self, job: Job, due: float) -> None:
         super().__init__(job)
         self.renewed = replace(job, due=due)
-        self.spots = frozenset({self._spot})
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update."""
-        return [(RENEW, (self.renewed.due, token, *self._condition(place)))]
+        return [(RENEW, (self.renewed.due, token, *self._condition(partition)))]
 
 
-class Taken(Part):
+class TakeJob(Part):
     """A free job gets a holder, unless somebody was faster."""
 
     def __init__(self, before: Job, after: Job) -> None:
         self._before, self.after = before, after
-        self._spot = job_spot(before.kind)
-        self.spots = frozenset({self._spot})
+        self._row_key = job_row_key(before.kind)
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update, on the condition that nothing happened to the job."""
         after, before = self.after, self._before
-        change = (after.due, after.token, after.owner, token, *place, *self._spot)
+        change = (after.due, after.token, after.owner, token, *partition, *self._row_key)
         return [(TAKE, (*change, before.token, before.due))]
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """Somebody was faster."""
         raise lost(self.after)
 
 
-class Put(Part):
+class PutJob(Part):
     """A job is made, or replaced, whoever holds it."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._payload = encode(job.payload)
-        self._spot = job_spot(job.kind)
-        self.spots = frozenset({self._spot})
+        self._payload = encode_json(job.payload)
+        self._row_key = job_row_key(job.kind)
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update in any case."""
         job = self.job
         row = (job.due, job.token, job.owner, self._payload, job.id, token)
-        return [(PUT, (*row, *place, *self._spot))]
+        return [(PUT, (*row, *partition, *self._row_key))]
 
 
-class Cancelled(Part):
+class CancelJob(Part):
     """A job is removed, whoever holds it."""
 
-    def present(self, rows: Rows, token: str) -> None:
+    def was_applied(self, rows: Rows, token: str) -> None:
         """Nothing tells, and to do it twice is no harm."""
 
     def __init__(self, kind: str) -> None:
-        self._spot = job_spot(kind)
-        self.spots = frozenset({self._spot})
+        self._row_key = job_row_key(kind)
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One delete in any case."""
-        return [(CANCEL, (*place, *self._spot))]
+        return [(CANCEL, (*partition, *self._row_key))]
 
 
 def lost(job: Job) -> LeaseLost:

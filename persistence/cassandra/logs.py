@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from persistence.cassandra.commits import Part, Rows
 from persistence.cassandra.driver import Connection, Statement
-from persistence.cassandra.rows import AT, KEY, Place, Spot
+from persistence.cassandra.rows import AT, KEY, Partition, RowKey
 from persistence.store import Append
 
 BUCKET = 10_000
@@ -17,8 +17,8 @@ SECTION = "z:log"
 PAGE = 100
 
 ADD = f"INSERT INTO objects ({KEY}, events, writer) VALUES (?,?,?,?,?,?,?,?) IF NOT EXISTS USING TTL ?"
-TELL = "UPDATE objects SET logged=true WHERE project=? AND home=? AND bucket=?"
-TAKE_BACK = f"DELETE FROM objects WHERE {AT} IF writer=?"
+MARK_LOGGED = "UPDATE objects SET logged=true WHERE project=? AND home=? AND bucket=?"
+UNDO_ADD = f"DELETE FROM objects WHERE {AT} IF writer=?"
 READ = f"""SELECT position, events, TTL(events) FROM objects
     WHERE project=? AND home=? AND bucket=? AND section='{SECTION}' AND label='' AND position>?
     ORDER BY section DESC, label DESC, position ASC LIMIT ?"""
@@ -35,36 +35,36 @@ class Segment(NamedTuple):
     lifetime: int
 
 
-def log_place(operation: Append) -> Place:
+def log_place(operation: Append) -> Partition:
     """The partition of a segment."""
-    return Place(operation.project, operation.id, operation.sequence // BUCKET)
+    return Partition(operation.project, operation.id, operation.sequence // BUCKET)
 
 
-class Appended(Part):
+class AppendSegment(Part):
     """A segment enters its log; one that begins with the same number and is there already stays."""
 
     def __init__(self, operation: Append) -> None:
         self._operation = operation
-        self._spot = Spot(SECTION, "", operation.sequence)
+        self._row_key = RowKey(SECTION, "", operation.sequence)
         self._stale, self._token = False, ""
-        self.spots = frozenset({self._spot})
+        self.row_keys = frozenset({self._row_key})
 
-    def statements(self, place: Place, token: str) -> list[Statement]:
+    def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One insert, and a note that there is a log."""
         if self._stale:
             return []
         self._token = token
         lifetime = max(int(self._operation.lifetime), 1)
-        row = (*place, *self._spot, list(self._operation.events), token, lifetime)
-        return [(ADD, row), (TELL, tuple(place))]
+        row = (*partition, *self._row_key, list(self._operation.events), token, lifetime)
+        return [(ADD, row), (MARK_LOGGED, tuple(partition))]
 
-    def refused(self, rows: Rows) -> None:
+    def on_refused(self, rows: Rows) -> None:
         """Nothing is to be done where there is one."""
-        self._stale = self._spot in rows
+        self._stale = self._row_key in rows
 
-    def undo(self, place: Place) -> list[Statement]:
+    def undo(self, partition: Partition) -> list[Statement]:
         """Remove it, if it is ours."""
-        return [] if self._stale else [(TAKE_BACK, (*place, *self._spot, self._token))]
+        return [] if self._stale else [(UNDO_ADD, (*partition, *self._row_key, self._token))]
 
 
 class Logs:
@@ -72,12 +72,12 @@ class Logs:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._edges: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._segment_starts: OrderedDict[tuple[str, str, int], None] = OrderedDict()
 
     async def read(self, project: str, id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Events numbered over `after`, from as many whole segments as give at least `limit`."""
         events: list[tuple[int, bytes]] = []
-        if after >= 0 and (project, id, after + 1) not in self._edges:
+        if after >= 0 and (project, id, after + 1) not in self._segment_starts:
             sequence, segment = await self._covering(project, id, after)
             events += [(n, event) for n, event in enumerate(segment, sequence) if n > after]
         bucket = max(after + 1, 0) // BUCKET
@@ -121,7 +121,7 @@ class Logs:
 
     def _remember(self, edge: tuple[str, str, int]) -> None:
         """Note where a segment begins, and forget the oldest beyond a bound."""
-        self._edges[edge] = None
-        self._edges.move_to_end(edge)
-        if len(self._edges) > REMEMBERED:
-            self._edges.popitem(last=False)
+        self._segment_starts[edge] = None
+        self._segment_starts.move_to_end(edge)
+        if len(self._segment_starts) > REMEMBERED:
+            self._segment_starts.popitem(last=False)

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from persistence.cassandra.driver import Connection
-from persistence.cassandra.libraries import Libraries, Library, Source
 from persistence.cassandra.logs import SECTION, Logs
 from persistence.cassandra.reading import LOWEST, Reader
 from persistence.cassandra.retrieval import NO_SHARD, Chunks
-from persistence.cassandra.rows import Kept, ListKey, decode_job
+from persistence.cassandra.rows import ImportDocument, ListKey, decode_job
+from persistence.cassandra.vector_store_meta import Source, VectorStoreMeta, VectorStoreMetaTable
 from persistence.cassandra.vectors import Vectors
 from persistence.cassandra.writing import Writer
 from persistence.store import (
@@ -53,7 +53,7 @@ class Mover:
         self._writer = writer
         self._logs = logs
         self._chunks = chunks
-        self._libraries = Libraries(connection)
+        self._meta = VectorStoreMetaTable(connection)
         self._vectors = Vectors(connection)
 
     async def export(self, after: str) -> AsyncIterator[tuple[str, Record]]:
@@ -109,7 +109,7 @@ class Mover:
 
     async def _list(self, key: ListKey, low: int) -> AsyncIterator[Document]:
         """The documents of a list, as they are themselves: a copy can be behind."""
-        while listed := await self._reader.above(key, low, PAGE):
+        while listed := await self._reader.after_position(key, low, PAGE):
             for document in await asyncio.gather(*(self._reader.get(each.key) for each in listed)):
                 if document is not None:
                     yield document
@@ -127,24 +127,24 @@ class Mover:
     async def _files(self, after: list[Any]) -> AsyncIterator[Marked]:
         async for project, store in self._keys(STORES, "project, store", after[:2]):
             here = after if after[:2] == [project, store] else []
-            library, _ = await self._libraries.find(project, store)
-            for source in await self._libraries.files(project, store):
+            meta, _ = await self._meta.find(project, store)
+            for source in await self._meta.files(project, store):
                 if here and source.file < here[2]:
                     continue
                 last = here[3] if here and source.file == here[2] else -1
-                while chunks := await self._some(library, source, last):
+                while chunks := await self._some(meta, source, last):
                     last = chunks[-1].index
                     record = FileChunks(project, store, source.file, chunks, source.attributes)
                     yield [project, store, source.file, last], record
 
-    async def _some(self, library: Library, source: Source, after: int) -> list[Chunk]:
-        key = (library.project, library.store, source.name, after)
+    async def _some(self, meta: VectorStoreMeta, source: Source, after: int) -> list[Chunk]:
+        key = (meta.project, meta.store, source.name, after)
         rows = await self._connection.run(CHUNKS, key)
 
         async def chunk(number: int, text: str, shard: int | None) -> Chunk:
             if shard is None or shard == NO_SHARD:
                 return Chunk(number, text)
-            return Chunk(number, text, await self._vectors.read(library, source.name, shard, number))
+            return Chunk(number, text, await self._vectors.read(meta, source.name, shard, number))
 
         return list(await asyncio.gather(*(chunk(*row) for row in rows)))
 
@@ -170,7 +170,7 @@ class Mover:
                 await self._writer.write([Delete(document)])
         await self._writer.write(
             [
-                Kept(
+                ImportDocument(
                     document.key,
                     document.value,
                     document.state,

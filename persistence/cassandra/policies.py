@@ -13,7 +13,7 @@ from cassandra.policies import (
     TokenAwarePolicy,
 )
 
-SHUN = 10.0
+AVOID_SECONDS = 10.0
 """Seconds for which a node that let a request time out is asked last."""
 
 SPECULATE_AFTER = 0.3
@@ -31,23 +31,23 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         super().__init__()
         nearby = DCAwareRoundRobinPolicy(datacenter) if datacenter else RoundRobinPolicy()
         self._child = TokenAwarePolicy(nearby)
-        self._shunned: dict[Any, float] = {}
+        self._avoided: dict[Any, float] = {}
 
-    def shun(self, host: Any) -> None:
+    def avoid(self, host: Any) -> None:
         """Ask this one last for a while."""
-        self._shunned[host] = time.monotonic() + SHUN
+        self._avoided[host] = time.monotonic() + AVOID_SECONDS
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Any]:
         """The child's plan, with the nodes that are shunned at its end."""
         plan = self._child.make_query_plan(working_keyspace, query)
-        if not self._shunned:
+        if not self._avoided:
             yield from plan
             return
         now = time.monotonic()
-        self._shunned = {host: until for host, until in self._shunned.items() if until > now}
+        self._avoided = {host: until for host, until in self._avoided.items() if until > now}
         last = []
         for host in plan:
-            if host in self._shunned:
+            if host in self._avoided:
                 last.append(host)
             else:
                 yield host
@@ -67,7 +67,7 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
 
     def on_up(self, host: Any) -> None:
         """Forget what a node did before."""
-        self._shunned.pop(host, None)
+        self._avoided.pop(host, None)
         self._child.on_up(host)
 
     def on_down(self, host: Any) -> None:
@@ -83,10 +83,10 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         self._child.on_remove(host)
 
 
-class OnlyIdempotent(RetryPolicy):  # type: ignore[misc]
+class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
     """Twice again, on another node where that helps, and never a write that must not happen twice."""
 
-    def _again(self, query: Any, retry: int, consistency: Any, *, elsewhere: bool) -> tuple[Any, Any]:
+    def _retry(self, query: Any, retry: int, consistency: Any, *, elsewhere: bool) -> tuple[Any, Any]:
         if retry >= 2 or not getattr(query, "is_idempotent", False):
             return self.RETHROW, None
         return (self.RETRY_NEXT_HOST if elsewhere else self.RETRY), consistency
@@ -101,7 +101,7 @@ class OnlyIdempotent(RetryPolicy):  # type: ignore[misc]
         retry_num: int,
     ) -> tuple[Any, Any]:
         """A replica did not answer in time."""
-        return self._again(query, retry_num, consistency, elsewhere=False)
+        return self._retry(query, retry_num, consistency, elsewhere=False)
 
     def on_write_timeout(
         self,
@@ -113,7 +113,7 @@ class OnlyIdempotent(RetryPolicy):  # type: ignore[misc]
         retry_num: int,
     ) -> tuple[Any, Any]:
         """A replica did not confirm in time."""
-        return self._again(query, retry_num, consistency, elsewhere=False)
+        return self._retry(query, retry_num, consistency, elsewhere=False)
 
     def on_unavailable(
         self, query: Any, consistency: Any, required_replicas: int, alive_replicas: int, retry_num: int
@@ -123,9 +123,9 @@ class OnlyIdempotent(RetryPolicy):  # type: ignore[misc]
 
     def on_request_error(self, query: Any, consistency: Any, error: Any, retry_num: int) -> tuple[Any, Any]:
         """A connection broke, or a node is overloaded."""
-        return self._again(query, retry_num, consistency, elsewhere=True)
+        return self._retry(query, retry_num, consistency, elsewhere=True)
 
 
-def speculative() -> Any:
+def speculative_execution() -> Any:
     """Ask one more node when the first is slow; the driver does so for idempotent statements only."""
     return ConstantSpeculativeExecutionPolicy(SPECULATE_AFTER, 2)

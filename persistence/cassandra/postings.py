@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from persistence.cassandra.driver import Connection, Statement
-from persistence.cassandra.libraries import Library
+from persistence.cassandra.vector_store_meta import VectorStoreMeta
 
 SLOTS = 12
 K1, B = 1.2, 0.75
@@ -93,29 +93,31 @@ class Postings:
         self._connection = connection
 
     async def put(
-        self, library: Library, part: int, source: str, batch: str, rows: Mapping[str, bytes]
+        self, meta: VectorStoreMeta, part: int, source: str, batch: str, rows: Mapping[str, bytes]
     ) -> None:
         """Add a batch's rows."""
         statements: defaultdict[int, list[Statement]] = defaultdict(list)
         for term, data in rows.items():
             number = slot(term)
-            row = (library.project, library.store, part, number, term, source, batch, data)
+            row = (meta.project, meta.store, part, number, term, source, batch, data)
             statements[number].append((PUT, row))
         await self._run(statements.values())
 
-    async def drop(self, library: Library, part: int, source: str, batch: str, terms: Iterable[str]) -> None:
+    async def drop(
+        self, meta: VectorStoreMeta, part: int, source: str, batch: str, terms: Iterable[str]
+    ) -> None:
         """Remove a batch's rows."""
         statements: defaultdict[int, list[Statement]] = defaultdict(list)
         for term in terms:
             number = slot(term)
-            row = (library.project, library.store, part, number, term, source, batch)
+            row = (meta.project, meta.store, part, number, term, source, batch)
             statements[number].append((DROP, row))
         await self._run(statements.values())
 
-    async def forget(self, library: Library) -> None:
+    async def delete(self, meta: VectorStoreMeta) -> None:
         """Remove everything of a vector store."""
-        for part in range(library.part + 1):
-            row = (library.project, library.store, part)
+        for part in range(meta.part + 1):
+            row = (meta.project, meta.store, part)
             await asyncio.gather(
                 *(self._connection.run(DROP_SLOT, (*row, number)) for number in range(SLOTS))
             )
@@ -125,31 +127,31 @@ class Postings:
 
         async def run(statements: list[Statement]) -> None:
             async with limit:
-                await self._connection.run_together(statements)
+                await self._connection.run_batch(statements)
 
-        await asyncio.gather(*(run(part) for batch in batches for part in parted(batch)))
+        await asyncio.gather(*(run(part) for batch in batches for part in batched(batch)))
 
     async def search(
-        self, library: Library, terms: Sequence[str], allowed: frozenset[str] | None
+        self, meta: VectorStoreMeta, terms: Sequence[str], allowed: frozenset[str] | None
     ) -> Iterator[Found]:
         """All chunks with any of the terms, of the sources allowed, best first."""
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def find(term: str, part: int) -> list[tuple[str, bytes]]:
             async with limit:
-                key = (library.project, library.store, part, slot(term), term)
+                key = (meta.project, meta.store, part, slot(term), term)
                 return [(row[0], row[1]) for row in await self._connection.run(FIND, key)]
 
         terms = [term[:LONGEST] for term in terms[:TERMS]]
-        parts = range(library.part + 1)
+        parts = range(meta.part + 1)
         found = await asyncio.gather(*(find(term, part) for term in terms for part in parts))
         by_term = [found[at * len(parts) : (at + 1) * len(parts)] for at in range(len(terms))]
         if sum(len(rows) for rows in found) < 200:
-            return in_order(*rank(library, by_term, allowed))
-        return in_order(*await asyncio.to_thread(rank, library, by_term, allowed))
+            return in_order(*rank(meta, by_term, allowed))
+        return in_order(*await asyncio.to_thread(rank, meta, by_term, allowed))
 
 
-def parted(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
+def batched(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
     """Statements by as many as are sent together."""
     part: list[Statement] = []
     size = 0
@@ -164,18 +166,20 @@ def parted(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
 
 
 def rank(
-    library: Library, by_term: Sequence[Sequence[Sequence[tuple[str, bytes]]]], allowed: frozenset[str] | None
+    meta: VectorStoreMeta,
+    by_term: Sequence[Sequence[Sequence[tuple[str, bytes]]]],
+    allowed: frozenset[str] | None,
 ) -> tuple[list[str], Integers, Floats]:
     """The sources, and for each chunk its key (source's place << 32 | number) and its BM25.
 
     Terms that are too common are left out unless there is no other.
     """
     places: dict[str, int] = {}
-    matches = [gather(parts, places, allowed) for parts in by_term]
+    matches = [collect(parts, places, allowed) for parts in by_term]
     keys, weights = [np.empty(0, np.int64)], [np.empty(0)]
-    average = max(library.words / max(library.chunks, 1), 1.0)
-    for match in choose(matches):
-        total = max(library.chunks, match.count)
+    average = max(meta.words / max(meta.chunks, 1), 1.0)
+    for match in rarest(matches):
+        total = max(meta.chunks, match.count)
         idf = math.log(1 + (total - match.count + 0.5) / (match.count + 0.5))
         number, frequency, length = match.cells.T
         norm = frequency + K1 * (1 - B + B * length / average)
@@ -186,7 +190,7 @@ def rank(
     return list(places), unique, scores.astype(np.float64, copy=False)
 
 
-def gather(
+def collect(
     parts: Sequence[Sequence[tuple[str, bytes]]], places: dict[str, int], allowed: frozenset[str] | None
 ) -> Matches:
     """One term's rows as arrays, those of the sources allowed; new sources get a place."""
@@ -201,7 +205,7 @@ def gather(
     return Matches(np.repeat(np.array(owners, np.int64), sizes), cells.astype(np.int64), count, common)
 
 
-def choose(matches: Iterable[Matches]) -> list[Matches]:
+def rarest(matches: Iterable[Matches]) -> list[Matches]:
     """The rarest terms, as many as can be weighed, and at least one."""
     ordered = sorted((match for match in matches if len(match.cells)), key=lambda match: match.count)
     chosen: list[Matches] = []

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from persistence.cassandra.clearing import Clearing
 from persistence.cassandra.driver import Connection
-from persistence.cassandra.heads import Head, Heads
-from persistence.cassandra.rows import AT, ListKey, beside, decode, holder, storable
+from persistence.cassandra.list_heads import ListHead, ListHeads
+from persistence.cassandra.repair import Repair
+from persistence.cassandra.rows import (
+    AT,
+    ListKey,
+    bucket_of,
+    decode_document,
+    key_beside_parent,
+    parent_id,
+    storable,
+)
 from persistence.errors import CursorNotFound, StoreUnavailable
 from persistence.store import Document, Key, Order, Page
 
@@ -25,10 +33,10 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 class Reader:
     """Reads at quorum: what a write was told of is seen by every reader after it."""
 
-    def __init__(self, connection: Connection, heads: Heads, clearing: Clearing) -> None:
+    def __init__(self, connection: Connection, heads: ListHeads, repair: Repair) -> None:
         self._connection = connection
         self._heads = heads
-        self._clearing = clearing
+        self._repair = repair
 
     async def get(self, key: Key) -> Document | None:
         """The document, or None: one statement, which also tells of the lists under it.
@@ -38,30 +46,30 @@ class Reader:
         """
         if not key.id or not storable(*key):
             return None
-        found = await self._look(key)
+        found = await self._find(key)
         if found is None:
             with suppress(StoreUnavailable):  # the answer is known, and this can be done any time
-                await self._clearing.remove_orphan(key)
+                await self._repair.remove_orphan(key)
         return found
 
-    async def _look(self, key: Key) -> Document | None:
-        if holder(key.id):
-            place, spot = beside(key)
-            rows = await self._connection.run(BESIDE, (*place, *spot))
+    async def _find(self, key: Key) -> Document | None:
+        if parent_id(key.id):
+            partition, row_key = key_beside_parent(key)
+            rows = await self._connection.run(BESIDE, (*partition, *row_key))
             if rows and rows[0][0] is not None:
-                return decode(key, rows[0][6] or "", tuple(rows[0][:6]))
+                return decode_document(key, rows[0][6] or "", tuple(rows[0][:6]))
         found: Document | None = None
-        heads: dict[str, Head | None] = {}
+        heads: dict[str, ListHead | None] = {}
         for section, *row in await self._connection.run(GET, (key.project, key.id)):
             name = section[2:]
             if section[0] == "h":
                 last, rows, size, closed, newest = row[7:]
-                single = Head(0, last, rows or 0, size or 0, closed=bool(closed))
+                single = ListHead(0, last, rows or 0, size or 0, closed=bool(closed))
                 heads[name] = None if (newest or {}).get(name) else single
             elif name == key.collection:
-                found = decode(key, row[6] or "", tuple(row[:6]))
+                found = decode_document(key, row[6] or "", tuple(row[:6]))
         if found is not None:
-            self._heads.saw_home(key.project, key.id, heads)
+            self._heads.remember_home(key.project, key.id, heads)
         return found
 
     async def page(
@@ -82,15 +90,15 @@ class Reader:
         for cursor, behind in ((after, True), (before, False)):
             if cursor is None:
                 continue
-            position, shelf = await self._cursor(key, cursor)
+            position, cursor_bucket = await self._cursor(key, cursor)
             if (order == "asc") == behind:
                 low = max(low, position)
             else:
                 high = min(high, position)
-            bucket = shelf if bucket is None else bucket
+            bucket = cursor_bucket if bucket is None else bucket
         backwards = before is not None and after is None
         ascending = (order == "asc") != backwards
-        walk = Walk(self._connection, self._heads, key, label, low, high, ascending=ascending)
+        walk = ListScan(self._connection, self._heads, key, label, low, high, ascending=ascending)
         documents = await walk.take(limit + 1, bucket)
         more = len(documents) > limit
         documents = documents[:limit]
@@ -98,31 +106,31 @@ class Reader:
             documents.reverse()
         return Page(documents, has_more=more)
 
-    async def above(self, key: ListKey, low: int, count: int) -> list[Document]:
+    async def after_position(self, key: ListKey, low: int, count: int) -> list[Document]:
         """The next documents of a list behind a position, in order."""
         bucket = await self._heads.bucket_of(key, low) if low != LOWEST else None
-        walk = Walk(self._connection, self._heads, key, None, low, HIGHEST, ascending=True)
+        walk = ListScan(self._connection, self._heads, key, None, low, HIGHEST, ascending=True)
         return await walk.take(count, bucket)
 
     async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
         """Position and bucket of a document of the list."""
-        document = await self._look(key.key(id)) if id and storable(id) else None
+        document = await self._find(key.key(id)) if id and storable(id) else None
         if document is not None and document.parent == key.parent:
-            return document.position, document.shelf
+            return document.position, bucket_of(document)
         if document is None and id and storable(id):
-            marked = await self._clearing.find_mark(key, id)
+            marked = await self._repair.find_mark(key, id)
             if marked is not None:
                 return marked.position, marked.bucket
         raise CursorNotFound(f"{id} is not in the list")
 
 
-class Walk:
+class ListScan:
     """Goes through the buckets of a list in one direction, no further than it must."""
 
     def __init__(
         self,
         connection: Connection,
-        heads: Heads,
+        heads: ListHeads,
         key: ListKey,
         label: str | None,
         low: int,
@@ -186,18 +194,18 @@ class Walk:
         if self._ascending:
             newest = (await self._heads.read(self._key)).bucket
             later = (
-                await self._heads.labelled(self._key, self._label, number, newest + 1)
+                await self._heads.buckets_with_label(self._key, self._label, number, newest + 1)
                 if newest > number
                 else []
             )
             return min(later, default=None)
-        return max(await self._heads.labelled(self._key, self._label, 0, number), default=0)
+        return max(await self._heads.buckets_with_label(self._key, self._label, 0, number), default=0)
 
     async def _rows(self, number: int, count: int) -> list[Any]:
-        place = self._key.bucket(number)
+        partition = self._key.bucket(number)
         section = f"l:{self._key.collection}"
         return await self._connection.run(
-            self._query, (*place, section, self._label, self._low, self._high, count)
+            self._query, (*partition, section, self._label, self._low, self._high, count)
         )
 
     async def _documents(self, rows: Sequence[Any], number: int) -> list[Document]:
@@ -212,7 +220,9 @@ class Walk:
                 continue
             id, value, state, labels, version = kept
             documents.append(
-                decode(self._key.key(id), self._key.parent, (value, state, labels, version, row[5], number))
+                decode_document(
+                    self._key.key(id), self._key.parent, (value, state, labels, version, row[5], number)
+                )
             )
         return documents
 

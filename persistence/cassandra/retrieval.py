@@ -8,10 +8,16 @@ from itertools import islice
 from weakref import WeakValueDictionary
 
 from persistence.cassandra.driver import Connection, Row, Statement
-from persistence.cassandra.libraries import Batch, Libraries, Library, Source, file_of
 from persistence.cassandra.postings import Found, Postings, posting_rows
-from persistence.cassandra.rows import encode, storable
-from persistence.cassandra.vectors import MOST, Placed, Vectors, placed
+from persistence.cassandra.rows import encode_json, storable
+from persistence.cassandra.vector_store_meta import (
+    Batch,
+    Source,
+    VectorStoreMeta,
+    VectorStoreMetaTable,
+    file_of,
+)
+from persistence.cassandra.vectors import MOST, StoredVector, Vectors, stored_vectors
 from persistence.errors import DimensionMismatch, StoreUnavailable
 from persistence.sqlite.terms import Terms
 from persistence.store import Attributes, Chunk, Filter, Hit
@@ -38,14 +44,14 @@ class Chunks:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._libraries = Libraries(connection)
+        self._meta = VectorStoreMetaTable(connection)
         self._postings = Postings(connection)
         self._vectors = Vectors(connection)
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    def _turn(self, project: str, store: str) -> asyncio.Lock:
+    def _lock(self, project: str, store: str) -> asyncio.Lock:
         """The turn of this process at a vector store's totals."""
-        return self._turns.setdefault((project, store), asyncio.Lock())
+        return self._locks.setdefault((project, store), asyncio.Lock())
 
     # --- putting ---
 
@@ -53,76 +59,76 @@ class Chunks:
         self, project: str, store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
         """Keep chunks: two statements for the totals, then vectors, texts and words."""
-        encode(dict(attributes))
+        encode_json(dict(attributes))
         dimension = dimension_of(chunks)
-        terms = await asyncio.to_thread(cut, {chunk.index: chunk.text for chunk in chunks})
+        terms = await asyncio.to_thread(terms_of, {chunk.index: chunk.text for chunk in chunks})
         given = [(chunk.index, chunk.vector) for chunk in chunks if chunk.vector is not None]
-        vectors = await asyncio.to_thread(placed, given)
+        vectors = await asyncio.to_thread(stored_vectors, given)
         if dimension is not None:
             await self._vectors.prepare(dimension)
         for _ in range(ATTEMPTS):
-            async with self._turn(project, store):
-                library, source = await self._libraries.find(project, store, file)
-                expect(library, dimension)
+            async with self._lock(project, store):
+                meta, source = await self._meta.find(project, store, file)
+                check_dimension(meta, dimension)
                 source = source or Source.new(file)
-                replaced = await self._replaced(library, source, {chunk.index for chunk in chunks})
-                putting = Putting(library, source, chunks, attributes, terms, vectors, replaced, dimension)
-                kept = self._libraries.keep(library, putting.source)
-                if await self._libraries.change(library, putting.library, [kept]):
+                replaced = await self._replaced(meta, source, {chunk.index for chunk in chunks})
+                putting = ChunkUpdate(meta, source, chunks, attributes, terms, vectors, replaced, dimension)
+                kept = self._meta.put_source(meta, putting.source)
+                if await self._meta.compare_and_set(meta, putting.meta, [kept]):
                     break
         else:
             raise StoreUnavailable(f"too many writers at vector store {store}")
-        await self._clean(library, source, replaced)
-        await self._fill(putting)
+        await self._delete_replaced(meta, source, replaced)
+        await self._write(putting)
 
-    async def _replaced(self, library: Library, source: Source, numbers: set[int]) -> list[Row]:
+    async def _replaced(self, meta: VectorStoreMeta, source: Source, numbers: set[int]) -> list[Row]:
         """The chunks of the batches that have any of the numbers: these go, or change their batch."""
         if not source.batches:
             return []
-        rows = await self._whole(library, source)
+        rows = await self._all_rows(meta, source)
         touched = {row[2] for row in rows if row[0] in numbers}
         return [row for row in rows if row[2] in touched]
 
-    async def _whole(self, library: Library, source: Source) -> list[Row]:
-        key = (library.project, library.store, source.name)
+    async def _all_rows(self, meta: VectorStoreMeta, source: Source) -> list[Row]:
+        key = (meta.project, meta.store, source.name)
         scan = await self._connection.scan(WHOLE, key, 1000)
         return [row async for rows in scan for row in rows]
 
-    async def _clean(self, library: Library, source: Source, rows: Sequence[Row]) -> None:
+    async def _delete_replaced(self, meta: VectorStoreMeta, source: Source, rows: Sequence[Row]) -> None:
         """Remove the words of batches, and the vectors of their chunks that are replaced."""
         batches: dict[str, dict[int, str]] = {}
         for number, text, batch, _, _ in rows:
             batches.setdefault(batch, {})[number] = text
         for batch, texts in batches.items():
             if batch in source.batches:
-                terms = posting_rows(await asyncio.to_thread(cut, texts))
+                terms = posting_rows(await asyncio.to_thread(terms_of, texts))
                 part = source.batches[batch].part
-                await self._postings.drop(library, part, source.name, batch, terms)
+                await self._postings.drop(meta, part, source.name, batch, terms)
 
-    async def _fill(self, putting: "Putting") -> None:
-        library, source, batch = putting.library, putting.source, putting.batch
-        key = (library.project, library.store, source.name)
+    async def _write(self, putting: "ChunkUpdate") -> None:
+        meta, source, batch = putting.meta, putting.source, putting.batch
+        key = (meta.project, meta.store, source.name)
         stale = [
             (row[3], row[0])
             for row in putting.replaced
             if row[0] in putting.given and row[3] not in (None, NO_SHARD, putting.shard_of(row[0]))
         ]
         if stale:
-            await self._vectors.drop(library, source.name, stale)
+            await self._vectors.drop(meta, source.name, stale)
         rows: list[Statement] = [
             (PUT, (*key, number, text, batch, putting.shard_of(number), len(putting.terms[number])))
             for number, text in putting.texts.items()
         ]
         texts = [rows[at : at + ROWS] for at in range(0, len(rows), ROWS)]
         await asyncio.gather(
-            self._vectors.put(library, putting.shard, source.name, putting.vectors, putting.replacing),
-            self._postings.put(library, putting.part, source.name, batch, putting.rows),
-            *map(self._connection.run_together, texts),
+            self._vectors.put(meta, putting.shard, source.name, putting.vectors, putting.replacing),
+            self._postings.put(meta, putting.part, source.name, batch, putting.rows),
+            *map(self._connection.run_batch, texts),
         )
 
     async def set_attributes(self, project: str, store: str, file: str, attributes: Attributes) -> None:
         """One transaction."""
-        await self._libraries.describe(project, store, file, attributes)
+        await self._meta.set_attributes(project, store, file, attributes)
 
     # --- deleting ---
 
@@ -134,33 +140,33 @@ class Chunks:
             await self._delete_all(project, store)
             return
         for _ in range(ATTEMPTS):
-            library, source = await self._libraries.find(project, store, file)
+            meta, source = await self._meta.find(project, store, file)
             if source is None:
                 return
-            rows = await self._whole(library, source)
-            await self._clean(library, source, rows)
-            await self._vectors.drop_source(library, source)
+            rows = await self._all_rows(meta, source)
+            await self._delete_replaced(meta, source, rows)
+            await self._vectors.drop_source(meta, source)
             await self._connection.run(DROP, (project, store, source.name))
-            async with self._turn(project, store):
-                library, again = await self._libraries.find(project, store, file)
+            async with self._lock(project, store):
+                meta, again = await self._meta.find(project, store, file)
                 if again != source:
                     continue
                 words = sum(row[4] or 0 for row in rows)
-                after = library.grown(size=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
-                if await self._libraries.change(library, after, [self._libraries.drop(library, file)]):
+                after = meta.grow(size=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
+                if await self._meta.compare_and_set(meta, after, [self._meta.drop_source(meta, file)]):
                     return
         raise StoreUnavailable(f"too many writers at vector store {store}")
 
     async def _delete_all(self, project: str, store: str) -> None:
-        library, _ = await self._libraries.find(project, store)
-        if not library.version:
+        meta, _ = await self._meta.find(project, store)
+        if not meta.version:
             return
-        sources = await self._libraries.files(project, store)
-        await self._postings.forget(library)
-        await self._vectors.forget(library)
+        sources = await self._meta.files(project, store)
+        await self._postings.delete(meta)
+        await self._vectors.delete(meta)
         for source in sources:
             await self._connection.run(DROP, (project, store, source.name))
-        await self._libraries.forget(library)
+        await self._meta.delete(meta)
 
     # --- reading ---
 
@@ -168,7 +174,7 @@ class Chunks:
         """Chunks of a file in order: two statements."""
         if not storable(project, store, file):
             return []
-        _, source = await self._libraries.find(project, store, file)
+        _, source = await self._meta.find(project, store, file)
         if source is None:
             return []
         rows = await self._connection.run(READ, (project, store, source.name, after, limit))
@@ -181,14 +187,14 @@ class Chunks:
         if not storable(project, store):
             return []
         terms = Terms().of_query(query[:100_000])
-        library, _ = await self._libraries.find(project, store)
-        if not terms or not library.version:
+        meta, _ = await self._meta.find(project, store)
+        if not terms or not meta.version:
             return []
         allowed = None
         if filter is not None:
-            sources = await self._libraries.files(project, store, filter)
+            sources = await self._meta.files(project, store, filter)
             allowed = frozenset(source.name for source in sources)
-        return await self._hits(library, await self._postings.search(library, terms, allowed), limit)
+        return await self._hits(meta, await self._postings.search(meta, terms, allowed), limit)
 
     async def search_vectors(
         self, project: str, store: str, vector: Sequence[float], limit: int, filter: Filter | None
@@ -196,27 +202,27 @@ class Chunks:
         """The nearest by cosine: a statement for the totals, each shard, and each file of a hit."""
         if not storable(project, store):
             return []
-        library, _ = await self._libraries.find(project, store)
-        if library.dimension is None:
+        meta, _ = await self._meta.find(project, store)
+        if meta.dimension is None:
             return []
-        expect(library, len(vector))
+        check_dimension(meta, len(vector))
         if not any(vector):
             return []
-        allowed = None if filter is None else await self._libraries.files(project, store, filter)
+        allowed = None if filter is None else await self._meta.files(project, store, filter)
         wanted = limit
         while True:
-            found = await self._vectors.search(library, vector, wanted, allowed)
-            hits = await self._hits(library, found, limit)
+            found = await self._vectors.search(meta, vector, wanted, allowed)
+            hits = await self._hits(meta, found, limit)
             if len(hits) == limit or len(found) < wanted or wanted >= MOST:
                 return hits
             wanted *= 4  # some were of chunks that are gone
 
-    async def _hits(self, library: Library, found: Iterable[Found], limit: int) -> list[Hit]:
+    async def _hits(self, meta: VectorStoreMeta, found: Iterable[Found], limit: int) -> list[Hit]:
         """The first of what was found that is still there, with its text: a statement for each file."""
         hits: list[Hit] = []
         ordered = iter(found)
         while len(hits) < limit and (part := list(islice(ordered, limit - len(hits)))):
-            texts = await self._texts(library, part)
+            texts = await self._texts(meta, part)
             hits += [
                 Hit(file_of(source), number, texts[source, number], score)
                 for source, number, score in part
@@ -224,11 +230,11 @@ class Chunks:
             ]
         return hits
 
-    async def _texts(self, library: Library, found: Sequence[Found]) -> dict[tuple[str, int], str]:
+    async def _texts(self, meta: VectorStoreMeta, found: Sequence[Found]) -> dict[tuple[str, int], str]:
         numbers: dict[str, list[int]] = {}
         for source, number, _ in found:
             numbers.setdefault(source, []).append(number)
-        key = (library.project, library.store)
+        key = (meta.project, meta.store)
         parts = await asyncio.gather(
             *(self._connection.run(SOME, (*key, source, some)) for source, some in numbers.items())
         )
@@ -239,17 +245,17 @@ class Chunks:
         }
 
 
-class Putting:
+class ChunkUpdate:
     """What a put changes: the new chunks, and those that shared a batch with what they replace."""
 
     def __init__(
         self,
-        library: Library,
+        meta: VectorStoreMeta,
         source: Source,
         chunks: Sequence[Chunk],
         attributes: Attributes,
         terms: Mapping[int, Sequence[str]],
-        vectors: Sequence[Placed],
+        vectors: Sequence[StoredVector],
         replaced: Sequence[Row],
         dimension: int | None,
     ) -> None:
@@ -263,17 +269,17 @@ class Putting:
         self._shards = {row[0]: row[3] for row in replaced if row[0] not in self.given}
         survivors = {row[0]: row[1] for row in replaced if row[0] not in self.given}
         self.texts |= survivors
-        self.terms = {**terms, **cut(survivors)}
+        self.terms = {**terms, **terms_of(survivors)}
         self.rows = posting_rows(self.terms)
         before = sum(row[4] or 0 for row in replaced)
-        self.library = library.grown(
+        self.meta = meta.grow(
             size=sum(vector.size(source.name) for vector in vectors),
             dimension=dimension,
             rows=len(self.rows),
             chunks=len(self.texts) - len(replaced),
             words=sum(map(len, self.terms.values())) - before,
         )
-        self.shard, self.part = self.library.shard, self.library.part
+        self.shard, self.part = self.meta.shard, self.meta.part
         gone = {row[2] for row in replaced}
         batches = {name: batch for name, batch in source.batches.items() if name not in gone}
         if self.texts:
@@ -289,7 +295,7 @@ class Putting:
         return self.shard if number in self._with_vector else NO_SHARD
 
 
-def cut(texts: Mapping[int, str]) -> dict[int, list[str]]:
+def terms_of(texts: Mapping[int, str]) -> dict[int, list[str]]:
     """The terms of texts."""
     terms = Terms()
     return {number: terms.of(text) for number, text in texts.items()}
@@ -303,9 +309,9 @@ def dimension_of(chunks: Sequence[Chunk]) -> int | None:
     return lengths.pop() if lengths else None
 
 
-def expect(library: Library, dimension: int | None) -> None:
+def check_dimension(meta: VectorStoreMeta, dimension: int | None) -> None:
     """DimensionMismatch unless vectors of that length fit the vector store's."""
-    if dimension is not None and library.dimension not in (None, dimension):
+    if dimension is not None and meta.dimension not in (None, dimension):
         raise DimensionMismatch(
-            f"a vector of {dimension} numbers, where those of {library.store} have {library.dimension}"
+            f"a vector of {dimension} numbers, where those of {meta.store} have {meta.dimension}"
         )

@@ -20,7 +20,7 @@ is kept with it, its lists, its log and the lease on it change together, in one 
 transaction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
@@ -28,14 +28,14 @@ import orjson
 from persistence.errors import DocumentTooLarge
 from persistence.store import Document, Insert, Job, Key
 
-LARGEST = 12 << 20
+MAX_DOCUMENT_BYTES = 12 << 20
 """Bytes that a document and its copies may have together; Cassandra's limit for a write is 16 MB."""
 
-COPIES = 64 << 10
+MAX_LABEL_COPY_BYTES = 64 << 10
 """Bytes that the copies of a document in the lists of its labels may have; beyond, they refer to it."""
 
 
-class Place(NamedTuple):
+class Partition(NamedTuple):
     """A partition."""
 
     project: str
@@ -43,7 +43,7 @@ class Place(NamedTuple):
     bucket: int
 
 
-class Spot(NamedTuple):
+class RowKey(NamedTuple):
     """A row in a partition."""
 
     section: str
@@ -72,61 +72,73 @@ class ListKey(NamedTuple):
             return cls(project, collection, "")
         return cls(project, collection, home[1:] if home.startswith("//") else home)
 
-    def bucket(self, number: int) -> Place:
+    def bucket(self, number: int) -> Partition:
         """The partition of one of its buckets."""
-        return Place(self.project, self.home, number)
+        return Partition(self.project, self.home, number)
 
     def key(self, id: str) -> Key:
         """The key of one of its documents."""
         return Key(self.project, self.collection, id)
 
 
-def home(key: Key) -> Place:
+def home_partition(key: Key) -> Partition:
     """The partition of an object."""
-    return Place(key.project, key.id, 0)
+    return Partition(key.project, key.id, 0)
 
 
-def own(collection: str) -> Spot:
+def object_row_key(collection: str) -> RowKey:
     """The row of an object in its home."""
-    return Spot(f"d:{collection}")
+    return RowKey(f"d:{collection}")
 
 
-def holder(id: str) -> str:
+@dataclass(frozen=True, slots=True)
+class ListedDocument(Document):
+    """A document with the bucket of its list that holds its entry, which later writes must find."""
+
+    bucket: int = field(default=0, compare=False, repr=False)
+
+
+def bucket_of(document: Document) -> int:
+    """Return the bucket of a document's entry; 0 for a document of another store."""
+    return document.bucket if isinstance(document, ListedDocument) else 0
+
+
+def parent_id(id: str) -> str:
     """The id of the object that a document of that id may be kept with, or nothing."""
     first, slash, rest = id.partition("/")
     return first if slash and rest else ""
 
 
-def beside(key: Key) -> tuple[Place, Spot]:
+def key_beside_parent(key: Key) -> tuple[Partition, RowKey]:
     """The row of an object that is kept with its holder."""
-    return Place(key.project, holder(key.id), 0), Spot(f"c:{key.collection}", key.id)
+    return Partition(key.project, parent_id(key.id), 0), RowKey(f"c:{key.collection}", key.id)
 
 
-def seat(key: Key, parent: str, shelf: int) -> tuple[Place, Spot]:
+def primary_key(key: Key, parent: str, bucket: int) -> tuple[Partition, RowKey]:
     """The own row of an object of a list, by the list's parent and the bucket that it is in."""
-    if shelf == 0 and parent and holder(key.id) == parent:
-        return beside(key)
-    return home(key), own(key.collection)
+    if bucket == 0 and parent and parent_id(key.id) == parent:
+        return key_beside_parent(key)
+    return home_partition(key), object_row_key(key.collection)
 
 
-def seat_of(document: Document) -> tuple[Place, Spot]:
+def primary_key_of(document: Document) -> tuple[Partition, RowKey]:
     """The own row of a document."""
-    return seat(document.key, document.parent, document.shelf)
+    return primary_key(document.key, document.parent, bucket_of(document))
 
 
-def head(collection: str) -> Spot:
+def head_row_key(collection: str) -> RowKey:
     """The row of a list's head."""
-    return Spot(f"h:{collection}")
+    return RowKey(f"h:{collection}")
 
 
-def job_spot(kind: str) -> Spot:
+def job_row_key(kind: str) -> RowKey:
     """The row of a job."""
-    return Spot(f"j:{kind}")
+    return RowKey(f"j:{kind}")
 
 
-def mark(collection: str, id: str) -> Spot:
+def marker_row_key(collection: str, id: str) -> RowKey:
     """The row that tells where a document is in its list."""
-    return Spot(f"m:{collection}", id)
+    return RowKey(f"m:{collection}", id)
 
 
 AT = "project=? AND home=? AND bucket=? AND section=? AND label=? AND position=?"
@@ -141,7 +153,7 @@ class Body(NamedTuple):
     labels: frozenset[str] | None
 
 
-def encode(value: dict[str, Any]) -> bytes:
+def encode_json(value: dict[str, Any]) -> bytes:
     """JSON as it is kept; ValueError for what is none."""
     try:
         return orjson.dumps(value)
@@ -149,51 +161,51 @@ def encode(value: dict[str, Any]) -> bytes:
         raise ValueError(f"no JSON: {exc}") from exc
 
 
-def body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[str]) -> Body:
+def encode_body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[str]) -> Body:
     """A document's contents as bytes; DocumentTooLarge, or ValueError for what is no JSON."""
-    encoded = Body(encode(value), encode(state) if state else None, labels or None)
+    encoded = Body(encode_json(value), encode_json(state) if state else None, labels or None)
     size = len(encoded.value) + len(encoded.state or b"")
-    if size * 2 > LARGEST:
+    if size * 2 > MAX_DOCUMENT_BYTES:
         raise DocumentTooLarge(f"an object of {size} bytes is more than the store can hold")
     for label in labels:
         label.encode()  # UnicodeEncodeError is a ValueError
     return encoded
 
 
-def of_document(document: Document) -> Body:
+def body_of(document: Document) -> Body:
     """The contents of a document."""
-    return body(document.value, document.state, document.labels)
+    return encode_body(document.value, document.state, document.labels)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Insert):
+class ImportDocument(Insert):
     """An Insert of a document that has changed before, in another store."""
 
     version: int = 1
 
 
-def inserted(operation: Insert, position: int, shelf: int) -> Document:
+def inserted_document(operation: Insert, position: int, bucket: int) -> Document:
     """The document that an Insert makes."""
-    return Document(
+    return ListedDocument(
         operation.key,
         operation.value,
         operation.state,
         operation.parent,
         operation.labels,
         position,
-        operation.version if isinstance(operation, Kept) else 1,
-        shelf,
+        operation.version if isinstance(operation, ImportDocument) else 1,
+        bucket,
     )
 
 
-def decode(
+def decode_document(
     key: Key,
     parent: str,
     row: tuple[bytes, bytes | None, Any, int, int, int],
 ) -> Document:
-    """A document from (value, state, labels, version, position, shelf)."""
-    value, state, labels, version, position, shelf = row
-    return Document(
+    """A document from (value, state, labels, version, position, bucket)."""
+    value, state, labels, version, position, bucket = row
+    return ListedDocument(
         key,
         orjson.loads(value),
         orjson.loads(state) if state else {},
@@ -201,7 +213,7 @@ def decode(
         frozenset(labels or ()),
         position,
         version,
-        shelf,
+        bucket,
     )
 
 

@@ -87,19 +87,19 @@ async def migrate(connection: Connection) -> None:
     StoreRefused if the tables are newer than this code knows. `connection` has no keyspace yet.
     """
     keyspace = connection.target.keyspace
-    await _make_keyspace(connection)
-    await patiently(lambda: _make_lock_table(connection))
+    await _create_keyspace(connection)
+    await retry_while_unavailable(lambda: _create_lock_table(connection))
     await connection.close()
-    await patiently(lambda: connection.open(keyspace))
+    await retry_while_unavailable(lambda: connection.open(keyspace))
     deadline = time.monotonic() + LOCK_SECONDS
-    while not await patiently(lambda: _brought_up(connection)):
+    while not await retry_while_unavailable(lambda: _migrate_once(connection)):
         if time.monotonic() > deadline:
             raise StoreUnavailable("another process has been migrating the schema for five minutes")
         await asyncio.sleep(WAIT)
-    await connection.agree()
+    await connection.wait_for_schema_agreement()
 
 
-async def _brought_up(connection: Connection) -> bool:
+async def _migrate_once(connection: Connection) -> bool:
     """Whether the tables are up to date, made so if nobody else is at it."""
     if await version(connection) == CURRENT:
         return True
@@ -112,7 +112,7 @@ async def _brought_up(connection: Connection) -> bool:
     return True
 
 
-async def patiently(work: Callable[[], Awaitable[T]], seconds: float = AGREEMENT) -> T:
+async def retry_while_unavailable(work: Callable[[], Awaitable[T]], seconds: float = AGREEMENT) -> T:
     """Try for a while what fails on nodes that are busy, or have not heard yet what another one made."""
     deadline = time.monotonic() + seconds
     while True:
@@ -124,12 +124,12 @@ async def patiently(work: Callable[[], Awaitable[T]], seconds: float = AGREEMENT
             await asyncio.sleep(WAIT)
 
 
-async def _make_lock_table(connection: Connection) -> None:
+async def _create_lock_table(connection: Connection) -> None:
     keyspace = connection.target.keyspace
     query = "SELECT id FROM system_schema.tables WHERE keyspace_name=? AND table_name='migrations'"
     if not await connection.run(query, (keyspace,)):
         table = uuid.uuid5(uuid.NAMESPACE_DNS, f"{keyspace}.astrolabe")
-        await connection.define(LOCK_TABLE.format(keyspace=keyspace, id=table))
+        await connection.execute_ddl(LOCK_TABLE.format(keyspace=keyspace, id=table))
 
 
 VECTORS = """CREATE TABLE IF NOT EXISTS vectors_{0} (
@@ -140,15 +140,15 @@ NEAREST = """CREATE CUSTOM INDEX IF NOT EXISTS vectors_{0}_nearest ON vectors_{0
     USING 'StorageAttachedIndex' WITH OPTIONS = {{'similarity_function': 'dot_product'}}"""
 
 
-async def make_vectors(connection: Connection, dimension: int) -> None:
+async def create_vector_table(connection: Connection, dimension: int) -> None:
     """Make the table for vectors of one length, once in a keyspace's life."""
     name = f"vectors_{dimension}"
     done = "SELECT version FROM migrations WHERE name=?"
     while not await connection.run(done, (name,)):
         if await _locked(connection, owner := secrets.token_hex(8)):
             try:
-                await connection.define(VECTORS.format(dimension))
-                await connection.define(NEAREST.format(dimension))
+                await connection.execute_ddl(VECTORS.format(dimension))
+                await connection.execute_ddl(NEAREST.format(dimension))
                 await connection.run("INSERT INTO migrations (name, version) VALUES (?,?)", (name, dimension))
             finally:
                 await _unlock(connection, owner)
@@ -183,7 +183,7 @@ async def version(connection: Connection) -> int:
     return found
 
 
-async def _make_keyspace(connection: Connection) -> None:
+async def _create_keyspace(connection: Connection) -> None:
     target = connection.target
     known = await connection.run(
         "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name=?", (target.keyspace,)
@@ -191,10 +191,10 @@ async def _make_keyspace(connection: Connection) -> None:
     if known:
         return
     if target.database:
-        await astra.DevOps(target).make_keyspace()
+        await astra.DevOps(target).create_keyspace()
         return
     datacenter = target.datacenter or connection.local_datacenter()
-    await connection.define(
+    await connection.execute_ddl(
         f"CREATE KEYSPACE IF NOT EXISTS {target.keyspace} WITH replication = "
         f"{{'class': 'NetworkTopologyStrategy', '{datacenter}': {target.replicas}}}"
     )
@@ -203,7 +203,7 @@ async def _make_keyspace(connection: Connection) -> None:
 async def _upgrade(connection: Connection) -> None:
     for number in range(max(await version(connection), OLDEST - 1) + 1, CURRENT + 1):
         for statement in VERSIONS[number - OLDEST]:
-            await connection.define(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+            await connection.execute_ddl(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
         await connection.compare_and_set(
             [
                 (

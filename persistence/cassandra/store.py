@@ -4,16 +4,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from persistence.cassandra import schema
-from persistence.cassandra.clearing import Clearing
 from persistence.cassandra.commits import Committer
 from persistence.cassandra.contents import Contents
 from persistence.cassandra.driver import Connection
 from persistence.cassandra.entries import merge
-from persistence.cassandra.heads import Heads
 from persistence.cassandra.jobs import JobQueue
+from persistence.cassandra.list_heads import ListHeads
 from persistence.cassandra.logs import Logs
 from persistence.cassandra.moving import Mover
 from persistence.cassandra.reading import Reader
+from persistence.cassandra.repair import Repair
 from persistence.cassandra.retrieval import Chunks
 from persistence.cassandra.rows import ListKey
 from persistence.cassandra.url import Target
@@ -45,13 +45,13 @@ class CassandraStore(Store):
         self.target = target
         self.connection = connection = Connection(target)
         committer = Committer(connection, merge)
-        heads = Heads(connection)
-        clearing = Clearing(connection, committer, heads, clock)
-        self._agenda = JobQueue(connection, committer, clock)
+        heads = ListHeads(connection)
+        repair = Repair(connection, committer, heads, clock)
+        self._job_queue = JobQueue(connection, committer, clock)
         self._logs = Logs(connection)
         self._contents = Contents(connection, clock)
-        self._reader = Reader(connection, heads, clearing)
-        self._writer = Writer(committer, heads, self._agenda, clearing)
+        self._reader = Reader(connection, heads, repair)
+        self._writer = Writer(committer, heads, self._job_queue, repair)
         self._chunks = Chunks(connection)
         self._mover = Mover(connection, self._reader, self._writer, self._logs, self._chunks)
 
@@ -60,7 +60,7 @@ class CassandraStore(Store):
     async def open(self) -> None:
         """Connect, waiting for a cluster that is not there yet; StoreUnavailable names it in the end."""
         await self.connection.open(self.target.keyspace)
-        await schema.patiently(lambda: schema.check(self.connection), self.target.wait)
+        await schema.retry_while_unavailable(lambda: schema.check(self.connection), self.target.wait)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -110,11 +110,11 @@ class CassandraStore(Store):
 
     async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
         """One or two statements when nothing is due, and four for each job that is taken."""
-        return await self._agenda.take(kind, owner, lease, limit)
+        return await self._job_queue.take(kind, owner, lease, limit)
 
     async def renew_job(self, job: Job, lease: float) -> Job:
         """One transaction."""
-        return await self._agenda.renew(job, lease)
+        return await self._job_queue.renew(job, lease)
 
     # --- logs ---
 

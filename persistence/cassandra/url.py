@@ -6,10 +6,10 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from persistence.errors import StoreRefused
 
-OF_BOTH = frozenset({"keyspace", "wait", "timeout"})
-KNOWN = {
-    "cassandra": OF_BOTH | {"dc", "rf", "ssl", "ca", "user", "password"},
-    "astra": OF_BOTH | {"bundle", "token", "api"},
+COMMON_OPTIONS = frozenset({"keyspace", "wait", "timeout"})
+OPTIONS = {
+    "cassandra": COMMON_OPTIONS | {"dc", "rf", "ssl", "ca", "user", "password"},
+    "astra": COMMON_OPTIONS | {"bundle", "token", "api"},
 }
 DEFAULT_PORT = 9042
 ASTRA_API = "https://api.astra.datastax.com"
@@ -53,7 +53,7 @@ def parse(url: str) -> Target:
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := sorted(options.keys() - KNOWN.get(parts.scheme, KNOWN["cassandra"])):
+    if unknown := sorted(options.keys() - OPTIONS.get(parts.scheme, OPTIONS["cassandra"])):
         raise StoreRefused(f"the store's URL has an unknown option: {unknown[0]}")
     keyspace = options.get("keyspace") or parts.path.strip("/") or "astrolabe"
     if not keyspace.replace("_", "a").isalnum() or not keyspace[0].isalpha() or len(keyspace) > 48:

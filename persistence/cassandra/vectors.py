@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from persistence.cassandra import schema
 from persistence.cassandra.driver import Connection, Row, Statement
-from persistence.cassandra.libraries import Library, Source
+from persistence.cassandra.vector_store_meta import Source, VectorStoreMeta
 
 MOST = 1000
 """Neighbours that the index gives at most."""
@@ -61,7 +61,7 @@ Found = tuple[str, int, float]
 """(source, number, cosine) of a chunk."""
 
 
-class Placed(NamedTuple):
+class StoredVector(NamedTuple):
     """A chunk's vector: of length one, and as it was given if that is another; both packed."""
 
     number: int
@@ -83,69 +83,69 @@ class Vectors:
     async def prepare(self, dimension: int) -> None:
         """Make the table of that dimension if this process does not know it to be there."""
         if dimension not in self._made:
-            await schema.make_vectors(self._connection, dimension)
+            await schema.create_vector_table(self._connection, dimension)
             self._made.add(dimension)
 
     async def put(
         self,
-        library: Library,
+        meta: VectorStoreMeta,
         shard: int,
         source: str,
-        vectors: Sequence[Placed],
+        vectors: Sequence[StoredVector],
         replaced: Collection[int] = (),
     ) -> None:
         """Add vectors of a source; those of `replaced` numbers take the place of others."""
-        key = (library.project, library.store, shard, source)
-        one, both = PUT.format(library.dimension), PUT_BOTH.format(library.dimension)
+        key = (meta.project, meta.store, shard, source)
+        one, both = PUT.format(meta.dimension), PUT_BOTH.format(meta.dimension)
         limit = asyncio.Semaphore(AT_ONCE)
 
-        def row(vector: Placed) -> Statement:
+        def row(vector: StoredVector) -> Statement:
             if vector.given or vector.number in replaced:
                 return both, (*key, *vector)
             return one, (*key, vector.number, vector.vector)
 
-        async def put(part: Sequence[Placed]) -> None:
+        async def put(part: Sequence[StoredVector]) -> None:
             async with limit:
-                await self._connection.run_together([row(vector) for vector in part])
+                await self._connection.run_batch([row(vector) for vector in part])
 
         await asyncio.gather(*(put(vectors[at : at + ROWS]) for at in range(0, len(vectors), ROWS)))
 
-    async def drop(self, library: Library, source: str, places: Sequence[tuple[int, int]]) -> None:
+    async def drop(self, meta: VectorStoreMeta, source: str, places: Sequence[tuple[int, int]]) -> None:
         """Remove vectors of a source by (shard, number)."""
-        query = DROP.format(library.dimension)
+        query = DROP.format(meta.dimension)
         for shard, number in places:
-            await self._connection.run(query, (library.project, library.store, shard, source, number))
+            await self._connection.run(query, (meta.project, meta.store, shard, source, number))
 
-    async def drop_source(self, library: Library, source: Source) -> None:
+    async def drop_source(self, meta: VectorStoreMeta, source: Source) -> None:
         """Remove all vectors of a source."""
-        if library.dimension is None:
+        if meta.dimension is None:
             return
-        query = DROP_SOURCE.format(library.dimension)
+        query = DROP_SOURCE.format(meta.dimension)
         for shard in {batch.shard for batch in source.batches.values()}:
-            await self._connection.run(query, (library.project, library.store, shard, source.name))
+            await self._connection.run(query, (meta.project, meta.store, shard, source.name))
 
-    async def forget(self, library: Library) -> None:
+    async def delete(self, meta: VectorStoreMeta) -> None:
         """Remove everything of a vector store."""
-        if library.dimension is not None:
-            query = DROP_SHARD.format(library.dimension)
-            for shard in range(library.shard + 1):
-                await self._connection.run(query, (library.project, library.store, shard))
+        if meta.dimension is not None:
+            query = DROP_SHARD.format(meta.dimension)
+            for shard in range(meta.shard + 1):
+                await self._connection.run(query, (meta.project, meta.store, shard))
 
-    async def read(self, library: Library, source: str, shard: int, number: int) -> list[float] | None:
+    async def read(self, meta: VectorStoreMeta, source: str, shard: int, number: int) -> list[float] | None:
         """One vector."""
-        if library.dimension is None:
+        if meta.dimension is None:
             return None
-        key = (library.project, library.store, shard, source, number)
-        rows = await self._connection.run(READ.format(library.dimension), key)
+        key = (meta.project, meta.store, shard, source, number)
+        rows = await self._connection.run(READ.format(meta.dimension), key)
         if not rows:
             return None
         vector, given = rows[0]
-        return unpacked(given) if given else list(vector)
+        return unpack(given) if given else list(vector)
 
     # --- search ---
 
     async def search(
-        self, library: Library, vector: Sequence[float], limit: int, allowed: Sequence[Source] | None
+        self, meta: VectorStoreMeta, vector: Sequence[float], limit: int, allowed: Sequence[Source] | None
     ) -> list[Found]:
         """The nearest chunks, of the sources allowed, best first; fewer than `limit` if that is all.
 
@@ -154,30 +154,30 @@ class Vectors:
         that is let through is compared.
         """
         if allowed is None:
-            return await self._nearest(library, vector, min(max(limit, LEAST), MOST))
+            return await self._nearest(meta, vector, min(max(limit, LEAST), MOST))
         chunks = sum(source.chunks for source in allowed)
         if chunks <= EXACT:
-            return await self._compared(library, vector, allowed)
+            return await self._compared(meta, vector, allowed)
         names = {source.name for source in allowed}
-        wanted = min(MARGIN * limit * max(library.chunks, chunks) // chunks + limit, MOST)
-        found = [hit for hit in await self._nearest(library, vector, wanted) if hit[0] in names]
+        wanted = min(MARGIN * limit * max(meta.chunks, chunks) // chunks + limit, MOST)
+        found = [hit for hit in await self._nearest(meta, vector, wanted) if hit[0] in names]
         if len(found) >= min(limit, chunks):
             return found
-        return await self._compared(library, vector, allowed)
+        return await self._compared(meta, vector, allowed)
 
-    async def _nearest(self, library: Library, vector: Sequence[float], limit: int) -> list[Found]:
+    async def _nearest(self, meta: VectorStoreMeta, vector: Sequence[float], limit: int) -> list[Found]:
         """The best `limit` of all shards, and maybe more.
 
         Each row that is asked for costs a read, so shards are asked for their share and some more;
         one whose rows are all among the best may have others, and is asked for `limit`.
         """
-        query, sought = NEAREST.format(library.dimension), direction(vector)
+        query, sought = NEAREST.format(meta.dimension), unit_vector(vector)
 
         async def ask(shard: int, count: int) -> list[Found]:
-            key = (library.project, library.store, shard)
+            key = (meta.project, meta.store, shard)
             return ranked(await self._connection.run(query, (sought, *key, sought, count)))
 
-        shards = range(library.shard + 1)
+        shards = range(meta.shard + 1)
         share = min(limit, max(2 * limit // len(shards), LEAST))
         found = await asyncio.gather(*(ask(shard, share) for shard in shards))
         if share < limit:
@@ -187,17 +187,17 @@ class Vectors:
             ]
             more = await asyncio.gather(*(ask(shard, limit) for shard in again))
             found = [hits for shard, hits in enumerate(found) if shard not in again] + more
-        return best([hit for hits in found for hit in hits])
+        return best_first([hit for hits in found for hit in hits])
 
     async def _compared(
-        self, library: Library, vector: Sequence[float], sources: Sequence[Source]
+        self, meta: VectorStoreMeta, vector: Sequence[float], sources: Sequence[Source]
     ) -> list[Found]:
-        query = COMPARED.format(library.dimension)
-        sought = direction(vector)
+        query = COMPARED.format(meta.dimension)
+        sought = unit_vector(vector)
         limit = asyncio.Semaphore(AT_ONCE * 4)
 
         async def compare(source: str, shard: int) -> list[Row]:
-            key = (sought, library.project, library.store, shard, source)
+            key = (sought, meta.project, meta.store, shard, source)
             async with limit:
                 scan = await self._connection.scan(query, key, 5000)
                 return [row async for rows in scan for row in rows]
@@ -209,15 +209,17 @@ class Vectors:
 
 def ranked(rows: Sequence[Row]) -> list[Found]:
     """Best first; Cassandra's similarity is between 0 and 1, the cosine between -1 and 1."""
-    return best([(source, number, 2 * score - 1) for source, number, score in rows if score is not None])
+    return best_first(
+        [(source, number, 2 * score - 1) for source, number, score in rows if score is not None]
+    )
 
 
-def best(found: Sequence[Found]) -> list[Found]:
+def best_first(found: Sequence[Found]) -> list[Found]:
     """Best first."""
     return sorted(found, key=lambda hit: (-hit[2], hit[0], hit[1]))
 
 
-def placed(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[Placed]:
+def stored_vectors(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[StoredVector]:
     """Vectors by number as they are kept; those without a direction (zero, not finite) are left out."""
     if not vectors:
         return []
@@ -225,25 +227,25 @@ def placed(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[Placed]:
     squares = np.einsum("ij,ij->i", given, given)
     right = np.abs(squares - 1) <= TOLERANCE
     return [
-        Placed(number, packed(vector))
+        StoredVector(number, pack(vector))
         if fits
-        else Placed(number, packed(vector / math.sqrt(square)), packed(vector))
+        else StoredVector(number, pack(vector / math.sqrt(square)), pack(vector))
         for (number, _), vector, square, fits in zip(vectors, given, squares, right, strict=True)
         if 0 < square < math.inf
     ]
 
 
-def direction(vector: Sequence[float]) -> bytes:
+def unit_vector(vector: Sequence[float]) -> bytes:
     """A vector, not zero, made one of length one, packed."""
     array = np.asarray(vector, dtype=np.float64)
-    return packed(array / math.sqrt(array @ array))
+    return pack(array / math.sqrt(array @ array))
 
 
-def packed(vector: npt.NDArray[Any]) -> bytes:
+def pack(vector: npt.NDArray[Any]) -> bytes:
     """32-bit numbers as Cassandra has them: a list of Python's would take the driver 20 times longer."""
     return vector.astype(">f4").tobytes()
 
 
-def unpacked(vector: bytes) -> list[float]:
+def unpack(vector: bytes) -> list[float]:
     """The numbers."""
     return [float(number) for number in np.frombuffer(vector, dtype=">f4")]

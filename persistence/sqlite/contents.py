@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from persistence.errors import ContentNotFound, StoreUnavailable
-from persistence.sqlite.directory import Directory, failed
+from persistence.sqlite.directory import Directory, map_os_error
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Contents:
     async def write(self, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         """Write a new file to the disk; its name and size. Nothing is left of it if that fails."""
         name = await self._call(self._directory.new)
-        path = self._directory.of(name)
+        path = self._directory.path_of(name)
         descriptor = await self._call(create, path)
         size = 0
         try:
@@ -51,13 +51,13 @@ class Contents:
 
     async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes of a file between two offsets; ContentNotFound if it was deleted meanwhile."""
-        descriptor = await self._call(open_file, self._directory.of(name))
+        descriptor = await self._call(open_file, self._directory.path_of(name))
         try:
             while start < end:
                 wanted = min(PIECE, end - start)
                 piece = await self._call(os.pread, descriptor, wanted, start)
                 if not piece:
-                    raise StoreUnavailable(f"{self._directory.of(name)} is shorter than it was written")
+                    raise StoreUnavailable(f"{self._directory.path_of(name)} is shorter than it was written")
                 start += len(piece)
                 yield piece
         finally:
@@ -92,7 +92,7 @@ def create(path: Path) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise failed(error, path) from error
+        raise map_os_error(error, path) from error
 
 
 def write(descriptor: int, batch: list[bytes]) -> int:
@@ -105,7 +105,7 @@ def write(descriptor: int, batch: list[bytes]) -> int:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
     except OSError as error:
-        raise failed(error, "contents") from error
+        raise map_os_error(error, "contents") from error
     return size
 
 
@@ -120,7 +120,7 @@ def sync(descriptor: int, path: Path) -> None:
             finally:
                 os.close(entry)
     except OSError as error:
-        raise failed(error, path) from error
+        raise map_os_error(error, path) from error
 
 
 def open_file(path: Path) -> int:
@@ -130,4 +130,4 @@ def open_file(path: Path) -> int:
     except FileNotFoundError as error:
         raise ContentNotFound("the content was deleted") from error
     except OSError as error:
-        raise failed(error, path) from error
+        raise map_os_error(error, path) from error

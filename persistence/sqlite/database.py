@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from persistence.errors import StoreRefused, StoreUnavailable
-from persistence.sqlite.errors import translated
+from persistence.sqlite.errors import mapped_errors
 
 BUSY_SECONDS = 15.0
 """How long a writer waits for another process before StoreUnavailable."""
@@ -40,7 +40,7 @@ class Schema:
         return len(self.scripts)
 
 
-def patience(seconds: float) -> Callable[[int], bool]:
+def busy_handler(seconds: float) -> Callable[[int], bool]:
     """A busy handler that retries every 0.1 to 1 ms, so that no process waits much longer than its turn.
 
     SQLite's own handler backs off to 100 ms, which starves a writer beside one that commits all the time.
@@ -63,7 +63,7 @@ def patience(seconds: float) -> Callable[[int], bool]:
 def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECONDS) -> apsw.Connection:
     """A connection to a database that `migrate` made; usable from any one thread at a time."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX)
-    connection.set_busy_handler(patience(busy))
+    connection.set_busy_handler(busy_handler(busy))
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA cache_size=-{cache_kib}")
     connection.execute("PRAGMA temp_store=MEMORY")
@@ -71,7 +71,7 @@ def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECOND
     return connection
 
 
-class Place:
+class FileIdentity:
     """Where a database lies. SQLite goes on with a file that was deleted, and what it writes is lost."""
 
     def __init__(self, path: Path) -> None:
@@ -91,12 +91,12 @@ class Place:
         return status.st_dev, status.st_ino
 
 
-def one(connection: apsw.Connection, sql: str, bindings: Row = ()) -> Row | None:
+def fetch_one(connection: apsw.Connection, sql: str, bindings: Row = ()) -> Row | None:
     """The first row of a query, or None."""
     return connection.execute(sql, bindings).fetchone()
 
 
-def every(connection: apsw.Connection, sql: str, bindings: Row = ()) -> list[Row]:
+def fetch_all(connection: apsw.Connection, sql: str, bindings: Row = ()) -> list[Row]:
     """All rows of a query."""
     return connection.execute(sql, bindings).fetchall()
 
@@ -106,7 +106,7 @@ def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
     with connection:  # one snapshot, as another process may be making the schema
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
-        empty = one(connection, "SELECT 1 FROM sqlite_schema LIMIT 1") is None
+        empty = fetch_one(connection, "SELECT 1 FROM sqlite_schema LIMIT 1") is None
     if empty and application_id == 0:
         return 0
     if application_id != schema.application_id:
@@ -121,11 +121,11 @@ def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
 
 def migrate(path: Path, schema: Schema) -> None:
     """Make the file, or bring it up to date; several processes at once do each step once."""
-    with translated(path):
+    with mapped_errors(path):
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         connection = apsw.Connection(str(path), flags=flags)
         try:
-            connection.set_busy_handler(patience(60.0))
+            connection.set_busy_handler(busy_handler(60.0))
             if check(connection, schema, path) == schema.version:
                 return
             connection.execute(f"PRAGMA page_size={schema.page_size}")

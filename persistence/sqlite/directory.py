@@ -25,14 +25,14 @@ class Directory:
     def new(self) -> str:
         """A name that no file has; its directory exists."""
         name = secrets.token_hex(16)
-        parent = self.of(name).parent
+        parent = self.path_of(name).parent
         try:
             parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise failed(error, parent) from error
+            raise map_os_error(error, parent) from error
         return name
 
-    def of(self, name: str) -> Path:
+    def path_of(self, name: str) -> Path:
         """Where the file of a name is."""
         return self.path / name[:2] / name
 
@@ -43,7 +43,7 @@ class Directory:
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise failed(error, path) from error
+                raise map_os_error(error, path) from error
 
     def stale(self) -> Iterator[str]:
         """Names of the files written so long ago that a row should name them."""
@@ -54,7 +54,7 @@ class Directory:
                     yield path.name
 
 
-def failed(error: OSError, path: object) -> StoreError:
+def map_os_error(error: OSError, path: object) -> StoreError:
     """The store's error for the system's."""
     if error.errno in (ENOSPC, EDQUOT, EFBIG):
         return StoreFull(f"{path}: no room left on the device ({error.strerror})")

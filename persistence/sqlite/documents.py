@@ -8,7 +8,7 @@ import apsw
 import orjson
 
 from persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
-from persistence.sqlite.database import Row, every, one
+from persistence.sqlite.database import Row, fetch_all, fetch_one
 from persistence.store import (
     Check,
     Clear,
@@ -89,7 +89,7 @@ class Collections:
 def select(connection: apsw.Connection, project: str, collection: str) -> int | None:
     """A realm's number from the table."""
     sql = "SELECT realm FROM realms WHERE project=? AND collection=?"
-    row = one(connection, sql, (project, collection))
+    row = fetch_one(connection, sql, (project, collection))
     return None if row is None else int(row[0])
 
 
@@ -97,15 +97,15 @@ class Documents:
     """Statements over documents; reads outside of a transaction, writes inside one."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._realms = Collections()
+        self._collections = Collections()
         self._clock = clock
 
     def get(self, connection: apsw.Connection, key: Key) -> Document | None:
         """The document, or None."""
-        realm = self._realms.find(connection, key.project, key.collection)
-        if realm is None:
+        collection_id = self._collections.find(connection, key.project, key.collection)
+        if collection_id is None:
             return None
-        row = one(connection, GET, (realm, key.id))
+        row = fetch_one(connection, GET, (collection_id, key.id))
         return None if row is None else decode(key.project, key.collection, row)
 
     def page(
@@ -121,22 +121,22 @@ class Documents:
         order: Order,
     ) -> Page:
         """A page of a list: at most two lookups of cursors and one range of an index."""
-        realm = self._realms.find(connection, project, collection)
+        collection_id = self._collections.find(connection, project, collection)
         lowest, highest = FIRST, LAST
         if after is not None:
-            place = position(connection, realm, after, parent)
+            place = position(connection, collection_id, after, parent)
             lowest, highest = (place, highest) if order == "asc" else (lowest, place)
         if before is not None:
-            place = position(connection, realm, before, parent)
+            place = position(connection, collection_id, before, parent)
             lowest, highest = (lowest, place) if order == "asc" else (place, highest)
-        if realm is None:
+        if collection_id is None:
             return Page([], has_more=False)
         backwards = before is not None and after is None
         direction = "ASC" if (order == "asc") != backwards else "DESC"
         sql = LIST if label is None else LABELLED
-        scope: Row = (realm, parent) if label is None else (realm, parent, label)
+        scope: Row = (collection_id, parent) if label is None else (collection_id, parent, label)
         bindings = (*scope, lowest, highest, limit + 1)
-        rows = every(connection, sql.format(order=direction), bindings)
+        rows = fetch_all(connection, sql.format(order=direction), bindings)
         documents = [decode(project, collection, row) for row in rows[:limit]]
         if backwards:
             documents.reverse()
@@ -145,14 +145,14 @@ class Documents:
     def insert(self, connection: apsw.Connection, operation: Insert) -> Document:
         """Add a document at the end of its list, or at the place it brings."""
         key, parent = operation.key, operation.parent
-        realm = self._realms.make(connection, key.project, key.collection)
+        collection_id = self._collections.make(connection, key.project, key.collection)
         if operation.position is None:
-            place = self._next(connection, realm, parent)
+            place = self._next(connection, collection_id, parent)
         else:
-            place = free(connection, realm, parent, operation.position)
+            place = free_position(connection, collection_id, parent, operation.position)
         document = Document(key, operation.value, operation.state, parent, operation.labels, place, 1)
         try:
-            self._add(connection, realm, document)
+            self._add(connection, collection_id, document)
         except apsw.ConstraintError as error:
             raise AlreadyExists(f"{key.collection} {key.id} exists") from error
         return document
@@ -160,15 +160,15 @@ class Documents:
     def put(self, connection: apsw.Connection, document: Document) -> None:
         """Keep a document of another store as it is, in place of one of the same id."""
         key = document.key
-        realm = self._realms.make(connection, key.project, key.collection)
-        row = one(connection, ROW, (realm, key.id))
+        collection_id = self._collections.make(connection, key.project, key.collection)
+        row = fetch_one(connection, ROW, (collection_id, key.id))
         if row is not None:
             remove(connection, row[0])
-        place = free(connection, realm, document.parent, document.position)
+        place = free_position(connection, collection_id, document.parent, document.position)
         moved = Document(
             key, document.value, document.state, document.parent, document.labels, place, document.version
         )
-        self._add(connection, realm, moved)
+        self._add(connection, collection_id, moved)
 
     def replace(self, connection: apsw.Connection, operation: Replace) -> Document:
         """Change a document that is still as it was read."""
@@ -199,33 +199,37 @@ class Documents:
 
     def clear(self, connection: apsw.Connection, operation: Clear) -> None:
         """Remove a whole list."""
-        realm = self._realms.peek(connection, operation.project, operation.collection)
-        if realm is not None:
-            connection.execute("DELETE FROM labels WHERE realm=? AND parent=?", (realm, operation.parent))
-            connection.execute("DELETE FROM documents WHERE realm=? AND parent=?", (realm, operation.parent))
+        collection_id = self._collections.peek(connection, operation.project, operation.collection)
+        if collection_id is not None:
+            connection.execute(
+                "DELETE FROM labels WHERE realm=? AND parent=?", (collection_id, operation.parent)
+            )
+            connection.execute(
+                "DELETE FROM documents WHERE realm=? AND parent=?", (collection_id, operation.parent)
+            )
 
-    def _next(self, connection: apsw.Connection, realm: int, parent: str) -> int:
+    def _next(self, connection: apsw.Connection, collection_id: int, parent: str) -> int:
         """The place behind the last of a list: now, or later if the clock is behind the list."""
         sql = "SELECT max(position) FROM documents WHERE realm=? AND parent=?"
-        ((last,),) = every(connection, sql, (realm, parent))
+        ((last,),) = fetch_all(connection, sql, (collection_id, parent))
         now = int(self._clock() * 1_000_000)
         return now if last is None else max(now, last + 1)
 
-    def _add(self, connection: apsw.Connection, realm: int, document: Document) -> None:
+    def _add(self, connection: apsw.Connection, collection_id: int, document: Document) -> None:
         key, parent, place = document.key, document.parent, document.position
         sql = (
             "INSERT INTO documents (realm, id, parent, position, version, labels, state, value) "
             "VALUES (?,?,?,?,?,?,?,?)"
         )
-        connection.execute(sql, (realm, key.id, parent, place, document.version, *blobs(document)))
+        connection.execute(sql, (collection_id, key.id, parent, place, document.version, *blobs(document)))
         if document.labels:
             self._label(connection, connection.last_insert_rowid(), frozenset(), document.labels)
 
     def _row(self, connection: apsw.Connection, document: Document) -> int:
         """The row of a document as it was read; its place tells it from a later one of the same id."""
         key = document.key
-        realm = self._realms.peek(connection, key.project, key.collection)
-        row = one(connection, ROW, (realm, key.id))
+        collection_id = self._collections.peek(connection, key.project, key.collection)
+        row = fetch_one(connection, ROW, (collection_id, key.id))
         if row is None or row[1:] != (document.version, document.position):
             raise VersionConflict(f"{key.collection} {key.id} is not at version {document.version}")
         return int(row[0])
@@ -248,18 +252,18 @@ class Documents:
             connection.execute(sql, (label, row))
 
 
-def position(connection: apsw.Connection, realm: int | None, id: str, parent: str) -> int:
+def position(connection: apsw.Connection, collection_id: int | None, id: str, parent: str) -> int:
     """Where a cursor stands in its list."""
-    row = one(connection, PLACE, (realm, id, parent))
+    row = fetch_one(connection, PLACE, (collection_id, id, parent))
     if row is None:
         raise CursorNotFound(f"{id} is not in the list")
     return int(row[0])
 
 
-def free(connection: apsw.Connection, realm: int, parent: str, wanted: int) -> int:
+def free_position(connection: apsw.Connection, collection_id: int, parent: str, wanted: int) -> int:
     """The first place of a list from `wanted` on that no document has."""
     sql = "SELECT 1 FROM documents WHERE realm=? AND parent=? AND position=?"
-    while one(connection, sql, (realm, parent, wanted)) is not None:
+    while fetch_one(connection, sql, (collection_id, parent, wanted)) is not None:
         wanted += 1
     return wanted
 
@@ -267,10 +271,10 @@ def free(connection: apsw.Connection, realm: int, parent: str, wanted: int) -> i
 def remove(connection: apsw.Connection, row: int) -> None:
     """Delete a document's row and its labels."""
     sql = "DELETE FROM documents WHERE row=? RETURNING realm, parent, position, labels"
-    ((realm, parent, place, labels),) = every(connection, sql, (row,))
+    ((collection_id, parent, place, labels),) = fetch_all(connection, sql, (row,))
     for label in () if labels is None else orjson.loads(labels):
         sql = "DELETE FROM labels WHERE realm=? AND parent=? AND label=? AND position=?"
-        connection.execute(sql, (realm, parent, label, place))
+        connection.execute(sql, (collection_id, parent, label, place))
 
 
 def blobs(document: Document) -> tuple[bytes | None, bytes | None, bytes]:

@@ -13,7 +13,7 @@ from persistence.errors import (
     StoreUnavailable,
 )
 
-MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
+ERRORS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
     (apsw.BusyError, StoreUnavailable, "another process has kept the database locked for too long"),
     (apsw.LockedError, StoreUnavailable, "the database is locked"),
     (apsw.InterruptError, StoreUnavailable, "the query was interrupted"),
@@ -34,18 +34,18 @@ MEANINGS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
 )
 
 
-def translate(error: apsw.Error, path: object) -> StoreError:
+def map_error(error: apsw.Error, path: object) -> StoreError:
     """The store's error for one of SQLite's, naming the file; a bug in a statement stays a StoreError."""
-    for cause, effect, meaning in MEANINGS:
+    for cause, effect, meaning in ERRORS:
         if isinstance(error, cause):
             return effect(f"{path}: {meaning} ({error})")
     return StoreError(f"{path}: {error}")
 
 
 @contextmanager
-def translated(path: object) -> Iterator[None]:
+def mapped_errors(path: object) -> Iterator[None]:
     """Raise what SQLite raises inside as the store's errors."""
     try:
         yield
     except apsw.Error as error:
-        raise translate(error, path) from error
+        raise map_error(error, path) from error

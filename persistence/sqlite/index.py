@@ -11,7 +11,7 @@ import orjson
 
 from persistence.errors import DimensionMismatch
 from persistence.sqlite import bm25, words
-from persistence.sqlite.database import every, one
+from persistence.sqlite.database import fetch_all, fetch_one
 from persistence.sqlite.documents import encode
 from persistence.sqlite.filters import condition, kind, number
 from persistence.store import Attributes, Chunk, Filter, Hit
@@ -41,29 +41,31 @@ def put(connection: apsw.Connection, file: str, chunks: Sequence[Chunk], attribu
         expect_dimensions(connection, chunks)
         sql = "INSERT OR IGNORE INTO sources (file, attributes) VALUES (?,'{}')"
         connection.execute(sql, (file,))
-        source = find(connection, file)
-        describe(connection, source, attributes)
+        source = find_source(connection, file)
+        set_attribute_rows(connection, source, attributes)
         sql = "SELECT chunk FROM chunks WHERE source=? AND number=?"
         for chunk in chunks:
-            forget(connection, every(connection, sql, (source, chunk.index)))
-            add(connection, source, chunk)
+            delete_rows(connection, fetch_all(connection, sql, (source, chunk.index)))
+            insert(connection, source, chunk)
 
 
 def set_attributes(connection: apsw.Connection, file: str, attributes: Attributes) -> None:
     """Change what filters see of a file, if it has chunks."""
     with transaction(connection):
-        source = find(connection, file)
+        source = find_source(connection, file)
         if source is not None:
-            describe(connection, source, attributes)
+            set_attribute_rows(connection, source, attributes)
 
 
 def delete(connection: apsw.Connection, file: str) -> None:
     """Forget a file's chunks."""
     with transaction(connection):
-        source = find(connection, file)
+        source = find_source(connection, file)
         if source is not None:
-            forget(connection, every(connection, "SELECT chunk FROM chunks WHERE source=?", (source,)))
-            describe(connection, source, {})
+            delete_rows(
+                connection, fetch_all(connection, "SELECT chunk FROM chunks WHERE source=?", (source,))
+            )
+            set_attribute_rows(connection, source, {})
             connection.execute("DELETE FROM sources WHERE source=?", (source,))
 
 
@@ -71,7 +73,7 @@ def read(connection: apsw.Connection, file: str, after: int, limit: int) -> list
     """Chunks of a file by index, without their vectors."""
     sql = "SELECT number, text FROM chunks WHERE source=? AND number>? ORDER BY number LIMIT ?"
     with transaction(connection, "DEFERRED"):
-        rows = every(connection, sql, (find(connection, file), after, limit))
+        rows = fetch_all(connection, sql, (find_source(connection, file), after, limit))
     return [Chunk(number, text) for number, text in rows]
 
 
@@ -83,13 +85,13 @@ def export(
         (SELECT 1 FROM chunks c WHERE c.source=s.source AND (s.file>? OR c.number>?))
         ORDER BY s.file LIMIT 1"""
     with transaction(connection, "DEFERRED"):
-        row = one(connection, sql, (file, file, number))
+        row = fetch_one(connection, sql, (file, file, number))
         if row is None:
             return None
         source, next_file, attributes = row
         sql = """SELECT c.number, c.text, v.vector FROM chunks c LEFT JOIN vectors v USING (chunk)
             WHERE c.source=? AND c.number>? ORDER BY c.number LIMIT ?"""
-        rows = every(connection, sql, (source, number if next_file == file else -1, limit))
+        rows = fetch_all(connection, sql, (source, number if next_file == file else -1, limit))
     chunks = [Chunk(n, text, None if v is None else array("f", v).tolist()) for n, text, v in rows]
     return next_file, chunks, orjson.loads(attributes)
 
@@ -102,9 +104,9 @@ def search_text(connection: apsw.Connection, query: str, limit: int, filter: Fil
     narrow filter, more of the words come in, until there are enough or all are in.
     """
     with transaction(connection, "DEFERRED"):
-        phrases = words.known(connection, query)
+        phrases = words.known_phrases(connection, query)
         postings = words.POSTINGS
-        while (rarest := words.within(phrases, postings)) != phrases:
+        while (rarest := words.rarest_phrases(phrases, postings)) != phrases:
             candidates = ranked(connection, rarest, max(limit, CANDIDATES), filter)
             if len(candidates) >= limit:
                 return weighed(connection, candidates, phrases)[:limit]
@@ -114,8 +116,8 @@ def search_text(connection: apsw.Connection, query: str, limit: int, filter: Fil
 
 def weighed(connection: apsw.Connection, hits: list[Hit], phrases: list[words.Phrase]) -> list[Hit]:
     """Chunks in the order of their scores by all the phrases."""
-    [(total,)] = every(connection, "SELECT count(*) FROM chunks")
-    texts = [words.stems(connection, words.spaced(hit.text)) for hit in hits]
+    [(total,)] = fetch_all(connection, "SELECT count(*) FROM chunks")
+    texts = [words.stems(connection, words.space_out(hit.text)) for hit in hits]
     scores = bm25.scores(texts, phrases, total)
     scored = [replace(hit, score=score) for hit, score in zip(hits, scores, strict=True)]
     return sorted(scored, key=lambda hit: -hit.score)
@@ -131,26 +133,26 @@ def ranked(
     sql = f"""SELECT s.file, c.number, c.text, -w.rank FROM words w
         CROSS JOIN chunks c ON c.chunk=w.rowid CROSS JOIN sources s USING (source)
         WHERE w.words MATCH ? AND {where} ORDER BY w.rank LIMIT ?"""  # noqa: S608 - conditions of our own
-    rows = every(connection, sql, (words.match(phrases), *bindings, limit))
+    rows = fetch_all(connection, sql, (words.match_expression(phrases), *bindings, limit))
     return [Hit(file, number, text, score) for file, number, text, score in rows]
 
 
 def hits(connection: apsw.Connection, scores: Sequence[tuple[int, float]]) -> list[Hit]:
     """The chunks of some numbers with their scores, without those that are gone."""
     sql = "SELECT s.file, c.number, c.text FROM chunks c JOIN sources s USING (source) WHERE c.chunk=?"
-    rows = ((one(connection, sql, (chunk,)), score) for chunk, score in scores)
+    rows = ((fetch_one(connection, sql, (chunk,)), score) for chunk, score in scores)
     return [Hit(row[0], row[1], row[2], score) for row, score in rows if row is not None]
 
 
-def find(connection: apsw.Connection, file: str) -> int | None:
+def find_source(connection: apsw.Connection, file: str) -> int | None:
     """The number of a file that has chunks."""
-    row = one(connection, "SELECT source FROM sources WHERE file=?", (file,))
+    row = fetch_one(connection, "SELECT source FROM sources WHERE file=?", (file,))
     return None if row is None else int(row[0])
 
 
-def describe(connection: apsw.Connection, source: int | None, attributes: Attributes) -> None:
+def set_attribute_rows(connection: apsw.Connection, source: int | None, attributes: Attributes) -> None:
     """Give a file these attributes in place of those it had."""
-    [(old,)] = every(connection, "SELECT attributes FROM sources WHERE source=?", (source,))
+    [(old,)] = fetch_all(connection, "SELECT attributes FROM sources WHERE source=?", (source,))
     if orjson.loads(old) == attributes:
         return
     rows = [(name, kind(value), number(value), source) for name, value in orjson.loads(old).items()]
@@ -162,17 +164,17 @@ def describe(connection: apsw.Connection, source: int | None, attributes: Attrib
     connection.execute(sql, (encode(dict(attributes)), source))
 
 
-def add(connection: apsw.Connection, source: int | None, chunk: Chunk) -> None:
+def insert(connection: apsw.Connection, source: int | None, chunk: Chunk) -> None:
     """Insert a chunk that is not there."""
     sql = "INSERT INTO chunks (source, number, text) VALUES (?,?,?)"
     connection.execute(sql, (source, chunk.index, chunk.text))
     row = connection.last_insert_rowid()
-    connection.execute("INSERT INTO words (rowid, text) VALUES (?,?)", (row, words.spaced(chunk.text)))
+    connection.execute("INSERT INTO words (rowid, text) VALUES (?,?)", (row, words.space_out(chunk.text)))
     if chunk.vector is not None:
         connection.execute("INSERT INTO vectors VALUES (?,?)", (row, array("f", chunk.vector).tobytes()))
 
 
-def forget(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) -> None:
+def delete_rows(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) -> None:
     """Remove chunks by number."""
     if chunks:
         for table, column in (("words", "rowid"), ("vectors", "chunk"), ("chunks", "chunk")):
@@ -182,7 +184,7 @@ def forget(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) -> No
 
 def dimensions(connection: apsw.Connection) -> int:
     """The length of the vectors, 0 while there are none."""
-    row = one(connection, "SELECT length(vector) FROM vectors LIMIT 1")
+    row = fetch_one(connection, "SELECT length(vector) FROM vectors LIMIT 1")
     return 0 if row is None else int(row[0]) // FLOAT
 
 
@@ -192,10 +194,10 @@ def expect_dimensions(connection: apsw.Connection, chunks: Sequence[Chunk]) -> N
     for chunk in chunks:
         if chunk.vector is not None:
             length = length or len(chunk.vector)
-            expect(length, len(chunk.vector))
+            check_dimensions(length, len(chunk.vector))
 
 
-def expect(length: int, given: int) -> None:
+def check_dimensions(length: int, given: int) -> None:
     """DimensionMismatch unless both are the same."""
     if given != length:
         raise DimensionMismatch(f"a vector of {given} numbers in a vector store of {length}")

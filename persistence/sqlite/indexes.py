@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from persistence.sqlite.database import migrate, one
+from persistence.sqlite.database import fetch_one, migrate
 from persistence.sqlite.directory import Directory
 from persistence.sqlite.pool import Pool
 from persistence.sqlite.schema import INDEX
 from persistence.sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from persistence.sqlite.matrix import Matrices
+    from persistence.sqlite.vector_cache import VectorCache
 
 THREADS = 4
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Indexes:
         self._capacity = capacity
         self._pool = Pool(directory)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="index")
-        self._matrices: Matrices | None = None
+        self._vector_cache: VectorCache | None = None
 
     async def run(self, name: str, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` makes of a database; Gone if it is."""
@@ -52,18 +52,18 @@ class Indexes:
         """Delete a vector store's database; none is no error."""
         name = await self._writer.run(partial(unregister, project=project, vector_store=vector_store))
         if name is not None:
-            if self._matrices is not None:
-                self._matrices.forget(str(self._directory.of(name)))
+            if self._vector_cache is not None:
+                self._vector_cache.evict(str(self._directory.path_of(name)))
             await self._call(self._directory.remove, name)
             self._pool.sweep()
 
-    def matrices(self) -> "Matrices":
+    def vector_cache(self) -> "VectorCache":
         """The vectors in memory; numpy is loaded by the first search among them."""
-        if self._matrices is None:
-            from persistence.sqlite.matrix import Matrices  # noqa: PLC0415
+        if self._vector_cache is None:
+            from persistence.sqlite.vector_cache import VectorCache  # noqa: PLC0415
 
-            self._matrices = Matrices(self._capacity)
-        return self._matrices
+            self._vector_cache = VectorCache(self._capacity)
+        return self._vector_cache
 
     async def close(self) -> None:
         """Wait for what is under way, then close every connection."""
@@ -79,14 +79,14 @@ class Indexes:
 
     def _make(self) -> str:
         name = self._directory.new()
-        migrate(self._directory.of(name), INDEX)
+        migrate(self._directory.path_of(name), INDEX)
         return name
 
 
 def locate(connection: apsw.Connection, project: str, vector_store: str) -> str | None:
     """The name of a vector store's database."""
     sql = "SELECT file FROM vector_stores WHERE project=? AND id=?"
-    row = one(connection, sql, (project, vector_store))
+    row = fetch_one(connection, sql, (project, vector_store))
     return None if row is None else str(row[0])
 
 
@@ -100,5 +100,5 @@ def register(connection: apsw.Connection, project: str, vector_store: str, name:
 def unregister(connection: apsw.Connection, project: str, vector_store: str) -> str | None:
     """Forget which database a vector store has; its name."""
     sql = "DELETE FROM vector_stores WHERE project=? AND id=? RETURNING file"
-    row = one(connection, sql, (project, vector_store))
+    row = fetch_one(connection, sql, (project, vector_store))
     return None if row is None else str(row[0])

@@ -8,7 +8,7 @@ import apsw
 import orjson
 
 from persistence.errors import LeaseLost
-from persistence.sqlite.database import every, one
+from persistence.sqlite.database import fetch_all, fetch_one
 from persistence.sqlite.documents import encode
 from persistence.store import Cancel, Enqueue, Finish, Hold, Job, Reschedule
 
@@ -24,14 +24,14 @@ class Jobs:
     def due(self, connection: apsw.Connection, kind: str) -> bool:
         """Whether any job of the kind is free: one step into an index, no lock."""
         sql = "SELECT 1 FROM jobs WHERE kind=? AND due<=? LIMIT 1"
-        return one(connection, sql, (kind, self._clock())) is not None
+        return fetch_one(connection, sql, (kind, self._clock())) is not None
 
     def take(self, connection: apsw.Connection, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
         """Hold the jobs that have waited longest, each by a token greater than its last."""
         now = self._clock()
         sql = "SELECT project, id, token, payload FROM jobs WHERE kind=? AND due<=? ORDER BY due LIMIT ?"
         taken = []
-        for project, id, token, payload in every(connection, sql, (kind, now, limit)):
+        for project, id, token, payload in fetch_all(connection, sql, (kind, now, limit)):
             fresh = max(int(now * 1_000_000), token + 1)
             job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload))
             connection.execute(
@@ -57,7 +57,7 @@ class Jobs:
     def hold(self, connection: apsw.Connection, operation: Hold) -> None:
         """Hold the write to the lease's being the job's."""
         sql = f"SELECT 1 FROM jobs WHERE {HELD}"  # noqa: S608
-        if one(connection, sql, holder(operation.job)) is None:
+        if fetch_one(connection, sql, holder(operation.job)) is None:
             raise lost(operation.job)
 
     def finish(self, connection: apsw.Connection, operation: Finish) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import apsw
 
-from persistence.sqlite.database import every, one
+from persistence.sqlite.database import fetch_all, fetch_one
 from persistence.store import Append
 
 LENGTH = struct.Struct("<I")
@@ -27,7 +27,7 @@ class Logs:
             "ON CONFLICT (project, id) DO UPDATE SET until=max(until, excluded.until) RETURNING log"
         )
         until = self._clock() + operation.lifetime
-        ((log,),) = every(connection, sql, (operation.project, operation.id, until))
+        ((log,),) = fetch_all(connection, sql, (operation.project, operation.id, until))
         sql = "INSERT OR IGNORE INTO segments (log, sequence, events) VALUES (?,?,?)"
         connection.execute(sql, (log, operation.sequence, pack(operation.events)))
 
@@ -35,7 +35,7 @@ class Logs:
         self, connection: apsw.Connection, project: str, id: str, after: int, limit: int
     ) -> list[tuple[int, bytes]]:
         """Events numbered over `after`, from as many whole segments as give at least `limit`."""
-        row = one(connection, "SELECT log FROM logs WHERE project=? AND id=?", (project, id))
+        row = fetch_one(connection, "SELECT log FROM logs WHERE project=? AND id=?", (project, id))
         events: list[tuple[int, bytes]] = []
         if row is None:
             return events
@@ -57,7 +57,7 @@ class Logs:
     def drop(self, connection: apsw.Connection) -> int:
         """Drop some of the logs whose lifetime is over; how many, 0 once there are none."""
         sql = "SELECT log FROM logs WHERE until<=? ORDER BY until LIMIT ?"
-        logs = every(connection, sql, (self._clock(), SLICE))
+        logs = fetch_all(connection, sql, (self._clock(), SLICE))
         connection.executemany("DELETE FROM segments WHERE log=?", logs)
         connection.executemany("DELETE FROM logs WHERE log=?", logs)
         return len(logs)

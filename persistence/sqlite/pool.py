@@ -9,7 +9,7 @@ import apsw
 
 from persistence.sqlite.database import check, connect, migrate
 from persistence.sqlite.directory import Directory
-from persistence.sqlite.errors import translated
+from persistence.sqlite.errors import mapped_errors
 from persistence.sqlite.schema import INDEX
 
 IDLE = 16
@@ -18,7 +18,7 @@ IDLE = 16
 CACHE_KIB = 4 * 1024
 
 
-class Gone(Exception):
+class DatabaseDeleted(Exception):
     """The database was deleted meanwhile."""
 
 
@@ -36,7 +36,7 @@ class Pool:
     @contextmanager
     def connection(self, name: str) -> Iterator[apsw.Connection]:
         """A connection with no transaction open; Gone if the database is gone."""
-        with translated(self._directory.of(name)):
+        with mapped_errors(self._directory.path_of(name)):
             connection = self._find(name) or self._open(name)
             try:
                 yield connection
@@ -62,13 +62,13 @@ class Pool:
 
     def _open(self, name: str) -> apsw.Connection:
         self.sweep()
-        path = self._directory.of(name)
+        path = self._directory.path_of(name)
         try:
             connection = connect(path, cache_kib=CACHE_KIB)
         except apsw.CantOpenError as error:
             if path.exists():
                 raise
-            raise Gone(name) from error
+            raise DatabaseDeleted(name) from error
         if check(connection, INDEX, path) < INDEX.version:
             migrate(path, INDEX)
         return connection
@@ -83,7 +83,7 @@ class Pool:
     def sweep(self) -> None:
         """Close the connections to databases that another process deleted: they hold the disk's room."""
         with self._lock:
-            gone = [c for c, name in self._idle.items() if not self._directory.of(name).exists()]
+            gone = [c for c, name in self._idle.items() if not self._directory.path_of(name).exists()]
             for connection in gone:
                 del self._idle[connection]
         for connection in gone:

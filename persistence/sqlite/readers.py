@@ -10,7 +10,7 @@ from typing import TypeVar
 import apsw
 
 from persistence.sqlite.database import connect
-from persistence.sqlite.errors import translated
+from persistence.sqlite.errors import mapped_errors
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Readers:
             connection.close()
 
     def _read(self, read: Callable[[apsw.Connection], T]) -> T:
-        with translated(self._path):
+        with mapped_errors(self._path):
             if not hasattr(self._local, "connection"):
                 self._local.connection = connect(self._path)
                 self._connections.append(self._local.connection)

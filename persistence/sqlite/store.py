@@ -19,14 +19,14 @@ from persistence.errors import (
 )
 from persistence.sqlite import database, index, moving
 from persistence.sqlite.contents import Contents
-from persistence.sqlite.database import one
+from persistence.sqlite.database import fetch_one
 from persistence.sqlite.directory import Directory
 from persistence.sqlite.documents import Documents
-from persistence.sqlite.errors import translated
+from persistence.sqlite.errors import mapped_errors
 from persistence.sqlite.indexes import Indexes, locate
 from persistence.sqlite.jobs import Jobs
 from persistence.sqlite.logs import Logs
-from persistence.sqlite.pool import Gone
+from persistence.sqlite.pool import DatabaseDeleted
 from persistence.sqlite.readers import Readers
 from persistence.sqlite.schema import MAIN
 from persistence.sqlite.writer import Writer
@@ -77,7 +77,7 @@ class SQLiteStore(Store):
     `vector_memory` bounds the bytes of vectors that a process keeps in memory.
     """
 
-    transactional = True
+    atomic_writes = True
 
     def __init__(
         self,
@@ -130,7 +130,7 @@ class SQLiteStore(Store):
         """Connect, and clear away what a crash left of contents that were never finished."""
         if not self._path.exists():
             raise StoreRefused(f"{self._path} does not exist: `astrolabe migrate` makes it")
-        with translated(self._path):
+        with mapped_errors(self._path):
             connection = database.connect(self._path)
             version = database.check(connection, MAIN, self._path)
         if version < MAIN.version:
@@ -138,7 +138,7 @@ class SQLiteStore(Store):
             raise StoreRefused(
                 f"{self._path} has schema {version}, this one needs {MAIN.version}: run `astrolabe migrate`"
             )
-        with translated(self._path):
+        with mapped_errors(self._path):
             self._writer = Writer(self._path)
         self._connection = connection
         self._readers = Readers(self._path, 2)
@@ -166,14 +166,14 @@ class SQLiteStore(Store):
         """A read in the loop's thread."""
         if self._connection is None:
             raise StoreUnavailable(f"{self._path} is not open")
-        with translated(self._path):
+        with mapped_errors(self._path):
             return read(self._connection)
 
     def _sweep(self, connection: apsw.Connection) -> None:
         """Remove what a crash left: stale files that no row names."""
         for directory, table in ((self._content_files, "contents"), (self._index_files, "vector_stores")):
             for name in directory.stale():
-                if one(connection, f"SELECT 1 FROM {table} WHERE file=?", (name,)) is None:  # noqa: S608
+                if fetch_one(connection, f"SELECT 1 FROM {table} WHERE file=?", (name,)) is None:  # noqa: S608
                     directory.remove(name)
 
     # --- documents ---
@@ -245,7 +245,7 @@ class SQLiteStore(Store):
     async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
         """The file first, then the row that names it; bytes of an earlier content of the id go."""
         name, size = await self._contents.write(pieces)
-        old = await self._writer.run(lambda connection: name_content(connection, project, id, name, size))
+        old = await self._writer.run(lambda connection: set_content_row(connection, project, id, name, size))
         if old is not None:
             await asyncio.to_thread(self._content_files.remove, old)
         return size
@@ -255,7 +255,7 @@ class SQLiteStore(Store):
     ) -> AsyncIterator[bytes]:
         """The file's bytes, 512 kB at a time."""
         sql = "SELECT file, size FROM contents WHERE project=? AND id=?"
-        row = self._read(lambda connection: one(connection, sql, (project, id)))
+        row = self._read(lambda connection: fetch_one(connection, sql, (project, id)))
         if row is None:
             raise ContentNotFound(f"no content of {id}")
         name, size = row
@@ -264,7 +264,7 @@ class SQLiteStore(Store):
 
     async def delete_content(self, project: str, id: str) -> None:
         """The row first, then the file."""
-        name = await self._writer.run(lambda connection: forget_content(connection, project, id))
+        name = await self._writer.run(lambda connection: delete_content_row(connection, project, id))
         if name is not None:
             await asyncio.to_thread(self._content_files.remove, name)
 
@@ -316,7 +316,7 @@ class SQLiteStore(Store):
         filter: Filter | None = None,
     ) -> Sequence[Hit]:
         """Every vector is compared, in memory."""
-        work = partial(self._indexes.matrices().search, vector=vector, limit=limit, filter=filter)
+        work = partial(self._indexes.vector_cache().search, vector=vector, limit=limit, filter=filter)
         return await self._in_index(project, vector_store, work, [])
 
     def _locate(self, project: str, vector_store: str) -> str | None:
@@ -324,18 +324,18 @@ class SQLiteStore(Store):
         return self._read(lambda connection: locate(connection, project, vector_store))
 
     async def _in_index(
-        self, project: str, vector_store: str, work: Callable[[apsw.Connection], T], otherwise: T
+        self, project: str, vector_store: str, work: Callable[[apsw.Connection], T], default: T
     ) -> T:
         """What `work` makes of a vector store's database, or `otherwise` where there is none (any more)."""
         name = self._locate(project, vector_store)
         if name is None:
-            return otherwise
+            return default
         try:
             return await self._indexes.run(name, work)
-        except Gone as error:
+        except DatabaseDeleted as error:
             if self._locate(project, vector_store) != name:
-                return otherwise
-            path = self._index_files.of(name)
+                return default
+            path = self._index_files.path_of(name)
             raise StoreUnavailable(f"{path} is missing; restore it together with {self._path}") from error
 
     # --- moving ---
@@ -352,7 +352,9 @@ class SQLiteStore(Store):
         async for end, chunks in self._export_chunks(place):
             yield moving.mark(moving.CHUNKS, end), chunks
 
-    async def _export_chunks(self, after: moving.Place) -> AsyncIterator[tuple[moving.Place, FileChunks]]:
+    async def _export_chunks(
+        self, after: moving.Position
+    ) -> AsyncIterator[tuple[moving.Position, FileChunks]]:
         """Vector store by vector store, file by file, in batches."""
         for project, id in await self._readers.run(partial(moving.vector_stores, after=after)):
             file, number = after[2:] if after[:2] == [project, id] else ("", -1)
@@ -391,15 +393,15 @@ def page(documents: Documents, arguments: tuple[Any, ...], connection: apsw.Conn
     return documents.page(connection, *arguments)
 
 
-def name_content(connection: apsw.Connection, project: str, id: str, name: str, size: int) -> str | None:
+def set_content_row(connection: apsw.Connection, project: str, id: str, name: str, size: int) -> str | None:
     """Make a file the content of an id; the name of the file that was."""
-    old = forget_content(connection, project, id)
+    old = delete_content_row(connection, project, id)
     connection.execute("INSERT INTO contents VALUES (?,?,?,?)", (project, id, size, name))
     return old
 
 
-def forget_content(connection: apsw.Connection, project: str, id: str) -> str | None:
+def delete_content_row(connection: apsw.Connection, project: str, id: str) -> str | None:
     """Remove the row of a content; the name of its file."""
     sql = "DELETE FROM contents WHERE project=? AND id=? RETURNING file"
-    row = one(connection, sql, (project, id))
+    row = fetch_one(connection, sql, (project, id))
     return None if row is None else str(row[0])

@@ -11,7 +11,7 @@ from itertools import accumulate, pairwise
 
 import apsw
 
-from persistence.sqlite.database import one
+from persistence.sqlite.database import fetch_one
 
 UNSPACED = re.compile(
     r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]+"
@@ -27,7 +27,7 @@ POSTINGS = 10_000
 """Occurrences that a search weighs (about 1 µs each): a query's rarest words come first."""
 
 
-def spaced(text: str) -> str:
+def space_out(text: str) -> str:
     """The text as it is indexed."""
     return UNSPACED.sub(lambda run: f" {' '.join(run.group())} ", text)
 
@@ -76,23 +76,23 @@ class Phrase:
 def frequency(connection: apsw.Connection, text: str) -> Phrase:
     """The phrase with the number of chunks that have its rarest word."""
     parts = tuple(stems(connection, text))
-    rows = [one(connection, "SELECT doc FROM frequencies WHERE term=?", (stem,)) for stem in parts]
+    rows = [fetch_one(connection, "SELECT doc FROM frequencies WHERE term=?", (stem,)) for stem in parts]
     return Phrase(text, parts, min((0 if row is None else int(row[0]) for row in rows), default=0))
 
 
-def known(connection: apsw.Connection, query: str) -> list[Phrase]:
+def known_phrases(connection: apsw.Connection, query: str) -> list[Phrase]:
     """The query's phrases that are in some chunk, rarest first."""
     found = (frequency(connection, phrase) for phrase in phrases(connection, query))
     return sorted((phrase for phrase in found if phrase.chunks), key=lambda phrase: phrase.chunks)
 
 
-def within(phrases: list[Phrase], postings: int) -> list[Phrase]:
+def rarest_phrases(phrases: list[Phrase], postings: int) -> list[Phrase]:
     """As many of the rarest phrases as have that many occurrences together, but at least one."""
     totals = accumulate(phrase.chunks for phrase in phrases)
     count = sum(total <= postings for total in totals)
     return phrases[: max(1, count)]
 
 
-def match(phrases: list[Phrase]) -> str:
+def match_expression(phrases: list[Phrase]) -> str:
     """FTS5's expression for any of the phrases."""
     return " OR ".join(f'"{phrase.text}"' for phrase in phrases)

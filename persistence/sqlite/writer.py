@@ -11,21 +11,21 @@ from typing import Any, TypeVar
 import apsw
 
 from persistence.errors import StoreUnavailable
-from persistence.sqlite.database import Place, connect
-from persistence.sqlite.errors import translate
-from persistence.sqlite.turn import Turn
+from persistence.sqlite.database import FileIdentity, connect
+from persistence.sqlite.errors import map_error
+from persistence.sqlite.fair_lock import FairLock
 
 BATCH = 256
 """Units in one transaction at most: bounds how long another process waits."""
 
-PATIENCE = 20.0
+WRITE_TIMEOUT = 20.0
 """Seconds that a unit may take from being asked for to being durable."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Unit:
+class QueuedWrite:
     """Statements that take effect together or not at all, and who waits for them."""
 
     work: Callable[[apsw.Connection], Any]
@@ -54,9 +54,9 @@ class Writer:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
-        self.place = Place(path)
-        self._turn = Turn(Path(f"{path}-turn"))
-        self._queue: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self.place = FileIdentity(path)
+        self._fair_lock = FairLock(Path(f"{path}-turn"))
+        self._queue: queue.SimpleQueue[QueuedWrite | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
         self._thread.start()
         self._closed = False
@@ -66,12 +66,12 @@ class Writer:
         if self._closed:
             raise StoreUnavailable(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(Unit(work, future))
+        self._queue.put(QueuedWrite(work, future))
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(WRITE_TIMEOUT):
                 return await future
         except TimeoutError as error:
-            raise StoreUnavailable(f"{self._path}: no turn to write within {PATIENCE} s") from error
+            raise StoreUnavailable(f"{self._path}: no turn to write within {WRITE_TIMEOUT} s") from error
 
     async def close(self) -> None:
         """Do what is queued, then end the thread."""
@@ -83,70 +83,70 @@ class Writer:
     def _run(self) -> None:
         going = True
         while going:
-            units, going = self._gather()
-            if units:
-                with self._turn:
-                    self._transact(units)
-                self._loop.call_soon_threadsafe(settle, units)
-        self._turn.close()
+            writes, going = self._gather()
+            if writes:
+                with self._fair_lock:
+                    self._transact(writes)
+                self._loop.call_soon_threadsafe(settle, writes)
+        self._fair_lock.close()
         self._connection.close()
 
-    def _gather(self) -> tuple[list[Unit], bool]:
+    def _gather(self) -> tuple[list[QueuedWrite], bool]:
         """Wait for a unit and take along the others that are there; False once it is time to end."""
-        units: list[Unit] = []
-        unit = self._queue.get()
-        while unit is not None:
-            units.append(unit)
-            if len(units) == BATCH:
-                return units, True
+        writes: list[QueuedWrite] = []
+        write = self._queue.get()
+        while write is not None:
+            writes.append(write)
+            if len(writes) == BATCH:
+                return writes, True
             try:
-                unit = self._queue.get_nowait()
+                write = self._queue.get_nowait()
             except queue.Empty:
-                return units, True
-        return units, False
+                return writes, True
+        return writes, False
 
-    def _transact(self, units: list[Unit]) -> None:
+    def _transact(self, writes: list[QueuedWrite]) -> None:
         """Run the units in one transaction; if that fails as a whole, so does each of them."""
         connection = self._connection
         try:
             self.place.check()
             connection.execute("BEGIN IMMEDIATE")
-            for unit in units:
-                if unit.future.cancelled():
+            for write in writes:
+                if write.future.cancelled():
                     continue
-                if len(units) == 1:  # the transaction is its savepoint
-                    unit.result = unit.work(connection)
+                if len(writes) == 1:  # the transaction is its savepoint
+                    write.result = write.work(connection)
                 else:
-                    self._perform(unit)
+                    self._perform(write)
             connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - handed to the waiters, whatever it is
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            for unit in units:
-                unit.error = unit.error or self._translated(error)
+            for write in writes:
+                write.error = write.error or self._mapped(error)
 
-    def _perform(self, unit: Unit) -> None:
+    def _perform(self, write: QueuedWrite) -> None:
         """One unit in its savepoint; raises only if SQLite has given up the whole transaction."""
         connection = self._connection
         connection.execute("SAVEPOINT unit")
         try:
-            unit.result = unit.work(connection)
+            write.result = write.work(connection)
         except Exception as error:
             if not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO unit")
-            unit.error = self._translated(error)
+            write.error = self._mapped(error)
         connection.execute("RELEASE unit")
 
-    def _translated(self, error: Exception) -> Exception:
+    def _mapped(self, error: Exception) -> Exception:
         if not isinstance(error, apsw.Error):
             return error
-        translated = translate(error, self._path)
-        translated.__cause__ = error
-        return translated
+        mapped_errors = map_error(error, self._path)
+        mapped_errors.__cause__ = error
+        return mapped_errors
 
 
-def settle(units: list[Unit]) -> None:
+def settle(writes: list[QueuedWrite]) -> None:
     """Tell every waiter of a transaction in one turn of the loop."""
-    for unit in units:
-        unit.settle()
+    for write in writes:
+        write.settle()

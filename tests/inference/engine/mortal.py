@@ -31,7 +31,7 @@ class MortalStore:
         whole: bool | None = None,
     ) -> None:
         self._store = store
-        self.transactional = store.transactional if whole is None else whole
+        self.atomic_writes = store.atomic_writes if whole is None else whole
         self._at = at
         self._how = how
         self._torn = torn

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from inference import tokens
-from persistence.store import Insert, Key, Store, beside
+from persistence.store import Insert, Key, Store, child_id
 from tests.inference.engine.conftest import Asked
 from tests.inference.engine.process import Process, collect, script
 
@@ -194,7 +194,7 @@ async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
     lost = {**answer, "id": "msg_lost", "status": "incomplete"}
     state = {"cut_off": True}
     await store.write(
-        Insert(Key("p", "messages", beside(thread["id"], "msg_lost")), lost, state, parent=thread["id"])
+        Insert(Key("p", "messages", child_id(thread["id"], "msg_lost")), lost, state, parent=thread["id"])
     )
     await worker.message(thread["id"], script({"text": "Fine."}, tag=asked.tag))
 

@@ -46,7 +46,7 @@ async def test_the_bundle_is_fetched_with_the_token_and_the_token_goes_nowhere_e
 
 
 async def test_a_missing_keyspace_is_made_and_waited_for_until_the_database_is_active(api: Astra) -> None:
-    await devops(api).make_keyspace()
+    await devops(api).create_keyspace()
     assert (api.keyspaces, api.status) == (["default_keyspace", "talk"], "ACTIVE")
     assert api.requests.count(f"POST /v2/databases/{DATABASE}/keyspaces/talk") == 1
 
@@ -54,7 +54,7 @@ async def test_a_missing_keyspace_is_made_and_waited_for_until_the_database_is_a
 async def test_a_keyspace_that_another_replica_is_making_is_waited_for(api: Astra) -> None:
     api.keyspaces.append("talk")
     api.status = "MAINTENANCE"
-    await devops(api).make_keyspace()
+    await devops(api).create_keyspace()
     assert api.requests == [f"GET /v2/databases/{DATABASE}"] * 2
 
 
@@ -65,7 +65,7 @@ async def test_an_api_that_fails_for_a_moment_is_asked_again(api: Astra) -> None
 
 async def test_a_token_that_is_not_taken_is_refused_and_not_named(api: Astra) -> None:
     work = devops(api, token="AstraCS:wrong:hidden")
-    for failing in (work.fetch_bundle, work.make_keyspace):
+    for failing in (work.fetch_bundle, work.create_keyspace):
         with pytest.raises(
             StoreRefused, match=rf"database {DATABASE} is not open to this token.*make a token"
         ) as error:
@@ -90,14 +90,14 @@ async def test_a_database_that_does_not_become_active_is_unavailable_in_the_end(
     with pytest.raises(StoreUnavailable, match=rf"{DATABASE} was not ready within 1.5 s .*409.*portal"):
         await devops(api, wait=1.5).fetch_bundle()
     with pytest.raises(StoreUnavailable, match="it is MAINTENANCE, and has no keyspace talk yet"):
-        await devops(api, wait=1.5).make_keyspace()
+        await devops(api, wait=1.5).create_keyspace()
 
 
 async def test_a_database_that_sleeps_is_refused_at_once(api: Astra) -> None:
     api.status = "HIBERNATED"
     began = time.monotonic()
     with pytest.raises(StoreRefused, match=rf"{DATABASE} is HIBERNATED: resume it"):
-        await devops(api).make_keyspace()
+        await devops(api).create_keyspace()
     assert time.monotonic() - began < 2
 
 
@@ -143,7 +143,7 @@ def test_no_table_asks_astra_for_what_it_passes_over_and_each_keeps_its_order() 
     tables: Sequence[str] = [each for version in schema.VERSIONS for each in version]
     for definition in (*tables, schema.LOCK_TABLE, schema.VECTORS, schema.NEAREST):
         kept = astra.supported(definition).lower()
-        assert not any(f"{option} = " in kept for option in astra.IGNORED)
+        assert not any(f"{option} = " in kept for option in astra.UNSUPPORTED_OPTIONS)
         for word in ("clustering order by", "default_time_to_live", "similarity_function"):
             assert (word in kept) == (word in definition.lower())
 
@@ -156,7 +156,7 @@ async def test_with_nothing_but_a_token_the_keyspace_is_made_and_served_over_tls
 ) -> None:
     async def make(keyspace: str) -> None:
         replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
-        await store.connection.define(f"CREATE KEYSPACE {keyspace} WITH replication = {replication}")
+        await store.connection.execute_ddl(f"CREATE KEYSPACE {keyspace} WITH replication = {replication}")
 
     [[host_id]] = await store.connection.run("SELECT host_id FROM system.local")
     keyspace = f"a_{secrets.token_hex(6)}"

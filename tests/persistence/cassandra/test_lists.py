@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from persistence.cassandra import CassandraStore, commits, heads
+from persistence.cassandra import CassandraStore, commits, list_heads
 from persistence.errors import AlreadyExists
 from persistence.store import Clear, Delete, Insert, Key, Replace
 from tests.contract.samples import List
@@ -27,8 +27,8 @@ def apart(store: CassandraStore, project: str) -> List:
 
 @pytest.fixture(autouse=True)
 def small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "ROWS", 10)
-    monkeypatch.setattr(commits, "TOGETHER", 5)
+    monkeypatch.setattr(list_heads, "ROWS", 10)
+    monkeypatch.setattr(commits, "MAX_COMBINED", 5)
 
 
 async def fill(messages: List, count: int, first: int = 0, **fields: object) -> list[str]:

@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from persistence.cassandra import CassandraStore, libraries, vectors
-from persistence.cassandra.libraries import Libraries, Library
+from persistence.cassandra import CassandraStore, vector_store_meta, vectors
 from persistence.cassandra.postings import FIRST, in_order
 from persistence.cassandra.retrieval import DROP
-from persistence.cassandra.vectors import Placed, placed, unpacked
+from persistence.cassandra.vector_store_meta import VectorStoreMeta, VectorStoreMetaTable
+from persistence.cassandra.vectors import StoredVector, stored_vectors, unpack
 from persistence.store import Chunk, FileChunks
 
 SEARCH_ROWS = "SELECT source FROM vectors_3 WHERE project=? AND store='vs_1' AND shard=?"
@@ -28,7 +28,7 @@ def circle(count: int) -> list[Chunk]:
 async def test_many_shards_are_searched_as_if_they_were_one(
     store: CassandraStore, project: str, monkeypatch: pytest.MonkeyPatch, spread: bool
 ) -> None:
-    monkeypatch.setattr(libraries, "SHARD_BYTES", 60 * vectors.LEAST_ROW)
+    monkeypatch.setattr(vector_store_meta, "SHARD_BYTES", 60 * vectors.LEAST_ROW)
     chunks = circle(360)
     order = random.Random(3).sample(chunks, len(chunks)) if spread else chunks
     for start in range(0, len(order), 60):
@@ -45,7 +45,7 @@ async def test_the_next_best_take_the_place_of_what_is_gone(store: CassandraStor
     chunks = circle(200)
     await store.put_chunks(project, "vs_1", "file-near", chunks[:100], {})
     await store.put_chunks(project, "vs_1", "file-far", chunks[100:], {})
-    _, near = await Libraries(store.connection).find(project, "vs_1", "file-near")
+    _, near = await VectorStoreMetaTable(store.connection).find(project, "vs_1", "file-near")
     assert near is not None
     await store.connection.run(DROP, (project, "vs_1", near.name))
     hits = await store.search_vectors(project, "vs_1", (1.0, 0.0, 0.0), 40)
@@ -68,23 +68,23 @@ async def test_a_vector_comes_back_as_the_last_one_that_was_given(
 
 @pytest.mark.parametrize("dimension", [3, 384, 3072])
 def test_a_shard_stays_below_100_mb_and_100_000_rows(dimension: int) -> None:
-    vector = Placed(0, bytes(4 * dimension))
-    library, full = Library("p", "vs"), 0
-    while library.shard == 0:
-        library = library.grown(
-            size=1000 * vector.size("x" * 40), dimension=dimension, rows=1, chunks=1000, words=1
-        )
+    vector = StoredVector(0, bytes(4 * dimension))
+    meta, full = VectorStoreMeta("p", "vs"), 0
+    while meta.shard == 0:
+        meta = meta.grow(size=1000 * vector.size("x" * 40), dimension=dimension, rows=1, chunks=1000, words=1)
         full += 1000
     assert full - 1000 <= 100_000
     assert (full - 1000) * (4 * dimension + 40) <= 100_000_000
 
 
 def test_vectors_are_kept_with_length_one_and_without_direction_not_at_all() -> None:
-    kept = placed([(0, [3.0, 4.0]), (1, [0.6, 0.8]), (2, [0.0, 0.0]), (3, [math.nan, 1.0]), (4, [1e30, 0.0])])
+    kept = stored_vectors(
+        [(0, [3.0, 4.0]), (1, [0.6, 0.8]), (2, [0.0, 0.0]), (3, [math.nan, 1.0]), (4, [1e30, 0.0])]
+    )
     assert [vector.number for vector in kept] == [0, 1, 4]
     for vector, expected in zip(kept, ([0.6, 0.8], [0.6, 0.8], [1.0, 0.0]), strict=True):
-        assert unpacked(vector.vector) == pytest.approx(expected)
-    assert unpacked(kept[0].given) == [3.0, 4.0]
+        assert unpack(vector.vector) == pytest.approx(expected)
+    assert unpack(kept[0].given) == [3.0, 4.0]
     assert not kept[1].given
 
 

@@ -16,9 +16,9 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def files(path: Path, of: str) -> list[Path]:
+def files(path: Path, folder: str) -> list[Path]:
     """What lies in a directory beside the database."""
-    return sorted(file for file in Path(f"{path}-{of}").rglob("*") if file.is_file())
+    return sorted(file for file in Path(f"{path}-{folder}").rglob("*") if file.is_file())
 
 
 def descriptors() -> int:
@@ -80,11 +80,11 @@ async def test_opening_clears_away_old_files_that_no_row_names_and_no_others(pat
     await store.put_chunks("proj", "vs_1", "file-1", [Chunk(0, "kept")], {})
     await store.close()
     long_ago = time.time() - STALE_SECONDS - 60
-    for of in ("contents", "indexes"):
-        directory = Directory(Path(f"{path}-{of}"))
-        directory.of(directory.new()).write_bytes(b"fresh")
-        directory.of(directory.new()).write_bytes(b"orphan")
-        for file in files(path, of):
+    for folder in ("contents", "indexes"):
+        directory = Directory(Path(f"{path}-{folder}"))
+        directory.path_of(directory.new()).write_bytes(b"fresh")
+        directory.path_of(directory.new()).write_bytes(b"orphan")
+        for file in files(path, folder):
             if file.read_bytes() != b"fresh":
                 os.utime(file, (long_ago, long_ago))
     await store.open()

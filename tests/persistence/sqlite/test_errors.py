@@ -7,7 +7,7 @@ import pytest
 
 from persistence.errors import StoreError, StoreFull, StoreUnavailable
 from persistence.sqlite import SQLiteStore
-from persistence.sqlite.errors import MEANINGS, translate
+from persistence.sqlite.errors import ERRORS, map_error
 from persistence.store import Insert, Key
 
 BUGS = {
@@ -39,13 +39,13 @@ def result_codes() -> set[str]:
 
 
 def test_every_result_code_of_sqlite_has_a_meaning() -> None:
-    known = {cause.__name__ for cause, _, _ in MEANINGS} | BUGS | NEVER
+    known = {cause.__name__ for cause, _, _ in ERRORS} | BUGS | NEVER
     assert result_codes() - known == set()
     assert len(result_codes()) > 20
 
 
 def test_an_error_names_the_file_and_keeps_what_sqlite_said() -> None:
-    error = translate(apsw.CorruptError("database disk image is malformed"), "/data/store.db")
+    error = map_error(apsw.CorruptError("database disk image is malformed"), "/data/store.db")
     assert isinstance(error, StoreUnavailable)
     assert str(error).startswith("/data/store.db: the file is damaged")
     assert "malformed" in str(error)

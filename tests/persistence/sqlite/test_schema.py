@@ -13,7 +13,7 @@ from persistence.sqlite import SQLiteStore
 from persistence.sqlite.database import Schema, check, connect, migrate
 from persistence.sqlite.logs import pack
 from persistence.sqlite.schema import INDEX, MAIN
-from persistence.store import Chunk, Key, beside
+from persistence.store import Chunk, Key, child_id
 
 
 async def refusal(path: Path) -> str:
@@ -158,7 +158,7 @@ async def test_a_file_of_the_first_schema_is_brought_up_to_date_with_all_that_it
     store = SQLiteStore(path)
     await store.migrate()
     await store.open()
-    message = await store.get(Key("p", "messages", beside("thread_1", "msg_1")))
+    message = await store.get(Key("p", "messages", child_id("thread_1", "msg_1")))
     assert message is not None
     assert (message.position, message.version) == (5, 3)
     assert (await store.page("p", "messages", "thread_1")).documents == [message]

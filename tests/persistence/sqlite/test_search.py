@@ -31,7 +31,7 @@ async def test_vectors_in_memory_stay_within_their_bound(path: Path) -> None:
     for number in range(8):
         await fill(store, f"vs_{number}", 500)
         assert await nearest(store, f"vs_{number}", 123) == 123
-        held = [matrix.bytes for matrix in store._indexes.matrices()._matrices.values()]
+        held = [cached.bytes for cached in store._indexes.vector_cache()._by_file.values()]
         assert sum(held) <= 800 * KB
     assert len(held) > 1
     await store.close()
@@ -47,7 +47,7 @@ async def test_a_vector_store_beyond_the_bound_is_searched_all_the_same(path: Pa
     hits = await store.search_vectors("proj", "vs_1", vector(-1), 50)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len({hit.index for hit in hits}) == 50
-    assert list(store._indexes.matrices()._matrices) == []
+    assert list(store._indexes.vector_cache()._by_file) == []
     await store.close()
 
 
@@ -56,8 +56,8 @@ async def test_rows_of_removed_chunks_do_not_pile_up_in_memory(store: SQLiteStor
     for _ in range(30):
         await fill(store, "vs_1", 100)
         assert await nearest(store, "vs_1", 42) == 42
-    for matrix in store._indexes.matrices()._matrices.values():
-        assert matrix._count <= 300
+    for cached in store._indexes.vector_cache()._by_file.values():
+        assert cached._count <= 300
 
 
 async def test_vectors_may_change_their_length_once_all_are_gone(store: SQLiteStore) -> None:

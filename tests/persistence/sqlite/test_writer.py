@@ -9,7 +9,7 @@ import pytest
 from persistence.errors import StoreUnavailable
 from persistence.sqlite import SQLiteStore, writer
 from persistence.sqlite.database import connect
-from persistence.sqlite.turn import Turn
+from persistence.sqlite.fair_lock import FairLock
 from persistence.store import Insert, Key
 
 
@@ -91,11 +91,11 @@ async def test_what_is_queued_when_the_store_closes_is_done(path: Path) -> None:
 async def test_a_write_that_gets_no_turn_is_unavailable_and_not_done_later(
     store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "PATIENCE", 0.05)
-    other = Turn(Path(f"{path}-turn"))
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.05)
+    other = FairLock(Path(f"{path}-turn"))
     with other, pytest.raises(StoreUnavailable, match="no turn to write"):
         await store.write(insert("msg_late"))
-    monkeypatch.setattr(writer, "PATIENCE", 20.0)
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 20.0)
     await store.write(insert("msg_1"))
     page = await store.page("proj", "messages", "thread")
     assert [document.id for document in page.documents] == ["msg_1"]

@@ -9,7 +9,7 @@ MARK = "SELECT first, settled FROM kinds WHERE kind=?"
 SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
 
 
-class Kinds:
+class TimeIndexMarks:
     """Begins indexes once in a keyspace's life, and notes how far each is settled."""
 
     def __init__(self, connection: Connection) -> None:
@@ -17,7 +17,7 @@ class Kinds:
         self._begun: set[str] = set()
         self._beginning = asyncio.Lock()
 
-    async def begin(self, kind: str, first: int) -> None:
+    async def ensure_started(self, kind: str, first: int) -> None:
         """Note where the index of a kind begins: no statement once this process knows that it has.
 
         Looked up first and by one caller at a time: many transactions at once on the one row would
@@ -29,14 +29,14 @@ class Kinds:
             if kind in self._begun:
                 return
             if not await self._connection.run(MARK, (kind,)):
-                await self._connection.settle([(FIRST, (kind, first))])
+                await self._connection.compare_and_set_surely([(FIRST, (kind, first))])
             self._begun.add(kind)
 
-    async def mark(self, kind: str) -> int | None:
+    async def first_unsettled(self, kind: str) -> int | None:
         """Where what is not settled begins; None if nobody ever began the index."""
         rows = await self._connection.run(MARK, (kind,))
         return None if not rows or rows[0][0] is None else max(rows[0][0], rows[0][1] or 0)
 
-    async def settle(self, kind: str, mark: int) -> None:
+    async def mark_settled(self, kind: str, mark: int) -> None:
         """Note that all before the mark is settled; of two marks the later stays."""
         await self._connection.run(SETTLED, (mark, mark, kind))

@@ -17,15 +17,15 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from persistence.sqlite.database import every, one
+from persistence.sqlite.database import fetch_all, fetch_one
 from persistence.sqlite.filters import condition
-from persistence.sqlite.index import FLOAT, dimensions, expect, hits, transaction
+from persistence.sqlite.index import FLOAT, check_dimensions, dimensions, hits, transaction
 from persistence.store import Filter, Hit
 
 BLOCK = 4096
 """Vectors read from the database at once."""
 
-GONE = 0
+REMOVED = 0
 """The source of a row whose chunk was removed; real ones begin at 1."""
 
 Integers = NDArray[np.int64]
@@ -34,7 +34,7 @@ Element = TypeVar("Element", np.int64, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class VectorBlock:
     """Vectors of length 1, with the numbers of their chunks and sources."""
 
     chunks: Integers
@@ -42,7 +42,7 @@ class Block:
     vectors: Floats
 
 
-class Matrix:
+class CachedVectors:
     """The vectors of one vector store in the order of their chunks' numbers; `lock` guards it."""
 
     def __init__(self, dimensions: int, removed: int, room: int) -> None:
@@ -66,42 +66,42 @@ class Matrix:
     @property
     def wasted(self) -> bool:
         """Whether more than a quarter of the rows are of chunks that are gone."""
-        return int(np.count_nonzero(self._sources[: self._count] == GONE)) * 4 > self._count
+        return int(np.count_nonzero(self._sources[: self._count] == REMOVED)) * 4 > self._count
 
-    def refresh(self, connection: apsw.Connection) -> Block:
+    def refresh(self, connection: apsw.Connection) -> VectorBlock:
         """The vectors as of the connection's transaction."""
         removed = removals(connection)
         if removed > self._removed:  # fewer: the transaction is older than what another thread saw
             live = np.fromiter((row[0] for row in connection.execute("SELECT chunk FROM chunks")), np.int64)
             gone = ~np.isin(self._chunks[: self._count], live)
-            self._sources[: self._count][gone] = GONE
+            self._sources[: self._count][gone] = REMOVED
             self._removed = removed
         last = int(self._chunks[self._count - 1]) if self._count else 0
         for block in blocks(connection, last):
             self._append(block)
         end = self._count
-        return Block(self._chunks[:end], self._sources[:end], self._vectors[:end])
+        return VectorBlock(self._chunks[:end], self._sources[:end], self._vectors[:end])
 
-    def _append(self, block: Block) -> None:
+    def _append(self, block: VectorBlock) -> None:
         """Add rows, in room that grows by half; views that searches hold stay as they are."""
         end = self._count + len(block.chunks)
         if end > len(self._chunks):
             room = max(end, len(self._chunks) * 3 // 2)
-            self._chunks = grown(self._chunks, self._count, room)
-            self._sources = grown(self._sources, self._count, room)
-            self._vectors = grown(self._vectors, self._count, room)
+            self._chunks = grow(self._chunks, self._count, room)
+            self._sources = grow(self._sources, self._count, room)
+            self._vectors = grow(self._vectors, self._count, room)
         self._chunks[self._count : end] = block.chunks
         self._sources[self._count : end] = block.sources
         self._vectors[self._count : end] = block.vectors
         self._count = end
 
 
-class Matrices:
+class VectorCache:
     """The matrices of a process, the least lately searched dropped first; safe from any thread."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._matrices: OrderedDict[str, Matrix] = OrderedDict()
+        self._by_file: OrderedDict[str, CachedVectors] = OrderedDict()
         self._lock = threading.Lock()
 
     def search(
@@ -116,8 +116,8 @@ class Matrices:
             length = dimensions(connection)
             if length == 0:
                 return hits(connection, [])
-            expect(length, len(vector))
-            query = unit(np.asarray([vector], np.float32))[0]
+            check_dimensions(length, len(vector))
+            query = normalize(np.asarray([vector], np.float32))[0]
             allowed = None if filter is None else sources(connection, filter)
             best: list[tuple[int, float]] = []
             for block in self._blocks(connection, length):
@@ -125,61 +125,61 @@ class Matrices:
             best.sort(key=lambda scored: -scored[1])
             return hits(connection, best[:limit])
 
-    def forget(self, filename: str) -> None:
+    def evict(self, filename: str) -> None:
         """Drop the vectors of a database."""
         with self._lock:
-            self._matrices.pop(filename, None)
+            self._by_file.pop(filename, None)
 
-    def _blocks(self, connection: apsw.Connection, length: int) -> Iterator[Block]:
+    def _blocks(self, connection: apsw.Connection, length: int) -> Iterator[VectorBlock]:
         """All vectors: from memory in one block, or from the database in many."""
-        [(count,)] = every(connection, "SELECT count(*) FROM chunks")
+        [(count,)] = fetch_all(connection, "SELECT count(*) FROM chunks")
         if count * length * FLOAT > self._capacity:
-            self.forget(connection.filename)
+            self.evict(connection.filename)
             yield from blocks(connection, 0)
             return
-        matrix = self._matrix(connection, length, count)
-        with matrix.lock:
-            block = matrix.refresh(connection)
-            if matrix.wasted:
-                self.forget(connection.filename)
+        cached = self._cached(connection, length, count)
+        with cached.lock:
+            block = cached.refresh(connection)
+            if cached.wasted:
+                self.evict(connection.filename)
         self._evict()
         yield block
 
-    def _matrix(self, connection: apsw.Connection, length: int, count: int) -> Matrix:
+    def _cached(self, connection: apsw.Connection, length: int, count: int) -> CachedVectors:
         name = connection.filename
         with self._lock:
-            matrix = self._matrices.get(name)
-            if matrix is None or matrix.dimensions != length:
-                matrix = self._matrices[name] = Matrix(
+            cached = self._by_file.get(name)
+            if cached is None or cached.dimensions != length:
+                cached = self._by_file[name] = CachedVectors(
                     length, removals(connection), room=count + count // 8 + BLOCK
                 )
-            self._matrices.move_to_end(name)
-            return matrix
+            self._by_file.move_to_end(name)
+            return cached
 
     def _evict(self) -> None:
         with self._lock:
-            while len(self._matrices) > 1 and sum(m.bytes for m in self._matrices.values()) > self._capacity:
-                self._matrices.popitem(last=False)
+            while len(self._by_file) > 1 and sum(m.bytes for m in self._by_file.values()) > self._capacity:
+                self._by_file.popitem(last=False)
 
 
 def removals(connection: apsw.Connection) -> int:
     """The counter of removed chunks."""
-    row = one(connection, "SELECT removed FROM changes")
+    row = fetch_one(connection, "SELECT removed FROM changes")
     return 0 if row is None else int(row[0])
 
 
-def blocks(connection: apsw.Connection, after: int) -> Iterator[Block]:
+def blocks(connection: apsw.Connection, after: int) -> Iterator[VectorBlock]:
     """The vectors of chunks with greater numbers."""
     sql = """SELECT chunk, c.source, v.vector FROM vectors v CROSS JOIN chunks c USING (chunk)
         WHERE chunk>? ORDER BY chunk LIMIT ?"""
-    while rows := every(connection, sql, (after, BLOCK)):
+    while rows := fetch_all(connection, sql, (after, BLOCK)):
         chunks, sources, vectors = zip(*rows, strict=True)
-        matrix = np.frombuffer(b"".join(vectors), np.float32).reshape(len(rows), -1)
-        yield Block(np.array(chunks, np.int64), np.array(sources, np.int64), unit(matrix))
+        cached = np.frombuffer(b"".join(vectors), np.float32).reshape(len(rows), -1)
+        yield VectorBlock(np.array(chunks, np.int64), np.array(sources, np.int64), normalize(cached))
         after = chunks[-1]
 
 
-def unit(vectors: Floats) -> Floats:
+def normalize(vectors: Floats) -> Floats:
     """Vectors brought to length 1; what has no direction becomes 0, which is near to nothing."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     usable = np.isfinite(norms) & (norms > 0)
@@ -193,16 +193,18 @@ def sources(connection: apsw.Connection, filter: Filter) -> Integers:
     return np.fromiter((row[0] for row in connection.execute(sql, tuple(bindings))), np.int64)
 
 
-def nearest(block: Block, query: Floats, limit: int, allowed: Integers | None) -> list[tuple[int, float]]:
+def nearest(
+    block: VectorBlock, query: Floats, limit: int, allowed: Integers | None
+) -> list[tuple[int, float]]:
     """(chunk, cosine) of the best rows, in no order."""
-    usable = block.sources != GONE if allowed is None else np.isin(block.sources, allowed)
+    usable = block.sources != REMOVED if allowed is None else np.isin(block.sources, allowed)
     scores = np.where(usable, block.vectors @ query, -np.inf)
     rest = max(0, len(scores) - limit)
     best = np.argpartition(scores, rest)[rest:] if rest else np.arange(len(scores))
     return [(int(block.chunks[row]), float(scores[row])) for row in best if scores[row] > -np.inf]
 
 
-def grown(old: NDArray[Element], count: int, room: int) -> NDArray[Element]:
+def grow(old: NDArray[Element], count: int, room: int) -> NDArray[Element]:
     """A larger array that begins with the rows of another."""
     new = np.empty((room, *old.shape[1:]), old.dtype)
     new[:count] = old[:count]

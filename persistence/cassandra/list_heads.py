@@ -8,7 +8,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from persistence.cassandra.driver import Connection, Statement
-from persistence.cassandra.rows import AT, KEY, ListKey, Place, head
+from persistence.cassandra.rows import AT, KEY, ListKey, Partition, head_row_key
 
 ROWS = 10_000
 BYTES = 32 << 20
@@ -25,7 +25,7 @@ NOTE = f"INSERT INTO objects ({KEY}, shelf) VALUES (?,?,?,?,?,?,?)"
 
 
 @dataclass(slots=True)
-class Head:
+class ListHead:
     """The newest bucket of a list as last seen; `last` is None while it is empty."""
 
     bucket: int = 0
@@ -41,24 +41,24 @@ class Head:
         """Whether the next document goes into a new bucket."""
         return self.closed or self.rows >= ROWS or self.bytes >= BYTES
 
-    def see(self, row: dict[str, Any] | None) -> None:
+    def update(self, row: dict[str, Any] | None) -> None:
         """Take over a head's row as the database has it now."""
         row = row or {}
         self.last, self.closed = row.get("last"), bool(row.get("closed"))
         self.rows, self.bytes, self.added = row.get("rows") or 0, row.get("bytes") or 0, 0
 
 
-class Heads:
+class ListHeads:
     """Heads by list; never more than a hint: each write's transaction checks it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._known: OrderedDict[ListKey, Head] = OrderedDict()
+        self._known: OrderedDict[ListKey, ListHead] = OrderedDict()
         self._homes: OrderedDict[tuple[str, str], frozenset[str]] = OrderedDict()
         self._rolling: WeakValueDictionary[ListKey, asyncio.Lock] = WeakValueDictionary()
         self._noted: OrderedDict[tuple[ListKey, int, str], None] = OrderedDict()
 
-    def saw_home(self, project: str, home: str, heads: dict[str, Head | None]) -> None:
+    def remember_home(self, project: str, home: str, heads: dict[str, ListHead | None]) -> None:
         """Note all heads of an object's home at once, None for a list of several buckets."""
         for collection, seen in heads.items():
             known = self._known.get(ListKey(project, collection, home))
@@ -70,19 +70,19 @@ class Heads:
         if len(self._homes) > REMEMBERED:
             self._homes.popitem(last=False)
 
-    def forget(self, key: ListKey) -> None:
+    def invalidate(self, key: ListKey) -> None:
         """Ask the database the next time."""
         self._known.pop(key, None)
         self._homes.pop((key.project, key.home), None)
 
-    async def find(self, key: ListKey) -> Head:
+    async def find(self, key: ListKey) -> ListHead:
         """The head of the list, from memory where it is known."""
         known = self._known.get(key)
         if known is not None and known.added < REFRESH:
             self._known.move_to_end(key)
             return known
         if known is None and key.collection not in self._homes.get((key.project, key.home), key.collection):
-            return self._remember(key, Head())  # its home was read, and there was no such list
+            return self._remember(key, ListHead())  # its home was read, and there was no such list
         return self._remember(key, await self.read(key))
 
     def newest(self, key: ListKey) -> int:
@@ -90,26 +90,26 @@ class Heads:
         known = self._known.get(key)
         return known.bucket if known is not None else 0
 
-    async def read(self, key: ListKey) -> Head:
+    async def read(self, key: ListKey) -> ListHead:
         """The head of the list as the database has it."""
         last, rows, size, closed, newest = await self._row(key, 0)
         number = (newest or {}).get(key.collection, 0)
         if not number:
-            return Head(0, last, rows, size, closed=closed)
+            return ListHead(0, last, rows, size, closed=closed)
         floor = 0
         last, rows, size, closed, _ = await self._row(key, number)
         if last is None:  # made, and nothing put into it yet
             floor = (await self._row(key, number - 1))[0] or 0
-        return Head(number, last, rows, size, floor, closed)
+        return ListHead(number, last, rows, size, floor, closed)
 
     async def _row(self, key: ListKey, number: int) -> tuple[Any, int, int, bool, Any]:
-        rows = await self._connection.run(SELECT, (*key.bucket(number), *head(key.collection)))
+        rows = await self._connection.run(SELECT, (*key.bucket(number), *head_row_key(key.collection)))
         if not rows:
             return None, 0, 0, False, None
         last, count, size, closed, newest = rows[0]
         return last, count or 0, size or 0, bool(closed), newest
 
-    def _remember(self, key: ListKey, known: Head) -> Head:
+    def _remember(self, key: ListKey, known: ListHead) -> ListHead:
         self._known[key] = known
         self._known.move_to_end(key)
         if len(self._known) > REMEMBERED:
@@ -118,48 +118,48 @@ class Heads:
 
     # --- a new bucket ---
 
-    async def roll(self, key: ListKey, full: Head) -> Head:
+    async def start_next_bucket(self, key: ListKey, full: ListHead) -> ListHead:
         """Close the newest bucket and begin the next; safe when others do the same."""
         async with self._rolling.setdefault(key, asyncio.Lock()):
             known = self._known.get(key)
             if known is not None and known.bucket > full.bucket:
                 return known
-            await self._roll(key, full)
-            self.forget(key)
+            await self._close_bucket(key, full)
+            self.invalidate(key)
             return await self.find(key)
 
-    async def _roll(self, key: ListKey, full: Head) -> None:
-        place, spot = key.bucket(full.bucket), head(key.collection)
+    async def _close_bucket(self, key: ListKey, full: ListHead) -> None:
+        partition, row_key = key.bucket(full.bucket), head_row_key(key.collection)
         close = f"UPDATE objects SET closed=true WHERE {AT} IF last=? AND closed=null"
         last = full.last
         while True:
-            outcome = await self._connection.settle(
-                [(close, (*place, *spot, last)), _closing(place, key.collection, full.bucket + 1)]
+            outcome = await self._connection.compare_and_set_surely(
+                [(close, (*partition, *row_key, last)), _closing(partition, key.collection, full.bucket + 1)]
             )
             if outcome.applied:
                 break
-            row = next((row for row in outcome.rows if row["section"] == spot.section), None)
+            row = next((row for row in outcome.rows if row["section"] == row_key.section), None)
             if row is None:  # the list was cleared
                 return
             last = row["last"]
             if row["closed"]:
                 break
-        await self._point(key, full.bucket + 1, (last or 0) + 1)
+        await self._set_newest(key, full.bucket + 1, (last or 0) + 1)
 
-    async def _point(self, key: ListKey, number: int, start: int) -> None:
+    async def _set_newest(self, key: ListKey, number: int, start: int) -> None:
         """Let bucket 0 name the newest bucket, and tell where it begins."""
         first = key.bucket(0)
         update = "UPDATE objects SET newest[?]=? WHERE project=? AND home=? AND bucket=? IF newest[?]="
         name = key.collection
         while True:
-            row = await self._connection.run(SELECT, (*first, *head(name)))
+            row = await self._connection.run(SELECT, (*first, *head_row_key(name)))
             seen = ((row[0][4] if row else None) or {}).get(name, 0)
             if seen >= number:
                 return
             point: Statement = (f"{update}null", (name, number, *first, name))
             if seen:
                 point = (f"{update}?", (name, number, *first, name, seen))
-            outcome = await self._connection.settle(
+            outcome = await self._connection.compare_and_set_surely(
                 [
                     point,
                     (NOTE, (*first, f"s:{name}", "", start, number)),
@@ -182,7 +182,7 @@ class Heads:
                 if len(self._noted) > REMEMBERED:
                     self._noted.popitem(last=False)
 
-    async def labelled(self, key: ListKey, label: str, low: int, high: int) -> list[int]:
+    async def buckets_with_label(self, key: ListKey, label: str, low: int, high: int) -> list[int]:
         """The buckets over `low` and under `high` that have documents of a label, newest first."""
         rows = await self._connection.run(
             "SELECT position FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? "
@@ -201,7 +201,7 @@ class Heads:
         return int(found[0][0]) if found else 0
 
 
-def _closing(place: Place, collection: str, following: int) -> tuple[str, tuple[Any, ...]]:
+def _closing(partition: Partition, collection: str, following: int) -> tuple[str, tuple[Any, ...]]:
     """Let each read of the bucket tell that another one follows."""
     query = "UPDATE objects SET closed_lists[?]=? WHERE project=? AND home=? AND bucket=?"
-    return query, (collection, following, *place)
+    return query, (collection, following, *partition)

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from persistence.sqlite.directory import failed
+from persistence.sqlite.directory import map_os_error
 
 
-class Turn:
+class FairLock:
     """A lock on a file, for which the kernel queues processes first come, first served.
 
     SQLite's own lock is polled for: whoever commits all the time nearly always finds it free, and a
@@ -21,7 +21,7 @@ class Turn:
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise failed(error, path) from error
+            raise map_os_error(error, path) from error
 
     def __enter__(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)

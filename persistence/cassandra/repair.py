@@ -5,21 +5,23 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from persistence.cassandra.commits import Committer, Group
-from persistence.cassandra.documents import Own, label_copies, leave
+from persistence.cassandra.commits import Committer, Transaction
+from persistence.cassandra.documents import InsertRow, delete_entries, label_entries
 from persistence.cassandra.driver import Connection, Statement
-from persistence.cassandra.heads import Heads
+from persistence.cassandra.list_heads import ListHeads
 from persistence.cassandra.rows import (
     AT,
+    ListedDocument,
     ListKey,
-    Spot,
-    head,
-    holder,
-    home,
-    mark,
-    of_document,
-    own,
-    seat,
+    RowKey,
+    body_of,
+    bucket_of,
+    head_row_key,
+    home_partition,
+    marker_row_key,
+    object_row_key,
+    parent_id,
+    primary_key,
 )
 from persistence.errors import AlreadyExists
 from persistence.store import Clear, Document, Key
@@ -44,7 +46,7 @@ NEVER = f"UPDATE objects SET checked=1 WHERE {AT} IF version=0"
 CORRECT = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} IF version=?"
 
 
-class Mark(NamedTuple):
+class Marker(NamedTuple):
     """Where in its list a document is, and since when."""
 
     position: int
@@ -52,14 +54,14 @@ class Mark(NamedTuple):
     at: float
 
 
-class Clearing:
+class Repair:
     """Empties lists: every document's own row first, then the rows of the list, bucket by bucket."""
 
     def __init__(
         self,
         connection: Connection,
         committer: Committer,
-        heads: Heads,
+        heads: ListHeads,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._clock = clock
@@ -76,33 +78,33 @@ class Clearing:
         for number in range(newest.bucket, -1, -1):
             while not await self._clear_bucket(key, number):
                 pass
-        self._heads.forget(key)
+        self._heads.invalidate(key)
 
     async def _clear_bucket(self, key: ListKey, number: int) -> bool:
         """Empty one bucket; False if something entered it meanwhile."""
-        place = key.bucket(number)
-        spot = head(key.collection)
-        rows = await self._connection.run(f"SELECT last FROM objects WHERE {AT}", (*place, *spot))
+        partition = key.bucket(number)
+        row_key = head_row_key(key.collection)
+        rows = await self._connection.run(f"SELECT last FROM objects WHERE {AT}", (*partition, *row_key))
         if not rows:
             return True
         below = 2**63 - 1
-        while entries := await self._connection.run(IDS, (*place, f"l:{key.collection}", below)):
-            ids = [id for _, id in entries if seat(key.key(id), key.parent, number)[0] != place]
+        while entries := await self._connection.run(IDS, (*partition, f"l:{key.collection}", below)):
+            ids = [id for _, id in entries if primary_key(key.key(id), key.parent, number)[0] != partition]
             for start in range(0, len(ids), AT_ONCE):
                 await asyncio.gather(*(self._remove(key, id) for id in ids[start : start + AT_ONCE]))
             below = entries[-1][0]
         # The head of the first bucket stays, so that places never run backwards.
         emptied = EMPTIED if number == 0 else f"DELETE FROM objects WHERE {AT} IF last=?"
-        statements: list[Statement] = [(emptied, (*place, *spot, rows[0][0]))]
+        statements: list[Statement] = [(emptied, (*partition, *row_key, rows[0][0]))]
         sections = ("l:", "m:") if number else ("c:", "l:", "m:", "k:", "s:")
-        statements += [(SECTION, (*place, f"{section}{key.collection}")) for section in sections]
-        statements.append((TIDY, (key.collection, key.collection, *place)))
-        async with self._committer.lock(place):
+        statements += [(SECTION, (*partition, f"{section}{key.collection}")) for section in sections]
+        statements.append((TIDY, (key.collection, key.collection, *partition)))
+        async with self._committer.lock(partition):
             return (await self._connection.compare_and_set(statements)).applied
 
     async def _remove(self, key: ListKey, id: str) -> None:
-        place = home(key.key(id))
-        await self._connection.compare_and_set([(REMOVE, (*place, *own(key.collection)))])
+        partition = home_partition(key.key(id))
+        await self._connection.compare_and_set([(REMOVE, (*partition, *object_row_key(key.collection)))])
 
     async def complete(self, document: Document) -> bool:
         """Finish what a dead writer began: the document is in its list, and nowhere else.
@@ -111,18 +113,21 @@ class Clearing:
         """
         key = document.key
         rows = await self._connection.run(
-            f"SELECT version FROM objects WHERE {AT}", (*home(key), *own(key.collection))
+            f"SELECT version FROM objects WHERE {AT}", (*home_partition(key), *object_row_key(key.collection))
         )
         if rows:
             return False
-        place = ListKey(key.project, key.collection, document.parent).bucket(document.shelf)
-        content = of_document(document)
-        spot = Spot(f"l:{key.collection}", "", document.position)
-        statements = [(CORRECT, (*content, 1, *place, *spot, 1)), *label_copies(place, document, content)]
-        async with self._committer.lock(place):
+        partition = ListKey(key.project, key.collection, document.parent).bucket(bucket_of(document))
+        content = body_of(document)
+        row_key = RowKey(f"l:{key.collection}", "", document.position)
+        statements = [
+            (CORRECT, (*content, 1, *partition, *row_key, 1)),
+            *label_entries(partition, document, content),
+        ]
+        async with self._committer.lock(partition):
             await self._connection.compare_and_set(statements)
         try:
-            await self._committer.commit(Group(home(key), [Own(document, content)]))
+            await self._committer.commit(Transaction(home_partition(key), [InsertRow(document, content)]))
         except AlreadyExists:
             return False
         return True
@@ -132,7 +137,7 @@ class Clearing:
 
         Its writer died between two transactions, and told nobody that it was made, or began to delete it.
         """
-        listed = ListKey(key.project, key.collection, holder(key.id))
+        listed = ListKey(key.project, key.collection, parent_id(key.id))
         buckets = {0, self._heads.newest(listed)}
         if listed.parent:  # in the first bucket the row of its own is made, and goes, along with the entry
             buckets.discard(0)
@@ -140,26 +145,28 @@ class Clearing:
         if found is None or self._clock() - found.at < ABANDONED:
             return
         # A transaction ends what an earlier one left undecided, so the row is there by now, or never.
-        own_place, own_spot = seat(key, listed.parent, found.bucket)
-        outcome = await self._connection.settle([(NEVER, (*own_place, *own_spot))])
+        own_place, own_spot = primary_key(key, listed.parent, found.bucket)
+        outcome = await self._connection.compare_and_set_surely([(NEVER, (*own_place, *own_spot))])
         if any(row.get("version") is not None for row in outcome.rows):
             return
-        place, spot = listed.bucket(found.bucket), Spot(f"l:{key.collection}", "", found.position)
-        rows = await self._connection.run(LABELS, (*place, *spot))
+        partition, row_key = listed.bucket(found.bucket), RowKey(f"l:{key.collection}", "", found.position)
+        rows = await self._connection.run(LABELS, (*partition, *row_key))
         labels = frozenset((rows[0][0] if rows else None) or ())
-        document = Document(key, {}, {}, listed.parent, labels, found.position, 1, found.bucket)
-        async with self._committer.lock(place):
-            await self._connection.settle(list(leave(place, document, labels)))
+        document = ListedDocument(key, {}, {}, listed.parent, labels, found.position, 1, found.bucket)
+        async with self._committer.lock(partition):
+            await self._connection.compare_and_set_surely(list(delete_entries(partition, document, labels)))
 
-    async def find_mark(self, key: ListKey, id: str) -> Mark | None:
+    async def find_mark(self, key: ListKey, id: str) -> Marker | None:
         """Where a document is in a list that has no row of its own, or none yet; or None."""
         newest = (await self._heads.read(key)).bucket
         return await self._find(key, id, {0, *range(max(newest - SEARCHED, 0), newest + 1)})
 
-    async def _find(self, key: ListKey, id: str, buckets: set[int]) -> Mark | None:
-        async def look(number: int) -> Mark | None:
-            rows = await self._connection.run(MARKED, (*key.bucket(number), *mark(key.collection, id)))
-            return Mark(rows[0][0], number, rows[0][1] or 0.0) if rows and rows[0][0] is not None else None
+    async def _find(self, key: ListKey, id: str, buckets: set[int]) -> Marker | None:
+        async def look(number: int) -> Marker | None:
+            rows = await self._connection.run(
+                MARKED, (*key.bucket(number), *marker_row_key(key.collection, id))
+            )
+            return Marker(rows[0][0], number, rows[0][1] or 0.0) if rows and rows[0][0] is not None else None
 
         found = await asyncio.gather(*map(look, buckets))
         return next((each for each in found if each is not None), None)

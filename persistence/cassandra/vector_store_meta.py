@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from persistence.cassandra.driver import Connection, Statement
-from persistence.cassandra.filters import passes
-from persistence.cassandra.rows import encode
+from persistence.cassandra.filters import matches
+from persistence.cassandra.rows import encode_json
 from persistence.errors import StoreUnavailable
 from persistence.store import Attributes, Filter
 
@@ -82,7 +82,7 @@ def file_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
+class VectorStoreMeta:
     """The totals of a vector store; `version` 0 if it has nothing."""
 
     project: str
@@ -96,7 +96,9 @@ class Library:
     chunks: int = 0
     words: int = 0
 
-    def grown(self, *, size: int, dimension: int | None, rows: int, chunks: int, words: int) -> "Library":
+    def grow(
+        self, *, size: int, dimension: int | None, rows: int, chunks: int, words: int
+    ) -> "VectorStoreMeta":
         """The totals with so many bytes of vectors, rows of words, chunks and words more in them.
 
         What is full is left for the next shard or part.
@@ -120,33 +122,35 @@ class Library:
         )
 
 
-class Libraries:
+class VectorStoreMetaTable:
     """Reads and changes totals and files."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def find(self, project: str, store: str, file: str = "") -> tuple[Library, Source | None]:
+    async def find(self, project: str, store: str, file: str = "") -> tuple[VectorStoreMeta, Source | None]:
         """The totals, and a file of it if it is there: one statement."""
-        library, source = Library(project, store), None
+        meta, source = VectorStoreMeta(project, store), None
         rows = await self._connection.run(BOTH, (project, store, ["", file] if file else [""]))
         for name, *columns in rows:
             if name == "":
-                library = Library(project, store, *(value or 0 for value in columns[:8]))
-                library = replace(library, dimension=columns[1])
+                meta = VectorStoreMeta(project, store, *(value or 0 for value in columns[:8]))
+                meta = replace(meta, dimension=columns[1])
             else:
                 source = decode(name, *columns[8:])
-        return library, source
+        return meta, source
 
     async def files(self, project: str, store: str, filter: Filter | None = None) -> list[Source]:
         """All files, or those that a filter lets through."""
         found: list[Source] = []
         async for rows in await self._connection.scan(ALL, (project, store), 2000):
             sources = [decode(*row) for row in rows]
-            found += [each for each in sources if filter is None or passes(filter, each.attributes)]
+            found += [each for each in sources if filter is None or matches(filter, each.attributes)]
         return found
 
-    async def change(self, before: Library, after: Library, statements: Iterable[Statement]) -> bool:
+    async def compare_and_set(
+        self, before: VectorStoreMeta, after: VectorStoreMeta, statements: Iterable[Statement]
+    ) -> bool:
         """Set the totals and do the statements, unless the totals changed since they were read."""
         values = (
             *(after.version, after.dimension, after.shard, after.shard_bytes, after.part),
@@ -157,30 +161,30 @@ class Libraries:
             condition = (f"{SET_TOTALS}?", (*values, before.version))
         return (await self._connection.compare_and_set([condition, *statements])).applied
 
-    def keep(self, library: Library, source: Source) -> Statement:
+    def put_source(self, meta: VectorStoreMeta, source: Source) -> Statement:
         """A file's row."""
         batches = {name: tuple(batch) for name, batch in source.batches.items()}
-        content = (source.generation, encode(dict(source.attributes)), batches)
-        return SET_SOURCE, (*content, library.project, library.store, source.file)
+        content = (source.generation, encode_json(dict(source.attributes)), batches)
+        return SET_SOURCE, (*content, meta.project, meta.store, source.file)
 
-    def drop(self, library: Library, file: str) -> Statement:
+    def drop_source(self, meta: VectorStoreMeta, file: str) -> Statement:
         """No row for a file."""
-        return DROP_SOURCE, (library.project, library.store, file)
+        return DROP_SOURCE, (meta.project, meta.store, file)
 
-    async def describe(self, project: str, store: str, file: str, attributes: Attributes) -> None:
+    async def set_attributes(self, project: str, store: str, file: str, attributes: Attributes) -> None:
         """Change the attributes of a file that is there."""
-        row = (encode(dict(attributes)), project, store, file)
+        row = (encode_json(dict(attributes)), project, store, file)
         await self._connection.compare_and_set([(DESCRIBE, row)])
 
-    async def forget(self, library: Library) -> None:
+    async def delete(self, meta: VectorStoreMeta) -> None:
         """Remove totals and files; StoreUnavailable if chunks keep coming in meanwhile."""
         guard: Statement = (
             "DELETE FROM sources WHERE project=? AND store=? AND file='' IF version=?",
-            (library.project, library.store, library.version),
+            (meta.project, meta.store, meta.version),
         )
-        everything: Statement = (DROP_ALL, (library.project, library.store))
+        everything: Statement = (DROP_ALL, (meta.project, meta.store))
         if not (await self._connection.compare_and_set([guard, everything])).applied:
-            raise StoreUnavailable(f"chunks were put into {library.store} while it was deleted")
+            raise StoreUnavailable(f"chunks were put into {meta.store} while it was deleted")
 
 
 def decode(file: str, generation: str, attributes: bytes | None, batches: Any) -> Source:
