@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import cluster, files, quality, reads, relay, runs, startup, store, trips, writes
+from bench import cluster, files, local_models, quality, reads, relay, runs, startup, store, trips, writes
 from bench.figures import Figure
 from bench.rig import Rig
 
@@ -36,6 +36,8 @@ BENCHES = (
     Bench("transfer", "100 MB up and down against Flask", files.transfer),
     Bench("file-list", "a list of 10,000 files by pages", files.long_list),
     Bench("ingestion", "10 MB of text into a vector store", files.ingestion),
+    Bench("local-ingestion", "abstracts with the local embedding model", local_models.local_ingestion),
+    Bench("query-latency", "searches during the ingestion of small files", local_models.query_latency),
     Bench("store-documents", "the embedded store's reads and durable writes", store.documents),
     Bench("store-search", "100,000 chunks in the embedded store by words and vectors", store.search),
     Bench("store-contents", "bytes of files in the embedded store", store.contents),

@@ -126,6 +126,7 @@ def main() -> None:
     """Serve the socket whose file descriptor is the first argument."""
     # Ctrl-C in the terminal is for the server, which ends this process when it has stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(10)  # Searches come first: the workers, and the local models at 5, which embed their queries.
     serve(socket.socket(fileno=int(sys.argv[1])), Chunker(tokens.encoding()))
 
 
