@@ -83,7 +83,7 @@ async def _upload(client: AsyncOpenAI, texts: Sequence[str]) -> list[str]:
     async def one(number: int, text: str) -> str:
         async with slots:
             file = await client.files.create(file=(f"{number}.txt", text.encode()), purpose="assistants")
-        return file.id
+        return str(file.id)
 
     return await asyncio.gather(*(one(number, text) for number, text in enumerate(texts)))
 
@@ -95,14 +95,14 @@ async def _fill(client: AsyncOpenAI, texts: Sequence[str]) -> str:
     for start in range(0, len(files), 500):
         batch = files[start : start + 500]
         await client.vector_stores.file_batches.create(store.id, file_ids=batch)
-    return store.id
+    return str(store.id)
 
 
 async def _in_progress(client: AsyncOpenAI, store: str) -> bool:
     counts = (await client.vector_stores.retrieve(store)).file_counts
     if counts.failed:
         raise BenchFailed(f"{counts.failed} files were not ingested")
-    return counts.in_progress > 0
+    return bool(counts.in_progress)
 
 
 async def _ingest_abstracts(server: Server, count: int) -> tuple[float, float]:
