@@ -9,7 +9,7 @@ from handlers.context import Context
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object, find_assistant, update_object
-from handlers.tool_resources import check_tool_resources
+from handlers.tool_resources import RequestVectorStores, check_tool_resources
 from inference.defaults import resources_with_defaults, tool_with_defaults
 from inference.identifiers import new_id
 from persistence.collections import ASSISTANTS
@@ -42,9 +42,10 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
         "response_format": "auto",
     }
     checked = await check_tool_resources(context, body.get("tool_resources"))
-    value, options = _changed(value, {}, body, await checked.make(context))
-    key = Key(context.project, ASSISTANTS, value["id"])
-    await context.services.store.write(Insert(key, value, state={OPTIONS: options}))
+    async with RequestVectorStores(context) as stores:
+        value, options = _changed(value, {}, body, await stores.make(checked))
+        key = Key(context.project, ASSISTANTS, value["id"])
+        await context.services.store.write(Insert(key, value, state={OPTIONS: options}))
     return value
 
 
@@ -61,15 +62,16 @@ async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> J
     """Change the fields that the body has; active runs keep what they started with."""
     find = partial(find_assistant, context, assistant_id)
     resources = None
-    if "tool_resources" in body:
-        await find()
-        resources = await (await check_tool_resources(context, body["tool_resources"])).make(context)
 
     def change(document: Document) -> Replace:
         value, options = _changed(document.value, document.state[OPTIONS], body, resources)
         return Replace(document, value=value, state={**document.state, OPTIONS: options})
 
-    return (await update_object(context, find, change)).value
+    async with RequestVectorStores(context) as stores:
+        if "tool_resources" in body:
+            await find()
+            resources = await stores.make(await check_tool_resources(context, body["tool_resources"]))
+        return (await update_object(context, find, change)).value
 
 
 @operation("deleteAssistant")

@@ -19,13 +19,14 @@ from handlers.resources import (
     find_thread,
     update_metadata,
 )
-from handlers.tool_resources import attach_files, with_store
+from handlers.tool_resources import RequestVectorStores
 from inference.assistants.objects import message_object, run_label, text_part
 from inference.identifiers import new_id
 from inference.images import SIGNATURE_BYTES, image_type
 from inference.parsing import formats
 from persistence.collections import MESSAGES
-from persistence.errors import ContentNotFound, VersionConflict
+from persistence.errors import ContentNotFound
+from persistence.retry import retry_on_conflict
 from persistence.store import (
     Check,
     Document,
@@ -50,20 +51,19 @@ MAX_TEXT = 256_000
 async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     """Add a message to a thread that has no active run."""
     insert = await message_insert(context, thread_id, body)
-    thread = await _free_thread(context, thread_id)
-    resources = await attach_files(context, thread.value["tool_resources"], [insert])
-    while True:
-        guard: Operation = Check(thread)
-        if resources != thread.value["tool_resources"]:
-            guard = Replace(thread, value={**thread.value, "tool_resources": resources})
-        try:
-            await context.services.store.write(guard, insert)
-        except VersionConflict:
+    async with RequestVectorStores(context) as stores:
+
+        async def attempt() -> None:
             thread = await _free_thread(context, thread_id)
-            present = with_store(thread.value["tool_resources"], resources)
-            resources = await attach_files(context, present, [insert])
-            continue
-        return insert.value
+            present = thread.value["tool_resources"]
+            resources = await stores.attach(present, [insert])
+            guard: Operation = Check(thread)
+            if resources != present:
+                guard = Replace(thread, value={**thread.value, "tool_resources": resources})
+            await context.services.store.write(guard, insert)
+
+        await retry_on_conflict(attempt)
+    return insert.value
 
 
 async def _free_thread(context: Context, thread_id: str) -> Document:

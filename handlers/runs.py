@@ -14,13 +14,13 @@ from handlers.registry import operation
 from handlers.resources import find_assistant, find_run, find_thread, update_metadata
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import check_thread
-from handlers.tool_resources import ToolResources, attach_files, check_tool_resources, with_store
+from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
 from inference.assistants.runs import RunRequest
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
 from persistence.collections import RUNS
-from persistence.errors import VersionConflict
-from persistence.store import Document, Insert, Replace
+from persistence.retry import retry_from
+from persistence.store import Document
 from persistence.types import JSON
 
 
@@ -36,11 +36,16 @@ async def create_run(
         for index, message in enumerate(body.get("additional_messages") or [])
     ]
     assistant, resources = await _check_run(context, body)
-    if messages or resources is not None:
-        await context.services.runs.check_free(thread)
-    thread = await _attached(context, thread, messages)
-    request = await _run_request(context, body, assistant, resources, thread.value["tool_resources"], include)
-    return _answer(await context.services.runs.start(thread, request, messages))
+    runs = context.services.runs
+    await runs.check_free(thread)
+    async with RequestVectorStores(context) as stores:
+        request = await _run_request(context, body, assistant, resources, stores, include)
+
+        async def attempt(thread: Document) -> Started:
+            reachable = await stores.attach(thread.value["tool_resources"], messages)
+            return await runs.start(thread, request, messages, tool_resources=reachable)
+
+        return _answer(await retry_from(thread, partial(find_thread, context, thread_id), attempt))
 
 
 @operation("createThreadAndRun")
@@ -49,9 +54,10 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Create a thread and run an assistant on it."""
     checked = await check_thread(context, body.get("thread") or {}, "thread.")
     assistant, resources = await _check_run(context, body)
-    thread, messages = await checked.inserts(context)
-    request = await _run_request(context, body, assistant, resources, thread.value["tool_resources"])
-    return _answer(await context.services.runs.start_with_thread(thread, request, messages))
+    async with RequestVectorStores(context) as stores:
+        thread, messages = await checked.inserts(context, stores)
+        request = await _run_request(context, body, assistant, resources, stores)
+        return _answer(await context.services.runs.start_with_thread(thread, request, messages))
 
 
 @operation("getRun")
@@ -86,7 +92,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """Cancel a run that has not ended."""
     run = await find_run(context, thread_id, run_id)
     try:
-        return await context.services.runs.cancel(run)
+        return await context.services.runs.engine.cancel(run)
     except IllegalTransition as exc:
         raise BadRequest(f"Cannot cancel run with status '{exc.status}'.") from exc
 
@@ -96,7 +102,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
     """Hand in the outputs that a run waits for, all of them at once."""
     run = await find_run(context, thread_id, run_id)
-    started = await context.services.runs.submit(
+    started = await context.services.runs.engine.submit(
         run,
         _outputs(body["tool_outputs"]),
         stream=bool(body.get("stream")),
@@ -110,27 +116,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int) -> Stream:
     """The run's events behind that number, and on to its end; an operation of our own."""
     run = await find_run(context, thread_id, run_id)
-    return Stream(await context.services.runs.replay(run, starting_after))
-
-
-async def _attached(context: Context, thread: Document, messages: list[Insert]) -> Document:
-    """Return the thread with the files of additional messages within reach of its tools."""
-    made: JSON = {}
-
-    async def attach(document: Document) -> Document:
-        nonlocal made
-        present = document.value["tool_resources"]
-        made = await attach_files(context, with_store(present, made), messages)
-        if made == present:
-            return document
-        value = {**document.value, "tool_resources": made}
-        return (await context.services.store.write(Replace(document, value=value)))[0]
-
-    while True:
-        try:
-            return await attach(thread)
-        except VersionConflict:
-            thread = await find_thread(context, thread.id)
+    return Stream(await context.services.runs.engine.replay(run, starting_after))
 
 
 async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResources | None]:
@@ -146,13 +132,13 @@ async def _run_request(
     body: JSON,
     assistant: Document,
     resources: ToolResources | None,
-    thread_resources: JSON,
+    stores: RequestVectorStores,
     include: list[str] | None = None,
 ) -> RunRequest:
     """Make the vector stores that the run asks for; return what the engine needs to know of it."""
     request = {**body, "metadata": body.get("metadata") or {}}
     if resources is not None:
-        request["tool_resources"] = await resources.make(context)
+        request["tool_resources"] = await stores.make(resources)
     for name in SAMPLING:
         if body.get(name) is not None:
             request[name] = float(body[name])
@@ -160,7 +146,7 @@ async def _run_request(
         assistant.value,
         request,
         _options(assistant, request),
-        (request.get("tool_resources") or assistant.value["tool_resources"], thread_resources),
+        request.get("tool_resources") or assistant.value["tool_resources"],
         stream=bool(request.get("stream")),
         credentials=chat_credentials(context.headers),
         include_results=RESULTS_CONTENT in (include or ()),

@@ -11,7 +11,7 @@ from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import find_thread, update_object
-from handlers.tool_resources import ToolResources, attach_files, check_tool_resources
+from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
 from inference.assistants.objects import thread_object
 from inference.identifiers import new_id
 from persistence.collections import MESSAGES, RUN_STEPS, RUNS, THREADS
@@ -28,10 +28,10 @@ class NewThread:
     resources: ToolResources
     messages: list[Insert]
 
-    async def inserts(self, context: Context) -> tuple[Insert, list[Insert]]:
+    async def inserts(self, context: Context, stores: RequestVectorStores) -> tuple[Insert, list[Insert]]:
         """Make the vector stores that the thread needs; return the writes that make it and its messages."""
-        resources = await self.resources.make(context)
-        value = {**self.value, "tool_resources": await attach_files(context, resources, self.messages)}
+        resources = await stores.attach(await stores.make(self.resources), self.messages)
+        value = {**self.value, "tool_resources": resources}
         return Insert(Key(context.project, THREADS, value["id"]), value), self.messages
 
 
@@ -40,8 +40,9 @@ class NewThread:
 async def create_thread(context: Context, body: JSON | None = None) -> JSON:
     """Create a thread with its first messages."""
     checked = await check_thread(context, body or {})
-    thread, messages = await checked.inserts(context)
-    await context.services.store.write(thread, *messages)
+    async with RequestVectorStores(context) as stores:
+        thread, messages = await checked.inserts(context, stores)
+        await context.services.store.write(thread, *messages)
     return thread.value
 
 
@@ -72,15 +73,16 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
     if "metadata" in body:
         changes["metadata"] = body["metadata"] or {}
     resources: JSON = {}
-    if "tool_resources" in body:
-        await find()
-        resources = await (await check_tool_resources(context, body["tool_resources"])).make(context)
 
     def change(document: Document) -> Replace:
         merged = {**document.value["tool_resources"], **resources}
         return Replace(document, value={**document.value, **changes, "tool_resources": merged})
 
-    return (await update_object(context, find, change)).value
+    async with RequestVectorStores(context) as stores:
+        if "tool_resources" in body:
+            await find()
+            resources = await stores.make(await check_tool_resources(context, body["tool_resources"]))
+        return (await update_object(context, find, change)).value
 
 
 @operation("deleteThread")

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 from handlers.context import Context
+from handlers.errors import ApiError
 from handlers.resources import find_file
+from inference.errors import InferenceError
 from inference.retrieval.attachments import Attachment
 from inference.retrieval.chunking import parse_chunking
 from persistence.store import Insert
@@ -25,19 +29,6 @@ class ToolResources:
 
     stored: JSON
     new: list[NewVectorStore]
-
-    async def make(self, context: Context) -> JSON:
-        """Make the vector stores; return the resources with their ids."""
-        if not self.new:
-            return self.stored
-        made = [
-            await context.services.retrieval.create_vector_store(
-                context.project, one.attachments, metadata=one.metadata
-            )
-            for one in self.new
-        ]
-        ids = [*self.stored["file_search"]["vector_store_ids"], *(document.id for document in made)]
-        return {**self.stored, "file_search": {"vector_store_ids": ids}}
 
 
 async def check_tool_resources(
@@ -78,31 +69,71 @@ async def _check_new(context: Context, asked: JSON, param: str) -> NewVectorStor
     return NewVectorStore(attachments, asked.get("metadata") or {})
 
 
-async def attach_files(context: Context, resources: JSON, messages: Iterable[Insert]) -> JSON:
-    """Put the files that messages attach within reach of the thread's tools; return its `tool_resources`.
+class RequestVectorStores:
+    """The vector stores that a request makes; those that it does not end up with are deleted again."""
 
-    Files for file_search go into the thread's vector store, which is made if there is none.
-    """
+    def __init__(self, context: Context) -> None:
+        self._project = context.project
+        self._retrieval = context.services.retrieval
+        self._made: list[str] = []
+        self._for_messages: str | None = None
+        self._attached: str | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After any other error the objects that name the stores may have been written.
+        if isinstance(error, ApiError | InferenceError):
+            unused = self._made
+        else:
+            unused = [id for id in self._made if id == self._for_messages != self._attached]
+        for id in unused:
+            await self._retrieval.vector_stores.delete(self._project, id)
+
+    async def make(self, resources: ToolResources) -> JSON:
+        """Make the vector stores that checked resources ask for; return the resources with their ids."""
+        if not resources.new:
+            return resources.stored
+        ids = list(resources.stored["file_search"]["vector_store_ids"])
+        for one in resources.new:
+            made = await self._retrieval.create_vector_store(
+                self._project, one.attachments, metadata=one.metadata
+            )
+            self._made.append(made.id)
+            ids.append(made.id)
+        return {**resources.stored, "file_search": {"vector_store_ids": ids}}
+
+    async def attach(self, resources: JSON, messages: Iterable[Insert]) -> JSON:
+        """Give a thread's tools the files that messages attach; return its `tool_resources`.
+
+        Files for file_search go into the thread's vector store, or into one that is made for them. Called
+        again for a thread that was changed meanwhile, it uses the one that it made before.
+        """
+        files = _attached_files(messages)
+        changed = dict(resources)
+        if files["code_interpreter"]:
+            present = (resources.get("code_interpreter") or {}).get("file_ids") or []
+            changed["code_interpreter"] = {
+                "file_ids": list(dict.fromkeys([*present, *files["code_interpreter"]]))
+            }
+        if files["file_search"]:
+            ids = (resources.get("file_search") or {}).get("vector_store_ids") or [self._for_messages]
+            self._attached = await self._retrieval.attach_files(self._project, ids[0], files["file_search"])
+            if self._attached not in {ids[0], *self._made}:
+                self._for_messages = self._attached
+                self._made.append(self._attached)
+            changed["file_search"] = {"vector_store_ids": [self._attached, *ids[1:]]}
+        return changed
+
+
+def _attached_files(messages: Iterable[Insert]) -> dict[str, list[str]]:
+    """Return the ids of the files that messages attach, by the type of tool."""
     files: dict[str, list[str]] = {"file_search": [], "code_interpreter": []}
     for message in messages:
         for attachment in message.value["attachments"]:
             for tool in attachment.get("tools") or ():
                 files[tool["type"]].append(attachment["file_id"])
-    changed = dict(resources)
-    if files["code_interpreter"]:
-        present = (resources.get("code_interpreter") or {}).get("file_ids") or []
-        changed["code_interpreter"] = {
-            "file_ids": list(dict.fromkeys([*present, *files["code_interpreter"]]))
-        }
-    if files["file_search"]:
-        ids = (resources.get("file_search") or {}).get("vector_store_ids") or [None]
-        id = await context.services.retrieval.attach_files(context.project, ids[0], files["file_search"])
-        changed["file_search"] = {"vector_store_ids": [id, *ids[1:]]}
-    return changed
-
-
-def with_store(fresh: JSON, former: JSON) -> JSON:
-    """Return a thread's resources as read again, with the vector store that an earlier attempt made."""
-    if (fresh.get("file_search") or {}).get("vector_store_ids") or "file_search" not in former:
-        return fresh
-    return {**fresh, "file_search": former["file_search"]}
+    return files

@@ -37,6 +37,22 @@ async def retry_on_conflict(
             await asyncio.sleep(random.uniform(0, MAX_DELAY))  # noqa: S311 - jitter needs no secrecy
 
 
+async def retry_from(
+    document: Document,
+    read: Callable[[], Awaitable[Document]],
+    attempt: Callable[[Document], Awaitable[Result]],
+) -> Result:
+    """Call `attempt` with a document as it was read, and after each VersionConflict with a fresh one."""
+    known: Document | None = document
+
+    async def with_newest() -> Result:
+        nonlocal known
+        newest, known = known or await read(), None
+        return await attempt(newest)
+
+    return await retry_on_conflict(with_newest)
+
+
 async def update_with_retry(
     store: Store, key: Key, change: Callable[[Document], Replace | Delete | None]
 ) -> Document | None:

@@ -1,21 +1,20 @@
 """The Assistants API's runs as its handlers use them."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from inference.assistants import objects
 from inference.assistants.api import OPTIONS, RESOURCES, AssistantsApi
 from inference.assistants.renderer import INCLUDE_RESULTS
 from inference.engine import Engine, RunStart, Started, ToolFactories
-from inference.engine.errors import ConversationBusy, RunGone
+from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.engine.statuses import ENDED
 from inference.gateway import Credentials, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
 from persistence.collections import RUN_STEPS, RUNS
-from persistence.errors import VersionConflict
 from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Operation, Replace, Store
 from persistence.types import JSON
 
@@ -24,13 +23,14 @@ from persistence.types import JSON
 class RunRequest:
     """A run that a caller asks for: by which assistant, with what, and whether it is streamed.
 
-    `include_results` says whether events show the content of what file_search finds.
+    `resources` are the run's own `tool_resources`; its tools use the thread's as well. `include_results` says
+    whether events show the content of what file_search finds.
     """
 
     assistant: JSON
     request: JSON
     options: JSON
-    resources: tuple[JSON, JSON]
+    resources: JSON
     stream: bool = False
     credentials: Credentials | None = None
     include_results: bool = False
@@ -51,24 +51,22 @@ class Runs:
     ) -> None:
         self._store = store
         self._lifetime = lifetime
-        self._engine = Engine(store, gateway, jobs, AssistantsApi(store), tools, log_lifetime=log_lifetime)
+        self.engine = Engine(store, gateway, jobs, AssistantsApi(store), tools, log_lifetime=log_lifetime)
 
-    async def start(self, thread: Document, request: RunRequest, messages: Sequence[Insert] = ()) -> Started:
+    async def start(
+        self, thread: Document, request: RunRequest, messages: Sequence[Insert], *, tool_resources: JSON
+    ) -> Started:
         """Start a run in a thread as it was read, with messages added before it.
 
-        ConversationBusy; RunGone if the thread is deleted meanwhile.
+        `tool_resources` become the thread's. ConversationBusy; VersionConflict if the thread was changed
+        meanwhile.
         """
-        while True:
-            await self.check_free(thread)
-            run_id = new_id("run_")
-            busy = Replace(thread, state={**thread.state, ACTIVE_RUN: run_id})
-            try:
-                return await self._start(run_id, thread, busy, request, messages)
-            except VersionConflict:
-                fresh = await self._store.get(thread.key)
-                if fresh is None:
-                    raise RunGone(f"No thread found with id '{thread.id}'.") from None
-                thread = fresh
+        await self.check_free(thread)
+        run_id = new_id("run_")
+        value = {**thread.value, "tool_resources": tool_resources}
+        changed = value if value != thread.value else None
+        busy = Replace(thread, value=changed, state={**thread.state, ACTIVE_RUN: run_id})
+        return await self._start(run_id, replace(thread, value=value), busy, request, messages)
 
     async def start_with_thread(
         self, thread: Insert, request: RunRequest, messages: Sequence[Insert] = ()
@@ -99,7 +97,7 @@ class Runs:
         extra = {
             INCLUDE_RESULTS: request.include_results,
             OPTIONS: request.options,
-            RESOURCES: list(request.resources),
+            RESOURCES: [request.resources, thread.value["tool_resources"]],
         }
         made: JSON = {"run": run, INCLUDE_RESULTS: request.include_results}
         if isinstance(busy, Insert):
@@ -114,7 +112,7 @@ class Runs:
             messages,
             request.credentials,
         )
-        return await self._engine.start(start)
+        return await self.engine.start(start)
 
     async def check_free(self, thread: Document) -> None:
         """Raise ConversationBusy if the thread has an active run."""
@@ -129,25 +127,6 @@ class Runs:
             return None
         run = await self._store.get(Key(thread.key.project, RUNS, run_id))
         return None if run is None or run.value["status"] in ENDED else run_id
-
-    async def submit(
-        self,
-        run: Document,
-        outputs: Sequence[tuple[str, str]],
-        *,
-        stream: bool,
-        credentials: Credentials | None = None,
-    ) -> Started:
-        """Hand in the outputs that a run waits for; OutputsNotAwaited, OutputsRefused, RunGone."""
-        return await self._engine.submit(run, outputs, stream=stream, credentials=credentials)
-
-    async def cancel(self, run: Document) -> JSON:
-        """Begin to cancel a run; IllegalTransition where it has ended, RunGone."""
-        return await self._engine.cancel(run)
-
-    async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
-        """Return the run's events with numbers over `after`, then those to come; EventsGone."""
-        return await self._engine.replay(run, after)
 
     @staticmethod
     def abandon(thread: Document) -> list[Operation]:

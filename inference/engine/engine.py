@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from inference.engine.attempt import BROKEN, RunAttempt
 from inference.engine.errors import EventsGone, OutputsNotAwaited, OutputsRefused, RunGone
@@ -18,7 +19,7 @@ from inference.engine.tools import ToolFactories
 from inference.engine.unit_of_work import UnitOfWork
 from inference.gateway import Credentials, Gateway
 from inference.jobs import Jobs, Lease
-from persistence.errors import VersionConflict
+from persistence.retry import retry_from
 from persistence.store import (
     LOG_LIFETIME,
     Document,
@@ -136,7 +137,8 @@ class Engine:
 
         OutputsNotAwaited, OutputsRefused, RunGone.
         """
-        while True:
+
+        async def attempt(run: Document) -> Started:
             key = Key(run.key.project, self._api.conversations, run.parent)
             conversation = await self._store.get(key)
             if conversation is None:
@@ -148,10 +150,9 @@ class Engine:
             # The run last, right ahead of its job: an engine by partitions changes these two together.
             change = Replace(run, value=recorder.renderer.run, state=recorder.state.to_json())
             attempt.operations.append(change)
-            try:
-                return await self._begin(attempt, answered)
-            except VersionConflict:
-                run = await self._reread(run)
+            return await self._begin(attempt, answered)
+
+        return await retry_from(run, partial(self._read, run.key), attempt)
 
     async def cancel(self, run: Document) -> JSON:
         """Begin to cancel a run; IllegalTransition where it has ended, RunGone.
@@ -159,17 +160,17 @@ class Engine:
         The job is taken from its owner, so that nothing more is written or shown of the run but its end,
         which this process brings about.
         """
-        while True:
+
+        async def attempt(run: Document) -> tuple[JSON, Job]:
             value = self._api.move(run.value, "cancelling", int(time.time()))
             job = self._own_job(run.key)
             change = Replace(run, value=value, state={**run.state, "status": "cancelling"})
-            try:
-                await self._store.write(change, Enqueue(job))
-            except VersionConflict:
-                run = await self._reread(run)
-            else:
-                self._adopt(job)
-                return value
+            await self._store.write(change, Enqueue(job))
+            return value, job
+
+        value, job = await retry_from(run, partial(self._read, run.key), attempt)
+        self._adopt(job)
+        return value
 
     async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
         """Return the run's events with numbers over `after`, then those to come; EventsGone."""
@@ -283,8 +284,8 @@ class Engine:
         else:
             await self._store.write(Finish(lease.job))
 
-    async def _reread(self, run: Document) -> Document:
-        fresh = await self._store.get(run.key)
-        if fresh is None:
-            raise RunGone(f"No run found with id '{run.id}'.")
-        return fresh
+    async def _read(self, key: Key) -> Document:
+        run = await self._store.get(key)
+        if run is None:
+            raise RunGone(f"No run found with id '{key.id}'.")
+        return run

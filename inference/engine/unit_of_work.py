@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED, SETTLED
 from inference.jobs import Lease
 from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
+from persistence.retry import retry_on_conflict
 from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store
 from persistence.types import JSON
 
@@ -252,19 +253,25 @@ class UnitOfWork:
 
     async def _write(self, objects: list[Tracked], *operations: Operation) -> None:
         """Write once, on top of what others made of the objects meanwhile."""
-        while True:
-            first, then = self._ordered(objects)
-            ordered = [*first, *then]
-            writes = [each.operation() for each in ordered]
-            hold = Hold(self.lease.job)
-            write = self._store.write(*writes[: len(first)], hold, *writes[len(first) :], *operations)
-            try:
-                documents = await _finished(write)
-            except (VersionConflict, AlreadyExists):
-                objects = await self._rebased(ordered)
-            else:
-                break
-        changed = [each for each, write in zip(ordered, writes, strict=True) if not isinstance(write, Check)]
+        first, then = self._ordered(objects)
+        is_fresh = True
+
+        async def attempt() -> None:
+            nonlocal first, then, is_fresh
+            if not is_fresh:
+                first, then = self._ordered(await self._rebased([*first, *then]))
+            is_fresh = False
+            await self._write_in_order(first, then, operations)
+
+        await retry_on_conflict(attempt, (VersionConflict, AlreadyExists))
+
+    async def _write_in_order(
+        self, first: Sequence[Tracked], then: Sequence[Tracked], operations: Sequence[Operation]
+    ) -> None:
+        before, after = [each.operation() for each in first], [each.operation() for each in then]
+        documents = await _finished(self._store.write(*before, Hold(self.lease.job), *after, *operations))
+        pairs = zip([*first, *then], [*before, *after], strict=True)
+        changed = [each for each, write in pairs if not isinstance(write, Check)]
         for each, document in zip(changed, documents, strict=True):
             each.document = document
             if each is self.conversation:

@@ -15,7 +15,7 @@ from persistence.retry import update_with_retry
 from persistence.store import Insert, Key, Replace
 from persistence.types import JSON
 from tests.fixtures.refusals import refused
-from tests.inference.engine.process import Process, gateway_to, process
+from tests.inference.engine.process import Process, gateway_to, process, until
 from tests.inference.retrieval.library import Library
 
 UNSEEN = "http://127.0.0.1:9/v1"
@@ -190,16 +190,54 @@ async def test_a_refused_request_leaves_nothing(
     assert (answer.status, answer.param) == (status, param)
 
 
-async def test_a_busy_thread_gets_no_vector_store(world: World) -> None:
-    context, thread_id = world.worker.context(), world.ids["THREAD"]
-    body = world.named({"assistant_id": "ASSISTANT", "additional_messages": [message("x", "TEXT")]})
-    store = world.worker.store
+async def make_busy(world: World) -> None:
+    """Have a run on the thread that no worker has."""
+    store, thread_id = world.worker.store, world.ids["THREAD"]
     run = {"id": "run_1", "status": "in_progress"}
     await store.write(Insert(Key("p", "runs", "run_1"), run, parent=thread_id))
     await update_with_retry(
         store, Key("p", "threads", thread_id), lambda thread: Replace(thread, state={ACTIVE_RUN: "run_1"})
     )
+
+
+async def test_a_busy_thread_gets_no_vector_store(world: World) -> None:
+    context, thread_id = world.worker.context(), world.ids["THREAD"]
+    body = world.named({"assistant_id": "ASSISTANT", "additional_messages": [message("x", "TEXT")]})
+    await make_busy(world)
     await assert_leaves_nothing(world, runs.create_run(context, thread_id, body))
     await assert_leaves_nothing(
         world, messages.create_message(context, thread_id, world.named(message("x", "TEXT")))
     )
+
+
+@pytest.mark.parametrize(
+    ("call", "body"),
+    [
+        (create_run, {"assistant_id": "ASSISTANT", "additional_messages": [message("x", "TEXT")]}),
+        (create_run, {"assistant_id": "ASSISTANT", "tool_resources": stores("TEXT")}),
+        (create_message, message("x", "TEXT")),
+    ],
+)
+async def test_a_request_that_meets_a_run_behind_its_checks_leaves_no_vector_store(
+    world: World, monkeypatch: pytest.MonkeyPatch, call: Call, body: JSON
+) -> None:
+    retrieval = world.worker.retrieval
+    create = retrieval.create_vector_store
+
+    async def create_while_a_run_starts(*args: Any, **options: Any) -> Any:
+        created = await create(*args, **options)
+        await make_busy(world)
+        return created
+
+    monkeypatch.setattr(retrieval, "create_vector_store", create_while_a_run_starts)
+    before = world.library.census()
+
+    answer = await refused(call(world, world.worker.context(), world.named(body)))
+
+    async def deleted() -> bool:
+        after = world.library.census()
+        return {**after, "documents": after["documents"] - 1} == before  # the run that started
+
+    assert answer.status == 400
+    assert "active" in answer.message
+    await until(deleted)
