@@ -86,6 +86,10 @@ class Job:
     again. A writer proves that it still holds the lease by naming its token and owner (`Hold`), so
     a worker that was paused for longer than its lease can write nothing. A lease that ran out and
     that nobody took since still holds. A job without an owner is held by nobody.
+
+    `takeovers` counts how often the job was taken from another owner whose lease had run out, so that a
+    job that kills its workers can be given up. A job that its holder let go of (Reschedule) does not
+    count when it is taken again.
     """
 
     project: str
@@ -95,6 +99,7 @@ class Job:
     token: int = field(default_factory=fresh_token)
     owner: str = ""
     payload: JSON = field(default_factory=dict)
+    takeovers: int = 0
 
 
 # --- operations of a write -----------------------------------------------------------------------

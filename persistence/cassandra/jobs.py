@@ -36,7 +36,7 @@ AT_ONCE = 32
 INSERT_ENTRY = "INSERT INTO due (kind, bucket, at, project, id) VALUES (?,?,?,?,?)"
 ENTRIES = """SELECT at, project, id FROM due
     WHERE kind=? AND bucket=? AND (at, project, id)>(?,?,?) AND (at)<=(?) LIMIT 500"""
-SELECT_JOB = f"SELECT due, lease, owner, payload FROM objects WHERE {AT}"
+SELECT_JOB = f"SELECT due, lease, owner, payload, takeovers FROM objects WHERE {AT}"
 
 Entry = tuple[int, str, str]
 
@@ -184,7 +184,8 @@ class JobQueue:
         """Take one job, noted at the end of its lease first; None if somebody was faster."""
         now = self._clock()
         token = max(int(now * 1_000_000), job.token + 1)
-        after = replace(job, due=now + lease, token=token, owner=owner)
+        takeovers = job.takeovers + (job.owner not in ("", owner))
+        after = replace(job, due=now + lease, token=token, owner=owner, takeovers=takeovers)
         await self.add_entry(job.project, job.kind, job.id, after.due)
         try:
             await self._committer.commit(

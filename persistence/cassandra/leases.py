@@ -9,15 +9,16 @@ from persistence.errors import LeaseLost
 from persistence.store import Job, Reschedule
 
 # `lease != -1` holds for every row, and where there is none: the change is made in any case.
-PUT = f"UPDATE objects SET due=?, lease=?, owner=?, payload=?, id=?, writer=? WHERE {AT} IF lease != -1"
+PUT = f"""UPDATE objects SET due=?, lease=?, owner=?, payload=?, takeovers=?, id=?, writer=?
+    WHERE {AT} IF lease != -1"""
 CANCEL = f"DELETE FROM objects WHERE {AT} IF lease != -1"
 HOLD = f"UPDATE objects SET checked=1 WHERE {AT} IF lease=? AND owner=?"
 RENEW = f"UPDATE objects SET due=?, writer=? WHERE {AT} IF lease=? AND owner=?"
 FINISH = f"DELETE FROM objects WHERE {AT} IF lease=? AND owner=?"
 FREE = f"UPDATE objects SET due=?, owner='', payload=?, writer=? WHERE {AT} IF lease=? AND owner=?"
-TAKE = f"UPDATE objects SET due=?, lease=?, owner=?, writer=? WHERE {AT} IF lease=? AND due=?"
-RESTORE = f"""INSERT INTO objects ({KEY}, due, lease, owner, payload, id)
-    VALUES (?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
+TAKE = f"UPDATE objects SET due=?, lease=?, owner=?, takeovers=?, writer=? WHERE {AT} IF lease=? AND due=?"
+RESTORE = f"""INSERT INTO objects ({KEY}, due, lease, owner, payload, takeovers, id)
+    VALUES (?,?,?,?,?,?,?,?,?,?,?,?) IF NOT EXISTS"""
 
 
 class Lease(Part):
@@ -69,7 +70,7 @@ class FinishJob(Lease):
     def undo(self, partition: Partition) -> list[Statement]:
         """Put it back."""
         job = self.job
-        row = (job.due, job.token, job.owner, encode_json(job.payload), job.id)
+        row = (job.due, job.token, job.owner, encode_json(job.payload), job.takeovers, job.id)
         return [(RESTORE, (*partition, *self._row_key, *row))]
 
 
@@ -91,7 +92,7 @@ class ReleaseJob(Lease):
     def undo(self, partition: Partition) -> list[Statement]:
         """Hold it again."""
         job = self.job
-        change = (job.due, job.token, job.owner, "undone", *partition, *self._row_key)
+        change = (job.due, job.token, job.owner, job.takeovers, "undone", *partition, *self._row_key)
         return [(TAKE, (*change, job.token, self._operation.due))]
 
 
@@ -121,7 +122,7 @@ class TakeJob(Part):
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update, on the condition that nothing happened to the job."""
         after, before = self.after, self._before
-        change = (after.due, after.token, after.owner, token, *partition, *self._row_key)
+        change = (after.due, after.token, after.owner, after.takeovers, token, *partition, *self._row_key)
         return [(TAKE, (*change, before.token, before.due))]
 
     def on_refused(self, rows: Rows) -> None:
@@ -141,7 +142,7 @@ class PutJob(Part):
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         """One update in any case."""
         job = self.job
-        row = (job.due, job.token, job.owner, self._payload, job.id, token)
+        row = (job.due, job.token, job.owner, self._payload, job.takeovers, job.id, token)
         return [(PUT, (*row, *partition, *self._row_key))]
 
 

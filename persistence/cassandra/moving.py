@@ -95,7 +95,7 @@ class Mover:
                 if section[0] == "j":
                     if job[1] is not None and not (here and section == here[2]):
                         due, lease, _, payload = job
-                        held = decode_job(project, name, home, (due, lease, "", payload))
+                        held = decode_job(project, name, home, (due, lease, "", payload, 0))
                         yield [project, home, section, 0], held
                     continue
                 low = here[3] if here and section == here[2] else LOWEST

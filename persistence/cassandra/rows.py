@@ -217,10 +217,10 @@ def decode_document(
     )
 
 
-def decode_job(project: str, kind: str, id: str, row: tuple[float, int, str, bytes]) -> Job:
-    """A job from (due, token, owner, payload)."""
-    due, token, owner, payload = row
-    return Job(project, kind, id, due, token, owner, orjson.loads(payload))
+def decode_job(project: str, kind: str, id: str, row: tuple[float, int, str, bytes, int | None]) -> Job:
+    """A job from (due, token, owner, payload, takeovers)."""
+    due, token, owner, payload, takeovers = row
+    return Job(project, kind, id, due, token, owner, orjson.loads(payload), takeovers or 0)
 
 
 def storable(*names: str) -> bool:

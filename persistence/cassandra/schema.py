@@ -1,6 +1,7 @@
 """The tables, their versions, and how one process brings them up to date while others wait."""
 
 import asyncio
+import re
 import secrets
 import time
 import uuid
@@ -73,6 +74,7 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY ((project, store, part, slot), term, source, pile)
         )""",
     ),
+    ("ALTER TABLE objects ADD takeovers int",),
 )
 
 OLDEST = 2
@@ -203,7 +205,10 @@ async def _create_keyspace(connection: Connection) -> None:
 async def _upgrade(connection: Connection) -> None:
     for number in range(max(await version(connection), OLDEST - 1) + 1, CURRENT + 1):
         for statement in VERSIONS[number - OLDEST]:
-            await connection.execute_ddl(statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1))
+            if not await _has_column(connection, statement):
+                await connection.execute_ddl(
+                    statement.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)
+                )
         await connection.compare_and_set(
             [
                 (
@@ -212,6 +217,16 @@ async def _upgrade(connection: Connection) -> None:
                 )
             ]
         )
+
+
+async def _has_column(connection: Connection, statement: str) -> bool:
+    """Return whether a process that died has added the column of an ALTER TABLE already."""
+    added = re.fullmatch(r"ALTER TABLE (\w+) ADD (\w+) \w+", statement)
+    if added is None:
+        return False
+    query = """SELECT column_name FROM system_schema.columns
+        WHERE keyspace_name=? AND table_name=? AND column_name=?"""
+    return bool(await connection.run(query, (connection.target.keyspace, *added.groups())))
 
 
 async def _locked(connection: Connection, owner: str) -> bool:

@@ -24,13 +24,13 @@ from persistence.store import (
 FIRST, LAST = -(2**63), 2**63 - 1
 
 COLUMNS = "d.id, d.parent, d.position, d.version, d.labels, d.state, d.value"
-GET = f"SELECT {COLUMNS} FROM documents d WHERE d.realm=? AND d.id=?"  # noqa: S608 - names of ours
-ROW = "SELECT row, version, position FROM documents WHERE realm=? AND id=?"
-PLACE = "SELECT position FROM documents WHERE realm=? AND id=? AND parent=?"
-LIST = f"""SELECT {COLUMNS} FROM documents d WHERE d.realm=? AND d.parent=?
+GET = f"SELECT {COLUMNS} FROM documents d WHERE d.collection_id=? AND d.id=?"  # noqa: S608 - names of ours
+ROW = "SELECT row, version, position FROM documents WHERE collection_id=? AND id=?"
+PLACE = "SELECT position FROM documents WHERE collection_id=? AND id=? AND parent=?"
+LIST = f"""SELECT {COLUMNS} FROM documents d WHERE d.collection_id=? AND d.parent=?
     AND d.position>? AND d.position<? ORDER BY d.position {{order}} LIMIT ?"""  # noqa: S608
 LABELLED = f"""SELECT {COLUMNS} FROM labels l JOIN documents d ON d.row=l.document
-    WHERE l.realm=? AND l.parent=? AND l.label=?
+    WHERE l.collection_id=? AND l.parent=? AND l.label=?
     AND l.position>? AND l.position<? ORDER BY l.position {{order}} LIMIT ?"""  # noqa: S608
 
 
@@ -63,7 +63,7 @@ class Collections:
         self._numbers: dict[tuple[str, str], int] = {}
 
     def find(self, connection: apsw.Connection, project: str, collection: str) -> int | None:
-        """The realm's number, or None if nothing was ever put there; only outside of a transaction."""
+        """Return a collection's number, or None if it is empty; call it outside of a transaction only."""
         number = self._numbers.get((project, collection))
         if number is None:
             number = select(connection, project, collection)
@@ -72,23 +72,23 @@ class Collections:
         return number
 
     def peek(self, connection: apsw.Connection, project: str, collection: str) -> int | None:
-        """The same inside a transaction, whose own realms may yet be rolled back: none is remembered."""
+        """Return the number inside a transaction; a rollback may still remove it, so it is not remembered."""
         number = self._numbers.get((project, collection))
         return select(connection, project, collection) if number is None else number
 
     def make(self, connection: apsw.Connection, project: str, collection: str) -> int:
-        """The realm's number, a new one if it has none; inside a transaction."""
+        """Return a collection's number, a new one if it has none; call it inside a transaction."""
         number = self.peek(connection, project, collection)
         if number is None:
-            sql = "INSERT INTO realms (project, collection) VALUES (?, ?)"
+            sql = "INSERT INTO collections (project, collection) VALUES (?, ?)"
             connection.execute(sql, (project, collection))
             number = connection.last_insert_rowid()
         return number
 
 
 def select(connection: apsw.Connection, project: str, collection: str) -> int | None:
-    """A realm's number from the table."""
-    sql = "SELECT realm FROM realms WHERE project=? AND collection=?"
+    """Read a collection's number from the table."""
+    sql = "SELECT collection_id FROM collections WHERE project=? AND collection=?"
     row = fetch_one(connection, sql, (project, collection))
     return None if row is None else int(row[0])
 
@@ -202,15 +202,15 @@ class Documents:
         collection_id = self._collections.peek(connection, operation.project, operation.collection)
         if collection_id is not None:
             connection.execute(
-                "DELETE FROM labels WHERE realm=? AND parent=?", (collection_id, operation.parent)
+                "DELETE FROM labels WHERE collection_id=? AND parent=?", (collection_id, operation.parent)
             )
             connection.execute(
-                "DELETE FROM documents WHERE realm=? AND parent=?", (collection_id, operation.parent)
+                "DELETE FROM documents WHERE collection_id=? AND parent=?", (collection_id, operation.parent)
             )
 
     def _next(self, connection: apsw.Connection, collection_id: int, parent: str) -> int:
         """The place behind the last of a list: now, or later if the clock is behind the list."""
-        sql = "SELECT max(position) FROM documents WHERE realm=? AND parent=?"
+        sql = "SELECT max(position) FROM documents WHERE collection_id=? AND parent=?"
         ((last,),) = fetch_all(connection, sql, (collection_id, parent))
         now = int(self._clock() * 1_000_000)
         return now if last is None else max(now, last + 1)
@@ -218,7 +218,7 @@ class Documents:
     def _add(self, connection: apsw.Connection, collection_id: int, document: Document) -> None:
         key, parent, place = document.key, document.parent, document.position
         sql = (
-            "INSERT INTO documents (realm, id, parent, position, version, labels, state, value) "
+            "INSERT INTO documents (collection_id, id, parent, position, version, labels, state, value) "
             "VALUES (?,?,?,?,?,?,?,?)"
         )
         connection.execute(sql, (collection_id, key.id, parent, place, document.version, *blobs(document)))
@@ -240,14 +240,14 @@ class Documents:
         """Take a document out of some lists of its parent's, and put it into others."""
         for label in gone:
             sql = (
-                "DELETE FROM labels WHERE label=? AND (realm, parent, position)="
-                "(SELECT realm, parent, position FROM documents WHERE row=?)"
+                "DELETE FROM labels WHERE label=? AND (collection_id, parent, position)="
+                "(SELECT collection_id, parent, position FROM documents WHERE row=?)"
             )
             connection.execute(sql, (label, row))
         for label in new:
             sql = (
-                "INSERT INTO labels (realm, parent, label, position, document) "
-                "SELECT realm, parent, ?, position, row FROM documents WHERE row=?"
+                "INSERT INTO labels (collection_id, parent, label, position, document) "
+                "SELECT collection_id, parent, ?, position, row FROM documents WHERE row=?"
             )
             connection.execute(sql, (label, row))
 
@@ -262,7 +262,7 @@ def position(connection: apsw.Connection, collection_id: int | None, id: str, pa
 
 def free_position(connection: apsw.Connection, collection_id: int, parent: str, wanted: int) -> int:
     """The first place of a list from `wanted` on that no document has."""
-    sql = "SELECT 1 FROM documents WHERE realm=? AND parent=? AND position=?"
+    sql = "SELECT 1 FROM documents WHERE collection_id=? AND parent=? AND position=?"
     while fetch_one(connection, sql, (collection_id, parent, wanted)) is not None:
         wanted += 1
     return wanted
@@ -270,10 +270,10 @@ def free_position(connection: apsw.Connection, collection_id: int, parent: str, 
 
 def remove(connection: apsw.Connection, row: int) -> None:
     """Delete a document's row and its labels."""
-    sql = "DELETE FROM documents WHERE row=? RETURNING realm, parent, position, labels"
+    sql = "DELETE FROM documents WHERE row=? RETURNING collection_id, parent, position, labels"
     ((collection_id, parent, place, labels),) = fetch_all(connection, sql, (row,))
     for label in () if labels is None else orjson.loads(labels):
-        sql = "DELETE FROM labels WHERE realm=? AND parent=? AND label=? AND position=?"
+        sql = "DELETE FROM labels WHERE collection_id=? AND parent=? AND label=? AND position=?"
         connection.execute(sql, (collection_id, parent, label, place))
 
 

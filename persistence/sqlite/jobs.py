@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -29,14 +30,16 @@ class Jobs:
     def take(self, connection: apsw.Connection, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
         """Hold the jobs that have waited longest, each by a token greater than its last."""
         now = self._clock()
-        sql = "SELECT project, id, token, payload FROM jobs WHERE kind=? AND due<=? ORDER BY due LIMIT ?"
+        sql = """SELECT project, id, token, owner, payload, takeovers FROM jobs
+            WHERE kind=? AND due<=? ORDER BY due LIMIT ?"""
         taken = []
-        for project, id, token, payload in fetch_all(connection, sql, (kind, now, limit)):
+        for project, id, token, holder, payload, before in fetch_all(connection, sql, (kind, now, limit)):
             fresh = max(int(now * 1_000_000), token + 1)
-            job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload))
+            takeovers = before + (holder not in ("", owner))
+            job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload), takeovers)
             connection.execute(
-                "UPDATE jobs SET due=?, token=?, owner=? WHERE project=? AND kind=? AND id=?",
-                (job.due, fresh, owner, project, kind, id),
+                "UPDATE jobs SET due=?, token=?, owner=?, takeovers=? WHERE project=? AND kind=? AND id=?",
+                (job.due, fresh, owner, takeovers, project, kind, id),
             )
             taken.append(job)
         return taken
@@ -46,13 +49,14 @@ class Jobs:
         due = self._clock() + lease
         connection.execute(f"UPDATE jobs SET due=? WHERE {HELD}", (due, *holder(job)))  # noqa: S608
         expect(connection, job)
-        return Job(job.project, job.kind, job.id, due, job.token, job.owner, job.payload)
+        return replace(job, due=due)
 
     def enqueue(self, connection: apsw.Connection, operation: Enqueue) -> None:
         """Add or replace a job."""
         job = operation.job
-        row = (job.project, job.kind, job.id, job.due, job.token, job.owner, encode(job.payload))
-        connection.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?)", row)
+        key = (job.project, job.kind, job.id)
+        row = (*key, job.due, job.token, job.owner, encode(job.payload), job.takeovers)
+        connection.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?)", row)
 
     def hold(self, connection: apsw.Connection, operation: Hold) -> None:
         """Hold the write to the lease's being the job's."""

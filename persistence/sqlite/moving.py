@@ -23,8 +23,10 @@ Batch = list[tuple[Position, Record]]
 
 def documents(after: Position, connection: apsw.Connection) -> Batch:
     """Documents list by list, each list in order."""
-    sql = f"""SELECT r.project, r.collection, d.realm, {COLUMNS} FROM documents d JOIN realms r USING (realm)
-        WHERE (d.realm, d.parent, d.position)>(?,?,?) ORDER BY d.realm, d.parent, d.position LIMIT ?"""  # noqa: S608
+    sql = f"""SELECT c.project, c.collection, d.collection_id, {COLUMNS}
+        FROM documents d JOIN collections c USING (collection_id)
+        WHERE (d.collection_id, d.parent, d.position)>(?,?,?)
+        ORDER BY d.collection_id, d.parent, d.position LIMIT ?"""  # noqa: S608
     rows = fetch_all(connection, sql, (*(after or (-1, "", 0)), BATCH))
     found = [(row[2], decode(row[0], row[1], row[3:])) for row in rows]
     return [

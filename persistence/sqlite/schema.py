@@ -1,8 +1,8 @@
 """The schemas of the main file and of a vector store's index: one script per version.
 
-A script that was released is never changed. A realm is a (project, collection): its number stands in
-every row and index in place of two texts. A list is the documents of a realm under one parent,
-ordered by position.
+A script that was released is never changed. The table `collections` numbers each (project,
+collection), so that rows and indexes hold a number instead of two texts; the first scripts called it
+`realms`. A list is the documents of a collection under one parent, ordered by position.
 """
 
 from persistence.sqlite.database import Schema
@@ -95,15 +95,28 @@ DROP INDEX logs_written;
 CREATE INDEX logs_until ON logs (until);
 """
 
-BESIDE = """
+CHILD_IDS = """
 UPDATE documents SET id = parent || '/' || id
     WHERE realm IN (SELECT realm FROM realms WHERE collection IN ('messages', 'run_steps'));
 """
-"""Messages and steps are known by way of their thread and run."""
+"""Messages and steps are found through their thread and run."""
+
+TAKEOVERS = "ALTER TABLE jobs ADD COLUMN takeovers INTEGER NOT NULL DEFAULT 0;"
+
+COLLECTIONS = """
+ALTER TABLE realms RENAME TO collections;
+ALTER TABLE collections RENAME COLUMN realm TO collection_id;
+ALTER TABLE documents RENAME COLUMN realm TO collection_id;
+ALTER TABLE labels RENAME COLUMN realm TO collection_id;
+"""
 
 MAIN = Schema(
     application_id=0x41535452,
-    scripts=(DOCUMENTS + JOBS + LOGS + CONTENTS + VECTOR_STORES, LIFETIMES + BESIDE),
+    scripts=(
+        DOCUMENTS + JOBS + LOGS + CONTENTS + VECTOR_STORES,
+        LIFETIMES + CHILD_IDS,
+        TAKEOVERS + COLLECTIONS,
+    ),
 )
 
 CHUNKS = """

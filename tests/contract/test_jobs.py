@@ -205,6 +205,52 @@ async def test_a_job_that_nobody_holds_cannot_be_proven_to_be_held(store: Store,
             await store.write(operation)
 
 
+async def test_taking_a_lease_that_ran_out_counts_as_a_takeover(store: Store, job: Job) -> None:
+    await store.write(Enqueue(job))
+    counts = []
+    for owner in ("killed", "killed too", "survivor"):
+        [held] = await take(store, job.kind, owner, lease=0)
+        counts.append(held.takeovers)
+    assert counts == [0, 1, 2]
+    assert (await store.renew_job(held, 0)).takeovers == 2
+    [held] = await take(store, job.kind, "last")
+    assert (held.takeovers, held.payload) == (3, job.payload)
+
+
+async def test_a_job_that_its_holder_lets_go_of_is_not_counted_as_taken_over(store: Store, job: Job) -> None:
+    await store.write(Enqueue(job))
+    for owner in ("stopping", "stopping too"):
+        [held] = await take(store, job.kind, owner)
+        await store.write(Reschedule(held, time.time() - 1))
+    [held] = await take(store, job.kind, "killed", lease=0)
+    assert held.takeovers == 0
+    [held] = await take(store, job.kind, "stopping")
+    await store.write(Reschedule(held, time.time() - 1))
+    [held] = await take(store, job.kind, "survivor")
+    assert held.takeovers == 1
+
+
+async def test_a_lease_that_is_renewed_late_or_taken_again_by_its_owner_is_no_takeover(
+    store: Store, job: Job
+) -> None:
+    await store.write(Enqueue(job))
+    [held] = await take(store, job.kind, "slow", lease=0)
+    await store.renew_job(held, 0)
+    [again] = await take(store, job.kind, "slow")
+    assert again.token > held.token
+    assert again.takeovers == 0
+
+
+async def test_a_job_that_is_enqueued_again_was_never_taken_over(store: Store, job: Job) -> None:
+    await store.write(Enqueue(job))
+    await take(store, job.kind, "killed", lease=0)
+    [held] = await take(store, job.kind, "survivor", lease=0)
+    assert held.takeovers == 1
+    await store.write(Enqueue(job))
+    [held] = await take(store, job.kind, "survivor", lease=0)
+    assert held.takeovers == 0
+
+
 async def test_enqueueing_again_takes_the_job_from_its_holder(store: Store, job: Job) -> None:
     await store.write(Enqueue(job))
     [held] = await take(store, job.kind)

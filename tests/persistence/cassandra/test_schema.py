@@ -62,3 +62,15 @@ async def test_a_schema_that_is_half_made_is_completed(url: str, monkeypatch: py
     await store.open()
     await store.ping()
     await store.close()
+
+
+async def test_an_upgrade_that_stopped_after_adding_a_column_goes_on(url: str) -> None:
+    store = from_url(url)
+    await store.migrate()
+    await store.open()
+    query = "UPDATE migrations SET version=? WHERE name='schema' IF version != 1"
+    await store.connection.compare_and_set([(query, (schema.OLDEST,))])
+    await store.migrate()
+    await store.ping()
+    assert await schema.version(store.connection) == schema.CURRENT
+    await store.close()

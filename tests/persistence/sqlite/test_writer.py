@@ -58,7 +58,7 @@ async def test_a_write_that_was_cancelled_before_its_turn_is_not_done(store: SQL
 
 async def test_a_bug_in_one_write_leaves_the_writer_at_work(store: SQLiteStore) -> None:
     def bug(connection: apsw.Connection) -> None:
-        connection.execute("INSERT INTO realms (project, collection) VALUES ('half', 'done')")
+        connection.execute("INSERT INTO collections (project, collection) VALUES ('half', 'done')")
         raise ZeroDivisionError
 
     results = await asyncio.gather(
@@ -70,7 +70,9 @@ async def test_a_bug_in_one_write_leaves_the_writer_at_work(store: SQLiteStore) 
     assert isinstance(results[1], ZeroDivisionError)
     assert len((await store.page("proj", "messages", "thread")).documents) == 2
     assert (
-        await store._writer.run(lambda c: c.execute("SELECT 1 FROM realms WHERE project='half'").fetchall())
+        await store._writer.run(
+            lambda c: c.execute("SELECT 1 FROM collections WHERE project='half'").fetchall()
+        )
         == []
     )
 
