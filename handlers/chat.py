@@ -14,7 +14,7 @@ from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest, NotFound
 from handlers.pages import list_envelope, read_page
 from handlers.registry import operation
-from handlers.resources import delete_object
+from handlers.resources import check_fixed, delete_object
 from inference.gateway import ChunkAccumulator, sse
 from persistence.collections import CHAT_COMPLETIONS
 from persistence.retry import update_with_retry
@@ -142,6 +142,7 @@ async def update_chat_completion(context: Context, completion_id: str, body: JSO
     metadata = body.get("metadata") or {}
 
     def change(document: Document) -> Replace:
+        check_fixed(context, document.value, body, {"metadata"})
         value = {**document.value, "metadata": metadata}
         labels = _labels(document.state["model"], document.value["model"], metadata)
         return Replace(document, value, labels=labels)

@@ -1,9 +1,10 @@
 """The caller's own objects: found, changed and deleted, and files that bodies name."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 from handlers.context import Context
-from handlers.errors import NotFound
+from handlers.errors import BadRequest, NotFound
 from persistence.collections import ASSISTANTS, FILES, RUNS, THREADS
 from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Key, Replace, child_id
@@ -70,6 +71,7 @@ async def update_metadata(context: Context, find: Find, body: JSON) -> JSON:
     """Set an object's metadata if the body has some; return the object."""
 
     def change(document: Document) -> Replace | None:
+        check_fixed(context, document.value, body, {"metadata"})
         if "metadata" not in body:
             return None
         return Replace(document, value={**document.value, "metadata": body["metadata"] or {}})
@@ -84,3 +86,25 @@ async def delete_object(context: Context, find: Find) -> None:
         await context.services.store.write(Delete(await find()))
 
     await retry_on_conflict(attempt)
+
+
+def check_fixed(context: Context, value: JSON, body: JSON, changeable: Collection[str]) -> None:
+    """Refuse other values of fields that are fixed when an object is created.
+
+    An update may repeat them, as a dumped object does; to ignore a new value would look like success.
+    """
+    if context.assistants_v1:  # its objects are made of others
+        return
+    for name in sorted(body.keys() - set(changeable)):
+        if _significant(body[name]) != _significant(value.get(name)):
+            raise BadRequest(f"Unknown parameter: '{name}'.", param=name, code="unknown_parameter")
+
+
+def _significant(value: Any) -> Any:
+    """Return the value without the nulls and empty members that SDKs add to an object."""
+    if isinstance(value, dict):
+        members = {name: _significant(member) for name, member in value.items()}
+        return {name: member for name, member in members.items() if member is not None} or None
+    if isinstance(value, list):
+        return [_significant(member) for member in value] or None
+    return value

@@ -7,6 +7,7 @@ from handlers.context import Context
 from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
+from handlers.resources import check_fixed
 from inference.errors import DocumentError
 from inference.retrieval.attachments import Attachment, status_label, vector_store_file_id
 from inference.retrieval.chunking import parse_chunking
@@ -60,6 +61,9 @@ async def update_vector_store_file_attributes(
     context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
 ) -> JSON:
     """Give the file other attributes, which searches filter by from now on."""
+    if "chunking_strategy" in body:
+        shown = await get_vector_store_file(context, vector_store_id, file_id)
+        check_fixed(context, shown, body, {"attributes"})
     document = await context.services.retrieval.vector_store_files.set_attributes(
         context.project, vector_store_id, file_id, body["attributes"] or {}
     )

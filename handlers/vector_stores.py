@@ -6,6 +6,7 @@ from handlers.context import Context
 from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
+from handlers.resources import check_fixed
 from inference.retrieval import Found, RankingOptions
 from inference.retrieval.attachments import Attachment
 from inference.retrieval.chunking import parse_chunking
@@ -54,6 +55,9 @@ async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
 @operation("modifyVectorStore")
 async def modify_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
     """Change the name, the time to live or the metadata; what is left out stays."""
+    if "description" in body:
+        shown = await get_vector_store(context, vector_store_id)
+        check_fixed(context, shown, body, {"name", "expires_after", "metadata"})
     changes: JSON = {name: body[name] for name in ("name", "expires_after") if name in body}
     if "metadata" in body:
         changes["metadata"] = body["metadata"] or {}

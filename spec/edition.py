@@ -116,14 +116,22 @@ def _shape(path: str) -> str:
 
 
 def _operations(document: JSON) -> Iterable[Operation]:
-    components = document["components"]["schemas"]
-    for path, item in document["paths"].items():
+    components, paths = document["components"]["schemas"], document["paths"]
+    for path, item in paths.items():
+        collection = paths.get(path.rpartition("/")[0], {}) if path.endswith("}") else {}
+        shown = _object_fields(item, components) if path.endswith("}") else frozenset()
         for method, spec in item.items():
-            read_only = _object_fields(item, components) if path.endswith("}") else frozenset()
-            yield operation(path, method, spec, components, read_only)
+            created = _body_fields(collection.get("post", {}), components)
+            fixed = created - _body_fields(spec, components)
+            yield operation(path, method, spec, components, shown, fixed)
 
 
 def _object_fields(item: JSON, components: JSON) -> frozenset[str]:
     """The fields of the object that GET of the same path answers."""
     answer = item.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
     return property_names(answer.get(JSON_MEDIA, {}).get("schema"), components)
+
+
+def _body_fields(spec: JSON, components: JSON) -> frozenset[str]:
+    content = spec.get("requestBody", {}).get("content", {})
+    return property_names(content.get(JSON_MEDIA, {}).get("schema"), components)

@@ -18,6 +18,7 @@ from spec.parameters import (
     split_query,
 )
 from spec.schema import property_names
+from spec.types import JSON
 from spec.validation import RequestValidator, ResponseValidator
 
 JSON_MEDIA = "application/json"
@@ -105,17 +106,23 @@ class Fields:
 class Body:
     """The body of an operation in one media type.
 
-    `schema` is None if the edition does not describe the content. `read_only` are the fields of
-    the operation's object that an update does not take: an object may be sent back whole.
+    `schema` is None if the edition does not describe the content. An object may be sent back whole to
+    its update: `object_fields` are its fields, and `fixed` are those that only its creation takes.
     """
 
-    __slots__ = ("_components", "_read_only", "_shape", "media", "schema", "validator")
+    __slots__ = ("_components", "_fixed", "_read_only", "_shape", "media", "schema", "validator")
 
     def __init__(
-        self, media: str, schema: Any, components: Components, read_only: frozenset[str] = frozenset()
+        self,
+        media: str,
+        schema: Any,
+        components: Components,
+        object_fields: frozenset[str] = frozenset(),
+        fixed: frozenset[str] = frozenset(),
     ) -> None:
         self.media = media
-        self._read_only = read_only - property_names(schema, components)
+        self._read_only = object_fields - property_names(schema, components)
+        self._fixed = fixed
         self.schema = schema
         self.validator = RequestValidator({} if schema is None else schema, components)
         self._components = components
@@ -124,12 +131,15 @@ class Body:
     def check(self, value: Any) -> None:
         """Raise InvalidRequest, naming the field, unless `value` fits.
 
-        Read-only fields are removed from `value`, in place, and so are nulls that mean absent.
+        Read-only fields are removed from `value`, in place, and so are nulls that mean absent. Fixed
+        fields stay, unchecked: the handler compares them with the object's.
         """
+        removed: JSON = {}
         if self._read_only and isinstance(value, dict):
-            for name in self._read_only & value.keys():
-                del value[name]
+            removed = {name: value.pop(name) for name in self._read_only & value.keys()}
         self.validator.check(value)
+        for name in self._fixed & removed.keys():
+            value[name] = removed[name]
 
     def takes_file(self, name: str) -> bool:
         """Return whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
@@ -273,14 +283,15 @@ def operation(
     method: str,
     spec: Mapping[str, Any],
     components: Components,
-    read_only: frozenset[str] = frozenset(),
+    object_fields: frozenset[str] = frozenset(),
+    fixed: frozenset[str] = frozenset(),
 ) -> Operation:
     """Make the operation that a normalized document describes at `path`, fixed query and all."""
-    plain, _, fixed = path.partition("?")
+    plain, _, fixed_query = path.partition("?")
     parameters = tuple(parameter(one) for one in spec.get("parameters", ()))
     body = spec.get("requestBody", {})
     bodies = {
-        media: Body(media, one.get("schema"), components, read_only)
+        media: Body(media, one.get("schema"), components, object_fields, fixed)
         for media, one in body.get("content", {}).items()
     }
     path_names = tuple(one[1:-1] for one in plain.split("/") if one.startswith("{"))
@@ -289,7 +300,7 @@ def operation(
         name=python_name(spec["operationId"]),
         method=method.upper(),
         path=plain,
-        query=dict(split_query(fixed.encode())),
+        query=dict(split_query(fixed_query.encode())),
         tags=tuple(spec.get("tags", ())),
         parameters=parameters,
         bodies=bodies,

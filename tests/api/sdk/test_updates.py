@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from conftest import MODEL, script
-from openai import OpenAI
+from openai import BadRequestError, OpenAI
 
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 
@@ -57,5 +57,24 @@ def test_an_object_can_be_sent_to_its_own_update(client: OpenAI, objects: dict[s
 def test_an_update_refuses_a_field_that_no_object_has(client: OpenAI, objects: dict[str, Any]) -> None:
     for path in objects:
         answer = client.with_options(default_headers={"OpenAI-Beta": "assistants=v2"})
-        with pytest.raises(Exception, match="Unknown parameter: 'foo'"):
+        with pytest.raises(BadRequestError, match="Unknown parameter: 'foo'"):
             answer.post(path, body={"foo": 1, "metadata": {}, "attributes": {}}, cast_to=object)
+
+
+FIXED = {
+    "messages/": {"content": "Other words."},
+    "runs/": {"model": "another-model"},
+    "chat/": {"temperature": 0.1},
+    "vector_stores/": {"description": "Another."},
+}
+"""A field for each kind of object that only its creation takes, by a part of the path."""
+
+
+def test_an_update_refuses_to_change_what_creation_fixed(client: OpenAI, objects: dict[str, Any]) -> None:
+    updates = client.with_options(default_headers={"OpenAI-Beta": "assistants=v2"})
+    for part, changed in FIXED.items():
+        path = next(path for path in objects if part in path)
+        (name,) = changed
+        with pytest.raises(BadRequestError) as refused:
+            updates.post(path, body={**changed, "metadata": {}}, cast_to=object)
+        assert (refused.value.code, refused.value.param) == ("unknown_parameter", name)
