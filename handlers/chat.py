@@ -25,7 +25,7 @@ _ECHOED = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "f
 """Fields of the request that a stored completion repeats."""
 
 
-@operation("createChatCompletion", waits_for_provider=True)
+@operation("createChatCompletion", cancel_on_disconnect=True)
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Ask the model of that name; every field of the request goes to its provider."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)

@@ -8,7 +8,7 @@ from persistence.types import JSON
 PATH = "/completions"
 
 
-@operation("createCompletion", waits_for_provider=True)
+@operation("createCompletion", cancel_on_disconnect=True)
 async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Continue a prompt."""
     gateway, credentials = context.services.gateway, chat_credentials(context.headers)

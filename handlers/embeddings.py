@@ -7,7 +7,7 @@ from handlers.registry import operation
 from persistence.types import JSON
 
 
-@operation("createEmbedding", waits_for_provider=True)
+@operation("createEmbedding", cancel_on_disconnect=True)
 async def create_embedding(context: Context, body: JSON) -> Relayed:
     """Return a vector for each input: a text, a list of texts, a text's tokens or a list of those."""
     _check(body["input"])

@@ -1,15 +1,14 @@
 """Messages: create, retrieve, modify, delete, list."""
 
-import re
 import time
 from functools import partial
 from pathlib import PurePath
 from typing import Unpack
-from urllib.parse import urlsplit
 
 from handlers.assistants_v1 import either_version
 from handlers.context import Context
 from handlers.errors import BadRequest
+from handlers.image_urls import check_image_url
 from handlers.pages import PageQuery, list_envelope, read_page
 from handlers.registry import operation
 from handlers.resources import (
@@ -37,13 +36,6 @@ from persistence.store import (
     child_id,
 )
 from persistence.types import JSON
-
-IMAGE_URL = re.compile(
-    r"(?:https?://|data:image/)(?:[\w\-.~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+", re.ASCII
-)
-
-MAX_TEXT = 256_000
-"""Characters of one text."""
 
 
 @operation("createMessage")
@@ -185,7 +177,7 @@ async def _part(context: Context, part: JSON, param: str) -> JSON:
             return {**part, "image_file": {"detail": "auto", **image}}
         case _:
             image = part["image_url"]
-            _check_url(image["url"], f"{param}.image_url.url")
+            check_image_url(image["url"], f"{param}.image_url.url")
             return {**part, "image_url": {"detail": "auto", **image}}
 
 
@@ -203,25 +195,7 @@ async def _check_image(context: Context, file_id: str, param: str) -> None:
 def _text(text: str, param: str) -> JSON:
     if not text:
         raise _empty(param)
-    if len(text) > MAX_TEXT:
-        raise BadRequest(
-            f"Invalid '{param}': string too long. Expected a string with maximum length {MAX_TEXT}, but "
-            f"got a string with length {len(text)} instead.",
-            param=param,
-            code="string_above_max_length",
-        )
     return text_part(text)
-
-
-def _check_url(url: str, param: str) -> None:
-    try:
-        urlsplit(url)
-        valid = IMAGE_URL.fullmatch(url) is not None
-    except ValueError:  # brackets that hold no address
-        valid = False
-    if not valid:
-        message = f"Invalid '{param}': expected a valid URL, of http, https or data."
-        raise BadRequest(message, param=param, code="invalid_url")
 
 
 def _empty(param: str) -> BadRequest:

@@ -8,7 +8,7 @@ from persistence.types import JSON
 DEFAULT_MODEL = "omni-moderation-latest"
 
 
-@operation("createModeration", waits_for_provider=True)
+@operation("createModeration", cancel_on_disconnect=True)
 async def create_moderation(context: Context, body: JSON) -> Relayed:
     """Classify texts and images; 404 where no provider has a moderation model."""
     request = {**body, "model": body.get("model") or DEFAULT_MODEL}

@@ -19,19 +19,19 @@ class Registered:
     """A handler with what the server has to know of it.
 
     `parameters` are the names of the arguments that it takes; None if it takes any.
-    `waits_for_provider` says that a client that hangs up ends the call.
+    `cancel_on_disconnect` says that a client that hangs up ends the call.
     """
 
     operation_id: str
     handle: Handle
     parameters: frozenset[str] | None
-    waits_for_provider: bool
+    cancel_on_disconnect: bool
 
 
 _registered: dict[str, Registered] = {}
 
 
-def operation(operation_id: str, *, waits_for_provider: bool = False) -> Callable[[Function], Function]:
+def operation(operation_id: str, *, cancel_on_disconnect: bool = False) -> Callable[[Function], Function]:
     """Register a coroutine as the handler of an operation."""
 
     def register(function: Function) -> Function:
@@ -41,7 +41,7 @@ def operation(operation_id: str, *, waits_for_provider: bool = False) -> Callabl
                 f"operation {operation_id} has two handlers: {_where(_registered[name].handle)} and "
                 f"{_where(function)}; remove one"
             )
-        _registered[name] = Registered(operation_id, function, _parameters(function), waits_for_provider)
+        _registered[name] = Registered(operation_id, function, _parameters(function), cancel_on_disconnect)
         return function
 
     return register

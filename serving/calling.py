@@ -28,7 +28,7 @@ class HandlerCaller:
             headers=request.headers,
             assistants_v1=served.is_assistants_v1,
         )
-        if not route.waits:
+        if not route.cancel_on_disconnect:
             answer: Answer = await handler(context, **arguments)
             return answer
         with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):

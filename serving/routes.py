@@ -31,7 +31,7 @@ class Route:
     status: int
     validator: ResponseValidator | None
     is_public: bool
-    waits: bool
+    cancel_on_disconnect: bool
 
     @classmethod
     def of(cls, operation: Operation, rule: Rule, registered: Registered | None) -> "Route":
@@ -46,7 +46,7 @@ class Route:
             status,
             operation.response(status),
             operation.name in PUBLIC,
-            registered is not None and registered.waits_for_provider,
+            registered is not None and registered.cancel_on_disconnect,
         )
 
 

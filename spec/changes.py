@@ -270,9 +270,24 @@ def lengths_of_threads(document: JSON) -> bool:
     return bool(applied)
 
 
+def lengths_of_texts(document: JSON) -> bool:
+    """Bound a text of a new message."""
+    texts = [*_within(_at(document, "CreateMessageRequest.content"))]
+    texts.append(_at(document, "MessageRequestContentTextObject.text"))
+    unbounded = [one for one in texts if one.get("type") == "string" and "maxLength" not in one]
+    for one in unbounded:
+        one["maxLength"] = 256_000
+    return bool(unbounded)
+
+
 def lengths_of_model_names(document: JSON) -> bool:
     """Bound the name of a model, which is a key of caches and metrics, to 256 characters."""
-    applied = False
+    operations = (one for item in document["paths"].values() for one in item.values())
+    parameters = [one for each in operations for one in each["parameters"] if one["name"] == "model"]
+    unbounded = [one["schema"] for one in parameters if "maxLength" not in one["schema"]]
+    for schema in unbounded:
+        schema["maxLength"] = 256
+    applied = bool(unbounded)
     for component, schema in document["components"]["schemas"].items():
         for one in _within(schema) if _REQUEST.fullmatch(component) else ():
             properties = one.get("properties", {})

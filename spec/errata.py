@@ -18,6 +18,7 @@ from spec.changes import (
     file_contents,
     function_names,
     lengths_of_model_names,
+    lengths_of_texts,
     lengths_of_threads,
     list_limits,
     messages_of_any_role,
@@ -78,6 +79,11 @@ ERRATA: tuple[Erratum, ...] = (
         "lengths-of-threads",
         "the service takes 32 messages with a new thread; one request must not write without bounds",
         lengths_of_threads,
+    ),
+    Erratum(
+        "lengths-of-texts",
+        "newer editions lack the bound of a message's text, which the service enforces",
+        lengths_of_texts,
     ),
     Erratum(
         "lengths-of-model-names",

@@ -181,6 +181,7 @@ REFUSED_IN_EVERY_EDITION = [
     ("createAssistant", {"model": "m" * 257}, "model"),
     ("createChatCompletion", {"model": "m" * 257, "messages": [MESSAGE]}, "model"),
     ("createEmbedding", {"model": "m" * 257, "input": "x"}, "model"),
+    ("createMessage", {"role": "user", "content": "x" * 256_001}, "content"),
 ]
 
 
