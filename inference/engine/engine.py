@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from inference.engine.attempt import BROKEN, RunAttempt
-from inference.engine.errors import EventsGone, OutputsNotAwaited, OutputsRefused, RunGone
+from inference.engine.errors import OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
-from inference.engine.following import follow_attempt, is_kept, replay
+from inference.engine.following import check_kept, follow_attempt, replay
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
@@ -174,8 +174,8 @@ class Engine:
 
     async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
         """Return the run's events with numbers over `after`, then those to come; EventsGone."""
-        if run.value["status"] in SETTLED and not await is_kept(self._store, run.key):
-            raise EventsGone(f"The events of run {run.id} are no longer kept.")
+        if run.value["status"] in SETTLED:
+            await check_kept(self._store, run.key)
         return replay(self._store, self._api, run.key, after)
 
     # --- beginning an attempt ---

@@ -61,7 +61,10 @@ class ToolUnavailable(RunError):
 
 
 class EventsGone(RunError):
-    """The run's event log is no longer kept."""
+    """The run's event log is no longer kept, or another version wrote it."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"The events of run {run} are no longer kept.")
 
 
 class RunGone(RunError):

@@ -152,8 +152,11 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event:
-    """Return the event of a line of the log."""
-    name, fields = orjson.loads(line)
-    if "tokens" in fields:
-        fields["tokens"] = tuple(fields["tokens"])
-    return _EVENTS[name](**fields)
+    """Return the event of a line of the log; ValueError for a line that another version wrote."""
+    try:
+        name, fields = orjson.loads(line)
+        if "tokens" in fields:
+            fields["tokens"] = tuple(fields["tokens"])
+        return _EVENTS[name](**fields)
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"not an event of this version: {line[:100]!r}") from exc

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 from inference.engine.errors import EventsGone
-from inference.engine.events import RunCreated, decode
+from inference.engine.events import Event, RunCreated, decode
 from inference.engine.feeds import Feeds, Numbered, Reader, frame, is_done
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
@@ -35,7 +35,7 @@ class LogReader:
         frames: list[Numbered] = []
         for number, line in entries:
             if number != self._next:
-                raise EventsGone(f"The events of run {self._run.id} are no longer kept.")
+                raise EventsGone(self._run.id)
             self._next += 1
             frames += self._rendered(line)
         return frames
@@ -50,12 +50,12 @@ class LogReader:
         return self._recorder.state.shown if self._recorder is not None else 0
 
     def _rendered(self, line: bytes) -> list[Numbered]:
-        event = decode(line)
+        event = _decoded(self._run, line)
         if isinstance(event, RunCreated):
             state, renderer = self._api.replay(self._run.project, event.objects)
             self._recorder = Recorder(state, renderer)
         if self._recorder is None:
-            raise EventsGone(f"The events of run {self._run.id} are no longer kept.")
+            raise EventsGone(self._run.id)
         return self._recorder.replay(event)
 
 
@@ -95,10 +95,19 @@ async def replay(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[
             return
 
 
-async def is_kept(store: Store, run: Key) -> bool:
-    """Return whether the log of a run is there from its first event on."""
+async def check_kept(store: Store, run: Key) -> None:
+    """Raise EventsGone unless the log of a run is there from its first event on."""
     first = await store.read_log(run.project, run.id, limit=1)
-    return bool(first) and first[0][0] == 0
+    if not first or first[0][0] != 0:
+        raise EventsGone(run.id)
+    _decoded(run, first[0][1])
+
+
+def _decoded(run: Key, line: bytes) -> Event:
+    try:
+        return decode(line)
+    except ValueError as exc:
+        raise EventsGone(run.id) from exc
 
 
 async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[list[Numbered]]:

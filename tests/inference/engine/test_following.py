@@ -10,7 +10,7 @@ from handlers.errors import NotFound
 from inference.engine.errors import EventsGone
 from inference.engine.feeds import BACKLOG, Reader
 from inference.gateway import Gateway
-from persistence.store import Store
+from persistence.store import Append, Store
 from tests.inference.engine.process import (
     Process,
     collect,
@@ -63,7 +63,9 @@ async def test_a_replay_goes_on_over_the_rounds_of_a_run(worker: Process) -> Non
     assert "thread.run.requires_action" in names(events)
 
 
-async def test_a_log_that_is_no_longer_kept_is_404(store: Store, gateway: Gateway) -> None:
+async def test_a_log_that_is_no_longer_kept_or_of_an_older_version_is_404(
+    store: Store, gateway: Gateway
+) -> None:
     async with process(store, gateway, log_lifetime=1.0) as worker:
         assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One."}))
         run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
@@ -74,6 +76,11 @@ async def test_a_log_that_is_no_longer_kept_is_404(store: Store, gateway: Gatewa
 
         await until(gone)
 
+        with pytest.raises(EventsGone, match="no longer kept"):
+            await runs.get_run_events(worker.context(), thread["id"], run["id"], -1)
+
+        of_another_version = b'id: 0\nevent: thread.run.created\ndata: {"object": "thread.run"}\n\n'
+        await store.write(Append("p", run["id"], 0, [of_another_version]))
         with pytest.raises(EventsGone, match="no longer kept"):
             await runs.get_run_events(worker.context(), thread["id"], run["id"], -1)
 
