@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from persistence.types import JSON
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -69,7 +71,7 @@ class Figure:
         """Return whether it meets its bar; None without a bar."""
         return None if self.bar is None else self.bar.holds(self)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> JSON:
         """Return the figure as build/bench.json has it."""
         return {
             **asdict(self),

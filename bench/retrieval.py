@@ -22,9 +22,9 @@ from typing import Any
 import aiohttp
 import click
 
+from persistence.types import JSON
 from tests.server import Server
 
-JSON = dict[str, Any]
 Ranking = Sequence[str]
 """Ids of documents, best first."""
 
@@ -174,7 +174,7 @@ def run(data: DataSet, folder: Path, models: Path | None) -> dict[str, tuple[flo
     plain = folder / "models.yaml"
     plain.write_text(WITHOUT_EMBEDDINGS)
     own = {"ASTROLABE_MODELS": str(models.resolve())} if models is not None else {}
-    servers: tuple[tuple[str, dict[str, Any], dict[str, str]], ...] = (
+    servers: tuple[tuple[str, JSON, dict[str, str]], ...] = (
         ("words", {"ASTROLABE_MODELS": str(plain)}, {"BM25": "auto"}),
         ("both", own, {"vectors": "none", "hybrid": "auto"}),
     )

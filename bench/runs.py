@@ -16,6 +16,7 @@ from bench.load import BenchFailed, wrk
 from bench.measuring import alternate, percentile
 from bench.relay import PATH
 from bench.rig import Rig
+from persistence.types import JSON
 
 CREATE = "/v1/threads/runs"
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -24,12 +25,12 @@ MODEL = f"bench-{CHUNKS}"
 DIRECT = "provider, direct"
 
 
-def script(**turn: Any) -> dict[str, Any]:
+def script(**turn: Any) -> JSON:
     """Return a message that holds a script for the loopback provider."""
     return {"role": "user", "content": f"script: {json.dumps({'turns': [turn]})}"}
 
 
-def thread_and_run(assistant: str, message: dict[str, Any], *, stream: bool) -> bytes:
+def thread_and_run(assistant: str, message: JSON, *, stream: bool) -> bytes:
     """Return the request that creates a thread with one message and runs an assistant on it."""
     body = {"assistant_id": assistant, "thread": {"messages": [message]}, "stream": stream}
     return request("POST", CREATE, body)
@@ -58,7 +59,7 @@ def overhead(rig: Rig) -> Iterator[Figure]:
 
 
 def both_streams(
-    ports: tuple[int, int], assistant: str, model: str, message: dict[str, Any], count: int
+    ports: tuple[int, int], assistant: str, model: str, message: JSON, count: int
 ) -> tuple[Callable[[], list[Answer]], Callable[[], list[Answer]]]:
     """Measure streamed runs and the same answers from the provider directly."""
     run = thread_and_run(assistant, message, stream=True)

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import apsw
 import orjson
@@ -23,6 +22,7 @@ from inference.identifiers import new_id
 from persistence.collections import MESSAGES
 from persistence.engines import open_store
 from persistence.store import Insert, Key, Store, child_id
+from persistence.types import JSON
 from serving.auth import OPEN_PROJECT
 
 MESSAGE = {"role": "user", "content": "Why is the sky blue? " * 5}
@@ -137,7 +137,7 @@ async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
         await store.write(*inserts)
 
 
-def stored(thread: str) -> dict[str, Any]:
+def stored(thread: str) -> JSON:
     """Return a message as it is stored."""
     text = [text_part(MESSAGE["content"])]
     return message_object(new_id("msg_"), thread, "user", text, now=int(time.time()))

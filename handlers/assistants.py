@@ -2,7 +2,7 @@
 
 import time
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 from handlers.assistants_v1 import either_version
 from handlers.context import Context
@@ -90,7 +90,7 @@ async def list_assistants(context: Context, **page: Unpack[PageQuery]) -> JSON:
 
 def _changed(value: JSON, options: JSON, body: JSON, resources: JSON | None) -> tuple[JSON, JSON]:
     """Return the assistant with the body's fields, and the sampling parameters that are set then."""
-    changed: dict[str, Any] = {**value, **body}
+    changed: JSON = {**value, **body}
     for name in SAMPLING:
         if name in body:
             options = {**options, name: body[name]}

@@ -22,6 +22,7 @@ from inference import errors as inference
 from inference.engine import errors as runs
 from inference.retrieval import errors as retrieval
 from persistence import errors as persistence
+from persistence.types import JSON
 
 
 class ApiError(Exception):
@@ -52,7 +53,7 @@ class ApiError(Exception):
         if type is not None:
             self.type = type
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> JSON:
         """Return the error as OpenAI's SDK reads it."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}

@@ -1,7 +1,7 @@
 """Files: create, list, retrieve, delete, and their bytes."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Unpack
+from typing import Unpack
 from urllib.parse import quote
 
 from werkzeug.http import parse_range_header
@@ -17,7 +17,7 @@ from persistence.types import JSON
 
 
 @operation("createFile")
-async def create_file(context: Context, body: dict[str, Any]) -> JSON:
+async def create_file(context: Context, body: JSON) -> JSON:
     """Make a file of the part `file`, which the store has by now."""
     uploaded = body["file"]
     document = await context.services.retrieval.files.create(

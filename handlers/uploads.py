@@ -1,14 +1,12 @@
 """Uploads: a file in parts."""
 
-from typing import Any
-
 from handlers.context import Context
 from handlers.registry import operation
 from persistence.types import JSON
 
 
 @operation("createUpload")
-async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
+async def create_upload(context: Context, body: JSON) -> JSON:
     """Begin an upload, which has an hour to be completed."""
     return await context.services.retrieval.uploads.create(
         context.project,
@@ -21,7 +19,7 @@ async def create_upload(context: Context, body: dict[str, Any]) -> JSON:
 
 
 @operation("addUploadPart")
-async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
+async def add_upload_part(context: Context, upload_id: str, body: JSON) -> JSON:
     """Add a part of at most 64 MB; parts may come in parallel and in any order."""
     uploaded = body["data"]
     return await context.services.retrieval.uploads.add_part(
@@ -30,7 +28,7 @@ async def add_upload_part(context: Context, upload_id: str, body: dict[str, Any]
 
 
 @operation("completeUpload")
-async def complete_upload(context: Context, upload_id: str, body: dict[str, Any]) -> JSON:
+async def complete_upload(context: Context, upload_id: str, body: JSON) -> JSON:
     """Make a file of the parts in the order given."""
     return await context.services.retrieval.uploads.complete(
         context.project, upload_id, parts=body["part_ids"], md5=body.get("md5")

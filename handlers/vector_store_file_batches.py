@@ -1,7 +1,7 @@
 """File batches of a vector store: create, retrieve, cancel, list files."""
 
 from functools import partial
-from typing import Any, Unpack
+from typing import Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
@@ -17,9 +17,7 @@ MAX_FILES = 2000
 
 
 @operation("createVectorStoreFileBatch")
-async def create_vector_store_file_batch(
-    context: Context, vector_store_id: str, body: dict[str, Any]
-) -> JSON:
+async def create_vector_store_file_batch(context: Context, vector_store_id: str, body: JSON) -> JSON:
     """Put many files into the store at once, each with attributes and chunking of its own or shared."""
     document = await context.services.retrieval.vector_store_files.create_batch(
         context.project, vector_store_id, _attachments(body)
@@ -66,9 +64,9 @@ async def list_files_in_vector_store_batch(
     return list_envelope(found)
 
 
-def _attachments(body: dict[str, Any]) -> list[Attachment]:
+def _attachments(body: JSON) -> list[Attachment]:
     """The files of the request: `files` with fields of their own, or `file_ids` that share them."""
-    files: list[dict[str, Any]] = body.get("files") or []
+    files: list[JSON] = body.get("files") or []
     ids: list[str] = body.get("file_ids") or []
     if files and ids:
         raise BadRequest("Give either 'file_ids' or 'files', not both.", param="files", code="invalid_value")
@@ -87,6 +85,6 @@ def _attachments(body: dict[str, Any]) -> list[Attachment]:
     return [Attachment(file, attributes, chunking, f"file_ids[{number}]") for number, file in enumerate(ids)]
 
 
-def _attachment(item: dict[str, Any], number: int) -> Attachment:
+def _attachment(item: JSON, number: int) -> Attachment:
     chunking = parse_chunking(item.get("chunking_strategy"), f"files[{number}].chunking_strategy")
     return Attachment(item["file_id"], item.get("attributes") or {}, chunking, f"files[{number}].file_id")

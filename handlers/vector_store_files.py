@@ -1,7 +1,7 @@
 """The files of a vector store: create, list, retrieve, update, delete, and their text."""
 
 from functools import partial
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
@@ -18,7 +18,7 @@ Status = Literal["in_progress", "completed", "failed", "cancelled"]
 
 
 @operation("createVectorStoreFile")
-async def create_vector_store_file(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+async def create_vector_store_file(context: Context, vector_store_id: str, body: JSON) -> JSON:
     """Put a file into the store; it is ingested in the background."""
     files = context.services.retrieval.vector_store_files
     attachment = Attachment(
@@ -58,7 +58,7 @@ async def get_vector_store_file(context: Context, vector_store_id: str, file_id:
 
 @operation("updateVectorStoreFileAttributes")
 async def update_vector_store_file_attributes(
-    context: Context, vector_store_id: str, file_id: str, body: dict[str, Any]
+    context: Context, vector_store_id: str, file_id: str, body: JSON
 ) -> JSON:
     """Give the file other attributes, which searches filter by from now on."""
     if "chunking_strategy" in body:

@@ -1,6 +1,6 @@
 """Vector stores: create, list, retrieve, modify, delete, search."""
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
@@ -21,7 +21,7 @@ DEFAULT_RESULTS = 10
 
 
 @operation("createVectorStore")
-async def create_vector_store(context: Context, body: dict[str, Any]) -> JSON:
+async def create_vector_store(context: Context, body: JSON) -> JSON:
     """Make a vector store, with files that are ingested in the background."""
     chunking = parse_chunking(body.get("chunking_strategy"))
     attachments = [
@@ -53,7 +53,7 @@ async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
 
 
 @operation("modifyVectorStore")
-async def modify_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+async def modify_vector_store(context: Context, vector_store_id: str, body: JSON) -> JSON:
     """Change the name, the time to live or the metadata; what is left out stays."""
     if "description" in body:
         shown = await get_vector_store(context, vector_store_id)
@@ -74,7 +74,7 @@ async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
 
 
 @operation("searchVectorStore")
-async def search_vector_store(context: Context, vector_store_id: str, body: dict[str, Any]) -> JSON:
+async def search_vector_store(context: Context, vector_store_id: str, body: JSON) -> JSON:
     """The chunks that answer the query best."""
     queries = body["query"] if isinstance(body["query"], list) else [body["query"]]
     if not queries or not all(query.strip() for query in queries):

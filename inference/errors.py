@@ -12,7 +12,7 @@ InferenceError
 └── DocumentError        a file's text cannot be had: `code` is unsupported_file or invalid_file
 """
 
-from typing import Any
+from persistence.types import JSON
 
 
 class InferenceError(Exception):
@@ -43,7 +43,7 @@ class ProviderError(InferenceError):
         message: str,
         *,
         status: int = 502,
-        body: dict[str, Any] | None = None,
+        body: JSON | None = None,
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)

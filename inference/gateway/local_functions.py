@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 FILE_SEARCH = "file_search"
 LONGEST_QUERY = 1000

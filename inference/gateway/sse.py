@@ -1,9 +1,10 @@
 """Read and write Server-Sent Events, by the rules of the HTML standard."""
 
 import codecs
-from typing import Any
 
 import orjson
+
+from persistence.types import JSON
 
 DONE = b"data: [DONE]\n\n"
 LIMIT = 16 * 1024 * 1024
@@ -87,6 +88,6 @@ class EventParser:
         self._size += len(line)
 
 
-def frame(value: dict[str, Any]) -> bytes:
+def frame(value: JSON) -> bytes:
     """Return `value` as one event."""
     return b"data: " + orjson.dumps(value) + b"\n\n"

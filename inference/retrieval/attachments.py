@@ -19,14 +19,13 @@ from persistence.store import (
     Operation,
     Replace,
 )
+from persistence.types import JSON
 
 INGEST = "ingest"
 
 BATCH_OBJECT = "vector_store.files_batch"
 """As the editions and every SDK's types have it, which strict clients hold answers against; OpenAI's
 service was seen to answer `vector_store.file_batch`."""
-
-JSON = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 MARK = re.compile("\u3010(\\d{1,4}):(\\d{1,4})\u2020([^\u3010\u3011\n]*)\u3011")
 ANY_SOURCE = "source"

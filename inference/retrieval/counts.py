@@ -1,9 +1,6 @@
 """The counts that vector stores and file batches keep of their files."""
 
 from collections.abc import Mapping
-from typing import Any
-
-JSON = dict[str, Any]
 
 STATUSES = ("in_progress", "completed", "failed", "cancelled")
 

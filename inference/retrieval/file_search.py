@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from inference import tokens
 from inference.engine.items import Call
@@ -12,6 +11,7 @@ from inference.retrieval.citations import citation, mark
 from inference.retrieval.errors import RetrievalError
 from inference.retrieval.retrieval import Retrieval
 from inference.retrieval.search import Found, RankingOptions
+from persistence.types import JSON
 
 RANKER = "default_2024_08_21"
 DEFAULT_RESULTS = 20
@@ -19,7 +19,6 @@ MAX_QUERIES = 8
 MAX_TOKENS = 16_000
 """Of the results of one call, OpenAI's budget; and a third of the model's window at most."""
 
-JSON = dict[str, Any]
 
 DEFINITION = {
     "type": "function",

@@ -12,8 +12,7 @@ from persistence.collections import FILES
 from persistence.errors import VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Enqueue, Finish, Insert, Key, Operation, Store
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 
 def purpose_label(purpose: str) -> str:

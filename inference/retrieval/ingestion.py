@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import structlog
 
@@ -34,6 +33,7 @@ from persistence.store import (
     Reschedule,
     Store,
 )
+from persistence.types import JSON
 
 CONCURRENCY = 4
 """Files that one worker ingests at once; most of that time is the embedding provider's."""
@@ -52,8 +52,6 @@ VECTOR_BYTES = 4
 """Bytes of one number of a vector, as usage_bytes counts it."""
 
 log = structlog.get_logger()
-
-JSON = dict[str, Any]
 
 
 class Ingestion:

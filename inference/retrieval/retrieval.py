@@ -24,6 +24,7 @@ from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import VectorStores, view
 from persistence.collections import FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.store import Document, Filter, Key, Store
+from persistence.types import JSON
 
 HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
 """Of stores that are made for a thread's attachments, or inside of another request, as OpenAI's are."""
@@ -34,7 +35,6 @@ POLL = 0.05
 MOST_FAILED = 10
 """Failed files of a store that a model is told of."""
 
-JSON = dict[str, Any]
 
 log = structlog.get_logger()
 

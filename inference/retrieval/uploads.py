@@ -23,13 +23,12 @@ from persistence.store import (
     Replace,
     Store,
 )
+from persistence.types import JSON
 
 LIFETIME = 3600
 MAX_PART = 64 * 1024 * 1024
 MAX_UPLOAD = 8 * 1024**3
 PAGE = 100
-
-JSON = dict[str, Any]
 
 
 class Uploads:

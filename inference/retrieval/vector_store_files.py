@@ -50,7 +50,6 @@ from persistence.store import (
 PAGE = 100
 READS_AT_ONCE = 50
 
-JSON = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -23,12 +23,11 @@ from persistence.store import (
     Reschedule,
     Store,
 )
+from persistence.types import JSON
 
 DAY = 86_400
 ACTIVE_EVERY = 60
 """Seconds between two notes that a store is in use: a search need not cost a write."""
-
-JSON = dict[str, Any]
 
 
 def has_expired(document: Document) -> bool:

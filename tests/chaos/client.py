@@ -7,7 +7,8 @@ from typing import Any
 
 import aiohttp
 
-JSON = dict[str, Any]
+from persistence.types import JSON
+
 Event = tuple[int, str, Any]
 
 RETRIED = (aiohttp.ClientError, ConnectionError, TimeoutError)

@@ -10,17 +10,15 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
+from persistence.types import JSON
 from tests.chaos.client import Application, Event, RunClient
 from tests.chaos.faults import FaultInjector
 from tests.provider import ProviderProcess
 from tests.server import Server
-
-JSON = dict[str, Any]
 
 SEED = int(os.environ.get("ASTROLABE_CHAOS_SEED", "20261124"))
 SECONDS = float(os.environ.get("ASTROLABE_CHAOS_SECONDS", "20"))

@@ -6,16 +6,14 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
+from persistence.types import JSON
 from tests.chaos.client import Application, Event
 from tests.provider import ProviderProcess
 from tests.server import Server
-
-JSON = dict[str, Any]
 
 BOUND = 15.0
 WORDS = "word " * 40

@@ -3,8 +3,9 @@ from typing import Any
 import pytest
 
 from persistence.store import Chunk, Comparison, Compound, Filter, Store
+from persistence.types import JSON
 
-FILES: dict[str, dict[str, Any]] = {
+FILES: dict[str, JSON] = {
     "none": {},
     "one": {"n": 1, "s": "apple", "b": True},
     "two": {"n": 2, "s": "banana", "b": False},

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from handlers.registry import registered_handlers
+from persistence.types import JSON
 from spec import edition
 from spec.allow_null import allow_null
 
-JSON = dict[str, Any]
 SCHEMAS = "#/components/schemas/"
 ANSWERED = "Answered."
 _OF_RUN = {"parameters": {"thread_id": "$response.body#/thread_id", "run_id": "$response.body#/id"}}

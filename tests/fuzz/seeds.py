@@ -7,9 +7,9 @@ import json
 import urllib.request
 from typing import Any
 
+from persistence.types import JSON
 from tests.server import until
 
-JSON = dict[str, Any]
 MODEL = "gpt-4o"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 UPLOAD = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nA text.\r\n--b--\r\n'

@@ -3,15 +3,13 @@
 import json
 import time
 import urllib.request
-from typing import Any
 
 import pytest
 
+from persistence.types import JSON
 from tests.server import Server
 
 pytestmark = pytest.mark.server
-
-JSON = dict[str, Any]
 
 
 class Caller:

@@ -5,12 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
+from persistence.types import JSON
 from tests.fixtures.clients import OPERATORS_KEY
 from tests.provider import ProviderProcess
 
 pytestmark = pytest.mark.server
-
-JSON = dict[str, Any]
 
 
 @pytest.fixture

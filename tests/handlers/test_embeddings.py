@@ -5,6 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
+from persistence.types import JSON
+
 pytestmark = pytest.mark.server
 
 MODEL = "text-embedding-3-small"
@@ -55,9 +57,7 @@ def test_dimensions_are_the_providers_to_obey(http: httpx.Client) -> None:
         ({"model": None}, "model"),
     ],
 )
-def test_bad_input_is_a_400_that_names_the_field(
-    http: httpx.Client, fields: dict[str, Any], param: str
-) -> None:
+def test_bad_input_is_a_400_that_names_the_field(http: httpx.Client, fields: JSON, param: str) -> None:
     answer = http.post("embeddings", json={"model": MODEL, "input": "x", **fields})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]

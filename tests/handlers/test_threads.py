@@ -15,8 +15,6 @@ from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
 from tests.inference.engine.process import Process, gateway_to, process
 
-JSON = dict[str, Any]
-
 UNSEEN = "http://127.0.0.1:9/v1"
 """No model is asked here."""
 

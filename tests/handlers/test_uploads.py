@@ -8,11 +8,11 @@ from handlers import files, uploads
 from handlers.errors import NotFound
 from inference.retrieval.errors import RequestRefused
 from inference.retrieval.uploads import MAX_PART
+from persistence.types import JSON
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
 from tests.inference.retrieval.library import Library, until
 
-JSON = dict[str, Any]
 PARTS = [b"a" * 70_000, b"b" * 5, b"c" * 200_000]
 WHOLE = b"".join(PARTS)
 

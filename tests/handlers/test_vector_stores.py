@@ -11,13 +11,13 @@ from handlers import files, vector_store_file_batches, vector_store_files, vecto
 from handlers.errors import BadRequest, NotFound
 from persistence.retry import update_with_retry
 from persistence.store import Delete, Document, Replace
+from persistence.types import JSON
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
 from tests.inference.parsing import documents
 from tests.inference.retrieval.library import Library, library_at, until
 from tests.provider import ProviderProcess
 
-JSON = dict[str, Any]
 WORDS = "The lighthouse keeper wrote about the harbour, its ships and the winter storms. "
 
 

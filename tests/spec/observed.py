@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from spec.types import JSON
+
 ASSISTANT = {
     "id": "asst_1",
     "object": "assistant",
@@ -276,13 +278,13 @@ RESPONSE = {
 CONVERSATION = {"id": "conv_1", "object": "conversation", "created_at": 1, "metadata": {}}
 
 
-def page(*data: Any) -> dict[str, Any]:
+def page(*data: Any) -> JSON:
     """A list as the service answers it."""
     first, last = (data[0]["id"], data[-1]["id"]) if data else (None, None)
     return {"object": "list", "data": list(data), "first_id": first, "last_id": last, "has_more": False}
 
 
-ANSWERS: dict[str, Any] = {
+ANSWERS: JSON = {
     "createAssistant": ASSISTANT,
     "listAssistants": page(ASSISTANT),
     "createThread": THREAD,

@@ -8,9 +8,10 @@ import yaml
 from spec.edition import Edition, load
 from spec.normalize import normalize
 from spec.operation import Operation
+from spec.types import JSON
 
 
-def document(schemas: str = "{}", paths: str = "") -> dict[str, Any]:
+def document(schemas: str = "{}", paths: str = "") -> JSON:
     """An OpenAPI document with these components, each referred to by an operation of its own."""
     components = yaml.safe_load(schemas)
     uses = {
@@ -27,7 +28,7 @@ def document(schemas: str = "{}", paths: str = "") -> dict[str, Any]:
     }
 
 
-def _answer(schema: Any) -> dict[str, Any]:
+def _answer(schema: Any) -> JSON:
     return {"200": {"description": "", "content": {"application/json": {"schema": schema}}}}
 
 

@@ -11,6 +11,7 @@ from spec.edition import Edition, shipped
 from spec.errors import InvalidRequest
 from spec.operation import Operation
 from spec.schema import PREFIX
+from spec.types import JSON
 
 
 def served(edition: Edition) -> Iterator[Operation]:
@@ -42,7 +43,7 @@ def test_every_served_list_has_a_bounded_limit_and_an_order(editions: dict[str, 
 TOO_MUCH = [{str(number): "x" for number in range(17)}, {"k" * 65: "x"}, {"k": "x" * 513}, {"k": 1}]
 
 
-def metadata_schemas(schema: Any, components: dict[str, Any]) -> Iterator[Any]:
+def metadata_schemas(schema: Any, components: JSON) -> Iterator[Any]:
     """Yield the schema of each `metadata` in a request, at any depth."""
     todo, seen = [schema], set()
     while todo:

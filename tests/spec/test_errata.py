@@ -11,12 +11,13 @@ from spec.errors import InvalidRequest
 from spec.normalize import normalize
 from spec.operation import Operation
 from spec.reading import parse, read
+from spec.types import JSON
 from tests.spec.observed import ANSWERS, page
 from tests.spec.test_edition import EDITIONS
 
 
 @pytest.fixture(scope="session")
-def uncorrected() -> dict[str, dict[str, Any]]:
+def uncorrected() -> dict[str, JSON]:
     return {
         name: normalize(parse(read(EDITIONS / f"{name}.yaml"), name), name)
         for name in ("2024-04-12-assistants-v1", "2026-08-21")
@@ -24,7 +25,7 @@ def uncorrected() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("erratum", ERRATA, ids=lambda one: one.name)
-def test_an_erratum_changes_an_edition_once(erratum: Any, uncorrected: dict[str, dict[str, Any]]) -> None:
+def test_an_erratum_changes_an_edition_once(erratum: Any, uncorrected: dict[str, JSON]) -> None:
     documents = copy.deepcopy(list(uncorrected.values()))
     applied = [document for document in documents if erratum.change(document)]
     assert applied
@@ -97,7 +98,7 @@ def test_metadata_is_limited_in_every_edition(
     name: str, operation_id: str, editions: dict[str, Edition]
 ) -> None:
     body = by_id(editions[name])[operation_id].bodies["application/json"]
-    good: dict[str, Any] = {
+    good: JSON = {
         "createAssistant": {"model": "gpt-4"},
         "createMessage": {"role": "user", "content": "hi"},
         "createRun": {"assistant_id": "a"},
@@ -188,7 +189,7 @@ REFUSED_IN_EVERY_EDITION = [
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize(("operation_id", "body", "param"), REFUSED_IN_EVERY_EDITION)
 def test_the_size_of_one_request_is_bounded(
-    name: str, operation_id: str, body: dict[str, Any], param: str, editions: dict[str, Edition]
+    name: str, operation_id: str, body: JSON, param: str, editions: dict[str, Edition]
 ) -> None:
     with pytest.raises(InvalidRequest, match="too long") as refused:
         by_id(editions[name])[operation_id].bodies["application/json"].check(body)

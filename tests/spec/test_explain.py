@@ -11,6 +11,7 @@ from spec.edition import Edition
 from spec.errors import InvalidRequest, InvalidResponse
 from spec.explain import field_path
 from spec.operation import Operation
+from spec.types import JSON
 from spec.validation import RequestValidator
 
 WORDS = st.sampled_from(
@@ -122,7 +123,7 @@ def test_every_operation_can_validate_any_value(newest: Edition) -> None:
     checked()
 
 
-LIMITS: list[tuple[dict[str, Any], Any, str, str]] = [
+LIMITS: list[tuple[JSON, Any, str, str]] = [
     (
         {"minLength": 2},
         "a",

@@ -1,7 +1,6 @@
 """Null in an optional field means absent, in every request."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -9,11 +8,12 @@ from spec.edition import Edition, shipped
 from spec.errors import InvalidRequest
 from spec.operation import Operation
 from spec.schema import flat_schemas, property_names
+from spec.types import JSON
 
 USER = {"role": "user", "content": "hi"}
 CALL = {"id": "c", "type": "function", "index": 0, "function": {"name": "f", "arguments": "{}"}}
 
-DUMPED_MESSAGES: list[dict[str, Any]] = [
+DUMPED_MESSAGES: list[JSON] = [
     {"role": "tool", "tool_call_id": "c", "content": "1", "name": "f"},
     {"role": "tool", "tool_call_id": "c", "content": "1", "name": None},
     {
@@ -39,9 +39,7 @@ DUMPED_MESSAGES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("message", DUMPED_MESSAGES)
-def test_a_dumped_message_is_taken_back(
-    editions: dict[str, Edition], name: str, message: dict[str, Any]
-) -> None:
+def test_a_dumped_message_is_taken_back(editions: dict[str, Edition], name: str, message: JSON) -> None:
     operation = {one.name: one for one in editions[name].operations}["create_chat_completion"]
     body = {"model": "m", "messages": [USER, {**message}]}
     operation.bodies["application/json"].check(body)
@@ -58,7 +56,7 @@ def test_unknown_fields_of_a_chat_request_pass(operation: Callable[[str], Operat
     assert body["chat_template_kwargs"] == {"thinking": None}
 
 
-NULLED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+NULLED: list[tuple[str, JSON, JSON]] = [
     ("create_run", {"assistant_id": "a", "tool_choice": None}, {"assistant_id": "a"}),
     ("create_run", {"assistant_id": "a", "truncation_strategy": None}, {"assistant_id": "a"}),
     ("create_thread_and_run", {"assistant_id": "a", "tool_choice": None}, {"assistant_id": "a"}),
@@ -90,7 +88,7 @@ NULLED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("name", "sent", "received"), NULLED)
 def test_null_in_an_optional_field_is_absent(
-    operation: Callable[[str], Operation], name: str, sent: dict[str, Any], received: dict[str, Any]
+    operation: Callable[[str], Operation], name: str, sent: JSON, received: JSON
 ) -> None:
     operation(name).bodies["application/json"].check(sent)
     assert sent == received
@@ -115,7 +113,7 @@ def test_every_optional_field_of_every_request_may_be_null(editions: dict[str, E
 
 
 def test_null_that_the_schema_allows_stays(operation: Callable[[str], Operation]) -> None:
-    body: dict[str, Any] = {"name": None, "metadata": None}
+    body: JSON = {"name": None, "metadata": None}
     operation("modify_assistant").bodies["application/json"].check(body)
     assert body == {"name": None, "metadata": None}
 
@@ -131,7 +129,7 @@ def test_null_that_the_schema_allows_stays(operation: Callable[[str], Operation]
     ],
 )
 def test_null_in_a_required_field_is_refused(
-    operation: Callable[[str], Operation], name: str, body: dict[str, Any], param: str | None
+    operation: Callable[[str], Operation], name: str, body: JSON, param: str | None
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
         operation(name).bodies["application/json"].check(body)

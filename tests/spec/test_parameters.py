@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spec.errors import InvalidRequest
 from spec.operation import Operation
+from spec.types import JSON
 from tests.spec.shaped import edition
 
 SPEC = """
@@ -79,9 +80,7 @@ def shaped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Operatio
         (b"any=null", {"any": None}),
     ],
 )
-def test_a_query_becomes_json(
-    shaped: Callable[[str], Operation], query: bytes, values: dict[str, Any]
-) -> None:
+def test_a_query_becomes_json(shaped: Callable[[str], Operation], query: bytes, values: JSON) -> None:
     assert shaped("a").decode_query(query) == values
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from spec.errors import InvalidRequest, InvalidResponse
 from spec.operation import Operation
+from spec.types import JSON
 from spec.validation import RequestValidator, ResponseValidator
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -14,15 +15,15 @@ ROLES = "'developer', 'system', 'user', 'assistant', 'tool', and 'function'"
 FUNCTION = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "any": 1}}}
 
 
-def tool(**change: Any) -> dict[str, Any]:
+def tool(**change: Any) -> JSON:
     return ASK | {"tools": [FUNCTION | change]}
 
 
-def message(**change: Any) -> dict[str, Any]:
+def message(**change: Any) -> JSON:
     return ASK | {"messages": [{"role": "user", "content": "hi"} | change]}
 
 
-def image(url: str) -> dict[str, Any]:
+def image(url: str) -> JSON:
     return message(content=[{"type": "image_url", "image_url": {"url": url}}])
 
 
@@ -447,14 +448,14 @@ def test_an_optional_property_of_a_response_may_be_null(
 
 def test_properties_that_a_provider_omits_become_null() -> None:
     validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
-    value: dict[str, Any] = {"id": "1", "inner": {}, "more": 1}
+    value: JSON = {"id": "1", "inner": {}, "more": 1}
     validator.complete(value)
     assert value == {"id": "1", "inner": {"x": None}, "more": 1, "must": None}
 
 
 def test_properties_that_may_not_be_null_stay_missing() -> None:
     validator = ResponseValidator(ANSWER, COMPONENTS | INNER).relayed
-    value: dict[str, Any] = {"must": "x"}
+    value: JSON = {"must": "x"}
     validator.complete(value)
     assert value == {"must": "x"}
 

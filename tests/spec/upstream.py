@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from spec.errors import InvalidSpec
 from spec.prose import strip_prose
 from spec.reading import parse
+from spec.types import JSON
 
 FILE = Path(__file__).with_name("upstream.jsonl.xz")
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 27}]
@@ -32,7 +32,7 @@ class Revision:
 
     revision: str
     date: str
-    document: dict[str, Any]
+    document: JSON
 
 
 def revisions(start: int = 0, step: int = 1) -> Iterator[Revision]:

@@ -3,13 +3,13 @@ import secrets
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from inference.gateway import Gateway
 from persistence.engines import open_store
 from persistence.store import Store
+from persistence.types import JSON
 from tests.inference.engine.process import Process, gateway_to, process
 from tests.provider import ProviderProcess
 
@@ -47,7 +47,7 @@ class Asked:
         self._provider = provider
         self.tag = tag
 
-    def all(self) -> list[dict[str, Any]]:
+    def all(self) -> list[JSON]:
         root = self._provider.url.removesuffix("/v1")
         with urllib.request.urlopen(f"{root}/_requests?tag={self.tag}", timeout=10) as answer:
             return [each["body"] for each in json.load(answer)]

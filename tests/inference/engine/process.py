@@ -16,8 +16,8 @@ from inference.jobs import LEASE_SECONDS, Jobs
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from persistence.store import Store
+from persistence.types import JSON
 
-JSON = dict[str, Any]
 Event = tuple[int, str, Any]
 
 RESTING = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}

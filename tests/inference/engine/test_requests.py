@@ -7,10 +7,9 @@ from typing import Any
 
 from inference import tokens
 from persistence.store import Insert, Key, Store, child_id
+from persistence.types import JSON
 from tests.inference.engine.conftest import Asked
 from tests.inference.engine.process import Process, collect, script
-
-JSON = dict[str, Any]
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 

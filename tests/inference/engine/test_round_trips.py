@@ -9,6 +9,7 @@ import pytest
 from handlers import run_steps
 from inference.gateway import Gateway
 from persistence.store import Store
+from persistence.types import JSON
 from tests.counting import CountingStore
 from tests.inference.engine.process import Process, collect, script, until
 
@@ -37,7 +38,7 @@ async def _ended(worker: Process) -> bool:
 async def test_each_operation_costs_no_more_round_trips_than_the_table_says(worker: Process) -> None:
     store: CountingStore = worker.store  # type: ignore[assignment]
     assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One two three."}))
-    run: dict[str, Any] = {}
+    run: JSON = {}
 
     async def stream() -> None:
         events = await collect(await worker.stream(thread["id"], assistant["id"]))

@@ -12,9 +12,8 @@ from inference.engine.items import Call
 from inference.engine.tools import Emit
 from inference.gateway import Gateway
 from persistence.store import Store
+from persistence.types import JSON
 from tests.inference.engine.process import Process, collect, names, process, script, text_of
-
-JSON = dict[str, Any]
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 SEARCH = {"type": "file_search"}

@@ -10,6 +10,7 @@ from handlers.errors import BadRequest
 from inference.gateway import Gateway
 from persistence.errors import StoreUnavailable
 from persistence.store import Hold, Store
+from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.mortal import MortalStore, PausedStore
 from tests.inference.engine.process import (
@@ -20,8 +21,6 @@ from tests.inference.engine.process import (
     script,
     text_of,
 )
-
-JSON = dict[str, Any]
 
 LEASES = {"SQLiteStore": 0.4, "CassandraStore": 3.0}
 """Seconds; short, so that a lost worker is missed soon, and long enough for an engine's renewals."""

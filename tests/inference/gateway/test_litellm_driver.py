@@ -4,7 +4,6 @@ import inspect
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -18,6 +17,7 @@ from inference.errors import (
 )
 from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.gateway.targets import Target
+from persistence.types import JSON
 from tests.provider import ProviderProcess
 
 pytestmark = [
@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 KEY = "sk-ant-the-operators"
-Ask = Callable[..., dict[str, Any]]
+Ask = Callable[..., JSON]
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_closing_a_stream_closes_the_call(
     ],
 )
 async def test_errors_are_the_gateways_with_the_providers_message_and_no_key(
-    claude: Gateway, ask: Ask, fail: dict[str, Any], kind: type[ProviderError], status: int, message: str
+    claude: Gateway, ask: Ask, fail: JSON, kind: type[ProviderError], status: int, message: str
 ) -> None:
     for attempt in (claude.complete(ask(fail=fail)), anext(claude.relay(ask(fail=fail)))):
         with pytest.raises(kind) as caught:

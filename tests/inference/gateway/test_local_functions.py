@@ -5,8 +5,7 @@ import pytest
 
 from inference.gateway import ChunkAccumulator
 from inference.gateway.local_functions import Call, candidates, without_functions
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 QUESTION = {"role": "user", "content": "Why?"}
 

@@ -7,8 +7,8 @@ import pytest
 from inference.errors import ProviderBroken
 from inference.gateway import ChunkAccumulator, normalize
 from inference.gateway.targets import Target
+from persistence.types import JSON
 
-JSON = dict[str, Any]
 TARGET = Target("p", "openai", "m")
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
+from persistence.types import JSON
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
 
-JSON = dict[str, Any]
 Ask = Callable[..., JSON]
 HEAD = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 

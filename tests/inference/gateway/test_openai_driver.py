@@ -2,7 +2,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 import orjson
@@ -16,10 +15,10 @@ from inference.errors import (
 )
 from inference.gateway import Gateway, Routes
 from inference.gateway.routes import Route
+from persistence.types import JSON
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
 
-JSON = dict[str, Any]
 Ask = Callable[..., JSON]
 
 

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -10,8 +9,8 @@ from inference.errors import ProviderRejected
 from inference.gateway import requests
 from inference.gateway.requests import chat_request
 from inference.gateway.targets import Target
+from persistence.types import JSON
 
-JSON = dict[str, Any]
 OPENAI = Target("openai", "openai", "m", base_url="https://api.openai.com/v1")
 VLLM = Target("vllm", "openai", "m", base_url="http://127.0.0.1:8000/v1")
 CALL = {

@@ -11,6 +11,7 @@ from inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, Ro
 from inference.gateway import Gateway, Routes
 from inference.gateway.discovery import choose, find_embedding_model
 from inference.gateway.openai_driver import url_of
+from persistence.types import JSON
 from tests.provider import ProviderProcess
 
 EXAMPLE = Path(package.__file__).parent / "models.example.yaml"
@@ -167,14 +168,14 @@ models:
     await gateway.close()
 
 
-def scripted(tag: str, model: str, **by_model: Any) -> dict[str, Any]:
+def scripted(tag: str, model: str, **by_model: Any) -> JSON:
     import json
 
     script = {"tag": tag, "by_model": {name.replace("_", "-"): [turn] for name, turn in by_model.items()}}
     return {"model": model, "messages": [{"role": "user", "content": f"script: {json.dumps(script)}"}]}
 
 
-def text_of(answer: dict[str, Any]) -> str:
+def text_of(answer: JSON) -> str:
     return str(answer["choices"][0]["message"]["content"])
 
 

@@ -22,8 +22,7 @@ from inference.jobs import Jobs
 from inference.retrieval import Retrieval
 from persistence.engines import open_store
 from persistence.store import Enqueue, Job, Store
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 SECONDS = 30
 

@@ -1,15 +1,15 @@
 import time
-from typing import Any
 
 from inference.engine.citations import CitationReader
 from inference.engine.items import Call
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.retrieval.citations import citation, mark, quote
+from persistence.types import JSON
 
 CHUNK = "The harbour was built in 1780. Storms broke its wall twice. Ships went elsewhere."
 
 
-def call(*files: tuple[str, str]) -> dict[str, Any]:
+def call(*files: tuple[str, str]) -> JSON:
     return {
         "results": [
             {"file_id": id, "file_name": name, "score": 1, "content": [{"type": "text", "text": CHUNK}]}
@@ -26,20 +26,20 @@ class Citing:
 
     item_type = "file_search_call"
 
-    def __init__(self, calls: list[dict[str, Any]]) -> None:
+    def __init__(self, calls: list[JSON]) -> None:
         self.calls = calls
 
-    def definitions(self) -> list[dict[str, Any]]:
+    def definitions(self) -> list[JSON]:
         return []
 
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         raise NotImplementedError
 
-    def cite(self, mark: str, start: int, before: str) -> dict[str, Any] | None:
+    def cite(self, mark: str, start: int, before: str) -> JSON | None:
         return citation(mark, start, before, self.calls)
 
 
-def annotations(text: str, calls: list[dict[str, Any]], step: int | None = None) -> list[dict[str, Any]]:
+def annotations(text: str, calls: list[JSON], step: int | None = None) -> list[JSON]:
     """The annotations of a text that comes in pieces of `step` characters."""
     reader = CitationReader(Toolbox({"file_search": Citing(calls)}))
     step = step or max(len(text), 1)

@@ -13,6 +13,7 @@ from inference.retrieval.errors import RequestRefused
 from inference.retrieval.file_search import FileSearch, file_search
 from persistence.retry import update_with_retry
 from persistence.store import Key, Replace
+from persistence.types import JSON
 from tests.inference.retrieval.library import Library
 
 STORMS = "All about winter storms. They break the harbour's wall."
@@ -35,11 +36,11 @@ def call(arguments: str) -> Call:
     return Call("fc_1", "file_search_call", "call_1", "file_search", Pieces(arguments))
 
 
-def ignore(phase: str, data: dict[str, Any]) -> None:
+def ignore(phase: str, data: JSON) -> None:
     """Take progress that no test looks at."""
 
 
-def annotations(tool: FileSearch, text: str) -> list[dict[str, Any]]:
+def annotations(tool: FileSearch, text: str) -> list[JSON]:
     """Read a text as the engine does."""
     reader = CitationReader(Toolbox({"file_search": tool}))
     return [each for _, found in (*reader.read(text), *reader.end()) for each in found]

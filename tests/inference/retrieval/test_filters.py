@@ -5,10 +5,11 @@ import pytest
 from inference.retrieval.errors import RequestRefused
 from inference.retrieval.filters import MAX_DEPTH, parse_filter
 from persistence.store import Comparison, Compound
+from persistence.types import JSON
 
 
-def nested(depth: int) -> dict[str, Any]:
-    value: dict[str, Any] = {"type": "eq", "key": "a", "value": 1}
+def nested(depth: int) -> JSON:
+    value: JSON = {"type": "eq", "key": "a", "value": 1}
     for _ in range(depth):
         value = {"type": "and", "filters": [value]}
     return value
