@@ -60,6 +60,7 @@ class HTTPServer:
         if request.method != "HEAD":
             request.open_stream = sender.open_stream
         response = await self._response(request)
+        request.open_stream = None  # it refers to the sender, which refers to the request
         if response is None:
             self._access.record(request, CLIENT_GONE)
             return

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec.body import MAX_CHECKED_FOR_DOUBLES, MAX_DEPTH, parse_json
+from spec.body import MAX_DEPTH, MAX_PROPERTIES, MAX_SEARCHED, parse_json
 from spec.errors import InvalidRequest
 
 
@@ -20,6 +20,9 @@ from spec.errors import InvalidRequest
         b'{"a": Infinity}',
         b'{"a": -Infinity}',
         b'{"a": 1e400}',
+        b'{"a": -1e400}',
+        b"1" * 400,
+        b"1" * 5000,
         b'{"a": "\xff"}',
         b'{"a": "\\ud800"}',
         b'{"a": "\x00"}',
@@ -69,9 +72,23 @@ def test_a_key_given_twice_is_refused_by_name(raw: bytes) -> None:
         parse_json(raw)
 
 
-def test_the_last_of_two_equal_keys_wins_in_a_large_body() -> None:
-    filler = "x" * MAX_CHECKED_FOR_DOUBLES
-    assert parse_json(f'{{"a":1,"b":"{filler}","a":2}}'.encode())["a"] == 2
+def test_a_key_given_twice_is_refused_in_a_large_body_too() -> None:
+    filler = "x" * MAX_SEARCHED
+    with pytest.raises(InvalidRequest, match=r"could not parse .* duplicate key"):
+        parse_json(f'{{"a":1,"b":"{filler}","a":2}}'.encode())
+
+
+@pytest.mark.parametrize("whole", [2**64 - 1, -(2**63)])
+def test_integers_of_64_bits_are_exact_and_larger_ones_are_floats(whole: int) -> None:
+    beyond = whole + (1 if whole > 0 else -1)
+    assert parse_json(f'{{"a": [{whole}, {beyond}]}}'.encode()) == {"a": [whole, float(beyond)]}
+    assert isinstance(parse_json(str(beyond).encode()), float)
+
+
+def test_an_object_with_too_many_properties_is_refused() -> None:
+    pairs = ",".join(f'"{number}":0' for number in range(MAX_PROPERTIES + 1))
+    with pytest.raises(InvalidRequest, match="more than 10000 properties"):
+        parse_json(f'{{"a":[{{{pairs}}}]}}'.encode())
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
