@@ -13,8 +13,6 @@ from inference.retrieval.chunking import parse_chunking
 from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
-MAX_FILES = 2000
-
 
 @operation("createVectorStoreFileBatch")
 async def create_vector_store_file_batch(context: Context, vector_store_id: str, body: JSON) -> JSON:
@@ -72,12 +70,6 @@ def _attachments(body: JSON) -> list[Attachment]:
         raise BadRequest("Give either 'file_ids' or 'files', not both.", param="files", code="invalid_value")
     if not files and not ids:
         raise BadRequest("Give 'file_ids' or 'files'.", param="file_ids", code="missing_required_parameter")
-    if len(files or ids) > MAX_FILES:
-        raise BadRequest(
-            f"A batch may have {MAX_FILES} files at most.",
-            param="files" if files else "file_ids",
-            code="array_above_max_length",
-        )
     if files:
         return [_attachment(item, number) for number, item in enumerate(files)]
     chunking = parse_chunking(body.get("chunking_strategy"))

@@ -12,12 +12,10 @@ from inference.retrieval.attachments import Attachment
 from inference.retrieval.chunking import parse_chunking
 from inference.retrieval.filters import parse_filter
 from inference.retrieval.rewriting import rewrite_query
+from inference.retrieval.search import DEFAULT_RESULTS
 from inference.retrieval.vector_stores import view
 from persistence.collections import VECTOR_STORES
 from persistence.types import JSON
-
-MAX_RESULTS = 50
-DEFAULT_RESULTS = 10
 
 
 @operation("createVectorStore")
@@ -85,7 +83,7 @@ async def search_vector_store(context: Context, vector_store_id: str, body: JSON
         context.project,
         [vector_store_id],
         queries,
-        limit=_results(body.get("max_num_results", DEFAULT_RESULTS)),
+        limit=body.get("max_num_results") or DEFAULT_RESULTS,
         filter=parse_filter(body["filters"]) if body.get("filters") is not None else None,
         ranking=RankingOptions(**(body.get("ranking_options") or {})),
     )
@@ -96,17 +94,6 @@ async def search_vector_store(context: Context, vector_store_id: str, body: JSON
         "has_more": False,
         "next_page": None,
     }
-
-
-def _results(number: int) -> int:
-    if not 1 <= number <= MAX_RESULTS:
-        raise BadRequest(
-            f"Invalid 'max_num_results': expected a value between 1 and {MAX_RESULTS}, "
-            f"but got {number} instead.",
-            param="max_num_results",
-            code="invalid_value",
-        )
-    return number
 
 
 def _result(found: Found) -> JSON:

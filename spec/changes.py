@@ -280,6 +280,21 @@ def lengths_of_texts(document: JSON) -> bool:
     return bool(unbounded)
 
 
+def lengths_of_searches(document: JSON) -> bool:
+    """Bound a search to 32 queries of 4,096 characters, and an upload to 10,000 parts: limits of ours."""
+    bounds = (("VectorStoreSearchRequest.query", 32, 4096), ("CompleteUploadRequest.part_ids", 10_000, 64))
+    applied = False
+    for path, most, longest in bounds:
+        for one in _within(_at(document, path)):
+            keyword, limit = {"array": ("maxItems", most), "string": ("maxLength", longest)}.get(
+                one.get("type", ""), ("", 0)
+            )
+            if keyword and keyword not in one:
+                one[keyword] = limit
+                applied = True
+    return applied
+
+
 def lengths_of_model_names(document: JSON) -> bool:
     """Bound the name of a model, which is a key of caches and metrics, to 256 characters."""
     operations = (one for item in document["paths"].values() for one in item.values())

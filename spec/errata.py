@@ -18,6 +18,7 @@ from spec.changes import (
     file_contents,
     function_names,
     lengths_of_model_names,
+    lengths_of_searches,
     lengths_of_texts,
     lengths_of_threads,
     list_limits,
@@ -84,6 +85,11 @@ ERRATA: tuple[Erratum, ...] = (
         "lengths-of-texts",
         "newer editions lack the bound of a message's text, which the service enforces",
         lengths_of_texts,
+    ),
+    Erratum(
+        "lengths-of-searches",
+        "the spec bounds neither the queries of a search nor the parts of an upload",
+        lengths_of_searches,
     ),
     Erratum(
         "lengths-of-model-names",

@@ -9,6 +9,8 @@ from persistence.store import Comparison, Compound, Filter
 MAX_DEPTH = 8
 MAX_COMPARISONS = 100
 MAX_VALUES = 100
+MAX_KEY, MAX_STRING = 64, 512
+"""Characters of an attribute's name and value; longer ones cannot be stored."""
 
 ORDERED = frozenset({"gt", "gte", "lt", "lte"})
 MEMBERSHIP = frozenset({"in", "nin"})
@@ -58,18 +60,28 @@ def _comparison(operator: Any, value: Mapping[str, Any], param: str) -> Comparis
     key, operand = value.get("key"), value.get("value")
     if not isinstance(key, str) or not key:
         raise _refused(f"{param}.key", "expected the name of an attribute", "invalid_type")
+    if len(key) > MAX_KEY:
+        raise _refused(f"{param}.key", f"at most {MAX_KEY} characters are allowed", "string_above_max_length")
     field = f"{param}.value"
     if operator in MEMBERSHIP:
         if not isinstance(operand, list) or not all(isinstance(item, (str, int, float)) for item in operand):
             raise _refused(field, "expected an array of strings or numbers", "invalid_type")
         if len(operand) > MAX_VALUES:
             raise _refused(field, f"at most {MAX_VALUES} values are allowed", "array_above_max_length")
+        for item in operand:
+            _check_length(item, field)
         return Comparison(operator, key, tuple(operand))
     if not isinstance(operand, (str, int, float)):
         raise _refused(field, "expected a string, a number or a boolean", "invalid_type")
     if operator in ORDERED and isinstance(operand, bool):
         raise _refused(field, "booleans have no order", "invalid_type")
+    _check_length(operand, field)
     return Comparison(operator, key, operand)
+
+
+def _check_length(value: str | float, field: str) -> None:
+    if isinstance(value, str) and len(value) > MAX_STRING:
+        raise _refused(field, f"at most {MAX_STRING} characters are allowed", "string_above_max_length")
 
 
 def _refused(param: str, reason: str, code: str = "invalid_value") -> RequestRefused:

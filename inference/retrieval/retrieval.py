@@ -18,7 +18,7 @@ from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
 from inference.retrieval.ingestion import Ingestion
-from inference.retrieval.search import Found, RankingOptions, Search
+from inference.retrieval.search import DEFAULT_RESULTS, Found, RankingOptions, Search
 from inference.retrieval.uploads import Uploads
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import VectorStores, view
@@ -132,7 +132,7 @@ class Retrieval:
         vector_stores: Sequence[str],
         queries: Sequence[str],
         *,
-        limit: int = 10,
+        limit: int = DEFAULT_RESULTS,
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
     ) -> list[Found]:

@@ -15,9 +15,14 @@ from persistence.collections import VECTOR_STORE_FILES
 from persistence.errors import DimensionMismatch
 from persistence.store import Document, Filter, Key, Store
 
+DEFAULT_RESULTS = 10
+
 DEPTH = 50
 """Hits of each measure that are fused, at least, and twice as many as are asked for: what one finds
 first may be far down the other."""
+
+QUERIES_AT_ONCE = 4
+"""Queries of one search that are answered at the same time, so that other searches get their turn."""
 
 NO_FUSION = "none"
 """The ranker that leaves the order to the vectors alone; all others are the hybrid."""
@@ -58,7 +63,7 @@ class Search:
         vector_stores: Sequence[str],
         queries: Sequence[str],
         *,
-        limit: int = 10,
+        limit: int = DEFAULT_RESULTS,
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
     ) -> list[Found]:
@@ -69,14 +74,13 @@ class Search:
         options = ranking or RankingOptions()
         stores = [await self._vector_stores.usable(project, id) for id in dict.fromkeys(vector_stores)]
         depth = max(DEPTH, 2 * limit)
-        rankings = await asyncio.gather(
-            *(
-                self._rankings(stores, query, depth, filter, options.ranker)
-                for query in queries
-                if query.strip()
-            )
-        )
-        ranked = unite(map(fuse, rankings))
+        slots = asyncio.Semaphore(QUERIES_AT_ONCE)
+
+        async def rank(query: str) -> list[Ranked]:
+            async with slots:
+                return fuse(await self._rankings(stores, query, depth, filter, options.ranker))
+
+        ranked = unite(await asyncio.gather(*(rank(query) for query in queries if query.strip())))
         above = [item for item in ranked if item.score >= options.score_threshold]
         found = await self._shown(project, above, limit)
         for store in stores:
