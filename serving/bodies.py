@@ -15,7 +15,7 @@ from handlers.context import Uploaded
 from handlers.errors import BadRequest
 from inference.identifiers import new_id
 from persistence.store import Store
-from serving.limits import too_large
+from serving.limits import file_too_large, too_large
 
 PIECE = 512 * 1024
 """Bytes of a file that are gathered before they go to the store."""
@@ -49,6 +49,7 @@ class _Part:
     filename: str | None = None
     is_file: bool = False
     buffer: bytearray = field(default_factory=bytearray)
+    size: int = 0
     ended: bool = False
     sink: "_Sink | None" = None
 
@@ -97,11 +98,17 @@ class _Sink:
 class MultipartReader:
     """Parses one multipart body; files go to the store as they arrive, never whole through memory.
 
-    `text_limit` is how many bytes all that is no file may have together.
+    `text_limit` is how many bytes the texts may have together, `file_limit` how many a file may have.
     """
 
     def __init__(
-        self, store: Store, project: str, boundary: bytes, takes_file: Callable[[str], bool], text_limit: int
+        self,
+        store: Store,
+        project: str,
+        boundary: bytes,
+        takes_file: Callable[[str], bool],
+        text_limit: int,
+        file_limit: int,
     ) -> None:
         self._store = store
         self._project = project
@@ -113,6 +120,7 @@ class MultipartReader:
         self._ended = False
         self._text_left = text_limit
         self._text_limit = text_limit
+        self._file_limit = file_limit
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
         except FormParserError as exc:
@@ -232,6 +240,9 @@ class MultipartReader:
         part = self._part
         part.buffer += data[start:end]
         if part.is_file:
+            part.size += end - start
+            if part.size > self._file_limit:
+                raise file_too_large(part.name, self._file_limit)
             return
         self._text_left -= end - start
         if self._text_left < 0:

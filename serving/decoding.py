@@ -7,7 +7,7 @@ from typing import Any
 from handlers.errors import NotImplementedYet
 from persistence.store import Store
 from serving.bodies import MultipartReader, boundary_of
-from serving.limits import check_body, check_files
+from serving.limits import check_body, file_limit
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
@@ -79,13 +79,12 @@ class Decoder:
         """Return a multipart body as a dict; its files are in the store already, as `Uploaded`."""
         principal, headers = request.principal, request.headers
         boundary = boundary_of(headers.get("content-type", ""))
-        limits = principal.limits
-        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, limits.body)
+        text, file = principal.limits.body, file_limit(request)
+        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, text, file)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
-        form = await reader.read(read_pieces(request.receive, limits.file + limits.body, encoding))
+        form = await reader.read(read_pieces(request.receive, file + text, encoding))
         request.received = form.size
         request.uploads = form.files
-        check_files(request, form.fields)
         return body.decode(form.fields)
 
 

@@ -2,8 +2,8 @@
 
 import orjson
 
-from handlers.context import Uploaded
 from handlers.errors import TooLarge
+from inference.retrieval.uploads import MAX_PART
 from serving.request import Request
 
 MULTIPART = b"multipart/form-data"
@@ -14,9 +14,9 @@ def check_declared(request: Request) -> None:
     declared = request.headers.raw(b"content-length")
     if not declared.isdigit():
         return
-    limits = request.principal.limits
-    is_form = request.headers.raw(b"content-type").lower().startswith(MULTIPART)
-    limit = limits.file + limits.body if is_form else limits.body
+    limit = request.principal.limits.body
+    if request.headers.raw(b"content-type").lower().startswith(MULTIPART):
+        limit += file_limit(request)
     if int(declared) > limit:
         raise too_large(limit)
 
@@ -27,16 +27,16 @@ def check_body(request: Request, body: object) -> None:
         raise too_large(request.principal.limits.body)
 
 
-def check_files(request: Request, fields: list[tuple[str, str | Uploaded]]) -> None:
-    """Raise TooLarge, naming the field, for a file that is over its caller's limit."""
+def file_limit(request: Request) -> int:
+    """Return the bytes of a file that the request may bring; a part of an upload has OpenAI's limit too."""
     limit = request.principal.limits.file
-    for name, value in fields:
-        if isinstance(value, Uploaded) and value.size > limit:
-            raise TooLarge(
-                f"'{name}' is larger than this server's limit of {limit} bytes.",
-                param=name,
-                code="request_too_large",
-            )
+    return min(limit, MAX_PART) if request.operation_id == "addUploadPart" else limit
+
+
+def file_too_large(name: str, limit: int) -> TooLarge:
+    """Return the error of a file over `limit` bytes, in the field of that name."""
+    message = f"'{name}' is larger than this server's limit of {limit} bytes."
+    return TooLarge(message, param=name, code="request_too_large")
 
 
 def too_large(limit: int) -> TooLarge:

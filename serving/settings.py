@@ -69,7 +69,11 @@ class Settings(BaseSettings):
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
     )
     max_file: int = variable(
-        "ASTROLABE_MAX_FILE", 512 * MEGABYTE, "Largest uploaded file in bytes; larger is 413.", ge=1024
+        "ASTROLABE_MAX_FILE",
+        512 * MEGABYTE,
+        "Largest file of one request in bytes; larger is 413. A part of an upload has 64 MB at most; an "
+        "upload is joined by the server and has 8 GB at most, whatever this is set to.",
+        ge=1024,
     )
     max_connections: int = variable(
         "ASTROLABE_MAX_CONNECTIONS",

@@ -27,6 +27,8 @@ from persistence.types import JSON
 
 LIFETIME = 3600
 MAX_PART = 64 * 1024 * 1024
+"""Bytes of a part; a larger one is refused while it arrives."""
+
 MAX_UPLOAD = 8 * 1024**3
 PAGE = 100
 
@@ -87,12 +89,6 @@ class Uploads:
 
     async def add_part(self, project: str, upload: str, *, content: str, size: int) -> JSON:
         """Make a part of a content that the store has already."""
-        if size > MAX_PART:
-            raise RequestRefused(
-                f"Invalid 'data': a part may have {MAX_PART} bytes at most, but this one has {size}.",
-                param="data",
-                code="part_too_large",
-            )
         value: JSON = {
             "id": new_id("part_"),
             "object": "upload.part",

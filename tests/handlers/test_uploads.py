@@ -7,7 +7,6 @@ import pytest
 from handlers import files, uploads
 from handlers.errors import NotFound
 from inference.retrieval.errors import RequestRefused
-from inference.retrieval.uploads import MAX_PART
 from persistence.types import JSON
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
@@ -127,14 +126,6 @@ async def test_an_empty_file_can_be_uploaded_in_no_parts(library: Library) -> No
 async def test_sizes_that_no_file_has_are_refused(library: Library, size: int) -> None:
     error = await refused(create(library, size))
     assert (error.status, error.param) == (400, "bytes")
-
-
-async def test_a_part_over_64_megabytes_is_refused(library: Library) -> None:
-    upload = await create(library)
-    part = await library.uploaded(b"x", "part")
-    object.__setattr__(part, "size", MAX_PART + 1)
-    error = await refused(uploads.add_upload_part(library.context(), upload["id"], {"data": part}))
-    assert (error.status, error.param) == (400, "data")
 
 
 async def test_a_cancelled_upload_takes_no_parts_and_keeps_none(library: Library) -> None:

@@ -20,6 +20,7 @@ BODY = (
     + b"\r\n--b--\r\n"
 )
 TEXT = 1_500_000
+FILE = 10_000_000
 CONTENT = b"line\r\n--not the boundary\r\n" * 40_000
 
 
@@ -37,7 +38,7 @@ async def read(store: Store, body: bytes, piece: int) -> Form:
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    return await MultipartReader(store, "p", b"b", lambda name: name == "file", TEXT).read(arriving())
+    return await MultipartReader(store, "p", b"b", lambda name: name == "file", TEXT, FILE).read(arriving())
 
 
 def files_left(tmp_path: Path) -> list[Path]:
@@ -46,6 +47,23 @@ def files_left(tmp_path: Path) -> list[Path]:
         for path in tmp_path.rglob("*")
         if path.is_file() and ".db" not in path.suffix and "a.db" not in path.name
     ]
+
+
+async def test_a_file_over_the_limit_is_refused_before_its_end(tmp_path: Path, store: Store) -> None:
+    arrived = 0
+
+    async def arriving() -> AsyncIterator[bytes]:
+        nonlocal arrived
+        yield BODY[:300]
+        while arrived < 100:
+            arrived += 1
+            yield b"x" * 100_000
+
+    with pytest.raises(TooLarge) as caught:
+        await MultipartReader(store, "p", b"b", lambda _: False, TEXT, 1_000_000).read(arriving())
+    assert (caught.value.status, caught.value.param) == (413, "file")
+    assert arrived == 10
+    assert files_left(tmp_path) == []
 
 
 @pytest.mark.parametrize("piece", [7, 1000, 65_536, 10_000_000])
@@ -82,7 +100,7 @@ async def test_a_source_that_fails_leaves_nothing(store: Store, tmp_path: Path) 
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await MultipartReader(store, "p", b"b", lambda _: False, TEXT).read(breaking())
+        await MultipartReader(store, "p", b"b", lambda _: False, TEXT, FILE).read(breaking())
     assert files_left(tmp_path) == []
 
 
@@ -95,7 +113,9 @@ async def test_a_name_comes_back_as_it_was(store: Store, name: str) -> None:
         yield body
 
     boundary = boundary_of(request.headers["content-type"])
-    form = await MultipartReader(store, "p", boundary, lambda _: False, text_limit=1000).read(arriving())
+    form = await MultipartReader(
+        store, "p", boundary, lambda _: False, text_limit=1000, file_limit=FILE
+    ).read(arriving())
     assert [file.filename for file in form.files] == [name]
 
 
@@ -123,7 +143,7 @@ async def test_the_headers_of_a_part_are_bounded(store: Store, headers: bytes) -
 
 async def test_an_absurd_boundary_is_refused(store: Store) -> None:
     with pytest.raises(BadRequest):
-        MultipartReader(store, "p", b"b" * 10_000, lambda _: False, TEXT)
+        MultipartReader(store, "p", b"b" * 10_000, lambda _: False, TEXT, FILE)
 
 
 class SlowStore:
@@ -144,7 +164,7 @@ async def test_an_upload_that_is_cancelled_while_the_store_is_slow_leaves_no_tas
         while True:
             yield b"x" * 600_000
 
-    reader = MultipartReader(SlowStore(), "p", b"b", lambda _: False, TEXT)  # type: ignore[arg-type]
+    reader = MultipartReader(SlowStore(), "p", b"b", lambda _: False, TEXT, FILE)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(arriving()), 0.3)
     await asyncio.sleep(0)

@@ -286,7 +286,12 @@ OTHERS: list[tuple[str, Any, str, str]] = [
         "max_num_results",
         "integer_above_max_value",
     ),
-    ("search_vector_store", {"query": "q", "max_num_results": 0}, "max_num_results", "integer_below_min_value"),
+    (
+        "search_vector_store",
+        {"query": "q", "max_num_results": 0},
+        "max_num_results",
+        "integer_below_min_value",
+    ),
     ("create_vector_store_file_batch", {"file_ids": ["f"] * 2001}, "file_ids", "array_above_max_length"),
     ("search_vector_store", {"query": ["q"] * 33}, "query", "array_above_max_length"),
     ("search_vector_store", {"query": ["q", "q" * 4097]}, "query[1]", "string_above_max_length"),
