@@ -43,7 +43,14 @@ def services_over(store: Store, settings: Settings) -> Services:
     downloads = settings.download_assistants_files
     retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
-    runs = Runs(store, gateway, jobs, tools, log_lifetime=settings.log_days * 86_400)
+    runs = Runs(
+        store,
+        gateway,
+        jobs,
+        tools,
+        log_lifetime=settings.log_days * 86_400,
+        max_answer=settings.max_answer,
+    )
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
 
 

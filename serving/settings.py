@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from inference.engine.turns import MAX_ANSWER
 from serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
@@ -107,6 +108,12 @@ class Settings(BaseSettings):
     )
     grace: float = variable(
         "ASTROLABE_GRACE", 25.0, "Seconds that open streams have to end at a stop.", ge=0, le=3600
+    )
+    max_answer: int = variable(
+        "ASTROLABE_MAX_ANSWER",
+        MAX_ANSWER,
+        "Characters of one answer in a run, at most; a longer one is cut off and the run is `incomplete`.",
+        ge=1,
     )
     log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days after which a run's event log goes.", gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = variable(

@@ -11,6 +11,7 @@ from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.engine.statuses import ENDED
+from inference.engine.turns import MAX_ANSWER
 from inference.gateway import Credentials, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -37,7 +38,10 @@ class RunRequest:
 
 
 class Runs:
-    """The runs of threads. `lifetime` and `log_lifetime` (of a run's events) are in seconds."""
+    """The runs of threads.
+
+    `lifetime` and `log_lifetime` (of a run's events) are in seconds, `max_answer` in characters.
+    """
 
     def __init__(
         self,
@@ -48,10 +52,14 @@ class Runs:
         *,
         lifetime: float = objects.LIFETIME,
         log_lifetime: float = LOG_LIFETIME,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
         self._store = store
         self._lifetime = lifetime
-        self.engine = Engine(store, gateway, jobs, AssistantsApi(store), tools, log_lifetime=log_lifetime)
+        api = AssistantsApi(store)
+        self.engine = Engine(
+            store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer
+        )
 
     async def start(
         self, thread: Document, request: RunRequest, messages: Sequence[Insert], *, tool_resources: JSON

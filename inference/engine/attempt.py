@@ -21,7 +21,7 @@ from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import RunState, Settings
 from inference.engine.statuses import ENDED, SETTLED
 from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
-from inference.engine.turns import CUT_SHORT, run_turns
+from inference.engine.turns import CUT_SHORT, MAX_ANSWER, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import Credentials, Gateway
@@ -32,6 +32,9 @@ from persistence.types import JSON
 FUNCTION = "function"
 
 BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
+
+SLICE = 32
+"""Events that are recorded in a row: with a fast provider, other tasks go on in between."""
 
 log = structlog.get_logger("astrolabe.engine")
 
@@ -47,7 +50,9 @@ class RunAttempt:
         api: Api,
         work: UnitOfWork,
         credentials: Credentials | None = None,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
+        self._max_answer = max_answer
         self._store = store
         self._gateway = gateway
         self._tools = tools
@@ -117,9 +122,14 @@ class RunAttempt:
             def ask(request: JSON) -> AsyncGenerator[JSON, None]:
                 return self._gateway.chunks(request, self._credentials)
 
-            async with aclosing(run_turns(ask, builder.build, tools, self._state)) as turns:
+            turns = run_turns(ask, builder.build, tools, self._state, self._max_answer)
+            recorded = 0
+            async with aclosing(turns):
                 async for event in turns:
                     self._work.record(event)
+                    recorded += 1
+                    if recorded % SLICE == 0:
+                        await asyncio.sleep(0)
                     if isinstance(event, TurnFinished):
                         self._settle(event)
                         if self._state.status not in SETTLED:

@@ -16,6 +16,7 @@ from inference.engine.renderer import Api
 from inference.engine.state import RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
+from inference.engine.turns import MAX_ANSWER
 from inference.engine.unit_of_work import UnitOfWork
 from inference.gateway import Credentials, Gateway
 from inference.jobs import Jobs, Lease
@@ -90,7 +91,8 @@ class Engine:
     """The runs of one API in one process, and the way to those of all others.
 
     `tools` are the server's own, by type; a run with a tool that is neither a function nor among them fails
-    and says so. `log_lifetime` is how long a run's events are kept, in seconds.
+    and says so. `log_lifetime` is how long a run's events are kept, in seconds, `max_answer` the most
+    characters of one answer.
     """
 
     def __init__(
@@ -102,7 +104,9 @@ class Engine:
         tools: ToolFactories | None = None,
         *,
         log_lifetime: float = LOG_LIFETIME,
+        max_answer: int = MAX_ANSWER,
     ) -> None:
+        self._max_answer = max_answer
         self._store = store
         self._gateway = gateway
         self._jobs = jobs
@@ -270,7 +274,9 @@ class Engine:
                     await self._store.write(Finish(lease.job))
                     return
                 work = recovered
-            attempt = RunAttempt(self._store, self._gateway, self._tools, self._api, work, credentials)
+            attempt = RunAttempt(
+                self._store, self._gateway, self._tools, self._api, work, credentials, self._max_answer
+            )
             await attempt.run()
         finally:
             self._feeds.close(lease.job.project, lease.job.id)

@@ -32,7 +32,10 @@ CUT_SHORT = frozenset({"length", "content_filter"})
 """Finishes of an answer that is not whole."""
 
 MAX_ANSWER = 4 * 1024 * 1024
-"""Characters of one answer; a longer one ends there, as if the model had reached its limit."""
+"""Characters of one answer, by default; a longer one ends there, as if the model had reached its limit."""
+
+MAX_ITEMS = 1000
+"""Messages, reasonings and calls of one answer; what follows is cut off in the same way."""
 
 Ask = Callable[[JSON], AsyncGenerator[JSON, None]]
 """Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
@@ -42,7 +45,7 @@ Compose = Callable[[], Awaitable[JSON]]
 
 
 async def run_turns(
-    ask: Ask, compose: Compose, tools: Toolbox, state: RunState
+    ask: Ask, compose: Compose, tools: Toolbox, state: RunState, max_answer: int = MAX_ANSWER
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
@@ -52,7 +55,7 @@ async def run_turns(
         request = await compose()
         yield TurnStarted(new_id("turn_"), _now())
         used_ids = {call.call_id for turn in state.turns for call in turn.calls}
-        reader = TurnReader(tools, used_ids, said=bool(state.turns[-1].said))
+        reader = TurnReader(tools, used_ids, said=bool(state.turns[-1].said), max_answer=max_answer)
         async with aclosing(ask(request)) as chunks:
             async for chunk in chunks:
                 for event in reader.read(chunk):
@@ -113,12 +116,16 @@ class TurnReader:
     for a turn that was interrupted after its message: that message stands, and only calls are read.
     """
 
-    def __init__(self, tools: Toolbox, used_ids: set[str], *, said: bool = False) -> None:
+    def __init__(
+        self, tools: Toolbox, used_ids: set[str], *, said: bool = False, max_answer: int = MAX_ANSWER
+    ) -> None:
         self.finish = ""
         self.tokens = (0, 0)
         self._tools = tools
         self._used_ids = used_ids
+        self._max_answer = max_answer
         self._length = 0
+        self._items = 0
         self._open: Message | Reasoning | None = None
         self._said_something = self._is_muted = said
         self._calls: dict[Any, Call] = {}
@@ -127,7 +134,7 @@ class TurnReader:
     @property
     def is_full(self) -> bool:
         """Whether the answer has reached the most that a run takes."""
-        return self._length > MAX_ANSWER
+        return self._length > self._max_answer or self._items > MAX_ITEMS
 
     def read(self, chunk: JSON) -> list[Event]:
         """Return the events of one chunk."""
@@ -175,9 +182,9 @@ class TurnReader:
             self._length += len(refusal)
         audio = delta.get("audio") or {}
         if data := audio.get("data"):
-            events += [*self._message(), ItemDelta(self._open_id(), data, "audio")]
+            events += self._media(data, "audio")
         for image in delta.get("images") or ():
-            events += [*self._message(), ItemDelta(self._open_id(), image["image_url"]["url"], "image")]
+            events += self._media(image["image_url"]["url"], "image")
         for part in delta.get("tool_calls") or ():
             events += self._call(part)
         return events
@@ -191,6 +198,10 @@ class TurnReader:
             events.append(ItemDelta(self._open_id(), text, annotations=annotations))
             self._length += len(text)
         return events
+
+    def _media(self, data: str, part: str) -> list[Event]:
+        self._length += len(data)
+        return [*self._message(), ItemDelta(self._open_id(), data, part)]
 
     def _reasoning(self, text: str) -> list[Event]:
         self._length += len(text)
@@ -206,7 +217,11 @@ class TurnReader:
             return []
         events = self._finish_open()
         self._open = kind(new_id(prefix))
-        return [*events, started(self._open, _now())]
+        return [*events, self._started(self._open)]
+
+    def _started(self, item: Item) -> Event:
+        self._items += 1
+        return started(item, _now())
 
     def _finish_open(self, usage: tuple[int, int] = (0, 0)) -> list[Event]:
         item, self._open = self._open, None
@@ -229,7 +244,7 @@ class TurnReader:
             events += self._text(self._citations.end())
             events += self._finish_open()
             self._calls[index] = call = self._new_call(part.get("id"), function.get("name") or "")
-            events.append(started(call, _now()))
+            events.append(self._started(call))
         arguments = function.get("arguments")
         if arguments:
             events.append(ItemDelta(self._calls[index].id, arguments, "arguments"))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from persistence.types import JSON
@@ -57,11 +58,17 @@ def _result(calls: Sequence[Mapping[str, Any]], call: int, number: int, name: st
 
 def quote(chunk: str, claim: str) -> str:
     """The sentence of a chunk that has most words in common with what an answer says of it."""
-    words = set(WORD.findall(claim.lower()))
-    sentences = [match[0].strip() for match in SENTENCE.finditer(chunk)]
-    best = max(
-        (sentence for sentence in sentences if sentence),
-        key=lambda sentence: len(words & set(WORD.findall(sentence.lower()))),
-        default=chunk.strip(),
-    )
-    return best[:MAX_QUOTE]
+    words = _words(claim)
+    best = max(_sentences(chunk), key=lambda each: len(words & each[1]), default=(chunk.strip(), words))
+    return best[0][:MAX_QUOTE]
+
+
+@lru_cache(maxsize=256)
+def _sentences(chunk: str) -> list[tuple[str, frozenset[str]]]:
+    """The sentences of a chunk with their words; an answer cites the same few chunks again and again."""
+    sentences = (match[0].strip() for match in SENTENCE.finditer(chunk))
+    return [(sentence, _words(sentence)) for sentence in sentences if sentence]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(WORD.findall(text.lower()))
