@@ -1,7 +1,7 @@
-"""One module per resource; a handler is a coroutine registered under its operationId.
+"""Handlers: one module per resource, one coroutine per operation.
 
-`@operation("createThreadAndRun")` stands on `create_thread_and_run(context, ...)`. It takes the path's and
-the query's parameters by name (snake_case as the spec has them; absent ones are left out, so give
-defaults), a JSON body as `body: dict`, the fields of a multipart body as `body: dict` too, with files as
-`Uploaded`. All were validated against the edition before.
+`@operation("createThreadAndRun")` registers `create_thread_and_run(context, ...)`. Path and query
+parameters arrive as keyword arguments, in snake_case as in the edition; absent ones are left out, so
+give defaults. A JSON body and the fields of a form arrive as `body: JSON`, with files as `UploadedFile`.
+All of them are validated against the edition before.
 """

@@ -4,9 +4,9 @@ import time
 from functools import partial
 from typing import Unpack
 
-from handlers.assistants_v1 import either_version
+from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object, find_assistant, update_object
 from handlers.tool_resources import RequestVectorStores, check_tool_resources
@@ -17,13 +17,13 @@ from persistence.store import Document, Insert, Key, Replace
 from persistence.types import JSON
 
 OPTIONS = "options"
-"""The state of an assistant that holds the sampling parameters that were set; others are not sent."""
+"""The key of an assistant's state for the sampling parameters that were set; a model gets no others."""
 
 SAMPLING = ("temperature", "top_p")
 
 
 @operation("createAssistant")
-@either_version
+@supports_v1
 async def create_assistant(context: Context, body: JSON) -> JSON:
     """Create an assistant."""
     value: JSON = {
@@ -50,14 +50,14 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
 
 
 @operation("getAssistant")
-@either_version
+@supports_v1
 async def get_assistant(context: Context, assistant_id: str) -> JSON:
     """Return the assistant."""
     return (await find_assistant(context, assistant_id)).value
 
 
 @operation("modifyAssistant")
-@either_version
+@supports_v1
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
     """Change the fields that the body has; active runs keep what they started with."""
     find = partial(find_assistant, context, assistant_id)
@@ -82,14 +82,14 @@ async def delete_assistant(context: Context, assistant_id: str) -> JSON:
 
 
 @operation("listAssistants")
-@either_version
+@supports_v1
 async def list_assistants(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """Return a page of the project's assistants."""
-    return list_envelope(await read_page(context, ASSISTANTS, **page))
+    return list_page(await read_page(context, ASSISTANTS, **page))
 
 
 def _changed(value: JSON, options: JSON, body: JSON, resources: JSON | None) -> tuple[JSON, JSON]:
-    """Return the assistant with the body's fields, and the sampling parameters that are set then."""
+    """Return the assistant with the body's fields, and the sampling parameters that are now set."""
     changed: JSON = {**value, **body}
     for name in SAMPLING:
         if name in body:

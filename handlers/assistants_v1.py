@@ -1,7 +1,7 @@
-"""The first version of the Assistants API, translated to and from the second.
+"""Version 1 of the Assistants API, converted to and from version 2.
 
-Between the versions `file_ids` became `tool_resources` and `attachments`, the tool `retrieval` became
-`file_search`. Everything behind the handlers knows only the second version.
+In version 2 `file_ids` became `tool_resources` and `attachments`, and the tool `retrieval` became
+`file_search`. Only the handlers know version 1.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from persistence.types import JSON
 Handler = Callable[..., Awaitable[Any]]
 
 ATTACHED = [{"type": "file_search"}, {"type": "code_interpreter"}]
-"""The tools that a file of a v1 message is attached for."""
+"""The tools that get a file of a v1 message."""
 
 LATER_FIELDS = {
     "assistant": ("tool_resources", "top_p", "temperature", "response_format", "reasoning_effort"),
@@ -26,11 +26,11 @@ LATER_FIELDS = {
     "thread.message": ("attachments",),
     "thread.run": ("tool_resources", "top_p", "parallel_tool_calls", "reasoning_effort"),
 }
-"""Fields that v1 objects lack."""
+"""Fields of version 2 that the objects of version 1 lack."""
 
 
-def either_version(handler: Handler) -> Handler:
-    """Make a handler serve v1 callers too."""
+def supports_v1(handler: Handler) -> Handler:
+    """Decorate a handler of version 2 to serve callers of version 1 too."""
     signature = inspect.signature(handler)
 
     @wraps(handler)

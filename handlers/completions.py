@@ -1,4 +1,4 @@
-"""Legacy text completions, for providers that have them."""
+"""Legacy text completions, from providers that offer them."""
 
 from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials

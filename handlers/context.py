@@ -1,4 +1,4 @@
-"""What a handler is given beside the request's own fields, and what it may answer with."""
+"""The context that a handler gets, and the answers that it may return."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """One worker's parts, made at start-up and shared by all requests."""
+    """The services of one worker, made at start-up and shared by all requests."""
 
     store: "Store"
     gateway: "Gateway"
@@ -27,7 +27,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one request of a caller may bring, in bytes: a body without files, and a file."""
+    """The largest body without its files, and the largest file, of a caller's request; in bytes."""
 
     body: int = 32 * 1024 * 1024
     file: int = 512 * 1024 * 1024
@@ -35,9 +35,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller of an operation, as the authenticator found it.
+    """The authenticated caller of an operation.
 
-    `project` bounds everything that the caller can see; `key_id` is None where no key is needed.
+    A caller sees only the objects of its `project`. `key_id` is None if no key is needed.
     """
 
     project: str
@@ -50,8 +50,8 @@ class Principal:
 class Context:
     """One call of an operation: the caller, the edition and the request's headers.
 
-    `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true where the
-    caller sent `OpenAI-Beta: assistants=v1`.
+    The names of `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true if
+    the caller sent `OpenAI-Beta: assistants=v1`.
     """
 
     services: Services
@@ -69,10 +69,10 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Uploaded:
-    """A file part of a multipart body, already streamed into the store as content `content_id`.
+class UploadedFile:
+    """A file of a form, already in the store as the content `content_id`.
 
-    The serving layer forgets the content again unless the handler's answer is a success.
+    The serving layer deletes the content unless the handler succeeds.
     """
 
     content_id: str
@@ -84,9 +84,9 @@ class Uploaded:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer of Server-Sent Events: each item is one or more whole frames, sent as they come.
+    """An answer of Server-Sent Events; each item of `events` is one or more whole events.
 
-    `events` is closed (`aclose`) when the client hangs up.
+    `events` is closed (`aclose`) when the client disconnects.
     """
 
     events: AsyncIterator[bytes]
@@ -94,7 +94,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """An answer of bytes: a file's content."""
+    """An answer of bytes, such as a file's content."""
 
     pieces: AsyncIterator[bytes]
     size: int
@@ -105,7 +105,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """A provider's JSON, checked leniently: what does not fit the spec is counted, not refused."""
+    """A provider's JSON. A mismatch with the edition is counted; it is never an error."""
 
     value: JSON
 

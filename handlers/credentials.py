@@ -1,4 +1,4 @@
-"""A caller's own provider key, in headers beside the server's; used where ASTROLABE_CALLER_KEYS allows it."""
+"""A caller's own provider key, from request headers; used only if ASTROLABE_CALLER_KEYS allows it."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ EMBEDDING = "embedding-param-"
 
 
 def chat_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """Return what `api-key` and `LLM-PARAM-*` hold, None without them."""
+    """Return the credentials of `api-key` and the `LLM-PARAM-*` headers; None without them."""
     return _credentials(headers, CHAT)
 
 
 def embedding_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """Return what `api-key` and `EMBEDDING-PARAM-*` hold, None without them."""
+    """Return the credentials of `api-key` and the `EMBEDDING-PARAM-*` headers; None without them."""
     return _credentials(headers, EMBEDDING)
 
 

@@ -15,11 +15,11 @@ async def create_embedding(context: Context, body: JSON) -> Relayed:
 
 
 def _check(given: object) -> None:
-    """Refuse empty input, as every provider does."""
+    """Refuse empty inputs before a provider is asked."""
     inputs = given if isinstance(given, list) else [given]
     if not inputs:
         raise BadRequest("'$.input' is invalid: an empty list.", param="input", code="invalid_value")
-    for place, item in enumerate(inputs):
+    for index, item in enumerate(inputs):
         if item in ("", []):
-            param = f"input[{place}]" if isinstance(given, list) else "input"
+            param = f"input[{index}]" if isinstance(given, list) else "input"
             raise BadRequest(f"'{param}' cannot be an empty string.", param=param, code="invalid_value")

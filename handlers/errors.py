@@ -1,4 +1,4 @@
-"""Errors that operations answer, in OpenAI's shape.
+"""Errors of operations, in OpenAI's form.
 
 ApiError
 ├── BadRequest          400 invalid_request_error
@@ -26,7 +26,7 @@ from persistence.types import JSON
 
 
 class ApiError(Exception):
-    """An answer with a status of 400 or more: `{"error": {"message", "type", "param", "code"}}`."""
+    """An error with its HTTP status: `{"error": {"message", "type", "param", "code"}}`."""
 
     status = 500
     type = "server_error"
@@ -72,7 +72,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The key may not do that."""
+    """The key's role does not allow the operation."""
 
     status, type = 403, "invalid_request_error"
 
@@ -108,25 +108,25 @@ class TooManyRequests(ApiError):
 
 
 class ServerError(ApiError):
-    """A bug of ours."""
+    """A bug of the server."""
 
     status, type = 500, "server_error"
 
 
 class NotImplementedYet(ApiError):
-    """The edition has the operation, the server has no handler for it."""
+    """The edition has the operation, but the server has no handler for it."""
 
     status, type, code = 501, "invalid_request_error", "not_implemented"
 
 
 class Unavailable(ApiError):
-    """Something behind the server does not answer; a retry may help."""
+    """The database or another service does not answer; a retry may help."""
 
     status, type = 503, "server_error"
 
 
 def map_error(exc: BaseException) -> ApiError | None:
-    """Return the answer to an error of a lower layer; None for an error that is a bug."""
+    """Return the ApiError for an error of a lower layer; None if the error is a bug."""
     if isinstance(exc, ApiError):
         return exc
     for kind, answer in ERROR_MAP:
@@ -140,7 +140,7 @@ def _model_not_found(exc: inference.ModelNotFound) -> ApiError:
 
 
 def _provider(exc: inference.ProviderError) -> ApiError:
-    """Return the provider's message and status; a missing type is the one that OpenAI uses."""
+    """Return the provider's message and status, with the type that OpenAI would use if it has none."""
     body = exc.body
     headers = {} if exc.retry_after is None else {"Retry-After": str(math.ceil(exc.retry_after))}
     code = body.get("code")
@@ -233,4 +233,4 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (persistence.StoreUnavailable, _unavailable),
     (persistence.StoreFull, _full),
 )
-"""From the errors of inference and persistence to answers; the first match counts."""
+"""The ApiError for each error of inference and persistence; the first match counts."""

@@ -8,7 +8,7 @@ from werkzeug.http import parse_range_header
 
 from handlers.context import Binary, Context
 from handlers.errors import ApiError, NotFound
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from inference.retrieval.files import purpose_label
 from persistence.collections import FILES
@@ -40,7 +40,7 @@ async def list_files(
 ) -> JSON:
     """A page of the project's files, of one purpose where one is named."""
     label = purpose_label(purpose) if purpose is not None else None
-    return list_envelope(await read_page(context, FILES, label=label, **page))
+    return list_page(await read_page(context, FILES, label=label, **page))
 
 
 @operation("retrieveFile")

@@ -5,15 +5,15 @@ from functools import partial
 from pathlib import PurePath
 from typing import Unpack
 
-from handlers.assistants_v1 import either_version
+from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
 from handlers.errors import BadRequest
 from handlers.image_urls import check_image_url
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import (
     delete_object,
-    find_beside,
+    find_child,
     find_file,
     find_thread,
     update_metadata,
@@ -39,7 +39,7 @@ from persistence.types import JSON
 
 
 @operation("createMessage")
-@either_version
+@supports_v1
 async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     """Add a message to a thread that has no active run."""
     insert = await message_insert(context, thread_id, body)
@@ -67,7 +67,7 @@ async def _free_thread(context: Context, thread_id: str) -> Document:
 
 
 async def message_insert(context: Context, thread_id: str, body: JSON, param: str = "") -> Insert:
-    """Check a message and return the write that adds it; `param` is the beginning of its fields' names."""
+    """Check a message and return the write that adds it; `param` is the prefix of its fields in errors."""
     attachments = body.get("attachments") or []
     for index, attachment in enumerate(attachments):
         await _check_attachment(context, attachment, f"{param}attachments[{index}].file_id")
@@ -85,7 +85,7 @@ async def message_insert(context: Context, thread_id: str, body: JSON, param: st
 
 
 async def _check_attachment(context: Context, attachment: JSON, param: str) -> None:
-    """Check that the file exists, and that file_search can read it if it is attached for that tool."""
+    """Check that the file exists and, if it is attached for file_search, that its text can be read."""
     file = await find_file(context, attachment["file_id"], param)
     searched = any(tool["type"] == "file_search" for tool in attachment.get("tools") or ())
     if not searched or context.assistants_v1:  # the first version attaches each file for every tool
@@ -104,7 +104,7 @@ async def _check_attachment(context: Context, attachment: JSON, param: str) -> N
 
 
 async def _beginning(context: Context, file: Document) -> bytes:
-    """Return the first bytes of a file, as many as tell an image's type."""
+    """Return the first bytes of a file, enough to tell an image's type."""
     try:
         pieces = context.services.retrieval.files.read(file, 0, min(SIGNATURE_BYTES, file.value["bytes"]))
         return b"".join([piece async for piece in pieces])
@@ -113,14 +113,14 @@ async def _beginning(context: Context, file: Document) -> bytes:
 
 
 @operation("getMessage")
-@either_version
+@supports_v1
 async def get_message(context: Context, thread_id: str, message_id: str) -> JSON:
     """Return the message."""
     return (await _find_message(context, thread_id, message_id)).value
 
 
 @operation("modifyMessage")
-@either_version
+@supports_v1
 async def modify_message(context: Context, thread_id: str, message_id: str, body: JSON) -> JSON:
     """Change the metadata."""
     return await update_metadata(context, partial(_find_message, context, thread_id, message_id), body)
@@ -134,14 +134,14 @@ async def delete_message(context: Context, thread_id: str, message_id: str) -> J
 
 
 @operation("listMessages")
-@either_version
+@supports_v1
 async def list_messages(
     context: Context,
     thread_id: str,
     run_id: str | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """Return a page of the thread's messages, of one run where one is named."""
+    """Return a page of the thread's messages, or of one run's."""
     await find_thread(context, thread_id)
     found = await read_page(
         context,
@@ -151,15 +151,15 @@ async def list_messages(
         to_id=partial(child_id, thread_id),
         **page,
     )
-    return list_envelope(found)
+    return list_page(found)
 
 
 async def _find_message(context: Context, thread_id: str, message_id: str) -> Document:
-    return await find_beside(context, MESSAGES, thread_id, message_id, "message")
+    return await find_child(context, MESSAGES, thread_id, message_id, "message")
 
 
 async def _content(context: Context, content: str | list[JSON], param: str) -> list[JSON]:
-    """Content as it is stored: parts, of which none is empty."""
+    """Return the content as a list of parts; raise BadRequest if one is empty."""
     if isinstance(content, str):
         return [_text(content, param)]
     if not content:

@@ -1,4 +1,4 @@
-"""Models, by the names that clients ask for."""
+"""Models: list, retrieve, delete."""
 
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
@@ -10,20 +10,20 @@ from persistence.types import JSON
 
 @operation("listModels")
 async def list_models(context: Context) -> Relayed:
-    """List all names: of routes, and of the providers behind patterns."""
+    """Return the models of all routes, and those of providers behind patterns."""
     models = await context.services.gateway.list_models(chat_credentials(context.headers))
     return Relayed({"object": "list", "data": models})
 
 
 @operation("retrieveModel")
 async def retrieve_model(context: Context, model: str) -> Relayed:
-    """Return one model."""
+    """Return the model."""
     return Relayed(await _model(context, model))
 
 
 @operation("deleteModel")
 async def delete_model(context: Context, model: str) -> JSON:
-    """Refuse: models belong to the operator."""
+    """Refuse: models belong to the server's operator."""
     await _model(context, model)
     message = f"The model '{model}' belongs to the server's operator and cannot be deleted."
     raise Forbidden(message, param="model")

@@ -1,4 +1,4 @@
-"""Moderations, by the provider of the moderation model."""
+"""Moderations, from the provider of the moderation model."""
 
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
@@ -10,7 +10,7 @@ DEFAULT_MODEL = "omni-moderation-latest"
 
 @operation("createModeration", cancel_on_disconnect=True)
 async def create_moderation(context: Context, body: JSON) -> Relayed:
-    """Classify texts and images; 404 where no provider has a moderation model."""
+    """Classify texts and images; 404 if no provider has the moderation model."""
     request = {**body, "model": body.get("model") or DEFAULT_MODEL}
     answer = await context.services.gateway.forward(
         "/moderations", request, chat_credentials(context.headers)

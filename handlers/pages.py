@@ -1,6 +1,6 @@
-"""Lists as OpenAI answers them."""
+"""Pages of lists, in OpenAI's form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Required, TypedDict, Unpack
 
 from handlers.context import Context
@@ -11,7 +11,7 @@ from persistence.types import JSON
 
 
 class PageQuery(TypedDict, total=False):
-    """The query of a list: its bounds and defaults are the edition's. An empty cursor is none."""
+    """The query of a list, with the edition's bounds and defaults. An empty cursor means none."""
 
     limit: Required[int]
     order: Required[Order]
@@ -28,9 +28,9 @@ async def read_page(
     to_id: Callable[[str], str] = str,
     **query: Unpack[PageQuery],
 ) -> Page:
-    """Return a page of one of the caller's lists; BadRequest where a cursor is no member of that list.
+    """Return a page of one of the caller's lists; raise BadRequest if the cursor is not in that list.
 
-    `to_id` makes the document's id of the one that the caller knows.
+    `to_id` turns an object's id into its document's.
     """
     after, before = query.get("after"), query.get("before")
     try:
@@ -46,20 +46,38 @@ async def read_page(
         )
     except CursorNotFound as exc:
         param, cursor = ("after", after) if after else ("before", before)
-        raise BadRequest(
-            f"Invalid '{param}': no object with id '{cursor}' is in this list.",
-            param=param,
-            code="invalid_value",
-        ) from exc
+        raise _no_such_cursor(param, cursor) from exc
 
 
-def list_envelope(page: Page, render: Callable[[Document], JSON] | None = None) -> JSON:
-    """Make the `list` object of a page, each document shown as its value or by `render`."""
+def _no_such_cursor(param: str, cursor: str | None) -> BadRequest:
+    message = f"Invalid '{param}': no object with id '{cursor}' is in this list."
+    return BadRequest(message, param=param, code="invalid_value")
+
+
+def list_page(page: Page, render: Callable[[Document], JSON] | None = None) -> JSON:
+    """Return the `list` object of a page, each document shown as its value or by `render`."""
     data = [render(document) if render else document.value for document in page.documents]
+    return _list_object(data, has_more=page.has_more)
+
+
+def list_slice(objects: Sequence[JSON], **query: Unpack[PageQuery]) -> JSON:
+    """Return the `list` object of a page of `objects`, which are in ascending order."""
+    ordered = list(objects if query["order"] == "asc" else reversed(objects))
+    start, after = 0, query.get("after")
+    if after:
+        ids = [one["id"] for one in ordered]
+        if after not in ids:
+            raise _no_such_cursor("after", after)
+        start = ids.index(after) + 1
+    end = start + query["limit"]
+    return _list_object(ordered[start:end], has_more=end < len(ordered))
+
+
+def _list_object(data: list[JSON], *, has_more: bool) -> JSON:
     return {
         "object": "list",
         "data": data,
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
-        "has_more": page.has_more,
+        "has_more": has_more,
     }

@@ -1,4 +1,4 @@
-"""The table of handlers: each is registered where it is written, under its operationId."""
+"""The table of handlers, in which each is registered under its operationId by `@operation`."""
 
 import importlib
 import inspect
@@ -16,10 +16,10 @@ Function = TypeVar("Function", bound=Handle)
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A handler with what the server has to know of it.
+    """A registered handler.
 
-    `parameters` are the names of the arguments that it takes; None if it takes any.
-    `cancel_on_disconnect` says that a client that hangs up ends the call.
+    `parameters` are the names of its arguments, None if it takes any. With `cancel_on_disconnect` the
+    call is cancelled when the client disconnects.
     """
 
     operation_id: str

@@ -1,4 +1,4 @@
-"""The caller's own objects: found, changed and deleted, and files that bodies name."""
+"""Find, update and delete the caller's objects."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -11,22 +11,22 @@ from persistence.store import Delete, Document, Key, Replace, child_id
 from persistence.types import JSON
 
 Find = Callable[[], Awaitable[Document]]
-"""Reads an object anew; NotFound once it is gone."""
+"""Reads the object; raises NotFound if it does not exist."""
 
 Change = Callable[[Document], Replace | None]
-"""Makes an object's change; None to leave it as it is."""
+"""Returns the change of an object; None to leave it as it is."""
 
 
 async def _find(context: Context, collection: str, id: str, noun: str, parent: str | None = None) -> Document:
-    """Return one of the caller's objects, of that parent where one is named; NotFound in OpenAI's words."""
+    """Return one of the caller's objects, of that parent if one is given; raise NotFound without it."""
     document = await context.services.store.get(Key(context.project, collection, id))
     if document is None or (parent is not None and document.parent != parent):
         raise NotFound(f"No {noun} found with id '{id}'.")
     return document
 
 
-async def find_beside(context: Context, collection: str, parent: str, id: str, noun: str) -> Document:
-    """Return one of the caller's objects that is stored with its parent; NotFound in OpenAI's words."""
+async def find_child(context: Context, collection: str, parent: str, id: str, noun: str) -> Document:
+    """Return one of the caller's objects that is stored with its parent; raise NotFound without it."""
     document = await context.services.store.get(Key(context.project, collection, child_id(parent, id)))
     if document is None:
         raise NotFound(f"No {noun} found with id '{id}'.")
@@ -44,12 +44,12 @@ async def find_thread(context: Context, id: str) -> Document:
 
 
 async def find_run(context: Context, thread_id: str, id: str) -> Document:
-    """Return the run of that thread, in one read."""
+    """Return the run of that thread."""
     return await _find(context, RUNS, id, "run", thread_id)
 
 
 async def find_file(context: Context, id: str, param: str) -> Document:
-    """Return the file that the field `param` names."""
+    """Return the file; `param` is the field that names it."""
     document = await context.services.store.get(Key(context.project, FILES, id))
     if document is None:
         raise NotFound(f"No such File object: {id}", param=param)
@@ -57,7 +57,7 @@ async def find_file(context: Context, id: str, param: str) -> Document:
 
 
 async def update_object(context: Context, find: Find, change: Change) -> Document:
-    """Change an object, again if another request changes it at the same time."""
+    """Change an object; try again if another request changed it meanwhile."""
 
     async def attempt() -> Document:
         document = await find()
@@ -68,7 +68,7 @@ async def update_object(context: Context, find: Find, change: Change) -> Documen
 
 
 async def update_metadata(context: Context, find: Find, body: JSON) -> JSON:
-    """Set an object's metadata if the body has some; return the object."""
+    """Set an object's metadata if the body has them; return the object."""
 
     def change(document: Document) -> Replace | None:
         check_fixed(context, document.value, body, {"metadata"})
@@ -80,7 +80,7 @@ async def update_metadata(context: Context, find: Find, body: JSON) -> JSON:
 
 
 async def delete_object(context: Context, find: Find) -> None:
-    """Delete an object, again if another request changes it at the same time."""
+    """Delete an object; try again if another request changed it meanwhile."""
 
     async def attempt() -> None:
         await context.services.store.write(Delete(await find()))

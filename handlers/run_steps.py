@@ -3,11 +3,11 @@
 from functools import partial
 from typing import Unpack
 
-from handlers.assistants_v1 import either_version
+from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
-from handlers.resources import find_beside, find_run
+from handlers.resources import find_child, find_run
 from inference.assistants.objects import without_content
 from persistence.collections import RUN_STEPS
 from persistence.store import Document, child_id
@@ -18,17 +18,17 @@ RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 
 
 @operation("getRunStep")
-@either_version
+@supports_v1
 async def get_run_step(
     context: Context, thread_id: str, run_id: str, step_id: str, include: list[str] | None = None
 ) -> JSON:
     """The step."""
     await find_run(context, thread_id, run_id)
-    return shown_step(await find_beside(context, RUN_STEPS, run_id, step_id, "run step"), include)
+    return shown_step(await find_child(context, RUN_STEPS, run_id, step_id, "run step"), include)
 
 
 @operation("listRunSteps")
-@either_version
+@supports_v1
 async def list_run_steps(
     context: Context,
     thread_id: str,
@@ -45,7 +45,7 @@ async def list_run_steps(
         to_id=partial(child_id, run_id),
         **page,
     )
-    return list_envelope(found, lambda step: shown_step(step, include))
+    return list_page(found, lambda step: shown_step(step, include))
 
 
 def shown_step(step: Document, include: list[str] | None) -> JSON:

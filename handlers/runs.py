@@ -4,12 +4,12 @@ from functools import partial
 from typing import Unpack
 
 from handlers.assistants import OPTIONS, SAMPLING
-from handlers.assistants_v1 import either_version
+from handlers.assistants_v1 import supports_v1
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest
 from handlers.messages import message_insert
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import find_assistant, find_run, find_thread, update_metadata
 from handlers.run_steps import RESULTS_CONTENT
@@ -25,7 +25,7 @@ from persistence.types import JSON
 
 
 @operation("createRun")
-@either_version
+@supports_v1
 async def create_run(
     context: Context, thread_id: str, body: JSON, include: list[str] | None = None
 ) -> Answer:
@@ -49,7 +49,7 @@ async def create_run(
 
 
 @operation("createThreadAndRun")
-@either_version
+@supports_v1
 async def create_thread_and_run(context: Context, body: JSON) -> Answer:
     """Create a thread and run an assistant on it."""
     checked = await check_thread(context, body.get("thread") or {}, "thread.")
@@ -61,21 +61,21 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
 
 
 @operation("getRun")
-@either_version
+@supports_v1
 async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """The run, as it is now: one read."""
     return (await find_run(context, thread_id, run_id)).value
 
 
 @operation("modifyRun")
-@either_version
+@supports_v1
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
     """Change the metadata, also while the run goes on."""
     return await update_metadata(context, partial(find_run, context, thread_id, run_id), body)
 
 
 @operation("listRuns")
-@either_version
+@supports_v1
 async def list_runs(
     context: Context,
     thread_id: str,
@@ -83,11 +83,11 @@ async def list_runs(
 ) -> JSON:
     """A page of the thread's runs."""
     await find_thread(context, thread_id)
-    return list_envelope(await read_page(context, RUNS, thread_id, **page))
+    return list_page(await read_page(context, RUNS, thread_id, **page))
 
 
 @operation("cancelRun")
-@either_version
+@supports_v1
 async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
     """Cancel a run that has not ended."""
     run = await find_run(context, thread_id, run_id)
@@ -98,7 +98,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
 
 
 @operation("submitToolOuputsToRun")
-@either_version
+@supports_v1
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
     """Hand in the outputs that a run waits for, all of them at once."""
     run = await find_run(context, thread_id, run_id)
@@ -112,7 +112,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
 
 
 @operation("getRunEvents")
-@either_version
+@supports_v1
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int) -> Stream:
     """The run's events behind that number, and on to its end; an operation of our own."""
     run = await find_run(context, thread_id, run_id)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
-from handlers.assistants_v1 import either_version
+from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
 from handlers.messages import message_insert
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import find_thread, update_object
 from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
@@ -22,7 +22,7 @@ from persistence.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class NewThread:
-    """A thread that a request asks for, checked, with its first messages; nothing is written yet."""
+    """A checked thread with its first messages, before anything is written."""
 
     value: JSON
     resources: ToolResources
@@ -36,7 +36,7 @@ class NewThread:
 
 
 @operation("createThread")
-@either_version
+@supports_v1
 async def create_thread(context: Context, body: JSON | None = None) -> JSON:
     """Create a thread with its first messages."""
     checked = await check_thread(context, body or {})
@@ -47,7 +47,7 @@ async def create_thread(context: Context, body: JSON | None = None) -> JSON:
 
 
 async def check_thread(context: Context, body: JSON, param: str = "") -> NewThread:
-    """Check a thread and its first messages; `param` is the beginning of the names of its fields."""
+    """Check a thread and its first messages; `param` is the prefix of the fields in errors."""
     value = thread_object(new_id("thread_"), now=int(time.time()), metadata=body.get("metadata"))
     resources = await check_tool_resources(context, body.get("tool_resources"), f"{param}tool_resources")
     messages = [
@@ -58,14 +58,14 @@ async def check_thread(context: Context, body: JSON, param: str = "") -> NewThre
 
 
 @operation("getThread")
-@either_version
+@supports_v1
 async def get_thread(context: Context, thread_id: str) -> JSON:
     """Return the thread."""
     return (await find_thread(context, thread_id)).value
 
 
 @operation("modifyThread")
-@either_version
+@supports_v1
 async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
     """Change the metadata and the tool resources, also during a run."""
     find = partial(find_thread, context, thread_id)
@@ -105,7 +105,7 @@ async def delete_thread(context: Context, thread_id: str) -> JSON:
 
 
 async def _clear_steps(context: Context, thread: Document) -> None:
-    """Delete the steps first, while the runs that lead to them exist."""
+    """Delete the run steps; the runs, by which they are found, are deleted later."""
     store, after, more = context.services.store, None, True
     while more:
         page = await store.page(context.project, RUNS, thread.id, after=after, limit=100, order="asc")
@@ -116,7 +116,7 @@ async def _clear_steps(context: Context, thread: Document) -> None:
 
 
 @operation("listThreads")
-@either_version
+@supports_v1
 async def list_threads(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """Return a page of the project's threads; OpenAI has no such operation."""
-    return list_envelope(await read_page(context, THREADS, **page))
+    return list_page(await read_page(context, THREADS, **page))

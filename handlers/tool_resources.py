@@ -1,4 +1,4 @@
-"""The `tool_resources` of a request: checked first, made once everything in the request is."""
+"""The `tool_resources` of a request: checked with the rest of it, and created after that."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from persistence.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class NewVectorStore:
-    """A vector store that a request asks to be made."""
+    """A vector store that a request creates."""
 
     attachments: list[Attachment]
     metadata: dict[str, str]
@@ -25,7 +25,7 @@ class NewVectorStore:
 
 @dataclass(frozen=True, slots=True)
 class ToolResources:
-    """Checked `tool_resources`: what is stored, and the vector stores that are still to be made."""
+    """Checked `tool_resources`: the part that is stored, and the vector stores to create."""
 
     stored: JSON
     new: list[NewVectorStore]
@@ -70,7 +70,7 @@ async def _check_new(context: Context, asked: JSON, param: str) -> NewVectorStor
 
 
 class RequestVectorStores:
-    """The vector stores that a request makes; those that it does not end up with are deleted again."""
+    """The vector stores that a request creates; unused ones are deleted at the end."""
 
     def __init__(self, context: Context) -> None:
         self._project = context.project
@@ -94,7 +94,7 @@ class RequestVectorStores:
             await self._retrieval.vector_stores.delete(self._project, id)
 
     async def make(self, resources: ToolResources) -> JSON:
-        """Make the vector stores that checked resources ask for; return the resources with their ids."""
+        """Create the new vector stores of checked resources; return the resources with their ids."""
         if not resources.new:
             return resources.stored
         ids = list(resources.stored["file_search"]["vector_store_ids"])
@@ -107,7 +107,7 @@ class RequestVectorStores:
         return {**resources.stored, "file_search": {"vector_store_ids": ids}}
 
     async def attach(self, resources: JSON, messages: Iterable[Insert]) -> JSON:
-        """Give a thread's tools the files that messages attach; return its `tool_resources`.
+        """Add the files that messages attach to a thread's tools; return its `tool_resources`.
 
         Files for file_search go into the thread's vector store, or into one that is made for them. Called
         again for a thread that was changed meanwhile, it uses the one that it made before.

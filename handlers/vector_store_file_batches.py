@@ -5,7 +5,7 @@ from typing import Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.vector_store_files import Status
 from inference.retrieval.attachments import Attachment, status_label, vector_store_file_id
@@ -59,7 +59,7 @@ async def list_files_in_vector_store_batch(
         to_id=partial(vector_store_file_id, vector_store_id),
         **page,
     )
-    return list_envelope(found)
+    return list_page(found)
 
 
 def _attachments(body: JSON) -> list[Attachment]:

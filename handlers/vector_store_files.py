@@ -5,7 +5,7 @@ from typing import Literal, Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import check_fixed
 from inference.errors import DocumentError
@@ -45,7 +45,7 @@ async def list_vector_store_files(
         to_id=partial(vector_store_file_id, vector_store_id),
         **page,
     )
-    return list_envelope(found)
+    return list_page(found)
 
 
 @operation("getVectorStoreFile")

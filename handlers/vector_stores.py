@@ -4,7 +4,7 @@ from typing import Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
-from handlers.pages import PageQuery, list_envelope, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import check_fixed
 from inference.retrieval import Found, RankingOptions
@@ -41,7 +41,7 @@ async def create_vector_store(context: Context, body: JSON) -> JSON:
 async def list_vector_stores(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """A page of the project's vector stores."""
     found = await read_page(context, VECTOR_STORES, **page)
-    return list_envelope(found, view)
+    return list_page(found, view)
 
 
 @operation("getVectorStore")

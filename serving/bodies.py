@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser
 from werkzeug.http import parse_options_header
 
-from handlers.context import Uploaded
+from handlers.context import UploadedFile
 from handlers.errors import BadRequest
 from inference.identifiers import new_id
 from persistence.store import Store
@@ -29,13 +29,13 @@ MAX_FIELD = 1024 * 1024
 class Form:
     """A multipart body: its fields in order, text as it is, files as what the store has of them."""
 
-    fields: list[tuple[str, str | Uploaded]] = field(default_factory=list)
+    fields: list[tuple[str, str | UploadedFile]] = field(default_factory=list)
     size: int = 0
 
     @property
-    def files(self) -> list[Uploaded]:
+    def files(self) -> list[UploadedFile]:
         """The files among the fields."""
-        return [value for _, value in self.fields if isinstance(value, Uploaded)]
+        return [value for _, value in self.fields if isinstance(value, UploadedFile)]
 
 
 @dataclass(slots=True)
@@ -169,7 +169,7 @@ class MultipartReader:
         sink = part.sink
         assert sink is not None  # noqa: S101 - _store_buffer makes it
         await sink.finish()
-        uploaded = Uploaded(
+        uploaded = UploadedFile(
             content_id=sink.content_id,
             filename=part.filename if part.filename is not None else part.name,
             content_type=part.headers.get("content-type", "application/octet-stream"),

@@ -76,7 +76,7 @@ class Decoder:
         return await asyncio.to_thread(_checked, raw, body, request.default_model)
 
     async def _form(self, request: Request, body: Body) -> dict[str, Any]:
-        """Return a multipart body as a dict; its files are in the store already, as `Uploaded`."""
+        """Return a multipart body as a dict; its files are in the store already, as `UploadedFile`."""
         principal, headers = request.principal, request.headers
         boundary = boundary_of(headers.get("content-type", ""))
         text, file = principal.limits.body, file_limit(request)

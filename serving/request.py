@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMappi
 from dataclasses import dataclass, field
 from typing import Any
 
-from handlers.context import Principal, Uploaded
+from handlers.context import Principal, UploadedFile
 from serving.routes import Route, ServedEdition
 
 Scope = MutableMapping[str, Any]
@@ -67,7 +67,7 @@ class Request:
     route: Route | None = None
     path_values: dict[str, str] = field(default_factory=dict)
     principal: Principal = NOBODY
-    uploads: list[Uploaded] = field(default_factory=list)
+    uploads: list[UploadedFile] = field(default_factory=list)
     received: int = 0
     sent: int = 0
     open_stream: Callable[[], None] | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from handlers.context import Uploaded
+from handlers.context import UploadedFile
 from handlers.errors import BadRequest, TooLarge
 from persistence import open_store
 from persistence.store import Store
@@ -74,7 +74,7 @@ async def test_a_file_arrives_whole_however_it_is_cut(store: Store, piece: int) 
     form = await read(store, body, piece)
     assert form.fields[0] == ("purpose", "assistants")
     name, file = form.fields[1]
-    assert isinstance(file, Uploaded)
+    assert isinstance(file, UploadedFile)
     assert (name, file.filename, file.content_type) == ("file", "a.txt", "text/plain")
     kept = b"".join([one async for one in store.read_content("p", file.content_id)])
     assert len(kept) == file.size

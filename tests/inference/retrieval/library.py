@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from handlers import files, vector_store_files, vector_stores
-from handlers.context import Binary, Context, Principal, Services, Uploaded
+from handlers.context import Binary, Context, Principal, Services, UploadedFile
 from inference.gateway import Gateway, Routes
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -61,12 +61,12 @@ class Library:
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 
-    async def uploaded(self, data: bytes, filename: str = "file.txt", project: str = "p") -> Uploaded:
+    async def uploaded(self, data: bytes, filename: str = "file.txt", project: str = "p") -> UploadedFile:
         """A part of a multipart body, as the serving layer hands it over."""
         content = new_id("content_")
         await self.store.write_content(project, content, pieces(data, 100_000))
         md5 = hashlib.md5(data).hexdigest()
-        return Uploaded(content, filename, "text/plain", len(data), md5)
+        return UploadedFile(content, filename, "text/plain", len(data), md5)
 
     async def file(
         self, data: bytes | str, filename: str = "file.txt", project: str = "p", **fields: Any

@@ -1,0 +1,149 @@
+"""Stored chat completions: list, retrieve, update, delete, and their messages."""
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Unpack
+
+import orjson
+
+from handlers.context import Context
+from handlers.errors import NotFound
+from handlers.pages import PageQuery, list_page, list_slice, read_page
+from handlers.registry import operation
+from handlers.resources import check_fixed, delete_object, update_object
+from persistence.collections import CHAT_COMPLETIONS
+from persistence.store import Document, Insert, Key, Page, Replace
+from persistence.types import JSON
+
+SHOWN_FIELDS = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
+"""Fields of the request that a stored completion shows under their own names."""
+
+
+def new_id() -> str:
+    """Return an id for a completion."""
+    return f"chatcmpl-{secrets.token_hex(14)}"
+
+
+async def store_completion(context: Context, body: JSON, completion: JSON) -> None:
+    """Store a completion with its request's fields and messages."""
+    value = {
+        **completion,
+        "request_id": context.request_id,
+        **{name: body.get(name) for name in SHOWN_FIELDS},
+        "input_user": body.get("user"),
+        "tools": body.get("tools"),
+        "metadata": body.get("metadata") or {},
+        "response_format": body.get("response_format"),
+    }
+    insert = Insert(
+        _key(context, completion["id"]),
+        value,
+        {"messages": body["messages"], "model": body["model"]},
+        labels=_labels(body["model"], completion["model"], value["metadata"]),
+    )
+    await context.services.store.write(insert)
+
+
+@operation("listChatCompletions", cancel_on_disconnect=True)
+async def list_chat_completions(
+    context: Context,
+    model: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+    **page: Unpack[PageQuery],
+) -> JSON:
+    """Return a page of the project's stored completions, of one model or with some metadata."""
+    labels = [_metadata_label(*pair) for pair in (metadata or {}).items()]
+    if model is not None:
+        labels.append(_model_label(model))
+    return list_page(await _read_labelled_page(context, labels, **page))
+
+
+async def _read_labelled_page(context: Context, labels: list[str], **query: Unpack[PageQuery]) -> Page:
+    """Return a page of the documents that have all of the labels.
+
+    The store finds one label; what has it is read page by page until enough documents have the others.
+    """
+    read = partial(read_page, context, CHAT_COMPLETIONS, label=labels[0] if labels else None)
+    page = await read(**query)
+    if len(labels) < 2:
+        return page
+    found = [document for document in page.documents if document.labels.issuperset(labels)]
+    limit = query["limit"]
+    while page.has_more and len(found) <= limit:
+        page = await read(after=page.documents[-1].id, limit=100, order=query["order"])
+        found += [document for document in page.documents if document.labels.issuperset(labels)]
+    return Page(found[:limit], has_more=len(found) > limit)
+
+
+def _labels(requested: str, answered: str, metadata: Mapping[str, str]) -> frozenset[str]:
+    """Return a completion's labels: the model that was requested, the one that answered, the metadata."""
+    names = {_model_label(requested), _model_label(answered)}
+    return frozenset(names | {_metadata_label(*pair) for pair in metadata.items()})
+
+
+def _model_label(model: str) -> str:
+    return f"model:{model}"
+
+
+def _metadata_label(name: str, value: str) -> str:
+    """Return a label of bounded length."""
+    return f"metadata:{hashlib.sha256(orjson.dumps([name, value])).hexdigest()[:32]}"
+
+
+@operation("getChatCompletion")
+async def get_chat_completion(context: Context, completion_id: str) -> JSON:
+    """Return the stored completion."""
+    return (await _find(context, completion_id)).value
+
+
+@operation("updateChatCompletion")
+async def update_chat_completion(context: Context, completion_id: str, body: JSON) -> JSON:
+    """Replace the metadata."""
+    metadata = body.get("metadata") or {}
+
+    def change(document: Document) -> Replace:
+        check_fixed(context, document.value, body, {"metadata"})
+        labels = _labels(document.state["model"], document.value["model"], metadata)
+        return Replace(document, {**document.value, "metadata": metadata}, labels=labels)
+
+    return (await update_object(context, partial(_find, context, completion_id), change)).value
+
+
+@operation("deleteChatCompletion")
+async def delete_chat_completion(context: Context, completion_id: str) -> JSON:
+    """Delete the stored completion."""
+    await delete_object(context, partial(_find, context, completion_id))
+    return {"object": "chat.completion.deleted", "id": completion_id, "deleted": True}
+
+
+@operation("getChatCompletionMessages")
+async def get_chat_completion_messages(
+    context: Context, completion_id: str, **page: Unpack[PageQuery]
+) -> JSON:
+    """Return a page of the messages that the completion's request had."""
+    document = await _find(context, completion_id)
+    return list_slice(
+        [_message(completion_id, *pair) for pair in enumerate(document.state["messages"])], **page
+    )
+
+
+def _message(completion_id: str, index: int, message: JSON) -> JSON:
+    content: Any = message.get("content")
+    text = content if isinstance(content, str) else None
+    parts = content if isinstance(content, list) else None
+    shown = {"name": None, "refusal": None, **message, "content": text, "content_parts": parts}
+    return {"id": f"{completion_id}-{index}", **shown}
+
+
+def _key(context: Context, completion_id: str) -> Key:
+    return Key(context.project, CHAT_COMPLETIONS, completion_id)
+
+
+async def _find(context: Context, completion_id: str) -> Document:
+    document = await context.services.store.get(_key(context, completion_id))
+    if document is None:
+        message = f"Completion {completion_id} not found"
+        raise NotFound(message, param="completion_id", code="not_found")
+    return document
