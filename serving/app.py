@@ -8,6 +8,7 @@ from serving.access import AccessLog
 from serving.announcement import announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
+from serving.browser_guard import BrowserGuard
 from serving.calling import HandlerCaller
 from serving.cors import Cors
 from serving.decoding import Decoder
@@ -16,6 +17,7 @@ from serving.flask_app import Application, HandlerResolver
 from serving.http import HTTPServer
 from serving.interruptions import Interruptions
 from serving.lifespan import Lifespan
+from serving.limits import HeldBodies
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.pages import add_pages
@@ -25,6 +27,7 @@ from serving.protocol import ConnectionLimits
 from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
+from serving.sending import Sending
 from serving.services import lives, make_services
 from serving.settings import Settings
 from spec import edition as editions
@@ -42,29 +45,32 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
     routing = Routing()
-    application = make_flask_app(settings, routing)
+    flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     service_lives = lives(services, grace=settings.grace)
-    flask = application.flask
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
-    interruptions, ids = Interruptions(), RequestIds()
+    ids = RequestIds()
+    interruptions = Interruptions()
+    held = make_held_bodies(settings)
     pipeline = Pipeline(
         routing=routing,
         authenticator=make_authenticator(settings, services),
-        decoder=Decoder(services.store),
+        decoder=Decoder(services.store, held),
         caller=HandlerCaller(services, interruptions),
-        responder=Responder(metrics, strict=settings.strict_responses),
+        responder=Responder(metrics, strict=settings.strict_responses, keep_alive=settings.keep_alive),
         store=services.store,
         new_id=ids,
     )
+    cors = Cors(settings.cors_origins)
     http = HTTPServer(
         flask=flask,
         pipeline=pipeline,
         interruptions=interruptions,
-        metrics=metrics,
         access=AccessLog(metrics, request_log),
         probes=Probes(service_lives),
-        cors=Cors(settings.cors_origins),
+        guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
+        held=held,
+        sending=Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive),
     )
     return ASGIApplication(
         flask=flask,
@@ -103,6 +109,13 @@ def load_editions(settings: Settings) -> list[Edition]:
     if default.name == ASSISTANTS_V1:
         return [default]
     return [default, editions.load(ASSISTANTS_V1, settings.cache)]
+
+
+def make_held_bodies(settings: Settings) -> HeldBodies:
+    """Return the bound on bodies: one project has half of it where there may be several."""
+    limit = settings.max_held_bodies
+    share = limit // 2 if settings.auth == "keys" else limit
+    return HeldBodies(limit, share=share, largest=settings.max_body)
 
 
 def make_authenticator(settings: Settings, services: Services) -> Authenticator:

@@ -98,7 +98,8 @@ class _Sink:
 class MultipartReader:
     """Parses one multipart body; files go to the store as they arrive, never whole through memory.
 
-    `text_limit` is how many bytes the texts may have together, `file_limit` how many a file may have.
+    `text_limit` is how many bytes the texts may have together, `file_limit` how many a file may have. `hold`
+    is called with the size of each piece of the texts.
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class MultipartReader:
         takes_file: Callable[[str], bool],
         text_limit: int,
         file_limit: int,
+        hold: Callable[[int], None] | None = None,
     ) -> None:
         self._store = store
         self._project = project
@@ -121,6 +123,7 @@ class MultipartReader:
         self._text_left = text_limit
         self._text_limit = text_limit
         self._file_limit = file_limit
+        self._hold = hold
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
         except FormParserError as exc:
@@ -247,6 +250,8 @@ class MultipartReader:
         self._text_left -= end - start
         if self._text_left < 0:
             raise too_large(self._text_limit)
+        if self._hold is not None:
+            self._hold(end - start)
         if len(part.buffer) > MAX_FIELD:
             raise BadRequest(
                 f"Invalid '{part.name}': longer than {MAX_FIELD} bytes.",

@@ -124,8 +124,7 @@ def settings() -> None:
     with refusals_as_exit():
         values = Settings.read()
     for name, variable, help_text in Settings.variables():
-        shown = without_secrets(values.store) if name == "store" else getattr(values, name)
-        click.echo(f"{variable}={shown!s}\n    {help_text}")
+        click.echo(f"{variable}={without_secrets(str(getattr(values, name)))}\n    {help_text}")
 
 
 @main.command()

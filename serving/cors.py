@@ -22,7 +22,7 @@ class Cors:
             return []
         origin = request.headers.raw(b"origin")
         vary = (b"vary", b"Origin")
-        if not self._allows(origin):
+        if not self.allows(origin):
             return [vary]
         exposed = (b"access-control-expose-headers", EXPOSED)
         return [vary, (b"access-control-allow-origin", origin), exposed]
@@ -32,7 +32,7 @@ class Cors:
         headers = request.headers
         if not self._origins or request.method != "OPTIONS":
             return None
-        if not headers.raw(b"access-control-request-method") or not self._allows(headers.raw(b"origin")):
+        if not headers.raw(b"access-control-request-method") or not self.allows(headers.raw(b"origin")):
             return None
         asked = headers.raw(b"access-control-request-headers") or b"authorization, content-type"
         answer = [
@@ -43,5 +43,6 @@ class Cors:
         ]
         return Response(204, answer, b"")
 
-    def _allows(self, origin: bytes) -> bool:
+    def allows(self, origin: bytes) -> bool:
+        """Return whether pages of an origin may call the API."""
         return bool(origin) and (origin in self._origins or b"*" in self._origins)

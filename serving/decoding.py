@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from handlers.errors import NotImplementedYet
 from persistence.store import Store
 from serving.bodies import MultipartReader, boundary_of
-from serving.limits import check_body, file_limit
+from serving.limits import HeldBodies, check_body, file_limit
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
@@ -26,8 +27,9 @@ CHECKED_IN_LOOP = 256 * 1024
 class Decoder:
     """Decodes and validates requests; files go into the store as they arrive."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, held: HeldBodies) -> None:
         self._store = store
+        self._held = held
 
     async def decode(self, request: Request, route: Route) -> dict[str, Any]:
         """Return the handler's arguments of an HTTP request; raises InvalidRequest or an ApiError."""
@@ -67,7 +69,9 @@ class Decoder:
         if body.media == MULTIPART:
             return await self._form(request, body)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
-        raw = await read_whole(request.receive, request.principal.limits.body, encoding)
+        raw = await read_whole(
+            request.receive, request.principal.limits.body, partial(self._held.add, request), encoding
+        )
         request.received = len(raw)
         if body.media != JSON_TYPE:
             return body.decode(split_query(raw))
@@ -80,7 +84,8 @@ class Decoder:
         principal, headers = request.principal, request.headers
         boundary = boundary_of(headers.get("content-type", ""))
         text, file = principal.limits.body, file_limit(request)
-        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, text, file)
+        hold = partial(self._held.add, request)
+        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, text, file, hold)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
         form = await reader.read(read_pieces(request.receive, file + text, encoding))
         request.received = form.size

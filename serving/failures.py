@@ -6,7 +6,7 @@ import structlog
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NoFlaskRoute
 
-from handlers.errors import ApiError, BadRequest, ServerError, Unavailable, map_error
+from handlers.errors import ApiError, BadRequest, ServerError, Unauthorized, Unavailable, map_error
 from persistence.errors import StoreError
 from serving.routing import Routing
 from spec.errors import InvalidRequest
@@ -30,6 +30,11 @@ def to_api_error(exc: BaseException) -> ApiError:
 def stopping_error() -> ApiError:
     """Return the error of an answer that the server's stop cuts off."""
     return Unavailable("The server is stopping; ask again.", headers={"Retry-After": "1"})
+
+
+def revoked_error() -> ApiError:
+    """Return the error of a stream whose key was revoked."""
+    return Unauthorized("The API key of this stream was revoked.")
 
 
 def error_event(body: bytes) -> bytes:

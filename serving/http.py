@@ -8,12 +8,12 @@ import structlog
 from handlers.errors import ApiError, NotFound, ServerError
 from serving.access import AccessLog
 from serving.azure import openai_request
-from serving.cors import Cors
+from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
-from serving.failures import stopping_error
+from serving.failures import revoked_error, stopping_error
 from serving.flask_app import Flask, Match
-from serving.interruptions import HUNG_UP, Interruptions
-from serving.metrics import Metrics
+from serving.interruptions import HUNG_UP, REVOKED, Interruptions
+from serving.limits import HeldBodies, check_headers
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.reading import ClientGone
@@ -21,7 +21,7 @@ from serving.request import Headers, Receive, Request, Scope, Send
 from serving.responses import JSON_TYPE, Response, error_response
 from serving.routes import Route
 from serving.routing import PREFIX
-from serving.sending import Sender
+from serving.sending import Sender, Sending
 from spec.errors import InvalidRequest
 
 CLIENT_GONE = 499
@@ -39,33 +39,38 @@ class HTTPServer:
         flask: Flask,
         pipeline: Pipeline,
         interruptions: Interruptions,
-        metrics: Metrics,
         access: AccessLog,
         probes: Probes,
-        cors: Cors,
+        guard: BrowserGuard | None,
+        held: HeldBodies,
+        sending: Sending,
     ) -> None:
         self._flask = flask
         self._pipeline = pipeline
         self._interruptions = interruptions
-        self._metrics = metrics
         self._access = access
         self._probes = probes
-        self._cors = cors
+        self._guard = guard
+        self._held = held
+        self._sending = sending
         self._environs = Environs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         request = self._request(scope, receive)
-        sender = Sender(request, send, self._cors)
+        sender = Sender(request, send, self._sending)
         if request.method != "HEAD":
             request.open_stream = sender.open_stream
-        response = await self._response(request)
-        request.open_stream = None  # it refers to the sender, which refers to the request
-        if response is None:
-            self._access.record(request, CLIENT_GONE)
-            return
-        await sender.send(response, self._interruptions, self._metrics)
-        self._access.record(request, response.status)
+        try:
+            response = await self._response(request)
+            request.open_stream = None  # it refers to the sender, which refers to the request
+            if response is None:
+                self._access.record(request, CLIENT_GONE)
+                return
+            await sender.send(response)
+            self._access.record(request, response.status)
+        finally:
+            self._held.release(request)
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         path, model = scope["path"], None
@@ -88,7 +93,7 @@ class HTTPServer:
     async def _response(self, request: Request) -> Response | None:
         """Return the response; None where the client is gone."""
         try:
-            preflight = self._cors.preflight(request)
+            preflight = self._sending.cors.preflight(request)
             if preflight is not None:
                 return preflight
             if not request.path.startswith(PREFIX + "/"):
@@ -97,7 +102,9 @@ class HTTPServer:
         except ClientGone:
             return None
         except asyncio.CancelledError as exc:
-            return None if HUNG_UP in exc.args else error_response(stopping_error())
+            if HUNG_UP in exc.args:
+                return None
+            return error_response(revoked_error() if REVOKED in exc.args else stopping_error())
         except Exception as exc:
             log.error("request_failed", request_id=request.id, exc_info=exc)  # noqa: TRY400
             return error_response(ServerError("The server had an error while processing your request."))
@@ -109,8 +116,18 @@ class HTTPServer:
             request.operation_id = "probe"
             status, body = probe
             return Response(status, [JSON_TYPE, (b"content-length", b"%d" % len(body))], body)
+        try:
+            self._check(request)
+        except ApiError as exc:
+            return error_response(exc)
         environ = self._environs.make(request.scope)
         return Response.of_flask(await asyncio.to_thread(self._flask.full_response, environ))
+
+    def _check(self, request: Request) -> None:
+        """Raise an ApiError for a request that is refused whatever it asks for."""
+        check_headers(request)
+        if self._guard is not None:
+            self._guard.check(request)
 
     async def _operation(self, request: Request) -> Response:
         """Run an operation in Flask's context, between its hooks."""
@@ -119,6 +136,7 @@ class HTTPServer:
         failure: Exception | None = None
         match: Match = (None, request.path_values)
         try:
+            self._check(request)
             route = self._pipeline.routing.find(request)
         except (ApiError, InvalidRequest) as exc:
             failure = exc

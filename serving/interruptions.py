@@ -9,13 +9,14 @@ from serving.request import Receive
 
 HUNG_UP = "the client hung up"
 STOPPING = "the server is stopping"
+REVOKED = "the key was revoked"
 
 WATCH_AFTER = 0.25
 """Seconds after which a call that is still running is watched for a client that hung up."""
 
 
 class Interruptions:
-    """Tasks that are cancelled, with HUNG_UP or STOPPING as the message, when they cannot be of use."""
+    """Tasks that are cancelled, with HUNG_UP or STOPPING as the message, when they are of no use."""
 
     def __init__(self) -> None:
         self.stopping = False

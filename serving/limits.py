@@ -1,12 +1,63 @@
-"""The limiting stage: what a caller may bring."""
+"""The limiting stage: what a caller may send, and how much of it the worker holds at once."""
 
 import orjson
 
-from handlers.errors import TooLarge
+from handlers.errors import BadRequest, TooLarge, Unavailable
 from inference.retrieval.uploads import MAX_PART
 from serving.request import Request
 
 MULTIPART = b"multipart/form-data"
+SINGLE_HEADERS = (b"authorization", b"host")
+
+
+class HeldBodies:
+    """Bounds the bytes that bodies of a worker's requests take in memory, in all and for one project.
+
+    `largest` is the size that one body may have, which always fits. Bodies that arrive in one piece
+    are not counted.
+    """
+
+    def __init__(self, limit: int, *, share: int, largest: int) -> None:
+        self._limit = max(limit, largest)
+        self._share = max(share, largest)
+        self._held = 0
+        self._by_project: dict[str, int] = {}
+
+    def add(self, request: Request, size: int) -> None:
+        """Count `size` more bytes of a request's body; raises Unavailable where they are too many."""
+        project = request.principal.project
+        of_project = self._by_project.get(project, 0) + size
+        if self._held + size > self._limit or of_project > self._share:
+            raise Unavailable(
+                "The server is reading too many large request bodies; try again later.",
+                code="too_many_large_bodies",
+                headers={"Retry-After": "2"},
+            )
+        self._held += size
+        self._by_project[project] = of_project
+        request.held += size
+
+    def release(self, request: Request) -> None:
+        """Forget the body of a request that has ended."""
+        if not request.held:
+            return
+        project = request.principal.project
+        self._held -= request.held
+        self._by_project[project] -= request.held
+        if not self._by_project[project]:
+            del self._by_project[project]
+        request.held = 0
+
+
+def check_headers(request: Request) -> None:
+    """Raise BadRequest where a header that decides who is asked, or by whom, was sent twice."""
+    headers = request.scope["headers"]
+    if len(headers) == len(request.headers):
+        return
+    names = [name for name, _ in headers]
+    for name in SINGLE_HEADERS:
+        if names.count(name) > 1:
+            raise BadRequest(f"The header '{name.decode()}' was sent more than once.", code="repeated_header")
 
 
 def check_declared(request: Request) -> None:

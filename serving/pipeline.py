@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from handlers.context import Principal
+from handlers.errors import Unauthorized
 from persistence.errors import StoreError
 from persistence.store import Store
 from serving.auth import Authenticator
@@ -62,6 +63,21 @@ class Pipeline:
             return await self._responder.respond(request, route, answer)
         except Exception as exc:  # noqa: BLE001 - the outermost edge, as HTTP's
             return error_response(to_api_error(exc))
+
+    async def has_valid_key(self, request: Request) -> bool:
+        """Return whether the key of a request that was authenticated still opens its project.
+
+        A store that does not answer says nothing against the key.
+        """
+        if request.principal.key_id is None:
+            return True
+        try:
+            await self._authenticator.authenticate(request.headers.raw(b"authorization"))
+        except Unauthorized:
+            return False
+        except StoreError:
+            return True
+        return True
 
     async def discard_uploads(self, request: Request) -> None:
         """Delete the files of a request that failed; a second failure is only logged."""

@@ -18,7 +18,7 @@ UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
 MAX_HEAD = 64 * 1024
 """Bytes that a request's line and headers may take, and its trailers; the parser itself has no bound."""
 
-BODY_PROGRESS = 4 * 1024
+BODY_PROGRESS = 32 * 1024
 """Bytes of a body, or its end, that must arrive within each `body_seconds`."""
 
 EVICTED_SHARE = 20

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from handlers.errors import ApiError, BadRequest
 from serving.limits import too_large
@@ -26,16 +26,19 @@ async def read_pieces(receive: Receive, limit: int, encoding: str = "") -> Async
         yield piece
 
 
-async def read_whole(receive: Receive, limit: int, encoding: str = "") -> bytes:
-    """Return the whole body; most come in one piece."""
+async def read_whole(receive: Receive, limit: int, hold: Callable[[int], None], encoding: str = "") -> bytes:
+    """Return the whole body; most come in one piece. `hold` is told the size of each piece of the others."""
     message = await receive()
     piece: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body") and not encoding:
         if len(piece) > limit:
             raise too_large(limit)
         return piece
-    pieces = read_pieces(_Replay(message, receive), limit, encoding)
-    return b"".join([piece async for piece in pieces])
+    pieces = []
+    async for piece in read_pieces(_Replay(message, receive), limit, encoding):
+        hold(len(piece))
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 class _Replay:

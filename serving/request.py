@@ -48,7 +48,8 @@ async def no_body() -> Message:
 class Request:
     """One request on its way through the stages; each stage fills in its part.
 
-    `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies. `open_stream`
+    `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies, `held` those
+    in memory that `HeldBodies` counts. `open_stream`
     sends the head of an event stream whose first event takes long; None where nothing is sent.
     `default_model` is the model of a body that names none (Azure's deployments).
     """
@@ -70,5 +71,6 @@ class Request:
     uploads: list[UploadedFile] = field(default_factory=list)
     received: int = 0
     sent: int = 0
+    held: int = 0
     open_stream: Callable[[], None] | None = None
     default_model: str | None = None

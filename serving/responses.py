@@ -33,9 +33,6 @@ POLLED = {
 }
 """Objects that clients poll, with the milliseconds after which an SDK should ask again."""
 
-KEEP_ALIVE = 15.0
-"""Seconds of silence on an event stream after which a comment is sent."""
-
 log = structlog.get_logger("astrolabe.responses")
 
 
@@ -71,12 +68,17 @@ class Pieces:
 
     @classmethod
     async def begin(
-        cls, pieces: AsyncIterator[bytes], *, is_events: bool, on_silence: Callable[[], None] | None = None
+        cls,
+        pieces: AsyncIterator[bytes],
+        *,
+        is_events: bool,
+        silence: float = 0,
+        on_silence: Callable[[], None] | None = None,
     ) -> "Pieces":
-        """Wait for the first piece; `on_silence` is called once if it takes longer than KEEP_ALIVE."""
+        """Wait for the first piece; `on_silence` is called once if it takes longer than `silence` seconds."""
         if on_silence is None:
             return cls(await anext(pieces, None), pieces, is_events=is_events)
-        timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, on_silence)
+        timer = asyncio.get_running_loop().call_later(silence, on_silence)
         try:
             return cls(await anext(pieces, None), pieces, is_events=is_events)
         finally:
@@ -97,11 +99,16 @@ class Pieces:
 
 
 class Responder:
-    """Makes the response of a handler's answer. `strict` answers 500 where our own object is invalid."""
+    """Makes the response of a handler's answer.
 
-    def __init__(self, metrics: Metrics, *, strict: bool) -> None:
+    `strict` answers 500 where our own object is invalid. `keep_alive` is the seconds after which a
+    stream is opened ahead of its first event.
+    """
+
+    def __init__(self, metrics: Metrics, *, strict: bool, keep_alive: float) -> None:
         self._metrics = metrics
         self._strict = strict
+        self._keep_alive = keep_alive
 
     async def respond(self, request: Request, route: Route, answer: Answer) -> Response:
         """Return the response; a stream has begun by then, so that it could still fail."""
@@ -112,7 +119,9 @@ class Responder:
             self._check_relayed(route, answer.value)
             return json_response(answer.value, route.status)
         if isinstance(answer, Stream):
-            events = await Pieces.begin(answer.events, is_events=True, on_silence=request.open_stream)
+            events = await Pieces.begin(
+                answer.events, is_events=True, silence=self._keep_alive, on_silence=request.open_stream
+            )
             return Response(200, EVENT_STREAM.copy(), events)
         return await _binary_response(answer)
 

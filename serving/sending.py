@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import orjson
 import structlog
 
 from handlers.errors import ApiError
 from serving.cors import Cors
-from serving.failures import error_event, stopping_error, to_api_error
-from serving.interruptions import STOPPING, Interruptions
+from serving.failures import error_event, revoked_error, stopping_error, to_api_error
+from serving.interruptions import REVOKED, STOPPING, Interruptions
 from serving.metrics import Metrics
 from serving.request import Request, Send
-from serving.responses import EVENT_STREAM, KEEP_ALIVE, Pieces, RawHeaders, Response
+from serving.responses import EVENT_STREAM, Pieces, RawHeaders, Response
 
 COMMENT = b": keep-alive\n\n"
 
@@ -25,25 +26,54 @@ COMMON_HEADERS: RawHeaders = [
 log = structlog.get_logger("astrolabe.sending")
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What every sender uses.
+
+    `keep_alive` is the seconds of silence after which an event stream gets a comment; twice as often,
+    `has_valid_key` is asked whether the stream may go on.
+    """
+
+    cors: Cors
+    interruptions: Interruptions
+    metrics: Metrics
+    has_valid_key: Callable[[Request], Awaitable[bool]]
+    keep_alive: float
+
+
 class Sender:
     """Sends the one response of a request."""
 
-    __slots__ = ("_cors", "_is_open", "_is_silent", "_request", "_send", "_task", "_timer")
+    __slots__ = (
+        "_is_events",
+        "_is_open",
+        "_is_silent",
+        "_looking",
+        "_opening",
+        "_request",
+        "_request_task",
+        "_send",
+        "_sending",
+        "_timer",
+    )
 
-    def __init__(self, request: Request, send: Send, cors: Cors | None) -> None:
+    def __init__(self, request: Request, send: Send, sending: Sending) -> None:
         self._request = request
+        self._request_task = asyncio.current_task()
         self._send = send
-        self._cors = cors
+        self._sending = sending
+        self._is_events = True
         self._is_open = False
         self._is_silent = True
         self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
-    async def send(self, response: Response, interruptions: Interruptions, metrics: Metrics) -> None:
+    async def send(self, response: Response) -> None:
         """Send the response, to the end, to the client's hang-up, or to the server's stop."""
         body = response.body
         if self._is_open:
-            await self._send_late(response, interruptions, metrics)
+            await self._send_late(response)
         elif isinstance(body, bytes):
             await self._send_start(response.status, response.headers)
             if self._request.method == "HEAD":
@@ -55,32 +85,32 @@ class Sender:
             await self._send_start(response.status, response.headers)
             await self._send({"type": "http.response.body", "body": b""})
         else:
-            with interruptions.interruptible(self._request.receive):
+            with self._sending.interruptions.interruptible(self._request.receive):
                 await self._send_start(response.status, response.headers)
-                await self._send_pieces(body, metrics)
+                await self._send_pieces(body)
 
     def open_stream(self) -> None:
         """Send the head of an event stream ahead of its first event, and comments until it comes."""
         self._is_open = True
-        self._spawn(self._open_stream())
+        self._opening = asyncio.create_task(self._open_stream())
 
     async def _open_stream(self) -> None:
         await self._send_start(200, EVENT_STREAM.copy())
         await self._send_piece(COMMENT)
-        self._keep_alive()
+        self._watch()
 
-    async def _send_late(self, response: Response, interruptions: Interruptions, metrics: Metrics) -> None:
+    async def _send_late(self, response: Response) -> None:
         """Send what follows a head that went out early; an error is an event by now."""
-        if self._task is not None:
-            await self._task
+        if self._opening is not None:
+            await self._opening
         body = response.body
         if isinstance(body, bytes):
-            self._stop_keep_alive()
+            self._stop_watch()
             await self._send_piece(error_event(body))
             await self._send({"type": "http.response.body", "body": b""})
             return
-        with interruptions.interruptible(self._request.receive):
-            await self._send_pieces(body, metrics)
+        with self._sending.interruptions.interruptible(self._request.receive):
+            await self._send_pieces(body)
 
     async def _send_start(self, status: int, headers: RawHeaders) -> None:
         request = self._request
@@ -90,16 +120,15 @@ class Sender:
         headers.append((b"openai-processing-ms", b"%d" % milliseconds))
         if request.principal.project:
             headers.append((b"openai-project", request.principal.project.encode()))
-        if self._cors is not None:
-            headers += self._cors.headers(request)
+        headers += self._sending.cors.headers(request)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def _send_pieces(self, pieces: Pieces, metrics: Metrics) -> None:
+    async def _send_pieces(self, pieces: Pieces) -> None:
         """Send every piece; after the first byte an error is an event, and of a file a broken connection."""
         request, send = self._request, self._send
-        metrics.open_streams.inc()
-        if pieces.is_events:
-            self._keep_alive()
+        self._sending.metrics.open_streams.inc()
+        self._is_events = pieces.is_events
+        self._watch()
         try:
             async for piece in pieces:
                 self._is_silent = False
@@ -107,18 +136,19 @@ class Sender:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     request.sent += len(piece)
         except asyncio.CancelledError as exc:
-            if STOPPING not in exc.args:
-                return
-            await self._send_failure(pieces, stopping_error())
+            if STOPPING in exc.args:
+                await self._send_failure(pieces, stopping_error())
+            elif REVOKED in exc.args:
+                await self._send_failure(pieces, revoked_error())
         except Exception as exc:  # noqa: BLE001 - the outermost edge: the status is long sent
             self._log_failure(exc)
             await self._send_failure(pieces, to_api_error(exc))
         else:
-            self._stop_keep_alive()
+            self._stop_watch()
             await self._send({"type": "http.response.body", "body": b""})
         finally:
-            self._stop_keep_alive()
-            metrics.open_streams.dec()
+            self._stop_watch()
+            self._sending.metrics.open_streams.dec()
             await pieces.close()
 
     def _log_failure(self, exc: Exception) -> None:
@@ -127,7 +157,7 @@ class Sender:
 
     async def _send_failure(self, pieces: Pieces, error: ApiError) -> None:
         # Of a file Content-Length was promised: the server breaks off what ends here, which tells the client.
-        self._stop_keep_alive()
+        self._stop_watch()
         if pieces.is_events:
             await self._send({"type": "http.response.body", "body": error_event(orjson.dumps(error.body()))})
 
@@ -135,25 +165,31 @@ class Sender:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         self._request.sent += len(piece)
 
-    # --- keep-alives ---
+    # --- what is looked after while a stream is open ---
 
-    def _keep_alive(self) -> None:
-        """Look twice in KEEP_ALIVE seconds whether anything was sent; one timer a stream."""
+    def _watch(self) -> None:
+        """Look twice in `keep_alive` seconds whether anything was sent; one timer a stream."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE / 2, self._tick)
+            seconds = self._sending.keep_alive / 2
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._tick)
 
     def _tick(self) -> None:
-        if self._is_silent:
-            self._spawn(self._send_piece(COMMENT))
+        if self._looking is None or self._looking.done():
+            needs_comment = self._is_silent and self._is_events
+            self._looking = asyncio.create_task(self._look_after(needs_comment=needs_comment))
         self._is_silent = True
         self._timer = None
-        self._keep_alive()
+        self._watch()
 
-    def _stop_keep_alive(self) -> None:
+    async def _look_after(self, *, needs_comment: bool) -> None:
+        if needs_comment:
+            await self._send_piece(COMMENT)
+        is_valid = await self._sending.has_valid_key(self._request)
+        is_open = self._timer is not None
+        if is_open and not is_valid and self._request_task is not None:
+            self._request_task.cancel(REVOKED)
+
+    def _stop_watch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(work)

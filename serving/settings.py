@@ -12,7 +12,10 @@ from inference.engine.turns import MAX_ANSWER
 from serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
-SECRET = re.compile(r"((?<=//)[^/@:?]*:|(?<=[?&])(?:password|token)=)[^@&]+")
+USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
+SECRET_PARAMETER = re.compile(
+    r"((?<=[?&])[^=&#]*(?:auth|key|password|secret|sig|token)[^=&#]*=)[^&#]+", re.IGNORECASE
+)
 
 
 def variable(name: str, default: Any, help: str, **constraints: Any) -> Any:
@@ -76,6 +79,12 @@ class Settings(BaseSettings):
         "upload is joined by the server and has 8 GB at most, whatever this is set to.",
         ge=1024,
     )
+    max_held_bodies: int = variable(
+        "ASTROLABE_MAX_HELD_BODIES",
+        128 * MEGABYTE,
+        "Bytes that a worker's bodies may take in memory together (a project's: half of it); else 503.",
+        ge=1024,
+    )
     max_connections: int = variable(
         "ASTROLABE_MAX_CONNECTIONS",
         4096,
@@ -88,8 +97,13 @@ class Settings(BaseSettings):
     body_timeout: float = variable(
         "ASTROLABE_BODY_TIMEOUT",
         30.0,
-        "Seconds in which 4 kB more of a body, or its end, must arrive; else 408.",
+        "Seconds in which 32 kB more of a body, or its end, must arrive; else 408.",
         gt=0,
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_ALLOWED_HOSTS",
+        (),
+        "Public DNS names, separated by commas, under which `open` may be called; `*` for every name.",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = variable(
         "ASTROLABE_CORS_ORIGINS",
@@ -105,6 +119,12 @@ class Settings(BaseSettings):
         "ASTROLABE_STRICT_RESPONSES",
         False,
         "Answers 500 where an answer of the server's own does not fit the spec (else logs and counts it).",
+    )
+    keep_alive: float = variable(
+        "ASTROLABE_KEEP_ALIVE",
+        15.0,
+        "Seconds of silence on an event stream after which a comment is sent.",
+        gt=0,
     )
     grace: float = variable(
         "ASTROLABE_GRACE", 25.0, "Seconds that open streams have to end at a stop.", ge=0, le=3600
@@ -130,7 +150,7 @@ class Settings(BaseSettings):
         "Folder for what can be made again: mended editions, local models.",
     )
 
-    @field_validator("provider_hosts", "cors_origins", mode="before")
+    @field_validator("provider_hosts", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def split_names(cls, value: object) -> object:
         """Split what comes as one string in the environment."""
@@ -178,8 +198,8 @@ class Settings(BaseSettings):
 
 
 def without_secrets(url: str) -> str:
-    """A store's URL as it may be shown."""
-    return SECRET.sub(r"\1***", url)
+    """Return a URL with stars for its password and for parameters that are secret by their name."""
+    return SECRET_PARAMETER.sub(r"\1***", USER_INFO.sub(r"\1***", url))
 
 
 def _explain(error: Any) -> str:

@@ -103,7 +103,7 @@ def from_value(target: Target, value: Any) -> ProviderError:
 
 def make_error(target: Target, status: int, details: JSON, retry_after: float | None = None) -> ProviderError:
     """Return the error of a status, without any secret of the target in its words."""
-    details = target.filter.value(details)
+    details = target.error_filter.value(details)
     if status == OVERLOADED:
         status = 503
         details = {**details, "code": details.get("code") or "overloaded"}

@@ -100,7 +100,7 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     details.setdefault("message", f"The provider '{target.provider}' failed with the status {status}.")
     details["code"] = details.get("code") or code
     if kind is ProviderTimeout:
-        details = target.filter.value(details)
+        details = target.error_filter.value(details)
         return ProviderTimeout(details["message"], status=504, body=details)
     return failures.make_error(target, status, details, failures.retry_after(_headers(*_chain(first))))
 

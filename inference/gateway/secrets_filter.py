@@ -6,6 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 MASK = "***"
+SHORT = 8
+"""Length below which a secret is only replaced where it is a word of its own."""
+
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
@@ -14,7 +17,7 @@ class SecretsFilter:
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._plain = [secret.encode() for secret in secrets]
-        spelled = "|".join("".join(map(_spellings, secret)) for secret in secrets)
+        spelled = "|".join(map(_spelled, secrets))
         self._pattern = re.compile(spelled) if secrets else None
         needs_escape = any(not _PLAIN.fullmatch(secret) for secret in secrets)
         self._marks = (b"%", b"\\") if needs_escape else (b"%", b"\\u00")
@@ -49,6 +52,11 @@ class SecretsFilter:
 def secrets_filter(secrets: tuple[str, ...]) -> SecretsFilter:
     """Return the filter of these secrets, compiled once."""
     return SecretsFilter(secrets)
+
+
+def _spelled(secret: str) -> str:
+    spelled = "".join(map(_spellings, secret))
+    return spelled if len(secret) >= SHORT else rf"(?<![A-Za-z0-9]){spelled}(?![A-Za-z0-9])"
 
 
 def _spellings(character: str) -> str:

@@ -8,7 +8,7 @@ from typing import Literal
 import yarl
 
 from inference.errors import ProviderRejected
-from inference.gateway.secrets_filter import SecretsFilter, secrets_filter
+from inference.gateway.secrets_filter import SHORT, SecretsFilter, secrets_filter
 
 Wire = Literal["openai", "litellm", "local"]
 
@@ -52,7 +52,12 @@ class Target:
 
     @property
     def filter(self) -> SecretsFilter:
-        """What keeps the target's secrets out of answers and errors."""
+        """What keeps the target's secrets out of answers; a short one may be a word of the answer."""
+        return secrets_filter(tuple(secret for secret in self.secrets() if len(secret) >= SHORT))
+
+    @property
+    def error_filter(self) -> SecretsFilter:
+        """What keeps the target's secrets, short ones too, out of errors."""
         return secrets_filter(self.secrets())
 
     def secrets(self) -> tuple[str, ...]:
@@ -63,7 +68,13 @@ class Target:
 @lru_cache(maxsize=1024)
 def _secrets(api_key: str | None, named: tuple[tuple[str, str | bool | float], ...]) -> tuple[str, ...]:
     values = (api_key, *(value for name, value in named if _SECRET.search(name)))
-    return tuple(value for value in values if isinstance(value, str) and len(value) >= 8)
+    return tuple(
+        value for value in values if isinstance(value, str) and value and value.lower() not in _PLACEHOLDERS
+    )
+
+
+_PLACEHOLDERS = frozenset({"any", "anything", "empty", "none"})
+"""What stands for a key where a provider needs none."""
 
 
 _SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNORECASE)

@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,8 +121,13 @@ def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
 
 
 def migrate(path: Path, schema: Schema) -> None:
-    """Make the file, or bring it up to date; several processes at once do each step once."""
+    """Make the file, or bring it up to date; several processes at once do each step once.
+
+    A new file is its owner's alone; SQLite gives the files beside it the same mode.
+    """
     with mapped_errors(path):
+        with suppress(OSError):  # which SQLite then says in its own words
+            path.touch(mode=0o600)
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         connection = apsw.Connection(str(path), flags=flags)
         try:

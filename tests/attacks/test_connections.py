@@ -117,11 +117,11 @@ def test_a_body_that_trickles_gets_408(impatient: Server) -> None:
 
 
 def test_a_slow_body_that_goes_on_is_served(impatient: Server) -> None:
-    body = b'{"metadata": {}}' + b" " * 64_000
+    body = b'{"metadata": {}}' + b" " * 200_000
     with connect(impatient) as client:
         client.sendall(CHUNKED.replace(b"Transfer-Encoding: chunked", b"Content-Length: %d" % len(body)))
-        for start in range(0, len(body), 8000):
-            client.sendall(body[start : start + 8000])
+        for start in range(0, len(body), 16_000):
+            client.sendall(body[start : start + 16_000])
             time.sleep(SECONDS / 4)
         assert status(client.recv(65536)) == 200
 

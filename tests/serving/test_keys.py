@@ -1,5 +1,7 @@
 """ASTROLABE_AUTH=keys against a live server; keys are made by the command line, as an operator does."""
 
+import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ import httpx
 import pytest
 
 from tests.provider import ProviderProcess
-from tests.server import Server, until
+from tests.server import Server, base_environment, until
 
 pytestmark = pytest.mark.server
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -18,7 +20,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("keyed")
-    with Server(folder, ASTROLABE_AUTH="keys", OPENAI_API_KEY="sk-x", OPENAI_BASE_URL=provider.url) as server:
+    models = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url}
+    with Server(folder, ASTROLABE_AUTH="keys", ASTROLABE_KEEP_ALIVE="1", **models) as server:
         yield server
 
 
@@ -44,6 +47,7 @@ def test_without_a_key_or_with_a_wrong_one_nothing_is_served(keyed: Server) -> N
         answer = ask(keyed, key, "GET", "assistants")
         assert answer.status_code == 401
         assert answer.json()["error"]["code"] == "invalid_api_key"
+        assert answer.headers["www-authenticate"] == "Bearer"
         assert "wrong-but-long" not in answer.text
     assert ask(keyed, None, "GET", "health").json() == {"status": "alive"}
 
@@ -80,6 +84,73 @@ def test_a_revoked_key_opens_nothing_any_more(keyed: Server, astrolabe: Command)
     assert "revoked" in next(
         line for line in astrolabe("keys", "list").stdout.splitlines() if "laptop" in line
     )
+
+
+@pytest.mark.parametrize("turn", [{"text": "word " * 900, "delay": 0.1}, {"text": "late", "wait": 60}])
+def test_an_open_stream_ends_when_its_key_is_revoked(keyed: Server, astrolabe: Command, turn: dict) -> None:
+    key = astrolabe("keys", "create", "--project", "streams", "--name", "streaming").stdout.strip()
+    content = "script: " + json.dumps({"turns": [turn]})
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": content}]}
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.stream(
+        "POST", f"{keyed.url}/chat/completions", json=body, headers=headers, timeout=20
+    ) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        listed = [line for line in astrolabe("keys", "list").stdout.splitlines() if "streaming" in line]
+        astrolabe("keys", "revoke", listed[-1].split()[0])
+        rest = [line for line in lines if line]
+    assert rest[-2] == "event: error"
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "invalid_api_key"
+
+
+def test_two_authorization_or_host_headers_are_refused(keyed: Server, astrolabe: Command) -> None:
+    key = astrolabe("keys", "create", "--project", "twice").stdout.strip()
+    lines = (f"Authorization: Bearer {key}", "Host: 127.0.0.1")
+    for again in lines:
+        head = "\r\n".join(("GET /v1/assistants HTTP/1.1", *lines, again, "Connection: close", "", ""))
+        with socket.create_connection(("127.0.0.1", keyed.port), timeout=20) as client:
+            client.sendall(head.encode())
+            answer = client.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b'"repeated_header"' in answer
+
+
+def test_any_host_may_be_named_where_keys_are_needed(keyed: Server, astrolabe: Command) -> None:
+    key = astrolabe("keys", "create", "--project", "hosts").stdout.strip()
+    headers = {"Authorization": f"Bearer {key}", "Host": "api.example.com", "Origin": "https://a.example"}
+    assert httpx.get(f"{keyed.url}/assistants", headers=headers).status_code == 200
+
+
+def test_commands_name_their_store_and_reading_makes_none(tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serving.cli", "keys", *arguments]
+        return subprocess.run(
+            command, env=base_environment(), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    path = tmp_path / "data/astrolabe.db"
+    for arguments in (["list"], ["revoke", "key_x"]):
+        answer = run(*arguments)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
+        assert "astrolabe.db does not exist" in answer.stderr
+        assert not path.exists()
+    made = run("create", "--project", "p")
+    assert made.stdout.startswith("sk-astrolabe-")
+    assert f"store sqlite:///{path}" in made.stderr
+    listed = run("list")
+    assert f"The store sqlite:///{path} has 1 key." in listed.stderr
+    assert run("revoke", listed.stdout.split()[0]).stdout.endswith(f"sqlite:///{path} is revoked.\n")
+
+
+def test_an_empty_list_says_so(tmp_path: Path) -> None:
+    for arguments in (["migrate"], ["keys", "list"]):
+        command = [sys.executable, "-m", "serving.cli", *arguments]
+        answer = subprocess.run(
+            command, env=base_environment(), cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    assert answer.stdout == ""
+    assert answer.stderr == f"The store sqlite:///{tmp_path}/data/astrolabe.db has no keys.\n"
 
 
 def test_an_unknown_key_cannot_be_revoked(astrolabe: Command) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from serving.errors import SettingsRefused
@@ -68,9 +69,14 @@ def test_open_doors_are_not_put_on_the_network() -> None:
         ),
         ("astra://id?bundle=b.zip&token=secret", "astra://id?bundle=b.zip&token=***"),
         ("sqlite:////data/a:b@c.db", "sqlite:////data/a:b@c.db"),
+        ("https://sk-secret@p.example/v1?api-key=secret&v=1", "https://***@p.example/v1?api-key=***&v=1"),
+        (
+            "https://u:s@p.example/v1?subscription-key=s#x",
+            "https://u:***@p.example/v1?subscription-key=***#x",
+        ),
     ],
 )
-def test_a_stores_url_is_shown_without_its_password(url: str, shown: str) -> None:
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert without_secrets(url) == shown
 
 
@@ -154,6 +160,31 @@ def test_a_command_that_cannot_be_done_says_so_in_one_line(
     assert run.stderr.startswith("astrolabe: ")
     assert said in run.stderr
     assert not (tmp_path / "none.db").exists()
+
+
+def test_the_settings_command_shows_no_secret(tmp_path: Path) -> None:
+    secrets = {
+        "ASTROLABE_STORE": "cassandra://me:the-secret@h/ks?dc=a",
+        "OPENAI_BASE_URL": "https://me:the-secret@p.example/v1?api-key=the-secret",
+        "OPENAI_API_KEY": "the-secret",
+    }
+    run = command(tmp_path, "settings", **secrets)
+    assert "OPENAI_BASE_URL=https://me:***@p.example/v1?api-key=***\n" in run.stdout
+    assert "the-secret" not in run.stdout + run.stderr
+
+
+def test_files_of_a_new_store_are_their_owners_alone(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1, OPENAI_API_KEY="sk-x") as server:
+        httpx.post(f"{server.url}/files", data={"purpose": "assistants"}, files={"file": b"x"}, timeout=30)
+        modes = {
+            path.name: path.stat().st_mode & 0o077
+            for path in tmp_path.rglob("astrolabe.db*")
+            if path.is_file()
+        }
+        assert {"astrolabe.db", "astrolabe.db-wal", "astrolabe.db-shm"} <= modes.keys()
+        contents = (tmp_path / "astrolabe.db-contents").rglob("*")
+        modes |= {path.name: path.stat().st_mode & 0o077 for path in contents if path.is_file()}
+    assert set(modes.values()) == {0}
 
 
 def test_a_store_is_not_moved_into_itself(tmp_path: Path) -> None:

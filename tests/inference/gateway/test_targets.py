@@ -5,6 +5,7 @@ import pytest
 
 from inference.errors import ProviderRejected
 from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
+from inference.gateway.failures import make_error
 from inference.gateway.targets import Target
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
@@ -110,6 +111,17 @@ def test_only_what_is_secret_is_starred() -> None:
         "p", "litellm", "m", headers=(("anthropic-version", "2023-06-01"), ("Authorization", "Bearer 12345"))
     )
     assert target.secrets() == ("Bearer 12345",)
+
+
+def test_a_short_key_is_starred_in_errors_where_it_is_a_word() -> None:
+    target = Target("p", "openai", "m", api_key="abc-12")
+    error = make_error(target, 401, {"message": "Wrong key 'abc-12' (abc-123)"})
+    assert str(error) == "Wrong key '***' (abc-123)"
+    assert target.filter.value("abc-12") == "abc-12"
+
+
+def test_a_placeholder_is_no_secret() -> None:
+    assert Target("p", "openai", "m", api_key="none").secrets() == ()
 
 
 async def test_a_callers_key_is_sent_for_that_request_only(
