@@ -110,7 +110,12 @@ class CallDeltas:
         return {**kept, "index": call.index, kind: {field: text}}
 
     def close(self) -> list[JSON]:
-        """Return the deltas that give `{}` to the calls without any arguments."""
+        """Return the deltas that give `{}` to the calls without any arguments.
+
+        ProviderBroken if a call has no name.
+        """
+        if not all(call.name for call in self.calls):
+            raise failures.unreadable("a tool call has no name")
         empty = [call for call in self.calls if not call.arguments.strip()]
         for call in empty:
             call.arguments = "{}"

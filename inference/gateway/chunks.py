@@ -122,6 +122,8 @@ class ChunkNormalizer:
         state = self._choices.get(index)
         if state is None:
             state = self._choices[index] = _Choice()
+        if self._is_chat and choice.get("logprobs") is not None:
+            fields.check_logprobs(choice)
         changed |= self._delta(choice, state) if self._is_chat else self._text(choice)
         changed |= self._finish(choice, state)
         return changed
@@ -152,7 +154,7 @@ class ChunkNormalizer:
         elif content is not None:
             delta["content"] = fields.text(content)
             changed = True
-        if delta.keys() <= _PLAIN_DELTA:
+        if delta.keys() <= _PLAIN_DELTA and not delta.get("refusal"):
             return changed
         return self._other_fields(delta, state) or changed
 
@@ -174,6 +176,7 @@ class ChunkNormalizer:
             if not isinstance(delta[name], str | None):
                 delta[name] = fields.text(delta[name])
                 changed = True
+        fields.check_message(delta)
         legacy = delta.get("function_call")
         if isinstance(legacy, dict) and not isinstance(legacy.get("arguments"), str | None):
             delta["function_call"] = {**legacy, "arguments": arguments_text(legacy["arguments"])}

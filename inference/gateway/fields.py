@@ -12,6 +12,11 @@ ERROR = "error"
 TEXTS = frozenset({"refusal", "reasoning", "reasoning_content"})
 """Fields of a message beside its content that hold text or null."""
 
+_OBJECTS = frozenset({"audio", "function_call"})
+_LISTS_OF_OBJECTS = frozenset({"annotations", "images"})
+
+_MOST_TOKENS = 2**53
+
 FINISH_REASONS = {
     **dict.fromkeys(("stop", "stop_sequence", "end_turn", "eos", "eos_token", "complete"), "stop"),
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length", "token_limit"), "length"),
@@ -47,10 +52,35 @@ def text(value: Any) -> str | None:
     return "".join(map(_part, value))
 
 
+def check_message(message: JSON) -> None:
+    """Raise ProviderBroken if a field of a message (or delta) beside its texts and calls cannot be read."""
+    for name in _OBJECTS & message.keys():
+        if not isinstance(message[name], dict | None):
+            raise failures.unreadable(f"its {name} is not an object")
+    audio = message.get("audio") or {}
+    if not isinstance(audio.get("data"), str | None):
+        raise failures.unreadable("its audio has no readable data")
+    for name in _LISTS_OF_OBJECTS & message.keys():
+        members = message[name] or []
+        if not isinstance(members, list) or not all(isinstance(one, dict) for one in members):
+            raise failures.unreadable(f"its {name} are not a list of objects")
+    for image in message.get("images") or ():
+        url = image.get("image_url")
+        if not isinstance(url, dict) or not isinstance(url.get("url"), str):
+            raise failures.unreadable("an image has no URL")
+
+
+def check_logprobs(choice: JSON) -> None:
+    """Raise ProviderBroken if the logprobs of a choice of a chat completion cannot be read."""
+    logprobs = choice.get("logprobs")
+    if not isinstance(logprobs, dict | None) or not isinstance((logprobs or {}).get("content"), list | None):
+        raise failures.unreadable("its logprobs are not an object")
+
+
 def _part(part: Any) -> str:
     if isinstance(part, str):
         return part
-    if not isinstance(part, dict):
+    if not isinstance(part, dict) or not part.keys() & {"text", "type"}:
         raise failures.unreadable(f"a part of a content is {_kind(part)}")
     given = part.get("text")
     if isinstance(given, dict):
@@ -84,7 +114,9 @@ def usage(value: Any) -> JSON | None:
     counts = {
         name: value[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens") if name in value
     }
-    if len(counts) == 3 and all(type(count) is int for count in counts.values()):
+    if len(counts) == 3 and all(
+        type(count) is int and 0 <= count < _MOST_TOKENS for count in counts.values()
+    ):
         return value
     prompt = _count(value, "prompt_tokens", "input_tokens")
     completion = _count(value, "completion_tokens", "output_tokens")
@@ -97,7 +129,7 @@ def _count(usage: JSON, *names: str) -> int:
         count = usage.get(name)
         if count is None:
             continue
-        if isinstance(count, bool) or not isinstance(count, int | float) or not math.isfinite(count):
+        if isinstance(count, bool) or not isinstance(count, int | float) or not count < _MOST_TOKENS:
             raise failures.unreadable(f"the usage has {name} {count!r}"[:200])
-        return int(count)
+        return max(int(count), 0)
     return 0

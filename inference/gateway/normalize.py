@@ -56,6 +56,8 @@ def completion(answer: JSON, target: Target) -> JSON:
         message.setdefault("refusal", None)
         for name in fields.TEXTS & message.keys():
             message[name] = fields.text(message[name])
+        fields.check_message(message)
+        fields.check_logprobs(choice)
         _calls(message)
         _finish(choice, target, "tool_calls" if message.get("tool_calls") else "stop")
     return answer

@@ -55,6 +55,26 @@ def test_embeddings_that_are_none_are_the_providers_fault(data: Any) -> None:
         normalize.embeddings({"data": data}, TARGET, "float", 1)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"audio": "x"}, {"annotations": "x"}, {"function_call": "x"}, {"images": ["x"]}, {"refusal": {}}],
+)
+def test_fields_of_a_message_that_cannot_be_read_are_the_providers_fault(fields: JSON) -> None:
+    with pytest.raises(ProviderBroken, match="cannot be read"):
+        normalize.completion({"choices": [{"message": {"content": "x", **fields}}]}, TARGET)
+
+
+def test_logprobs_that_cannot_be_read_are_the_providers_fault() -> None:
+    with pytest.raises(ProviderBroken, match="cannot be read"):
+        normalize.completion({"choices": [{"message": {"content": "x"}, "logprobs": "x"}]}, TARGET)
+
+
+def test_counts_below_zero_are_none() -> None:
+    usage = {"prompt_tokens": -1, "completion_tokens": 2, "total_tokens": -1}
+    answer = normalize.completion({"choices": [{"message": {"content": "x"}}], "usage": usage}, TARGET)
+    assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 2}
+
+
 def chunk(delta: JSON, index: int = 0, **fields: Any) -> JSON:
     return {"id": "c", "created": 1, "model": "m", "choices": [{"index": index, "delta": delta, **fields}]}
 
