@@ -158,7 +158,6 @@ def to_event(error: ProviderError) -> JSON:
 
 
 _ANSWERS = frozenset({"choices", "data", "results", "usage"})
-_ERROR_FIELDS = frozenset({"code", "status", "status_code", "statusCode"})
 
 
 def is_error(value: Any) -> bool:
@@ -171,7 +170,7 @@ def is_error(value: Any) -> bool:
         return True
     if value.keys() & _ANSWERS:
         return False
-    return "detail" in value or ("message" in value and bool(value.keys() & _ERROR_FIELDS))
+    return "detail" in value or bool(value.get("errors")) or isinstance(value.get("message"), str)
 
 
 def error_details(body: bytes) -> JSON:
@@ -191,18 +190,25 @@ def details_of(value: Any) -> JSON:
     """Return the same of a decoded body; providers differ in how they nest it."""
     if isinstance(value, list):
         value = value[0] if value else {}
-    error = value.get("error") or value if isinstance(value, dict) else value
+    error = value.get("error") or value.get("errors") or value if isinstance(value, dict) else value
     if isinstance(error, list) and error:
         error = error[0]
     if isinstance(error, str):
         outer = value if isinstance(value, dict) else {}
-        return {"message": outer.get("message") or error, **_extras(outer)}
+        return {"message": outer.get("message") or outer.get("error_description") or error, **_extras(outer)}
+    error = _innermost(error)
     if not isinstance(error, dict) or not error:
         return {}
     message = error.get("message") or error.get("detail") or error.get("error")
     if not isinstance(message, str):
         message = orjson.dumps(tolerant_json.without_surrogates(message or error)).decode()[:LONGEST_TEXT]
     return {"message": tolerant_json.without_surrogates(message).strip(), **_extras(error)}
+
+
+def _innermost(error: Any) -> Any:
+    """Return the error that a gateway wrapped in its own."""
+    inner = error.get("error") if isinstance(error, dict) else None
+    return inner if isinstance(inner, dict) else error
 
 
 def _extras(error: JSON) -> JSON:
@@ -215,11 +221,11 @@ def _inner_status(value: Any) -> int:
     """Return the status that an error names in numbers or by its name, else 502."""
     if isinstance(value, list):
         value = value[0]
-    error = value.get("error") if isinstance(value, dict) else None
+    error = _innermost(value.get("error")) if isinstance(value, dict) else None
     for holder in (error, value):
         if not isinstance(holder, dict):
             continue
-        for name in ("code", "status", "status_code", "http_status", "error_code"):
+        for name in ("code", "status", "status_code", "statusCode", "http_status", "error_code"):
             status = _as_status(holder.get(name))
             if status is not None:
                 return status

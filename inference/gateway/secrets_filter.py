@@ -1,5 +1,6 @@
 """Keep provider keys out of everything that a client sees."""
 
+import html
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,14 +14,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 class SecretsFilter:
-    """Replaces a target's secrets, also where they are escaped for JSON or for a URL."""
+    """Replaces a target's secrets, also where they are escaped for JSON, a URL or HTML."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._plain = [secret.encode() for secret in secrets]
         spelled = "|".join(map(_spelled, secrets))
         self._pattern = re.compile(spelled) if secrets else None
         needs_escape = any(not _PLAIN.fullmatch(secret) for secret in secrets)
-        self._marks = (b"%", b"\\") if needs_escape else (b"%", b"\\u00")
+        self._marks = (b"%", b"\\", b"&") if needs_escape else (b"%", b"\\u00", b"&#")
 
     def text(self, text: str) -> str:
         """Return `text` without the secrets."""
@@ -62,4 +63,5 @@ def _spelled(secret: str) -> str:
 def _spellings(character: str) -> str:
     code = ord(character)
     percent = "".join(f"%{byte:02x}" for byte in character.encode())
-    return rf"\\*(?:{re.escape(character)}|(?i:u{code:04x}|{percent}))"
+    escaped = "|".join({re.escape(character), re.escape(html.escape(character))})
+    return rf"\\*(?:{escaped}|(?i:u{code:04x}|{percent}|&#0*{code};|&#x0*{code:x};))"

@@ -377,6 +377,11 @@ ERRORS: dict[str, tuple[str, type[ProviderError], int, str]] = {
     "a text": ('data: {"error": "It broke"}\n\n', ProviderBroken, 502, "It broke"),
     "a list": ('data: [{"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}]\n\n', ProviderLimited, 429, "Quota"),
     "a code beside": ('data: {"error": {"message": "Later"}, "code": 429}\n\n', ProviderLimited, 429, "Later"),
+    "words alone": ('event: error\ndata: {"message": "Words"}\n\n', ProviderBroken, 502, "Words"),
+    "a list of errors": ('data: {"success": false, "errors": [{"code": 7003, "message": "No route"}]}\n\n', ProviderBroken, 502, "No route"),
+    "a status code beside": ('data: {"statusCode": 429, "message": "Later"}\n\n', ProviderLimited, 429, "Later"),
+    "an error in an error": ('data: {"error": {"error": {"message": "Inner", "code": 400}}}\n\n', ProviderRejected, 400, "Inner"),
+    "a description": ('data: {"error": "invalid_token", "error_description": "It expired"}\n\n', ProviderBroken, 502, "It expired"),
     "detail": ('data: {"detail": "Not for you"}\n\n', ProviderBroken, 502, "Not for you"),
     "no data:": ('{"error": {"message": "Bare", "code": 500}}\n\n', ProviderBroken, 500, "Bare"),
     "a whole answer": ('{"error": {"message": "Whole", "code": 429}}', ProviderLimited, 429, "Whole"),
@@ -429,6 +434,8 @@ SPELLINGS = {
     "JSON": KEY.replace("-", "\\u002d"),
     "JSON twice": KEY.replace("-", "\\\\u002D"),
     "a URL's": KEY.replace("-", "%2D"),
+    "HTML": KEY.replace("-", "&#45;"),
+    "HTML in hexadecimals": KEY.replace("-", "&#x2D;"),
 }
 
 
