@@ -101,6 +101,19 @@ def two_vector_stores(document: JSON) -> bool:
     return applied
 
 
+def no_vector_store(document: JSON) -> bool:
+    """Allow a file_search without vector stores."""
+    applied = False
+    for component in ("CreateAssistantRequest", "CreateThreadRequest"):
+        for one in _within(document["components"]["schemas"].get(component)):
+            unions = [key for key in ("anyOf", "oneOf") if key in one]
+            if "vector_stores" in one.get("properties", {}) and unions:
+                for key in unions:
+                    del one[key]
+                applied = True
+    return applied
+
+
 def file_contents(document: JSON) -> bool:
     """Describe a file's content as bytes."""
     content = document["paths"].get("/files/{file_id}/content", {}).get("get", {})

@@ -24,6 +24,7 @@ from spec.changes import (
     list_limits,
     messages_of_any_role,
     metadata_limits,
+    no_vector_store,
     optional,
     pages_of_files,
     shows,
@@ -175,6 +176,11 @@ ERRATA: tuple[Erratum, ...] = (
         "two-vector-stores",
         "an assistant or thread that is given a vector store, and another one to be made, has both",
         two_vector_stores,
+    ),
+    Erratum(
+        "file-search-without-stores",
+        "SDKs have both lists of vector stores as optional, and the service takes a request without them",
+        no_vector_store,
     ),
     Erratum(
         "usage-without-cache-writes",

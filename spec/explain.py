@@ -180,7 +180,7 @@ def _worded(fault: Fault, param: str | None, value: Any) -> tuple[str, str | Non
         case "missing":
             return f"Missing required parameter: '{param}'.", param, "missing_required_parameter"
         case "unknown":
-            return f"Unknown parameter: '{param}'.", param, "unknown_parameter"
+            return f"Unknown parameter: '{param or ''}'.", param, "unknown_parameter"
         case "type":
             message = f"Invalid type{shown}: expected {_expected(fault)}, but got {_given(value)} instead."
             return message, param, "invalid_type"

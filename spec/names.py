@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 RENAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -29,3 +30,14 @@ def python_name(operation_id: str) -> str:
 def argument_name(parameter: str) -> str:
     """Return a parameter's keyword: `include[]` is `include`."""
     return _NOT_A_NAME.sub("_", parameter.removesuffix("[]")).strip("_")
+
+
+def restore_schema_name(body: Any) -> None:
+    """Rename `response_format.json_schema.schema_` to `schema`, in place.
+
+    The Python SDK's objects call it so, and their `model_dump()` writes the name of the attribute.
+    """
+    response_format = body.get("response_format") if isinstance(body, dict) else None
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
+    if isinstance(schema, dict) and "schema_" in schema and "schema" not in schema:
+        schema["schema"] = schema.pop("schema_")

@@ -14,6 +14,7 @@ from spec.allow_null import allow_null
 from spec.errors import InvalidRequest, InvalidResponse
 from spec.explain import explain, missing_paths
 from spec.forbid_extra import forbid_extra
+from spec.names import restore_schema_name
 from spec.nulls import remove_nulls
 from spec.shrink import Path, is_small, named_path, shrink, value_at
 
@@ -98,6 +99,7 @@ class RequestValidator(Validator):
         compiled = self._compiled or self.compile()
         if compiled.is_valid(value):
             return
+        restore_schema_name(value)
         remove_nulls(value, self._schema, self._components)
         fault = self._fault(value)
         if fault is not None:

@@ -75,6 +75,16 @@ NULLED: list[tuple[str, JSON, JSON]] = [
     ),
     (
         "create_assistant",
+        {"model": "m", "tool_resources": {"file_search": {"vector_store_ids": None, "vector_stores": None}}},
+        {"model": "m", "tool_resources": {"file_search": {}}},
+    ),
+    (
+        "create_thread",
+        {"tool_resources": {"file_search": {"vector_store_ids": None}}},
+        {"tool_resources": {"file_search": {}}},
+    ),
+    (
+        "create_assistant",
         {"model": "m", "tools": [{"type": "function", "function": {"name": "f", "parameters": None}}]},
         {"model": "m", "tools": [{"type": "function", "function": {"name": "f"}}]},
     ),
@@ -110,6 +120,29 @@ def test_every_optional_field_of_every_request_may_be_null(editions: dict[str, E
                     if exc.param == field:
                         refused.append((operation.id, field, exc.message))
     assert refused == []
+
+
+@pytest.mark.parametrize(
+    ("name", "required"),
+    [
+        ("create_assistant", {"model": "m"}),
+        ("modify_assistant", {}),
+        ("create_run", {"assistant_id": "a"}),
+        ("create_chat_completion", {"model": "m", "messages": [USER]}),
+    ],
+)
+def test_the_python_sdks_name_for_a_schema_is_taken(
+    operation: Callable[[str], Operation], name: str, required: dict[str, Any]
+) -> None:
+    body: dict[str, Any] = {
+        **required,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "n", "description": None, "schema_": {"type": "object"}},
+        },
+    }
+    operation(name).bodies["application/json"].check(body)
+    assert body["response_format"]["json_schema"] == {"name": "n", "schema": {"type": "object"}}
 
 
 def test_null_that_the_schema_allows_stays(operation: Callable[[str], Operation]) -> None:
