@@ -132,9 +132,9 @@ def test_every_optional_field_of_every_request_may_be_null(editions: dict[str, E
     ],
 )
 def test_the_python_sdks_name_for_a_schema_is_taken(
-    operation: Callable[[str], Operation], name: str, required: dict[str, Any]
+    operation: Callable[[str], Operation], name: str, required: JSON
 ) -> None:
-    body: dict[str, Any] = {
+    body: JSON = {
         **required,
         "response_format": {
             "type": "json_schema",
