@@ -17,6 +17,12 @@ LEASE_SECONDS = 10.0
 ATTEMPTS = 3
 """Times that a job may fail by a bug before it is given up: nothing is tried for ever."""
 
+MAX_TAKEOVERS = 3
+"""Times that a job is taken over from a worker that was lost, by default: it may be what kills them.
+
+Each takeover waits for a lease to run out, so a job that kills its workers ends after about 40 s.
+"""
+
 RETRY_SECONDS = 1.0
 """Before a job that failed is tried again, times the number of its failures."""
 
@@ -61,13 +67,28 @@ class Jobs:
     `register` before `start`. `adopt` runs a job that this process has just enqueued as held by
     itself (`Enqueue(Job(..., owner=jobs.owner, due=now + LEASE_SECONDS))`), without waiting for the poll.
     `stop` lets running jobs go on for the grace time, then gives their leases back.
+
+    A job is given up once it was taken over more than `max_takeovers` times. A lost worker's other jobs
+    are counted with the one that killed it, so the last attempt of such a job is made with no other
+    one of them beside it in this process.
     """
 
-    def __init__(self, store: Store, owner: str, *, poll: float = 1.0, lease: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        owner: str,
+        *,
+        poll: float = 1.0,
+        lease: float = LEASE_SECONDS,
+        max_takeovers: int = MAX_TAKEOVERS,
+    ) -> None:
         self.owner = owner
         self.lease = lease
+        self.max_takeovers = max_takeovers
         self._store = store
         self._poll = poll
+        self._last_attempt: Lease | None = None
+        self._interrupted: list[Lease] = []
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str, str], _Running] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -78,8 +99,8 @@ class Jobs:
     ) -> None:
         """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process.
 
-        A job whose handler raises is tried again; after `ATTEMPTS` times it is given up by `give_up`, or
-        removed where there is none.
+        A job whose handler raises is tried again; after `ATTEMPTS` times, or when its workers were lost
+        too often, it is given up by `give_up`, or removed where there is none.
         """
         self._kinds[kind] = _Kind(handler, concurrency, give_up)
 
@@ -128,23 +149,41 @@ class Jobs:
         rest = list(self._running.values())
         for entry in rest:
             await _cancelled(entry.task)
-        await asyncio.gather(*(self._release(entry.lease) for entry in rest))
+        await asyncio.gather(*(self._release(entry.lease) for entry in rest), self._release_interrupted())
         self._loops = []
 
     # --- one job ---
 
     async def _run(self, kind: _Kind, lease: Lease) -> None:
         try:
-            await kind.handler(lease)
+            if lease.job.takeovers < self.max_takeovers:
+                await kind.handler(lease)
+            else:
+                await self._run_last_attempt(kind, lease)
         except LeaseLost:
             log.info("job_lost", kind=lease.job.kind, id=lease.job.id)
         except StoreError as exc:
-            # The job keeps its lease until it runs out, then whoever is first tries again: that is
-            # the backoff for a store that is away, and does not count as a failure.
+            # The job is free when its lease would have run out: that is the backoff for a store that is
+            # away, and counts neither as a failure nor as a takeover.
             log.warning("job_interrupted", kind=lease.job.kind, id=lease.job.id, error=str(exc))
+            self._interrupted.append(lease)
         except Exception:
             log.exception("job_failed", kind=lease.job.kind, id=lease.job.id)
             await self._failed(kind, lease)
+
+    async def _run_last_attempt(self, kind: _Kind, lease: Lease) -> None:
+        job = lease.job
+        if job.takeovers > self.max_takeovers:
+            log.error("job_given_up", kind=job.kind, id=job.id, takeovers=job.takeovers)
+            await self._give_up(kind, lease)
+        elif self._last_attempt is not None:
+            await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS))
+        else:
+            self._last_attempt = lease
+            try:
+                await kind.handler(lease)
+            finally:
+                self._last_attempt = None
 
     async def _failed(self, kind: _Kind, lease: Lease) -> None:
         """Try a job again that failed by a bug, or give it up."""
@@ -159,6 +198,7 @@ class Jobs:
             await self._give_up(kind, lease)
         except StoreError as exc:
             log.warning("job_interrupted", kind=job.kind, id=job.id, error=str(exc))
+            self._interrupted.append(lease)
 
     async def _give_up(self, kind: _Kind, lease: Lease) -> None:
         if kind.give_up is not None:
@@ -181,6 +221,18 @@ class Jobs:
         with contextlib.suppress(StoreError):
             await self._store.write(Reschedule(lease.job, due=time.time()))
 
+    async def _release_interrupted(self) -> None:
+        """Let go of jobs whose handler met a failure of the store, once the store answers again."""
+        while self._interrupted:
+            job = self._interrupted[-1].job
+            try:
+                await self._store.write(Reschedule(job, max(job.due, time.time())))
+            except LeaseLost:  # it is another worker's by now, or has ended
+                pass
+            except StoreError:
+                return
+            self._interrupted.pop()
+
     # --- taking ---
 
     # A cancellation that meets an error on its way is lost (asyncio.gather raises the error), so the
@@ -188,6 +240,7 @@ class Jobs:
 
     async def _poll_forever(self) -> None:
         while not self._stopping:
+            await self._release_interrupted()
             for name, kind in self._kinds.items():
                 await self._take(name, kind)
             await asyncio.sleep(self._poll)
@@ -235,6 +288,7 @@ class Jobs:
     def _give_up_if_over(self, entry: _Running, now: float) -> None:
         if now - entry.renewed >= self.lease:
             entry.task.cancel()
+            self._interrupted.append(entry.lease)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

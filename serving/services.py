@@ -39,7 +39,7 @@ def services_over(store: Store, settings: Settings) -> Services:
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
     policy = CallerPolicy(settings.caller_keys, frozenset(settings.provider_hosts))
     gateway = Gateway(routes, policy, local)
-    jobs = Jobs(store, owner="")
+    jobs = Jobs(store, owner="", max_takeovers=settings.max_takeovers)
     downloads = settings.download_assistants_files
     retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)
     tools = {"file_search": file_search(retrieval, gateway.context_window)}

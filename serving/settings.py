@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference.engine.turns import MAX_ANSWER
+from inference.jobs import MAX_TAKEOVERS
 from serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
@@ -133,6 +134,12 @@ class Settings(BaseSettings):
         "ASTROLABE_MAX_ANSWER",
         MAX_ANSWER,
         "Characters of one answer in a run, at most; a longer one is cut off and the run is `incomplete`.",
+        ge=1,
+    )
+    max_takeovers: int = variable(
+        "ASTROLABE_MAX_TAKEOVERS",
+        MAX_TAKEOVERS,
+        "Times that a run or another job is taken over from a worker that died; then it fails.",
         ge=1,
     )
     log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days after which a run's event log goes.", gt=0)

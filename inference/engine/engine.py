@@ -35,6 +35,11 @@ from persistence.store import (
 )
 from persistence.types import JSON
 
+WORKERS_LOST = {
+    "code": "server_error",
+    "message": "The run was given up: the server's worker was lost each time it ran it.",
+}
+
 CONCURRENCY = 1000
 """Runs at once in one process: they wait for providers, so memory is the bound."""
 
@@ -282,10 +287,11 @@ class Engine:
             self._feeds.close(lease.job.project, lease.job.id)
 
     async def _give_up(self, lease: Lease) -> None:
-        """Fail a run that no attempt could even begin, so that its conversation is free."""
+        """Fail a run that no attempt can end, so that its conversation is free."""
         recovered = await recover_settled(self._store, self._feeds, self._api, lease)
         if recovered is not None:
-            recovered.record(RunMoved("failed", int(time.time()), BROKEN))
+            lost = lease.job.takeovers > self._jobs.max_takeovers
+            recovered.record(RunMoved("failed", int(time.time()), WORKERS_LOST if lost else BROKEN))
             await recovered.flush(Finish(lease.job))
         else:
             await self._store.write(Finish(lease.job))

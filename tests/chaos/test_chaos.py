@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from inference.jobs import MAX_TAKEOVERS
 from persistence.types import JSON
 from tests.chaos.client import Application, Event, RunClient
 from tests.chaos.faults import FaultInjector
@@ -114,7 +115,13 @@ async def test_no_run_is_lost_repeated_or_streamed_differently(
 ) -> None:
     print(f"seed {SEED}, {RUNS} runs, {SECONDS:g} s of faults")
     chance = random.Random(SEED)
-    environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url, "ASTROLABE_GRACE": "1"}
+    environment = {
+        "OPENAI_API_KEY": "sk-provider",
+        "OPENAI_BASE_URL": provider.url,
+        "ASTROLABE_GRACE": "1",
+        # A takeover waits for at least seven of a lease's ten seconds, so no run is hit more often.
+        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(SECONDS / 7))),
+    }
     with Server(tmp_path, workers=3, **environment) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             application = Application(server.url, session)

@@ -1,17 +1,21 @@
 """Jobs: taken when they are due, held by renewals, given up when the lease is lost."""
 
 import asyncio
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from inference.jobs import ATTEMPTS, Handler, Jobs, Lease
+from inference.jobs import ATTEMPTS, MAX_TAKEOVERS, Handler, Jobs, Lease
 from persistence.engines import open_store
 from persistence.errors import LeaseLost, StoreUnavailable
 from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
+from tests.inference import killed_worker
 
 LEASE = 0.3
 
@@ -219,6 +223,83 @@ async def test_a_job_whose_end_fails_too_is_removed(store: Store) -> None:
     await jobs.stop(5)
 
     assert list(await store.take_jobs("k", "b", 60, 10)) == []
+
+
+async def killed_by(job_id: str, path: Path) -> None:
+    """Run a worker that dies by SIGKILL as soon as it has begun the job."""
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", killed_worker.__name__, f"sqlite:///{path}/astrolabe.db", job_id
+    )
+    assert await asyncio.wait_for(worker.wait(), 60) == -signal.SIGKILL
+
+
+async def test_a_job_that_kills_its_workers_is_given_up_after_three_takeovers(
+    store: Store, tmp_path: Path
+) -> None:
+    await store.write(Enqueue(job("deadly")))
+    for _ in range(1 + MAX_TAKEOVERS):
+        await killed_by("deadly", tmp_path)
+    work = Work(store)
+    given_up: list[int] = []
+
+    async def give_up(lease: Lease) -> None:
+        given_up.append(lease.job.takeovers)
+        await store.write(Finish(lease.job))
+
+    jobs = Jobs(store, "survivor", poll=0.02, lease=LEASE)
+    jobs.register("k", work, concurrency=10, give_up=give_up)
+    await jobs.start()
+    await eventually(lambda: bool(given_up))
+    await jobs.stop(0)
+
+    assert given_up == [MAX_TAKEOVERS + 1]
+    assert work.begun == []
+    assert list(await store.take_jobs("k", "other", 60, 10)) == []
+
+
+async def test_the_last_attempts_of_jobs_whose_workers_were_lost_are_made_one_after_the_other(
+    store: Store,
+) -> None:
+    """One of them killed the workers, and the others only ran beside it."""
+    lost = [replace(job(name, due=time.time() - 1), takeovers=MAX_TAKEOVERS) for name in "abc"]
+    fresh = job("fresh", due=time.time() - 1)
+    await store.write(*(Enqueue(each) for each in (*lost, fresh)))
+    running: set[str] = set()
+    together: list[set[str]] = []
+
+    async def work(lease: Lease) -> None:
+        running.add(lease.job.id)
+        together.append(running & set("abc"))
+        await asyncio.sleep(0.05)
+        running.discard(lease.job.id)
+        await store.write(Finish(lease.job))
+
+    async with working(store, "w", work):
+        await eventually(lambda: len(together) == 4)
+
+    assert all(len(each) <= 1 for each in together)
+    assert set().union(*together) == set("abc")
+
+
+async def test_a_job_that_a_failing_store_interrupts_is_not_counted_as_taken_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker lives, and lets go of the job once the store answers again."""
+    taken: list[Job] = []
+
+    async def interrupted(lease: Lease) -> None:
+        taken.append(lease.job)
+        raise StoreUnavailable("away")
+
+    await store.write(Enqueue(job()))
+    async with working(store, "a", interrupted):
+        await eventually(lambda: len(taken) == 2)
+    free: list[Job] = []
+    async with asyncio.timeout(10):
+        while not free:
+            free += await store.take_jobs("k", "b", 60, 10)
+            await asyncio.sleep(0.01)
+    assert free[0].takeovers == 0
 
 
 async def test_a_job_can_be_put_off(store: Store) -> None:
