@@ -9,7 +9,7 @@ CLIENTS := $(addsuffix /.ready,$(patsubst requirements/client-%.in,.venvs/client
   $(patsubst tests/clients/%/package.json,build/clients/%,$(wildcard tests/clients/*/package.json)))
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-clients test-cluster test-pythons chaos check bench cassandra cassandra-stop lock clean
+.PHONY: help serve test test-clients test-cluster test-pythons chaos check bench attack cassandra cassandra-stop lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -42,6 +42,9 @@ check: .venv/.dev ## check lint, types, import directions and lock files
 
 bench: .venv/.dev ## measure next to the alternatives and write build/bench.json
 	@$(BIN)/python -m bench
+
+attack: .venv/.dev ## attack a server and measure what becomes of another project's requests
+	@$(BIN)/python -m bench.attack
 
 cassandra: .venv/.serve ## start three Apache Cassandra 5 nodes on this machine (java 17 and Maven)
 	@$(BIN)/python deploy/cassandra/cluster.py start

@@ -1,0 +1,1 @@
+"""Attacks: what one project's largest requests do to another project's requests."""

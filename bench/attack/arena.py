@@ -1,0 +1,163 @@
+"""Where an attack takes place: two workers, two projects with keys, a provider, and a bystander's requests."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+
+from bench.attack.bystander import Bystander, Latencies
+from bench.figures import TIMES
+from bench.load import BenchFailed
+from bench.measuring import MEGABYTE, memory, peak_rss, reset_peak
+from tests.provider import ProviderProcess
+from tests.server import Server
+
+PATIENCE = 300.0
+"""Seconds that an attacker waits for an answer."""
+
+RECOVERY = 5.0
+"""Seconds after an attack until everything has to be normal again."""
+
+
+@dataclass(slots=True)
+class Arena:
+    """A running server with the attacker's means; `quick` asks for a smaller attack."""
+
+    server: Server
+    key: str
+    bystander_key: str
+    quick: bool
+
+    @property
+    def port(self) -> int:
+        """Return the server's port."""
+        return self.server.port
+
+    def scaled(self, count: int) -> int:
+        """Return `count`, or a tenth of it in a quick run."""
+        return max(1, count // 10) if self.quick else count
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        """Return a client of the attacker, or of the holder of another key."""
+        headers = {"Authorization": f"Bearer {key or self.key}", "OpenAI-Beta": "assistants=v2"}
+        return httpx.Client(base_url=self.server.url, headers=headers, timeout=PATIENCE)
+
+    def make(self, path: str, body: Any) -> str:
+        """Create an object of the attacker and return its id."""
+        with self.client() as client:
+            answer = client.post(path, json=body)
+        if answer.status_code != 200:
+            raise BenchFailed(f"POST {path}: {answer.status_code} {answer.text[:300]}")
+        return str(answer.json()["id"])
+
+    def post(self, path: str, body: bytes, times: int = 1) -> str:
+        """Send the same JSON body, all at once over connections of their own; return what came of it."""
+
+        def one(_: int) -> str:
+            with self.client() as client:
+                try:
+                    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+                except httpx.TransportError as exc:
+                    return type(exc).__name__
+                return said(answer)
+
+        return all_of(one, times)
+
+    def connect(self) -> socket.socket:
+        """Open a connection to the server."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+
+
+def said(answer: httpx.Response) -> str:
+    """Return an answer's status, and the code of its error."""
+    if answer.status_code < 400:
+        return str(answer.status_code)
+    try:
+        error = answer.json()["error"]
+    except (ValueError, KeyError):
+        return f"{answer.status_code} (not an error of OpenAI's form)"
+    return f"{answer.status_code} {error['code'] or error['type']}"
+
+
+def all_of(one: Callable[[int], str], times: int) -> str:
+    """Run `one` that often side by side and return how often each result came."""
+    with ThreadPoolExecutor(max_workers=min(times, 200)) as pool:
+        results = list(pool.map(one, range(times)))
+    counted = {result: results.count(result) for result in dict.fromkeys(results)}
+    return ", ".join(
+        result if count == 1 else f"{count} {TIMES} {result}" for result, count in counted.items()
+    )
+
+
+def encoded(body: Any) -> bytes:
+    """Return a JSON body."""
+    return orjson.dumps(body)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an attack did: latencies of the bystander in milliseconds, growth of a worker in megabytes."""
+
+    during: Latencies
+    after: Latencies
+    seconds: float
+    growth: float
+    peak: float
+    killed: int
+    outcome: str
+
+
+@contextmanager
+def arena(folder: Path, *, quick: bool) -> Iterator[Arena]:
+    """Yield a server of two workers with default settings, in keys mode."""
+    with ProviderProcess(processes=1) as provider:
+        settings: dict[str, Any] = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url}
+        with Server(folder, workers=2, ASTROLABE_AUTH="keys", **settings) as server:
+            yield Arena(server, new_key(server, "attacker"), new_key(server, "bystander"), quick)
+
+
+def new_key(server: Server, project: str) -> str:
+    """Make a key as an operator does."""
+    command = [sys.executable, "-m", "serving.cli", "keys", "create", "--project", project]
+    done = subprocess.run(
+        command, env=server.environment, cwd=server.folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()[0]
+
+
+def measure(ground: Arena, attack: Callable[[], str]) -> Result:
+    """Run an attack while the bystander sends requests, and look again when it should be over."""
+    workers = ground.server.workers()
+    before = {pid: memory(pid).rss for pid in workers}
+    for pid in workers:
+        reset_peak(pid)
+    with Bystander(ground.port, ground.bystander_key) as bystander:
+        bystander.warm()
+        began = time.monotonic()
+        outcome = attack()
+        seconds = time.monotonic() - began
+        during = bystander.latencies()
+        time.sleep(RECOVERY)
+        bystander.latencies()
+        time.sleep(2)
+        after = bystander.latencies()
+    alive = [pid for pid in ground.server.workers() if pid in before]
+    grown = max((memory(pid).rss - before[pid] for pid in alive), default=0)
+    peak = max((peak_rss(pid) - before[pid] for pid in alive), default=0)
+    killed = len(workers) - len(alive)
+    return Result(during, after, seconds, grown / MEGABYTE, peak / MEGABYTE, killed, outcome)
+
+
+def open_files() -> int:
+    """Return how many connections an attacker may open."""
+    return min(4000, int(os.sysconf("SC_OPEN_MAX")) // 2)

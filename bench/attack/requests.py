@@ -1,0 +1,123 @@
+"""Attacks with a key: one request that is as large as it may be, or larger."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bench.attack.arena import Arena, all_of, encoded, said
+
+MEGABYTE = 1024 * 1024
+
+
+def search(arena: Arena) -> Callable[[], str]:
+    """Search a vector store for 30,000 queries at once, six times side by side."""
+    store = arena.make("/vector_stores", {})
+    body = encoded({"query": [f"word{number}" for number in range(30_000)]})
+    return lambda: arena.post(f"/vector_stores/{store}/search", body, 6)
+
+
+def long_query(arena: Arena) -> Callable[[], str]:
+    """Search a vector store for a text of 30 MB."""
+    store = arena.make("/vector_stores", {})
+    body = encoded({"query": "word " * (6 * MEGABYTE)})
+    return lambda: arena.post(f"/vector_stores/{store}/search", body)
+
+
+def image_url(arena: Arena) -> Callable[[], str]:
+    """Add a message whose image URL is a data URL of 30 MB, five times."""
+    thread = arena.make("/threads", {})
+    url = "data:image/png;base64," + "iVBORw0K" * (30 * MEGABYTE // 8)
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    return lambda: arena.post(f"/threads/{thread}/messages", encoded({"role": "user", "content": content}), 5)
+
+
+def image_url_chat(arena: Arena) -> Callable[[], str]:
+    """Ask for a completion about an image of 30 MB, five times."""
+    url = "data:image/png;base64," + "iVBORw0K" * (30 * MEGABYTE // 8)
+    content = [{"type": "image_url", "image_url": {"url": url}}]
+    body = encoded({"model": "m", "messages": [{"role": "user", "content": content}]})
+    return lambda: arena.post("/chat/completions", body, 5)
+
+
+def thread_of_messages(arena: Arena) -> Callable[[], str]:
+    """Create a thread with 400,000 messages."""
+    message = {"role": "user", "content": "x"}
+    body = encoded({"messages": [message] * arena.scaled(400_000)})
+    return lambda: arena.post("/threads", body)
+
+
+def delete_thread(arena: Arena) -> Callable[[], str]:
+    """Delete a thread of many messages."""
+    thread = arena.make("/threads", {})
+    with arena.client() as client:
+        body = {"role": "user", "content": "x"}
+
+        def add(_: int) -> str:
+            return said(client.post(f"/threads/{thread}/messages", json=body))
+
+        added = all_of(add, arena.scaled(20_000))
+
+    def attack() -> str:
+        with arena.client() as client:
+            return f"{said(client.delete(f'/threads/{thread}'))} (messages: {added})"
+
+    return attack
+
+
+def huge_page(arena: Arena) -> Callable[[], str]:
+    """List 12 messages of 30 MB each."""
+    thread = arena.make("/threads", {})
+    parts: list[Any] = [{"type": "text", "text": "x" * 250_000}] * 120
+    body = encoded({"role": "user", "content": parts})
+    added = arena.post(f"/threads/{thread}/messages", body, 12)
+
+    def attack() -> str:
+        with arena.client() as client:
+            answer = client.get(f"/threads/{thread}/messages", params={"limit": 100})
+        return f"{said(answer)}, {len(answer.content) / MEGABYTE:.0f} MB (messages: {added})"
+
+    return attack
+
+
+def model_names(arena: Arena) -> Callable[[], str]:
+    """Ask for models whose names have 10 MB, 60 times."""
+    bodies = [
+        encoded(
+            {"model": f"{number}" + "m" * (10 * MEGABYTE), "messages": [{"role": "user", "content": "x"}]}
+        )
+        for number in range(arena.scaled(60))
+    ]
+
+    def attack() -> str:
+        return all_of(lambda number: arena.post("/chat/completions", bodies[number]), len(bodies))
+
+    return attack
+
+
+def deep_body(arena: Arena) -> Callable[[], str]:
+    """Send a body of 10 MB that is nothing but nested lists."""
+    body = b'{"metadata": ' + b"[" * (5 * MEGABYTE) + b"]" * (5 * MEGABYTE) + b"}"
+    return lambda: arena.post("/threads", body)
+
+
+def many_members(arena: Arena) -> Callable[[], str]:
+    """Send metadata with a million members."""
+    body = encoded({"metadata": {f"key{number}": "v" for number in range(1_000_000)}})
+    return lambda: arena.post("/threads", body)
+
+
+def many_tools(arena: Arena) -> Callable[[], str]:
+    """Create an assistant with a hundred thousand tools."""
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    body = encoded({"model": "m", "tools": [tool] * 100_000})
+    return lambda: arena.post("/assistants", body)
+
+
+def many_filters(arena: Arena) -> Callable[[], str]:
+    """List completions by thousands of metadata filters."""
+    query = "&".join(f"metadata[key{number}]=v" for number in range(3000))
+
+    def attack() -> str:
+        with arena.client() as client:
+            return said(client.get(f"/chat/completions?{query}"))
+
+    return attack
