@@ -1,8 +1,6 @@
 """Ends calls and streams early: when their client hangs up, or when the server stops."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from serving.request import Receive
@@ -27,31 +25,42 @@ class Interruptions:
         self.stopping = True
         asyncio.get_running_loop().call_later(grace, self._cancel)
 
-    @contextmanager
-    def interruptible(self, receive: Receive, *, watch_after: float = 0) -> Iterator[None]:
-        """Let the block be cancelled at the server's stop and, `watch_after` seconds on, by its client."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - the server runs each request in a task
-        loop = asyncio.get_running_loop()
-        watchers: list[asyncio.Task[None]] = []
-
-        def watch() -> None:
-            watchers.append(loop.create_task(_cancel_on_hang_up(receive, task)))
-
-        # Most answers are there before a watcher would pay: a timer costs 1 µs, a task 20.
-        timer = loop.call_later(watch_after, watch)
-        self._tasks.add(task)
-        try:
-            yield
-        finally:
-            self._tasks.discard(task)
-            timer.cancel()
-            for watcher in watchers:
-                watcher.cancel()
+    def interruptible(self, receive: Receive, *, watch_after: float = 0) -> "Interruptible":
+        """Let a block be cancelled at the server's stop and, `watch_after` seconds on, by its client."""
+        return Interruptible(self._tasks, receive, watch_after)
 
     def _cancel(self) -> None:
         for task in list(self._tasks):
             task.cancel(STOPPING)
+
+
+class Interruptible:
+    """The context manager of one block; a generator in its place takes twice the time."""
+
+    __slots__ = ("_receive", "_task", "_tasks", "_timer", "_watch_after", "_watcher")
+
+    def __init__(self, tasks: set[asyncio.Task[Any]], receive: Receive, watch_after: float) -> None:
+        self._tasks = tasks
+        self._receive = receive
+        self._watch_after = watch_after
+        self._watcher: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - the server runs each request in a task
+        self._task = task
+        self._tasks.add(task)
+        # Most answers are there before a watcher would pay: a timer costs 1 µs, a task 20.
+        self._timer = asyncio.get_running_loop().call_later(self._watch_after, self._watch)
+
+    def __exit__(self, *_: object) -> None:
+        self._tasks.discard(self._task)
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _watch(self) -> None:
+        self._watcher = asyncio.ensure_future(_cancel_on_hang_up(self._receive, self._task))
 
 
 async def _cancel_on_hang_up(receive: Receive, task: "asyncio.Task[Any]") -> None:

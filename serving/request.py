@@ -32,8 +32,13 @@ class Headers(Mapping[str, str]):
         """Return the bytes of a header, empty for one that was not sent."""
         return self._raw.get(name, b"")
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header, or `default`; Mapping's own raises KeyError inside, for most names."""
+        value = self._raw.get(name.encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._raw)
+        return iter([name.decode("latin-1") for name in self._raw])
 
     def __len__(self) -> int:
         return len(self._raw)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple, cast
 
 import yarl
@@ -77,13 +77,13 @@ class HttpClient:
         """Return the response once its headers have come."""
         origin = Origin(url.host or "", url.port or 80, url.scheme == "https")
         chunked = body is not None and not isinstance(body, bytes)
-        head = _head(
-            method,
-            url,
-            headers,
-            None if chunked else len(cast(bytes, body or b"")),
-            has_body=body is not None,
-        )
+        head = _head_start(method, url, tuple(headers.items()))
+        if chunked:
+            head += b"transfer-encoding: chunked\r\n\r\n"
+        elif body is not None:
+            head += b"content-length: %d\r\n\r\n" % len(cast(bytes, body))
+        else:
+            head += b"\r\n"
         connection = await self._pooled(origin)
         if connection is None:
             connection = await self._connect(origin, timeouts.connect)
@@ -158,19 +158,14 @@ class HttpClient:
         return connection
 
 
-def _head(
-    method: str, url: yarl.URL, headers: Mapping[str, str], length: int | None, *, has_body: bool
-) -> bytes:
+@lru_cache(maxsize=256)
+def _head_start(method: str, url: yarl.URL, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Return the head but for its length; a target's requests have the same."""
     lines = [f"{method} {url.raw_path_qs} HTTP/1.1\r\nhost: {_host(url)}\r\n"]
-    for name, value in headers.items():
+    for name, value in headers:
         if "\n" in value or "\r" in value or "\n" in name or "\r" in name or ":" in name:
             raise failures.unreachable(f"the header {name!r} cannot be sent")
         lines.append(f"{name}: {value}\r\n")
-    if length is None:
-        lines.append("transfer-encoding: chunked\r\n")
-    elif has_body:
-        lines.append(f"content-length: {length}\r\n")
-    lines.append("\r\n")
     return "".join(lines).encode("utf-8")
 
 

@@ -22,7 +22,7 @@ from persistence.sqlite.contents import Contents
 from persistence.sqlite.database import fetch_one
 from persistence.sqlite.directory import Directory
 from persistence.sqlite.documents import Documents
-from persistence.sqlite.errors import mapped_errors
+from persistence.sqlite.errors import map_error, mapped_errors
 from persistence.sqlite.indexes import Indexes, locate
 from persistence.sqlite.jobs import Jobs
 from persistence.sqlite.logs import Logs
@@ -166,8 +166,10 @@ class SQLiteStore(Store):
         """A read in the loop's thread."""
         if self._connection is None:
             raise StoreUnavailable(f"{self._path} is not open")
-        with mapped_errors(self._path):
+        try:
             return read(self._connection)
+        except apsw.Error as error:
+            raise map_error(error, self._path) from error
 
     def _sweep(self, connection: apsw.Connection) -> None:
         """Remove what a crash left: stale files that no row names."""
