@@ -14,7 +14,7 @@ from persistence.store import Document, child_id
 from persistence.types import JSON
 
 RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
-"""The one value of `include`: what file_search found, which is left out otherwise."""
+"""The only value of `include`: the content of file_search results, which is left out otherwise."""
 
 
 @operation("getRunStep")
@@ -22,7 +22,7 @@ RESULTS_CONTENT = "step_details.tool_calls[*].file_search.results[*].content"
 async def get_run_step(
     context: Context, thread_id: str, run_id: str, step_id: str, include: list[str] | None = None
 ) -> JSON:
-    """The step."""
+    """Return the step."""
     await find_run(context, thread_id, run_id)
     return shown_step(await find_child(context, RUN_STEPS, run_id, step_id, "run step"), include)
 
@@ -36,7 +36,7 @@ async def list_run_steps(
     include: list[str] | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the run's steps."""
+    """Return a page of the run's steps."""
     await find_run(context, thread_id, run_id)
     found = await read_page(
         context,
@@ -49,7 +49,7 @@ async def list_run_steps(
 
 
 def shown_step(step: Document, include: list[str] | None) -> JSON:
-    """The step, with what file_search found only where it was asked for."""
+    """Return the step, with the content of file_search results only if that was asked for."""
     details = step.value["step_details"]
     if details["type"] != "tool_calls" or RESULTS_CONTENT in (include or ()):
         return step.value

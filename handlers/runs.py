@@ -1,4 +1,4 @@
-"""Runs: create, with their thread too, retrieve, modify, list, cancel, hand in outputs, follow."""
+"""Runs: create (also with a thread), retrieve, modify, list, cancel, submit outputs, follow."""
 
 from functools import partial
 from typing import Unpack
@@ -63,14 +63,14 @@ async def create_thread_and_run(context: Context, body: JSON) -> Answer:
 @operation("getRun")
 @supports_v1
 async def get_run(context: Context, thread_id: str, run_id: str) -> JSON:
-    """The run, as it is now: one read."""
+    """Return the run."""
     return (await find_run(context, thread_id, run_id)).value
 
 
 @operation("modifyRun")
 @supports_v1
 async def modify_run(context: Context, thread_id: str, run_id: str, body: JSON) -> JSON:
-    """Change the metadata, also while the run goes on."""
+    """Change the metadata, also of an active run."""
     return await update_metadata(context, partial(find_run, context, thread_id, run_id), body)
 
 
@@ -81,7 +81,7 @@ async def list_runs(
     thread_id: str,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the thread's runs."""
+    """Return a page of the thread's runs."""
     await find_thread(context, thread_id)
     return list_page(await read_page(context, RUNS, thread_id, **page))
 
@@ -89,7 +89,7 @@ async def list_runs(
 @operation("cancelRun")
 @supports_v1
 async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
-    """Cancel a run that has not ended."""
+    """Cancel an active run."""
     run = await find_run(context, thread_id, run_id)
     try:
         return await context.services.runs.engine.cancel(run)
@@ -100,7 +100,7 @@ async def cancel_run(context: Context, thread_id: str, run_id: str) -> JSON:
 @operation("submitToolOuputsToRun")
 @supports_v1
 async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: str, body: JSON) -> Answer:
-    """Hand in the outputs that a run waits for, all of them at once."""
+    """Submit the outputs of all calls that a run waits for."""
     run = await find_run(context, thread_id, run_id)
     started = await context.services.runs.engine.submit(
         run,
@@ -114,7 +114,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
 @operation("getRunEvents")
 @supports_v1
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int) -> Stream:
-    """The run's events behind that number, and on to its end; an operation of our own."""
+    """Stream the run's events after that number until its end; OpenAI has no such operation."""
     run = await find_run(context, thread_id, run_id)
     return Stream(await context.services.runs.engine.replay(run, starting_after))
 
@@ -154,7 +154,7 @@ async def _run_request(
 
 
 def _options(assistant: Document, request: JSON) -> JSON:
-    """Sampling parameters that somebody has set: a model that refuses them is sent none."""
+    """Return the sampling parameters that were set; no defaults are sent, as some models refuse them."""
     own = {name: request[name] for name in SAMPLING if request.get(name) is not None}
     return {**assistant.state[OPTIONS], **own}
 

@@ -1,4 +1,4 @@
-"""The Assistants API as the engine sees it."""
+"""What the engine needs of the Assistants API."""
 
 from inference.assistants import objects
 from inference.assistants.history import read_history
@@ -12,7 +12,7 @@ from persistence.store import Document, Store
 from persistence.types import JSON
 
 OPTIONS = "options"
-"""A run's own state: the sampling parameters that somebody has set, as chat completions name them."""
+"""A run's own state: the sampling parameters that were set, as chat completions name them."""
 
 RESOURCES = "resources"
 """A run's own state: the `tool_resources` of its assistant and of its thread."""
@@ -67,11 +67,11 @@ class AssistantsApi:
         """Return the newest message of the run."""
         label = objects.run_label(run.id)
         page = await self._store.page(run.key.project, MESSAGES, run.parent, label=label, limit=1)
-        # In a list, an engine may still show an object as it was, or one that is gone.
+        # A list may show an older state of an object, or a deleted one.
         return await self._store.get(page.documents[0].key) if page.documents else None
 
     def missing_delta(self, output: Document, state: RunState) -> ItemDelta | None:
-        """Return what a message says beyond the state."""
+        """Return the text that a message has and the state lacks."""
         message = output.value
         item = state.turns[-1].item(message["id"])
         if not isinstance(item, Message):

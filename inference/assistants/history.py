@@ -15,9 +15,9 @@ PAGE = 100
 
 
 async def read_history(store: Store, run: JSON, project: str, window: int) -> list[JSON]:
-    """Return the thread's messages as chat messages, oldest first: those that the run's truncation keeps.
+    """Return the messages that the run's truncation strategy keeps as chat messages, oldest first.
 
-    Reads no more of a long thread than a context of `window` tokens can hold.
+    A long thread is read only as far as a context of `window` tokens can hold it.
     """
     strategy = run["truncation_strategy"]
     most = strategy["last_messages"] if strategy["type"] == "last_messages" else None
@@ -47,7 +47,7 @@ async def _newest_first(store: Store, project: str, thread: str, most: int | Non
 
 
 def _is_shown(document: Document, run_id: str) -> bool:
-    """The run's own messages are in its turns; one that is in progress or was cut off is in none."""
+    """Return whether the model sees a message: not those of the run itself, which its turns hold."""
     message = document.value
     return (
         message["run_id"] != run_id
@@ -78,7 +78,7 @@ async def _chat_part(store: Store, project: str, part: JSON) -> JSON:
 
 
 async def _image_file(store: Store, project: str, image: JSON) -> JSON:
-    """Return an uploaded image as a data URL; a deleted one as a text that says so."""
+    """Return an uploaded image as a data URL, a deleted one as a text that says so."""
     document = await store.get(Key(project, FILES, image["file_id"]))
     gone = {"type": "text", "text": f"[The image {image['file_id']} was deleted.]"}
     if document is None:

@@ -1,4 +1,4 @@
-"""The objects that a run makes, as the Assistants API shows them."""
+"""The objects of the Assistants API that runs create."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ RUN_STAMPS = {
     "failed": "failed_at",
     "cancelled": "cancelled_at",
 }
-"""The time that a run notes when it comes to a status."""
+"""The field that a run sets when it reaches a status."""
 
 STEP_STAMPS = {
     "completed": "completed_at",
@@ -178,10 +178,9 @@ def usage_object(prompt: int, completion: int) -> JSON:
 
 
 def moved(run: JSON, status: str, now: int, **changes: Any) -> JSON:
-    """Return the run in its next status; IllegalTransition where the statuses have no way.
+    """Return the run in its next status; IllegalTransition if it cannot move there.
 
-    Written by a Replace of the document that `run` was read from, it is a compare-and-set: of two that move
-    a run from one status, one wins.
+    Write it by a Replace of the document that `run` was read from: of two concurrent moves, one wins.
     """
     check_transition(run["status"], status)
     value = {**run, **changes, "status": status}
@@ -196,7 +195,7 @@ def moved(run: JSON, status: str, now: int, **changes: Any) -> JSON:
 
 
 def required_action(calls: list[JSON]) -> JSON:
-    """Return what a run shows that waits for the outputs of calls."""
+    """Return the `required_action` of a run that waits for the outputs of calls."""
     return {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": calls}}
 
 
@@ -220,20 +219,20 @@ def finished_step(step: JSON, status: str, now: int, usage: JSON, error: JSON | 
 
 
 def step_error(error: JSON | None) -> JSON | None:
-    """A run's error as its step tells it: steps know fewer codes."""
+    """Return a run's error for its step: steps have fewer codes."""
     if error is not None and error["code"] == "invalid_prompt":
         return {**error, "code": "server_error"}
     return error
 
 
-def text_delta(text: str, annotations: list[JSON], told: int, *, first: bool) -> JSON:
-    """Return a piece of a text; the first has the key `annotations`, later ones where there are some.
+def text_delta(text: str, annotations: list[JSON], index: int, *, first: bool) -> JSON:
+    """Return a piece of a text; the first has the key `annotations`, later ones only if there are some.
 
-    `told` is the number of annotations before.
+    `index` is that of the first annotation.
     """
     value: JSON = {"value": text}
     if annotations or first:
-        value["annotations"] = [{"index": index, **each} for index, each in enumerate(annotations, told)]
+        value["annotations"] = [{"index": number, **each} for number, each in enumerate(annotations, index)]
     return {"index": 0, "type": "text", "text": value}
 
 

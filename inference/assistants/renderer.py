@@ -16,10 +16,10 @@ INCLUDE_RESULTS = "include_results"
 """A run's own option: whether events show the content of what file_search finds."""
 
 CUT_OFF = "cut_off"
-"""State of a message whose worker was lost: a whole one follows it, so the model sees only that."""
+"""State of a message whose worker was lost: later prompts leave it out, as a complete one follows."""
 
 STEP_ENDS = {"incomplete": "failed", "interrupted": "failed"}
-"""How a step ends where its item ends in a status that steps do not have."""
+"""The step's status for an item's status that steps do not have."""
 
 INTERRUPTED_ERROR = {
     "code": "server_error",
@@ -38,9 +38,9 @@ MESSAGE_REASONS = {
 
 
 class AssistantsRenderer:
-    """Makes messages, run steps and their events of a run's items.
+    """Turns a run's items into messages, run steps and their events.
 
-    A message item is a message and its step; the calls of a turn are one step. Ids follow from the items'.
+    A message item is a message and its step; the calls of a turn are one step. Ids derive from the items'.
     """
 
     def __init__(self, project: str, run: JSON, state: RunState) -> None:
@@ -138,9 +138,9 @@ class AssistantsRenderer:
             part: JSON = {"index": 1 if item.text else 0, "type": "refusal", "refusal": event.text}
         elif event.part == "text":
             first = item.id not in self._annotated
-            told = self._annotated.get(item.id, 0)
-            self._annotated[item.id] = told + len(event.annotations)
-            part = objects.text_delta(event.text, event.annotations, told, first=first)
+            index = self._annotated.get(item.id, 0)
+            self._annotated[item.id] = index + len(event.annotations)
+            part = objects.text_delta(event.text, event.annotations, index, first=first)
         else:
             return []
         return [("thread.message.delta", objects.message_delta(item.id, part))]
@@ -155,11 +155,11 @@ class AssistantsRenderer:
         state = {CUT_OFF: True} if event.status == events.INTERRUPTED else {}
         closed = ObjectChange(message.key, value, state, message.parent, message.labels, ahead=True)
         self._change(closed, is_open=False)
-        told = [(f"thread.message.{value['status']}", value)]
+        ended = [(f"thread.message.{value['status']}", value)]
         status = "completed" if event.reason else event.status
         error = INTERRUPTED_ERROR if status == events.INTERRUPTED else objects.step_error(event.error)
         usage = Usage(*event.tokens)
-        return [*told, *self._finish_step(_message_step(item), status, event.at, usage, error)]
+        return [*ended, *self._finish_step(_message_step(item), status, event.at, usage, error)]
 
     # --- calls ---
 
@@ -227,7 +227,7 @@ class AssistantsRenderer:
         return step
 
     def _restore_calls_step(self, turn: Turn) -> None:
-        """Have the step open whose calls wait for their outputs; its object is read when it is written."""
+        """Open the step whose calls wait for their outputs; its object is read before it is written."""
         step = self._new_step(_calls_step(turn), {"type": "tool_calls", "tool_calls": []}, 0)
         self.open_objects[step.key] = step
 
@@ -287,7 +287,7 @@ def _function(call: Call) -> JSON:
 
 
 def _content(item: Message, *, whole: bool) -> list[JSON]:
-    """Return a message's content; a whole answer that says nothing is an empty text."""
+    """Return a message's content; a complete answer without text is an empty text."""
     parts: list[JSON] = []
     if item.text or (whole and not item.refusal):
         parts.append(objects.text_part(str(item.text), item.annotations))

@@ -1,4 +1,4 @@
-"""The Assistants API's runs as its handlers use them."""
+"""Starts runs of the Assistants API."""
 
 import time
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from persistence.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run that a caller asks for: by which assistant, with what, and whether it is streamed.
+    """A caller's request for a run.
 
     `resources` are the run's own `tool_resources`; its tools use the thread's as well. `include_results` says
     whether events show the content of what file_search finds.
@@ -79,7 +79,7 @@ class Runs:
     async def start_with_thread(
         self, thread: Insert, request: RunRequest, messages: Sequence[Insert] = ()
     ) -> Started:
-        """Make a thread with its messages, and start a run in it, all at once."""
+        """Create a thread with its messages and start a run in it, in one write."""
         run_id = new_id("run_")
         state = {**thread.state, ACTIVE_RUN: run_id}
         busy = Insert(thread.key, thread.value, state, parent=thread.parent)

@@ -1,4 +1,4 @@
-"""One worker's attempt at a run: from when it gets the job to when the run settles."""
+"""One worker's attempt at a run, from the start of its job until the run ends or waits for its caller."""
 
 import asyncio
 import time
@@ -34,13 +34,13 @@ FUNCTION = "function"
 BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
 
 SLICE = 32
-"""Events that are recorded in a row: with a fast provider, other tasks go on in between."""
+"""Events after which other tasks get their turn, however fast a provider is."""
 
 log = structlog.get_logger("astrolabe.engine")
 
 
 class RunAttempt:
-    """Drives a run with the model and its tools; what it needs of the run is in its unit of work."""
+    """Runs the model and its tools until the run settles."""
 
     def __init__(
         self,
@@ -66,13 +66,13 @@ class RunAttempt:
         return self._work.recorder.state
 
     async def run(self) -> None:
-        """Bring the run as far as it gets, and write that with what becomes of its job."""
+        """Advance the run until it settles; write the last events together with the end of its job."""
         try:
-            await self._work.flush(await self._drive())
+            await self._work.flush(await self._advance())
         except RunGone:
             await self._store.write(Finish(self._work.lease.job))
 
-    async def _drive(self) -> Operation:
+    async def _advance(self) -> Operation:
         state, job = self._state, self._work.lease
         if state.status in ENDED:
             self._work.conversation.release()
@@ -82,19 +82,19 @@ class RunAttempt:
         elif self._settings.expires_at <= time.time():
             self.end("expired")
         elif state.status != "requires_action":
-            await self._advance()
+            await self._take_turns()
         if state.status == "requires_action":
             return Reschedule(job.job, due=self._settings.expires_at)
         return Finish(job.job)
 
-    async def _advance(self) -> None:
-        """Talk to the model until the run settles, whatever comes of it."""
+    async def _take_turns(self) -> None:
+        """Take turns with the model until the run settles; an error ends the run."""
         self._close_interrupted()
         if self._state.status == "queued":
             self._work.record(RunMoved("in_progress", _now()))
         try:
             async with asyncio.timeout(self._settings.expires_at - time.time()) as lifetime:
-                await self._converse()
+                await self._ask_model()
         except TimeoutError:
             if not lifetime.expired():
                 raise
@@ -107,36 +107,36 @@ class RunAttempt:
         except InferenceError as exc:
             self._fail(last_error(exc))
         except Exception:
-            # A bug, or a provider that nobody foresaw, ends this run; tried again it would fail again.
+            # A bug or an unforeseen answer of a provider: another attempt would fail in the same way.
             log.exception("run_broken", run=self._work.run.key.id)
             self._fail(BROKEN)
 
-    async def _converse(self) -> None:
-        """Take turns with the model."""
+    async def _ask_model(self) -> None:
+        """Ask the model until it has no more calls for the server's tools."""
         async with self._writing():
             window = self._gateway.context_window(self._settings.model)
             history = await self._api.history(self._work.run.document, window)
             tools = await self._make_tools()
             builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
 
-            def ask(request: JSON) -> AsyncGenerator[JSON, None]:
+            def send(request: JSON) -> AsyncGenerator[JSON, None]:
                 return self._gateway.chunks(request, self._credentials)
 
-            turns = run_turns(ask, builder.build, tools, self._state, self._max_answer)
+            turns = run_turns(send, builder.build, tools, self._state, self._max_answer)
             recorded = 0
             async with aclosing(turns):
                 async for event in turns:
                     self._work.record(event)
+                    if isinstance(event, TurnFinished):
+                        self._settle(event)  # before anything of the turn's end can be written
+                        if self._state.status not in SETTLED:
+                            await self._work.flush()
                     recorded += 1
                     if recorded % SLICE == 0:
                         await asyncio.sleep(0)
-                    if isinstance(event, TurnFinished):
-                        self._settle(event)
-                        if self._state.status not in SETTLED:
-                            await self._work.flush()
 
     def _settle(self, turn: TurnFinished) -> None:
-        """Move the run where it settles with a turn; nothing can be written in between."""
+        """Move the run to the status in which the turn leaves it, if it settles."""
         now = _now()
         if turn.finish in CUT_SHORT:
             reason = "max_completion_tokens" if turn.finish == "length" else None
@@ -152,7 +152,7 @@ class RunAttempt:
         self.end("failed", error=error)
 
     def end(self, status: str, *, error: JSON | None = None, reason: str | None = None) -> None:
-        """End the run; what is still open ends as it does, what nobody was shown is dropped."""
+        """End the run and its open items; a turn that no client has seen is dropped."""
         self._work.recorder.discard()
         turn = self._state.turn
         for item in turn.open if turn is not None else ():
@@ -160,16 +160,16 @@ class RunAttempt:
         self._work.record(RunMoved(status, _now(), error, reason))
 
     def _close_interrupted(self) -> None:
-        """Close the items that a crashed worker left open: what was shown stays as it was shown.
+        """Close the items that a crashed worker left open; they keep what clients saw of them.
 
-        A turn of which a message is finished goes on, so that the message is not said twice.
+        A turn with a finished message continues, so that clients do not get the message twice.
         """
         turn = self._state.turn
         if turn is None:
             return
         for item in turn.open:
             self._work.record(ItemFinished(item.id, INTERRUPTED, _now()))
-        if not turn.said:
+        if not turn.finished_messages:
             self._work.record(TurnFinished(INTERRUPTED, _now()))
 
     async def _make_tools(self) -> Toolbox:
@@ -193,7 +193,7 @@ class RunAttempt:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:
-        """Write what is recorded: of a live run as it comes, else once, at the start."""
+        """Write a live run's events while the body runs; any other run is written once, before it."""
         if self._state.live:
             async with self._work.writing():
                 yield
@@ -203,7 +203,7 @@ class RunAttempt:
 
 
 def last_error(exc: InferenceError) -> JSON:
-    """Return what a run that failed says of it."""
+    """Return the `last_error` of a run that fails with `exc`."""
     message = exc.message if isinstance(exc, ProviderError) else str(exc)
     code = "server_error"
     if isinstance(exc, ProviderLimited):

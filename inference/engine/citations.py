@@ -1,18 +1,18 @@
-"""Finds citation marks in an answer as it comes, so that a mark and its annotation are told together."""
+"""Finds citation marks in a streamed answer, so that a mark and its annotation are sent together."""
 
 from inference.engine.tools import Toolbox
 from persistence.types import JSON
 
 OPENING, CLOSING = "\u3010", "\u3011"
 LONGEST = 64
-"""Characters of a mark; a longer one is plain text."""
+"""Characters of a mark, at most; a longer one is plain text."""
 
 REACH = 300
-"""Characters ahead of a mark that a tool is shown."""
+"""Characters before a mark that its tool gets to see."""
 
 
 class CitationReader:
-    """Holds back what may become a mark; the cost is linear in the text."""
+    """Holds back text that may be the beginning of a mark. Its cost is linear in the text."""
 
     def __init__(self, tools: Toolbox) -> None:
         self._tools = tools
@@ -21,7 +21,7 @@ class CitationReader:
         self._before = ""
 
     def read(self, text: str) -> list[tuple[str, list[JSON]]]:
-        """Return the text that is ready once `text` has come, with the annotations that end in it."""
+        """Return the text that can be sent after `text` has arrived, with the annotations of its marks."""
         if not self._tools:
             return [(text, [])]
         text = self._held + text
@@ -31,7 +31,7 @@ class CitationReader:
         return [self._piece(ready)] if ready else []
 
     def end(self) -> list[tuple[str, list[JSON]]]:
-        """Return what was held back, if anything."""
+        """Return the text that is still held back."""
         held, self._held = self._held, ""
         return [self._piece(held)] if held else []
 

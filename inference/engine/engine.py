@@ -48,8 +48,8 @@ CONCURRENCY = 1000
 class RunStart:
     """A run to be started.
 
-    `conversation` is the write by which the run takes its conversation, whose id is `parent`; `operations`
-    are written between that and the run. `objects` are what the log's first event holds for the renderer.
+    `conversation` is the write that marks the conversation `parent` as busy with the run; `operations` are
+    written between it and the run. `objects` go into the log's first event, for the renderer.
     """
 
     conversation: Insert | Replace
@@ -64,7 +64,7 @@ class RunStart:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A run that goes on: its object as of now, and its events where it is streamed."""
+    """A run that was started or continued: its object, and its events if it is streamed."""
 
     run: JSON
     events: AsyncIterator[bytes] | None
@@ -72,7 +72,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What an attempt needs of a run whose documents this process has at hand."""
+    """What an attempt needs, for a run that this process has just written."""
 
     run: Document
     conversation: Document
@@ -81,8 +81,8 @@ class _Prepared:
 
 
 @dataclass(slots=True)
-class _Attempt:
-    """The writes that begin an attempt, up to its events, which are in `recorder`."""
+class _AttemptStart:
+    """The writes that begin an attempt; its events are in `recorder`."""
 
     key: Key
     job: Job
@@ -93,10 +93,10 @@ class _Attempt:
 
 
 class Engine:
-    """The runs of one API in one process, and the way to those of all others.
+    """Starts, continues, cancels and follows the runs of one API.
 
-    `tools` are the server's own, by type; a run with a tool that is neither a function nor among them fails
-    and says so. `log_lifetime` is how long a run's events are kept, in seconds, `max_answer` the most
+    `tools` are the server's own, by type; a run with any other tool than these and functions fails and says
+    so. `log_lifetime` is how long a run's events are kept, in seconds, `max_answer` the most
     characters of one answer.
     """
 
@@ -124,10 +124,10 @@ class Engine:
     # --- what handlers call ---
 
     async def start(self, start: RunStart) -> Started:
-        """Write a run and go on with it; VersionConflict where its conversation was changed meanwhile."""
+        """Write a run and start it; VersionConflict if its conversation was changed since it was read."""
         key = start.key
         recorder = Recorder(start.state, self._api.renderer(key.project, start.run, start.state))
-        attempt = _Attempt(key, self._own_job(key), recorder, credentials=start.credentials)
+        attempt = _AttemptStart(key, self._own_job(key), recorder, credentials=start.credentials)
         recorder.record(RunCreated(start.objects))
         answered = self._queue(attempt)
         run = Insert(key, recorder.renderer.run, start.state.to_json(), parent=start.parent)
@@ -142,7 +142,7 @@ class Engine:
         stream: bool,
         credentials: Credentials | None = None,
     ) -> Started:
-        """Hand in the outputs that a run waits for, all at once, as (call id, output).
+        """Submit the outputs of all calls that a run waits for, as (call id, output), and continue the run.
 
         OutputsNotAwaited, OutputsRefused, RunGone.
         """
@@ -156,7 +156,7 @@ class Engine:
             attempt.conversation, attempt.credentials = conversation, credentials
             answered = self._queue(attempt)
             recorder = attempt.recorder
-            # The run last, right ahead of its job: an engine by partitions changes these two together.
+            # The run is last, next to its job: Cassandra changes these two in one transaction.
             change = Replace(run, value=recorder.renderer.run, state=recorder.state.to_json())
             attempt.operations.append(change)
             return await self._begin(attempt, answered)
@@ -164,10 +164,9 @@ class Engine:
         return await retry_from(run, partial(self._read, run.key), attempt)
 
     async def cancel(self, run: Document) -> JSON:
-        """Begin to cancel a run; IllegalTransition where it has ended, RunGone.
+        """Begin to cancel a run; IllegalTransition if it has ended, RunGone.
 
-        The job is taken from its owner, so that nothing more is written or shown of the run but its end,
-        which this process brings about.
+        This process takes the job over, so its former owner can write nothing more, and ends the run.
         """
 
         async def attempt(run: Document) -> tuple[JSON, Job]:
@@ -191,8 +190,8 @@ class Engine:
 
     async def _submitted(
         self, run: Document, outputs: Sequence[tuple[str, str]], *, stream: bool
-    ) -> _Attempt:
-        """Return an attempt whose pending calls have their outputs."""
+    ) -> _AttemptStart:
+        """Return the start of an attempt in which the pending calls have their outputs."""
         if run.value["status"] != "requires_action":
             raise OutputsNotAwaited(run.value["status"])
         state = RunState.from_json(run.state)
@@ -213,12 +212,12 @@ class Engine:
             for key, change in recorder.renderer.changes.items()
             if key in documents
         ]
-        return _Attempt(run.key, self._own_job(run.key), recorder, [*changes])
+        return _AttemptStart(run.key, self._own_job(run.key), recorder, [*changes])
 
-    def _queue(self, attempt: _Attempt) -> JSON:
-        """Queue the run and return it as its caller is answered.
+    def _queue(self, attempt: _AttemptStart) -> JSON:
+        """Queue the run and return the object that its caller gets.
 
-        Where this process goes on with it at once it is stored in progress.
+        A run that this process starts at once is stored as in progress.
         """
         now, recorder = int(time.time()), attempt.recorder
         recorder.record(RunMoved("queued", now))
@@ -227,8 +226,8 @@ class Engine:
             recorder.record(RunMoved("in_progress", now))
         return answered
 
-    async def _begin(self, attempt: _Attempt, answered: JSON) -> Started:
-        """Write what begins an attempt, with its job, and go on with it here."""
+    async def _begin(self, attempt: _AttemptStart, answered: JSON) -> Started:
+        """Write the start of an attempt with its job, and run the job here if there is room."""
         project, run_id = attempt.key.project, attempt.key.id
         recorder, job = attempt.recorder, attempt.job
         batch = recorder.take()
@@ -254,7 +253,7 @@ class Engine:
         )
 
     def _own_job(self, key: Key) -> Job:
-        """Return a job held by this process, or by nobody where it has enough to do."""
+        """Return a job held by this process, or a free one if this process has no room for it."""
         now = time.time()
         if not self._jobs.has_room(self._api.kind):
             return Job(key.project, self._api.kind, key.id, due=now)

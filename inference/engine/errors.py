@@ -1,4 +1,4 @@
-"""What a run refuses, or is stopped by.
+"""Errors of runs.
 
 RunError
 ├── ConversationBusy     another run of the conversation is active
@@ -16,7 +16,7 @@ from inference.errors import InferenceError
 
 
 class RunError(InferenceError):
-    """The root of what a run refuses."""
+    """Base class."""
 
 
 class ConversationBusy(RunError):

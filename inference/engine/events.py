@@ -1,10 +1,10 @@
-"""The events of a run's log: what happened, in words that no API owns.
+"""The events of a run's log, in terms that belong to no API.
 
     RunCreated RunMoved ...
     TurnStarted  (ItemStarted ItemDelta... ItemProgress... ItemFinished)...  TurnFinished
     OutputsSubmitted
 
-A log is written once and read by every API's renderer. Times are seconds since the epoch.
+Each API has a renderer that turns them into what its clients see. Times are seconds since the epoch.
 """
 
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ from inference.engine.items import Item, item_from_json, item_to_json
 from persistence.types import JSON
 
 INTERRUPTED = "interrupted"
-"""How an item or a turn finished whose worker was lost: a new turn follows in its place."""
+"""How items and turns finish whose worker was lost; a new turn replaces them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunCreated:
-    """A run was made. `objects` are the API's own objects as of then; the engine does not read them."""
+    """A run was created. `objects` are the API's objects at that time; only its renderer reads them."""
 
     objects: JSON
 
 
 @dataclass(frozen=True, slots=True)
 class RunMoved:
-    """A run came to a status; `error` and `reason` say why it failed or ended early."""
+    """A run's status changed; `error` and `reason` say why it failed or ended early."""
 
     status: str
     at: int
@@ -37,9 +37,10 @@ class RunMoved:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """The model is asked, again where a turn was interrupted of which a message is finished.
+    """The model is asked.
 
-    Then the turn goes on under a new id, with that message and without its other items.
+    After an interrupted turn that has a finished message, the turn continues under a new id: with that
+    message, and without its other items.
     """
 
     id: str
@@ -66,7 +67,7 @@ class ItemDelta:
 
 @dataclass(frozen=True, slots=True)
 class ItemProgress:
-    """A tool of the server tells how far a call is: `searching`, `in_progress`, an output's delta, a log."""
+    """Progress of a server tool's call: `searching`, `in_progress`, an output's delta, a log."""
 
     id: str
     phase: str
@@ -77,7 +78,7 @@ class ItemProgress:
 class ItemFinished:
     """An item ended: completed, incomplete, failed, cancelled, expired or interrupted.
 
-    `tokens` are prompt and completion, where the item has a turn's usage to itself. `reason` is the finish
+    `tokens` are prompt and completion, where the item is the only one of its turn. `reason` is the finish
     of an answer that is incomplete, `error` why an item failed.
     """
 
@@ -93,7 +94,7 @@ class ItemFinished:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """The model's answer is whole, and the server's tools have answered their calls."""
+    """The model's answer is complete, and the server's tools have answered their calls."""
 
     finish: str
     at: int
@@ -102,7 +103,7 @@ class TurnFinished:
 
 @dataclass(frozen=True, slots=True)
 class OutputsSubmitted:
-    """The caller handed in the outputs of calls, by call id."""
+    """The caller submitted the outputs of calls, by call id."""
 
     outputs: dict[str, str]
     at: int
@@ -142,7 +143,7 @@ def started(item: Item, at: int) -> ItemStarted:
 
 
 def started_item(event: ItemStarted) -> Item:
-    """Return a fresh item as it was at its start."""
+    """Return the item that the event starts."""
     return item_from_json(event.item)
 
 

@@ -1,4 +1,4 @@
-"""A run's events on their way to the clients that read them in the process that writes them."""
+"""Delivers a run's events to the clients that are connected to the process that writes them."""
 
 import asyncio
 from collections import deque
@@ -9,12 +9,13 @@ import orjson
 
 from persistence.store import LOG_LIFETIME, Append
 
-Numbered = tuple[int, bytes]
+NumberedFrame = tuple[int, bytes]
+"""An encoded event and its number."""
 
 DONE = b"id: %d\nevent: done\ndata: [DONE]\n\n"
 
 BACKLOG = 1000
-"""Events that wait for a slow reader; one that is further behind reads the log instead."""
+"""Events that wait for a slow client, at most; one that is further behind reads the log instead."""
 
 
 def frame(sequence: int, event: str, data: Any) -> bytes:
@@ -33,12 +34,12 @@ class Reader:
     """Reads a run's frames in the process that writes them."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Numbered] = deque()
+        self._waiting: deque[NumberedFrame] = deque()
         self._arrived = asyncio.Event()
         self._over = False
 
-    def put(self, frames: Sequence[Numbered]) -> None:
-        """Queue frames whose events are in the log; a reader that is too slow is cut off."""
+    def put(self, frames: Sequence[NumberedFrame]) -> None:
+        """Queue frames whose events are in the log; a reader that is too slow is closed."""
         if self._over:
             return
         if len(self._waiting) + len(frames) > BACKLOG:
@@ -49,12 +50,12 @@ class Reader:
         self._arrived.set()
 
     def close(self) -> None:
-        """Note that nothing more comes from this process."""
+        """Note that this process has no more frames of the run."""
         self._over = True
         self._arrived.set()
 
-    async def read(self) -> list[Numbered]:
-        """Return what has come since, at least one frame; nothing at the end: go on in the log."""
+    async def read(self) -> list[NumberedFrame]:
+        """Wait for frames and return them; none means that the log has the rest."""
         while not self._waiting and not self._over:
             self._arrived.clear()
             await self._arrived.wait()
@@ -64,7 +65,7 @@ class Reader:
 
 
 class Feeds:
-    """The readers of this process, by run; all others read the log."""
+    """The readers of this process, by run. Clients of other processes read the log."""
 
     def __init__(self, log_lifetime: float = LOG_LIFETIME) -> None:
         self._log_lifetime = log_lifetime
@@ -88,12 +89,12 @@ class Feeds:
         """Return the write that puts lines into a run's log, the first of them with that number."""
         return Append(project, run, first, lines, self._log_lifetime)
 
-    def publish(self, project: str, run: str, frames: Sequence[Numbered]) -> None:
+    def publish(self, project: str, run: str, frames: Sequence[NumberedFrame]) -> None:
         """Give frames whose events were written to the log to the readers of the run."""
         for reader in self._readers.get((project, run), ()):
             reader.put(frames)
 
     def close(self, project: str, run: str) -> None:
-        """Note that nothing more of the run comes from this process: its readers go on in the log."""
+        """Close the readers of a run: they continue with the log."""
         for reader in self._readers.pop((project, run), ()):
             reader.close()

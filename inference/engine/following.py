@@ -1,4 +1,4 @@
-"""Reads a run's events to their end: live where this process writes them, else rendered from the log."""
+"""Follows a run's events to their end: live in the process that writes them, else from the log."""
 
 import asyncio
 import time
@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator
 
 from inference.engine.errors import EventsGone
 from inference.engine.events import Event, RunCreated, decode
-from inference.engine.feeds import Feeds, Numbered, Reader, frame, is_done
+from inference.engine.feeds import Feeds, NumberedFrame, Reader, frame, is_done
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
 from inference.engine.statuses import SETTLED
 from persistence.store import Document, Key, Store
 
 SOON, LATER = 0.05, 0.5
-"""Seconds between two looks into the log: growing from one to the other while nothing comes."""
+"""Seconds between two reads of the log; the pause grows while there is nothing new."""
 
 PATIENCE = 5.0
-"""Seconds without an event after which a settled run has no more to tell: its worker was lost."""
+"""Seconds without an event after which the stream of a settled run ends: its worker was lost."""
 
 
 class LogReader:
-    """Renders a run's log from its first event on, so that frames have the numbers they had live."""
+    """Renders a run's log from its first event on, so that frames get the same numbers as live ones."""
 
     def __init__(self, store: Store, api: Api, run: Key) -> None:
         self._store = store
@@ -29,10 +29,10 @@ class LogReader:
         self._next = 0
         self._recorder: Recorder | None = None
 
-    async def read(self) -> list[Numbered]:
-        """Return the frames of what the log has got since; EventsGone where it lacks its beginning."""
+    async def read(self) -> list[NumberedFrame]:
+        """Return the frames of new events; EventsGone if the log lacks its beginning."""
         entries = await self._store.read_log(self._run.project, self._run.id, self._next - 1)
-        frames: list[Numbered] = []
+        frames: list[NumberedFrame] = []
         for number, line in entries:
             if number != self._next:
                 raise EventsGone(self._run.id)
@@ -41,7 +41,7 @@ class LogReader:
         return frames
 
     async def has_more(self) -> bool:
-        """Return whether the log has got anything since."""
+        """Return whether the log has new events."""
         return bool(await self._store.read_log(self._run.project, self._run.id, self._next - 1, limit=1))
 
     @property
@@ -49,7 +49,7 @@ class LogReader:
         """The number of the next frame."""
         return self._recorder.state.shown if self._recorder is not None else 0
 
-    def _rendered(self, line: bytes) -> list[Numbered]:
+    def _rendered(self, line: bytes) -> list[NumberedFrame]:
         event = _decoded(self._run, line)
         if isinstance(event, RunCreated):
             state, renderer = self._api.replay(self._run.project, event.objects)
@@ -62,7 +62,7 @@ class LogReader:
 async def follow_attempt(
     store: Store, feeds: Feeds, api: Api, run: Key, reader: Reader, after: int
 ) -> AsyncIterator[bytes]:
-    """Yield the frames of one attempt, to its `done`; from the log once `reader` has no more."""
+    """Yield the frames of one attempt up to its `done`; from the log once `reader` is closed."""
     try:
         while frames := await reader.read():
             fresh = [each for each in frames if each[0] > after]
@@ -81,9 +81,9 @@ async def follow_attempt(
 
 
 async def replay(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[bytes]:
-    """Yield the frames of all attempts with numbers over `after`, and what follows, to the end of the run.
+    """Yield the frames of all attempts with numbers over `after`, until the run ends.
 
-    The `done` between two attempts is left out, as it would end the stream for its reader.
+    A `done` between two attempts is left out: it would end the stream for its reader.
     """
     async for frames in _from_log(store, api, run, after):
         shown = [each for each in frames[:-1] if not is_done(each[1])]
@@ -110,11 +110,11 @@ def _decoded(run: Key, line: bytes) -> Event:
         raise EventsGone(run.id) from exc
 
 
-async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[list[Numbered]]:
-    """Yield what is in the log behind `after`, as it comes; the last item ends with `done` in any case."""
+async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[list[NumberedFrame]]:
+    """Yield the frames of the log after number `after`, also new ones; the last item ends with `done`."""
     log = LogReader(store, api, run)
     pause, silent_since = SOON, time.monotonic()
-    last: list[Numbered] = []
+    last: list[NumberedFrame] = []
     while True:
         frames = await log.read()
         if frames:
@@ -126,18 +126,18 @@ async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterat
         document = await store.get(run)
         if document is None or document.value["status"] in SETTLED:
             if await log.has_more():
-                continue  # it settled between the two reads
+                continue  # the run settled between the two reads
             # An engine may show a run's last change before the events that were written with it.
-            told = bool(last) and is_done(last[0][1])
-            if document is None or told or time.monotonic() - silent_since > PATIENCE:
-                yield last if told else _ending(log.shown, run, document)
+            has_ended = bool(last) and is_done(last[0][1])
+            if document is None or has_ended or time.monotonic() - silent_since > PATIENCE:
+                yield last if has_ended else _ending(log.shown, run, document)
                 return
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, LATER)
 
 
-def _ending(number: int, run: Key, document: Document | None) -> list[Numbered]:
-    """Return how a stream ends whose log has no end: as its run did."""
+def _ending(number: int, run: Key, document: Document | None) -> list[NumberedFrame]:
+    """Return the end of a stream whose log has none: the run's object, and `done`."""
     if document is None:
         message = f"No run found with id '{run.id}'."
         error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
@@ -148,10 +148,10 @@ def _ending(number: int, run: Key, document: Document | None) -> list[Numbered]:
 
 
 async def _is_settled(store: Store, run: Key) -> bool:
-    """Return whether nothing follows for now."""
+    """Return whether the run has ended or waits for its caller."""
     document = await store.get(run)
     return document is None or document.value["status"] in SETTLED
 
 
-def _joined(frames: list[Numbered]) -> bytes:
+def _joined(frames: list[NumberedFrame]) -> bytes:
     return b"".join(each for _, each in frames)

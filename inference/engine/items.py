@@ -26,7 +26,7 @@ CALL_TYPES = frozenset(
 """Calls, by the type of their item."""
 
 CALLER_ANSWERS = frozenset({FUNCTION_CALL, "custom_tool_call", "mcp_approval_request"})
-"""Calls whose output the caller hands in; the server answers all others."""
+"""Calls whose output the caller submits; the server answers all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Usage:
         return Usage(self.prompt + other.prompt, self.completion + other.completion)
 
 
-class Pieces:
-    """A text that grows by pieces; joined when it is read, so that growing costs no more than its length."""
+class GrowingText:
+    """A text built of pieces, joined when it is read: appending costs no more than the piece's length."""
 
     __slots__ = ("_pieces", "length")
 
@@ -68,8 +68,8 @@ class Message:
     """An answer of the model. `media` are its audio and image parts, as `{"type", "data"}`."""
 
     id: str
-    text: Pieces = field(default_factory=Pieces)
-    refusal: Pieces = field(default_factory=Pieces)
+    text: GrowingText = field(default_factory=GrowingText)
+    refusal: GrowingText = field(default_factory=GrowingText)
     annotations: list[JSON] = field(default_factory=list)
     logprobs: list[JSON] = field(default_factory=list)
     media: list[JSON] = field(default_factory=list)
@@ -79,10 +79,10 @@ class Message:
 
 @dataclass(slots=True)
 class Reasoning:
-    """What the model thought on its way to an answer."""
+    """The model's reasoning ahead of an answer."""
 
     id: str
-    text: Pieces = field(default_factory=Pieces)
+    text: GrowingText = field(default_factory=GrowingText)
     status: str = "in_progress"
     type: str = REASONING
 
@@ -95,14 +95,14 @@ class Call:
     type: str
     call_id: str
     name: str
-    arguments: Pieces = field(default_factory=Pieces)
+    arguments: GrowingText = field(default_factory=GrowingText)
     output: str | None = None
     details: JSON = field(default_factory=dict)
     status: str = "in_progress"
 
     @property
     def is_pending(self) -> bool:
-        """Whether the caller still has to hand in its output."""
+        """Whether the caller still has to submit its output."""
         return self.type in CALLER_ANSWERS and self.output is None
 
 
@@ -129,7 +129,7 @@ class Turn:
         return [call for call in self.calls if call.is_pending]
 
     @property
-    def said(self) -> list[Item]:
+    def finished_messages(self) -> list[Item]:
         """The messages that are finished."""
         return [item for item in self.items if isinstance(item, Message) and item.status == "completed"]
 
@@ -144,8 +144,8 @@ class Turn:
 
     def to_messages(self) -> list[JSON]:
         """The turn as chat messages: the assistant's, then one of role `tool` for each call."""
-        said = [item for item in self.items if isinstance(item, Message)]
-        content = "".join(str(item.text) or str(item.refusal) for item in said)
+        texts = [item for item in self.items if isinstance(item, Message)]
+        content = "".join(str(item.text) or str(item.refusal) for item in texts)
         message: JSON = {"role": "assistant", "content": content or None}
         if self.calls:
             message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
@@ -167,14 +167,14 @@ def _as_tool_call(call: Call) -> JSON:
 def item_to_json(item: Item) -> JSON:
     """Return an item as it is stored: what is empty is left out."""
     fields = {name: getattr(item, name) for name in item.__slots__}
-    stored = {name: str(value) if isinstance(value, Pieces) else value for name, value in fields.items()}
+    stored = {name: str(value) if isinstance(value, GrowingText) else value for name, value in fields.items()}
     return {name: value for name, value in stored.items() if value or value == ""} | {"id": item.id}
 
 
 def item_from_json(value: JSON) -> Item:
     """Return the item that was stored."""
     fields: dict[str, Any] = {
-        name: Pieces(each) if name in _GROWING else each for name, each in value.items()
+        name: GrowingText(each) if name in _GROWING else each for name, each in value.items()
     }
     kind: type[Message | Reasoning | Call] = _CLASSES.get(value["type"], Call)
     return kind(**fields)

@@ -1,4 +1,4 @@
-"""Brings events to a run's state and its renderer, and keeps what they give until it is written."""
+"""Applies events to a run's state, renders them, and collects the result until it is written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from inference.engine.events import (
     TurnFinished,
     encode,
 )
-from inference.engine.feeds import Numbered, frame
+from inference.engine.feeds import NumberedFrame, frame
 from inference.engine.renderer import ObjectChange, Renderer
 from inference.engine.state import RunState
 from persistence.store import Key
@@ -22,25 +22,25 @@ from persistence.types import JSON
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What is to be written at once: events from number `first` on, their log lines, frames and objects.
+    """What is written at once: events from number `first` on, with their log lines, frames and objects.
 
-    `run` and `state` are those of the run behind the events; `state` is None where it need not be stored.
+    `run` and `state` are the run's after these events; `state` is None if it need not be stored.
     """
 
     first: int
     events: Sequence[Event]
     lines: Sequence[bytes]
-    frames: Sequence[Numbered]
+    frames: Sequence[NumberedFrame]
     changes: Mapping[Key, ObjectChange]
     run: JSON
     state: JSON | None
 
 
 class Recorder:
-    """Records the events of a run from where its stored state is.
+    """Records the events of a run, beginning with its stored state.
 
-    A *live* run is shown as it comes. Of any other nothing is rendered before its turn has ended, so a
-    worker that is lost in the middle of a turn leaves nothing that anybody has seen.
+    The events of a *live* run are rendered as they come. Those of any other run are held back until their
+    turn ends, so no client has seen anything of a turn whose worker is lost.
     """
 
     def __init__(self, state: RunState, renderer: Renderer) -> None:
@@ -50,16 +50,16 @@ class Recorder:
         self._held: list[Event] = []
         self._events: list[Event] = []
         self._lines: list[bytes] = []
-        self._frames: list[Numbered] = []
+        self._frames: list[NumberedFrame] = []
 
     @property
     def has_frames(self) -> bool:
-        """Whether clients are to see something that waits to be written."""
+        """Whether frames for clients wait to be written."""
         return bool(self._frames)
 
     @property
-    def has_news(self) -> bool:
-        """Whether something waits to be written."""
+    def has_events(self) -> bool:
+        """Whether events wait to be written."""
         return bool(self._lines)
 
     def record(self, event: Event) -> None:
@@ -72,7 +72,7 @@ class Recorder:
         for each in (*_merged(held), event):
             self._render(each)
 
-    def replay(self, event: Event) -> list[Numbered]:
+    def replay(self, event: Event) -> list[NumberedFrame]:
         """Apply an event that is in the log already, and return its frames."""
         self.state.apply(event)
         self.state.sequence += 1
@@ -81,13 +81,13 @@ class Recorder:
         return frames
 
     def discard(self) -> None:
-        """Drop the turn that nobody was shown, if it is held back."""
+        """Drop a turn that is held back."""
         if self._held:
             self._held = []
             self.state.turns.pop()
 
     def take(self) -> Batch:
-        """Return what has come since the last time."""
+        """Return what was recorded since the last call."""
         first = self.state.sequence - len(self._lines)
         changes = dict(self.renderer.changes)
         state = self.state.to_json() if self._run_changed else None
@@ -104,15 +104,15 @@ class Recorder:
         self._run_changed = self._run_changed or self._changes_run(event)
 
     def _changes_run(self, event: Event) -> bool:
-        """Return whether the run is stored anew with an event; never while a turn goes on.
+        """Return whether the run is stored again with an event; never in the middle of a turn.
 
-        A stored state has no turn that goes on: the log is read from that state's number on.
+        Recovery reads the log from the stored state's number on, so that state must be between two turns.
         """
         if isinstance(event, TurnFinished):
             return event.finish != INTERRUPTED and bool(self.state.turns[-1].calls)
         return isinstance(event, RunMoved | OutputsSubmitted)
 
-    def _frames_of(self, event: Event) -> list[Numbered]:
+    def _frames_of(self, event: Event) -> list[NumberedFrame]:
         frames = []
         for name, data in self.renderer.render(event, self.state):
             frames.append((self.state.shown, frame(self.state.shown, name, data)))
@@ -121,7 +121,7 @@ class Recorder:
 
 
 def _merged(events: list[Event]) -> list[Event]:
-    """Return the events with neighbouring deltas of one text as one."""
+    """Return the events, with consecutive deltas of a text joined."""
     merged: list[Event] = []
     for identity, group in groupby(events, _growing_text):
         deltas = list(group)
@@ -136,7 +136,7 @@ def _merged(events: list[Event]) -> list[Event]:
 
 
 def _growing_text(event: Event) -> tuple[str, str] | None:
-    """Return which text a delta adds to, None for any other event."""
+    """Return which text a delta extends, None for any other event."""
     if isinstance(event, ItemDelta) and event.part in ("text", "refusal", "arguments"):
         return event.id, event.part
     return None

@@ -1,4 +1,4 @@
-"""Takes a run up from the store: after its worker was lost, or when its job is due again."""
+"""Rebuilds a run from the store, after its worker was lost or when its job is due again."""
 
 from inference.engine.events import Event, ItemFinished, ItemStarted, decode
 from inference.engine.feeds import Feeds
@@ -13,7 +13,7 @@ from persistence.store import Delete, Document, Hold, Key, Replace, Store
 
 
 async def recover(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfWork | None:
-    """Return the run of a job as its log has it; None if the run or its conversation was deleted."""
+    """Return the run of a job, rebuilt from its log; None if the run or its conversation was deleted."""
     project, run_id = lease.job.project, lease.job.id
     run = await store.get(Key(project, api.runs, run_id))
     conversation = await _fenced(store, api, run, lease) if run is not None else None
@@ -33,7 +33,7 @@ async def recover(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfW
 
 
 async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfWork | None:
-    """Return a run to be ended whatever its log holds; None if it is gone or over."""
+    """Return a run without reading its log's events, to end it; None if it was deleted or has ended."""
     project, run_id = lease.job.project, lease.job.id
     run = await store.get(Key(project, api.runs, run_id))
     conversation = await _fenced(store, api, run, lease) if run is not None else None
@@ -47,7 +47,7 @@ async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) ->
 
 
 async def track_open_objects(store: Store, work: UnitOfWork) -> None:
-    """Read the objects that are open, so that the next write replaces them."""
+    """Read the open objects, so that the next write replaces them."""
     for key, change in work.recorder.renderer.open_objects.items():
         document = await store.get(key)
         if document is not None:
@@ -56,7 +56,7 @@ async def track_open_objects(store: Store, work: UnitOfWork) -> None:
 
 
 async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Document | None:
-    """Return the run's conversation, to which from now on no earlier owner can add an item."""
+    """Return the run's conversation, fenced so that no earlier owner of the run can add an item to it."""
 
     def fence(conversation: Document) -> Replace | None:
         if store.atomic_writes or conversation.state.get(ACTIVE_RUN) != run.id:
@@ -67,21 +67,21 @@ async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Docume
 
 
 async def _catch_up(store: Store, api: Api, work: UnitOfWork, ahead: Document) -> None:
-    """Do what a lost worker left undone of the write that an object was written ahead of.
+    """Complete a write of which a lost worker stored only the first part, the object `ahead`.
 
-    An engine that cannot write to several partitions at once can lose its worker in between.
+    This happens on an engine without transactions over several partitions.
     """
     state = work.recorder.state
     noted = ahead.state.get(WRITTEN_AHEAD)
     if noted is None:
         if ahead.value["status"] == "in_progress" and ahead.key not in work.recorder.renderer.open_objects:
-            # Nobody was shown it.
+            # No client has seen it.
             await store.write(Hold(work.lease.job), Delete(ahead))
         return
     if noted["first"] < state.sequence:
         return
     events = [decode(line.encode()) for line in noted["events"]]
-    if state.status != "in_progress":  # the caller cancelled it meanwhile: only the items are caught up
+    if state.status != "in_progress":  # cancelled meanwhile: complete only the items
         events = [event for event in events if isinstance(event, ItemStarted | ItemFinished)]
     for event in events:
         _record(api, work, event, ahead)

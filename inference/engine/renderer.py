@@ -1,4 +1,4 @@
-"""What an API gives to the engine: how its runs are rendered, and what they say to a model."""
+"""What the engine needs of an API: how its runs are rendered, and what they send to a model."""
 
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,14 +12,14 @@ Frame = tuple[str, Any]
 """An event as an API's clients see it: its name and its data."""
 
 WRITTEN_AHEAD = "written_ahead"
-"""State of an object that is written ahead of the lease: the events that belong to the same write."""
+"""State of an object that is written before the part that the lease guards: the events of the same write."""
 
 
 @dataclass(slots=True)
 class ObjectChange:
-    """An object of the API as it is to be stored.
+    """An object of the API that is to be stored.
 
-    `ahead` says that it is written before what the lease guards, where a write goes step by step.
+    With `ahead`, an engine without transactions stores it before the part that the lease guards.
     """
 
     key: Key
@@ -31,22 +31,22 @@ class ObjectChange:
 
 
 class Renderer(Protocol):
-    """Renders the events of one run, from its first or from where a stored state left off.
+    """Renders the events of one run, from the first one or from a stored state on.
 
-    Rendering is deterministic: the same events give the same frames, on any worker, live or from the log.
+    Rendering is deterministic: the same events give the same frames on any worker, live or from the log.
     """
 
     run: JSON
     """The run's object as of the last event."""
 
     changes: dict[Key, ObjectChange]
-    """The objects that events have made or changed, beside the run; whoever stores them clears it."""
+    """The objects that events created or changed, without the run; cleared once they are stored."""
 
     open_objects: dict[Key, ObjectChange]
-    """The objects that have begun and not ended."""
+    """The objects that are not finished."""
 
     def render(self, event: Event, state: RunState) -> list[Frame]:
-        """Return what clients see of an event; `state` is the run's behind it."""
+        """Return what clients see of an event; `state` is the run's after it."""
 
 
 class Api(Protocol):
@@ -59,7 +59,7 @@ class Api(Protocol):
     """The collection of its runs' objects."""
 
     conversations: str
-    """The collection of the objects that its runs' conversations are; a run's parent is one of them."""
+    """The collection of its conversations; a run's parent is one of them."""
 
     def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
         """Return the renderer of a run as it is stored, with nothing open."""
@@ -74,10 +74,10 @@ class Api(Protocol):
         """Return what a run asks of its model."""
 
     async def history(self, run: Document, window: int) -> list[JSON]:
-        """Return what was said ahead of the run as chat messages, not much more than `window` tokens."""
+        """Return the conversation before the run as chat messages, not much more than `window` tokens."""
 
     async def newest_output(self, run: Document) -> Document | None:
-        """Return the newest object of the run that is written ahead of the lease."""
+        """Return the newest of the run's objects that are written ahead."""
 
     def missing_delta(self, output: Document, state: RunState) -> ItemDelta | None:
-        """Return what such an object says beyond the state, None for nothing."""
+        """Return the text that such an object has and the state lacks, None if there is none."""

@@ -1,4 +1,4 @@
-"""What a run sends to a model: its conversation and its turns so far, cut to what fits."""
+"""Builds a run's requests: its conversation and turns, cut to what fits the model's context."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from persistence.types import JSON
 CountTokens = Callable[[str], int]
 
 RESERVED_FOR_ANSWER = 1024
-"""Tokens of the context kept free for the answer, where the run sets no limit of its own."""
+"""Tokens of the context reserved for the answer, if the run sets no limit."""
 
 MESSAGE_TOKENS = 4
-"""What the wire adds to each message."""
+"""Tokens that each message costs besides its text."""
 
 IMAGE_TOKENS = 1105
-"""What OpenAI counts for an image of high detail of 1024 by 1024."""
+"""Tokens that OpenAI counts for an image of 1024 by 1024 in high detail."""
 
 FUNCTION = "function"
 
 
 class LimitReached(Exception):
-    """A limit of the run, or its model's context, has no room for another turn; `reason` names it."""
+    """No room for another turn; `reason` names the limit that was reached."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -36,7 +36,7 @@ class LimitReached(Exception):
 
 @dataclass(slots=True)
 class RequestBuilder:
-    """Makes a run's next request from its history and the turns so far."""
+    """Builds a run's next request from its history and its turns."""
 
     settings: Settings
     state: RunState
@@ -65,7 +65,7 @@ class RequestBuilder:
     # --- tools ---
 
     def _tool_fields(self) -> JSON:
-        """A choice that forces a call holds for the first turn only, or the run would never end."""
+        """Return tools and tool choice. Only the first turn is forced to call: the run would never end."""
         functions = [sent_function(tool) for tool in self.settings.tools if tool["type"] == FUNCTION]
         tools = [*functions, *self.tools.definitions]
         if not tools:
@@ -88,7 +88,7 @@ class RequestBuilder:
     # --- what fits ---
 
     async def _fit(self, request: JSON) -> None:
-        """Add the messages and the bound of the answer: with tools and schema they fit the context."""
+        """Add the messages and the answer's limit, so that both fit the context with tools and schema."""
         instructions = self.settings.instructions
         system = [{"role": "system", "content": instructions}] if instructions else []
         tail = [message for turn in self.state.turns if turn.finish for message in turn.to_messages()]
@@ -103,7 +103,7 @@ class RequestBuilder:
         if used > min(budget, self.context_window - reserved):
             # Counting takes milliseconds for a long conversation, so it is done off the event loop.
             kept, used = await asyncio.to_thread(fitting, self.history, fixed, extras, budget, self.count)
-            if not kept:  # a shorter answer, rather than none
+            if not kept:  # prefer a shorter answer to none
                 budget = self._prompt_budget(min(reserved, RESERVED_FOR_ANSWER))
                 kept, used = fitting(self.history[-1:], fixed, extras, budget, self.count)
             if used > budget or (self.history and not kept):
@@ -143,7 +143,7 @@ def fitting(
 
 
 def most_tokens(message: JSON) -> int:
-    """Return a bound without counting: a byte-pair encoding has no more tokens than bytes."""
+    """Return an upper bound of a message's tokens: no encoding has more tokens than bytes."""
     return _tokens(message, _byte_length)
 
 

@@ -1,4 +1,4 @@
-"""The state of a run: one record, kept beside the run's object, that every event of its log changes."""
+"""The state of a run, stored with its object and changed by the events of its log."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -6,9 +6,9 @@ from typing import Any, Self
 from inference.engine import events
 from inference.engine.items import (
     Call,
+    GrowingText,
     Item,
     Message,
-    Pieces,
     Turn,
     Usage,
     pending_calls,
@@ -22,16 +22,16 @@ ACTIVE_RUN = "active_run"
 """State of a conversation: the id of its active run."""
 
 FENCE = "fence"
-"""State of a conversation: the token of the job of its active run, once another worker took that over.
+"""State of a conversation: the token of its active run's job, after a takeover by another worker.
 
-An engine without transactions over partitions holds an item's object to its conversation's version, so
-that an earlier owner can add none.
+An engine without transactions over partitions adds an item only to the conversation's known version, so
+this change stops the run's earlier owner.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run asks of its model, and the bounds that its caller has set.
+    """What a run sends to its model, and the bounds that its caller set.
 
     `tools` are the run's entries as the API has them, `resources` what they may use, `options` sampling
     parameters as chat completions name them. `tool_choice` is "auto", "none", "required", or a tool's type
@@ -54,11 +54,11 @@ class Settings:
 
 @dataclass(slots=True)
 class RunState:
-    """A run as of an event of its log.
+    """A run after an event of its log.
 
-    `live` says whether a caller is shown what the model says as it comes. `sequence` is the number of the
-    run's next event in the log, `shown` that of the next event which its API's clients see. `turns` holds
-    the turns of a run that goes on; of one that has ended only the usage is kept. `extra` is the API's own.
+    `live` says whether clients get the model's text as it comes. `sequence` is the number of the next event
+    in the log, `shown` that of the next event for clients. `turns` are kept until the run ends. `extra` is
+    the API's own.
     """
 
     status: str = "queued"
@@ -71,22 +71,22 @@ class RunState:
 
     @property
     def turn(self) -> Turn | None:
-        """The turn that goes on, if any."""
+        """The turn that is not finished, if any."""
         return self.turns[-1] if self.turns and not self.turns[-1].finish else None
 
     @property
     def pending(self) -> list[Call]:
-        """The calls whose outputs the caller has to hand in."""
+        """The calls whose outputs the caller has to submit."""
         return pending_calls(self.turns)
 
     def apply(self, event: events.Event) -> None:
-        """Bring the state behind an event; its number is the log's business."""
+        """Apply an event. The caller counts `sequence` and `shown`."""
         match event:
             case events.RunMoved(status):
                 self.status = status
             case events.TurnStarted(id, _):
-                said = self.turn.said if self.turn is not None else []
-                self.turns = [*(turn for turn in self.turns if turn.finish), Turn(id, said)]
+                kept = self.turn.finished_messages if self.turn is not None else []
+                self.turns = [*(turn for turn in self.turns if turn.finish), Turn(id, kept)]
             case events.ItemStarted():
                 self._turn().items.append(events.started_item(event))
             case events.ItemDelta():
@@ -139,7 +139,7 @@ def _grow(item: Item, delta: events.ItemDelta) -> None:
     if delta.part in ("audio", "image") and isinstance(item, Message):
         item.media.append({"type": delta.part, "data": delta.text})
         return
-    grown: Pieces = getattr(item, delta.part)
+    grown: GrowingText = getattr(item, delta.part)
     grown.add(delta.text)
     if isinstance(item, Message):
         item.annotations += delta.annotations

@@ -1,8 +1,8 @@
-"""The statuses of a run, and which may follow which.
+"""The statuses of a run, and the transitions between them.
 
 queued ──────────► in_progress ──► completed | incomplete | failed
   ▲                  │     ▲
-  │                  ▼     │ (a worker was lost: the next one goes on in in_progress)
+  │                  ▼     │ (after a worker was lost, the next one continues in in_progress)
   └── requires_action
 queued | in_progress | requires_action ──► cancelling ──► cancelled
 queued | in_progress | requires_action ──► expired | failed
@@ -28,10 +28,10 @@ ENDED = frozenset(status for status, targets in TRANSITIONS.items() if not targe
 """Statuses that a run never leaves."""
 
 SETTLED = ENDED | {"requires_action"}
-"""Statuses in which no worker does anything for the run."""
+"""Statuses in which no worker works on the run."""
 
 
 def check_transition(status: str, target: str) -> None:
-    """Raise IllegalTransition where a run cannot go from one status to the other."""
+    """Raise IllegalTransition if a run cannot move from `status` to `target`."""
     if target not in TRANSITIONS[status]:
         raise IllegalTransition(status, target)

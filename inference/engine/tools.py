@@ -1,4 +1,4 @@
-"""Tools that the server itself runs for a model, beside the functions that a caller runs."""
+"""Tools that the server runs for a model; functions are run by the caller."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from inference.engine.items import Call
 from persistence.types import JSON
 
 Emit = Callable[[str, JSON], None]
-"""Tells how far a call is: a phase (`searching`, `in_progress`, `output`, `log`, `file`) and its data."""
+"""Reports progress of a call: a phase (`searching`, `in_progress`, `output`, `log`, `file`) and its data."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a call gave: the text that the model reads, and the details that the call's item shows."""
+    """The result of a call: the text for the model, and the details that the call's item shows."""
 
     output: str
     details: JSON = field(default_factory=dict)
 
 
 class Tool(Protocol):
-    """One tool of one run; `item_type` is the type of the items that its calls are."""
+    """One tool of one run; its calls are items of the type `item_type`."""
 
     item_type: str
 
@@ -28,21 +28,21 @@ class Tool(Protocol):
         """Return the functions that the model sees: `{"type": "function", "function": {"name", ...}}`."""
 
     async def run(self, call: Call, emit: Emit) -> ToolResult:
-        """Run a call; what is wrong with its arguments is told to the model in the output."""
+        """Run a call. Errors in its arguments go into the output, for the model."""
 
     def cite(self, mark: str, start: int, before: str) -> JSON | None:
-        """Return the annotation of a citation mark of an answer, None for one that is not this tool's.
+        """Return the annotation of a citation mark in an answer, None for a mark of another tool.
 
-        `start` is the mark's offset in characters, `before` the text ahead of it, some hundred characters.
+        `start` is the mark's offset in characters, `before` the text before it (some hundred characters).
         """
 
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a run offers to its tools.
+    """What a tool knows of its run.
 
-    `tool` is the tool's entry in the run, `resources` what the run may use, `results` the details of the
-    earlier calls of this tool in the run, so that marks in the answer can be matched with what was found.
+    `tool` is the tool's entry in the run, `resources` are the run's tool resources. `results` are the details
+    of the tool's earlier calls in the run, to which citation marks refer.
     """
 
     project: str
@@ -54,7 +54,7 @@ class ToolContext:
 
 
 ToolFactory = Callable[[ToolContext], Awaitable[Tool]]
-"""Makes a tool for one attempt at a run."""
+"""Creates a tool for one attempt at a run."""
 
 ToolFactories = Mapping[str, ToolFactory]
 """By the type of a run's entry: "file_search", "code_interpreter"."""
@@ -76,7 +76,7 @@ class Toolbox:
         return bool(self._types)
 
     def find(self, name: str) -> Tool | None:
-        """Return the tool that runs a function; None for a function of the caller's."""
+        """Return the tool that runs a function; None for a function of the caller."""
         return self._by_name.get(name)
 
     def function_of(self, type: str) -> str | None:
@@ -85,6 +85,6 @@ class Toolbox:
         return tool.definitions()[0]["function"]["name"] if tool else None
 
     def cite(self, mark: str, start: int, before: str) -> JSON | None:
-        """Return the annotation of a mark by the tool that made it."""
+        """Return the annotation of a mark, from the tool that it belongs to."""
         made = (tool.cite(mark, start, before) for tool in self._types.values())
         return next((annotation for annotation in made if annotation is not None), None)

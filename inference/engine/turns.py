@@ -1,8 +1,8 @@
-"""The loop that talks to a model: turn after turn, until the model has no more to ask for.
+"""The loop of turns with a model.
 
 A turn is one answer of the model: text, calls of tools, or both. Calls of the server's tools are answered
-in the turn, and the next turn follows; at a call that only the caller can answer the loop ends, and is
-started again with the outputs in the state.
+within the turn, and the next turn follows. The loop ends with an answer without calls, or with a call that
+only the caller can answer; then it is started again with the outputs in the state.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from inference.identifiers import new_id
 from persistence.types import JSON
 
 CUT_SHORT = frozenset({"length", "content_filter"})
-"""Finishes of an answer that is not whole."""
+"""Finish reasons of an answer that is incomplete."""
 
 MAX_ANSWER = 4 * 1024 * 1024
 """Characters of one answer, by default; a longer one ends there, as if the model had reached its limit."""
@@ -37,26 +37,32 @@ MAX_ANSWER = 4 * 1024 * 1024
 MAX_ITEMS = 1000
 """Messages, reasonings and calls of one answer; what follows is cut off in the same way."""
 
-Ask = Callable[[JSON], AsyncGenerator[JSON, None]]
+SendRequest = Callable[[JSON], AsyncGenerator[JSON, None]]
 """Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
 
-Compose = Callable[[], Awaitable[JSON]]
-"""Makes the next request from the run's state."""
+BuildRequest = Callable[[], Awaitable[JSON]]
+"""Builds the next request from the run's state."""
 
 
 async def run_turns(
-    ask: Ask, compose: Compose, tools: Toolbox, state: RunState, max_answer: int = MAX_ANSWER
+    send: SendRequest,
+    build_request: BuildRequest,
+    tools: Toolbox,
+    state: RunState,
+    max_answer: int = MAX_ANSWER,
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
-    Whoever iterates applies each event to `state` before asking for the next.
+    The caller applies each event to `state` before it takes the next one.
     """
     while True:
-        request = await compose()
+        request = await build_request()
         yield TurnStarted(new_id("turn_"), _now())
         used_ids = {call.call_id for turn in state.turns for call in turn.calls}
-        reader = TurnReader(tools, used_ids, said=bool(state.turns[-1].said), max_answer=max_answer)
-        async with aclosing(ask(request)) as chunks:
+        reader = TurnReader(
+            tools, used_ids, skip_text=bool(state.turns[-1].finished_messages), max_answer=max_answer
+        )
+        async with aclosing(send(request)) as chunks:
             async for chunk in chunks:
                 for event in reader.read(chunk):
                     yield event
@@ -79,7 +85,7 @@ async def run_turns(
 
 
 async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
-    """Run the calls of the server's tools side by side; yield their progress, then their results in order."""
+    """Run the calls of the server's tools concurrently; yield their progress, then their results in order."""
     progress: asyncio.Queue[Event | None] = asyncio.Queue()
 
     def emitter(call: Call) -> Emit:
@@ -110,14 +116,14 @@ async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
 
 
 class TurnReader:
-    """Reads the chunks of one answer and tells what they bring as events.
+    """Turns the chunks of one answer into events.
 
-    Chunks are those of `Gateway.chunks`: `content` is text, each call has an index of its own. `said` is true
-    for a turn that was interrupted after its message: that message stands, and only calls are read.
+    Chunks are those of `Gateway.chunks`: `content` is text, each call has an index of its own. With
+    `skip_text` only calls are read: the turn was interrupted after its message, which is kept.
     """
 
     def __init__(
-        self, tools: Toolbox, used_ids: set[str], *, said: bool = False, max_answer: int = MAX_ANSWER
+        self, tools: Toolbox, used_ids: set[str], *, skip_text: bool = False, max_answer: int = MAX_ANSWER
     ) -> None:
         self.finish = ""
         self.tokens = (0, 0)
@@ -127,7 +133,7 @@ class TurnReader:
         self._length = 0
         self._items = 0
         self._open: Message | Reasoning | None = None
-        self._said_something = self._is_muted = said
+        self._skips_text = self._has_message = skip_text
         self._calls: dict[Any, Call] = {}
         self._citations = CitationReader(tools)
 
@@ -153,11 +159,11 @@ class TurnReader:
         return events
 
     def end(self) -> list[Event]:
-        """Return what was held back and the ends of what the model finished; ProviderBroken if cut off."""
+        """Return the events of the answer's end; ProviderBroken if the answer was cut off."""
         if not self.finish:
             raise ProviderBroken("The model's answer broke off.")
         events = self._text(self._citations.end())
-        if not self._said_something and not self._calls:
+        if not self._has_message and not self._calls:
             events += self._message()
         if self.finish in CUT_SHORT:
             return events
@@ -171,7 +177,7 @@ class TurnReader:
 
     def _delta(self, delta: JSON) -> list[Event]:
         events: list[Event] = []
-        if self._is_muted:
+        if self._skips_text:
             delta = {"tool_calls": delta.get("tool_calls")}
         if thought := delta.get("reasoning_content"):
             events += self._reasoning(thought)
@@ -208,11 +214,11 @@ class TurnReader:
         return [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), text)]
 
     def _message(self) -> list[Event]:
-        self._said_something = True
+        self._has_message = True
         return self._ensure(Message, "msg_")
 
     def _ensure(self, kind: type[Message] | type[Reasoning], prefix: str) -> list[Event]:
-        """Have an item of that kind open."""
+        """Open an item of that kind, unless it is open."""
         if isinstance(self._open, kind):
             return []
         events = self._finish_open()
@@ -236,7 +242,7 @@ class TurnReader:
     # --- calls ---
 
     def _call(self, part: JSON) -> list[Event]:
-        """Return the events of a part of a call; the first closes the message ahead of the calls."""
+        """Return the events of a part of a call; the first call closes the message before it."""
         function = part.get("function") or {}
         index = part.get("index", part.get("id"))
         events: list[Event] = []
@@ -252,7 +258,7 @@ class TurnReader:
         return events
 
     def _new_call(self, id: str | None, name: str) -> Call:
-        """Make a call with the provider's own id, unless that is missing or was used in the run before."""
+        """Return a call with the provider's id, or a new id if that is missing or used in the run."""
         if not id or id in self._used_ids:
             id = new_id("call_")
         self._used_ids.add(id)

@@ -1,4 +1,4 @@
-"""What a run's owner writes: objects and events together, and only while it holds the lease."""
+"""Writes a run's objects and events together, and only while this worker holds the lease."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ INTERVAL = 0.1
 
 @dataclass(slots=True, eq=False)
 class TrackedObject:
-    """An object that the run makes or changes: as it is to be, and as the store last had it."""
+    """An object that the run creates or changes: its next value, and its last known document."""
 
     change: ObjectChange
     document: Document | None = None
@@ -38,14 +38,14 @@ class TrackedObject:
         return self.change.key
 
     def operation(self) -> Operation:
-        """Return the write that brings the store up to it."""
+        """Return the write of the object."""
         change = self.change
         if self.document is None:
             return Insert(change.key, change.value, change.state, change.parent, change.labels)
         return Replace(self.document, value=change.value, state=change.state)
 
     def rebase(self, fresh: Document) -> None:
-        """Take over what a caller changed meanwhile: the metadata, which no run writes."""
+        """Continue from a document that a caller changed: keep its metadata, which no run writes."""
         self.change.value = {**self.change.value, "metadata": fresh.value["metadata"]}
         self.document = fresh
 
@@ -60,7 +60,7 @@ class TrackedRun:
         self._value, self._state = document.value, document.state
 
     def change(self, value: JSON, state: JSON) -> None:
-        """Take what is to be stored: the run goes on while it is written."""
+        """Set what the next write stores; the recorder may be further by then."""
         self._value, self._state = value, state
 
     def operation(self) -> Operation:
@@ -68,7 +68,7 @@ class TrackedRun:
         return Replace(self.document, value=self._value, state=self._state)
 
     def rebase(self, fresh: Document) -> None:
-        """Take over changed metadata; whoever moved the run has its job too, or will: LeaseLost."""
+        """Keep changed metadata; LeaseLost if the run was moved, as its job was taken with that."""
         renderer = self._recorder.renderer
         if fresh.value["status"] not in (self.document.value["status"], self._value["status"]):
             raise LeaseLost(f"run {self.key.id} is {fresh.value['status']}")
@@ -78,7 +78,7 @@ class TrackedRun:
 
 
 class TrackedConversation:
-    """The run's conversation, of which a run changes nothing but which run is active."""
+    """The run's conversation; a run changes nothing of it but which run is active."""
 
     def __init__(self, document: Document, run_id: str) -> None:
         self.key = document.key
@@ -88,23 +88,23 @@ class TrackedConversation:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the run has let go of it and that is not stored yet."""
+        """Whether the run has released it and that is not stored yet."""
         return self._state != self.document.state
 
     def release(self) -> None:
-        """Let the conversation take items and runs again, if it is this run that it waits for."""
+        """Let the conversation take messages and runs again, if this run is the active one."""
         if self._state.get(ACTIVE_RUN) == self._run_id:
             kept = {name: value for name, value in self._state.items() if name not in (ACTIVE_RUN, FENCE)}
             self._state = kept
 
     def operation(self) -> Operation:
-        """Return the write that lets go of it, or the check that nobody changed it."""
+        """Return the write that releases it, or the check that it is unchanged."""
         if self.is_changed:
             return Replace(self.document, state=self._state)
         return Check(self.document)
 
     def rebase(self, fresh: Document) -> None:
-        """Take all of what the caller made of it, and keep the one thing that is the run's."""
+        """Continue from a changed document; LeaseLost if another worker has fenced it."""
         if self.document.state.get(FENCE) != fresh.state.get(FENCE):
             raise LeaseLost(f"conversation {self.key.id} was taken over")
         released = self.is_changed
@@ -117,10 +117,10 @@ Tracked = TrackedObject | TrackedRun | TrackedConversation
 
 
 class UnitOfWork:
-    """Collects a run's events and writes them with the objects that they change, before anybody is shown.
+    """Collects a run's events and writes them with the objects that they change, before clients see them.
 
-    Every write is guarded by the lease: LeaseLost means that another worker has the run, and nothing was
-    written.
+    Every write is guarded by the lease: LeaseLost means that another worker has the run and that nothing
+    was written.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class UnitOfWork:
         self._started: str | None = None
 
     def track(self, change: ObjectChange, document: Document) -> None:
-        """Note that the store has an object already."""
+        """Note the stored document of an object."""
         self._objects[change.key] = TrackedObject(change, document)
 
     def record(self, event: Event) -> None:
@@ -171,7 +171,7 @@ class UnitOfWork:
         return False
 
     async def flush(self, *operations: Operation) -> None:
-        """Write what is recorded, and `operations` with it; then show it to the readers."""
+        """Write what is recorded, with `operations`; then publish it to the readers."""
         async with self._lock:
             await self._flush(*operations)
 
@@ -180,7 +180,7 @@ class UnitOfWork:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not (self.recorder.has_news or self.conversation.is_changed or operations):
+        if not (self.recorder.has_events or self.conversation.is_changed or operations):
             return
         self._written = time.monotonic()
         batch = self.recorder.take()
@@ -203,9 +203,9 @@ class UnitOfWork:
         return tracked
 
     def _note_events(self, batch: Batch) -> None:
-        """Note in finished objects that are written ahead which events belong to them.
+        """Store the events of a write in the finished objects that are written ahead.
 
-        A worker can be lost between the two parts of a write: the next one finds here what is missing.
+        If the worker is lost between the two parts of the write, the next one finds the missing events here.
         Text is left out, as the object has it.
         """
         opened = self.recorder.renderer.open_objects
@@ -216,9 +216,9 @@ class UnitOfWork:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
-        """Write what is recorded while the body runs, which never waits for it; an error of a write ends it.
+        """Write what is recorded while the body runs; a write that fails ends the body.
 
-        The first event of an item is written at once, together with what has arrived behind it.
+        The first event of an item is written at once, together with what arrived after it.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -226,7 +226,7 @@ class UnitOfWork:
                 try:
                     yield
                 finally:
-                    async with self._lock:  # not in the middle of a write: its events would be lost
+                    async with self._lock:  # a write that is cancelled would lose its events
                         writer.cancel()
         except BaseExceptionGroup as exc:
             raise exc.exceptions[0] from exc
@@ -236,14 +236,15 @@ class UnitOfWork:
             await self._due.wait()
             async with self._lock:
                 if self.recorder.state.status in SETTLED:
-                    return  # what is recorded goes with what becomes of the job
+                    return  # the last events are written with the end of the job
                 await self._flush()
 
     def _ordered(self, objects: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
-        """Return what is written first, and what with the lease, where an engine goes step by step.
+        """Return what is written first, and what is written under the lease.
 
-        A message comes first: with it in the store, the next owner knows what the run has said, and nobody
-        finds a settled run whose message is not to be seen yet. Its fence is the conversation.
+        Only an engine without transactions does the two one after the other. Messages come first, fenced by
+        the conversation: the next owner finds what the run has said, and clients never find a settled run
+        whose message is missing.
         """
         first = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
         then = [each for each in objects if each not in first and each is not self.conversation]
@@ -252,7 +253,7 @@ class UnitOfWork:
         return [*first], then
 
     async def _write(self, objects: list[Tracked], *operations: Operation) -> None:
-        """Write once, on top of what others made of the objects meanwhile."""
+        """Write once; after a conflict, on top of what others changed."""
         first, then = self._ordered(objects)
         is_fresh = True
 
@@ -278,12 +279,12 @@ class UnitOfWork:
                 self.conversation.rebase(document)
 
     async def _rebased(self, objects: list[Tracked]) -> list[Tracked]:
-        """Return the objects on top of what others made of them; without those that a caller deleted."""
+        """Return the objects with their newest documents, without those that a caller deleted."""
         kept = []
         for each in objects:
             fresh = await self._store.get(each.key)
             if each.document is None:
-                each.document = fresh  # of a write that an engine did in part
+                each.document = fresh  # the first part of the write was done
             elif fresh is not None:
                 each.rebase(fresh)
             elif not isinstance(each, TrackedObject):
@@ -295,9 +296,9 @@ class UnitOfWork:
 
 
 async def _finished(write: Coroutine[Any, Any, list[Document]]) -> list[Document]:
-    """Return what a write gives; wait for it where cancelled, so that no write is left half done."""
+    """Await a write; if cancelled, wait for its end, so that no write is left half done."""
     task = asyncio.ensure_future(write)
-    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # retrieved even if cancelled
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:

@@ -9,7 +9,7 @@ import pytest
 from handlers.errors import BadRequest
 from inference.gateway import Gateway
 from persistence.errors import StoreUnavailable
-from persistence.store import Hold, Store
+from persistence.store import Append, Hold, Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.mortal import MortalStore, PausedStore
@@ -234,6 +234,23 @@ async def test_a_worker_that_was_paused_adds_nothing_to_a_run_that_another_took_
         assert [text_of(each) for each in before[0] if each["status"] == "completed"][-1] == "One two."
         assert events[-1][1] == "done"
     await first.jobs.stop(0)
+
+
+async def test_a_turn_is_never_written_without_the_status_that_it_leaves_the_run_in(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.engine.attempt.SLICE", 1)
+    monkeypatch.setattr("inference.engine.unit_of_work.INTERVAL", 0.0)
+    recording = MortalStore(store)
+    async with process(recording, gateway) as worker:  # type: ignore[arg-type]
+        assistant, thread = await worker.assistant(), await worker.thread(script(*PLAIN))
+        await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    written = [
+        b" ".join(each.events) for write in recording.writes for each in write if isinstance(each, Append)
+    ]
+    assert len(written) > 2
+    assert [b"RunMoved" in each for each in written if b"TurnFinished" in each] == [True]
 
 
 async def test_a_run_that_two_workers_lost_in_one_turn_is_finished_once(

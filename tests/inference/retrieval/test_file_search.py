@@ -7,7 +7,7 @@ import pytest
 from handlers import vector_stores
 from inference import tokens
 from inference.engine.citations import CitationReader
-from inference.engine.items import Call, Pieces
+from inference.engine.items import Call, GrowingText
 from inference.engine.tools import Toolbox, ToolContext
 from inference.retrieval.errors import RequestRefused
 from inference.retrieval.file_search import FileSearch, file_search
@@ -33,7 +33,7 @@ async def tool_of(
 
 
 def call(arguments: str) -> Call:
-    return Call("fc_1", "file_search_call", "call_1", "file_search", Pieces(arguments))
+    return Call("fc_1", "file_search_call", "call_1", "file_search", GrowingText(arguments))
 
 
 def ignore(phase: str, data: JSON) -> None:
