@@ -16,6 +16,7 @@ import jiter
 
 from spec.errors import InvalidRequest
 from spec.explain import field_path
+from spec.types import JSON
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
@@ -76,7 +77,7 @@ def _normalize(value: dict[Any, Any] | list[Any], depth: int) -> None:
             value[name] = _whole(member)
 
 
-def _check_names(value: dict[str, Any]) -> None:
+def _check_names(value: JSON) -> None:
     if len(value) > MAX_PROPERTIES:
         message = f"Invalid body: an object with more than {MAX_PROPERTIES} properties."
         raise InvalidRequest(message, None, "object_above_max_properties")
@@ -132,7 +133,7 @@ def _refuse_duplicates(raw: bytes) -> None:
         json.loads(raw, object_pairs_hook=_once)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]]) -> JSON:
     value = dict(pairs)
     if len(value) != len(pairs):
         doubled = Counter(name for name, _ in pairs).most_common(1)[0][0]

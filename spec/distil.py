@@ -10,6 +10,7 @@ from spec.errata import apply_errata
 from spec.normalize import normalize
 from spec.prose import strip_prose
 from spec.reading import parse, read
+from spec.types import JSON
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -27,7 +28,7 @@ def distil(upstream: Path, edition: Path) -> None:
     edition.write_bytes(distilled(document))
 
 
-def distilled(document: dict[str, Any]) -> bytes:
+def distilled(document: JSON) -> bytes:
     """Return the interface of a document as compact YAML."""
     text = yaml.dump(
         strip_prose(document),

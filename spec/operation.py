@@ -58,7 +58,7 @@ class Fields:
         }
         self._only_strings = all(one.schema == {"type": "string"} for one in self._parameters.values())
 
-    def _schema(self) -> dict[str, Any]:
+    def _schema(self) -> JSON:
         known = {one.name.removesuffix("[]"): one for one in self._parameters.values()}
         return {
             "type": "object",
@@ -67,7 +67,7 @@ class Fields:
             "additionalProperties": False,
         }
 
-    def arguments(self, values: Mapping[str, str]) -> dict[str, Any]:
+    def arguments(self, values: Mapping[str, str]) -> JSON:
         """Decode and check a path's values; return them by the handler's keywords."""
         for name, value in values.items():
             if "\0" in value:
@@ -78,21 +78,21 @@ class Fields:
             return {self._arguments[name]: value for name, value in values.items()}
         return self.decode(values.items())
 
-    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, values: Mapping[str, Any]) -> JSON:
         """Return typed values by the handler's keywords, with defaults; raise InvalidRequest for bad ones."""
         self._validator.check(dict(values))
         return self._defaults | {self._arguments[name]: value for name, value in values.items()}
 
-    def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    def decode(self, pairs: Iterable[tuple[str, Any]]) -> JSON:
         """Decode and check pairs; return them by the handler's keywords, with defaults."""
-        values: dict[str, Any] = {}
+        values: JSON = {}
         for name, value in assemble(pairs).items():
             one = self._parameters.get(name)
             values[name] = value if one is None else decode(value, self._shape(one), commas=one.commas)
         self._validator.check(values)
         return self._defaults | {self._arguments[name]: value for name, value in values.items()}
 
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> JSON:
         """The values of absent fields that have a default, by the handler's keywords."""
         return dict(self._defaults)
 
@@ -145,7 +145,7 @@ class Body:
         """Return whether the form field of that name may be a file (`image`, `image[]`, `image[0]`)."""
         return _may_be_file(self._form().member(name.partition("[")[0]))
 
-    def decode(self, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    def decode(self, pairs: Iterable[tuple[str, Any]]) -> JSON:
         """Return a form's fields as JSON; values other than strings are files and pass unchanged.
 
         Raises InvalidRequest if the fields do not fit, also for a file in a text field and the reverse.
@@ -249,11 +249,11 @@ class Operation:
         )
         raise InvalidRequest(message, None, "unsupported_content_type")
 
-    def decode_path(self, values: Mapping[str, str]) -> dict[str, Any]:
+    def decode_path(self, values: Mapping[str, str]) -> JSON:
         """Return the path's parameters by the handler's keywords; raise InvalidRequest if one is wrong."""
         return self._path.arguments(values) if values else {}
 
-    def decode_query(self, query: bytes) -> dict[str, Any]:
+    def decode_query(self, query: bytes) -> JSON:
         """Return the query's parameters by the handler's keywords; raise InvalidRequest if one does not fit.
 
         Absent ones get the edition's default or are left out; fixed ones are left out. Unknown ones
@@ -266,7 +266,7 @@ class Operation:
             pairs = [pair for pair in pairs if self.query.get(pair[0]) != pair[1]]
         return self._query.decode(pairs)
 
-    def check_query(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check_query(self, values: Mapping[str, Any]) -> JSON:
         """Return typed values of the query's parameters by the handler's keywords, checked."""
         return self._query.check(values)
 

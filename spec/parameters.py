@@ -19,6 +19,7 @@ from spec.body import parse_json
 from spec.errors import InvalidRequest
 from spec.names import argument_name
 from spec.schema import flat_schemas
+from spec.types import JSON
 
 Components = Mapping[str, Any]
 
@@ -99,7 +100,7 @@ def shape(schema: Any, components: Components) -> Shape:
     return Shape(frozenset(types), structured, listed, items, member, binary)
 
 
-def _types(schema: dict[str, Any]) -> Iterable[str]:
+def _types(schema: JSON) -> Iterable[str]:
     kind = schema.get("type")
     if isinstance(kind, str):
         return (kind,)
@@ -126,9 +127,9 @@ def split_query(query: bytes) -> list[tuple[str, str]]:
         raise InvalidRequest("Invalid query string: not valid UTF-8.", None, "invalid_value") from exc
 
 
-def assemble(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def assemble(pairs: Iterable[tuple[str, Any]]) -> JSON:
     """Build nested lists and dicts from bracketed names; a repeated name becomes a list."""
-    root: dict[str, Any] = {}
+    root: JSON = {}
     for count, (name, value) in enumerate(pairs):
         if count >= _MAX_FIELDS:
             raise InvalidRequest(f"Too many parameters: at most {_MAX_FIELDS}.", None, "invalid_value")
@@ -151,7 +152,7 @@ class Repeated(list[Any]):
     """Values given under one name, or under `name[]`."""
 
 
-def _put(place: dict[str, Any], steps: list[str], value: Any) -> None:
+def _put(place: JSON, steps: list[str], value: Any) -> None:
     name, *rest = steps
     if not rest or rest == [""]:
         known = place.get(name)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from spec.types import JSON
+
 PREFIX = "#/components/schemas/"
 
 SCHEMAS_BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas"})
@@ -76,7 +78,7 @@ def is_schema(keyword: str) -> bool:
 
 def flat_schemas(
     schema: Any, components: Mapping[str, Any], seen: frozenset[str] = frozenset()
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JSON]:
     """Yield the schema and every schema that may apply to the same value, through `$ref` and unions."""
     if not isinstance(schema, dict):
         return

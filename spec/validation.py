@@ -17,6 +17,7 @@ from spec.forbid_extra import forbid_extra
 from spec.names import restore_schema_name
 from spec.nulls import remove_nulls
 from spec.shrink import Path, is_small, named_path, shrink, value_at
+from spec.types import JSON
 
 Components = Mapping[str, Any]
 
@@ -51,7 +52,7 @@ class Validator:
         self._components = components
         self._compiled: jsonschema_rs.Draft202012Validator | None = None
 
-    def transformed(self) -> dict[str, Any]:
+    def transformed(self) -> JSON:
         """Return the schema with all that it refers to, as it is compiled."""
         raise NotImplementedError
 
@@ -87,7 +88,7 @@ class RequestValidator(Validator):
 
     formats = {"uri": _is_url}  # noqa: RUF012 - typed where it is declared
 
-    def transformed(self) -> dict[str, Any]:
+    def transformed(self) -> JSON:
         """Return the schema without room for unknown fields, with all that it refers to."""
         return forbid_extra(self._schema, self._components)
 
@@ -116,7 +117,7 @@ class ResponseValidator(Validator):
         self._unknown = unknown
         self._relayed: ResponseValidator | None = None
 
-    def transformed(self) -> dict[str, Any]:
+    def transformed(self) -> JSON:
         """Return the schema with null allowed in optional properties, with all that it refers to."""
         return allow_null(self._schema, self._components, unknown=self._unknown)
 

@@ -16,6 +16,7 @@ from inference.errors import ProviderError
 from inference.gateway import failures
 from inference.gateway.connection import Connection
 from inference.gateway.driver import LARGEST_ANSWER, ProviderResponse
+from inference.gateway.network_errors import CONNECTING, mapped
 
 LOOKED_AT = 1.0
 """Seconds of idleness after which a connection is first looked at for a close."""
@@ -135,26 +136,18 @@ class HttpClient:
     async def _connect(self, origin: Origin, seconds: float) -> Connection:
         loop = asyncio.get_running_loop()
         connection = Connection(loop)
-        try:
+        with mapped(CONNECTING):
             async with asyncio.timeout(seconds):
                 if self._socket is not None:
                     await loop.create_unix_connection(lambda: connection, self._socket)
-                    return connection
-                await loop.create_connection(
-                    lambda: connection,
-                    origin.host,
-                    origin.port,
-                    ssl=_tls() if origin.is_tls else None,
-                    server_hostname=origin.host if origin.is_tls else None,
-                )
-        except TimeoutError as exc:
-            raise failures.unreachable("the connection timed out") from exc
-        except ssl.SSLCertVerificationError as exc:
-            raise failures.unreachable(f"its certificate is not valid: {exc.verify_message}") from exc
-        except ssl.SSLError as exc:
-            raise failures.unreachable(f"TLS failed: {exc.reason}") from exc
-        except OSError as exc:
-            raise failures.unreachable(exc.strerror or "the connection was refused") from exc
+                else:
+                    await loop.create_connection(
+                        lambda: connection,
+                        origin.host,
+                        origin.port,
+                        ssl=_tls() if origin.is_tls else None,
+                        server_hostname=origin.host if origin.is_tls else None,
+                    )
         return connection
 
 

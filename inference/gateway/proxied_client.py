@@ -1,16 +1,16 @@
 """HTTP through a proxy, by aiohttp; everything else goes by the leaner HttpClient."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import yarl
 
-from inference.gateway import failures
-from inference.gateway.driver import ConnectionLost, ProviderResponse
+from inference.gateway.driver import ProviderResponse
 from inference.gateway.http_client import Timeouts
+from inference.gateway.network_errors import mapped, of_aiohttp
 
 
 class ProxiedClient:
@@ -39,7 +39,7 @@ class ProxiedClient:
     ) -> ProviderResponse:
         """Return the response once its headers have come."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
-        with _mapped_errors(timeouts.read):
+        with mapped(of_aiohttp(timeouts.read)):
             response = await self._session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False, proxy=proxy
             )
@@ -57,7 +57,7 @@ class AiohttpResponse(ProviderResponse):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the body as it arrives."""
-        with _mapped_errors(self._read_timeout):
+        with mapped(of_aiohttp(self._read_timeout)):
             async for piece in self._response.content.iter_any():
                 yield piece
 
@@ -70,21 +70,3 @@ class AiohttpResponse(ProviderResponse):
     async def aclose(self) -> None:
         """Give the connection back where the body is whole, else close it."""
         self._response.release() if self._response.content.is_eof() else self._response.close()
-
-
-@contextmanager
-def _mapped_errors(read_timeout: float) -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.ConnectionTimeoutError as exc:
-        raise failures.unreachable("the connection timed out") from exc
-    except (aiohttp.ServerTimeoutError, TimeoutError) as exc:
-        raise failures.timed_out(read_timeout) from exc
-    except aiohttp.ClientConnectorError as exc:
-        raise failures.unreachable(exc.os_error.strerror or "the connection was refused") from exc
-    except aiohttp.ServerDisconnectedError as exc:
-        raise failures.unreachable("it closed the connection") from exc
-    except aiohttp.ClientPayloadError as exc:
-        raise ConnectionLost(failures.cut_off().message, status=502) from exc
-    except (aiohttp.ClientError, OSError) as exc:
-        raise failures.unreachable(type(exc).__name__) from exc
