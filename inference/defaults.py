@@ -1,4 +1,4 @@
-"""Fields that OpenAI's service fills in on assistants, threads and runs where the caller left them out."""
+"""Defaults of assistants, threads and runs that OpenAI's service fills in."""
 
 from persistence.types import JSON
 
@@ -6,7 +6,7 @@ RANKING_OPTIONS: JSON = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
 
 
 def tool_with_defaults(tool: JSON) -> JSON:
-    """Return a tool as the service shows it."""
+    """Return a tool with its defaults."""
     match tool["type"]:
         case "function":
             function = {name: value for name, value in tool["function"].items() if value is not None}
@@ -21,13 +21,13 @@ def tool_with_defaults(tool: JSON) -> JSON:
 
 
 def resources_with_defaults(resources: JSON, tools: list[JSON]) -> JSON:
-    """Return `tool_resources` as the service shows them beside these tools."""
+    """Return `tool_resources` with the defaults for these tools."""
     if any(tool["type"] == "code_interpreter" for tool in tools):
         return {"code_interpreter": {"file_ids": []}, **resources}
     return resources
 
 
 def sent_function(tool: JSON) -> JSON:
-    """Return a function tool as a model's provider gets it: `strict` only where it is true."""
+    """Return a function tool for a model's provider, with `strict` only if it is true."""
     function = {name: value for name, value in tool["function"].items() if name != "strict" or value}
     return {**tool, "function": function}

@@ -1,22 +1,22 @@
-"""What a model's provider, or the way to it, can fail with.
+"""Errors of models, their providers and documents.
 
 InferenceError
 ├── ModelNotFound        no route serves that model name
-├── RoutesRefused        start-up: models.yaml is wrong; the message has its line and the reason
-├── ProviderError        the provider answered with an error, or not at all
-│   ├── ProviderRejected     4xx other than 429: the request's fault; carries the provider's body
+├── RoutesRefused        start-up: models.yaml is wrong; the message names the line and the reason
+├── ProviderError        the provider answered with an error, or did not answer
+│   ├── ProviderRejected     4xx other than 429: the request is at fault
 │   ├── ProviderLimited      429
 │   ├── ProviderTimeout      nothing came for longer than the route's timeout
 │   └── ProviderBroken       5xx, or the connection was lost
-│       └── ProviderUnreadable   an answer that is none
-└── DocumentError        a file's text cannot be had: `code` is unsupported_file or invalid_file
+│       └── ProviderUnreadable   the answer cannot be read
+└── DocumentError        a file's text cannot be read: `code` is unsupported_file or invalid_file
 """
 
 from persistence.types import JSON
 
 
 class InferenceError(Exception):
-    """The root of everything that inference raises."""
+    """Base class of inference's errors."""
 
 
 class ModelNotFound(InferenceError):
@@ -32,10 +32,10 @@ class RoutesRefused(InferenceError):
 
 
 class ProviderError(InferenceError):
-    """A provider answered with an error, or not at all.
+    """A provider answered with an error, or did not answer.
 
-    `status` is the HTTP status a client of ours should see; `body` is the provider's own error
-    object (`{"message", "type", "param", "code"}`) where it sent one, without any key in it.
+    `status` is the HTTP status for the client. `body` is the provider's error object (`message`, `type`,
+    `param`, `code`) if it sent one, without any of its keys. `retry_after` is in seconds.
     """
 
     def __init__(
@@ -54,27 +54,33 @@ class ProviderError(InferenceError):
 
 
 class ProviderRejected(ProviderError):
-    """The provider refused the request as it is."""
+    """The provider refused the request, or would; the same request will be refused again."""
+
+    @classmethod
+    def invalid(cls, message: str, param: str | None, code: str | None = None) -> "ProviderRejected":
+        """Return the error of a request that is refused before it is sent."""
+        body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
+        return cls(message, status=400, body=body)
 
 
 class ProviderLimited(ProviderError):
-    """The provider's rate limit was met."""
+    """The provider's rate limit was reached."""
 
 
 class ProviderTimeout(ProviderError):
-    """Nothing came from the provider for longer than the route's timeout."""
+    """The provider sent nothing for longer than the route's timeout."""
 
 
 class ProviderBroken(ProviderError):
-    """The provider failed, closed the connection, or sent what is no answer."""
+    """The provider failed, closed the connection, or sent an answer that cannot be read."""
 
 
 class ProviderUnreadable(ProviderBroken):
-    """The provider's answer cannot be read; asking it again would bring the same, and cost the same."""
+    """The provider's answer cannot be read; a retry would probably get the same and cost the same."""
 
 
 class DocumentError(InferenceError):
-    """A file's text cannot be had; `code` is OpenAI's: unsupported_file, invalid_file, server_error."""
+    """A file's text cannot be read; `code` is OpenAI's: unsupported_file, invalid_file, server_error."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)

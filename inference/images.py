@@ -1,4 +1,4 @@
-"""The types of images that models take, told from the first bytes."""
+"""Find the type of an image, among those that models take, by its first bytes."""
 
 SIGNATURE_BYTES = 16
 

@@ -1,4 +1,4 @@
-"""Count tokens and decode them without a network: the table comes with litellm."""
+"""Count and decode tokens, without network access: litellm ships the table."""
 
 from base64 import b64decode
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 import tiktoken
 
 _TABLE = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-"""The name under which tiktoken caches the table of cl100k_base, and litellm ships it."""
+"""The file name of the table of cl100k_base in tiktoken's cache, and in litellm."""
 
 _PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+|"
@@ -38,14 +38,14 @@ def decode(tokens: Sequence[int]) -> str:
 
 
 def count(text: str) -> int:
-    """Return the number of tokens by cl100k_base, within a few percent of other models'."""
+    """Return the number of tokens by cl100k_base, a few percent off for other models."""
     return len(encode(text))
 
 
 @cache
 def encoding() -> tiktoken.Encoding:
-    """Return cl100k_base. The first call takes 0.3 s and 40 MB: make it before requests wait for it."""
-    spec = find_spec("litellm")  # finds it without importing it, which would take seconds
+    """Return cl100k_base. The first call takes 0.3 s and 40 MB, so make it at start-up."""
+    spec = find_spec("litellm")  # without importing it, which takes seconds
     if spec is None or spec.origin is None:
         raise FileNotFoundError("litellm, which brings the table of cl100k_base, is not installed")
     table = Path(spec.origin).parent / "litellm_core_utils" / "tokenizers" / _TABLE

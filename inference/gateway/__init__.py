@@ -1,4 +1,4 @@
-"""The only way to a model: routes by name, one port to providers, answers in OpenAI's form."""
+"""Access to models: routes by name, one port to providers, answers in OpenAI's form."""
 
 from inference.gateway.accumulator import ChunkAccumulator
 from inference.gateway.gateway import Gateway

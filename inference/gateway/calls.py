@@ -1,4 +1,4 @@
-"""Tell the tool calls of a stream apart, and bring their deltas to OpenAI's form."""
+"""Tell the tool calls of a stream apart, and convert their deltas to OpenAI's form."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from persistence.types import JSON
 
 @dataclass(slots=True)
 class OpenCall:
-    """A call whose deltas arrive: `given` is the provider's index for it, `id` is "" until one came."""
+    """A call whose deltas arrive; `given` is the provider's index for it, `id` is "" until one arrives."""
 
     index: int
     given: int | None
@@ -20,7 +20,7 @@ class OpenCall:
     name: str
     arguments: str = ""
     opening: JSON | None = None
-    """The opening delta, kept because the rest of the name may follow."""
+    """The first delta, kept because the rest of the name may follow."""
 
 
 class CallDeltas:
@@ -35,7 +35,7 @@ class CallDeltas:
         self.calls: list[OpenCall] = []
 
     def take(self, delta: Any) -> JSON:
-        """Return one delta in OpenAI's form; ProviderBroken if it cannot be read."""
+        """Return a delta in OpenAI's form; raise ProviderBroken if it cannot be read."""
         if not isinstance(delta, dict):
             raise failures.unreadable("a tool call is not an object")
         id, given = delta.get("id"), delta.get("index")
@@ -59,7 +59,7 @@ class CallDeltas:
         return self._continue(call, delta, id or "", name, text, "custom" if custom else "function")
 
     def _find(self, id: str, given: int | None, name: str, text: str) -> OpenCall | None:
-        """Return the call that a delta continues, None if it starts one."""
+        """Return the call that a delta continues; None if it starts a new one."""
         last = self.calls[-1] if self.calls else None
         if id:
             known = next((call for call in reversed(self.calls) if call.id == id), None)
@@ -110,7 +110,7 @@ class CallDeltas:
         return {**kept, "index": call.index, kind: {field: text}}
 
     def close(self) -> list[JSON]:
-        """Return the deltas that give `{}` to the calls without any arguments.
+        """Return deltas with the arguments `{}` for the calls that got none.
 
         ProviderBroken if a call has no name.
         """

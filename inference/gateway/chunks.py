@@ -1,4 +1,4 @@
-"""Bring the chunks of a streamed completion to OpenAI's form, whatever form a provider uses."""
+"""Convert the chunks of a provider's streamed completion to OpenAI's form."""
 
 import time
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ class _Choice:
     thinking: ThinkingDeltas = field(default_factory=ThinkingDeltas)
     is_finished: bool = False
     surrogate: str = ""
-    """The first half of a character whose second half the next chunk has."""
+    """The first half of a surrogate pair whose second half comes in the next chunk."""
 
 
 class ChunkNormalizer:
-    """Brings each chunk of one stream to OpenAI's form, in place.
+    """Converts each chunk of one stream to OpenAI's form, in place.
 
-    ProviderBroken, with the provider's words where it has some, for what cannot be read.
+    Raises ProviderBroken for what cannot be read, with the provider's words if there are any.
     """
 
     def __init__(self, target: Target, object: str) -> None:
@@ -42,7 +42,7 @@ class ChunkNormalizer:
 
     @property
     def has_chunks(self) -> bool:
-        """Whether any chunk has come."""
+        """Whether any chunk has arrived."""
         return bool(self._id)
 
     @property
@@ -53,11 +53,11 @@ class ChunkNormalizer:
 
     @property
     def holds_text(self) -> bool:
-        """Whether half a character waits for the next chunk."""
+        """Whether half of a surrogate pair waits for the next chunk."""
         return any(choice.surrogate for choice in self._choices.values())
 
     def take(self, chunk: JSON) -> bool:
-        """Bring `chunk` to OpenAI's form; return whether it was changed."""
+        """Convert `chunk`; return whether it was changed."""
         changed = self._head(chunk)
         choices = chunk.get("choices")
         if choices is None:
@@ -72,7 +72,7 @@ class ChunkNormalizer:
         return changed
 
     def closing(self) -> list[JSON]:
-        """Return the chunk that ends the choices without a finish reason: the stream said it is done."""
+        """Return the chunk that finishes the choices which the provider left without a finish reason."""
         open_choices = [(index, choice) for index, choice in self._choices.items() if not choice.is_finished]
         if not open_choices:
             return []
@@ -160,7 +160,7 @@ class ChunkNormalizer:
 
     @staticmethod
     def _join(delta: JSON, state: _Choice, content: str) -> bool:
-        """Keep half a character back until its other half has come."""
+        """Hold back half of a surrogate pair until its other half arrives."""
         text = state.surrogate + content
         half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         whole = tolerant_json.without_surrogates(text[: len(text) - len(half)])
@@ -221,7 +221,7 @@ class ChunkNormalizer:
 
     @staticmethod
     def _close_calls(delta: JSON, closing: list[JSON]) -> None:
-        """Add the empty arguments, to the deltas of the same chunk where it has one for the call."""
+        """Add the empty arguments, to the call's delta if the same chunk has one."""
         present = {call["index"]: call for call in delta.get("tool_calls", ())}
         for call in closing:
             part = present.get(call["index"])

@@ -9,15 +9,15 @@ from inference.errors import ProviderError
 from inference.gateway import failures
 from inference.gateway.driver import ConnectionLost
 
-IDLE = 30.0
+IDLE_TIMEOUT = 30.0
 """Seconds that an unused connection is kept."""
 
-BUFFERED = 256 * 1024
-"""Bytes of a body that wait for their reader before the socket is read no further."""
+BUFFER_LIMIT = 256 * 1024
+"""Bytes of a body that wait for their reader before the socket is paused."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection; its requests follow each other."""
+    """One connection, for one request at a time."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -50,9 +50,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
+        """Parse a piece of the response."""
         if not self._is_busy:
-            self.abort()  # nothing was asked: the next response would be the wrong one
+            self.abort()  # without a request these bytes would be taken for the next response
             return
         self._has_bytes = True
         self._heard_at = self._loop.time()
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Wake the reader: nothing more will come."""
+        """Wake the reader, for whom nothing more will arrive."""
         self.is_closed = True
         self.writable.set()
         if self._is_busy and not self.is_whole and self._has_headers and not self._is_framed():
@@ -73,11 +73,11 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     def pause_writing(self) -> None:
-        """Hold the writer back."""
+        """Pause the writer."""
         self.writable.clear()
 
     def resume_writing(self) -> None:
-        """Let the writer go on."""
+        """Resume the writer."""
         self.writable.set()
 
     # --- httptools ---
@@ -90,29 +90,29 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Note the status."""
         self.status = self._parser.get_status_code()
-        if self.status < 200:  # 100 and 103 come ahead of the response
+        if self.status < 200:  # 100 and 103 come before the response
             self.headers = {}
             return
         self._has_headers = True
         self._keeps_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body; stop reading where the reader is far behind."""
+        """Keep a piece of the body; pause the socket if the reader is far behind."""
         self._pieces.append(body)
         self._size += len(body)
-        if self._size > BUFFERED and not self._is_paused and self._transport is not None:
+        if self._size > BUFFER_LIMIT and not self._is_paused and self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """Note that the body is whole."""
+        """Note the end of the body."""
         if self._has_headers:
             self.is_whole = True
 
     # --- one exchange ---
 
     def begin(self, read_timeout: float) -> None:
-        """Get ready for a response."""
+        """Start a request."""
         self._reset()
         self._is_busy = True
         self._parser = httptools.HttpResponseParser(self)
@@ -126,13 +126,13 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     async def wait_for_headers(self) -> None:
-        """Wait until the head of the response has come."""
+        """Wait for the head of the response."""
         while not self._has_headers:
             self._check()
             await self._wait()
 
     async def read_piece(self) -> bytes:
-        """Return what has come of the body, b"" at its end."""
+        """Return the next bytes of the body, b"" at its end."""
         while not self._pieces:
             if self.is_whole:
                 return b""
@@ -151,10 +151,10 @@ class Connection(asyncio.Protocol):
         """Return whether an idle connection may be used again."""
         if self.is_closed or self._transport is None or self._transport.is_closing():
             return False
-        return self._loop.time() - self.idle_since < IDLE
+        return self._loop.time() - self.idle_since < IDLE_TIMEOUT
 
     def end(self) -> bool:
-        """End the exchange; return whether the connection may be used again."""
+        """End the request; return whether the connection may be used again."""
         self._is_busy = False
         if self._timer is not None:
             self._timer.cancel()
@@ -196,9 +196,9 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _on_timer(self) -> None:
-        """Fail after a silence; else wait for the rest of it: one timer serves the whole response."""
+        """Fail if the silence was too long, else wait for the rest of the timeout: one timer per response."""
         left = self._heard_at + self._read_timeout - self._loop.time()
-        if self._waiter is None:  # nobody waits: the silence is ours
+        if self._waiter is None:  # nobody waits for bytes
             self._timer = None
         elif left > 0:
             self._timer = self._loop.call_later(left, self._on_timer)

@@ -1,4 +1,4 @@
-"""The port: one HTTP request to a provider, and its response."""
+"""The port to providers: one HTTP request and its response."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
@@ -17,15 +17,14 @@ LARGEST_ANSWER = 256 * 1024 * 1024
 
 
 class ConnectionLost(ProviderBroken):
-    """The connection broke before the response was whole."""
+    """The connection was lost before the end of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderRequest:
-    """A request by its path below the provider's base URL.
+    """A request; `path` is relative to the provider's base URL.
 
-    A dict is sent as JSON; bytes (multipart, audio) are sent as they are, with the content type that
-    stands in `headers`.
+    A dict is sent as JSON; bytes (multipart, audio) are sent as they are, with a content type in `headers`.
     """
 
     method: str
@@ -34,13 +33,13 @@ class ProviderRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def asked(self) -> str:
+    def described(self) -> str:
         """Method and path, for error messages."""
         return f"{self.method} {self.path}"
 
 
 class ProviderResponse(ABC):
-    """Status, headers (lower-case names) and the body as it arrives; close it in any case."""
+    """Status, headers (lower-case names) and the body as it arrives; always close it."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,35 +50,35 @@ class ProviderResponse(ABC):
 
     @abstractmethod
     async def aclose(self) -> None:
-        """End the exchange; a connection with nothing left to read is used again."""
+        """Release the connection, which is used again if the body was read to its end."""
 
-    async def drain(self) -> None:  # noqa: B027 - most have nothing to wait for
-        """Wait shortly for the end of a body whose content is complete, to keep its connection."""
+    async def drain(self) -> None:  # noqa: B027 - most need not wait
+        """Wait briefly for the end of a body whose content is complete, to keep the connection."""
 
-    async def read(self, most: int = LARGEST_ANSWER) -> bytes:
-        """Return the body; ProviderBroken if it is longer than `most`."""
+    async def read(self, limit: int = LARGEST_ANSWER) -> bytes:
+        """Return the body; raise ProviderBroken if it is longer than `limit` bytes."""
         body = bytearray()
         async for piece in self:
             body += piece
-            if len(body) > most:
-                raise failures.unreadable(f"it is longer than {most} bytes")
+            if len(body) > limit:
+                raise failures.unreadable(f"it is longer than {limit} bytes")
         return bytes(body)
 
-    async def start(self, most: int) -> bytes:
-        """Return the first bytes of the body, at most `most`."""
+    async def start(self, limit: int) -> bytes:
+        """Return the first bytes of the body, at most `limit`."""
         body = bytearray()
         try:
             async for piece in self:
                 body += piece
-                if len(body) >= most:
+                if len(body) >= limit:
                     break
         except ConnectionLost:
             pass
-        return bytes(body[:most])
+        return bytes(body[:limit])
 
 
 class MadeResponse(ProviderResponse):
-    """A response that a driver makes itself, of what a library or a model gave it."""
+    """A response that a driver makes of a library's or a model's answer."""
 
     def __init__(self, pieces: AsyncGenerator[bytes, None], content_type: str = "application/json") -> None:
         self.status = 200
@@ -96,15 +95,15 @@ class MadeResponse(ProviderResponse):
 
 
 async def one_piece(body: bytes) -> AsyncGenerator[bytes, None]:
-    """Yield a body that is there already."""
+    """Yield a whole body."""
     yield body
 
 
 class Driver(Protocol):
-    """Sends requests to the targets of one wire, each once."""
+    """Sends requests to the targets of one wire; never retries."""
 
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
-        """Return the response, whatever its status; raises a ProviderError where there is none."""
+        """Return the response, whatever its status; raise a ProviderError if there is none."""
 
     async def close(self) -> None:
         """Close every connection."""

@@ -1,4 +1,4 @@
-"""Turn what a provider answered, or did not answer, into one tree of ProviderErrors."""
+"""Make ProviderErrors of the errors that providers answer with, whatever their form."""
 
 import math
 import re
@@ -25,8 +25,8 @@ from persistence.types import JSON
 TRANSIENT = frozenset({408, 409, 425, 429})
 """Statuses under 500 after which the same request may succeed."""
 
-ELSEWHERE = frozenset({401, 402, 403, 404, 405})
-"""Statuses that blame the provider's account or model, so that a fallback may do better."""
+WRONG_ACCOUNT = frozenset({401, 402, 403, 404, 405})
+"""Statuses of a wrong account or model; a fallback may have the right one."""
 
 OVERLOADED = 529
 """Anthropic's own status; clients get 503."""
@@ -55,13 +55,13 @@ _STATUS_OF = {
     "requests": 429,
     "tokens": 429,
 }
-"""The status of an error that came inside a 200, by its code, type or status."""
+"""The status of an error inside a 200, by its code, type or status."""
 
 
 def is_transient(error: ProviderError) -> bool:
-    """Return whether the same provider is worth another try.
+    """Return whether to ask the same provider again.
 
-    After a long silence it is not, nor where its answer could not be read: it was paid for.
+    Not after a timeout, and not if its answer could not be read, which has been paid for.
     """
     if isinstance(error, ProviderRejected):
         return error.status in TRANSIENT
@@ -72,7 +72,7 @@ def is_transient(error: ProviderError) -> bool:
 
 def may_fall_back(error: ProviderError) -> bool:
     """Return whether another provider may answer what this one did not."""
-    return not isinstance(error, ProviderRejected) or error.status in TRANSIENT | ELSEWHERE
+    return not isinstance(error, ProviderRejected) or error.status in TRANSIENT | WRONG_ACCOUNT
 
 
 def from_response(
@@ -95,14 +95,14 @@ def from_response(
 
 
 def from_value(target: Target, value: Any) -> ProviderError:
-    """Return the error that came inside a response of status 200: an object, a list or a text."""
+    """Return the error that is the body of a 200: an object, a list or a text."""
     details = details_of(value)
     message = details.get("message") or f"The provider '{target.provider}' answered with an error."
     return make_error(target, _inner_status(value), {**details, "message": message})
 
 
 def make_error(target: Target, status: int, details: JSON, retry_after: float | None = None) -> ProviderError:
-    """Return the error of a status, without any secret of the target in its words."""
+    """Return the error of a status, without the target's secrets."""
     details = target.error_filter.value(details)
     if status == OVERLOADED:
         status = 503
@@ -131,15 +131,14 @@ def timed_out(seconds: float) -> ProviderTimeout:
 
 
 def unreachable(reason: str) -> ProviderBroken:
-    """Return the error of a provider to which no connection can be made or kept."""
+    """Return the error of a connection that fails."""
     return ProviderBroken(f"The provider cannot be reached: {reason}.", status=502)
 
 
 def not_offered(target: Target, path: str) -> ProviderRejected:
-    """Return the error of an operation that a driver does not have."""
+    """Return the error of an operation that a driver does not offer."""
     message = f"The provider '{target.provider}' does not offer {path}."
-    body = {"message": message, "type": "invalid_request_error", "param": "model", "code": None}
-    return ProviderRejected(message, status=400, body=body)
+    return ProviderRejected.invalid(message, "model")
 
 
 def to_event(error: ProviderError) -> JSON:
@@ -161,7 +160,7 @@ _ANSWERS = frozenset({"choices", "data", "results", "usage"})
 
 
 def is_error(value: Any) -> bool:
-    """Return whether a JSON value of a 200 is an error, in any shape that providers use."""
+    """Return whether the JSON value of a 200 is an error, in any form that providers use."""
     if isinstance(value, list):
         return bool(value) and isinstance(value[0], dict) and is_error(value[0])
     if not isinstance(value, dict):
@@ -187,7 +186,7 @@ def error_details(body: bytes) -> JSON:
 
 
 def details_of(value: Any) -> JSON:
-    """Return the same of a decoded body; providers differ in how they nest it."""
+    """Return the same fields of a decoded body; providers nest them differently."""
     if isinstance(value, list):
         value = value[0] if value else {}
     error = value.get("error") or value.get("errors") or value if isinstance(value, dict) else value
@@ -218,7 +217,7 @@ def _extras(error: JSON) -> JSON:
 
 
 def _inner_status(value: Any) -> int:
-    """Return the status that an error names in numbers or by its name, else 502."""
+    """Return the status that an error object names by number or word; 502 if it names none."""
     if isinstance(value, list):
         value = value[0]
     error = _innermost(value.get("error")) if isinstance(value, dict) else None
@@ -243,7 +242,7 @@ def _as_status(value: Any) -> int | None:
 
 
 def _is_bare(message: str, status: int) -> bool:
-    """Return whether a message says no more than its status, as a proxy's or a framework's 404 does."""
+    """Return whether a message only repeats its status, as the 404 of a proxy or framework does."""
     words = re.sub(r"[^a-z ]+", " ", message.lower()).split()
     return " ".join(words) in (_phrase(status).lower(), "page not found", "not found", "error", "")
 
@@ -256,7 +255,7 @@ def _phrase(status: int) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait, of either form of the header; None for one that makes no sense."""
+    """Return the seconds of a Retry-After header in either form; None if it is missing or senseless."""
     milliseconds = headers.get("retry-after-ms")
     value = headers.get("retry-after")
     try:

@@ -1,4 +1,4 @@
-"""Read the fields of completions that providers write in their own ways."""
+"""Read fields of completions whose form differs between providers."""
 
 import math
 from typing import Any
@@ -7,10 +7,10 @@ from inference.gateway import failures
 from persistence.types import JSON
 
 ERROR = "error"
-"""What `finish_reason` gives for an answer that failed."""
+"""What `finish_reason` returns for a failed answer."""
 
 TEXTS = frozenset({"refusal", "reasoning", "reasoning_content"})
-"""Fields of a message beside its content that hold text or null."""
+"""Fields of a message, beside its content, that are text or null."""
 
 _OBJECTS = frozenset({"audio", "function_call"})
 _LISTS_OF_OBJECTS = frozenset({"annotations", "images"})
@@ -31,18 +31,18 @@ FINISH_REASONS = {
     ),
     **dict.fromkeys(("error", "failed", "network_error", "insufficient_system_resource", "abort"), ERROR),
 }  # fmt: skip
-"""OpenAI's finish reason, or ERROR, for every one that providers were seen to send."""
+"""OpenAI's finish reason, or ERROR, for every finish reason that providers are known to send."""
 
 
 def finish_reason(value: Any) -> str | None:
-    """Return OpenAI's finish reason, ERROR for a failed answer, None for none; unknown ones are `stop`."""
+    """Return OpenAI's finish reason (`stop` for unknown ones), ERROR for a failed answer, None for none."""
     if not isinstance(value, str) or not value or value.lower() in ("null", "none"):
         return None
     return FINISH_REASONS.get(value) or FINISH_REASONS.get(value.lower(), "stop")
 
 
 def text(value: Any) -> str | None:
-    """Return the text of a content: a text, None, or a list of parts; ProviderBroken for anything else."""
+    """Return the text of a content, which is a text, None or a list of parts; else raise ProviderBroken."""
     if isinstance(value, str | None):
         return value
     if isinstance(value, dict):
@@ -97,7 +97,7 @@ def _kind(value: Any) -> str:
 
 
 def timestamp(value: Any) -> int | None:
-    """Return a time in seconds, also from a text or a fraction; None if it is none."""
+    """Return a Unix time in whole seconds, also from text or a fraction; None if it is not a time."""
     try:
         seconds = float(value)
     except (TypeError, ValueError):
@@ -106,7 +106,7 @@ def timestamp(value: Any) -> int | None:
 
 
 def usage(value: Any) -> JSON | None:
-    """Return usage with whole numbers, None where it is empty; ProviderBroken if it cannot be read."""
+    """Return usage with whole numbers, None if it is empty; raise ProviderBroken if it cannot be read."""
     if value is None or value == {}:
         return None
     if not isinstance(value, dict):

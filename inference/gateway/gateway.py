@@ -1,4 +1,4 @@
-"""Find the route of a model's name, ask its targets in turn, bring the answer to OpenAI's form."""
+"""Send requests to the provider of a model, and return the answers in OpenAI's form."""
 
 import asyncio
 import importlib
@@ -28,12 +28,12 @@ Item = TypeVar("Item")
 Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]]
 
 LARGEST_ERROR = 64 * 1024
-"""Bytes that are read of an error's body."""
+"""Bytes of an error's body that are read."""
 
 DEFAULT_CONTEXT_WINDOW = 8192
 
-LISTING = 10.0
-"""Seconds that a provider's list of models may take."""
+LIST_TIMEOUT = 10.0
+"""Seconds for a provider's list of models."""
 
 log = structlog.get_logger("astrolabe.gateway")
 
@@ -57,13 +57,13 @@ class Gateway:
         self._windows: dict[str, int] | None = None
 
     async def open(self) -> None:
-        """Make the drivers; called in each worker after the fork."""
+        """Create the drivers; called in each worker after the fork."""
         self._drivers["openai"] = OpenAIDriver()
         if self.local is not None:
             self._drivers["local"] = LocalDriver(self.local.sockets)
 
         if "litellm" in self._routes.wires():
-            # Seconds of import, and only where it is needed; not in the loop, which answers probes.
+            # The import takes seconds, so only if needed, and in a thread: the loop answers probes.
             module = await asyncio.to_thread(importlib.import_module, f"{__package__}.litellm_driver")
             self._drivers["litellm"] = module.LiteLLMDriver()
 
@@ -74,13 +74,13 @@ class Gateway:
         self._drivers.clear()
 
     def summary(self) -> str:
-        """Where models are, in one line for the operator."""
+        """Return the models and their providers in one line for the operator."""
         return self._routes.summary()
 
     # --- models ---
 
     def models(self) -> list[JSON]:
-        """Every route and alias as OpenAI's model object; patterns are left out."""
+        """Return the model objects of all routes, without those of patterns."""
         return [
             self._model(route.name, route.targets[0])
             for route in self._routes.routes.values()
@@ -88,26 +88,28 @@ class Gateway:
         ]
 
     async def list_models(self, credentials: Credentials | None = None) -> list[JSON]:
-        """Return `models()` and, where a pattern leads to a provider, those of its models that it matches.
+        """Return the models of all routes, and for each pattern the provider's models that match it.
 
-        A provider that does not answer is left out, and logged.
+        A provider that does not answer is left out and logged.
         """
         found = {model["id"]: model for model in self.models()}
         patterns = [route for route in self._routes.routes.values() if route.is_pattern]
-        for models in await asyncio.gather(*(self._matched(route, credentials) for route in patterns)):
+        for models in await asyncio.gather(
+            *(self._reachable_models(route, credentials) for route in patterns)
+        ):
             for model in models:
                 found.setdefault(model["id"], model)
         return list(found.values())
 
     async def retrieve_model(self, name: str, credentials: Credentials | None = None) -> JSON:
-        """Return one of `list_models()`; ModelNotFound, or the ProviderError of the provider asked for it."""
+        """Return a model of `list_models()`; raise ModelNotFound, or the error of the provider asked."""
         target = self._routes.find(name)[0]
         if name in self._routes.routes:
             return self._model(name, target)
         failed: ProviderError | None = None
         for route in self._routes.patterns(name):
             try:
-                models = await self._provided(route, credentials)
+                models = await self._models_of(route, credentials)
             except ProviderError as exc:
                 failed = failed or exc
                 continue
@@ -118,24 +120,24 @@ class Gateway:
             raise failed
         raise ModelNotFound(name)
 
-    async def _matched(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+    async def _reachable_models(self, route: Route, credentials: Credentials | None) -> list[JSON]:
         try:
-            return await self._provided(route, credentials)
+            return await self._models_of(route, credentials)
         except ProviderError as exc:
             provider = route.targets[0].provider
             log.warning("models_unavailable", provider=provider, route=route.name, reason=exc.message)
             return []
 
-    async def _provided(self, route: Route, credentials: Credentials | None) -> list[JSON]:
-        """Return the models of a provider that a pattern matches, by their names here."""
-        target = self._paid(route.targets[:1], credentials)[0]
+    async def _models_of(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+        """Return the provider's models that match a pattern, by the names that they have here."""
+        target = self._with_credentials(route.targets[:1], credentials)[0]
         try:
-            async with asyncio.timeout(LISTING):
+            async with asyncio.timeout(LIST_TIMEOUT):
                 response = await self.send(target, ProviderRequest("GET", MODELS))
                 async with aclosing(response):
                     data = normalize.parsed(target, await response.read()).get("data")
         except TimeoutError as exc:
-            raise failures.timed_out(LISTING) from exc
+            raise failures.timed_out(LIST_TIMEOUT) from exc
         if not isinstance(data, list):
             raise failures.unreadable("it is not a list of models")
         models = []
@@ -169,13 +171,13 @@ class Gateway:
         }
 
     def default_embedding_model(self) -> str | None:
-        """The model that vector stores are embedded with, or None: then search is BM25 alone."""
+        """Return the model that embeds vector stores; None if search is BM25 alone."""
         return self._routes.embedding_model
 
     def context_window(self, model: str) -> int:
-        """How many tokens the model takes, prompt and completion together.
+        """Return the tokens of the model's context window, of prompt and completion together.
 
-        What the routes say, else what litellm's table says of the provider's model, else a guess.
+        It comes from the routes, else from litellm's table, else it is DEFAULT_CONTEXT_WINDOW.
         """
         try:
             target = self._routes.find(model)[0]
@@ -191,7 +193,7 @@ class Gateway:
     # --- requests ---
 
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
-        """Send one request to one target, once, and return its response of status 2xx.
+        """Send one request to one target, once, and return the response; an error if it is not 2xx.
 
         The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
         """
@@ -200,10 +202,10 @@ class Gateway:
             return response
         async with aclosing(response):
             start = await response.start(LARGEST_ERROR)
-        raise failures.from_response(target, request.asked, response.status, response.headers, start)
+        raise failures.from_response(target, request.described, response.status, response.headers, start)
 
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """Return a chat completion, not streamed."""
+        """Return a whole chat completion."""
 
         async def call(target: Target) -> JSON:
             return normalize.completion(await self._post(target, CHAT, chat_request(request, target)), target)
@@ -211,7 +213,7 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """Return embeddings, as `POST /embeddings` does: in the input's order, in the encoding asked for."""
+        """Return embeddings, in the order of the input and in the requested encoding."""
         encoding = request.get("encoding_format") or "float"
         count = _count(request["input"])
 
@@ -222,7 +224,7 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
-        """Return the answer to another JSON request of OpenAI's API that names a model."""
+        """Return the answer to another JSON request that names a model."""
 
         async def call(target: Target) -> JSON:
             answer = await self._post(target, path, _named(request, target))
@@ -233,12 +235,12 @@ class Gateway:
     async def relay(
         self, request: JSON, credentials: Credentials | None = None, path: str = CHAT
     ) -> AsyncGenerator[bytes, None]:
-        """Yield a streamed completion as Server-Sent Events, up to and with exactly one `[DONE]`.
+        """Yield a streamed completion as Server-Sent Events, which end with exactly one `[DONE]`.
 
-        Each item is one or more whole events: the provider's own bytes, where they are in OpenAI's
-        form. Await the first item before anything is sent to a client: an error before the first
-        event is raised there; a later one comes as an error event, which is the last. Closing the
-        iterator closes the upstream call.
+        Each item is one or more whole events, in the provider's own bytes if those are in OpenAI's
+        form. Await the first item before sending anything to a client: an error before the first event
+        is raised; a later one becomes an error event, which ends the stream. Closing the iterator
+        closes the provider's response.
         """
         first, frames = await self._open(path, request, credentials, read_frames)
         async with aclosing(frames):
@@ -254,22 +256,22 @@ class Gateway:
     ) -> AsyncGenerator[JSON, None]:
         """Yield a streamed chat completion as chunk objects in OpenAI's form.
 
-        Whatever the provider sent, of each chunk:
+        Whatever the provider sends, each chunk has this form:
 
         - `id` and `model` are texts, `created` is an int, `object` is `chat.completion.chunk`.
-        - `choices` is a list, empty in a chunk that only tells the usage. Each choice has an int
+        - `choices` is a list, empty in a chunk that has only the usage. Each choice has an int
           `index`, a dict `delta`, and a `finish_reason` of None, `stop`, `length`, `tool_calls`,
           `content_filter` or `function_call`. Every choice ends with a finish reason.
-        - `delta["content"]`, `refusal`, `reasoning` and `reasoning_content` are texts or None, where
-          they stand.
-        - `delta["tool_calls"]`, where it stands, is a list of dicts. `index` counts the calls of the
+        - `delta["content"]`, `refusal`, `reasoning` and `reasoning_content` are texts or None, if
+          present.
+        - `delta["tool_calls"]`, if present, is a list of dicts. `index` counts the calls of the
           choice; the first delta of a call has a non-empty `id` (unique in the choice), `type` and the
           whole `function.name`; later ones have `function.arguments` only. Arguments are text, and
-          `{}` where the provider sent none.
-        - `usage`, where it stands, has int `prompt_tokens`, `completion_tokens` and `total_tokens`.
+          `{}` if the provider sent none.
+        - `usage`, if present, has int `prompt_tokens`, `completion_tokens` and `total_tokens`.
 
-        Raises a ProviderError with the provider's words for an error inside the stream, an answer that
-        failed or that cannot be read, and one that was cut off; none of them is sent again.
+        Raises a ProviderError, with the provider's words, for an error inside the stream and for an
+        answer that failed, cannot be read or was cut off. These are not retried.
         """
         chunk, chunks = await self._open(CHAT, request, credentials, read_chunks)
         async with aclosing(chunks):
@@ -284,7 +286,7 @@ class Gateway:
     async def _open(
         self, path: str, request: JSON, credentials: Credentials | None, read: Read[Item]
     ) -> tuple[Item, AsyncGenerator[Item, None]]:
-        """Return the first item of a stream, and the others."""
+        """Return the first item of a stream, and the rest of it."""
         request = {**request, "stream": True}
 
         async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
@@ -300,10 +302,12 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
-        return self._paid(self._find(request["model"]), credentials)
+        return self._with_credentials(self._find(request["model"]), credentials)
 
-    def _paid(self, targets: tuple[Target, ...], credentials: Credentials | None) -> tuple[Target, ...]:
-        """Return the targets as they are, or as the caller pays for them: then one provider gets the key."""
+    def _with_credentials(
+        self, targets: tuple[Target, ...], credentials: Credentials | None
+    ) -> tuple[Target, ...]:
+        """Return the targets with the caller's credentials, which only the first target's provider gets."""
         if credentials is None or not self._policy.accepts_credentials:
             return targets
         provider = targets[0].provider

@@ -1,4 +1,4 @@
-"""A lean HTTP/1.1 client on asyncio and httptools, with pooled connections."""
+"""A small HTTP/1.1 client on asyncio and httptools, with pooled connections."""
 
 import asyncio
 import ssl
@@ -18,23 +18,23 @@ from inference.gateway.connection import Connection
 from inference.gateway.driver import LARGEST_ANSWER, ProviderResponse
 from inference.gateway.network_errors import CONNECTING, mapped
 
-LOOKED_AT = 1.0
-"""Seconds of idleness after which a connection is first looked at for a close."""
+CHECK_AFTER = 1.0
+"""Seconds of idleness after which a connection is checked for a close before it is used."""
 
-DRAIN = 0.2
-"""Seconds that the end of a body may take behind its content."""
+DRAIN_TIMEOUT = 0.2
+"""Seconds to wait for the end of a body after its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to connect, and of silence while a response is read."""
+    """Timeouts in seconds: to connect, and for each read of a response."""
 
     connect: float
     read: float
 
 
 class Origin(NamedTuple):
-    """Where connections go; those of one origin are shared."""
+    """The server of a connection; connections to one origin are shared."""
 
     host: str
     port: int
@@ -49,11 +49,10 @@ def _tls() -> ssl.SSLContext:
 
 
 class HttpClient:
-    """Sends requests, each over a connection of its own while it lasts.
+    """Sends requests over pooled connections.
 
-    No request is ever sent twice: a pooled connection that closed before the request was written is
-    replaced, one that closes later fails the request. With `socket`, the path of a Unix socket,
-    every connection goes there.
+    No request is sent twice: a pooled connection that closed before the request is replaced; one that
+    closes later fails the request. With `socket`, the path of a Unix socket, every connection goes there.
     """
 
     def __init__(self, socket: str | None = None) -> None:
@@ -75,7 +74,7 @@ class HttpClient:
         body: bytes | AsyncIterable[bytes] | None,
         timeouts: Timeouts,
     ) -> ProviderResponse:
-        """Return the response once its headers have come."""
+        """Send a request and return the response when its headers have arrived."""
         origin = Origin(url.host or "", url.port or 80, url.scheme == "https")
         chunked = body is not None and not isinstance(body, bytes)
         head = _head_start(method, url, tuple(headers.items()))
@@ -118,15 +117,15 @@ class HttpClient:
         connections = self._idle.get(origin)
         while connections:
             connection = connections.pop()
-            if asyncio.get_running_loop().time() - connection.idle_since > LOOKED_AT:
-                await asyncio.sleep(0)  # so that a close which has arrived is seen
+            if asyncio.get_running_loop().time() - connection.idle_since > CHECK_AFTER:
+                await asyncio.sleep(0)  # lets the loop process a close that has arrived
             if connection.is_usable():
                 return connection
             connection.abort()
         return None
 
-    def give_back(self, origin: Origin, connection: Connection) -> None:
-        """Keep a connection for the next request, and close those that nobody used for long."""
+    def release(self, origin: Origin, connection: Connection) -> None:
+        """Keep a connection for later requests; close those that were idle for too long."""
         connections = self._idle.setdefault(origin, deque())
         connection.idle_since = asyncio.get_running_loop().time()
         connections.append(connection)
@@ -169,7 +168,7 @@ def _host(url: yarl.URL) -> str:
 
 
 class Response(ProviderResponse):
-    """A response of the lean client."""
+    """A response of the small client."""
 
     def __init__(self, client: HttpClient, origin: Origin, connection: Connection) -> None:
         self.status = connection.status
@@ -179,7 +178,7 @@ class Response(ProviderResponse):
         self._connection: Connection | None = connection
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the body as it arrives, decompressed where a provider compresses unasked."""
+        """Iterate over the body as it arrives, decompressed if the provider compresses it unasked."""
         decoder = zlib.decompressobj(wbits=47) if self._is_compressed() else None
         while self._connection is not None:
             piece = await self._connection.read_piece()
@@ -193,27 +192,27 @@ class Response(ProviderResponse):
     def _is_compressed(self) -> bool:
         return self.headers.get("content-encoding", "").lower() in ("gzip", "x-gzip", "deflate")
 
-    async def read(self, most: int = LARGEST_ANSWER) -> bytes:
-        """Return the body; most are there already."""
+    async def read(self, limit: int = LARGEST_ANSWER) -> bytes:
+        """Return the body, which often has arrived already."""
         connection = self._connection
         if connection is not None and connection.is_whole and not self._is_compressed():
             return await connection.read_piece()
-        return await super().read(most)
+        return await super().read(limit)
 
     async def drain(self) -> None:
-        """Wait shortly for the end of the body."""
+        """Wait briefly for the end of the body."""
         connection = self._connection
         if connection is not None and not connection.is_whole:
             with suppress(TimeoutError, ProviderError):
-                async with asyncio.timeout(DRAIN):
+                async with asyncio.timeout(DRAIN_TIMEOUT):
                     await connection.read_piece()
 
     async def aclose(self) -> None:
-        """Give the connection back where the body is whole, else close it."""
+        """Release the connection if the body was read to its end, else close it."""
         connection, self._connection = self._connection, None
         if connection is None:
             return
         if connection.end():
-            self._client.give_back(self._origin, connection)
+            self._client.release(self._origin, connection)
         else:
             connection.abort()

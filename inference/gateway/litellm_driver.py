@@ -1,7 +1,7 @@
-"""The driver for providers that do not speak OpenAI's wire, through litellm.
+"""The driver for providers that do not speak OpenAI's API, through litellm.
 
-Importing this module imports litellm, which takes seconds and 150 MB: the gateway does so only where
-a route needs it.
+Importing this module imports litellm, which takes seconds and 150 MB; the gateway does so only if a
+route needs it.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import httpx
 import orjson
 
-# litellm reads these two while it is imported, and nowhere else: without the first it fetches its
-# table of models from the network, and without the second it loads a .env file into os.environ.
+# litellm reads these two only while it is imported. Without the first it fetches its table of models
+# from the network; without the second it loads a .env file into os.environ.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["LITELLM_MODE"] = "PRODUCTION"
 
@@ -31,7 +31,7 @@ from persistence.types import JSON
 T = TypeVar("T")
 
 NO_KEY = "none"
-"""Sent where a target has an address and no key: litellm would take the operator's from os.environ."""
+"""The key for a target with a base URL but no key; litellm would take one from os.environ instead."""
 
 
 PROVIDERS_FIELDS = frozenset(
@@ -40,7 +40,7 @@ PROVIDERS_FIELDS = frozenset(
         "thinking", "top_a", "top_k", "typical_p",
     }
 )  # fmt: skip
-"""Fields of other providers that litellm hands to them; what is in neither list goes as `extra_body`."""
+"""Fields of other providers that litellm knows; fields in neither list are sent as `extra_body`."""
 
 
 REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBlocks"})
@@ -48,18 +48,18 @@ REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBl
 
 
 class LiteLLMDriver:
-    """Sends one request to one target, once, by litellm; raises ProviderErrors only."""
+    """Sends requests by litellm, each once; raises only ProviderErrors."""
 
     def __init__(self) -> None:
         litellm.suppress_debug_info = True
-        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # it logs requests with their contents
+        logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # it logs the contents of requests
 
     async def close(self) -> None:
         """Close litellm's connections."""
         await litellm.close_litellm_async_clients()
 
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
-        """Return a chat completion, embeddings, or an empty list of models: what litellm has for all."""
+        """Return a chat completion, embeddings, or an empty list of models."""
         body = request.body
         if request.path == MODELS:
             return MadeResponse(one_piece(NO_MODELS))
@@ -77,7 +77,7 @@ class LiteLLMDriver:
 
 
 async def _frames(target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of a stream as events; its end says nothing, as litellm ends broken streams too."""
+    """Yield the chunks as events, without `[DONE]`: litellm ends broken streams like whole ones."""
     with mapped_errors(target):
         async with aclosing(answer):
             async for chunk in _timed(target, aiter(answer)):
@@ -85,14 +85,14 @@ async def _frames(target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
 
 
 def _embedding_arguments(target: Target, request: JSON) -> JSON:
-    # The gateway converts floats, and not every provider takes another encoding, or the parameter.
+    # The gateway converts the encoding; not every provider takes the parameter.
     return _arguments(target, {name: value for name, value in request.items() if name != "encoding_format"})
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
     request = {**request, "messages": [_message(message) for message in request["messages"]]}
-    # Without that, litellm looks at every request with tools for MCP servers to call by itself, and
-    # fails where its extra `mcp` is not installed.
+    # Without `_skip_mcp_handler` litellm looks for MCP servers in every request with tools, and fails
+    # if its extra `mcp` is not installed.
     return {**_arguments(target, request), "_skip_mcp_handler": True}
 
 
@@ -117,11 +117,11 @@ def _call(call: JSON) -> JSON:
 
 def _arguments(target: Target, request: JSON) -> JSON:
     request, unknown = requests.split_unknown(request)
-    # Not as arguments of litellm's, some of which name files, hosts and keys.
+    # Unknown fields must not become litellm's arguments, some of which name files, hosts and keys.
     own = {name: unknown.pop(name) for name in PROVIDERS_FIELDS & unknown.keys()}
     request = {**request, **own, **({"extra_body": unknown} if unknown else {})}
     arguments = {**request, "max_retries": 0, "num_retries": 0, **dict(target.parameters)}
-    # Ours comes first (_within): litellm tells some timeouts as other errors.
+    # The timeout of _within comes first, because litellm reports some timeouts as other errors.
     arguments["timeout"] = httpx.Timeout(target.read_timeout + 5, connect=target.connect_timeout)
     if target.base_url:
         arguments["api_base"] = target.base_url
@@ -148,7 +148,7 @@ async def _timed(target: Target, items: AsyncIterator[T]) -> AsyncIterator[T]:
 
 
 def _plain(answer: Any) -> JSON:
-    """Return the answer as OpenAI's object; a message keeps what its provider wants back in the next turn."""
+    """Return the answer as OpenAI's object; messages keep what their provider wants back in the next turn."""
     value: JSON = answer.model_dump(mode="json", exclude_none=True)
     for choice in value.get("choices", ()):
         choice.pop("provider_specific_fields", None)
@@ -170,5 +170,5 @@ def _chunk(answer: Any) -> JSON:
         choice.setdefault("finish_reason", None)
         choice.setdefault("delta", {})
     if "usage" in chunk and not any(choice["delta"] or choice["finish_reason"] for choice in choices):
-        chunk["choices"] = []  # OpenAI's last chunk tells the usage and nothing else
+        chunk["choices"] = []  # OpenAI's last chunk has only the usage
     return chunk

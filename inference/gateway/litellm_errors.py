@@ -1,4 +1,4 @@
-"""Turn litellm's errors into ProviderErrors, in the provider's words and without litellm's."""
+"""Turn litellm's errors into ProviderErrors, with the provider's words and without litellm's."""
 
 import ast
 import re
@@ -47,7 +47,7 @@ CODES: tuple[tuple[type[Exception], type[ProviderError], int, str | None], ...] 
     (openai.OpenAIError, ProviderBroken, 502, None),
     (httpx.HTTPError, ProviderBroken, 502, None),
 )
-"""litellm's errors as ours, the most special first; a test holds it against all that litellm has."""
+"""The ProviderError, status and code for each error of litellm, the most specific first."""
 
 _CLASS = re.compile(r"^\s*(?:litellm\.)?[\w.]*(?:Error|Exception|Timeout)\b\s*[:-]\s*")
 _ADVICE = re.compile(
@@ -55,7 +55,7 @@ _ADVICE = re.compile(
     r"|Received Model Group).*$",
     re.DOTALL | re.IGNORECASE,
 )
-"""What litellm adds behind the provider's words, to the end."""
+"""What litellm adds after the provider's words."""
 
 _PARAMETERS = (
     re.compile(r"parameters?:?\s*[\[{(]*\s*['\"]?([a-z_]+)\b"),
@@ -65,7 +65,7 @@ _NO_WORDS = re.compile(
     r"^(?:Client|Server) error '|for url '|developer\.mozilla\.org|<(?:!doctype|html|head|body)\b",
     re.IGNORECASE,
 )
-"""A page of HTML, or what the HTTP library says of a response without words of its own."""
+"""A page of HTML, or the HTTP library's text for a response without a message."""
 
 
 @contextmanager
@@ -80,12 +80,12 @@ def mapped_errors(target: Target) -> Iterator[None]:
     except tuple(kind for kind, *_ in CODES) as exc:
         raise as_provider_error(exc, target) from exc
     except (AttributeError, KeyError, TypeError, ValueError, orjson.JSONEncodeError) as exc:
-        # What litellm stumbles over when a provider's answer is none.
+        # litellm raises these for answers that it cannot read.
         raise failures.unreadable("the provider's library failed on it") from exc
 
 
 def as_provider_error(error: Exception, target: Target) -> ProviderError:
-    """Return the ProviderError of one of litellm's, by its cause where that says more."""
+    """Return the ProviderError of one of litellm's errors, or of its cause if that is more specific."""
     first = error
     error = next((one for one in _chain(error) if _is_specific(one)), first)
     kind, status, code = _by_table(error if isinstance(error, _MAPPED) else first)
@@ -120,7 +120,7 @@ def _kind_of(status: int) -> type[ProviderError]:
 
 
 def _is_specific(error: Exception) -> bool:
-    """Return whether the error's own status says what happened; litellm wraps others in 500 and 503."""
+    """Return whether the error's status says what happened; litellm wraps other errors in 500 and 503."""
     status = _status(error)
     return status is not None and (status < 500 or status == failures.OVERLOADED)
 
@@ -152,7 +152,7 @@ def _headers(*errors: Exception) -> Mapping[str, str]:
 
 
 def _details(*errors: Exception) -> JSON:
-    """Return the provider's error object out of litellm's text of it."""
+    """Return the provider's error object, parsed from litellm's message."""
     for error in errors:
         text = str(getattr(error, "message", None) or error)
         while (shorter := _CLASS.sub("", text)) != text:
@@ -171,7 +171,7 @@ def _details(*errors: Exception) -> JSON:
 
 
 def _decoded(text: str) -> str:
-    """Return the text of bytes that litellm has printed as Python does."""
+    """Return the text of bytes that litellm has formatted with repr()."""
     if text[:2] not in ("b'", 'b"'):
         return text
     try:

@@ -32,7 +32,7 @@ BASE = f"http://{LOCAL_HOST}"
 TEMPERATURE = 0.2
 """What SmolLM2's authors recommend; at 1 it rambles."""
 
-LOADING = 60.0
+LOAD_TIMEOUT = 60.0
 """Seconds that a request waits for the models to load."""
 
 
@@ -54,7 +54,7 @@ class LocalDriver:
         if path == MODELS:
             return MadeResponse(one_piece(NO_MODELS))
         if path == MODERATIONS:
-            raise _refused("No local model does moderation.", "model", "model_not_supported")
+            raise ProviderRejected.invalid("No local model does moderation.", "model", "model_not_supported")
         if not isinstance(body, dict) or path not in (CHAT, COMPLETIONS, EMBEDDINGS):
             raise failures.not_offered(target, path)
         if path == EMBEDDINGS:
@@ -65,7 +65,7 @@ class LocalDriver:
         return await self._answer(target, body)
 
     async def _answer(self, target: Target, request: JSON) -> ProviderResponse:
-        """Return a chat completion, of a function call where the request asks for one."""
+        """Return a chat completion, with a function call if the request forces one."""
         call = await self._called(target, request)
         streamed = bool(request.get("stream"))
         if call is None:
@@ -92,7 +92,7 @@ class LocalDriver:
         return await _checked(self._chat, _at(target, "/v1"), path, asked)
 
     async def _called(self, target: Target, request: JSON) -> Call | None:
-        """Return the function that this request calls; of several that are forced, the model's choice."""
+        """Return the function that this request calls; of several, the one that the model chooses."""
         calls = local_functions.candidates(request)
         if len(calls) < 2:
             return calls[0] if calls else None
@@ -107,7 +107,7 @@ class LocalDriver:
         """Return embeddings of 384 floats; a request for a single string goes ahead of the others."""
         if request.get("dimensions") not in (None, DIMENSIONS):
             message = f"The model '{target.model}' has only {DIMENSIONS} dimensions."
-            raise _refused(message, "dimensions", "invalid_value")
+            raise ProviderRejected.invalid(message, "dimensions", "invalid_value")
         await _loaded(self._embedding)
         given, at = request["input"], _at(target, "/v1")
         body = {"input": given if isinstance(given, str) else _texts(given)}
@@ -120,21 +120,21 @@ def _at(target: Target, path: str) -> Target:
 
 
 async def _checked(driver: OpenAIDriver, target: Target, path: str, body: JSON) -> ProviderResponse:
-    """Return the response of a POST; llama.cpp's errors with OpenAI's codes where clients act on them."""
+    """Return the response of a POST; raise llama.cpp's errors with OpenAI's codes."""
     request = ProviderRequest("POST", path, body)
     response = await driver.send(target, request)
     if response.status == 200:
         return response
     async with aclosing(response):
         start = await response.start(LARGEST_ERROR)
-    error = failures.from_response(target, request.asked, response.status, response.headers, start)
+    error = failures.from_response(target, request.described, response.status, response.headers, start)
     raise _as_openai(error) if isinstance(error, ProviderRejected) else error
 
 
 async def _loaded(driver: OpenAIDriver) -> None:
-    """Wait until the process has loaded its models; ProviderBroken if it does not."""
+    """Wait until the process has loaded its models; raise ProviderBroken if it takes too long."""
     probe = Target("local", "local", "", base_url=BASE, connect_timeout=5, read_timeout=5)
-    deadline = asyncio.get_running_loop().time() + LOADING
+    deadline = asyncio.get_running_loop().time() + LOAD_TIMEOUT
     while True:
         try:
             async with aclosing(await driver.send(probe, ProviderRequest("GET", "/health"))) as response:
@@ -154,7 +154,7 @@ def _texts(given: Any) -> list[str]:
     try:
         return [item if isinstance(item, str) else tokens.decode(item) for item in items]
     except ValueError as exc:
-        raise _refused(f"Invalid 'input': {exc}.", "input", "invalid_value") from exc
+        raise ProviderRejected.invalid(f"Invalid 'input': {exc}.", "input", "invalid_value") from exc
 
 
 def _tempered(request: JSON) -> JSON:
@@ -184,20 +184,15 @@ def _json(value: JSON) -> ProviderResponse:
 
 
 def _refuse_images(request: JSON) -> None:
-    for place, message in enumerate(request["messages"]):
+    for index, message in enumerate(request["messages"]):
         parts = message.get("content")
         if isinstance(parts, list) and any(part.get("type") not in ("text", "refusal") for part in parts):
             what = "The local model takes text only."
-            raise _refused(what, f"messages[{place}].content", "unsupported_content")
+            raise ProviderRejected.invalid(what, f"messages[{index}].content", "unsupported_content")
 
 
 def _as_openai(error: ProviderRejected) -> ProviderRejected:
-    """Return llama.cpp's error with OpenAI's code where clients act on it."""
+    """Return llama.cpp's error with OpenAI's code, if clients act on that."""
     if "context size" not in error.message and "exceed_context_size" not in orjson.dumps(error.body).decode():
         return error
-    return _refused(error.message, "messages", "context_length_exceeded")
-
-
-def _refused(message: str, param: str, code: str) -> ProviderRejected:
-    body = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-    return ProviderRejected(message, status=400, body=body)
+    return ProviderRejected.invalid(error.message, "messages", "context_length_exceeded")

@@ -1,9 +1,9 @@
 """Function calls for a local model that cannot choose or make them itself.
 
-The local chat model is far too small to decide by itself whether to call a function, and its
-template cannot tell it of any. So a call that the request forces is made by writing its arguments
-under their schema; and file_search, which needs no decision, is called once for each question, with
-the question's own words. Other functions under `tool_choice: auto` are never called.
+The local chat model is too small to decide whether to call a function, and its template has no place
+for functions. If the request forces a call, the model writes the arguments under their schema.
+file_search is called once for each question, with the question's own words. Other functions are never
+called under `tool_choice: auto`.
 """
 
 import secrets
@@ -22,7 +22,7 @@ LONGEST_QUERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function to call. `arguments` is None where the model has to write them."""
+    """A function to call. `arguments` is None if the model has to write them."""
 
     name: str
     schema: JSON
@@ -47,7 +47,7 @@ class Call:
         return completion
 
     def chunk(self, chunk: JSON) -> JSON:
-        """Turn a chunk of a stream likewise."""
+        """Turn a chunk of such a stream into one of a function call."""
         for choice in chunk.get("choices", ()):
             delta, text = choice["delta"], choice["delta"].get("content")
             choice["finish_reason"] = _finish(choice.get("finish_reason"))
@@ -68,16 +68,16 @@ class Call:
         """Return the same as the chunks of a stream."""
         head = _head("chat.completion.chunk")
         delta = {"role": "assistant", "content": self.arguments}
-        told = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-        ended = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        chunks = [self.chunk(told), self.chunk(ended)]
+        first = {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
+        last = {**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        chunks = [self.chunk(first), self.chunk(last)]
         if (request.get("stream_options") or {}).get("include_usage"):
             chunks.append({**head, "choices": [], "usage": _NO_USAGE})
         return chunks
 
 
 _NO_USAGE = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-"""The usage where no model was asked."""
+"""The usage of an answer for which no model was asked."""
 
 
 def _head(object_: str) -> JSON:
@@ -90,7 +90,7 @@ def _finish(reason: str | None) -> str | None:
 
 
 def candidates(request: JSON) -> list[Call]:
-    """Return the functions of which the request calls one; empty where the model just answers."""
+    """Return the functions of which the request calls one; none if the model just answers."""
     functions = [tool["function"] for tool in request.get("tools") or () if tool.get("type") == "function"]
     choice = request.get("tool_choice")
     if isinstance(choice, dict):

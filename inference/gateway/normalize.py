@@ -1,4 +1,4 @@
-"""Bring a provider's whole answers to OpenAI's form."""
+"""Convert a provider's whole answers to OpenAI's form."""
 
 import base64
 import time
@@ -13,7 +13,7 @@ from persistence.types import JSON
 
 
 def parsed(target: Target, body: bytes) -> JSON:
-    """Return the object of a response's body; raises the error that it reports, or ProviderBroken."""
+    """Return the JSON object of a response; raise the error that it reports, or ProviderBroken."""
     try:
         value = tolerant_json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -38,9 +38,9 @@ def _no_json(body: bytes) -> str:
 
 
 def completion(answer: JSON, target: Target) -> JSON:
-    """Return a chat completion with all that OpenAI always sends; unknown fields stay.
+    """Return a chat completion with every field that OpenAI always sends; unknown fields stay.
 
-    ProviderBroken if it is not a chat completion, or one that failed.
+    Raises ProviderBroken if it is not a chat completion, or a failed one.
     """
     choices = _choices(answer)
     _head(answer, target, "chat.completion", "chatcmpl-")
@@ -64,7 +64,7 @@ def completion(answer: JSON, target: Target) -> JSON:
 
 
 def text_completion(answer: JSON, target: Target) -> JSON:
-    """Return a legacy completion, likewise."""
+    """Return a legacy text completion in the same way."""
     choices = _choices(answer)
     _head(answer, target, "text_completion", "cmpl-")
     for position, choice in enumerate(choices):
@@ -77,7 +77,7 @@ def text_completion(answer: JSON, target: Target) -> JSON:
 
 
 def as_chunks(answer: JSON, target: Target, request: JSON) -> list[JSON]:
-    """Return the chunks of a whole answer, with its usage where the request asks for it."""
+    """Return the chunks of a whole answer, with its usage if the request asks for it."""
     whole = completion(answer, target)
     usage = whole.pop("usage", None)
     choices = []
@@ -156,10 +156,9 @@ def _finish(choice: JSON, target: Target, default: str) -> None:
 
 
 def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
-    """Return embeddings in the encoding asked for ("float" or "base64"), in the order of the input.
+    """Return embeddings in the requested encoding ("float" or "base64"), in the order of the input.
 
-    Providers that know one encoding only are converted. ProviderBroken if it is no list of `count`
-    embeddings.
+    Raises ProviderBroken if there are not `count` of them.
     """
     data = answer.get("data")
     if not isinstance(data, list) or len(data) != count:

@@ -13,11 +13,11 @@ from inference.gateway.proxies import proxy_of
 from inference.gateway.targets import Target
 
 LOCAL_HOST = "local"
-"""The host of the local models, which are reached over Unix sockets."""
+"""The host name of the local models, which listen on Unix sockets."""
 
 
 class OpenAIDriver:
-    """Sends requests below the base URL of their target, through the proxy that the environment names."""
+    """Sends requests to their target's base URL, through the environment's proxy if there is one."""
 
     def __init__(self, client: HttpClient | None = None) -> None:
         self._client = client or HttpClient()
@@ -45,7 +45,7 @@ class OpenAIDriver:
 def encoded(
     target: Target, request: ProviderRequest
 ) -> tuple[dict[str, str], bytes | AsyncIterable[bytes] | None]:
-    """Return the headers and the body of a request as they are sent."""
+    """Return the headers and the body of a request to send."""
     body = request.body
     headers = {**dict(target.headers), **request.headers}
     if target.api_key and "authorization" not in map(str.lower, headers):
@@ -58,6 +58,6 @@ def encoded(
 
 @lru_cache(maxsize=1024)
 def url_of(base: str, path: str) -> yarl.URL:
-    """Return the URL of a path below a base URL; a query of the base stays behind the path."""
+    """Return the URL of a path below a base URL; a query of the base URL goes after the path."""
     front, question, query = base.partition("?")
     return yarl.URL(f"{front.rstrip('/')}{path}{question}{query}")

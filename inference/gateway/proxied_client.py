@@ -1,4 +1,4 @@
-"""HTTP through a proxy, by aiohttp; everything else goes by the leaner HttpClient."""
+"""HTTP through a proxy, by aiohttp; requests without a proxy use the small HttpClient."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -37,7 +37,7 @@ class ProxiedClient:
         timeouts: Timeouts,
         proxy: str | None = None,
     ) -> ProviderResponse:
-        """Return the response once its headers have come."""
+        """Send a request and return the response when its headers have arrived."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read)
         with mapped(of_aiohttp(timeouts.read)):
             response = await self._session.request(
@@ -47,7 +47,7 @@ class ProxiedClient:
 
 
 class AiohttpResponse(ProviderResponse):
-    """A response that aiohttp reads."""
+    """A response of aiohttp."""
 
     def __init__(self, response: aiohttp.ClientResponse, read_timeout: float) -> None:
         self.status = response.status
@@ -62,11 +62,11 @@ class AiohttpResponse(ProviderResponse):
                 yield piece
 
     async def drain(self) -> None:
-        """Wait shortly for the end of the body."""
+        """Wait briefly for the end of the body."""
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2):
                 await self._response.content.readany()
 
     async def aclose(self) -> None:
-        """Give the connection back where the body is whole, else close it."""
+        """Release the connection if the body was read to its end, else close it."""
         self._response.release() if self._response.content.is_eof() else self._response.close()

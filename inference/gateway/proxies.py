@@ -1,4 +1,4 @@
-"""Which provider is reached through a proxy: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
+"""Find the proxy for a URL: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
 
 from functools import lru_cache
 from urllib.request import getproxies, proxy_bypass
@@ -8,7 +8,7 @@ import yarl
 
 @lru_cache(maxsize=1024)
 def proxy_of(url: yarl.URL) -> str | None:
-    """Return the proxy that the environment names for `url`, None for none; read once for each host."""
+    """Return the URL of the proxy for `url`, None for none. The environment is read once for each host."""
     proxies = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or url.host is None or proxy_bypass(f"{url.host}:{url.port}"):

@@ -1,4 +1,4 @@
-"""Bring a caller's chat request to what its provider takes."""
+"""Convert a caller's chat request to one that its provider accepts."""
 
 from functools import lru_cache
 from typing import Any
@@ -37,17 +37,17 @@ CALL_FIELDS = frozenset({"id", "type", "function", "custom"})
 FUNCTION_FIELDS = frozenset({"name", "arguments", "input"})
 
 OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".api.openai.com")
-"""Hosts that are told of unknown fields by name; one that begins with a dot stands for its subdomains."""
+"""Hosts for which unknown fields are refused by name; a leading dot stands for all subdomains."""
 
 STRICT_HOSTS = (*OPENAI_HOSTS, "api.mistral.ai", "api.groq.com", "api.cerebras.ai")
-"""Hosts that refuse a message with a member they do not know."""
+"""Hosts that refuse messages with unknown members."""
 
 
 def chat_request(request: JSON, target: Target) -> JSON:
-    """Return the request as `target` takes it; the given one stays as it is.
+    """Return the request for `target`; the given one is not changed.
 
-    Null means absent. Unknown fields go on, or are dropped or refused, as the route's
-    `unknown_fields` says; without it OpenAI itself refuses them. ProviderRejected names the field.
+    Null means absent. Unknown fields are passed on, dropped or refused, as the route's `unknown_fields`
+    says; by default they are refused for OpenAI itself. ProviderRejected names the field.
     """
     fields = {name: value for name, value in request.items() if value is not None}
     fields["model"] = target.model
@@ -55,7 +55,8 @@ def chat_request(request: JSON, target: Target) -> JSON:
     if mode != "pass" and not fields.keys() <= CHAT_FIELDS:
         unknown = sorted(fields.keys() - CHAT_FIELDS)
         if mode == "refuse":
-            raise _refused(unknown[0])
+            message = f"Unrecognized request argument supplied: {unknown[0]}"
+            raise ProviderRejected.invalid(message, unknown[0], "unknown_parameter")
         fields = {name: value for name, value in fields.items() if name in CHAT_FIELDS}
     messages = fields.get("messages")
     if isinstance(messages, list):
@@ -130,9 +131,3 @@ def _members(value: Any, known: frozenset[str] | None) -> Any:
     return {
         name: item for name, item in value.items() if item is not None and (known is None or name in known)
     }
-
-
-def _refused(name: str) -> ProviderRejected:
-    message = f"Unrecognized request argument supplied: {name}"
-    body = {"message": message, "type": "invalid_request_error", "param": name, "code": "unknown_parameter"}
-    return ProviderRejected(message, status=400, body=body)

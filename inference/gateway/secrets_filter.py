@@ -1,4 +1,4 @@
-"""Keep provider keys out of everything that a client sees."""
+"""Remove provider keys from everything that clients see."""
 
 import html
 import re
@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 class SecretsFilter:
-    """Replaces a target's secrets, also where they are escaped for JSON, a URL or HTML."""
+    """Replaces a target's secrets, also those escaped for JSON, a URL or HTML."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._plain = [secret.encode() for secret in secrets]
@@ -38,7 +38,7 @@ class SecretsFilter:
         return value
 
     def may_be_in(self, data: bytes) -> bool:
-        """Return whether `data` may hold a secret in any spelling; cheap."""
+        """Return whether `data` may contain a secret in any spelling; fast."""
         for secret in self._plain:
             if secret in data:
                 return True

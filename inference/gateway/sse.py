@@ -1,4 +1,4 @@
-"""Read and write Server-Sent Events, by the rules of the HTML standard."""
+"""Read and write Server-Sent Events, as the HTML standard defines them."""
 
 import codecs
 
@@ -8,7 +8,7 @@ from persistence.types import JSON
 
 DONE = b"data: [DONE]\n\n"
 LIMIT = 16 * 1024 * 1024
-"""Bytes of one event; a provider that never ends an event must not fill the memory."""
+"""Bytes of one event, at most; without a limit an endless event would fill the memory."""
 
 
 class InvalidEventStream(ValueError):
@@ -16,10 +16,10 @@ class InvalidEventStream(ValueError):
 
 
 class EventParser:
-    """Split a byte stream, cut anywhere, into the data of its events.
+    """Splits a byte stream, which arrives in any pieces, into the data of its events.
 
-    LF, CRLF and CR end lines; a byte order mark, comments, events without data and unknown fields
-    are skipped. A line that is a bare JSON object counts as data: some proxies report errors so.
+    LF, CRLF and CR end lines. A byte order mark, comments, events without data and unknown fields are
+    skipped. A line that is a bare JSON object counts as data, because some proxies report errors so.
     """
 
     def __init__(self) -> None:
@@ -41,11 +41,11 @@ class EventParser:
             frames = piece[:-2].split(b"\n\ndata: ")
             if piece.startswith(b"data: ") and piece.count(b"\n") == 2 * len(frames):
                 frames[0] = frames[0][6:]
-                return frames  # nearly every piece
+                return frames  # the fast path, for nearly every piece
         return self._lines(self._rest + piece)
 
     def end(self) -> list[bytes]:
-        """Return the data of an event that the stream left without its blank line."""
+        """Return the data of a last event without a blank line after it."""
         events = self._lines(self._rest + b"\n\n")
         self._rest = b""
         return events

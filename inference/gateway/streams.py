@@ -1,4 +1,4 @@
-"""Read a provider's streamed completion: bytes in, OpenAI's chunks out, exactly one `[DONE]` at the end."""
+"""Read a provider's streamed completion: bytes in, OpenAI's chunks out, with exactly one `[DONE]`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -15,14 +15,14 @@ from inference.gateway.targets import Target
 from persistence.types import JSON
 
 LONGEST_DONE = 32
-"""Bytes that `[DONE]` has with all its blanks."""
+"""Bytes of `[DONE]` with blanks around it, at most."""
 
-MOST_TEMPLATES = 4
-"""How often a stream's form is learned anew; one whose chunks all differ is parsed throughout."""
+MAX_TEMPLATES = 4
+"""Templates that are made for one stream; if its chunks go on to differ, each of them is parsed."""
 
 
 class Event(NamedTuple):
-    """One chunk, and the bytes that the provider sent for it, None where they were changed."""
+    """One chunk, and the provider's bytes of it; None if the chunk was changed."""
 
     chunk: JSON
     raw: bytes | None
@@ -35,7 +35,7 @@ class Event(NamedTuple):
 class CompletionStream:
     """The events of one streamed completion of a target.
 
-    A body that is a JSON object instead of events is read as the whole answer in one chunk.
+    A body that is a JSON object instead of events is read as a whole answer in one chunk.
     """
 
     def __init__(self, target: Target, path: str, request: JSON) -> None:
@@ -56,7 +56,7 @@ class CompletionStream:
     def frames(self, piece: bytes) -> bytes:
         """Return the chunks that `piece` completes as Server-Sent Events.
 
-        A run of chunks of text that differ in their text alone passes as it is, with one scan.
+        Consecutive chunks that differ only in their text are passed on unparsed, after one scan.
         """
         whole, start = [], 0
         while start < len(piece) and not self.is_done:
@@ -65,7 +65,7 @@ class CompletionStream:
                 whole.append(piece[start:end] if start or end < len(piece) else piece)
                 start = end
                 continue
-            # One event, as long as the form of the stream is being learnt; else all of them.
+            # One event while there is no template yet, else all of them.
             cut = piece.find(b"\n\n", start) + 2 if self._template is None and self._templates == 0 else 0
             end = cut if cut > 1 else len(piece)
             try:
@@ -80,7 +80,7 @@ class CompletionStream:
         return whole[0] if len(whole) == 1 else b"".join(whole)
 
     def _end_of_run(self, piece: bytes, start: int) -> int:
-        """Return where a run of chunks of the known form ends that begins at `start`, 0 for none."""
+        """Return the end of the chunks from `start` on that match the template, 0 if none does."""
         template = self._template
         if template is None or self._held or not self._parser.is_idle:
             return 0
@@ -95,12 +95,12 @@ class CompletionStream:
         return end
 
     def check(self) -> None:
-        """Raise the error that followed the chunks returned last."""
+        """Raise the error that followed the last returned chunks."""
         if self._error is not None:
             raise self._error
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Return the chunks that `piece` completes; raises a ProviderError."""
+        """Return the chunks that `piece` completes; raise a ProviderError."""
         if not self._begun:
             start = piece.lstrip(b"\xef\xbb\xbf \r\n\t")
             if not start:
@@ -122,7 +122,7 @@ class CompletionStream:
         return self._read(payloads)
 
     def end(self) -> list[Event]:
-        """Return the chunks that the end of the body completes; raises ProviderBroken if it came early."""
+        """Return the chunks that the end of the body completes; raise ProviderBroken if it came too early."""
         if self.is_done:
             return []
         if self._whole is not None:
@@ -137,7 +137,7 @@ class CompletionStream:
         return [*events, *self._release()]
 
     def is_whole_without_done(self) -> bool:
-        """Return whether the answer has its finish reasons, so that a connection lost now costs nothing."""
+        """Return whether all choices are finished, so that losing the connection now loses nothing."""
         return self._whole is None and self._normalizer.is_finished
 
     def _read(self, payloads: list[bytes]) -> list[Event]:
@@ -171,7 +171,7 @@ class CompletionStream:
         value, raw = self._parse(payload)
         if not isinstance(value, dict) or not value.keys() & {"choices", "usage"}:
             if isinstance(value, dict):
-                return []  # a ping, or news of a kind that OpenAI's chunks do not have
+                return []  # a ping, or another event that OpenAI does not send
             raise failures.unreadable("an event is not a JSON object")
         changed = self._normalizer.take(value)
         event = Event(value, None if changed else raw)
@@ -205,17 +205,17 @@ class CompletionStream:
         return value, raw
 
     def _learn(self, event: Event) -> None:
-        """Note the form of a chunk of text, unless half a character waits for the next one."""
+        """Make a template of a chunk of text, unless half a character waits for the next one."""
         if self._normalizer.holds_text:
             self._template = None
-        elif event.raw is not None and self._templates < MOST_TEMPLATES:
+        elif event.raw is not None and self._templates < MAX_TEMPLATES:
             template = _Template.of(event.raw, event.chunk)
             if template is not None:
                 self._templates += 1
                 self._template = template
 
     def _from_whole(self, body: bytes) -> list[Event]:
-        """Return the chunks of an answer that was not streamed although that was asked for."""
+        """Return the chunks of a whole answer to a request for a stream."""
         answer = normalize.parsed(self._target, body)
         self.is_done = True
         if self._path == CHAT:
@@ -225,7 +225,7 @@ class CompletionStream:
 
 
 class _Template(NamedTuple):
-    """A chunk of text, and the bytes around its text: one that differs in nothing else needs no parsing."""
+    """A chunk of text and the bytes around its text; a chunk that differs only in its text is not parsed."""
 
     head: bytes
     tail: bytes
@@ -233,7 +233,7 @@ class _Template(NamedTuple):
     chunk: JSON
 
     def read(self, payload: bytes) -> Event | None:
-        """Return the event of a payload of this form, None for any other."""
+        """Return the event of a payload that matches, None for any other."""
         head, tail = len(self.head) - 6, len(self.tail) - 2
         if not (payload.startswith(self.head[6:]) and payload.endswith(self.tail[:-2])):
             return None
@@ -253,7 +253,7 @@ class _Template(NamedTuple):
 
     @classmethod
     def of(cls, raw: bytes, chunk: JSON) -> "_Template | None":
-        """Return the template of a chunk that is a piece of text and nothing else."""
+        """Return the template of a chunk, None if it is more than a piece of text."""
         if len(chunk["choices"]) != 1:
             return None
         choice = chunk["choices"][0]

@@ -61,7 +61,7 @@ class Target:
         return secrets_filter(self.secrets())
 
     def secrets(self) -> tuple[str, ...]:
-        """Return what must never be shown, whatever the provider answers."""
+        """Return the values that no client may see, whatever the provider answers."""
         return _secrets(self.api_key, (*self.headers, *self.parameters))
 
 
@@ -84,16 +84,16 @@ _SECRET = re.compile("auth|key|token|secret|password|credential|cookie", re.IGNO
 class CallerPolicy:
     """What the operator lets callers choose: their own provider key, and hosts for their base URL.
 
-    Without `accepts_credentials` what callers send is ignored. A host is `name` (its scheme's own
-    port only) or `name:port`. The server is no way into the operator's network, so no host is the
-    default.
+    Without `accepts_credentials` callers' credentials are ignored. A host is `name`, for its scheme's
+    default port, or `name:port`. By default no host is allowed: callers must not reach into the
+    operator's network.
     """
 
     accepts_credentials: bool = False
     hosts: frozenset[str] = frozenset()
 
     def apply(self, target: Target, credentials: Credentials) -> Target:
-        """Return `target` as the caller pays for it; ProviderRejected for what no caller may choose.
+        """Return `target` with the caller's credentials; raise ProviderRejected for what callers may not set.
 
         The operator's key and headers go to the operator's base URL only.
         """
@@ -117,12 +117,12 @@ class CallerPolicy:
             url = yarl.URL(base_url)
             host, port = (url.host or "").lower(), url.port
         except ValueError as exc:
-            raise _refused("base_url", "The provider's base URL is no URL.") from exc
+            raise ProviderRejected.invalid("The provider's base URL is not a valid URL.", "base_url") from exc
         plain = url.scheme in ("http", "https") and not url.user and not url.query_string and not url.fragment
         named = f"{host}:{port}" in self.hosts or (url.is_default_port() and host in self.hosts)
         if not (plain and named):
             message = f"The provider's base URL names the host '{host}', which this server does not call."
-            raise _refused("base_url", message)
+            raise ProviderRejected.invalid(message, "base_url")
         return base_url.rstrip("/")
 
 
@@ -148,12 +148,11 @@ _TOKENS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_
 def _check(parameters: dict[str, str]) -> None:
     for name, value in parameters.items():
         if name not in PARAMETERS:
-            raise _refused(name, f"The provider parameter '{name}' cannot be sent with a request.")
+            raise ProviderRejected.invalid(
+                f"The provider parameter '{name}' cannot be sent with a request.", name
+            )
         # Regions and the like become a part of the provider's address.
         if name not in _TOKENS and not set(value) <= _SAFE:
-            raise _refused(name, f"The provider parameter '{name}' has an unexpected character.")
-
-
-def _refused(param: str, message: str) -> ProviderRejected:
-    body = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
-    return ProviderRejected(message, status=400, body=body)
+            raise ProviderRejected.invalid(
+                f"The provider parameter '{name}' has an unexpected character.", name
+            )

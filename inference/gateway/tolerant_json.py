@@ -1,4 +1,4 @@
-"""Read JSON as providers write it: also lone surrogates, NaN and infinities."""
+"""Read JSON that providers write, also with lone surrogates, NaN and infinities."""
 
 import json
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import orjson
 
 LEAST_LOGPROB = -9999.0
-"""What OpenAI sends for a token that is as good as impossible."""
+"""The log probability that OpenAI sends for nearly impossible tokens."""
 
 _CONSTANTS = {"-Infinity": LEAST_LOGPROB}
 
 
 def loads(data: bytes) -> Any:
-    """Return the value of `data`; ValueError if it is not JSON.
+    """Return the value of `data`; raise ValueError if it is not JSON.
 
     `-Infinity` becomes OpenAI's least log probability, `NaN` and `Infinity` None. Strings can hold
     lone surrogates: join them over chunks, or replace them with `without_surrogates`.

@@ -190,7 +190,7 @@ async def test_a_pooled_connection_that_was_closed_is_replaced_and_nothing_is_se
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: list[bytes] = []
-    monkeypatch.setattr(http_client, "LOOKED_AT", 0.0)
+    monkeypatch.setattr(http_client, "CHECK_AFTER", 0.0)
     client = HttpClient()
     async with serving(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", seen=seen) as url:
         assert await asked(client, url) == (200, b"x")
