@@ -1,12 +1,9 @@
 """The line in which start-up ends: where the server listens, and what it serves."""
 
-from pathlib import Path
-from urllib.parse import urlsplit
-
 from handlers.context import Services
 from serving.routes import ServedEdition
 from serving.routing import PREFIX
-from serving.settings import Settings, without_secrets
+from serving.settings import Settings, shown_store
 
 
 def announcement(settings: Settings, services: Services, served: ServedEdition, address: str) -> str:
@@ -21,12 +18,3 @@ def announcement(settings: Settings, services: Services, served: ServedEdition, 
             f"auth {auth}",
         )
     )
-
-
-def shown_store(url: str) -> str:
-    """Return a store's URL without secrets; a relative path of SQLite's is made absolute."""
-    parts = urlsplit(url)
-    path = parts.path.removeprefix("/")
-    if parts.scheme != "sqlite" or not path or path.startswith("/"):
-        return without_secrets(url)
-    return f"sqlite:///{Path(path).resolve()}"

@@ -21,11 +21,9 @@ from persistence.engines import open_store
 from persistence.errors import StoreError
 from persistence.move import Progress, Report, move
 from persistence.store import Store
-from serving.announcement import shown_store
-from serving.auth import SYSTEM, KeyRing
 from serving.errors import ServingError, SettingsRefused
-from serving.services import make_routes
-from serving.settings import Settings, without_secrets
+from serving.keys import SYSTEM, KeyRing
+from serving.settings import Settings, shown_store, without_secrets
 from spec.errors import SpecError
 
 REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
@@ -143,6 +141,8 @@ def models() -> None:
 
     Best first, as ASTROLABE_MODELS or OPENAI_API_KEY and OPENAI_BASE_URL say.
     """
+    from serving.services import make_routes  # noqa: PLC0415 - imports every provider's client
+
     with refusals_as_exit():
         routes = make_routes(Settings.read())
     for route in routes.routes.values():

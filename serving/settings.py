@@ -4,12 +4,11 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from inference.engine.turns import MAX_ANSWER
-from inference.jobs import MAX_TAKEOVERS
 from serving.errors import SettingsRefused
 
 MEGABYTE = 1024 * 1024
@@ -132,13 +131,13 @@ class Settings(BaseSettings):
     )
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
-        MAX_ANSWER,
+        4 * MEGABYTE,
         "Characters of one answer in a run, at most; a longer one is cut off and the run is `incomplete`.",
         ge=1,
     )
     max_takeovers: int = variable(
         "ASTROLABE_MAX_TAKEOVERS",
-        MAX_TAKEOVERS,
+        3,
         "Times that a run or another job is taken over from a worker that died; then it fails.",
         ge=1,
     )
@@ -207,6 +206,15 @@ class Settings(BaseSettings):
 def without_secrets(url: str) -> str:
     """Return a URL with stars for its password and for parameters that are secret by their name."""
     return SECRET_PARAMETER.sub(r"\1***", USER_INFO.sub(r"\1***", url))
+
+
+def shown_store(url: str) -> str:
+    """Return a store's URL without secrets; a relative path of SQLite's is made absolute."""
+    parts = urlsplit(url)
+    path = parts.path.removeprefix("/")
+    if parts.scheme != "sqlite" or not path or path.startswith("/"):
+        return without_secrets(url)
+    return f"sqlite:///{Path(path).resolve()}"
 
 
 def _explain(error: Any) -> str:

@@ -187,6 +187,16 @@ def test_files_of_a_new_store_are_their_owners_alone(tmp_path: Path) -> None:
     assert set(modes.values()) == {0}
 
 
+def test_commands_import_no_provider_and_no_engine(tmp_path: Path) -> None:
+    loaded = (
+        "import serving.cli, sys; print(*(name for name in sys.modules if name.startswith('inference.')))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", loaded], env=base_environment(), capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == ["inference.errors"]
+
+
 def test_a_store_is_not_moved_into_itself(tmp_path: Path) -> None:
     run = command(tmp_path, "move", "sqlite:///a.db", "sqlite:///a.db")
     assert run.returncode == 2

@@ -1,0 +1,76 @@
+"""The API keys of a store, which `astrolabe keys` manages and the authenticator looks up."""
+
+import hashlib
+import secrets
+import time
+
+from persistence.collections import API_KEYS
+from persistence.retry import update_with_retry
+from persistence.store import Document, Insert, Key, Replace, Store
+from persistence.types import JSON
+
+SYSTEM = "system"
+"""The project that holds the keys themselves; no key opens it."""
+
+
+class KeyRing:
+    """The keys of a store: shown once when made, kept as a hash, each bound to a project."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def create(self, project: str, name: str = "") -> str:
+        """Make a key for `project` and return it; it is shown nowhere again."""
+        secret = f"sk-astrolabe-{secrets.token_urlsafe(32)}"
+        digest = fingerprint(secret)
+        value = {
+            "id": f"key_{digest[:24]}",
+            "object": "api_key",
+            "project": project,
+            "name": name,
+            "hint": mask(secret),
+            "created_at": int(time.time()),
+            "revoked_at": None,
+        }
+        await self._store.write(Insert(Key(SYSTEM, API_KEYS, digest), value))
+        return secret
+
+    async def find(self, secret: str) -> JSON | None:
+        """Return the key object of a secret; None if it is unknown or revoked."""
+        document = await self._store.get(Key(SYSTEM, API_KEYS, fingerprint(secret)))
+        if document is None or document.value["revoked_at"] is not None:
+            return None
+        return document.value
+
+    async def all(self) -> list[JSON]:
+        """Every key as it may be shown, oldest first."""
+        return [document.value for document in await self._documents()]
+
+    async def revoke(self, id: str) -> bool:
+        """Let a key open nothing any more; False if there is no such key."""
+        for document in await self._documents():
+            if document.value["id"] == id:
+                value = {**document.value, "revoked_at": document.value["revoked_at"] or int(time.time())}
+                await update_with_retry(self._store, document.key, lambda d, v=value: Replace(d, value=v))  # type: ignore[misc]
+                return True
+        return False
+
+    async def _documents(self) -> list[Document]:
+        found: list[Document] = []
+        after = None
+        while True:
+            page = await self._store.page(SYSTEM, API_KEYS, after=after, limit=100, order="asc")
+            found += page.documents
+            if not page.has_more:
+                return found
+            after = found[-1].id
+
+
+def fingerprint(secret: str) -> str:
+    """What is kept of a key: SHA-256, enough for 256 random bits."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def mask(secret: str) -> str:
+    """A key as errors and lists may show it: first and last characters, stars between."""
+    return f"{secret[:8]}{'*' * 8}{secret[-4:]}" if len(secret) > 16 else "*" * len(secret)
