@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
+from inference.fair_slots import FairSlots
 from persistence.errors import LeaseLost, StoreError
 from persistence.store import Finish, Job, Reschedule, Store
 
@@ -52,6 +53,11 @@ class _Kind:
     concurrency: int
     give_up: GiveUp | None = None
     running: int = 0
+    slots: FairSlots | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def has_room(self, project: str) -> bool:
+        return self.running < self.concurrency if self.slots is None else self.slots.has_room(project)
 
 
 @dataclass(slots=True, eq=False)
@@ -92,22 +98,35 @@ class Jobs:
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str, str], _Running] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._polls: set[asyncio.Task[None]] = set()
         self._stopping = self._renewing = False
 
     def register(
-        self, kind: str, handler: Handler, *, concurrency: int, give_up: GiveUp | None = None
+        self,
+        kind: str,
+        handler: Handler,
+        *,
+        concurrency: int,
+        give_up: GiveUp | None = None,
+        fair: bool = False,
     ) -> None:
         """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process.
 
         A job whose handler raises is tried again; after `ATTEMPTS` times, or when its workers were lost
-        too often, it is given up by `give_up`, or removed where there is none.
+        too often, it is given up by `give_up`, or removed where there is none. `fair` shares the
+        concurrency between projects (`FairSlots`).
         """
-        self._kinds[kind] = _Kind(handler, concurrency, give_up)
+        self._kinds[kind] = _Kind(handler, concurrency, give_up, 0, FairSlots(concurrency) if fair else None)
 
-    def has_room(self, kind: str) -> bool:
-        """Whether another job of that kind may be adopted."""
-        kept = self._kinds[kind]
-        return not self._stopping and kept.running < kept.concurrency
+    def has_room(self, kind: str, project: str) -> bool:
+        """Whether another job of that kind and project may be adopted."""
+        return not self._stopping and self._kinds[kind].has_room(project)
+
+    def poll(self, kind: str) -> None:
+        """Take due jobs of a kind soon, without waiting for the next poll."""
+        task = asyncio.create_task(self._take_soon(kind))
+        self._polls.add(task)
+        task.add_done_callback(self._polls.discard)
 
     def adopt(self, job: Job) -> None:
         """Run `job`, which this process holds already, as a task of its own.
@@ -124,6 +143,8 @@ class Jobs:
         entry = _Running(lease, task)
         self._running[key] = entry
         kind.running += 1
+        if kind.slots is not None:
+            kind.slots.take(job.project)
         task.add_done_callback(lambda _: self._forget(key, entry, kind))
 
     async def start(self) -> None:
@@ -140,6 +161,7 @@ class Jobs:
         poll, renewals = self._loops[:1], self._loops[1:]
         for loop in poll:
             await _cancelled(loop)
+        await asyncio.gather(*self._polls)
         tasks = [entry.task for entry in self._running.values()]
         if tasks and grace > 0:
             await asyncio.wait(tasks, timeout=grace)
@@ -214,6 +236,8 @@ class Jobs:
 
     def _forget(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
         kind.running -= 1
+        if kind.slots is not None:
+            kind.slots.release(entry.lease.job.project)
         if self._running.get(key) is entry:
             del self._running[key]
 
@@ -245,20 +269,30 @@ class Jobs:
                 await self._take(name, kind)
             await asyncio.sleep(self._poll)
 
+    async def _take_soon(self, name: str) -> None:
+        await asyncio.sleep(0)  # so that the job that has just ended makes room
+        await self._take(name, self._kinds[name])
+
     async def _take(self, name: str, kind: _Kind) -> None:
-        room = kind.concurrency - kind.running
-        if room <= 0:
-            return
+        """Take due jobs; of a fair kind one by one, since each changes which projects have room."""
+        async with kind.lock:
+            while kind.running < kind.concurrency and not self._stopping:
+                limit = kind.concurrency - kind.running if kind.slots is None else 1
+                skipped = () if kind.slots is None else kind.slots.exhausted()
+                jobs = await self._due(name, limit, skipped)
+                for job in jobs:
+                    self.adopt(job)
+                if kind.slots is None or not jobs:
+                    return
+
+    async def _due(self, name: str, limit: int, skipped: Collection[str]) -> Sequence[Job]:
         try:
-            jobs = await self._store.take_jobs(name, self.owner, self.lease, room)
+            return await self._store.take_jobs(name, self.owner, self.lease, limit, skipped)
         except StoreError as exc:
             log.warning("jobs_not_taken", kind=name, error=str(exc))
-            return
         except Exception:  # whatever it is, the polls go on: without them no job is ever taken up
             log.exception("jobs_not_taken", kind=name)
-            return
-        for job in jobs:
-            self.adopt(job)
+        return ()
 
     # --- renewing ---
 

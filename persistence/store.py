@@ -8,7 +8,7 @@ It knows no HTTP, no model and no schema of the API. Two engines implement it, `
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -361,8 +361,12 @@ class Store(ABC):
     # --- jobs ---
 
     @abstractmethod
-    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+    async def take_jobs(
+        self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
+    ) -> Sequence[Job]:
         """Take at most `limit` jobs of that kind which are free, each held for `lease` seconds.
+
+        Jobs of the projects in `skipped` are left as they are.
 
         Costs a bounded read when nothing is due, whatever the number of finished jobs.
         """

@@ -255,7 +255,7 @@ class Engine:
     def _own_job(self, key: Key) -> Job:
         """Return a job held by this process, or a free one if this process has no room for it."""
         now = time.time()
-        if not self._jobs.has_room(self._api.kind):
+        if not self._jobs.has_room(self._api.kind, key.project):
             return Job(key.project, self._api.kind, key.id, due=now)
         return Job(key.project, self._api.kind, key.id, due=now + self._jobs.lease, owner=self._jobs.owner)
 

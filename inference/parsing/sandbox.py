@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from inference.errors import DocumentError
+from inference.fair_slots import FairSlots
 from inference.parsing.chunking import Chunking
 from inference.subprocesses import PYTHON_PATH, python_module
 from persistence.types import JSON
@@ -29,8 +30,8 @@ CPU_SECONDS = 60
 IDLE_SECONDS = 60.0
 """Seconds without a file after which the process ends; it takes about 100 MB, and a second to start."""
 
-MAX_CONCURRENT = 2
-"""Files that one worker parses at the same time."""
+MAX_CONCURRENT = 4
+"""Files that one worker parses at the same time, two of one project."""
 
 MAX_SUFFIX = 16
 
@@ -61,17 +62,19 @@ class Sandbox:
     """Parses files and splits them into chunks, in a process with limits on time and memory."""
 
     def __init__(self) -> None:
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._slots = FairSlots(MAX_CONCURRENT)
         self._starting = asyncio.Lock()
         self._parser: _ParserProcess | None = None
         self._retired: set[_ParserProcess] = set()
         self._active = 0
         self._idle: asyncio.TimerHandle | None = None
 
-    async def parse(self, source: AsyncIterator[bytes], filename: str, chunking: Chunking) -> Parsed:
+    async def parse(
+        self, project: str, source: AsyncIterator[bytes], filename: str, chunking: Chunking
+    ) -> Parsed:
         """Return the text of a file and its chunks; raise DocumentError if it has no readable text."""
         suffix = PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX]
-        async with self._slots:
+        async with self._slots.hold(project):
             self._active += 1
             try:
                 return await self._parse(source, suffix, chunking)

@@ -1,6 +1,5 @@
 """Takes a vector store's file from its bytes to searchable chunks: parse, cut, embed, store."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from inference.errors import (
     ProviderError,
     ProviderRejected,
 )
-from inference.jobs import LEASE_SECONDS, Jobs, Lease
+from inference.jobs import Jobs, Lease
 from inference.parsing.chunking import Chunking
 from inference.parsing.sandbox import Parsed, Sandbox
 from inference.retrieval.attachments import INGEST, vector_store_file_id
@@ -23,7 +22,7 @@ from inference.retrieval.errors import ObjectNotFound
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import has_expired
 from persistence.collections import FILES, VECTOR_STORE_FILES, VECTOR_STORES
-from persistence.errors import ContentNotFound, DimensionMismatch, StoreError
+from persistence.errors import ContentNotFound, DimensionMismatch
 from persistence.store import (
     Chunk,
     Document,
@@ -35,8 +34,8 @@ from persistence.store import (
 )
 from persistence.types import JSON
 
-CONCURRENCY = 4
-"""Files that one worker ingests at once; most of that time is the embedding provider's."""
+CONCURRENCY = 8
+"""Files that one worker ingests at once, half of them of one project; most of the time is spent embedding."""
 
 EMBEDDED_BATCH = 128
 """Chunks of one request for embeddings, and of one write: some 100,000 tokens."""
@@ -76,38 +75,15 @@ class Ingestion:
         self._embedder = embedder
         self._vector_store_files = vector_store_files
         self._sandbox = sandbox
-        self._pulls: set[asyncio.Task[None]] = set()
-        jobs.register(INGEST, self._run, concurrency=CONCURRENCY, give_up=self._give_up)
+        jobs.register(INGEST, self._run, concurrency=CONCURRENCY, give_up=self._give_up, fair=True)
 
     async def _run(self, lease: Lease) -> None:
-        # Each file pulls the next along, so that a thousand small ones do not wait for as many polls.
-        self._start_next()
+        # Each file asks for the next ones, so that a thousand small ones do not wait for as many polls.
+        self._jobs.poll(INGEST)
         try:
             await self._ingest(lease)
         finally:
-            self._start_next()
-
-    def _start_next(self) -> None:
-        """Take another job, as a task of its own: a job that has ended may be cancelled at any time."""
-        task = asyncio.create_task(self._take_next())
-        self._pulls.add(task)
-        task.add_done_callback(self._pulls.discard)
-
-    async def _take_next(self) -> None:
-        await asyncio.sleep(0)  # so that the job that has just ended makes room
-        if not self._jobs.has_room(INGEST):
-            return
-        try:
-            jobs = await self._store.take_jobs(INGEST, self._jobs.owner, LEASE_SECONDS, 1)
-        except StoreError as exc:
-            log.warning("jobs_not_taken", kind=INGEST, error=str(exc))
-            return
-        for job in jobs:
-            self._jobs.adopt(job)
-
-    async def close(self) -> None:
-        """Wait for what is being taken; after the jobs have stopped, before the store closes."""
-        await asyncio.gather(*self._pulls)
+            self._jobs.poll(INGEST)
 
     async def _give_up(self, lease: Lease) -> None:
         """Mark a file as failed whose ingestion met a bug too often."""
@@ -151,7 +127,9 @@ class Ingestion:
         chunking = Chunking(static["max_chunk_size_tokens"], static["chunk_overlap_tokens"])
         source = self._store.read_content(member.key.project, document.state["content"])
         try:
-            parsed = await self._sandbox.parse(source, document.value["filename"], chunking)
+            parsed = await self._sandbox.parse(
+                lease.job.project, source, document.value["filename"], chunking
+            )
         except ContentNotFound as exc:
             raise DocumentError("The file's content is gone.", code="invalid_file") from exc
         try:

@@ -73,7 +73,6 @@ class Retrieval:
 
     async def close(self) -> None:
         """End the parser's process, if one runs; called once the jobs have stopped."""
-        await self._ingestion.close()
         await self._sandbox.close()
 
     def describe(self) -> JSON:
@@ -172,7 +171,9 @@ class Retrieval:
         if member.value["status"] != "completed":
             return None
         document = await self.files.get(project, file)
-        parsed = await self._sandbox.parse(self.files.read(document), document.value["filename"], AUTO)
+        parsed = await self._sandbox.parse(
+            project, self.files.read(document), document.value["filename"], AUTO
+        )
         try:
             return parsed.text()
         finally:

@@ -291,7 +291,8 @@ class VectorStoreFiles:
         batch: str | None,
     ) -> Additions:
         """What puts files into a store; the first job is held by this process where it has room."""
-        additions = Additions(store, batch, self._jobs.owner if self._jobs.has_room(INGEST) else "")
+        owner = self._jobs.owner if self._jobs.has_room(INGEST, store.project) else ""
+        additions = Additions(store, batch, owner)
         for attachment in attachments:
             additions.add(attachment, filenames[attachment.file], present.get(attachment.file))
         return additions

@@ -10,7 +10,7 @@ mark moves on behind what is settled, and never closer to now than writers can b
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from persistence.cassandra.commits import Committer, Transaction
@@ -83,8 +83,10 @@ class JobQueue:
 
     # --- taking ---
 
-    async def take(self, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
-        """Take free jobs, those first that have been noted longest."""
+    async def take(
+        self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
+    ) -> list[Job]:
+        """Take free jobs, those first that have been noted longest; none of the projects in `skipped`."""
         state = await self._state(kind)
         if state is None or limit < 1:
             return []
@@ -93,8 +95,9 @@ class JobQueue:
             taken: list[Job] = []
             left: int | None = None
             for bucket in range(state.mark // BUCKET_WIDTH, now // BUCKET_WIDTH + 1):
-                left = await self._take_from(state, kind, bucket, now, owner, lease, limit, taken)
-                if left is not None:
+                rest = await self._take_from(state, kind, bucket, now, owner, lease, limit, skipped, taken)
+                left = _earlier(left, rest)
+                if left is not None and (not skipped or len(taken) >= limit):
                     break
             await self._advance(
                 kind, state, now - LATENESS if left is None else min(left - 1, now - LATENESS)
@@ -124,6 +127,7 @@ class JobQueue:
         owner: str,
         lease: float,
         limit: int,
+        skipped: Collection[str],
         taken: list[Job],
     ) -> int | None:
         """Go through a partition of the index; the time of the first entry left unsettled."""
@@ -131,14 +135,15 @@ class JobQueue:
         position: Entry = (state.mark, "\U0010ffff", "")
         while True:
             rows = await self._connection.run(ENTRIES, (kind, bucket, *position, now))
-            entries = [entry for row in rows if (entry := tuple(row)) not in state.settled]
+            unsettled = [entry for row in rows if (entry := tuple(row)) not in state.settled]
+            left = _earlier(left, *(entry[0] for entry in unsettled if entry[1] in skipped))
+            entries = [entry for entry in unsettled if entry[1] not in skipped]
             while entries:
                 part, entries = entries[:AT_ONCE], entries[AT_ONCE:]
                 room = limit - len(taken)
                 if room <= 0:
-                    return part[0][0] if left is None else left
-                unsettled = await self._settle(state, kind, part, owner, lease, room, taken)
-                left = unsettled if left is None else left
+                    return _earlier(left, part[0][0])
+                left = _earlier(left, await self._settle(state, kind, part, owner, lease, room, taken))
             if len(rows) < READ:
                 return left
             position = tuple(rows[-1])
@@ -203,3 +208,8 @@ class JobQueue:
         if mark - state.kept > MARK_INTERVAL:
             state.kept = mark
             await self._marks.mark_settled(kind, mark)
+
+
+def _earlier(*times: int | None) -> int | None:
+    """Return the earliest time; None if there is none."""
+    return min((time for time in times if time is not None), default=None)

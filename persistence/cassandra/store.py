@@ -1,7 +1,7 @@
 """The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from persistence.cassandra import schema
 from persistence.cassandra.commits import Committer
@@ -108,9 +108,11 @@ class CassandraStore(Store):
 
     # --- jobs ---
 
-    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+    async def take_jobs(
+        self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
+    ) -> Sequence[Job]:
         """One or two statements when nothing is due, and four for each job that is taken."""
-        return await self._job_queue.take(kind, owner, lease, limit)
+        return await self._job_queue.take(kind, owner, lease, limit, skipped)
 
     async def renew_job(self, job: Job, lease: float) -> Job:
         """One transaction."""

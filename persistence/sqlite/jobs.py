@@ -1,7 +1,7 @@
 """Jobs in SQLite: a row each, found by kind and due time, held by token and owner."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from persistence.sqlite.database import fetch_all, fetch_one
 from persistence.sqlite.documents import encode
 from persistence.store import Cancel, Enqueue, Finish, Hold, Job, Reschedule
 
+DUE = "kind=? AND due<=? AND project NOT IN (SELECT value FROM json_each(?))"
 HELD = "project=? AND kind=? AND id=? AND token=? AND owner=? AND owner<>''"
 
 
@@ -22,18 +23,27 @@ class Jobs:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    def due(self, connection: apsw.Connection, kind: str) -> bool:
+    def due(self, connection: apsw.Connection, kind: str, skipped: Collection[str] = ()) -> bool:
         """Whether any job of the kind is free: one step into an index, no lock."""
-        sql = "SELECT 1 FROM jobs WHERE kind=? AND due<=? LIMIT 1"
-        return fetch_one(connection, sql, (kind, self._clock())) is not None
+        sql = f"SELECT 1 FROM jobs WHERE {DUE} LIMIT 1"  # noqa: S608
+        return fetch_one(connection, sql, (kind, self._clock(), encode([*skipped]))) is not None
 
-    def take(self, connection: apsw.Connection, kind: str, owner: str, lease: float, limit: int) -> list[Job]:
+    def take(
+        self,
+        connection: apsw.Connection,
+        kind: str,
+        owner: str,
+        lease: float,
+        limit: int,
+        skipped: Collection[str] = (),
+    ) -> list[Job]:
         """Hold the jobs that have waited longest, each by a token greater than its last."""
         now = self._clock()
-        sql = """SELECT project, id, token, owner, payload, takeovers FROM jobs
-            WHERE kind=? AND due<=? ORDER BY due LIMIT ?"""
+        sql = f"""SELECT project, id, token, owner, payload, takeovers FROM jobs
+            WHERE {DUE} ORDER BY due LIMIT ?"""  # noqa: S608
+        rows = fetch_all(connection, sql, (kind, now, encode([*skipped]), limit))
         taken = []
-        for project, id, token, holder, payload, before in fetch_all(connection, sql, (kind, now, limit)):
+        for project, id, token, holder, payload, before in rows:
             fresh = max(int(now * 1_000_000), token + 1)
             takeovers = before + (holder not in ("", owner))
             job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload), takeovers)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -217,12 +217,14 @@ class SQLiteStore(Store):
 
     # --- jobs ---
 
-    async def take_jobs(self, kind: str, owner: str, lease: float, limit: int) -> Sequence[Job]:
+    async def take_jobs(
+        self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
+    ) -> Sequence[Job]:
         """A read where nothing is due, else one transaction."""
-        if not self._read(lambda connection: self._jobs.due(connection, kind)):
+        if not self._read(lambda connection: self._jobs.due(connection, kind, skipped)):
             return []
         return await self._writer.run(
-            lambda connection: self._jobs.take(connection, kind, owner, lease, limit)
+            lambda connection: self._jobs.take(connection, kind, owner, lease, limit, skipped)
         )
 
     async def renew_job(self, job: Job, lease: float) -> Job:

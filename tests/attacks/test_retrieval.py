@@ -1,10 +1,16 @@
 """What one caller's files and searches may cost: bounded, refused early, and fair to other projects."""
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.inference.parsing import documents
+from tests.provider import ProviderProcess
 from tests.server import Server
 
 pytestmark = pytest.mark.server
@@ -36,3 +42,54 @@ def test_a_part_of_over_64_megabytes_is_refused_and_not_stored(server: Server) -
     answer = httpx.post(f"{server.url}/uploads/{upload}/parts", content=body(), headers=form, timeout=60)
     assert (answer.status_code, answer.json()["error"]["param"]) == (413, "data")
     assert len([*contents.glob("*/*")]) == before
+
+
+@pytest.fixture
+def projects(tmp_path: Path, provider: ProviderProcess) -> Iterator[list[httpx.Client]]:
+    """Clients of two projects of one server with two workers."""
+    models = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url}
+    with Server(tmp_path, ASTROLABE_AUTH="keys", **models) as server:
+        clients = []
+        for name in ("ours", "theirs"):
+            create = [sys.executable, "-m", "serving.cli", "keys", "create", "--project", name]
+            key = subprocess.check_output(create, env=server.environment, cwd=tmp_path, text=True).strip()
+            clients.append(httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {key}"}))
+        yield clients
+        for client in clients:
+            client.close()
+
+
+def upload(client: httpx.Client, name: str, data: bytes) -> str:
+    fields = {"purpose": "assistants"}
+    return str(client.post("/files", files={"file": (name, data)}, data=fields).json()["id"])
+
+
+def ingest(client: httpx.Client, *files: str) -> str:
+    return str(client.post("/vector_stores", json={"file_ids": files}).json()["id"])
+
+
+def seconds_of_ingestion(client: httpx.Client, store: str) -> float:
+    began = time.monotonic()
+    while client.get(f"/vector_stores/{store}").json()["status"] == "in_progress":
+        assert time.monotonic() - began < 120
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def test_cells_that_span_100000_columns_cost_nothing(projects: list[httpx.Client]) -> None:
+    ours, _ = projects
+    wide = documents.word_with_wide_spans(rows=1_000, span=100_000)
+    store = ingest(ours, *(upload(ours, f"{n}.docx", wide) for n in range(8)))
+    seconds = seconds_of_ingestion(ours, store)
+    assert ours.get(f"/vector_stores/{store}").json()["file_counts"]["completed"] == 8
+    assert seconds < 30  # 2 s for one file on an idle machine; unbounded before
+
+
+def test_files_of_one_project_do_not_keep_those_of_another_waiting(projects: list[httpx.Client]) -> None:
+    ours, theirs = projects
+    long = b"".join(b"Sentence %d of a long book.\n" % n for n in range(60_000))
+    many = ingest(ours, *(upload(ours, f"{n}.txt", long) for n in range(40)))
+    small = ingest(theirs, upload(theirs, "a.txt", b"hello"))
+    assert seconds_of_ingestion(theirs, small) < 10
+    counts = ours.get(f"/vector_stores/{many}").json()["file_counts"]
+    assert counts["in_progress"] > 20

@@ -54,6 +54,22 @@ async def test_a_job_is_not_taken_before_it_is_due(store: Store, project: str, k
     assert await store.take_jobs(kind, "other", LEASE, 10) == []
 
 
+async def test_jobs_of_skipped_projects_are_left_for_later(store: Store, project: str, kind: str) -> None:
+    other = f"{project}-other"
+    for id in ("a", "b", "c"):
+        await store.write(Enqueue(Job(project, kind, id, due=time.time() - 2)))
+    await store.write(Enqueue(Job(other, kind, "d", due=time.time() - 1)))
+    deadline = time.monotonic() + 10
+    while not (jobs := await store.take_jobs(kind, "worker", LEASE, 10, [project])):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+    assert [(job.project, job.id) for job in jobs] == [(other, "d")]
+    taken: set[str] = set()
+    while len(taken) < 3:
+        taken |= {job.id for job in await take(store, kind)}
+    assert taken == {"a", "b", "c"}
+
+
 async def test_a_job_comes_due_as_time_passes(store: Store, project: str, kind: str) -> None:
     due = time.time() + 0.2
     await store.write(Enqueue(Job(project, kind, "soon", due=due)))

@@ -22,7 +22,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def text_of(sandbox: Sandbox, data: bytes, filename: str) -> str:
-    parsed = await sandbox.parse(pieces(data, 500_000), filename, AUTO)
+    parsed = await sandbox.parse("p", pieces(data, 500_000), filename, AUTO)
     try:
         return parsed.text()
     finally:

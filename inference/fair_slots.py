@@ -1,0 +1,54 @@
+"""Slots that projects share, so that the work of one does not keep another's waiting."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class FairSlots:
+    """A project that holds n slots may take another only while more than n are free.
+
+    So a project alone gets half of the slots, the next one half of the rest, and so on.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._held: Counter[str] = Counter()
+        self._changed = asyncio.Condition()
+
+    @property
+    def free(self) -> int:
+        """Return how many slots nobody holds."""
+        return self._total - self._held.total()
+
+    def has_room(self, project: str) -> bool:
+        """Return whether the project may take a slot."""
+        return self.free > self._held[project]
+
+    def exhausted(self) -> list[str]:
+        """Return the projects that may take no more for now."""
+        return [project for project in self._held if not self.has_room(project)]
+
+    def take(self, project: str) -> None:
+        """Count a slot as the project's, even if it has no room."""
+        self._held[project] += 1
+
+    def release(self, project: str) -> None:
+        """Free a slot of the project."""
+        self._held[project] -= 1
+        if not self._held[project]:
+            del self._held[project]
+
+    @asynccontextmanager
+    async def hold(self, project: str) -> AsyncIterator[None]:
+        """Hold a slot, once the project may take one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.has_room(project))
+            self.take(project)
+        try:
+            yield
+        finally:
+            self.release(project)
+            async with self._changed:
+                self._changed.notify_all()

@@ -1,0 +1,48 @@
+import asyncio
+
+from inference.fair_slots import FairSlots
+
+
+def taken(slots: FairSlots, project: str) -> int:
+    """Take as many slots as the project may; return how many."""
+    count = 0
+    while slots.has_room(project):
+        slots.take(project)
+        count += 1
+    return count
+
+
+def test_each_project_gets_half_of_what_is_left() -> None:
+    slots = FairSlots(8)
+    assert [taken(slots, project) for project in "abcd"] == [4, 2, 1, 1]
+    assert slots.free == 0
+    assert sorted(slots.exhausted()) == ["a", "b", "c", "d"]
+
+
+def test_a_released_slot_goes_to_a_project_that_holds_none() -> None:
+    slots = FairSlots(8)
+    for project in "abcd":
+        taken(slots, project)
+    slots.release("a")
+    assert not slots.has_room("a")
+    assert slots.has_room("e")
+
+
+async def test_a_project_waits_for_its_own_slots_and_not_for_those_of_others() -> None:
+    slots, order = FairSlots(2), list[str]()
+    done = asyncio.Event()
+
+    async def work(project: str) -> None:
+        async with slots.hold(project):
+            order.append(project)
+            await done.wait()
+
+    tasks = [asyncio.create_task(work("a")) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(work("b")))
+    while len(order) < 2:
+        await asyncio.sleep(0)
+    assert order == ["a", "b"]
+    done.set()
+    await asyncio.gather(*tasks)
+    assert (slots.free, slots.exhausted()) == (2, [])
