@@ -20,6 +20,13 @@ from bench.rig import Rig
 
 OPEN_FILES = 16_384
 
+NEEDS = {
+    "cassandra": "--cassandra names no node",
+    "litellm": "LiteLLM's proxy is not installed here; --litellm takes its command",
+    "data sets": "--beir names no folder",
+}
+"""Why a bench is skipped, by what it needs."""
+
 
 @click.command()
 @click.option("--only", multiple=True, metavar="NAME", help="Run this bench; may be given several times.")
@@ -39,6 +46,12 @@ OPEN_FILES = 16_384
     help="A running node to measure as well, in keyspaces that are dropped afterwards.",
 )
 @click.option(
+    "--litellm",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="The `litellm` command of an environment with litellm[proxy], to measure next to it.",
+)
+@click.option(
     "--beir",
     "data_sets",
     multiple=True,
@@ -52,6 +65,7 @@ def main(
     quick: bool,
     output: Path,
     cassandra: str | None,
+    litellm: Path | None,
     data_sets: tuple[Path, ...],
 ) -> None:
     """Measure Astrolabe next to what a user would choose instead.
@@ -63,11 +77,21 @@ def main(
         for bench in BENCHES:
             click.echo(f"{bench.name:20} {bench.about}")
         return
-    given = {"", *(["cassandra"] if cassandra else []), *(["data sets"] if data_sets else [])}
-    chosen = choose(only, given)
+    options = {"cassandra": cassandra, "litellm": litellm, "data sets": data_sets}
+    chosen = choose(only, {"", *(need for need, value in options.items() if value)})
+    for bench in choose(only, set(options)):
+        if bench not in chosen:
+            click.echo(f"{bench.name}: skipped: {NEEDS[bench.needs]}", err=True)
     raise_open_files()
     with tempfile.TemporaryDirectory(prefix="astrolabe-bench-", dir=scratch()) as folder:
-        rig = Rig(Path(folder), quick, lambda line: click.echo(f"    {line}", err=True), cassandra, data_sets)
+        rig = Rig(
+            Path(folder),
+            quick,
+            lambda line: click.echo(f"    {line}", err=True),
+            cassandra,
+            litellm,
+            data_sets,
+        )
         figures, failures = run(chosen, rig)
     click.echo(table(figures))
     for name, reason in failures.items():

@@ -4,7 +4,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from bench import cluster, files, local_models, quality, reads, relay, runs, startup, store, trips, writes
+from bench import (
+    cluster,
+    files,
+    local_models,
+    proxy,
+    quality,
+    reads,
+    relay,
+    runs,
+    startup,
+    store,
+    trips,
+    writes,
+)
 from bench.figures import Figure
 from bench.rig import Rig
 
@@ -16,13 +29,19 @@ class Bench:
     name: str
     about: str
     measure: Callable[[Rig], Iterator[Figure]]
-    needs: Literal["", "cassandra", "data sets"] = ""
+    needs: Literal["", "cassandra", "data sets", "litellm"] = ""
 
 
 BENCHES = (
     Bench("get", "GET one assistant against bare Flask", reads.get_assistant),
     Bench("completions", "chat completions against the provider itself", relay.completions),
     Bench("streams", "streams of 100 chunks against the provider itself", relay.relayed_streams),
+    Bench(
+        "litellm",
+        "chat completions and streams against LiteLLM's proxy",
+        proxy.against_litellm,
+        needs="litellm",
+    ),
     Bench("first-byte", "the time to a stream's first byte that the server adds", relay.first_byte),
     Bench("open-streams", "a GET beside a thousand open streams", relay.open_streams),
     Bench("start", "the time from start to first answer", startup.start),

@@ -31,6 +31,7 @@ class Rig:
     quick: bool
     say: Callable[[str], None]
     cassandra: str | None = None
+    litellm: Path | None = None
     data_sets: tuple[Path, ...] = ()
 
     @property

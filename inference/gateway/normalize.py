@@ -24,7 +24,7 @@ def parsed(target: Target, body: bytes) -> JSON:
         value = {"object": "list", "data": value}
     if not isinstance(value, dict):
         raise failures.unreadable("it is not a JSON object")
-    if b"\\ud" in body or b"\\uD" in body:
+    if b"\\" in body and (b"\\ud" in body or b"\\uD" in body):  # one character is found ten times as fast
         value = tolerant_json.without_surrogates(value)
     if target.filter.may_be_in(body):
         value = target.filter.value(value)

@@ -76,6 +76,12 @@ def test_benches_that_need_a_cluster_are_left_out_without_one() -> None:
     assert [bench.name for bench in choose(("get",), {""})] == ["get"]
 
 
+def test_a_bench_without_its_peer_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--only", "litellm", "--json", str(tmp_path / "out.json")])
+    assert result.exit_code == 0
+    assert "litellm: skipped: LiteLLM's proxy is not installed here" in result.output
+
+
 def test_the_refusal_of_an_unknown_name_lists_the_known_ones() -> None:
     result = CliRunner().invoke(main, ["--only", "nonsense"])
     assert result.exit_code == 2
