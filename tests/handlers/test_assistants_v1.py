@@ -1,4 +1,4 @@
-"""The first version of the Assistants API, over HTTP, held to its own edition."""
+"""Version 1 of the Assistants API over HTTP, checked with its own edition."""
 
 import json
 import time
@@ -83,7 +83,7 @@ def test_an_assistant_has_its_files_and_the_retrieval_tool(v1: Caller, v2: Calle
     assert made in v1("GET", "/assistants?limit=100")["data"]
 
 
-def test_a_messages_files_are_attachments_to_the_second_version(v1: Caller, v2: Caller) -> None:
+def test_files_of_a_v1_message_are_attachments_in_v2(v1: Caller, v2: Caller) -> None:
     file_id = v1.file("The sky is blue.")
     thread = v1("POST", "/threads", {"messages": [{"role": "user", "content": "Hi", "file_ids": [file_id]}]})
     assert set(thread) == {"id", "object", "created_at", "metadata"}
@@ -96,7 +96,7 @@ def test_a_messages_files_are_attachments_to_the_second_version(v1: Caller, v2: 
     assert [each["file_id"] for each in later["attachments"]] == [file_id]
 
 
-def test_a_run_is_of_the_first_version_in_its_events_too(v1: Caller) -> None:
+def test_a_v1_run_streams_v1_objects(v1: Caller) -> None:
     assistant = v1("POST", "/assistants", {"model": "m"})
     thread = v1("POST", "/threads", {"messages": [{"role": "user", "content": "Hello"}]})
     runs = f"/threads/{thread['id']}/runs"

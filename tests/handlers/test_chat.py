@@ -42,7 +42,7 @@ def events(http: httpx.Client, request: JSON) -> list[str]:
         return [line.removeprefix("data: ") for line in answer.iter_lines() if line.startswith("data: ")]
 
 
-def test_a_completion_has_what_openais_always_has(http: httpx.Client, ask: Ask) -> None:
+def test_a_completion_has_every_field_that_openais_have(http: httpx.Client, ask: Ask) -> None:
     completion = created(http, ask({"text": "Hello."}))
     assert completion["object"] == "chat.completion"
     assert completion["choices"] == [
@@ -56,7 +56,7 @@ def test_a_completion_has_what_openais_always_has(http: httpx.Client, ask: Ask) 
     assert completion["usage"]["total_tokens"] > 0
 
 
-def test_a_stream_is_the_providers_own(http: httpx.Client, ask: Ask) -> None:
+def test_a_stream_is_relayed_unchanged(http: httpx.Client, ask: Ask) -> None:
     *chunks, done = events(http, ask({"text": "one two"}, stream_options={"include_usage": True}))
     assert done == "[DONE]"
     parsed = [json.loads(chunk) for chunk in chunks]
@@ -66,7 +66,7 @@ def test_a_stream_is_the_providers_own(http: httpx.Client, ask: Ask) -> None:
     assert "".join(texts) == "one two"
 
 
-def test_an_unknown_model_is_the_providers_404_and_told_as_such(http: httpx.Client, ask: Ask) -> None:
+def test_an_unknown_model_is_404_in_the_providers_words(http: httpx.Client, ask: Ask) -> None:
     fail = {"status": 404, "message": "The model `m` does not exist", "code": "model_not_found"}
     fail["type"] = "invalid_request_error"
     status, error = error_of(http.post("chat/completions", json=ask({"fail": fail})))
@@ -97,7 +97,7 @@ def test_a_providers_error_keeps_its_status_and_words(
     assert answer.headers["retry-after"] == "99"
 
 
-def test_an_answer_that_is_none_is_a_502(http: httpx.Client, ask: Ask) -> None:
+def test_an_unreadable_answer_is_a_502(http: httpx.Client, ask: Ask) -> None:
     status, error = error_of(
         http.post("chat/completions", json=ask({"fail": {"status": 200, "body": "<html>"}}))
     )
@@ -125,7 +125,7 @@ def stored(http: httpx.Client, ask: Ask, **fields: Any) -> JSON:
     return created(http, ask({"text": "Kept."}, store=True, **fields))
 
 
-def test_nothing_is_stored_unless_asked_for(http: httpx.Client, ask: Ask) -> None:
+def test_nothing_is_stored_without_store(http: httpx.Client, ask: Ask) -> None:
     completion = created(http, ask({"text": "x"}))
     status, error = error_of(http.get(f"chat/completions/{completion['id']}"))
     assert (status, error) == (
@@ -139,7 +139,7 @@ def test_nothing_is_stored_unless_asked_for(http: httpx.Client, ask: Ask) -> Non
     )
 
 
-def test_a_stored_completion_is_kept_as_it_was_answered(
+def test_a_stored_completion_is_the_one_that_was_returned(
     http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     completion = stored(http, ask, metadata={"a": "b"}, temperature=0.5, user="u")
@@ -150,7 +150,7 @@ def test_a_stored_completion_is_kept_as_it_was_answered(
 
 
 @pytest.mark.parametrize("with_usage", [False, True])
-def test_a_streamed_completion_is_stored_as_it_was_told(
+def test_a_streamed_completion_is_stored_as_it_was_streamed(
     http: httpx.Client, ask: Ask, with_usage: bool
 ) -> None:
     fields = {"stream_options": {"include_usage": True}} if with_usage else {}
@@ -215,7 +215,7 @@ def test_stored_completions_are_listed_by_model_and_metadata(http: httpx.Client,
     assert listed(model="nothing") == ([], False)
 
 
-def test_metadata_can_be_changed_and_lists_follow(http: httpx.Client, ask: Ask, tag: str) -> None:
+def test_lists_follow_changes_of_metadata(http: httpx.Client, ask: Ask, tag: str) -> None:
     id = stored(http, ask, metadata={"tag": tag})["id"]
     changed = http.post(f"chat/completions/{id}", json={"metadata": {"tag": f"{tag}-2"}})
     assert changed.json()["metadata"] == {"tag": f"{tag}-2"}
@@ -318,7 +318,7 @@ def test_a_200_with_an_error_in_it_is_that_error_on_every_endpoint(
         (503, "", "The provider 'provider' answered POST /chat/completions with 503 Service Unavailable."),
     ],
 )
-def test_a_providers_error_is_told_in_its_words_or_names_what_was_asked(
+def test_a_providers_error_keeps_its_words_or_names_the_request(
     http: httpx.Client, ask: Ask, status: int, body: str, message: str, streamed: bool
 ) -> None:
     fail = {"status": status, "body": body, "retry_after": 99}
@@ -333,7 +333,7 @@ def test_a_senseless_retry_after_is_no_500(http: httpx.Client, ask: Ask, wait: s
     assert error_of(answer)[0] == 429
 
 
-def test_an_answers_message_goes_back_as_it_came(
+def test_a_responses_message_can_be_sent_back(
     http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     request = ask({"text": "Yes."}, top_k=5, tool_choice=None)

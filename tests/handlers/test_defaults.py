@@ -45,14 +45,14 @@ def test_a_tool_is_shown_with_its_defaults(given: Any, shown: Any) -> None:
 
 
 @pytest.mark.parametrize(("given", "shown"), TOOLS)
-def test_a_run_shows_the_tools_of_its_request_and_of_its_assistant_alike(given: Any, shown: Any) -> None:
+def test_a_run_shows_tools_of_its_request_like_those_of_its_assistant(given: Any, shown: Any) -> None:
     assistant = {"id": "a", "model": "m", "tools": [given]}
     for request in ({}, {"tools": [given]}):
         run = run_object("run_1", "thread_1", assistant, request, now=0)
         assert run["tools"] == [shown]
 
 
-def test_code_interpreter_has_its_files_where_it_is_enabled() -> None:
+def test_enabled_code_interpreter_has_a_list_of_files() -> None:
     tools = [{"type": "code_interpreter"}]
     assert resources_with_defaults({}, tools) == {"code_interpreter": {"file_ids": []}}
     given = {"code_interpreter": {"file_ids": ["file-1"]}}
@@ -60,7 +60,7 @@ def test_code_interpreter_has_its_files_where_it_is_enabled() -> None:
     assert resources_with_defaults({}, []) == {}
 
 
-def test_a_provider_gets_strict_only_where_it_is_true() -> None:
+def test_a_provider_gets_strict_only_if_it_is_true() -> None:
     for strict in (True, False):
         function = {"name": "f", "parameters": PARAMETERS, "strict": strict}
         sent = sent_function({"type": "function", "function": function})

@@ -26,17 +26,17 @@ def embedded(http: httpx.Client, given: Any, **fields: Any) -> list[Any]:
     ("given", "count"),
     [("a text", 1), (["a text"], 1), (["one", "two", "three"], 3), ([1, 2, 3], 1), ([[1, 2], [3]], 2)],
 )
-def test_every_form_of_input_has_its_embeddings(http: httpx.Client, given: Any, count: int) -> None:
+def test_every_form_of_input_is_embedded(http: httpx.Client, given: Any, count: int) -> None:
     assert [len(vector) for vector in embedded(http, given)] == [64] * count
 
 
-def test_base64_holds_the_same_floats(http: httpx.Client) -> None:
+def test_base64_contains_the_same_floats(http: httpx.Client) -> None:
     (floats,) = embedded(http, "a b c")
     (encoded,) = embedded(http, "a b c", encoding_format="base64")
     assert array("f", base64.b64decode(encoded)).tolist() == pytest.approx(floats)
 
 
-def test_dimensions_are_the_providers_to_obey(http: httpx.Client) -> None:
+def test_dimensions_are_passed_to_the_provider(http: httpx.Client) -> None:
     assert len(embedded(http, "a b c", dimensions=16)[0]) == 16
 
 
@@ -57,7 +57,7 @@ def test_dimensions_are_the_providers_to_obey(http: httpx.Client) -> None:
         ({"model": None}, "model"),
     ],
 )
-def test_bad_input_is_a_400_that_names_the_field(http: httpx.Client, fields: JSON, param: str) -> None:
+def test_the_400_for_bad_input_names_the_field(http: httpx.Client, fields: JSON, param: str) -> None:
     answer = http.post("embeddings", json={"model": MODEL, "input": "x", **fields})
     assert answer.status_code == 400, answer.text
     error = answer.json()["error"]

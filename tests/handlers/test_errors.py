@@ -1,4 +1,4 @@
-"""Every error of a lower layer has its answer in the one table."""
+"""Every error of a lower layer is in the table of ApiErrors."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ NO_ANSWER = {
     "DocumentError": "fails the ingestion of a file; its content's handler names the field",
     "ToolUnavailable": "fails a run",
 }
-"""Errors that no request is answered with, and why."""
+"""Errors that never reach a client, and why."""
 
 
 def leaves(package: object, root: type[Exception]) -> Iterator[type[Exception]]:
@@ -44,7 +44,7 @@ def kinds() -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("kind", kinds())
-def test_every_error_of_a_lower_layer_is_mapped_or_answers_no_request(kind: type[Exception]) -> None:
+def test_every_error_of_a_lower_layer_is_mapped_or_never_reaches_a_client(kind: type[Exception]) -> None:
     mapped = any(issubclass(kind, known) for known, _ in ERROR_MAP)
     assert mapped != (kind.__name__ in NO_ANSWER)
 
@@ -75,7 +75,7 @@ def test_each_error_has_openais_status_type_and_code(
     assert (answer.status, answer.type, answer.code) == (status, type_, code)
 
 
-def test_a_bug_has_no_answer() -> None:
+def test_an_unknown_exception_is_not_mapped() -> None:
     assert map_error(KeyError("x")) is None
 
 

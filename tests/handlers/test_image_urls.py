@@ -41,7 +41,7 @@ def test_other_urls_are_refused(url: str) -> None:
     assert (refused.value.param, refused.value.code) == ("content[0].image_url.url", "invalid_url")
 
 
-def test_a_data_url_of_30_megabytes_is_checked_at_once() -> None:
+def test_checking_a_data_url_of_30_megabytes_is_fast() -> None:
     url = "data:image/png;base64," + "iVBORw0K" * 3_750_000
     began = time.process_time()
     check_image_url(url, "url")

@@ -218,7 +218,7 @@ async def test_a_busy_thread_gets_no_vector_store(world: World) -> None:
         (create_message, message("x", "TEXT")),
     ],
 )
-async def test_a_request_that_meets_a_run_behind_its_checks_leaves_no_vector_store(
+async def test_a_request_refused_for_a_run_that_started_meanwhile_leaves_no_vector_store(
     world: World, monkeypatch: pytest.MonkeyPatch, call: Call, body: JSON
 ) -> None:
     retrieval = world.worker.retrieval

@@ -14,7 +14,7 @@ def test_every_handler_serves_an_operation_of_some_edition() -> None:
     assert sorted(registered - known) == []
 
 
-def test_an_operation_takes_one_handler_only() -> None:
+def test_a_second_handler_of_an_operation_is_refused() -> None:
     registered_handlers()
     with pytest.raises(
         RuntimeError, match=r"createRun has two handlers: handlers\.runs\.create_run and .*again"
@@ -25,5 +25,5 @@ def test_an_operation_takes_one_handler_only() -> None:
             return {}
 
 
-def test_a_helper_is_no_handler() -> None:
+def test_a_helper_is_not_registered() -> None:
     assert "find_assistant" not in registered_handlers()

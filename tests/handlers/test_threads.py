@@ -38,7 +38,7 @@ async def add_file(worker: Process, id: str, project: str = "p") -> None:
 # --- assistants ---
 
 
-async def test_an_assistant_has_every_property_with_openais_defaults(worker: Process) -> None:
+async def test_an_assistant_has_every_field_with_openais_defaults(worker: Process) -> None:
     made = await worker.assistant()
 
     rest = {name: value for name, value in made.items() if name not in ("id", "created_at")}
@@ -60,7 +60,7 @@ async def test_an_assistant_has_every_property_with_openais_defaults(worker: Pro
     assert len(made["id"]) == len("asst_") + 24
 
 
-async def test_modifying_changes_what_is_given_and_keeps_the_rest(worker: Process) -> None:
+async def test_an_update_changes_the_given_fields_only(worker: Process) -> None:
     made = await worker.assistant(name="A", temperature=0.5, metadata={"a": "1"})
 
     changed = await assistants.modify_assistant(
@@ -71,7 +71,7 @@ async def test_modifying_changes_what_is_given_and_keeps_the_rest(worker: Proces
     assert await assistants.get_assistant(worker.context(), made["id"]) == changed
 
 
-async def test_a_deleted_assistant_is_gone(worker: Process) -> None:
+async def test_a_deleted_assistant_is_not_found(worker: Process) -> None:
     made = await worker.assistant()
 
     answer = await assistants.delete_assistant(worker.context(), made["id"])
@@ -82,7 +82,7 @@ async def test_a_deleted_assistant_is_gone(worker: Process) -> None:
 
 
 @pytest.mark.parametrize("id", ["asst_x", "thread_x", "../asst", "asst'--", "", "a" * 1000])
-async def test_an_id_that_names_nothing_is_404(worker: Process, id: str) -> None:
+async def test_an_unknown_id_is_404(worker: Process, id: str) -> None:
     await refused(assistants.get_assistant(worker.context(), id), NotFound)
     await refused(assistants.modify_assistant(worker.context(), id, {"name": "x"}), NotFound)
     await refused(assistants.delete_assistant(worker.context(), id), NotFound)
@@ -90,7 +90,7 @@ async def test_an_id_that_names_nothing_is_404(worker: Process, id: str) -> None
     await refused(threads.delete_thread(worker.context(), id), NotFound)
 
 
-async def test_another_projects_objects_are_404_wherever_they_are_named(worker: Process) -> None:
+async def test_another_projects_objects_are_404_wherever_a_request_names_them(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread("Hello")
     (message,) = await worker.messages(thread["id"])
     await add_file(worker, "file-theirs", project="p")
@@ -118,7 +118,7 @@ async def test_another_projects_objects_are_404_wherever_they_are_named(worker: 
 # --- messages ---
 
 
-async def test_a_message_has_every_property(worker: Process) -> None:
+async def test_a_message_has_every_field(worker: Process) -> None:
     thread = await worker.thread()
     made = await worker.message(thread["id"], "Hello")
 
@@ -155,7 +155,7 @@ async def test_empty_text_and_urls_of_no_image_are_refused(worker: Process, cont
     assert await worker.messages(thread["id"]) == []
 
 
-async def test_a_thread_that_is_refused_leaves_no_message_behind(worker: Process) -> None:
+async def test_a_refused_thread_leaves_no_messages(worker: Process) -> None:
     good, bad = {"role": "user", "content": "x"}, {"role": "user", "content": ""}
     error = await refused(threads.create_thread(worker.context(), {"messages": [good, bad]}))
     assert error.param == "messages[1].content"
@@ -187,7 +187,7 @@ async def test_a_message_is_found_in_its_own_thread_only(worker: Process) -> Non
     assert await worker.messages(thread["id"]) == []
 
 
-async def test_attached_files_come_into_the_reach_of_the_threads_tools(worker: Process) -> None:
+async def test_attached_files_are_given_to_the_threads_tools(worker: Process) -> None:
     await add_file(worker, "file-1")
     await add_file(worker, "file-2")
     tools = [{"type": "code_interpreter"}, {"type": "file_search"}]

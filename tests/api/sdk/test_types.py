@@ -1,4 +1,4 @@
-"""What is answered is of the SDK's own types, where it is asked to hold answers against them."""
+"""Answers have the types of the SDK, which is told to check them."""
 
 import pytest
 from conftest import MODEL

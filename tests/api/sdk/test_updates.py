@@ -1,4 +1,4 @@
-"""An object that the API returned, dumped by its SDK with nulls, is taken by its own update."""
+"""Any object that the API returned can be sent to its update, also with the nulls of the SDK."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ FIXED = {
     "chat/": {"temperature": 0.1},
     "vector_stores/": {"description": "Another."},
 }
-"""A field for each kind of object that only its creation takes, by a part of the path."""
+"""A field that only creation takes, for each kind of object, by a part of the path."""
 
 
 def test_an_update_refuses_to_change_what_creation_fixed(client: OpenAI, objects: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The lean HTTP client against servers that do what HTTP allows, and what it does not."""
+"""The HTTP client against servers that keep to HTTP, and servers that do not."""
 
 import asyncio
 import gzip
@@ -88,7 +88,7 @@ async def asked(client: HttpClient, url: yarl.URL, timeouts: Timeouts = TIMEOUTS
         b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nHello",
     ],
 )
-async def test_a_body_is_whole_however_it_is_framed(answer: bytes) -> None:
+async def test_a_body_is_complete_however_it_is_framed(answer: bytes) -> None:
     client = HttpClient()
     async with serving(answer) as url:
         assert await asked(client, url) == (200, b"Hello")
@@ -105,7 +105,7 @@ async def test_a_body_that_is_compressed_unasked_is_read() -> None:
     await client.close()
 
 
-async def test_the_port_sends_bytes_and_gives_bytes() -> None:
+async def test_the_port_sends_and_returns_bytes() -> None:
     seen: list[bytes] = []
     form = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nm\r\n--b--\r\n'
     headers = {"content-type": "multipart/form-data; boundary=b"}
@@ -127,7 +127,7 @@ async def test_the_port_sends_bytes_and_gives_bytes() -> None:
     assert request.endswith(form)
 
 
-async def test_a_request_is_written_as_http_wants_it() -> None:
+async def test_a_request_is_valid_http() -> None:
     seen: list[bytes] = []
     client = HttpClient()
     async with serving(b"HTTP/1.1 204 No Content\r\n\r\n", seen=seen) as url:
@@ -138,7 +138,7 @@ async def test_a_request_is_written_as_http_wants_it() -> None:
     assert head.endswith("\r\n\r\n{}")
 
 
-async def test_a_body_that_is_made_while_it_is_sent_is_chunked() -> None:
+async def test_an_iterated_body_is_sent_in_chunks() -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"one"
         yield b"two"
@@ -152,7 +152,7 @@ async def test_a_body_that_is_made_while_it_is_sent_is_chunked() -> None:
     assert seen[0].endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
-async def test_connections_are_used_again() -> None:
+async def test_connections_are_reused() -> None:
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx"
     connections = 0
 
@@ -178,7 +178,7 @@ async def test_connections_are_used_again() -> None:
         b"HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\nx",
     ],
 )
-async def test_a_connection_that_may_not_be_used_again_is_not(answer: bytes) -> None:
+async def test_a_connection_that_cannot_be_reused_is_closed(answer: bytes) -> None:
     client = HttpClient()
     async with serving(answer, answer, hold=True) as url:
         for _ in range(2):
@@ -219,7 +219,9 @@ async def test_a_pooled_connection_that_was_closed_is_replaced_and_nothing_is_se
         ),
     ],
 )
-async def test_what_breaks_off_is_an_error(answer: bytes, kind: type[ProviderBroken], words: str) -> None:
+async def test_a_response_that_breaks_off_is_an_error(
+    answer: bytes, kind: type[ProviderBroken], words: str
+) -> None:
     client = HttpClient()
     async with serving(answer) as url:
         with pytest.raises(kind, match=words):
@@ -241,12 +243,12 @@ async def test_a_refused_connection_says_so() -> None:
         await asked(HttpClient(), yarl.URL("http://127.0.0.1:1/"))
 
 
-async def test_a_header_cannot_bring_another() -> None:
+async def test_a_header_cannot_inject_another() -> None:
     with pytest.raises(ProviderBroken, match="cannot be sent"):
         await HttpClient().send("GET", yarl.URL("http://127.0.0.1:1/"), {"a": "b\r\nc: d"}, None, TIMEOUTS)
 
 
-async def test_a_slow_reader_holds_the_sender_back() -> None:
+async def test_a_slow_reader_pauses_the_sender() -> None:
     sent = 0
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -269,7 +271,7 @@ async def test_a_slow_reader_holds_the_sender_back() -> None:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-async def test_tls_is_spoken_with_whom_it_is_trusted(
+async def test_tls_needs_a_trusted_certificate(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
     key, cert = certificate

@@ -54,7 +54,7 @@ models:
     await gateway.close()
 
 
-async def test_another_wire_answers_as_openais_does(
+async def test_an_answer_of_another_api_has_openais_form(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     answer = await claude.complete(ask(text="Hello there.", fields={"max_tokens": 50}))
@@ -66,7 +66,7 @@ async def test_another_wire_answers_as_openais_does(
     assert (record["path"], record["headers"]["x-api-key"]) == ("/v1/messages", KEY)
 
 
-async def test_a_function_call_comes_as_openais(claude: Gateway, ask: Ask) -> None:
+async def test_a_function_call_has_openais_form(claude: Gateway, ask: Ask) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     calls = [{"name": "f", "arguments": {"x": 1}}]
     answer = await claude.complete(ask(calls=calls, fields={"tools": [tool], "max_tokens": 50}))
@@ -76,7 +76,7 @@ async def test_a_function_call_comes_as_openais(claude: Gateway, ask: Ask) -> No
     assert answer["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_a_stream_comes_as_openais_chunks(claude: Gateway, ask: Ask) -> None:
+async def test_a_stream_has_openais_chunks(claude: Gateway, ask: Ask) -> None:
     accumulator, last = ChunkAccumulator(), b""
     request = ask(text="Hello there.", fields={"stream_options": {"include_usage": True}})
     async for chunk in claude.chunks(request):
@@ -91,12 +91,12 @@ async def test_a_stream_comes_as_openais_chunks(claude: Gateway, ask: Ask) -> No
     assert last == b"data: [DONE]\n\n"
 
 
-async def test_a_stream_that_is_cut_off_is_no_whole_one(claude: Gateway, ask: Ask) -> None:
+async def test_a_stream_that_is_cut_off_ends_with_an_error(claude: Gateway, ask: Ask) -> None:
     frames = [frames async for frames in claude.relay(ask(text="a b c d", close_after=4, delay=0.02))]
     assert b'"error"' in frames[-1]
 
 
-async def test_closing_a_stream_closes_the_call(
+async def test_closing_a_stream_closes_the_providers_response(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     from tests.inference.gateway.test_openai_driver import disconnected
@@ -118,7 +118,7 @@ async def test_closing_a_stream_closes_the_call(
         ({"status": 0}, ProviderBroken, 500, ""),
     ],
 )
-async def test_errors_are_the_gateways_with_the_providers_message_and_no_key(
+async def test_errors_have_the_providers_message_and_no_key(
     claude: Gateway, ask: Ask, fail: JSON, kind: type[ProviderError], status: int, message: str
 ) -> None:
     for attempt in (claude.complete(ask(fail=fail)), anext(claude.relay(ask(fail=fail)))):
@@ -130,7 +130,7 @@ async def test_errors_are_the_gateways_with_the_providers_message_and_no_key(
         assert "litellm" not in caught.value.message
 
 
-async def test_garbage_is_the_providers_fault(claude: Gateway, ask: Ask) -> None:
+async def test_garbage_is_a_providers_error(claude: Gateway, ask: Ask) -> None:
     with pytest.raises(ProviderBroken):
         await claude.complete(ask(fail={"status": 200, "body": "garbage"}))
 
@@ -142,7 +142,7 @@ async def test_silence_is_a_timeout(claude: Gateway, ask: Ask) -> None:
         [chunk async for chunk in claude.chunks(ask("impatient", text="a b c d", stall_after=4))]
 
 
-async def test_a_failure_before_the_first_byte_is_tried_again_once_by_us_alone(
+async def test_a_failure_before_the_first_byte_is_retried_by_the_gateway_alone(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     with pytest.raises(ProviderBroken):
@@ -150,13 +150,13 @@ async def test_a_failure_before_the_first_byte_is_tried_again_once_by_us_alone(
     assert len(provider.received(tag)) == 2
 
 
-async def test_embeddings_come_in_the_encoding_asked_for(claude: Gateway) -> None:
+async def test_embeddings_have_the_requested_encoding(claude: Gateway) -> None:
     request = {"model": "embedder", "input": ["a b", "c"], "dimensions": 4, "encoding_format": "base64"}
     answer = await claude.embed(request)
     assert [type(item["embedding"]) for item in answer["data"]] == [str, str]
 
 
-async def test_the_operators_keys_in_the_environment_are_not_sent_to_an_address_without_one(
+async def test_a_base_url_without_a_key_gets_none_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, provider: ProviderProcess, ask: Ask, tag: str
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-the-environment")
@@ -200,7 +200,7 @@ async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway
     assert hidden == []
 
 
-def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
+def test_litellm_is_imported_only_if_a_route_needs_it() -> None:
     import subprocess
 
     code = (
@@ -215,7 +215,7 @@ def test_litellm_is_imported_only_where_a_route_needs_it() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key_to_the_environment(
+def test_without_key_and_base_url_litellm_uses_the_environment(
     claude: Gateway,
 ) -> None:
     from inference.gateway import litellm_driver
@@ -225,7 +225,7 @@ def test_a_target_without_a_key_of_its_own_and_without_an_address_leaves_the_key
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_message_of_several_lines_keeps_its_words(claude: Gateway, ask: Ask, streamed: bool) -> None:
+async def test_an_error_of_several_lines_keeps_its_words(claude: Gateway, ask: Ask, streamed: bool) -> None:
     request = ask(fail={"status": 400, "message": "First line\nsecond line: 'quoted'"})
     with pytest.raises(ProviderRejected) as caught:
         await (anext(claude.relay(request)) if streamed else claude.complete(request))
@@ -242,7 +242,7 @@ async def test_an_unsupported_parameter_is_named(claude: Gateway, ask: Ask) -> N
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_overloaded_is_503_and_says_so(claude: Gateway, ask: Ask, streamed: bool) -> None:
+async def test_an_overloaded_provider_is_503(claude: Gateway, ask: Ask, streamed: bool) -> None:
     body = '{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}'
     request = ask(fail={"status": 529, "body": body})
     with pytest.raises(ProviderBroken) as caught:
@@ -252,7 +252,7 @@ async def test_overloaded_is_503_and_says_so(claude: Gateway, ask: Ask, streamed
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_geminis_429_keeps_its_words_and_its_wait(claude: Gateway, ask: Ask, streamed: bool) -> None:
+async def test_geminis_429_keeps_its_words_and_retry_after(claude: Gateway, ask: Ask, streamed: bool) -> None:
     body = '[{"error": {"code": 429, "message": "Quota exceeded.\\nTry later.", "status": "RESOURCE_EXHAUSTED"}}]'
     request = ask("gemini", fail={"status": 429, "body": body, "retry_after": 33})
     with pytest.raises(ProviderLimited) as caught:
@@ -282,7 +282,7 @@ async def test_encoding_format_is_not_sent_unless_asked_for(
     assert record["body"].get("encoding_format") in (None, "float")
 
 
-async def test_unknown_fields_reach_the_provider_and_never_litellm_itself(
+async def test_unknown_fields_go_to_the_provider_and_never_to_litellm(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     fields = {
@@ -299,7 +299,7 @@ async def test_unknown_fields_reach_the_provider_and_never_litellm_itself(
     assert record["body"]["top_k"] == 5
 
 
-async def test_an_answers_message_can_be_sent_back(claude: Gateway, ask: Ask) -> None:
+async def test_a_message_with_unknown_members_can_be_sent_back(claude: Gateway, ask: Ask) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
     request = ask(calls=[{"name": "f", "arguments": {}}], fields={"tools": [tool], "max_tokens": 50})
     (choice,) = (await claude.complete(request))["choices"]

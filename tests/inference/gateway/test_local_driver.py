@@ -57,7 +57,7 @@ async def test_a_chat_is_answered_and_counted(local: Gateway) -> None:
 @pytest.mark.parametrize(
     ("fields", "length"), [({}, 5), ({"max_tokens": 9}, 9), ({"max_completion_tokens": 7}, 7)]
 )
-async def test_an_answer_is_bounded_unless_more_is_asked_for(
+async def test_an_answer_is_bounded_by_default(
     local: Gateway, monkeypatch: pytest.MonkeyPatch, fields: dict[str, int], length: int
 ) -> None:
     assert local_driver.LONGEST_ANSWER == 512
@@ -95,7 +95,9 @@ WEATHER = {
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_weather"}}])
-async def test_a_function_that_is_forced_is_called_under_its_schema(local: Gateway, choice: object) -> None:
+async def test_a_forced_function_is_called_with_arguments_of_its_schema(
+    local: Gateway, choice: object
+) -> None:
     request = chat("What is the weather in Paris?", tools=[WEATHER], tool_choice=choice, max_tokens=60)
     accumulator = ChunkAccumulator()
     async for chunk in local.chunks(request):
@@ -107,7 +109,7 @@ async def test_a_function_that_is_forced_is_called_under_its_schema(local: Gatew
         assert completion["choices"][0]["finish_reason"] == "tool_calls"
 
 
-async def test_an_answer_keeps_to_the_schema_that_was_asked_for(local: Gateway) -> None:
+async def test_an_answer_keeps_to_the_requested_schema(local: Gateway) -> None:
     schema = {"type": "object", "properties": {"n": {"type": "integer", "enum": [1, 2]}}, "required": ["n"]}
     response_format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
     answer = await local.complete(chat("One or two?", response_format=response_format, max_tokens=40))
@@ -142,7 +144,7 @@ async def test_a_vector_is_the_models_own(local: Gateway) -> None:
     assert second[:3] == pytest.approx([0.0864, 0.1027, 0.0054], abs=0.005)
 
 
-async def test_tokens_are_taken_for_the_text_that_they_stand_for(local: Gateway) -> None:
+async def test_tokens_are_embedded_as_their_text(local: Gateway) -> None:
     from_text, from_tokens = await vectors(local, "hello world", [15339, 1917])
     assert from_text @ from_tokens == pytest.approx(1, abs=1e-3)
 
@@ -174,7 +176,7 @@ async def test_many_texts_keep_their_order(local: Gateway) -> None:
         ({"input": [1, 10**9]}, "input", "invalid_value"),
     ],
 )
-async def test_what_the_embedding_model_cannot_do_is_refused(
+async def test_unsupported_embedding_options_are_refused(
     local: Gateway, fields: dict[str, object], param: str, code: str
 ) -> None:
     with pytest.raises(ProviderRejected) as caught:
@@ -200,7 +202,7 @@ def gone(pid: int) -> bool:
     return state == "Z"
 
 
-async def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
+async def test_a_process_that_dies_is_restarted(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("reads /proc")
     models = LocalModels(tmp_path)
@@ -221,7 +223,7 @@ async def test_a_process_that_dies_is_started_again(tmp_path: Path) -> None:
     assert not models.sockets.exists()
 
 
-def test_nothing_is_left_when_whoever_started_them_is_killed(tmp_path: Path) -> None:
+def test_the_models_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("reads /proc")
     code = (

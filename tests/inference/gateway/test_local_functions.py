@@ -25,7 +25,7 @@ def names(request: JSON) -> list[str]:
     return [call.name for call in candidates(request)]
 
 
-def test_a_function_is_called_where_the_request_forces_it() -> None:
+def test_a_function_is_called_if_the_request_forces_it() -> None:
     tools = [tool("f"), tool("g")]
     forced = {"type": "function", "function": {"name": "g"}}
     assert names(asked(tools=tools, tool_choice=forced)) == ["g"]
@@ -54,7 +54,7 @@ def test_file_search_is_called_once_for_a_question_with_its_words() -> None:
     assert candidates({**request, "tool_choice": "none"}) == []
 
 
-def test_what_functions_returned_is_told_with_the_question() -> None:
+def test_results_of_functions_are_written_into_the_question() -> None:
     request = asked(
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "Why?"}]},
@@ -78,7 +78,7 @@ def test_what_functions_returned_is_told_with_the_question() -> None:
     assert request["messages"][1]["content"] == [{"type": "text", "text": "Why?"}]
 
 
-def test_a_call_whose_arguments_are_known_is_told_the_same_way_streamed_or_not() -> None:
+def test_a_known_call_is_the_same_streamed_or_not() -> None:
     call = Call("f", {}, '{"x":1}', "call_1")
     accumulator = ChunkAccumulator()
     for chunk in call.chunks({"stream_options": {"include_usage": True}}):
@@ -94,7 +94,7 @@ def test_a_call_whose_arguments_are_known_is_told_the_same_way_streamed_or_not()
 
 
 @pytest.mark.parametrize("reason", ["length", "stop"])
-def test_arguments_that_were_cut_off_say_so(reason: str) -> None:
+def test_arguments_that_were_cut_off_have_the_finish_reason_length(reason: str) -> None:
     choice = {"index": 0, "message": {"content": '{"x":'}, "finish_reason": reason}
     answered = Call("f", {}).answer({"choices": [choice]})
     expected = "length" if reason == "length" else "tool_calls"

@@ -12,7 +12,7 @@ from persistence.types import JSON
 TARGET = Target("p", "openai", "m")
 
 
-def test_what_a_provider_leaves_out_is_filled_in_and_what_it_adds_stays() -> None:
+def test_missing_fields_are_filled_in_and_unknown_ones_stay() -> None:
     bare = {"choices": [{"message": {"content": "x", "reasoning": "y"}}], "usage": None, "timings": 1}
     answer = normalize.completion(bare, TARGET)
     assert answer["id"].startswith("chatcmpl-")
@@ -23,7 +23,7 @@ def test_what_a_provider_leaves_out_is_filled_in_and_what_it_adds_stays() -> Non
     assert answer["choices"] == [choice]
 
 
-def test_nulls_that_no_schema_has_are_left_out() -> None:
+def test_nulls_that_the_schema_forbids_are_left_out() -> None:
     choice = {"message": {"content": "x", "tool_calls": None}, "finish_reason": "stop"}
     answer = normalize.completion(
         {"choices": [choice], "service_tier": None, "system_fingerprint": None}, TARGET
@@ -33,7 +33,7 @@ def test_nulls_that_no_schema_has_are_left_out() -> None:
     assert "tool_calls" not in answer["choices"][0]["message"]
 
 
-def test_floats_and_base64_are_turned_into_each_other() -> None:
+def test_floats_and_base64_are_converted() -> None:
     vector = [0.5, -1.0, 2.0]
     encoded = base64.b64encode(array("f", vector).tobytes()).decode()
     as_base64 = normalize.embeddings({"data": [{"embedding": vector}]}, TARGET, "base64", 1)
@@ -42,7 +42,7 @@ def test_floats_and_base64_are_turned_into_each_other() -> None:
     assert as_floats["data"][0]["embedding"] == vector
 
 
-def test_embeddings_come_in_the_order_of_the_input() -> None:
+def test_embeddings_have_the_order_of_the_input() -> None:
     data = [{"index": place, "embedding": [float(place)]} for place in (2, 0, 1)]
     answer = normalize.embeddings({"data": data}, TARGET, "float", 3)
     assert [item["embedding"] for item in answer["data"]] == [[0.0], [1.0], [2.0]]
@@ -50,7 +50,7 @@ def test_embeddings_come_in_the_order_of_the_input() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], [{"embedding": [1.0]}] * 2, [{"embedding": 1}], [{}], ["x"]])
-def test_embeddings_that_are_none_are_the_providers_fault(data: Any) -> None:
+def test_unreadable_embeddings_are_a_providers_error(data: Any) -> None:
     with pytest.raises(ProviderBroken):
         normalize.embeddings({"data": data}, TARGET, "float", 1)
 
@@ -59,17 +59,17 @@ def test_embeddings_that_are_none_are_the_providers_fault(data: Any) -> None:
     "fields",
     [{"audio": "x"}, {"annotations": "x"}, {"function_call": "x"}, {"images": ["x"]}, {"refusal": {}}],
 )
-def test_fields_of_a_message_that_cannot_be_read_are_the_providers_fault(fields: JSON) -> None:
+def test_unreadable_fields_of_a_message_are_a_providers_error(fields: JSON) -> None:
     with pytest.raises(ProviderBroken, match="cannot be read"):
         normalize.completion({"choices": [{"message": {"content": "x", **fields}}]}, TARGET)
 
 
-def test_logprobs_that_cannot_be_read_are_the_providers_fault() -> None:
+def test_unreadable_logprobs_are_a_providers_error() -> None:
     with pytest.raises(ProviderBroken, match="cannot be read"):
         normalize.completion({"choices": [{"message": {"content": "x"}, "logprobs": "x"}]}, TARGET)
 
 
-def test_counts_below_zero_are_none() -> None:
+def test_negative_counts_are_zero() -> None:
     usage = {"prompt_tokens": -1, "completion_tokens": 2, "total_tokens": -1}
     answer = normalize.completion({"choices": [{"message": {"content": "x"}}], "usage": usage}, TARGET)
     assert answer["usage"] == {"prompt_tokens": 0, "completion_tokens": 2, "total_tokens": 2}
@@ -79,7 +79,7 @@ def chunk(delta: JSON, index: int = 0, **fields: Any) -> JSON:
     return {"id": "c", "created": 1, "model": "m", "choices": [{"index": index, "delta": delta, **fields}]}
 
 
-def test_chunks_accumulate_into_the_completion_that_they_tell() -> None:
+def test_chunks_accumulate_into_a_completion() -> None:
     accumulator = ChunkAccumulator()
     accumulator.add(chunk({"role": "assistant", "content": ""}))
     accumulator.add(chunk({"content": "Hel"}, logprobs={"content": [{"token": "Hel"}]}))

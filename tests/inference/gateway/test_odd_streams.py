@@ -1,4 +1,4 @@
-"""Streams as providers of the field send them, and what clients and runs get."""
+"""Streams in the forms that real providers send, and what clients and runs get."""
 
 import asyncio
 import re
@@ -93,7 +93,7 @@ SOUND = {
 
 @pytest.mark.parametrize("size", [None, 1, 7])
 @pytest.mark.parametrize("name", SOUND)
-async def test_every_sound_variant_is_the_same_answer(
+async def test_every_valid_variant_is_the_same_answer(
     gateway: Gateway, ask: Ask, name: str, size: int | None
 ) -> None:
     completion = await whole(gateway, ask(raw=SOUND[name], raw_size=size))
@@ -107,9 +107,7 @@ async def test_the_content_type_does_not_matter(gateway: Gateway, ask: Ask, cont
     assert await text_of(gateway, ask(raw=SOUND["a whole answer"], content_type=content_type)) == "Hello"
 
 
-async def test_an_answer_that_was_not_streamed_brings_its_calls_and_the_usage_asked_for(
-    gateway: Gateway, ask: Ask
-) -> None:
+async def test_a_whole_answer_to_a_stream_request_has_its_calls_and_usage(gateway: Gateway, ask: Ask) -> None:
     call = {"id": "c1", "function": {"name": "f", "arguments": {"a": 1}}}
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     answer = {
@@ -168,7 +166,7 @@ POISON = {
 
 
 @pytest.mark.parametrize("name", POISON)
-async def test_what_cannot_be_read_fails_that_request_at_once(
+async def test_an_unreadable_stream_fails_its_request_at_once(
     gateway: Gateway, ask: Ask, name: str, provider: ProviderProcess
 ) -> None:
     async with asyncio.timeout(5):
@@ -271,7 +269,7 @@ TOLD_APART: dict[str, tuple[list[JSON], list[tuple[str, str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", TOLD_APART)
-async def test_calls_are_told_apart(gateway: Gateway, ask: Ask, name: str) -> None:
+async def test_tool_calls_are_told_apart(gateway: Gateway, ask: Ask, name: str) -> None:
     deltas, expected = TOLD_APART[name]
     request = ask(raw=calls(*deltas))
     (choice,) = (await whole(gateway, request))["choices"]
@@ -289,7 +287,7 @@ async def test_calls_are_told_apart(gateway: Gateway, ask: Ask, name: str) -> No
             seen.add(part["index"])
 
 
-async def test_what_a_provider_adds_to_a_call_stays(gateway: Gateway, ask: Ask) -> None:
+async def test_unknown_fields_of_a_call_stay(gateway: Gateway, ask: Ask) -> None:
     extra = {"google": {"thought_signature": "abc"}}
     request = ask(raw=calls({**delta(0, "c1", "f", "{}"), "extra_content": extra}))
     (call,) = (await whole(gateway, request))["choices"][0]["message"]["tool_calls"]
@@ -299,7 +297,7 @@ async def test_what_a_provider_adds_to_a_call_stays(gateway: Gateway, ask: Ask) 
 # --- texts ---
 
 
-async def test_half_characters_of_two_chunks_are_joined(gateway: Gateway, ask: Ask) -> None:
+async def test_a_surrogate_pair_split_over_two_chunks_is_joined(gateway: Gateway, ask: Ask) -> None:
     raw = events(
         HELLO[0],
         chunk({"content": "@1"}),
@@ -333,7 +331,7 @@ async def test_text_with_quotes_and_escapes_is_relayed_unchanged(gateway: Gatewa
     assert b"".join([frames async for frames in gateway.relay(ask(raw=raw))]) == raw.encode()
 
 
-async def test_runs_of_plain_text_keep_every_odd_chunk_among_them(gateway: Gateway, ask: Ask) -> None:
+async def test_odd_chunks_among_plain_text_are_kept(gateway: Gateway, ask: Ask) -> None:
     texts = ["a", "b", "c", 'q"', "d", "e", "\\", "f", "", "g", "h"]
     chunks = [chunk({"content": text}) for text in texts]
     chunks.insert(5, chunk({"content": [{"type": "text", "text": "PART"}]}))
@@ -363,7 +361,7 @@ async def test_a_stream_that_was_cut_off_says_so(gateway: Gateway, ask: Ask, raw
     assert b"[DONE]" not in b"".join(frames)
 
 
-async def test_a_connection_lost_behind_the_finish_reason_costs_nothing(gateway: Gateway, ask: Ask) -> None:
+async def test_a_connection_lost_after_the_finish_reason_is_no_error(gateway: Gateway, ask: Ask) -> None:
     assert await text_of(gateway, ask(raw=events(*HELLO, done=False), reset=True)) == "Hello"
 
 
@@ -398,7 +396,7 @@ async def test_an_error_as_first_event_is_the_answers_status(gateway: Gateway, a
 
 
 @pytest.mark.parametrize("name", ["OpenAI's", "vLLM's", "no data:"])
-async def test_an_error_later_is_an_error_event(gateway: Gateway, ask: Ask, name: str) -> None:
+async def test_a_later_error_is_an_error_event(gateway: Gateway, ask: Ask, name: str) -> None:
     raw, kind, _, words = ERRORS[name]
     raw = events(HELLO[0], done=False) + raw
     *_, last = [frames async for frames in gateway.relay(ask(raw=raw))]
@@ -407,7 +405,7 @@ async def test_an_error_later_is_an_error_event(gateway: Gateway, ask: Ask, name
         [value async for value in gateway.chunks(ask(raw=raw))]
 
 
-async def test_the_fallback_answers_where_the_first_event_is_an_error(
+async def test_a_fallback_answers_if_the_first_event_is_an_error(
     provider: ProviderProcess, tag: str, tmp_path: Any
 ) -> None:
     path = tmp_path / "models.yaml"

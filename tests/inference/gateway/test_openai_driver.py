@@ -40,7 +40,7 @@ def only(target_changes: JSON, provider: ProviderProcess) -> Gateway:
     return Gateway(replace(routes, routes={"*": Route("*", "chat", (replace(target, **target_changes),))}))
 
 
-async def test_a_completion_is_the_providers_with_what_openai_always_sends_filled_in(
+async def test_a_completion_is_the_providers_with_missing_fields_filled_in(
     gateway: Gateway, ask: Ask
 ) -> None:
     answer = await gateway.complete(ask(text="Hello there."))
@@ -50,7 +50,7 @@ async def test_a_completion_is_the_providers_with_what_openai_always_sends_fille
     assert answer["usage"]["completion_tokens"] == 2
 
 
-async def test_every_field_of_a_request_reaches_the_provider_and_the_request_stays_as_it_was(
+async def test_every_field_reaches_the_provider_and_the_request_is_not_changed(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     fields = {
@@ -69,7 +69,7 @@ async def test_every_field_of_a_request_reaches_the_provider_and_the_request_sta
     assert orjson.dumps(request) == before
 
 
-async def test_images_pass_through_as_they_are(
+async def test_images_are_passed_on_unchanged(
     gateway: Gateway, provider: ProviderProcess, ask: Ask, tag: str
 ) -> None:
     request = ask(text="A cat.")
@@ -94,13 +94,13 @@ async def test_a_stream_is_relayed_byte_for_byte(
     assert relayed.endswith(b"data: [DONE]\n\n")
 
 
-async def test_each_item_of_a_stream_holds_whole_frames(gateway: Gateway, ask: Ask) -> None:
+async def test_each_item_of_a_stream_is_whole_events(gateway: Gateway, ask: Ask) -> None:
     async for frames in gateway.relay(ask(text="word " * 2000, delay=0)):
         assert frames.startswith(b"data: ")
         assert frames.endswith(b"\n\n")
 
 
-async def test_a_piece_arrives_before_the_next_one_is_made(gateway: Gateway, ask: Ask) -> None:
+async def test_a_piece_arrives_before_the_next_one_is_sent(gateway: Gateway, ask: Ask) -> None:
     stream = gateway.relay(ask(text="first second", stall_after=1))
     seen = b""
     while b"first" not in seen:
@@ -109,7 +109,7 @@ async def test_a_piece_arrives_before_the_next_one_is_made(gateway: Gateway, ask
     await stream.aclose()
 
 
-async def test_closing_a_stream_closes_the_call_at_once(
+async def test_closing_a_stream_closes_the_providers_response_at_once(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     stream = gateway.relay(ask(text="a b c", stall_after=1))
@@ -118,7 +118,7 @@ async def test_closing_a_stream_closes_the_call_at_once(
     assert (await disconnected(provider, tag))["ended"] == "disconnected"
 
 
-async def test_cancelling_a_completion_closes_the_call_at_once(
+async def test_cancelling_a_completion_closes_the_providers_response_at_once(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     task = asyncio.ensure_future(gateway.complete(ask(text="late", wait=60)))
@@ -128,7 +128,7 @@ async def test_cancelling_a_completion_closes_the_call_at_once(
     assert (await disconnected(provider, tag))["ended"] == "disconnected"
 
 
-async def test_a_connection_is_used_again_after_a_stream_has_ended(
+async def test_a_connection_is_reused_after_a_stream(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     for _ in range(3):
@@ -136,7 +136,7 @@ async def test_a_connection_is_used_again_after_a_stream_has_ended(
     assert len({record["connection"] for record in provider.received(tag)}) == 1
 
 
-async def test_chunks_are_the_frames_parsed(gateway: Gateway, ask: Ask) -> None:
+async def test_chunks_are_the_parsed_events(gateway: Gateway, ask: Ask) -> None:
     fields = {"stream_options": {"include_usage": True}}
     chunks = [chunk async for chunk in gateway.chunks(ask(fields=fields, text="Hello there."))]
     text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
@@ -164,9 +164,7 @@ async def test_a_stream_that_breaks_ends_with_an_error_event(
         [chunk async for chunk in gateway.chunks(ask(text="a b c d", delay=0.01, **turn))]
 
 
-async def test_a_providers_error_event_is_relayed_and_raised_where_chunks_are_read(
-    gateway: Gateway, ask: Ask
-) -> None:
+async def test_an_error_event_is_relayed_and_raised_for_chunks(gateway: Gateway, ask: Ask) -> None:
     turn = {"text": "a b c d", "error_after": 2, "delay": 0.01}
     frames = b"".join([frames async for frames in gateway.relay(ask(**turn))])
     assert b"broke in mid-stream" in frames
@@ -174,7 +172,7 @@ async def test_a_providers_error_event_is_relayed_and_raised_where_chunks_are_re
         [chunk async for chunk in gateway.chunks(ask(**turn))]
 
 
-async def test_a_stream_without_done_is_whole_if_it_told_how_it_finished(gateway: Gateway, ask: Ask) -> None:
+async def test_a_stream_without_done_is_complete_after_its_finish_reason(gateway: Gateway, ask: Ask) -> None:
     frames = b"".join([frames async for frames in gateway.relay(ask(text="a b", done=False))])
     assert frames.endswith(b"data: [DONE]\n\n")
     assert frames.count(b"[DONE]") == 1
@@ -191,7 +189,7 @@ async def test_silence_for_longer_than_the_timeout_ends_a_stream(ask: Ask, provi
     await gateway.close()
 
 
-async def test_silence_before_the_first_byte_is_not_tried_again(
+async def test_silence_before_the_first_byte_is_not_retried(
     ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     gateway = only({"read_timeout": 0.3}, provider)
@@ -204,7 +202,7 @@ async def test_silence_before_the_first_byte_is_not_tried_again(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0])
-async def test_a_failure_before_the_first_byte_is_tried_again(
+async def test_a_failure_before_the_first_byte_is_retried(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str, status: int
 ) -> None:
     fail = {"status": status, "times": 1}
@@ -212,7 +210,7 @@ async def test_a_failure_before_the_first_byte_is_tried_again(
     assert len(provider.received(tag)) == 2
 
 
-async def test_a_stream_that_cannot_begin_is_tried_again(
+async def test_a_stream_that_cannot_start_is_retried(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     frames = [f async for f in gateway.relay(ask(text="Yes.", fail={"status": 503, "times": 1}))]
@@ -226,7 +224,7 @@ async def test_retry_after_is_waited_for(gateway: Gateway, ask: Ask) -> None:
     assert time.monotonic() - begun >= 1
 
 
-async def test_a_long_retry_after_is_told_instead_of_waited_for(
+async def test_a_long_retry_after_is_returned_to_the_client(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     fail = {"status": 429, "retry_after": 3600, "message": "Come back later", "code": "rate_limit_exceeded"}
@@ -236,7 +234,7 @@ async def test_a_long_retry_after_is_told_instead_of_waited_for(
     assert len(provider.received(tag)) == 1
 
 
-async def test_what_the_request_is_to_blame_for_is_not_tried_again(
+async def test_an_error_of_the_request_is_not_retried(
     gateway: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     fail = {"status": 400, "message": "No such thing", "type": "invalid_request_error", "code": "odd"}
@@ -261,7 +259,7 @@ async def test_a_key_in_a_stream_is_never_shown(gateway: Gateway, ask: Ask) -> N
 
 
 @pytest.mark.parametrize("body", ["<html>", "", "[1]", '{"choices": 1}', '{"choices": [{}]}'])
-async def test_an_answer_that_is_none_is_the_providers_fault(
+async def test_an_unreadable_answer_is_a_providers_error(
     ask: Ask, provider: ProviderProcess, body: str
 ) -> None:
     gateway = only({"attempts": 1}, provider)
@@ -282,7 +280,7 @@ async def test_a_redirect_is_not_followed(ask: Ask, provider: ProviderProcess) -
     await gateway.close()
 
 
-async def test_a_provider_that_is_not_there_is_told_so(ask: Ask, provider: ProviderProcess) -> None:
+async def test_an_unreachable_provider_is_reported(ask: Ask, provider: ProviderProcess) -> None:
     gateway = only({"attempts": 1, "base_url": "http://127.0.0.1:1/v1"}, provider)
     await gateway.open()
     with pytest.raises(ProviderBroken, match="cannot be reached") as caught:
@@ -291,7 +289,7 @@ async def test_a_provider_that_is_not_there_is_told_so(ask: Ask, provider: Provi
     await gateway.close()
 
 
-async def test_a_huge_answer_comes_whole(gateway: Gateway, ask: Ask) -> None:
+async def test_a_huge_answer_arrives_complete(gateway: Gateway, ask: Ask) -> None:
     text = "0123456789" * 1_000
     length = 0
     async for chunk in gateway.chunks(ask(text=text, repeat=500, chunks=40)):

@@ -40,7 +40,7 @@ def _properties(components: JSON, schema: JSON) -> set[str]:
     return found.union(*(_properties(components, part) for part in schema.get("allOf", ())))
 
 
-def test_null_means_absent_and_the_given_request_stays_as_it_was() -> None:
+def test_null_means_absent_and_the_request_is_not_changed() -> None:
     sent = chat_request(REQUEST, VLLM)
     assert sent["model"] == "m"
     assert "temperature" not in sent
@@ -77,7 +77,7 @@ def test_unknown_fields_go_to_every_other_provider() -> None:
     assert chat_request({**REQUEST, **fields}, VLLM).items() >= fields.items()
 
 
-def test_the_routes_setting_counts_before_the_host() -> None:
+def test_the_routes_setting_comes_before_the_host() -> None:
     request = {**REQUEST, "top_k": 5}
     assert chat_request(request, replace(OPENAI, unknown_fields="pass"))["top_k"] == 5
     assert "top_k" not in chat_request(request, replace(VLLM, unknown_fields="drop"))

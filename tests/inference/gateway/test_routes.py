@@ -28,13 +28,13 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
-def test_the_example_is_a_file_that_works() -> None:
+def test_the_example_file_is_valid() -> None:
     routes = Routes.from_file(EXAMPLE, KEYS)
     assert routes.embedding_model == "text-embedding-3-small"
     assert routes.wires() == {"openai", "litellm", "local"}
 
 
-def test_an_alias_leads_to_the_providers_model_then_to_its_fallbacks() -> None:
+def test_an_alias_has_the_providers_model_and_its_fallbacks() -> None:
     first, second = Routes.from_file(EXAMPLE, KEYS).find("gpt-4-1106-preview")
     assert (first.model, first.api_key, first.attempts, first.read_timeout) == ("gpt-4.1", "sk-openai", 2, 60)
     assert (second.model, second.wire, second.api_key) == (
@@ -52,11 +52,11 @@ def test_an_alias_leads_to_the_providers_model_then_to_its_fallbacks() -> None:
         ("claude", "anthropic/claude-sonnet-4-5"),
     ],
 )
-def test_a_pattern_stands_for_many_names(asked: str, sent: str) -> None:
+def test_a_pattern_matches_many_names(asked: str, sent: str) -> None:
     assert Routes.from_file(EXAMPLE, KEYS).find(asked)[0].model == sent
 
 
-def test_the_longest_pattern_counts_and_a_name_before_any(file: Callable[[str], Path]) -> None:
+def test_a_name_comes_before_patterns_and_the_longest_pattern_first(file: Callable[[str], Path]) -> None:
     text = """
 providers: {p: {base_url: "http://127.0.0.1:1/v1"}}
 models:
@@ -68,7 +68,7 @@ models:
     assert [routes.find(name)[0].model for name in ("a-b", "a-c", "b")] == ["exact", "x-c-y", "any"]
 
 
-def test_an_unknown_name_is_told_what_is_served_and_how_to_have_more() -> None:
+def test_the_error_of_an_unknown_name_says_what_is_served() -> None:
     with pytest.raises(ModelNotFound, match=r"local, local-embedding.*OPENAI_API_KEY.*ASTROLABE_MODELS"):
         Routes.local().find("gpt-4o")
 
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         Routes.from_file(tmp_path, {})
 
 
-def test_a_base_url_that_is_none_is_refused_by_the_variables_name() -> None:
+def test_an_invalid_base_url_is_refused_by_the_variables_name() -> None:
     with pytest.raises(RoutesRefused, match="OPENAI_BASE_URL"):
         Routes.from_environment("sk", "127.0.0.1:8000")
 
@@ -180,7 +180,7 @@ def text_of(answer: JSON) -> str:
 
 
 @pytest.mark.parametrize("status", [0, 401, 403, 404, 429, 500])
-async def test_a_fallback_answers_where_the_first_provider_does_not(
+async def test_a_fallback_answers_if_the_first_provider_fails(
     two: Gateway, provider: ProviderProcess, tag: str, status: int
 ) -> None:
     request = scripted(tag, "first", upstream_1={"fail": {"status": status}}, upstream_2={"text": "second"})
@@ -190,12 +190,12 @@ async def test_a_fallback_answers_where_the_first_provider_does_not(
     assert [record["body"]["model"] for record in provider.received(tag)] == ["upstream-1", "upstream-2"] * 2
 
 
-async def test_a_provider_that_is_not_there_is_fallen_back_from(two: Gateway, tag: str) -> None:
+async def test_a_fallback_answers_for_an_unreachable_provider(two: Gateway, tag: str) -> None:
     request = scripted(tag, "gone", upstream_1={"text": "first"})
     assert text_of(await two.complete(request)) == "first"
 
 
-async def test_a_request_that_is_wrong_goes_to_no_fallback(
+async def test_an_invalid_request_does_not_fall_back(
     two: Gateway, provider: ProviderProcess, tag: str
 ) -> None:
     request = scripted(tag, "first", upstream_1={"fail": {"status": 400, "message": "wrong"}})
@@ -204,7 +204,7 @@ async def test_a_request_that_is_wrong_goes_to_no_fallback(
     assert len(provider.received(tag)) == 1
 
 
-async def test_the_error_is_the_first_targets_where_none_answers(two: Gateway, tag: str) -> None:
+async def test_the_first_targets_error_is_raised_if_none_answers(two: Gateway, tag: str) -> None:
     request = scripted(
         tag,
         "first",
@@ -225,7 +225,7 @@ async def test_nothing_falls_back_after_the_first_byte(
     assert len(provider.received(tag)) == 1
 
 
-async def test_models_are_names_and_what_patterns_match_of_the_providers_own(two: Gateway) -> None:
+async def test_models_are_named_routes_and_the_providers_matches_of_patterns(two: Gateway) -> None:
     listed = {model["id"]: model for model in await two.list_models()}
     assert listed.keys() == {"first", "second", "gone", "fake-4o", "fake-4o-mini"}
     assert listed["first"]["owned_by"] == "p"
@@ -235,7 +235,7 @@ async def test_models_are_names_and_what_patterns_match_of_the_providers_own(two
     assert {model["id"] for model in two.models()} == {"first", "second", "gone"}
 
 
-def test_a_context_window_is_the_routes_else_the_tables_else_a_guess() -> None:
+def test_a_context_window_comes_from_the_route_then_the_table_then_a_default() -> None:
     gateway = Gateway(Routes.from_file(EXAMPLE, KEYS))
     assert gateway.context_window("gpt-4-1106-preview") == 128000
     assert gateway.context_window("gpt-4") == 8192
@@ -305,21 +305,21 @@ def test_a_providers_own_embedding_model_is_used(provider: ProviderProcess) -> N
 
 
 @pytest.mark.parametrize("body", ['{"data": [{"id": "llama"}]}', "<html>", "[7]", '{"data": 7}'])
-async def test_a_provider_without_one_has_none(body: str) -> None:
+async def test_a_provider_without_embedding_models_has_none(body: str) -> None:
     async with listing(body) as url:
         assert await asyncio.to_thread(find_embedding_model, url, "sk-x") is None
 
 
-def test_a_dead_provider_has_none() -> None:
+def test_a_dead_provider_has_no_embedding_model() -> None:
     assert find_embedding_model("http://127.0.0.1:1/v1", None) is None
 
 
-def test_the_first_name_that_says_so_is_an_embedding_model() -> None:
+def test_the_first_name_with_embed_is_the_embedding_model() -> None:
     assert choose(["llama3", "nomic-embed-text", "text-embedding-ada-002"]) == "text-embedding-ada-002"
     assert choose(["llama3", "nomic-embed-text", "bge-embed"]) == "nomic-embed-text"
 
 
-def test_without_one_the_local_model_embeds_where_it_is_installed() -> None:
+def test_without_an_embedding_model_the_local_one_is_used_if_installed() -> None:
     routes = Routes.from_environment(None, "http://127.0.0.1:1/v1")
     assert routes.with_embedding_model("own", ()).embedding_model == "own"
     local = routes.with_embedding_model(None, ())
@@ -329,6 +329,6 @@ def test_without_one_the_local_model_embeds_where_it_is_installed() -> None:
     assert routes.with_embedding_model(None, ("ctranslate2",)).embedding_model is None
 
 
-def test_the_query_of_a_base_url_stays_behind_the_path() -> None:
+def test_the_query_of_a_base_url_goes_after_the_path() -> None:
     url = url_of("https://x.example/openai/deployments/d/?api-version=2024-10-21", "/chat/completions")
     assert str(url) == "https://x.example/openai/deployments/d/chat/completions?api-version=2024-10-21"

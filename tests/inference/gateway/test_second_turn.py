@@ -118,7 +118,7 @@ async def second_turn(
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("model", SENT_BACK)
-async def test_a_message_can_be_sent_back_as_it_came(
+async def test_a_message_can_be_sent_back_as_it_was_received(
     gateway: Gateway,
     request_to: Callable[[str], JSON],
     provider: ProviderProcess,
@@ -132,7 +132,7 @@ async def test_a_message_can_be_sent_back_as_it_came(
     assert await second_turn(gateway, request, message, provider, tag) == SENT_BACK[model]
 
 
-async def test_a_signature_where_openais_api_has_it_reaches_gemini(
+async def test_a_signature_in_extra_content_reaches_gemini(
     gateway: Gateway, request_to: Callable[[str], JSON], provider: ProviderProcess, tag: str
 ) -> None:
     function = {"name": "f", "arguments": '{"x": 1}'}

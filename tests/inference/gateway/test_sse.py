@@ -27,7 +27,7 @@ def payloads(data: bytes, size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_every_sound_stream_gives_the_same_events_however_it_is_cut(name: str) -> None:
+def test_every_valid_stream_gives_the_same_events_however_it_is_split(name: str) -> None:
     for size in range(1, len(SOUND[name]) + 1):
         first, second, last = payloads(SOUND[name], size)
         assert (json.loads(first), json.loads(second), last.strip()) == ({"a": 1}, {"b": 2}, b"[DONE]")

@@ -21,7 +21,7 @@ OPERATORS = Target(
 CALLERS = CallerPolicy(True, frozenset({"allowed.example", "127.0.0.1:9000"}))
 
 
-def test_a_callers_key_takes_the_place_of_the_operators() -> None:
+def test_a_callers_key_replaces_the_operators() -> None:
     target = CALLERS.apply(OPERATORS, Credentials("sk-the-callers"))
     assert (target.api_key, target.headers, target.base_url) == ("sk-the-callers", (), OPERATORS.base_url)
 
@@ -77,7 +77,7 @@ def test_any_other_base_url_is_refused(url: str, name: str) -> None:
         assert (caught.value.status, caught.value.body["param"]) == (400, "base_url")
 
 
-def test_no_host_is_allowed_unless_the_operator_says_so() -> None:
+def test_no_host_is_allowed_by_default() -> None:
     with pytest.raises(ProviderRejected):
         CallerPolicy().apply(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
 
@@ -93,7 +93,7 @@ def test_no_host_is_allowed_unless_the_operator_says_so() -> None:
         ("api_version", "1&x=2"),
     ],
 )
-def test_a_parameter_that_could_reach_further_is_refused(name: str, value: str) -> None:
+def test_a_dangerous_parameter_is_refused(name: str, value: str) -> None:
     with pytest.raises(ProviderRejected) as caught:
         CALLERS.apply(OPERATORS, Credentials("sk-x", None, ((name, value),)))
     assert caught.value.body["param"] == name
@@ -106,21 +106,21 @@ def test_credentials_and_targets_do_not_show_their_keys() -> None:
     assert "another-key" not in shown
 
 
-def test_only_what_is_secret_is_starred() -> None:
+def test_only_secrets_are_masked() -> None:
     target = Target(
         "p", "litellm", "m", headers=(("anthropic-version", "2023-06-01"), ("Authorization", "Bearer 12345"))
     )
     assert target.secrets() == ("Bearer 12345",)
 
 
-def test_a_short_key_is_starred_in_errors_where_it_is_a_word() -> None:
+def test_a_short_key_is_masked_in_errors_if_it_is_a_word() -> None:
     target = Target("p", "openai", "m", api_key="abc-12")
     error = make_error(target, 401, {"message": "Wrong key 'abc-12' (abc-123)"})
     assert str(error) == "Wrong key '***' (abc-123)"
     assert target.filter.value("abc-12") == "abc-12"
 
 
-def test_a_placeholder_is_no_secret() -> None:
+def test_a_placeholder_is_not_a_secret() -> None:
     assert Target("p", "openai", "m", api_key="none").secrets() == ()
 
 
