@@ -43,7 +43,7 @@ class SecretsFilter:
             if secret in data:
                 return True
         for mark in self._marks:
-            if mark in data:
+            if mark[:1] in data and mark in data:  # one byte is found ten times as fast as several
                 pattern = self._pattern
                 return pattern is not None and pattern.search(data.decode("utf-8", "replace")) is not None
         return False
