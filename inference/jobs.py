@@ -288,11 +288,10 @@ class Jobs:
     async def _due(self, name: str, limit: int, skipped: Collection[str]) -> Sequence[Job]:
         try:
             return await self._store.take_jobs(name, self.owner, self.lease, limit, skipped)
-        except StoreError as exc:
-            log.warning("jobs_not_taken", kind=name, error=str(exc))
-        except Exception:  # whatever it is, the polls go on: without them no job is ever taken up
-            log.exception("jobs_not_taken", kind=name)
-        return ()
+        except Exception as exc:  # the polls continue after any error: without them no job is ever taken
+            is_bug = not isinstance(exc, StoreError)
+            log.warning("jobs_not_taken", kind=name, error=str(exc), exc_info=is_bug)
+            return ()
 
     # --- renewing ---
 
@@ -310,19 +309,14 @@ class Jobs:
         except LeaseLost:
             # A handler that has just ended its job is done in a moment, and cancelling does nothing.
             entry.task.cancel()
-        except StoreError as exc:
-            log.warning("job_not_renewed", kind=entry.lease.job.kind, id=entry.lease.job.id, error=str(exc))
-            self._give_up_if_over(entry, started)
-        except Exception:
-            log.exception("job_not_renewed", kind=entry.lease.job.kind, id=entry.lease.job.id)
-            self._give_up_if_over(entry, started)
+        except Exception as exc:  # an error with one job must not end the renewals of all
+            job, is_bug = entry.lease.job, not isinstance(exc, StoreError)
+            log.warning("job_not_renewed", kind=job.kind, id=job.id, error=str(exc), exc_info=is_bug)
+            if started - entry.renewed >= self.lease:
+                entry.task.cancel()
+                self._interrupted.append(entry.lease)
         else:
             entry.renewed = started
-
-    def _give_up_if_over(self, entry: _Running, now: float) -> None:
-        if now - entry.renewed >= self.lease:
-            entry.task.cancel()
-            self._interrupted.append(entry.lease)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
