@@ -234,6 +234,7 @@ class UnitOfWork:
     async def _write_when_due(self) -> None:
         while True:
             await self._due.wait()
+            await asyncio.sleep(0)  # what the provider has sent meanwhile is written with it
             async with self._lock:
                 if self.recorder.state.status in SETTLED:
                     return  # the last events are written with the end of the job
