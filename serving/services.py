@@ -41,7 +41,10 @@ def services_over(store: Store, settings: Settings) -> Services:
     gateway = Gateway(routes, policy, local)
     jobs = Jobs(store, owner="", max_takeovers=settings.max_takeovers)
     downloads = settings.download_assistants_files
-    retrieval = Retrieval(store, gateway, jobs, download_assistants_files=downloads)
+    parser_memory = settings.parser_memory // settings.workers
+    retrieval = Retrieval(
+        store, gateway, jobs, download_assistants_files=downloads, parser_memory=parser_memory
+    )
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     runs = Runs(
         store,

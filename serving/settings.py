@@ -129,6 +129,12 @@ class Settings(BaseSettings):
     grace: float = variable(
         "ASTROLABE_GRACE", 25.0, "Seconds that open streams have to end at a stop.", ge=0, le=3600
     )
+    parser_memory: int = variable(
+        "ASTROLABE_PARSER_MEMORY",
+        4096 * MEGABYTE,
+        "Bytes that all files that are being read may take together; above it the largest one fails.",
+        ge=64 * MEGABYTE,
+    )
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
         4 * MEGABYTE,

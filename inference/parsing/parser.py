@@ -1,12 +1,15 @@
-"""The parser process: `python -m inference.parsing.parser FD`.
+"""The parser process: `python -m inference.parsing.parser FD MEMORY`.
 
 It imports the libraries and loads the token table once, then forks a child for each file. A file
 costs milliseconds, and its process has limits of its own: a hostile file ends only its own process.
-The process shares no sockets, open files or secrets with the server.
+The process shares no sockets, open files or secrets with the server, and `confinement` takes the
+network and the file system from it. MEMORY bounds what all of its children have in bytes: above it
+the largest is killed.
 
 A request is one line of JSON on the socket FD, sent with two open files: the source and an empty
-file for the result. A reply is one line of JSON on stdout. The result is the text in UTF-8, followed
-by the chunks as pairs of 64-bit byte offsets into the text.
+file for the result. A reply is one line of JSON on stdout; the first line names what could not be
+confined. The result is the text in UTF-8, followed by the chunks as pairs of 64-bit byte offsets into
+the text.
 """
 
 import contextlib
@@ -18,22 +21,31 @@ import socket
 import sys
 from array import array
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from inference import tokens
 from inference.errors import DocumentError
 from inference.parsing.chunking import Chunker, Chunking
+from inference.parsing.confinement import confine_file, confine_parser
 from inference.parsing.formats import extract, reader
 from persistence.types import JSON
 
+BLOCKED = frozenset({signal.SIGCHLD, signal.SIGALRM})
 MAX_REQUEST = 4096
 MAX_TOKENS = 5_000_000
 
 
-def serve(requests: socket.socket, chunker: Chunker) -> None:
+PAGE = os.sysconf("SC_PAGE_SIZE")
+WATCHED_EVERY = 0.1
+"""Seconds between two looks at the children's memory."""
+
+
+def serve(requests: socket.socket, chunker: Chunker, memory: int) -> None:
     """Fork a child for each request, until the server closes the socket."""
     children: dict[int, int] = {}
     signal.signal(signal.SIGCHLD, lambda *_: _reap(children))
+    signal.signal(signal.SIGALRM, lambda *_: _bound_memory(children, memory))
     while True:
         data, files, *_ = socket.recv_fds(requests, MAX_REQUEST, 2)
         if not data:
@@ -41,15 +53,34 @@ def serve(requests: socket.socket, chunker: Chunker) -> None:
         request = json.loads(data)
         reader(request["suffix"])  # imports its library once, before the fork
         # Blocked until the child is registered, or it could end before.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED)
         child = os.fork()
         if child == 0:
             requests.close()
             _run_child(request, files, chunker)
         children[child] = request["id"]
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        signal.setitimer(signal.ITIMER_REAL, WATCHED_EVERY, WATCHED_EVERY)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
         for file in files:
             os.close(file)
+
+
+def _bound_memory(children: dict[int, int], memory: int) -> None:
+    """Kill the child that takes most if all of them take more than `memory` bytes beyond what they share."""
+    if not children:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return
+    shared = _resident(os.getpid())
+    taken = {child: max(0, _resident(child) - shared) for child in children}
+    if sum(taken.values()) > memory:
+        os.kill(max(taken, key=taken.__getitem__), signal.SIGKILL)
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+    except OSError:  # not Linux
+        return 0
 
 
 def _reap(children: dict[int, int]) -> None:
@@ -74,10 +105,12 @@ def _run_child(request: JSON, files: Sequence[int], chunker: Chunker) -> NoRetur
     """Handle one request and exit."""
     status = 1
     try:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        for number in BLOCKED:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED)
         _limit(request)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        confine_file()
         _reply({"id": request["id"], **_outcome(request, *files, chunker=chunker)})
         status = 0
     finally:
@@ -123,11 +156,13 @@ def _write(text: str, request: JSON, result: int, chunker: Chunker) -> JSON:
 
 
 def main() -> None:
-    """Serve the socket whose file descriptor is the first argument."""
+    """Serve the socket whose file descriptor is the first argument, until it is closed."""
     # Ctrl-C in the terminal is for the server, which ends this process when it has stopped.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    chunker = Chunker(tokens.encoding())
+    _reply({"unconfined": confine_parser()})
     os.nice(10)  # Searches come first: the workers, and the local models at 5, which embed their queries.
-    serve(socket.socket(fileno=int(sys.argv[1])), Chunker(tokens.encoding()))
+    serve(socket.socket(fileno=int(sys.argv[1])), chunker, int(sys.argv[2]))
 
 
 if __name__ == "__main__":

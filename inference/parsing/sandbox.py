@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO
 
+import structlog
+
 from inference.errors import DocumentError
 from inference.fair_slots import FairSlots
 from inference.parsing.chunking import Chunking
@@ -23,6 +25,9 @@ from persistence.types import JSON
 
 MEMORY_BYTES = 2 * 1024**3
 """Bytes of address space for one file's process, about 0.5 GB of which are in use from the start."""
+
+PARSER_MEMORY = 2 * 1024**3
+"""Bytes that all files' processes of one worker may take together, beyond what they share."""
 
 CPU_SECONDS = 60
 """CPU time for one file; its wall-clock time is limited to twice as much."""
@@ -34,6 +39,8 @@ MAX_CONCURRENT = 4
 """Files that one worker parses at the same time, two of one project."""
 
 MAX_SUFFIX = 16
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +66,13 @@ class Parsed:
 
 
 class Sandbox:
-    """Parses files and splits them into chunks, in a process with limits on time and memory."""
+    """Parses files and splits them into chunks, in a process with limits on time and memory.
 
-    def __init__(self) -> None:
+    `memory` is how many bytes all files that are parsed at the same time may take together.
+    """
+
+    def __init__(self, memory: int = PARSER_MEMORY) -> None:
+        self._memory = memory
         self._slots = FairSlots(MAX_CONCURRENT)
         self._starting = asyncio.Lock()
         self._parser: _ParserProcess | None = None
@@ -109,7 +120,7 @@ class Sandbox:
             if self._parser is not None and not self._parser.alive:
                 self._retire(self._parser)
             if self._parser is None:
-                self._parser = await _ParserProcess.start()
+                self._parser = await _ParserProcess.start(self._memory)
             return self._parser
 
     def _end_later(self) -> None:
@@ -157,11 +168,11 @@ class _ParserProcess:
         self._tasks = (asyncio.create_task(self._read()), asyncio.create_task(self._watch()))
 
     @classmethod
-    async def start(cls) -> "_ParserProcess":
+    async def start(cls, memory: int) -> "_ParserProcess":
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
-                *python_module("inference.parsing.parser", str(theirs.fileno())),
+                *python_module("inference.parsing.parser", str(theirs.fileno()), str(memory)),
                 stdin=DEVNULL,
                 stdout=PIPE,
                 pass_fds=(theirs.fileno(),),
@@ -213,6 +224,10 @@ class _ParserProcess:
         assert self._process.stdout is not None  # noqa: S101  It was opened with a pipe.
         async for line in self._process.stdout:
             reply = json.loads(line)
+            if "unconfined" in reply:
+                if reply["unconfined"]:
+                    log.warning("parser_not_confined", missing=reply["unconfined"])
+                continue
             waiting = self._replies.get(reply["id"])
             if waiting is not None and not waiting.done():
                 waiting.set_result(reply)

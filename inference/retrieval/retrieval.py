@@ -11,7 +11,7 @@ import structlog
 from inference.gateway import Gateway
 from inference.jobs import Jobs
 from inference.parsing.chunking import AUTO
-from inference.parsing.sandbox import Sandbox
+from inference.parsing.sandbox import PARSER_MEMORY, Sandbox
 from inference.retrieval.attachments import Attachment, status_label
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.embedding import Embedder
@@ -43,15 +43,22 @@ class Retrieval:
     """Files, uploads, vector stores and their search.
 
     Its jobs are registered with `jobs`, so make it before these start. `download_assistants_files`
-    false keeps OpenAI's rule that files of the purpose assistants cannot be read back.
+    false keeps OpenAI's rule that files of the purpose assistants cannot be read back. `parser_memory` is
+    how many bytes the files that this process parses may take together.
     """
 
     def __init__(
-        self, store: Store, gateway: Gateway, jobs: Jobs, *, download_assistants_files: bool = True
+        self,
+        store: Store,
+        gateway: Gateway,
+        jobs: Jobs,
+        *,
+        download_assistants_files: bool = True,
+        parser_memory: int = PARSER_MEMORY,
     ) -> None:
         self._store = store
         self._embedder = Embedder(gateway)
-        self._sandbox = Sandbox()
+        self._sandbox = Sandbox(parser_memory)
         deadlines = Deadlines(store, jobs)
         self.files = Files(store, deadlines, download_assistants_files=download_assistants_files)
         self.uploads = Uploads(store, deadlines, self.files)

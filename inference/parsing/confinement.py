@@ -1,0 +1,162 @@
+"""Confine the parser process: no network, no files but Python's own, few system calls.
+
+All of it is Linux's and needs no privileges. What the kernel or the container does not allow is left
+out and reported, because a server that parses without it is better than one that does not parse.
+"""
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWNET = 0x08000000, 0x10000000, 0x40000000
+PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
+
+# Landlock: system calls (the same number on every architecture) and rights.
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
+RIGHTS = {1: 13, 2: 14}
+"""Rights that each version knows, as a number of bits; later ones know 15."""
+
+AUDIT_X86_64 = 0xC000003E
+X32 = 0x40000000
+ALLOW, DENY, MISSING, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
+LOAD, EQUALS, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
+"""Offsets in the record that a filter reads; arguments have 8 bytes each."""
+
+OPENAT, CLONE, CLONE3 = 257, 56, 435
+CLONE_THREAD = 0x10000
+WRITABLE = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+# fmt: off
+CALLS = {
+    "read": 0, "write": 1, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
+    "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
+    "ioctl": 16, "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21, "sched_yield": 24,
+    "mremap": 25, "madvise": 28, "dup": 32, "dup2": 33, "nanosleep": 35, "getpid": 39, "exit": 60,
+    "uname": 63, "fcntl": 72, "ftruncate": 77, "getcwd": 79, "readlink": 89, "gettimeofday": 96,
+    "getrusage": 98, "sysinfo": 99, "times": 100, "getuid": 102, "getgid": 104, "geteuid": 107,
+    "getegid": 108, "sigaltstack": 131, "gettid": 186, "futex": 202, "sched_getaffinity": 204,
+    "getdents64": 217, "restart_syscall": 219, "clock_gettime": 228, "clock_getres": 229,
+    "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "newfstatat": 262, "readlinkat": 267,
+    "faccessat": 269, "set_robust_list": 273, "getrandom": 318, "membarrier": 324, "statx": 332, "rseq": 334,
+    "faccessat2": 439,
+}
+# fmt: on
+"""What a file's process may ask of the kernel (x86-64), beside opening files to read and starting threads."""
+
+
+SYSTEM_FILES = (
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/proc",
+    "/sys/devices/system/cpu",
+)
+
+
+def confine_parser() -> list[str]:
+    """Leave the network and the file system, for this process and its children; return what failed.
+
+    Call it before there are threads, and after every file outside of Python's folders was opened.
+    """
+    if sys.platform != "linux":
+        return ["namespaces", "landlock"]
+    libc = _libc()
+    failed = []
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) != 0:
+        failed.append("namespaces")
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if not _restrict_files(libc):
+        failed.append("landlock")
+    return failed
+
+
+def confine_file() -> bool:
+    """Allow the process of one file only the system calls that reading it takes; return whether it worked."""
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return False
+    libc = _libc()
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    instructions = b"".join(struct.pack("HBBI", *each) for each in _filter())
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
+    return bool(libc.prctl(PR_SET_SECCOMP, 2, ctypes.create_string_buffer(program), 0, 0) == 0)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.restype = ctypes.c_long
+    return libc
+
+
+def _restrict_files(libc: ctypes.CDLL) -> bool:
+    """Allow reading what Python and its libraries read, and nothing else."""
+    version = libc.syscall(CREATE_RULESET, None, 0, 1)
+    if version < 1:
+        return False
+    handled = struct.pack("Q", (1 << RIGHTS.get(version, 15)) - 1)
+    ruleset = libc.syscall(CREATE_RULESET, handled, len(handled), 0)
+    if ruleset < 0:
+        return False
+    try:
+        for path in _readable():
+            _allow(libc, ruleset, path, READ_FILE | READ_DIR if path.is_dir() else READ_FILE)
+        _allow(libc, ruleset, Path(os.devnull), READ_FILE | WRITE_FILE)
+        return bool(libc.syscall(RESTRICT_SELF, ruleset, 0) == 0)
+    finally:
+        os.close(ruleset)
+
+
+def _readable() -> Iterable[Path]:
+    # Not the whole root folder, which may hold a database.
+    own = [str(ROOT / "inference"), str(ROOT / "persistence")]
+    python = [sys.prefix, sys.base_prefix, *(entry for entry in sys.path if entry and Path(entry) != ROOT)]
+    return [path for path in map(Path, [*own, *python, *SYSTEM_FILES]) if path.exists()]
+
+
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
+    descriptor = os.open(path, os.O_PATH)
+    try:
+        libc.syscall(ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, descriptor), 0)
+    finally:
+        os.close(descriptor)
+
+
+def _filter() -> list[tuple[int, int, int, int]]:
+    """Return the program that judges each system call: (operation, jump if true, jump if false, operand)."""
+    names = [(EQUALS, 0, 1, number) for number in CALLS.values()]
+    program = [
+        (LOAD, 0, 0, ARCHITECTURE),
+        (EQUALS, 1, 0, AUDIT_X86_64),
+        (RETURN, 0, 0, KILL),
+        (LOAD, 0, 0, NUMBER),
+        (AT_LEAST, 0, 1, X32),
+        (RETURN, 0, 0, DENY),
+    ]
+    for each in names:
+        program += [each, (RETURN, 0, 0, ALLOW)]
+    program += [
+        (EQUALS, 0, 1, CLONE3),  # the C library then uses clone, whose flags can be read
+        (RETURN, 0, 0, MISSING),
+        (EQUALS, 0, 4, OPENAT),
+        (LOAD, 0, 0, ARGUMENTS + 2 * 8),
+        (ANY_BIT, 0, 1, WRITABLE),
+        (RETURN, 0, 0, DENY),
+        (RETURN, 0, 0, ALLOW),
+        (EQUALS, 0, 3, CLONE),
+        (LOAD, 0, 0, ARGUMENTS),
+        (ANY_BIT, 0, 1, CLONE_THREAD),
+        (RETURN, 0, 0, ALLOW),
+        (RETURN, 0, 0, DENY),
+    ]
+    return program
