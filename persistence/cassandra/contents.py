@@ -62,7 +62,7 @@ class Contents:
         self._clock = clock
         self._marks = TimeIndexMarks(connection)
 
-    async def write(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
         """Keep the bytes; an older content of that id is there until this one is."""
         generation, began = secrets.token_hex(8), time.monotonic()
         writing: set[asyncio.Task[object]] = set()
@@ -92,7 +92,9 @@ class Contents:
             await self._delete_pieces(project, id, old, old_size, self._timestamp_after(written))
         return size
 
-    async def read(self, project: str, id: str, start: int, end: int | None) -> AsyncIterator[bytes]:
+    async def read_content(
+        self, project: str, id: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `end`, some pieces ahead of who takes them."""
         rows = await self._connection.run(GET_MANIFEST, (project, id)) if storable(project, id) else []
         if not rows:
@@ -122,7 +124,7 @@ class Contents:
             raise ContentNotFound(f"content {id} was deleted while it was read")
         return bytes(rows[0][0])
 
-    async def delete(self, project: str, id: str) -> None:
+    async def delete_content(self, project: str, id: str) -> None:
         """Forget the bytes."""
         if not storable(project, id):
             return
@@ -147,42 +149,33 @@ class Contents:
         await self._marks.ensure_started(INDEX, bucket - 1)
         await self._connection.run(BEGIN, (bucket, project, id, generation))
 
-    async def sweep(self) -> int:
-        """Remove the pieces of generations that were abandoned; how many generations."""
+    async def sweep(self) -> None:
+        """Remove the pieces of generations that were abandoned."""
         mark = await self._marks.first_unsettled(INDEX)
         if mark is None:
-            return 0
-        removed = 0
-        until = int(self._clock() - ABANDONED) // BUCKET_SECONDS
-        for bucket in range(mark, until):
-            removed += await self._sweep(bucket)
+            return
+        for bucket in range(mark, int(self._clock() - ABANDONED) // BUCKET_SECONDS):
+            await self._sweep(bucket)
             await self._marks.mark_settled(INDEX, bucket + 1)
-        return removed
 
-    async def _sweep(self, bucket: int) -> int:
-        removed = 0
+    async def _sweep(self, bucket: int) -> None:
         async for rows in await self._connection.scan(BEGUN, (bucket,), 500):
             for start in range(0, len(rows), AT_ONCE):
-                removed += sum(
-                    await asyncio.gather(
-                        *(self._delete_if_abandoned(*row) for row in rows[start : start + AT_ONCE])
-                    )
-                )
+                part = rows[start : start + AT_ONCE]
+                await asyncio.gather(*(self._delete_if_abandoned(*row) for row in part))
         await self._connection.run(SWEPT, (bucket,))
-        return removed
 
-    async def _delete_if_abandoned(self, project: str, id: str, generation: str) -> bool:
+    async def _delete_if_abandoned(self, project: str, id: str, generation: str) -> None:
         """Remove the pieces of a generation unless it is the content."""
         found = await self._connection.run(GET_MANIFEST, (project, id))
         if found and found[0][0] == generation:
-            return False
+            return
         stripe = 0
         while await self._connection.run(ANY, (project, id, generation, stripe)):
             await self._connection.run(
                 DELETE_STRIPE, (self._timestamp_after(), project, id, generation, stripe)
             )
             stripe += 1
-        return stripe > 0
 
 
 def check_duration(id: str, began: float) -> None:

@@ -73,7 +73,7 @@ class JobQueue:
         at = max(int(due * 1_000_000), now)
         await self._connection.run(INSERT_ENTRY, (kind, at // BUCKET_WIDTH, at, project, id))
 
-    async def renew(self, job: Job, lease: float) -> Job:
+    async def renew_job(self, job: Job, lease: float) -> Job:
         """Hold on to a job: one transaction; LeaseLost if another token has it."""
         part = RenewLease(job, self._clock() + lease)
         if part.renewed.due < job.due:  # earlier than the index knows
@@ -83,7 +83,7 @@ class JobQueue:
 
     # --- taking ---
 
-    async def take(
+    async def take_jobs(
         self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
     ) -> list[Job]:
         """Take free jobs, those first that have been noted longest; none of the projects in `skipped`."""

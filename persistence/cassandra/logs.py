@@ -74,7 +74,9 @@ class Logs:
         self._connection = connection
         self._segment_starts: OrderedDict[tuple[str, str, int], None] = OrderedDict()
 
-    async def read(self, project: str, id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
+    async def read_log(
+        self, project: str, id: str, after: int = -1, limit: int = 1000
+    ) -> list[tuple[int, bytes]]:
         """Events numbered over `after`, from as many whole segments as give at least `limit`."""
         events: list[tuple[int, bytes]] = []
         if after >= 0 and (project, id, after + 1) not in self._segment_starts:

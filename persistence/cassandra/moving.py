@@ -56,7 +56,7 @@ class Mover:
         self._meta = VectorStoreMetaTable(connection)
         self._vectors = Vectors(connection)
 
-    async def export(self, after: str) -> AsyncIterator[tuple[str, Record]]:
+    async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
         """Objects, jobs and logs, contents, chunks; ValueError for a mark that is not of this store."""
         tables = {
             "objects": self._objects,
@@ -159,7 +159,7 @@ class Mover:
         )
         for record in records:
             if isinstance(record, FileChunks):
-                await self._chunks.put(
+                await self._chunks.put_chunks(
                     record.project, record.vector_store, record.file, record.chunks, record.attributes
                 )
 
@@ -167,9 +167,9 @@ class Mover:
         found = await asyncio.gather(*(self._reader.get(document.key) for document in documents))
         for document in found:
             if document is not None:
-                await self._writer.write([Delete(document)])
+                await self._writer.write(Delete(document))
         await self._writer.write(
-            [
+            *(
                 ImportDocument(
                     document.key,
                     document.value,
@@ -180,8 +180,8 @@ class Mover:
                     document.version,
                 )
                 for document in documents
-            ]
+            )
         )
 
     async def _other(self, record: Append | Job) -> None:
-        await self._writer.write([Enqueue(record) if isinstance(record, Job) else record])
+        await self._writer.write(Enqueue(record) if isinstance(record, Job) else record)

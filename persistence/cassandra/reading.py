@@ -74,14 +74,18 @@ class Reader:
 
     async def page(
         self,
-        key: ListKey,
-        label: str | None,
-        after: str | None,
-        before: str | None,
-        limit: int,
-        order: Order,
+        project: str,
+        collection: str,
+        parent: str = "",
+        *,
+        label: str | None = None,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 20,
+        order: Order = "desc",
     ) -> Page:
-        """A page of a list, by position."""
+        """Return a page: one statement for a list of one bucket, more for cursors and buckets' edges."""
+        key = ListKey(project, collection, parent)
         if not storable(*key, label or ""):
             if after is not None or before is not None:
                 raise CursorNotFound(f"{after or before} is not in the list")

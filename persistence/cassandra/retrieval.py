@@ -49,14 +49,14 @@ class Chunks:
         self._vectors = Vectors(connection)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
-    def _lock(self, project: str, store: str) -> asyncio.Lock:
+    def _lock(self, project: str, vector_store: str) -> asyncio.Lock:
         """The turn of this process at a vector store's totals."""
-        return self._locks.setdefault((project, store), asyncio.Lock())
+        return self._locks.setdefault((project, vector_store), asyncio.Lock())
 
     # --- putting ---
 
-    async def put(
-        self, project: str, store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    async def put_chunks(
+        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
         """Keep chunks: two statements for the totals, then vectors, texts and words."""
         encode_json(dict(attributes))
@@ -67,8 +67,8 @@ class Chunks:
         if dimension is not None:
             await self._vectors.prepare(dimension)
         for _ in range(ATTEMPTS):
-            async with self._lock(project, store):
-                meta, source = await self._meta.find(project, store, file)
+            async with self._lock(project, vector_store):
+                meta, source = await self._meta.find(project, vector_store, file)
                 check_dimension(meta, dimension)
                 source = source or Source.new(file)
                 replaced = await self._replaced(meta, source, {chunk.index for chunk in chunks})
@@ -77,7 +77,7 @@ class Chunks:
                 if await self._meta.compare_and_set(meta, putting.meta, [kept]):
                     break
         else:
-            raise StoreUnavailable(f"too many writers at vector store {store}")
+            raise StoreUnavailable(f"too many writers at vector store {vector_store}")
         await self._delete_replaced(meta, source, replaced)
         await self._write(putting)
 
@@ -126,89 +126,98 @@ class Chunks:
             *map(self._connection.run_batch, texts),
         )
 
-    async def set_attributes(self, project: str, store: str, file: str, attributes: Attributes) -> None:
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> None:
         """One transaction."""
-        await self._meta.set_attributes(project, store, file, attributes)
+        await self._meta.set_attributes(project, vector_store, file, attributes)
 
     # --- deleting ---
 
-    async def delete(self, project: str, store: str, file: str | None) -> None:
+    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
         """Forget a file or all: its words and vectors first, so that a second attempt finds the rest."""
-        if not storable(project, store, file or ""):
+        if not storable(project, vector_store, file or ""):
             return
         if file is None:
-            await self._delete_all(project, store)
+            await self._delete_all(project, vector_store)
             return
         for _ in range(ATTEMPTS):
-            meta, source = await self._meta.find(project, store, file)
+            meta, source = await self._meta.find(project, vector_store, file)
             if source is None:
                 return
             rows = await self._all_rows(meta, source)
             await self._delete_replaced(meta, source, rows)
             await self._vectors.drop_source(meta, source)
-            await self._connection.run(DROP, (project, store, source.name))
-            async with self._lock(project, store):
-                meta, again = await self._meta.find(project, store, file)
+            await self._connection.run(DROP, (project, vector_store, source.name))
+            async with self._lock(project, vector_store):
+                meta, again = await self._meta.find(project, vector_store, file)
                 if again != source:
                     continue
                 words = sum(row[4] or 0 for row in rows)
                 after = meta.grow(size=0, dimension=None, rows=0, chunks=-source.chunks, words=-words)
                 if await self._meta.compare_and_set(meta, after, [self._meta.drop_source(meta, file)]):
                     return
-        raise StoreUnavailable(f"too many writers at vector store {store}")
+        raise StoreUnavailable(f"too many writers at vector store {vector_store}")
 
-    async def _delete_all(self, project: str, store: str) -> None:
-        meta, _ = await self._meta.find(project, store)
+    async def _delete_all(self, project: str, vector_store: str) -> None:
+        meta, _ = await self._meta.find(project, vector_store)
         if not meta.version:
             return
-        sources = await self._meta.files(project, store)
+        sources = await self._meta.files(project, vector_store)
         await self._postings.delete(meta)
         await self._vectors.delete(meta)
         for source in sources:
-            await self._connection.run(DROP, (project, store, source.name))
+            await self._connection.run(DROP, (project, vector_store, source.name))
         await self._meta.delete(meta)
 
     # --- reading ---
 
-    async def read(self, project: str, store: str, file: str, after: int, limit: int) -> list[Chunk]:
+    async def read_chunks(
+        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
+    ) -> list[Chunk]:
         """Chunks of a file in order: two statements."""
-        if not storable(project, store, file):
+        if not storable(project, vector_store, file):
             return []
-        _, source = await self._meta.find(project, store, file)
+        _, source = await self._meta.find(project, vector_store, file)
         if source is None:
             return []
-        rows = await self._connection.run(READ, (project, store, source.name, after, limit))
+        rows = await self._connection.run(READ, (project, vector_store, source.name, after, limit))
         return [Chunk(number, text) for number, text in rows]
 
     async def search_text(
-        self, project: str, store: str, query: str, limit: int, filter: Filter | None
+        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
     ) -> list[Hit]:
         """The best by BM25: a statement for the totals, each term and part, and each file of a hit."""
-        if not storable(project, store):
+        if not storable(project, vector_store):
             return []
         terms = Terms().of_query(query[:100_000])
-        meta, _ = await self._meta.find(project, store)
+        meta, _ = await self._meta.find(project, vector_store)
         if not terms or not meta.version:
             return []
         allowed = None
         if filter is not None:
-            sources = await self._meta.files(project, store, filter)
+            sources = await self._meta.files(project, vector_store, filter)
             allowed = frozenset(source.name for source in sources)
         return await self._hits(meta, await self._postings.search(meta, terms, allowed), limit)
 
     async def search_vectors(
-        self, project: str, store: str, vector: Sequence[float], limit: int, filter: Filter | None
+        self,
+        project: str,
+        vector_store: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None = None,
     ) -> list[Hit]:
         """The nearest by cosine: a statement for the totals, each shard, and each file of a hit."""
-        if not storable(project, store):
+        if not storable(project, vector_store):
             return []
-        meta, _ = await self._meta.find(project, store)
+        meta, _ = await self._meta.find(project, vector_store)
         if meta.dimension is None:
             return []
         check_dimension(meta, len(vector))
         if not any(vector):
             return []
-        allowed = None if filter is None else await self._meta.files(project, store, filter)
+        allowed = None if filter is None else await self._meta.files(project, vector_store, filter)
         wanted = limit
         while True:
             found = await self._vectors.search(meta, vector, wanted, allowed)

@@ -1,7 +1,7 @@
 """The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import Callable
 
 from persistence.cassandra import schema
 from persistence.cassandra.commits import Committer
@@ -15,31 +15,17 @@ from persistence.cassandra.moving import Mover
 from persistence.cassandra.reading import Reader
 from persistence.cassandra.repair import Repair
 from persistence.cassandra.retrieval import Chunks
-from persistence.cassandra.rows import ListKey
 from persistence.cassandra.url import Target
 from persistence.cassandra.writing import Writer
-from persistence.store import (
-    Attributes,
-    Chunk,
-    Document,
-    Filter,
-    Hit,
-    Job,
-    Key,
-    Loadable,
-    Operation,
-    Order,
-    Page,
-    Record,
-    Store,
-)
 
 
-class CassandraStore(Store):
-    """The Store on a keyspace; see rows.py for how objects lie in it, schema.py for the tables.
+class CassandraStore:
+    """The Store on a keyspace; rows.py says how objects are stored, schema.py has the tables.
 
     Clocks of replicas may differ by seconds: `clock` is this one's, in seconds since the epoch.
     """
+
+    atomic_writes = False
 
     def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
         self.target = target
@@ -47,15 +33,31 @@ class CassandraStore(Store):
         committer = Committer(connection, merge)
         heads = ListHeads(connection)
         repair = Repair(connection, committer, heads, clock)
-        self._job_queue = JobQueue(connection, committer, clock)
-        self._logs = Logs(connection)
-        self._contents = Contents(connection, clock)
-        self._reader = Reader(connection, heads, repair)
-        self._writer = Writer(committer, heads, self._job_queue, repair)
-        self._chunks = Chunks(connection)
-        self._mover = Mover(connection, self._reader, self._writer, self._logs, self._chunks)
-
-    # --- life ---
+        job_queue = JobQueue(connection, committer, clock)
+        logs = Logs(connection)
+        contents = Contents(connection, clock)
+        reader = Reader(connection, heads, repair)
+        writer = Writer(committer, heads, job_queue, repair)
+        chunks = Chunks(connection)
+        mover = Mover(connection, reader, writer, logs, chunks)
+        self.get = reader.get
+        self.page = reader.page
+        self.write = writer.write
+        self.take_jobs = job_queue.take_jobs
+        self.renew_job = job_queue.renew_job
+        self.read_log = logs.read_log
+        self.write_content = contents.write_content
+        self.read_content = contents.read_content
+        self.delete_content = contents.delete_content
+        self.sweep = contents.sweep
+        self.put_chunks = chunks.put_chunks
+        self.set_attributes = chunks.set_attributes
+        self.delete_chunks = chunks.delete_chunks
+        self.read_chunks = chunks.read_chunks
+        self.search_text = chunks.search_text
+        self.search_vectors = chunks.search_vectors
+        self.export = mover.export
+        self.load = mover.load
 
     async def open(self) -> None:
         """Connect, waiting for a cluster that is not there yet; StoreUnavailable names it in the end."""
@@ -78,123 +80,3 @@ class CassandraStore(Store):
     async def ping(self) -> None:
         """One read at quorum of a row that is always there."""
         await schema.version(self.connection)
-
-    # --- documents ---
-
-    async def get(self, key: Key) -> Document | None:
-        """One statement."""
-        return await self._reader.get(key)
-
-    async def page(
-        self,
-        project: str,
-        collection: str,
-        parent: str = "",
-        *,
-        label: str | None = None,
-        after: str | None = None,
-        before: str | None = None,
-        limit: int = 20,
-        order: Order = "desc",
-    ) -> Page:
-        """One statement for a list of one bucket, one more for a cursor and for each bucket's edge."""
-        return await self._reader.page(
-            ListKey(project, collection, parent), label, after, before, limit, order
-        )
-
-    async def write(self, *operations: Operation) -> list[Document]:
-        """See writing.py for how operations become transactions."""
-        return await self._writer.write(operations)
-
-    # --- jobs ---
-
-    async def take_jobs(
-        self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
-    ) -> Sequence[Job]:
-        """One or two statements when nothing is due, and four for each job that is taken."""
-        return await self._job_queue.take(kind, owner, lease, limit, skipped)
-
-    async def renew_job(self, job: Job, lease: float) -> Job:
-        """One transaction."""
-        return await self._job_queue.renew(job, lease)
-
-    # --- logs ---
-
-    async def read_log(
-        self, project: str, id: str, after: int = -1, limit: int = 1000
-    ) -> Sequence[tuple[int, bytes]]:
-        """One statement for who follows a log, two for who enters in its midst."""
-        return await self._logs.read(project, id, after, limit)
-
-    async def sweep(self) -> None:
-        """The pieces of contents that dead writers left; logs are written with the time that they live."""
-        await self._contents.sweep()
-
-    # --- contents ---
-
-    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
-        """A statement for each 512 kB, one before the first and two more in the end."""
-        return await self._contents.write(project, id, pieces)
-
-    async def read_content(
-        self, project: str, id: str, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """A statement, and one for each 512 kB."""
-        async for piece in self._contents.read(project, id, start, end):
-            yield piece
-
-    async def delete_content(self, project: str, id: str) -> None:
-        """Two statements, and one for each 32 MB."""
-        await self._contents.delete(project, id)
-
-    # --- chunks ---
-
-    async def put_chunks(
-        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
-    ) -> None:
-        """See retrieval.py."""
-        await self._chunks.put(project, vector_store, file, chunks, attributes)
-
-    async def set_attributes(
-        self, project: str, vector_store: str, file: str, attributes: Attributes
-    ) -> None:
-        """One statement."""
-        await self._chunks.set_attributes(project, vector_store, file, attributes)
-
-    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
-        """See retrieval.py."""
-        await self._chunks.delete(project, vector_store, file)
-
-    async def read_chunks(
-        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
-    ) -> Sequence[Chunk]:
-        """Two statements."""
-        return await self._chunks.read(project, vector_store, file, after, limit)
-
-    async def search_text(
-        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
-    ) -> Sequence[Hit]:
-        """See postings.py."""
-        return await self._chunks.search_text(project, vector_store, query, limit, filter)
-
-    async def search_vectors(
-        self,
-        project: str,
-        vector_store: str,
-        vector: Sequence[float],
-        limit: int,
-        filter: Filter | None = None,
-    ) -> Sequence[Hit]:
-        """See vectors.py."""
-        return await self._chunks.search_vectors(project, vector_store, vector, limit, filter)
-
-    # --- moving ---
-
-    async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
-        """A scan of every table, partition by partition."""
-        async for item in self._mover.export(after):
-            yield item
-
-    async def load(self, records: Sequence[Loadable]) -> None:
-        """Each record as it is."""
-        await self._mover.load(records)

@@ -242,7 +242,7 @@ class Writer:
         self._job_queue = job_queue
         self._repair = repair
 
-    async def write(self, operations: Sequence[Operation]) -> list[Document]:
+    async def write(self, *operations: Operation) -> list[Document]:
         """Do all of the operations or none; the documents of Inserts and Replaces, in order."""
         completed: dict[Key, Document] = {}
         for _ in range(REPLANNED):

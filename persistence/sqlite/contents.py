@@ -12,11 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
+
 from persistence.errors import ContentNotFound, StoreUnavailable
+from persistence.sqlite.database import fetch_one
 from persistence.sqlite.directory import Directory, map_os_error
+from persistence.sqlite.main import MainDatabase
 
 T = TypeVar("T")
 
+THREADS = 4
 PIECE = 512 * 1024
 BUFFER = 4 * 1024 * 1024
 """Bytes gathered before a thread is asked to write them: a thread's turn costs more than a small write."""
@@ -26,13 +31,48 @@ VECTORS = 512
 
 
 class Contents:
-    """Files of a directory; blocking calls run on `threads`."""
+    """Contents as files of a directory, each named by a row; blocking calls run on threads."""
 
-    def __init__(self, directory: Directory, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, directory: Directory, main: MainDatabase) -> None:
         self._directory = directory
-        self._threads = threads
+        self._main = main
+        self._threads: ThreadPoolExecutor
 
-    async def write(self, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
+    def open(self) -> None:
+        """Create the threads."""
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="contents")
+
+    async def close(self) -> None:
+        """Wait for the threads."""
+        await asyncio.to_thread(self._threads.shutdown)
+
+    async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
+        """Write the file first, then its row; then delete the file of an earlier content of the id."""
+        name, size = await self._write(pieces)
+        old = await self._main.write(lambda connection: set_row(connection, project, id, name, size))
+        if old is not None:
+            await self._call(self._directory.remove, old)
+        return size
+
+    async def read_content(
+        self, project: str, id: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Read the file, 512 kB at a time."""
+        sql = "SELECT file, size FROM contents WHERE project=? AND id=?"
+        row = self._main.read(lambda connection: fetch_one(connection, sql, (project, id)))
+        if row is None:
+            raise ContentNotFound(f"no content of {id}")
+        name, size = row
+        async for piece in self._read(name, start, size if end is None else min(end, size)):
+            yield piece
+
+    async def delete_content(self, project: str, id: str) -> None:
+        """Delete the row first, then the file."""
+        name = await self._main.write(lambda connection: delete_row(connection, project, id))
+        if name is not None:
+            await self._call(self._directory.remove, name)
+
+    async def _write(self, pieces: AsyncIterator[bytes]) -> tuple[str, int]:
         """Write a new file to the disk; its name and size. Nothing is left of it if that fails."""
         name = await self._call(self._directory.new)
         path = self._directory.path_of(name)
@@ -49,7 +89,7 @@ class Contents:
             os.close(descriptor)
         return name, size
 
-    async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def _read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
         """The bytes of a file between two offsets; ContentNotFound if it was deleted meanwhile."""
         descriptor = await self._call(open_file, self._directory.path_of(name))
         try:
@@ -131,3 +171,17 @@ def open_file(path: Path) -> int:
         raise ContentNotFound("the content was deleted") from error
     except OSError as error:
         raise map_os_error(error, path) from error
+
+
+def set_row(connection: apsw.Connection, project: str, id: str, name: str, size: int) -> str | None:
+    """Make a file the content of an id; the name of the file that was."""
+    old = delete_row(connection, project, id)
+    connection.execute("INSERT INTO contents VALUES (?,?,?,?)", (project, id, size, name))
+    return old
+
+
+def delete_row(connection: apsw.Connection, project: str, id: str) -> str | None:
+    """Remove the row of a content; the name of its file."""
+    sql = "DELETE FROM contents WHERE project=? AND id=? RETURNING file"
+    row = fetch_one(connection, sql, (project, id))
+    return None if row is None else str(row[0])

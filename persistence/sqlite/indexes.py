@@ -6,18 +6,21 @@ deleting a file.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
+from persistence.errors import StoreUnavailable
+from persistence.sqlite import index
 from persistence.sqlite.database import fetch_one, migrate
 from persistence.sqlite.directory import Directory
-from persistence.sqlite.pool import Pool
+from persistence.sqlite.main import MainDatabase
+from persistence.sqlite.pool import DatabaseDeleted, Pool
 from persistence.sqlite.schema import INDEX
-from persistence.sqlite.writer import Writer
+from persistence.store import Attributes, Chunk, Filter, Hit
 
 if TYPE_CHECKING:
     from persistence.sqlite.vector_cache import VectorCache
@@ -29,13 +32,89 @@ T = TypeVar("T")
 class Indexes:
     """Runs functions over a vector store's database, on threads; `capacity` bounds vectors in memory."""
 
-    def __init__(self, directory: Directory, writer: Writer, capacity: int) -> None:
+    def __init__(self, directory: Directory, main: MainDatabase, capacity: int) -> None:
         self._directory = directory
-        self._writer = writer
+        self._main = main
         self._capacity = capacity
         self._pool = Pool(directory)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="index")
+        self._threads: ThreadPoolExecutor
         self._vector_cache: VectorCache | None = None
+
+    def open(self) -> None:
+        """Create the threads."""
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="index")
+
+    async def put_chunks(
+        self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
+    ) -> None:
+        """One transaction of the vector store's own database, which the first call makes."""
+        if self._locate(project, vector_store) is None:
+            await self.create(project, vector_store)
+        work = partial(index.put, file=file, chunks=chunks, attributes=attributes)
+        await self.run_in(project, vector_store, work, None)
+
+    async def set_attributes(
+        self, project: str, vector_store: str, file: str, attributes: Attributes
+    ) -> None:
+        """One row, however many chunks the file has."""
+        work = partial(index.set_attributes, file=file, attributes=attributes)
+        await self.run_in(project, vector_store, work, None)
+
+    async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
+        """Rows of a file, or the database of the vector store."""
+        if file is None:
+            await self.drop(project, vector_store)
+        else:
+            await self.run_in(project, vector_store, partial(index.delete, file=file), None)
+
+    async def read_chunks(
+        self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
+    ) -> Sequence[Chunk]:
+        """A range of an index."""
+        work = partial(index.read, file=file, after=after, limit=limit)
+        return await self.run_in(project, vector_store, work, [])
+
+    async def search_text(
+        self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
+    ) -> Sequence[Hit]:
+        """FTS5's BM25 within the vector store's own database."""
+        work = partial(index.search_text, query=query, limit=limit, filter=filter)
+        return await self.run_in(project, vector_store, work, [])
+
+    async def search_vectors(
+        self,
+        project: str,
+        vector_store: str,
+        vector: Sequence[float],
+        limit: int,
+        filter: Filter | None = None,
+    ) -> Sequence[Hit]:
+        """Every vector is compared, in memory."""
+        work = partial(self.vector_cache().search, vector=vector, limit=limit, filter=filter)
+        return await self.run_in(project, vector_store, work, [])
+
+    def _locate(self, project: str, vector_store: str) -> str | None:
+        """The database of a vector store, if it has chunks."""
+        return self._main.read(lambda connection: locate(connection, project, vector_store))
+
+    async def run_in(
+        self, project: str, vector_store: str, work: Callable[[apsw.Connection], T], default: T
+    ) -> T:
+        """What `work` makes of a vector store's database, or `otherwise` where there is none (any more)."""
+        name = self._locate(project, vector_store)
+        if name is None:
+            return default
+        try:
+            return await self.run(name, work)
+        except DatabaseDeleted as error:
+            if self._locate(project, vector_store) != name:
+                return default
+            path = self._directory.path_of(name)
+            raise StoreUnavailable(
+                f"{path} is missing; restore it together with {self._main.path}"
+            ) from error
+
+    # --- databases ---
 
     async def run(self, name: str, work: Callable[[apsw.Connection], T]) -> T:
         """What `work` makes of a database; Gone if it is."""
@@ -44,13 +123,13 @@ class Indexes:
     async def create(self, project: str, vector_store: str) -> None:
         """Give a vector store a database, unless another process was faster."""
         new = await self._call(self._make)
-        name = await self._writer.run(partial(register, project=project, vector_store=vector_store, name=new))
+        name = await self._main.write(partial(register, project=project, vector_store=vector_store, name=new))
         if name != new:
             await self._call(self._directory.remove, new)
 
     async def drop(self, project: str, vector_store: str) -> None:
         """Delete a vector store's database; none is no error."""
-        name = await self._writer.run(partial(unregister, project=project, vector_store=vector_store))
+        name = await self._main.write(partial(unregister, project=project, vector_store=vector_store))
         if name is not None:
             if self._vector_cache is not None:
                 self._vector_cache.evict(str(self._directory.path_of(name)))

@@ -1,16 +1,25 @@
 """A whole store as records, table by table in the order of an index, and records as rows again."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import apsw
 import orjson
 
+from persistence.sqlite import index
 from persistence.sqlite.database import Row, fetch_all
-from persistence.sqlite.documents import COLUMNS, decode
-from persistence.sqlite.logs import unpack
-from persistence.store import Append, Content, Job, Record
+from persistence.sqlite.documents import COLUMNS, Documents, decode
+from persistence.sqlite.indexes import Indexes
+from persistence.sqlite.jobs import Jobs
+from persistence.sqlite.logs import Logs, unpack
+from persistence.sqlite.main import MainDatabase
+from persistence.store import Append, Content, Document, Enqueue, FileChunks, Job, Loadable, Record
+
+EXPORTED_CHUNKS = 100
+"""Chunks in one record of an export."""
 
 BATCH = 200
 """Rows read at once."""
@@ -80,12 +89,12 @@ def vector_stores(connection: apsw.Connection, after: Position) -> list[Row]:
     return fetch_all(connection, sql, tuple((after or ("", ""))[:2]))
 
 
-def mark(table: str, place: Position) -> str:
+def mark(table: str, position: Position) -> str:
     """A place as callers keep it."""
-    return orjson.dumps([table, *place]).decode()
+    return orjson.dumps([table, *position]).decode()
 
 
-def place(mark: str) -> tuple[str, Position]:
+def parse_mark(mark: str) -> tuple[str, Position]:
     """The table and the place of a mark, the beginning for an empty one; ValueError for no mark of ours."""
     if not mark:
         return TABLES[0][0], []
@@ -93,3 +102,61 @@ def place(mark: str) -> tuple[str, Position]:
     if table != CHUNKS and table not in dict(TABLES):
         raise ValueError(f"{mark!r} is no mark of an export of this store")
     return table, after
+
+
+class Mover:
+    """Exports and loads everything."""
+
+    def __init__(
+        self, main: MainDatabase, documents: Documents, jobs: Jobs, logs: Logs, indexes: Indexes
+    ) -> None:
+        self._main = main
+        self._documents = documents
+        self._jobs = jobs
+        self._logs = logs
+        self._indexes = indexes
+
+    async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
+        """Table by table, the chunks of vector stores last."""
+        table, position = parse_mark(after)
+        names = [name for name, _ in TABLES]
+        for name, read in TABLES[names.index(table) if table in names else len(names) :]:
+            while part := await self._main.read_in_thread(partial(read, position)):
+                for position, record in part:
+                    yield mark(name, position), record
+            position = []
+        async for end, chunks in self._export_chunks(position):
+            yield mark(CHUNKS, end), chunks
+
+    async def _export_chunks(self, after: Position) -> AsyncIterator[tuple[Position, FileChunks]]:
+        """Vector store by vector store, file by file, in batches."""
+        for project, id in await self._main.read_in_thread(partial(vector_stores, after=after)):
+            file, number = after[2:] if after[:2] == [project, id] else ("", -1)
+            while True:
+                work = partial(index.export, file=file, number=number, limit=EXPORTED_CHUNKS)
+                found = await self._indexes.run_in(project, id, work, None)
+                if found is None:
+                    break
+                file, chunks, attributes = found
+                number = chunks[-1].index
+                yield [project, id, file, number], FileChunks(project, id, file, chunks, attributes)
+
+    async def load(self, records: Sequence[Loadable]) -> None:
+        """Rows in one transaction, then chunks."""
+        rows = [record for record in records if not isinstance(record, FileChunks)]
+        if rows:
+            await self._main.write(partial(self._load, rows))
+        for record in records:
+            if isinstance(record, FileChunks):
+                await self._indexes.put_chunks(
+                    record.project, record.vector_store, record.file, record.chunks, record.attributes
+                )
+
+    def _load(self, rows: Sequence[Document | Job | Append], connection: apsw.Connection) -> None:
+        for record in rows:
+            if isinstance(record, Document):
+                self._documents.put(connection, record)
+            elif isinstance(record, Job):
+                self._jobs.enqueue(connection, Enqueue(replace(record, owner="")))
+            else:
+                self._logs.append(connection, record)

@@ -54,7 +54,7 @@ class Writer:
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
-        self.place = FileIdentity(path)
+        self.file = FileIdentity(path)
         self._fair_lock = FairLock(Path(f"{path}-turn"))
         self._queue: queue.SimpleQueue[QueuedWrite | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"writer of {path.name}", daemon=True)
@@ -114,7 +114,7 @@ class Writer:
         """Run the units in one transaction; if that fails as a whole, so does each of them."""
         connection = self._connection
         try:
-            self.place.check()
+            self.file.check()
             connection.execute("BEGIN IMMEDIATE")
             for write in writes:
                 if write.future.done():  # cancelled, or given up

@@ -53,11 +53,11 @@ def test_an_error_names_the_file_and_keeps_what_sqlite_said() -> None:
 
 async def test_a_full_disk_is_told_and_what_was_there_stays(store: SQLiteStore) -> None:
     await store.write(insert("msg_1"))
-    await store._writer.run(lambda connection: connection.pragma("max_page_count", 60))
+    await store._database.write(lambda connection: connection.pragma("max_page_count", 60))
     with pytest.raises(StoreFull, match="no room left"):
         for number in range(1000):
             await store.write(insert(f"msg_big_{number}", 10_000))
-    await store._writer.run(lambda connection: connection.pragma("max_page_count", 1_000_000))
+    await store._database.write(lambda connection: connection.pragma("max_page_count", 1_000_000))
     await store.write(insert("msg_2"))
     assert await store.get(Key("proj", "messages", "msg_1")) is not None
     assert await store.get(Key("proj", "messages", "msg_2")) is not None

@@ -57,8 +57,8 @@ async def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path,
     assert path.read_bytes() == content
 
 
-async def test_a_store_that_was_never_made_is_refused_with_the_mend(path: Path) -> None:
-    with pytest.raises(StoreRefused, match="`astrolabe migrate` makes it"):
+async def test_a_missing_file_is_refused_with_what_to_run(path: Path) -> None:
+    with pytest.raises(StoreRefused, match="run `astrolabe migrate`"):
         await SQLiteStore(path).open()
     assert not path.exists()
 
@@ -79,7 +79,7 @@ async def test_a_directory_in_place_of_the_file_is_an_error_that_names_it(path: 
 
 async def test_a_file_in_place_of_the_directory_is_refused(path: Path) -> None:
     path.touch()
-    with pytest.raises(StoreRefused, match="cannot be made"):
+    with pytest.raises(StoreRefused, match="cannot be created"):
         await SQLiteStore(path / "store.db").migrate()
 
 

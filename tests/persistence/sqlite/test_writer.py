@@ -31,7 +31,7 @@ async def test_writes_that_wait_share_one_commit(store: SQLiteStore) -> None:
         connection.set_commit_hook(count)
         hold.wait()
 
-    blocked = asyncio.create_task(store._writer.run(block))
+    blocked = asyncio.create_task(store._database.write(block))
     await asyncio.sleep(0)
     writes = [asyncio.create_task(store.write(insert(f"msg_{number}"))) for number in range(100)]
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_writes_that_wait_share_one_commit(store: SQLiteStore) -> None:
 
 async def test_a_write_that_was_cancelled_before_its_turn_is_not_done(store: SQLiteStore) -> None:
     hold = threading.Event()
-    blocked = asyncio.create_task(store._writer.run(lambda connection: hold.wait()))
+    blocked = asyncio.create_task(store._database.write(lambda connection: hold.wait()))
     await asyncio.sleep(0)
     cancelled = asyncio.create_task(store.write(insert("msg_cancelled")))
     kept = asyncio.create_task(store.write(insert("msg_kept")))
@@ -63,14 +63,14 @@ async def test_a_bug_in_one_write_leaves_the_writer_at_work(store: SQLiteStore) 
 
     results = await asyncio.gather(
         store.write(insert("msg_1")),
-        store._writer.run(bug),
+        store._database.write(bug),
         store.write(insert("msg_2")),
         return_exceptions=True,
     )
     assert isinstance(results[1], ZeroDivisionError)
     assert len((await store.page("proj", "messages", "thread")).documents) == 2
     assert (
-        await store._writer.run(
+        await store._database.write(
             lambda c: c.execute("SELECT 1 FROM collections WHERE project='half'").fetchall()
         )
         == []

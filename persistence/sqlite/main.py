@@ -1,0 +1,79 @@
+"""The connections of one process to the main file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.sqlite import database
+from persistence.sqlite.errors import map_error, mapped_errors
+from persistence.sqlite.readers import Readers
+from persistence.sqlite.schema import MAIN
+from persistence.sqlite.writer import Writer
+
+T = TypeVar("T")
+
+
+class MainDatabase:
+    """Short reads run in the event loop's thread, writes in one thread, long reads in two others."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection: apsw.Connection | None = None
+        self._writer: Writer
+        self._readers: Readers
+
+    async def open(self) -> None:
+        """Connect; StoreRefused where the file or its newest schema is missing."""
+        if not self.path.exists():
+            raise StoreRefused(f"{self.path} does not exist: run `astrolabe migrate` to create it")
+        with mapped_errors(self.path):
+            connection = database.connect(self.path)
+            version = database.check(connection, MAIN, self.path)
+        if version < MAIN.version:
+            connection.close()
+            raise StoreRefused(
+                f"{self.path} has schema {version}, this one needs {MAIN.version}: run `astrolabe migrate`"
+            )
+        with mapped_errors(self.path):
+            self._writer = Writer(self.path)
+        self._readers = Readers(self.path, 2)
+        self._connection = connection
+
+    async def close(self) -> None:
+        """Finish the queued writes, then close every connection and thread."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._writer.close()
+            await self._readers.close()
+            connection.close()
+
+    def ping(self) -> None:
+        """Read the file's header and check that the file was not replaced."""
+        self.read(lambda connection: connection.pragma("user_version"))
+        self._writer.file.check()
+
+    def read(self, read: Callable[[apsw.Connection], T]) -> T:
+        """Read in the event loop's thread."""
+        connection = self._opened()
+        try:
+            return read(connection)
+        except apsw.Error as error:  # costs less than the context manager on each GET
+            raise map_error(error, self.path) from error
+
+    async def read_in_thread(self, read: Callable[[apsw.Connection], T]) -> T:
+        """Read in a reader's thread."""
+        self._opened()
+        return await self._readers.run(read)
+
+    async def write(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Write in a transaction that other writes share."""
+        self._opened()
+        return await self._writer.run(work)
+
+    def _opened(self) -> apsw.Connection:
+        if self._connection is None:
+            raise StoreUnavailable(f"{self.path} is not open")
+        return self._connection
