@@ -1,4 +1,4 @@
-"""Where Astrolabe keeps what it knows: one interface, an engine per database."""
+"""The store: one interface, and an engine for each database."""
 
 from persistence.engines import open_store
 

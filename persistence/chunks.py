@@ -1,4 +1,4 @@
-"""Chunks: the texts and vectors of vector stores, and searches among them."""
+"""Chunks: texts and vectors of vector stores, and searches among them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of a file's text: its place in the file, and its vector where one was made."""
+    """A piece of a file's text: its index in the file, and its vector if it has one."""
 
     index: int
     text: str
@@ -16,7 +16,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk that was found; a higher score is better (BM25, or cosine similarity)."""
+    """A chunk that a search found; a higher score is better (BM25, or cosine similarity)."""
 
     file_id: str
     index: int
@@ -52,7 +52,7 @@ Attributes = Mapping[str, str | float | bool]
 
 @dataclass(frozen=True, slots=True)
 class FileChunks:
-    """Some chunks of a file, with their vectors, and the attributes of the file."""
+    """Some chunks of a file with their vectors, and the file's attributes."""
 
     project: str
     vector_store: str
@@ -62,12 +62,12 @@ class FileChunks:
 
 
 class ChunkStore(Protocol):
-    """Keeps the chunks of vector stores and searches them by words and by vectors."""
+    """Stores the chunks of vector stores and searches them by words and by vectors."""
 
     async def put_chunks(
         self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
-        """Keep chunks of a file; a chunk of the same index is replaced. May be called in batches.
+        """Write chunks of a file, replacing those of the same indexes; may be called in batches.
 
         `attributes` replace those that the file had. DimensionMismatch, and nothing kept, if a
         vector is not of the length of those that the vector store has.
@@ -76,20 +76,20 @@ class ChunkStore(Protocol):
     async def set_attributes(
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> None:
-        """Change the attributes that filters see, of all chunks of a file."""
+        """Set the attributes of a file, by which filters select its chunks."""
 
     async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
-        """Forget the chunks of one file, or of the whole vector store."""
+        """Delete the chunks of one file, or of the whole vector store."""
 
     async def read_chunks(
         self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
     ) -> Sequence[Chunk]:
-        """The chunks of a file in order of index, without their vectors."""
+        """Return chunks of a file by index, without their vectors."""
 
     async def search_text(
         self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
     ) -> Sequence[Hit]:
-        """The best chunks by BM25 over the words of `query`, any of which may match.
+        """Return the best chunks by BM25 for the words of `query`, any of which may match.
 
         The filter applies before the cut. The query is data: no operator in it has a meaning.
         """
@@ -102,7 +102,7 @@ class ChunkStore(Protocol):
         limit: int,
         filter: Filter | None = None,
     ) -> Sequence[Hit]:
-        """The nearest chunks by cosine similarity; the filter applies before the cut.
+        """Return the nearest chunks by cosine similarity; the filter applies before the limit.
 
         DimensionMismatch if `vector` is not of the length of those that the vector store has.
         """

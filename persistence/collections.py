@@ -1,4 +1,4 @@
-"""The collections of documents: one for each kind of object."""
+"""Names of the collections: one for each kind of object."""
 
 API_KEYS = "api_keys"
 ASSISTANTS = "assistants"

@@ -1,4 +1,4 @@
-"""Documents: the objects of the API, found by key, in lists by position."""
+"""Documents: the objects of the API, found by key and listed by position."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
@@ -9,12 +9,12 @@ Order = Literal["asc", "desc"]
 
 
 def child_id(parent: str, id: str) -> str:
-    """The id of a document that is kept with its parent."""
+    """Return the id of a document that is stored with its parent."""
     return f"{parent}/{id}"
 
 
 class Key(NamedTuple):
-    """Where a document is: nothing of one project is ever found from another.
+    """The key of a document; no key reaches another project's documents.
 
     An id of the form `parent/rest`, of a document in a list of that parent, says that it is only
     asked for by way of its parent: an engine of many machines keeps the two together, so that both
@@ -28,7 +28,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One stored object.
+    """A stored object.
 
     `value` is the object as the API returns it; `state` is what Astrolabe keeps beside it and
     never shows. `parent` is the id of the object that it belongs to ("" for none): documents of
@@ -53,7 +53,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list, in the order that was asked for."""
+    """A part of a list, in the requested order."""
 
     documents: list[Document]
     has_more: bool
@@ -77,7 +77,7 @@ class Insert:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Change `document` as it was read; VersionConflict if somebody changed it since."""
+    """Change `document` as it was read; VersionConflict if it was changed since."""
 
     document: Document
     value: JSON | None = None
@@ -87,14 +87,14 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove `document` as it was read; VersionConflict if somebody changed it since."""
+    """Delete `document` as it was read; VersionConflict if it was changed since."""
 
     document: Document
 
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Remove every document of a list (all messages of a thread); none is no error."""
+    """Delete every document of a list (all messages of a thread); none is no error."""
 
     project: str
     collection: str
@@ -112,7 +112,7 @@ class DocumentStore(Protocol):
     """Reads documents; `Store.write` changes them."""
 
     async def get(self, key: Key) -> Document | None:
-        """The document, or None."""
+        """Return the document, or None."""
 
     async def page(
         self,
@@ -126,7 +126,7 @@ class DocumentStore(Protocol):
         limit: int = 20,
         order: Order = "desc",
     ) -> Page:
-        """A page of a list, by position; `after` and `before` are ids of its documents.
+        """Return a page of a list by position; `after` and `before` are ids of its documents.
 
         `after` starts behind that document in the order asked for, `before` ends ahead of it: with
         `before` alone the page is the one that ends just there, and `has_more` tells of documents

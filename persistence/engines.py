@@ -1,4 +1,4 @@
-"""From a store's URL to the engine that serves it."""
+"""The engine of a store's URL."""
 
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -10,7 +10,7 @@ FORMS = "sqlite:///relative/path, sqlite:////absolute/path, cassandra://host/key
 
 
 def open_store(url: str) -> Store:
-    """The store that a URL names, not yet connected; StoreRefused for a URL that names none."""
+    """Return the store of a URL, not connected yet; StoreRefused for an unusable URL."""
     scheme, separator, _ = url.partition("://")
     if scheme == "sqlite" and separator:
         return sqlite(url)
@@ -22,7 +22,7 @@ def open_store(url: str) -> Store:
 
 
 def sqlite(url: str) -> Store:
-    """The embedded store of a path; `?vector_memory_mb=` bounds the vectors that a worker keeps in memory."""
+    """Return the SQLite store of a path; `?vector_memory_mb=` limits the vectors that a worker keeps."""
     from persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library
 
     parts = urlsplit(url)

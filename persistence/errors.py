@@ -16,7 +16,7 @@ StoreError
 
 
 class StoreError(Exception):
-    """The root of everything that a store raises."""
+    """Base class of a store's errors."""
 
 
 class Conflict(StoreError):
@@ -32,7 +32,7 @@ class VersionConflict(Conflict):
 
 
 class LeaseLost(Conflict):
-    """The job is held by another token by now, or is finished."""
+    """Another token holds the job, or it is finished."""
 
 
 class CursorNotFound(StoreError):

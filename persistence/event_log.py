@@ -1,4 +1,4 @@
-"""Event logs: the numbered events of a stream."""
+"""Event logs: numbered events of a stream."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,4 +29,4 @@ class EventLog(Protocol):
     async def read_log(
         self, project: str, id: str, after: int = -1, limit: int = 1000
     ) -> Sequence[tuple[int, bytes]]:
-        """(number, event) of the log in order, with numbers over `after`, about `limit` at most."""
+        """Return (number, event) with numbers over `after`, in order, about `limit` at most."""

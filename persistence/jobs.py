@@ -1,4 +1,4 @@
-"""Jobs: work that is due at a time, held by one worker at a time."""
+"""Jobs: work that is due at a time and held by one worker at a time."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -9,13 +9,13 @@ from persistence.types import JSON
 
 
 def fresh_token() -> int:
-    """A token that no earlier holder of a job has: the time in microseconds."""
+    """Return a token that no earlier holder of a job has: the time in microseconds."""
     return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work that is due at a time, and the lease of whoever does it.
+    """Work that is due at a time, and the lease of its holder.
 
     A job is free once `due` (seconds since the epoch) has passed. Taking it moves `due` on by the
     lease's length and makes a new `token`, greater than every one before; renewing moves `due` on
@@ -57,14 +57,14 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Remove `job`; LeaseLost if another token holds it by now."""
+    """Delete `job`; LeaseLost if another token holds it."""
 
     job: Job
 
 
 @dataclass(frozen=True, slots=True)
 class Reschedule:
-    """Let go of `job` and make it free at `due`; LeaseLost if another token holds it by now."""
+    """Release `job` and make it free at `due`; LeaseLost if another token holds it."""
 
     job: Job
     due: float
@@ -73,7 +73,7 @@ class Reschedule:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Remove a job whoever holds it, so that its holder loses the lease; none is no error."""
+    """Delete a job whoever holds it, so that its holder loses the lease; none is no error."""
 
     project: str
     kind: str
@@ -86,7 +86,7 @@ class JobQueue(Protocol):
     async def take_jobs(
         self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
     ) -> Sequence[Job]:
-        """Take at most `limit` jobs of that kind which are free, each held for `lease` seconds.
+        """Take at most `limit` free jobs of a kind, each held for `lease` seconds.
 
         Jobs of the projects in `skipped` are left as they are.
 
@@ -94,4 +94,4 @@ class JobQueue(Protocol):
         """
 
     async def renew_job(self, job: Job, lease: float) -> Job:
-        """Hold on to `job` for `lease` seconds from now; LeaseLost if another token has it."""
+        """Hold `job` for `lease` seconds from now; LeaseLost if another token has it."""

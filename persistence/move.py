@@ -1,4 +1,4 @@
-"""Everything from one store into another, resumable, and proven in the end by count and checksum."""
+"""Copies a store into another, resumable, and verifies counts and checksums."""
 
 import hashlib
 from array import array
@@ -31,20 +31,20 @@ Digest = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a move is: what was copied, or compared, so far in this phase."""
+    """How far a move is: what this phase has copied or compared."""
 
     phase: Literal["copying", "verifying source", "verifying destination"]
     counts: dict[str, int]
 
     @property
     def records(self) -> int:
-        """All kinds together."""
+        """The number of records of all kinds."""
         return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What both stores hold, and how they differ: nothing, if everything arrived as it was."""
+    """What both stores hold, and how they differ."""
 
     source: dict[str, int]
     destination: dict[str, int]
@@ -62,7 +62,7 @@ async def move(
     progress: Callable[[Progress], None] = lambda _: None,
     checkpoint: Path | None = None,
 ) -> Report:
-    """Copy everything, then compare both stores; the source is left as it is.
+    """Copy everything, then compare both stores; the source is not changed.
 
     Both stores are open, and nobody writes to either. `checkpoint` is a file that keeps how far a
     move is; with it, the same move started again goes on from there. It is removed when the stores
@@ -81,7 +81,7 @@ async def copy(
     progress: Callable[[Progress], None],
     checkpoint: Path | None,
 ) -> None:
-    """Load the source's export into the destination, from the checkpoint on."""
+    """Load the source's export into the destination, starting at the checkpoint."""
     counts: Counter[str] = Counter()
     mark = kept(checkpoint)
     batch: list[Loadable] = []
@@ -106,12 +106,12 @@ async def copy(
 
 
 def kept(checkpoint: Path | None) -> str:
-    """The mark that a move came to, the beginning if there is none."""
+    """Return the mark of the checkpoint, or ""."""
     return checkpoint.read_text() if checkpoint is not None and checkpoint.exists() else ""
 
 
 def keep(checkpoint: Path | None, mark: str | None) -> None:
-    """Keep a mark, or remove the one that is there."""
+    """Write a mark, or delete the checkpoint."""
     if checkpoint is None:
         return
     if mark is None:
@@ -123,7 +123,7 @@ def keep(checkpoint: Path | None, mark: str | None) -> None:
 
 
 async def compare(source: Store, destination: Store, progress: Callable[[Progress], None]) -> Report:
-    """Count both stores, and compare checksums that do not depend on any order."""
+    """Compare counts, and checksums that do not depend on order."""
     ours = await summary(source, lambda counts: progress(Progress("verifying source", counts)))
     theirs = await summary(destination, lambda counts: progress(Progress("verifying destination", counts)))
     differences = []
@@ -141,7 +141,7 @@ async def compare(source: Store, destination: Store, progress: Callable[[Progres
 
 
 async def summary(store: Store, progress: Callable[[dict[str, int]], None]) -> dict[str, tuple[int, int]]:
-    """(count, sum of digests) of each kind."""
+    """Return (count, sum of digests) of each kind."""
     counts: Counter[str] = Counter()
     sums = dict.fromkeys(KINDS, 0)
     async for _, record in store.export():
@@ -155,7 +155,7 @@ async def summary(store: Store, progress: Callable[[dict[str, int]], None]) -> d
 
 
 def size(record: Record) -> Counter[str]:
-    """What a record counts for."""
+    """Return the number of items in a record, by kind."""
     match record:
         case Document():
             return Counter(documents=1)
@@ -170,7 +170,7 @@ def size(record: Record) -> Counter[str]:
 
 
 async def digests(store: Store, record: Record) -> AsyncIterator[Digest]:
-    """A digest of each document, job, event, content and chunk of a record."""
+    """Yield a digest of each document, job, event, content and chunk of a record."""
     if isinstance(record, Content):
         hasher = hashlib.blake2b(fingerprint(record.project, record.id, record.size), digest_size=16)
         async for piece in store.read_content(record.project, record.id):
@@ -182,7 +182,7 @@ async def digests(store: Store, record: Record) -> AsyncIterator[Digest]:
 
 
 def local_digests(record: Loadable) -> Iterator[Digest]:
-    """The digests of what a record holds itself; of a job all but its token, which each store makes."""
+    """Yield the digests of what a record holds itself; not of a job's token, which each store creates."""
     match record:
         case Document():
             place = (record.parent, sorted(record.labels), record.position, record.version)
@@ -200,6 +200,6 @@ def local_digests(record: Loadable) -> Iterator[Digest]:
 
 
 def fingerprint(*parts: Any) -> bytes:
-    """16 bytes that are the same for the same JSON, whatever the order of its keys."""
+    """Return 16 bytes that are equal for equal JSON, whatever the order of keys."""
     encoded = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(encoded, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""Optimistic concurrency: read, change, write, and start again if another writer was faster."""
+"""Optimistic concurrency: read, change, write, and retry if another writer was faster."""
 
 import asyncio
 import random

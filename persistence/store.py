@@ -84,7 +84,7 @@ Record = Loadable | Content
 
 
 class Store(DocumentStore, JobQueue, EventLog, ContentStore, ChunkStore, Protocol):
-    """A database that keeps everything Astrolabe knows.
+    """A database that stores everything Astrolabe knows.
 
     Every method is safe to call from many tasks of one event loop, and any number of processes may
     use one database. Any method may raise StoreUnavailable.
@@ -101,13 +101,13 @@ class Store(DocumentStore, JobQueue, EventLog, ContentStore, ChunkStore, Protoco
         """Connect; called in each worker, after the fork, before the first request."""
 
     async def close(self) -> None:
-        """Let go of every connection and thread."""
+        """Close every connection and thread."""
 
     async def migrate(self) -> None:
-        """Make the schema, or bring an older one up to date; StoreRefused for a newer one."""
+        """Create the schema, or migrate an older one; StoreRefused for a newer one."""
 
     async def ping(self) -> None:
-        """Answer if the database answers, or raise StoreUnavailable."""
+        """Return if the database answers; StoreUnavailable otherwise."""
 
     async def write(self, *operations: Operation) -> list[Document]:
         """Do all of the operations or none; the documents of its Inserts and Replaces, in order.

@@ -1,4 +1,4 @@
-"""The cluster engine: Apache Cassandra 5 and Astra DB."""
+"""The engine for clusters: Apache Cassandra 5 and Astra DB."""
 
 from persistence.cassandra.store import CassandraStore
 from persistence.cassandra.url import parse
@@ -7,5 +7,5 @@ __all__ = ["CassandraStore", "from_url"]
 
 
 def from_url(url: str) -> CassandraStore:
-    """The store of `cassandra://…` or `astra://…`, not connected yet; StoreRefused says what is wrong."""
+    """Return the store of `cassandra://…` or `astra://…`, not connected yet; raises StoreRefused."""
     return CassandraStore(parse(url))

@@ -1,4 +1,4 @@
-"""What Astra DB does not do by CQL: its DevOps API tells the way in, and makes keyspaces."""
+"""Astra DB's DevOps API: fetches the secure-connect bundle, creates keyspaces (CQL cannot)."""
 
 import asyncio
 import io
@@ -39,7 +39,7 @@ UNSUPPORTED_OPTIONS = frozenset(
 
 
 def supported(definition: str) -> str:
-    """A definition without the options that Astra passes over."""
+    """Return a definition without the table options that Astra ignores with a warning."""
     head, *options = re.split(r"\sWITH\s", definition, maxsplit=1)
     kept = [
         option
@@ -51,7 +51,7 @@ def supported(definition: str) -> str:
 
 @contextmanager
 def private_file(content: bytes) -> Iterator[str]:
-    """The path of a file that nobody else can read, while this is open: a bundle holds a private key."""
+    """Yield the path of a temporary file that only its owner can read: a bundle holds a private key."""
     with tempfile.TemporaryDirectory(prefix="astrolabe-") as folder:
         path = Path(folder) / "secure-connect.zip"
         path.touch(mode=0o600)
@@ -60,7 +60,7 @@ def private_file(content: bytes) -> Iterator[str]:
 
 
 class DevOps:
-    """Asks the API for one database until `target.wait` seconds have passed.
+    """Client of the DevOps API for one database; retries until `target.wait` seconds have passed.
 
     StoreRefused where waiting cannot help, StoreUnavailable in the end; both name the database and what
     to do, never the token.
@@ -72,7 +72,7 @@ class DevOps:
         self._last_failure = ""
 
     async def fetch_bundle(self) -> bytes:
-        """The secure-connect bundle of the database's first region, a zip file."""
+        """Return the secure-connect bundle of the database's first region, a zip file."""
         async with self._session() as session:
             answer = await self._request_with_retry(session, "POST", f"{self._database}/secureBundleURL")
             url = answer.get("downloadURL") if isinstance(answer, dict) else None
@@ -84,7 +84,7 @@ class DevOps:
         return content
 
     async def create_keyspace(self) -> None:
-        """Make the target's keyspace unless it is there, and wait until the database takes requests."""
+        """Create the target's keyspace if it is missing, and wait until the database is active."""
         keyspace = self._target.keyspace
         made = False
         async with self._session() as session:
@@ -125,7 +125,7 @@ class DevOps:
             await self._wait(self._last_failure)
 
     async def _request(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
-        """What the API answered, JSON or bytes; None if it may answer better in a while."""
+        """Return the API's answer, JSON or bytes; None if a retry may help."""
         is_devops = url.startswith(self._database)  # the bundle lies elsewhere, and is not to see the token
         headers = {"Authorization": f"Bearer {self._target.password}"} if is_devops else {}
         try:
@@ -159,12 +159,12 @@ class DevOps:
         await asyncio.sleep(PAUSE)
 
     def _clean(self, text: str) -> str:
-        """The text without the token, whoever put it there."""
+        """Return the text without the token."""
         return text.replace(self._target.password or "\0", "…")
 
 
 def parse_body(content: bytes) -> Any:
-    """JSON where it is some, else the bytes; an empty answer is an empty object."""
+    """Return the JSON of a body, its bytes if it is none, or {} if it is empty."""
     try:
         return json.loads(content) if content else {}
     except ValueError:
@@ -172,7 +172,7 @@ def parse_body(content: bytes) -> Any:
 
 
 def error_message(content: bytes) -> str:
-    """The first message of an error of the API, after a colon."""
+    """Return the first message of an API error, after a colon."""
     answer = parse_body(content)
     errors = answer.get("errors") if isinstance(answer, dict) else None
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
@@ -181,18 +181,18 @@ def error_message(content: bytes) -> str:
 
 
 def describe(exc: BaseException) -> str:
-    """An error of the HTTP library in a few words."""
+    """Return an error of the HTTP library in a few words."""
     return str(exc) or type(exc).__name__
 
 
 def keyspaces_of(database: Any) -> set[str]:
-    """The keyspaces that the API names, in its older notation and the newer one."""
+    """Return the keyspaces that the API names, in its older and its newer notation."""
     info = database.get("info") or {}
     return {info.get("keyspace"), *(info.get("keyspaces") or ()), *(info.get("additionalKeyspaces") or ())}
 
 
 def is_bundle(content: bytes) -> bool:
-    """Whether the bytes are a zip file with what the driver needs."""
+    """Return whether the bytes are a zip file with the members that the driver needs."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as bundle:
             return {"config.json", "ca.crt", "cert", "key"} <= set(bundle.namelist())

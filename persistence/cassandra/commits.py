@@ -1,4 +1,4 @@
-"""Lightweight transactions on one partition: built of parts, tried until decided, undone by parts."""
+"""Lightweight transactions on one partition: built of parts, retried until decided, undone part by part."""
 
 import asyncio
 import secrets
@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
-from persistence.cassandra.driver import Connection, Outcome, OutcomeUnknown, Statement
+from persistence.cassandra.driver import Connection, Outcome, Statement
+from persistence.cassandra.errors import OutcomeUnknown
 from persistence.cassandra.rows import AT, Partition, RowKey
 from persistence.errors import StoreError, StoreUnavailable, VersionConflict
 
@@ -26,7 +27,7 @@ Rows = Mapping[RowKey, Mapping[str, Any]]
 
 
 class Part:
-    """Statements of one operation in one partition, and what their refusal means."""
+    """The statements of one operation in one partition, and what a refusal of them means."""
 
     row_keys: frozenset[RowKey] = frozenset()
     """Rows that it changes: two parts that change the same one are not of one transaction."""
@@ -34,30 +35,30 @@ class Part:
     checks_only = False
 
     def row_key(self) -> RowKey:
-        """The row that a part has its condition on, for those that do nothing but check."""
+        """Return the row of the condition, for parts that only check."""
         raise NotImplementedError
 
     @abstractmethod
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """What to run; called again for each attempt."""
+        """Return the statements; called again for each attempt."""
 
     def on_refused(self, rows: Rows) -> None:
-        """Raise a Conflict if its condition can never hold; else adapt, so that it may the next time."""
+        """Raise a Conflict if the condition can never hold; otherwise adapt the next attempt."""
 
     def on_applied(self) -> None:
-        """Note that it was done."""
+        """Note that the part was applied."""
 
     def check_possible(self) -> None:
-        """Raise what tells that an attempt would be in vain."""
+        """Raise an error if an attempt cannot succeed."""
 
     def was_applied(self, rows: Rows, token: str) -> bool | None:
-        """Whether the rows show that an attempt with that token was applied; None if they cannot tell."""
+        """Return whether the rows show that this attempt was applied; None if they cannot show it."""
         if not self.row_keys:
             return None
         return any(row_key in rows and rows[row_key].get("writer") == token for row_key in self.row_keys)
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """What takes it back, if a later part of the same write is refused."""
+        """Return the statements that undo the part, if a later part of the same write is refused."""
         return []
 
 
@@ -67,32 +68,32 @@ Merge = Callable[[Sequence[Part], Partition, str], list[Statement]]
 
 @dataclass
 class Transaction:
-    """Parts that are done together, in one transaction."""
+    """Parts that are applied together in one lightweight transaction."""
 
     partition: Partition
     parts: list[Part] = field(default_factory=list)
 
     def accepts(self, part: Part) -> bool:
-        """Whether a part can join."""
+        """Return whether a part can join: no two parts change the same row."""
         return part.checks_only or not any(part.row_keys & other.row_keys for other in self.parts)
 
 
 @dataclass(eq=False)
 class PendingTransaction:
-    """A transaction that somebody waits for."""
+    """A transaction that a caller waits for."""
 
     transaction: Transaction
     done: asyncio.Future[None]
     until: float
 
     def reject(self, reason: BaseException) -> None:
-        """Tell who waits."""
+        """Raise an error in the caller."""
         if not self.done.done():
             self.done.set_exception(reason)
 
 
 class Committer:
-    """Runs transactions; those of this process on one partition in turns, as many at once as fit.
+    """Runs transactions: one at a time per partition in this process, with the waiting ones combined.
 
     Contention costs a cluster more than a queue does. What comes while a transaction of the same
     partition is on its way waits for the next, which does all of it.
@@ -106,11 +107,11 @@ class Committer:
         self._workers: set[asyncio.Task[None]] = set()
 
     def lock(self, partition: Partition) -> asyncio.Lock:
-        """The turn of this process at a partition."""
+        """Return this process's lock of a partition."""
         return self._locks.setdefault(partition, asyncio.Lock())
 
     async def commit(self, transaction: Transaction) -> None:
-        """Do all parts or none: the Conflict of the first one refused, StoreUnavailable in the end."""
+        """Apply all parts or none; raises the Conflict of the first refused part, or StoreUnavailable."""
         if all(part.checks_only for part in transaction.parts):
             await self._check(transaction)
             return
@@ -127,14 +128,14 @@ class Committer:
         await pending.done
 
     async def _check(self, transaction: Transaction) -> None:
-        """Read, instead of a transaction that would change nothing."""
+        """Read the rows, instead of running a transaction that changes nothing."""
         for part in transaction.parts:
             row_key = part.row_key()
             found = await self._connection.run(CHECKED, (*transaction.partition, *row_key))
             part.on_refused({row_key: dict(zip(CHECKED_COLUMNS, found[0], strict=True))} if found else {})
 
     async def _work(self, partition: Partition, queue: deque[PendingTransaction]) -> None:
-        """Do what waits at a partition, until nothing does."""
+        """Run a partition's pending transactions until there are none."""
         try:
             async with self.lock(partition):
                 while queue:
@@ -148,7 +149,7 @@ class Committer:
             reject(queue, StoreUnavailable("a transaction was given up"))
 
     def _pick(self, queue: deque[PendingTransaction]) -> list[PendingTransaction]:
-        """The first that waits, and what else can be in the same transaction, in order."""
+        """Take the first pending transaction, and those that can join it, in order."""
         picked: list[PendingTransaction] = []
         left: list[PendingTransaction] = []
         changed: set[RowKey] = set()
@@ -209,7 +210,7 @@ class Committer:
         return await self._connection.compare_and_set(statements)
 
     async def undo(self, transactions: Sequence[Transaction]) -> None:
-        """Take back what was done, last first, each part unless somebody went on from it."""
+        """Undo applied transactions, the last first; rows that others have changed since are kept."""
         for transaction in reversed(transactions):
             async with self.lock(transaction.partition):
                 for part in reversed(transaction.parts):
@@ -219,7 +220,7 @@ class Committer:
 
 
 def resolve(batch: Sequence[PendingTransaction]) -> None:
-    """Tell everybody that it was done."""
+    """Tell the callers that their transactions were applied."""
     for pending in batch:
         for part in pending.transaction.parts:
             part.on_applied()
@@ -228,13 +229,13 @@ def resolve(batch: Sequence[PendingTransaction]) -> None:
 
 
 def reject(batch: Iterable[PendingTransaction], reason: BaseException) -> None:
-    """Tell everybody that it was not."""
+    """Tell the callers that their transactions were not applied."""
     for pending in batch:
         pending.reject(reason)
 
 
 def still_possible(batch: Sequence[PendingTransaction]) -> list[PendingTransaction]:
-    """Those that can be tried as they are; the others are told why not."""
+    """Return the transactions that can be tried; raise in the callers of the others."""
     left = []
     for pending in batch:
         try:
@@ -248,7 +249,7 @@ def still_possible(batch: Sequence[PendingTransaction]) -> list[PendingTransacti
 
 
 def batch_was_applied(batch: Sequence[PendingTransaction], rows: Rows, token: str) -> bool:
-    """Whether an attempt whose outcome was unknown was applied, by the rows that it would have made.
+    """Return whether an attempt with unknown outcome was applied, judged by the rows that it writes.
 
     That a row is away, which it would have removed, counts only where nothing else can tell.
     """
@@ -257,7 +258,7 @@ def batch_was_applied(batch: Sequence[PendingTransaction], rows: Rows, token: st
 
 
 def remaining(batch: Sequence[PendingTransaction], rows: Rows, *, unsure: bool) -> list[PendingTransaction]:
-    """Those that may be done the next time; the others are told why not.
+    """Return the transactions that may succeed next time; raise in the callers of the others.
 
     A version that is not the expected one may be a successor of ours, if our own attempt's outcome
     is unknown: then nobody can tell whether it was done.

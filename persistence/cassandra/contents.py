@@ -1,4 +1,4 @@
-"""The bytes of files, in pieces of 512 kB; a content is there once its manifest is.
+"""The bytes of files, in pieces of 512 kB; a content exists once its manifest row does.
 
 Each time that a content is written is a generation of its own. It is noted in a partition of its ten
 minutes before its first piece, so that what a dead writer left is found: `sweep` goes through the
@@ -63,7 +63,7 @@ class Contents:
         self._marks = TimeIndexMarks(connection)
 
     async def write_content(self, project: str, id: str, pieces: AsyncIterator[bytes]) -> int:
-        """Keep the bytes; an older content of that id is there until this one is."""
+        """Write the bytes; an older content of the id stays readable until this one is complete."""
         generation, began = secrets.token_hex(8), time.monotonic()
         writing: set[asyncio.Task[object]] = set()
         size = number = 0
@@ -95,7 +95,7 @@ class Contents:
     async def read_content(
         self, project: str, id: str, start: int = 0, end: int | None = None
     ) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to `end`, some pieces ahead of who takes them."""
+        """Yield the bytes from `start` to `end`, reading a few pieces ahead."""
         rows = await self._connection.run(GET_MANIFEST, (project, id)) if storable(project, id) else []
         if not rows:
             raise ContentNotFound(f"no content {id}")
@@ -125,7 +125,7 @@ class Contents:
         return bytes(rows[0][0])
 
     async def delete_content(self, project: str, id: str) -> None:
-        """Forget the bytes."""
+        """Delete the bytes."""
         if not storable(project, id):
             return
         for generation, size, written in await self._connection.run(GET_MANIFEST, (project, id)):
@@ -138,19 +138,19 @@ class Contents:
             await self._connection.run(DELETE_STRIPE, (after, project, id, generation, stripe))
 
     def _timestamp_after(self, *written: int) -> int:
-        """A time in microseconds, now or just after what was written by a clock that is ahead."""
+        """Return the time in microseconds, or one later than what a clock that is ahead has written."""
         return max(int(self._clock() * 1_000_000), *(time + 1 for time in written), 0)
 
     # --- what dead writers left ---
 
     async def _record_start(self, project: str, id: str, generation: str) -> None:
-        """Note a generation: one statement, and one more in a process's life."""
+        """Record a generation, so that its pieces are found if this process dies."""
         bucket = int(self._clock()) // BUCKET_SECONDS
         await self._marks.ensure_started(INDEX, bucket - 1)
         await self._connection.run(BEGIN, (bucket, project, id, generation))
 
     async def sweep(self) -> None:
-        """Remove the pieces of generations that were abandoned."""
+        """Delete the pieces of abandoned generations."""
         mark = await self._marks.first_unsettled(INDEX)
         if mark is None:
             return
@@ -166,7 +166,7 @@ class Contents:
         await self._connection.run(SWEPT, (bucket,))
 
     async def _delete_if_abandoned(self, project: str, id: str, generation: str) -> None:
-        """Remove the pieces of a generation unless it is the content."""
+        """Delete the pieces of a generation that no manifest names."""
         found = await self._connection.run(GET_MANIFEST, (project, id))
         if found and found[0][0] == generation:
             return
@@ -179,13 +179,13 @@ class Contents:
 
 
 def check_duration(id: str, began: float) -> None:
-    """StoreUnavailable if a content took so long that its pieces may have been swept."""
+    """Raise StoreUnavailable if the write took so long that its pieces may have been swept."""
     if time.monotonic() - began > MAX_SECONDS:
         raise StoreUnavailable(f"content {id} took more than {MAX_SECONDS:.0f} s to write")
 
 
 async def rechunk(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes in pieces of one size, the last apart."""
+    """Yield the same bytes in pieces of PIECE bytes; the last may be shorter."""
     buffer = bytearray()
     async for piece in pieces:
         buffer += piece

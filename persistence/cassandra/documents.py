@@ -1,4 +1,4 @@
-"""Parts of a write that concern documents: the object's own row, and its copies in lists."""
+"""Parts of a write that concern documents: the object's row, and its entries in lists."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ RESTORE = f"""UPDATE objects SET value=?, state=?, labels=?, version=?, writer='
 
 
 class InsertRow(Part):
-    """The object's own row is made."""
+    """Insert the object's row."""
 
     def __init__(self, document: Document, content: Body) -> None:
         self.document = document
@@ -48,7 +48,7 @@ class InsertRow(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One insert, on the condition that there is none."""
+        """Return one insert, on the condition that the row does not exist."""
         document, content = self.document, self._content
         return [
             (
@@ -61,33 +61,33 @@ class InsertRow(Part):
         ]
 
     def on_refused(self, rows: Rows) -> None:
-        """An object of that id is there."""
+        """Raise AlreadyExists if there is an object of that id."""
         key = self.document.key
         if self._row_key in rows:
             raise AlreadyExists(f"{key.collection} {key.id} exists")
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Remove the row again."""
+        """Delete the row."""
         document = self.document
         return [(DROP, (*partition, *self._row_key, document.version, document.position))]
 
 
 class VersionCondition(Part):
-    """A condition on an object: it is as it was read."""
+    """A condition: the object has the version that was read."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self._row_key = primary_key_of(document)[1]
 
     def row_key(self) -> RowKey:
-        """The object's own row."""
+        """Return the object's row."""
         return self._row_key
 
     def _condition(self, partition: Partition) -> tuple[object, ...]:
         return (*partition, *self._row_key, self.document.version, self.document.position)
 
     def on_refused(self, rows: Rows) -> None:
-        """Another version is there, or none."""
+        """Raise VersionConflict if the version differs or the row is gone."""
         row = rows.get(self._row_key)
         document = self.document
         if row is None or (row["version"], row["place"]) != (document.version, document.position):
@@ -96,17 +96,17 @@ class VersionCondition(Part):
 
 
 class CheckVersion(VersionCondition):
-    """Nothing but the condition."""
+    """Check the version and change nothing."""
 
     checks_only = True
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """A cell that nobody reads, since a condition needs a change."""
+        """Set a cell that nobody reads, since a condition needs a change."""
         return [(LOOK, self._condition(partition))]
 
 
 class ReplaceRow(VersionCondition):
-    """The object's own row is changed."""
+    """Replace the object's row."""
 
     def __init__(self, operation: Replace) -> None:
         super().__init__(operation.document)
@@ -122,38 +122,38 @@ class ReplaceRow(VersionCondition):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One update, on the condition that the version is the one that was read."""
+        """Return one update, on the condition of the version."""
         return [(SET, (*self.content, self.after.version, token, *self._condition(partition)))]
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Make it what it was."""
+        """Restore the earlier version."""
         before, after = self.document, self.after
         condition = (*partition, *self._row_key, after.version, after.position)
         return [(SET, (*body_of(before), before.version, "undone", *condition))]
 
 
 class DeleteRow(VersionCondition):
-    """The object's own row is removed."""
+    """Delete the object's row."""
 
     def __init__(self, document: Document) -> None:
         super().__init__(document)
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One delete, on the condition that the version is the one that was read."""
+        """Return one delete, on the condition of the version."""
         return [(DROP, self._condition(partition))]
 
     def was_applied(self, rows: Rows, token: str) -> bool | None:
-        """It was not applied if the row is there."""
+        """Return False if the row still exists."""
         return False if self._row_key in rows else None
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Put it back."""
+        """Insert the row again."""
         return InsertRow(self.document, body_of(self.document)).statements(partition, "undone")
 
 
 def label_entries(partition: Partition, document: Document, content: Body) -> Iterator[Statement]:
-    """A document's rows in the lists of its labels: whole where that is little, else references."""
+    """Yield the entries of a document by label: copies if they are small, otherwise references."""
     whole = len(content.value) * len(document.labels) <= MAX_LABEL_COPY_BYTES
     for label in document.labels:
         row_key = RowKey(f"l:{document.key.collection}", label, document.position)
@@ -164,7 +164,7 @@ def label_entries(partition: Partition, document: Document, content: Body) -> It
 def delete_entries(
     partition: Partition, document: Document, labels: Sequence[str] | frozenset[str]
 ) -> Iterator[Statement]:
-    """A document's rows go from its list, if it is the one that is marked there."""
+    """Yield the deletes of a document's entries, on the condition of its marker."""
     collection, position = document.key.collection, document.position
     yield UNMARK, (*partition, *marker_row_key(collection, document.id), position)
     for label in ("", *labels):
@@ -172,7 +172,7 @@ def delete_entries(
 
 
 class UpdateEntries(Part):
-    """The copies of a document in its list follow its own row, unless a newer version is there.
+    """Copy a changed object to its entries, unless they hold a newer version.
 
     Or they go ahead of it (`leads`), with another change in their partition: then the same version
     may be there already as somebody else has made it, whose own row counts.
@@ -187,11 +187,11 @@ class UpdateEntries(Part):
         self.row_keys = frozenset({self._row_key})
 
     def _below(self) -> int:
-        """The version that must not be there yet."""
+        """Return the version that the entry must be below."""
         return self._after.version if self.leads else self._after.version + 1
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """The main copy by version, those of labels along with it."""
+        """Update the main entry by version, and the entries by label with it."""
         after, self._token = self._after, token
         if self._stale:
             return []
@@ -204,15 +204,15 @@ class UpdateEntries(Part):
         return statements
 
     def was_applied(self, rows: Rows, token: str) -> None:
-        """Nothing tells, and to do it twice is no harm."""
+        """Return None: no row shows it, and applying it twice is harmless."""
 
     def on_refused(self, rows: Rows) -> None:
-        """A newer version was copied before, or the document left the list: nothing to do."""
+        """Do nothing where a newer version was copied or the document left the list."""
         row = rows.get(self._row_key)
         self._stale = row is None or row["version"] >= self._below()
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Make the copies what they were."""
+        """Restore the earlier entries."""
         before, content = self._before, body_of(self._before)
         if self._stale:
             return []
@@ -226,7 +226,7 @@ class UpdateEntries(Part):
 
 
 class DeleteEntries(Part):
-    """The copies of a document go."""
+    """Delete a document's entries."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -235,13 +235,13 @@ class DeleteEntries(Part):
         self.row_keys = frozenset({self._mark})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Mark, main copy and those of labels."""
+        """Delete the marker, the main entry and the entries by label."""
         return [] if self._away else list(delete_entries(partition, self._document, self._document.labels))
 
     def was_applied(self, rows: Rows, token: str) -> None:
-        """Nothing tells, and to do it twice is no harm."""
+        """Return None: no row shows it, and applying it twice is harmless."""
 
     def on_refused(self, rows: Rows) -> None:
-        """Somebody removed them before."""
+        """Do nothing where the entries are gone already."""
         row = rows.get(self._mark)
         self._away = row is None or row["place"] != self._document.position

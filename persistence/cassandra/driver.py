@@ -1,4 +1,4 @@
-"""The driver's session as coroutines, its errors as the store's."""
+"""The driver's session as coroutines."""
 
 import asyncio
 import logging
@@ -9,16 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
-from cassandra import (
-    AuthenticationFailed,
-    ConsistencyLevel,
-    DriverException,
-    InvalidRequest,
-    OperationTimedOut,
-    RequestExecutionException,
-    WriteFailure,
-    WriteTimeout,
-)
+from cassandra import ConsistencyLevel, InvalidRequest, OperationTimedOut
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
@@ -28,51 +19,37 @@ from cassandra.cluster import (
     ResultSet,
     Session,
 )
-from cassandra.connection import ConnectionBusy, ConnectionException
 from cassandra.cqltypes import BytesType, VectorType
 from cassandra.policies import ConstantReconnectionPolicy
 from cassandra.query import BatchStatement, BatchType, BoundStatement, PreparedStatement, tuple_factory
 
 from persistence.cassandra import astra
+from persistence.cassandra.errors import (
+    CAUSES,
+    KeyspaceMissing,
+    OutcomeUnknown,
+    describe,
+    is_auth_failure,
+    is_busy,
+    map_error,
+)
 from persistence.cassandra.policies import AvoidFailedHosts, RetryIdempotent, speculative_execution
 from persistence.cassandra.url import Target
-from persistence.errors import (
-    DocumentTooLarge,
-    StoreError,
-    StoreRefused,
-    StoreUnavailable,
-)
+from persistence.errors import StoreRefused, StoreUnavailable
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
 
+CONNECT_ERRORS: tuple[type[Exception], ...] = (*CAUSES, ValueError)
 TRANSACTION_TIMEOUT = 2.5
 """Seconds for one attempt at a lightweight transaction; its outcome is unknown after that."""
 
-UNREACHABLE = (
-    NoHostAvailable,
-    OperationTimedOut,
-    RequestExecutionException,
-    ConnectionException,
-    DriverException,
-    OSError,
-)
-UNKNOWN_OUTCOME = (OperationTimedOut, WriteTimeout, WriteFailure, ConnectionException)
-
 
 class Outcome(NamedTuple):
-    """Whether a transaction was applied; if not, the rows that it had conditions on, as they are."""
+    """Whether a transaction was applied; if not, the current rows of its conditions."""
 
     applied: bool
     rows: list[dict[str, Any]]
-
-
-class OutcomeUnknown(StoreUnavailable):
-    """A transaction was sent, and nobody said whether it was applied."""
-
-
-class KeyspaceMissing(StoreRefused):
-    """The cluster has no such keyspace, or the node that was asked has not heard of it yet."""
 
 
 class Connection:
@@ -112,7 +89,7 @@ class Connection:
             except KeyspaceMissing:
                 await asyncio.to_thread(self._disconnect)
                 raise
-            except (*UNREACHABLE, ValueError) as exc:
+            except CONNECT_ERRORS as exc:
                 await asyncio.to_thread(self._disconnect)
                 message = f"cannot use Cassandra at {self.target.name}: {describe(exc)}"
                 if is_auth_failure(exc):
@@ -165,7 +142,7 @@ class Connection:
 
     @contextmanager
     def _endpoint(self) -> Iterator[dict[str, Any]]:
-        """Where the cluster is, and with what credentials and certificates; the driver reads files once."""
+        """Yield the cluster's address, credentials and certificates as the driver's arguments."""
         target = self.target
         auth = PlainTextAuthProvider(target.username, target.password or "") if target.username else None
         if not target.database:
@@ -198,7 +175,7 @@ class Connection:
         return self._session
 
     def local_datacenter(self) -> str:
-        """The datacenter of the node that was reached first."""
+        """Return the datacenter of the node that was reached first."""
         cluster = self.session.cluster
         host = cluster.metadata.get_host(cluster.control_connection._connection.endpoint)  # noqa: SLF001
         return str(host.datacenter)
@@ -206,7 +183,7 @@ class Connection:
     # --- statements ---
 
     async def run(self, query: str, parameters: Sequence[Any] = ()) -> list[Row]:
-        """Run an idempotent statement that gives at most one page of rows."""
+        """Run an idempotent statement and return its rows, one page at most."""
         prepared = self._prepared.get(query) or await self._prepare(query)
         rows: list[Row] = (await self._send(prepared.bind(parameters), None))[1]
         return rows
@@ -220,7 +197,7 @@ class Connection:
         await self._send(batch, None)
 
     async def compare_and_set(self, statements: Sequence[Statement]) -> Outcome:
-        """Run a lightweight transaction on one partition; OutcomeUnknown if nobody answered.
+        """Run a lightweight transaction on one partition; OutcomeUnknown if no answer came.
 
         It is a batch even of one statement: only then a refusal brings the rows whole.
         """
@@ -235,7 +212,7 @@ class Connection:
         return Outcome(applied=False, rows=[dict(zip(columns, row, strict=True)) for row in rows])
 
     async def compare_and_set_surely(self, statements: Sequence[Statement]) -> Outcome:
-        """Run a transaction that may happen twice, again until somebody says how it ended."""
+        """Run a transaction that may be applied twice, again until its outcome is known."""
         deadline = time.monotonic() + self.target.timeout
         pause = 0.05
         while True:
@@ -248,7 +225,7 @@ class Connection:
             pause = min(2 * pause, 1.0)
 
     async def scan(self, query: str, parameters: Sequence[Any], size: int) -> "Scan":
-        """Run a statement whose rows come by pages of `size`."""
+        """Run a statement and return its rows by pages of `size`."""
         bound = await self._bound(query, parameters)
         bound.fetch_size = size
         return Scan(self, bound)
@@ -259,8 +236,8 @@ class Connection:
             query = astra.supported(query)
         try:
             await asyncio.to_thread(self.session.execute, query, timeout=60.0)
-        except UNREACHABLE as exc:
-            raise self._translated(exc, None) from exc
+        except CAUSES as exc:
+            raise map_error(exc, self.target.name) from exc
 
     async def wait_for_schema_agreement(self) -> None:
         """Wait until all nodes have the same schema."""
@@ -272,7 +249,7 @@ class Connection:
         return prepared.bind(parameters)
 
     async def _prepare(self, query: str) -> PreparedStatement:
-        """Prepare once, however many ask at the same time."""
+        """Prepare a statement once for all callers."""
         while True:
             task = self._preparing.get(query)
             if task is None:
@@ -280,10 +257,10 @@ class Connection:
                 self._preparing[query] = task
             try:
                 prepared = await asyncio.shield(task)
-            except UNREACHABLE as exc:
+            except CAUSES as exc:
                 self._preparing.pop(query, None)
                 if not is_busy(exc):
-                    raise self._translated(exc, None) from exc
+                    raise map_error(exc, self.target.name) from exc
                 await asyncio.sleep(0.05)
             else:
                 break
@@ -294,18 +271,18 @@ class Connection:
         return prepared
 
     async def _send(self, statement: Any, limit: float | None, state: Any = None) -> tuple[Any, list[Row]]:
-        """Send, and wait for the answer: the driver's future and the rows of one page."""
+        """Send a statement; return the driver's future and the rows of one page."""
         self.sent += 1
         options = {} if limit is None else {"timeout": limit}
         deadline = time.monotonic() + self.target.timeout
         while True:
             try:
                 return await self._attempt(statement, state, options)
-            except UNREACHABLE as exc:
+            except CAUSES as exc:
                 if isinstance(exc, OperationTimedOut) and exc.last_host is not None:
                     self._avoid(exc.last_host)
                 if not is_busy(exc) or time.monotonic() > deadline:
-                    raise self._translated(exc, statement) from exc
+                    raise map_error(exc, self.target.name, transaction=not statement.is_idempotent) from exc
                 await asyncio.sleep(0.01)  # nothing was sent: sockets take no more just now
 
     async def _attempt(self, statement: Any, state: Any, options: dict[str, float]) -> tuple[Any, list[Row]]:
@@ -349,15 +326,6 @@ class Connection:
             else:
                 future.set_exception(error)
 
-    def _translated(self, exc: BaseException, statement: Any) -> StoreError:
-        message = f"Cassandra at {self.target.name}: {describe(exc)}"
-        if isinstance(exc, InvalidRequest) and "too large" in str(exc).lower():
-            return DocumentTooLarge(message)
-        unsure = statement is not None and not statement.is_idempotent
-        if unsure and isinstance(exc, UNKNOWN_OUTCOME):
-            return OutcomeUnknown(message)
-        return StoreUnavailable(message)
-
 
 class Scan:
     """The rows of a statement, page by page: `async for rows in scan`."""
@@ -380,32 +348,8 @@ class Scan:
 
 
 def as_bytes(column: Any) -> Any:
-    """A statement's parameter; of a vector the packed numbers, as the driver packs them one by one."""
+    """Let a vector parameter take packed numbers, which the driver would pack one by one."""
     return column._replace(type=BytesType) if issubclass(column.type, VectorType) else column
-
-
-def is_busy(exc: BaseException) -> bool:
-    """Whether all that failed was to put the request into a socket."""
-    if not isinstance(exc, NoHostAvailable) or not isinstance(exc.errors, dict):
-        return False
-    errors = list(exc.errors.values())
-    return bool(errors) and all(isinstance(error, ConnectionBusy) for error in errors)
-
-
-def is_auth_failure(exc: BaseException) -> bool:
-    """Whether every node that answered did not take the credentials."""
-    errors = [exc]
-    if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
-        errors = list(exc.errors.values())
-    return all(isinstance(error, AuthenticationFailed) for error in errors)
-
-
-def describe(exc: BaseException) -> str:
-    """What went wrong, in one line; of many nodes' errors the last."""
-    if isinstance(exc, NoHostAvailable) and isinstance(exc.errors, dict) and exc.errors:
-        host, error = list(exc.errors.items())[-1]
-        return f"{host}: {error}"
-    return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 
 def _tls(target: Target) -> ssl.SSLContext:
@@ -415,7 +359,7 @@ def _tls(target: Target) -> ssl.SSLContext:
 
 
 async def run_all(connection: Connection, statements: Iterable[Statement]) -> None:
-    """Run idempotent writes to any partitions at once; the first error once all have ended."""
+    """Run idempotent writes to any partitions at once; raise the first error after all have ended."""
     done = await asyncio.gather(
         *(connection.run(query, parameters) for query, parameters in statements), return_exceptions=True
     )

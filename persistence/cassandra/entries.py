@@ -1,4 +1,4 @@
-"""Documents enter lists: the part of a write that moves a list's head on."""
+"""The part of a write that inserts documents into a list and moves the list's head."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +37,7 @@ UNFINISHED = 15.0
 
 
 class StaleListHead(StoreError):
-    """The list's newest bucket is another one by now: look again."""
+    """The list has a newer bucket than this process knew: plan the write again."""
 
     def __init__(self, key: ListKey, head: ListHead) -> None:
         super().__init__(f"{key.collection} of {key.parent or key.project} moved on")
@@ -46,7 +46,7 @@ class StaleListHead(StoreError):
 
 
 class UnfinishedInsert(AlreadyExists):
-    """The document is in its list since some time: whether it is anywhere else must be looked up."""
+    """The document has had an entry for a while: check whether its own row exists."""
 
     def __init__(self, operation: Insert, position: int, bucket: int) -> None:
         super().__init__(f"{operation.key.collection} {operation.key.id} exists")
@@ -54,7 +54,7 @@ class UnfinishedInsert(AlreadyExists):
 
 
 class InsertEntries(Part):
-    """Documents enter their list, behind what is in it, or at the places that they bring."""
+    """Insert documents at the end of their list, or at the positions that they bring."""
 
     def __init__(self, key: ListKey, known: ListHead) -> None:
         self.key = key
@@ -65,7 +65,7 @@ class InsertEntries(Part):
         self.documents: list[Document] = []
 
     def add(self, operation: Insert) -> int:
-        """One more document; its number in `documents` after the attempt."""
+        """Add a document; return its index in `documents`."""
         content = encode_body(operation.value, operation.state, operation.labels)
         self._inserts.append((operation, content))
         self._wanted.append(operation.position)
@@ -74,39 +74,39 @@ class InsertEntries(Part):
 
     @property
     def count(self) -> int:
-        """How many documents."""
+        """The number of documents."""
         return len(self._inserts)
 
     @property
     def bytes(self) -> int:
-        """How much all of it is."""
+        """The bytes of all documents."""
         return sum(
             len(content.value) * (2 if self._shares_partition(operation.key) else 1)
             for operation, content in self._inserts
         )
 
     def _shares_partition(self, key: Key) -> bool:
-        """Whether a document's own row is made along with its entry."""
+        """Return whether a document's own row is in the list's partition."""
         partition, _ = primary_key(key, self.key.parent, self.head.bucket)
         return partition == self.key.bucket(self.head.bucket)
 
     def accepts(self, operation: Insert, *, most: int = 100, most_bytes: int = 4 << 20) -> bool:
-        """Whether there is room for one more; AlreadyExists if it is here already."""
+        """Return whether there is room for one more; AlreadyExists if it was added before."""
         key = operation.key
         if any(other.key == key for other, _ in self._inserts):
             raise AlreadyExists(f"{key.collection} {key.id} exists")
         return len(self._inserts) < most and self.bytes < most_bytes
 
     def key_of(self, number: int) -> Key:
-        """The key of one of them."""
+        """Return the key of one document."""
         return self._inserts[number][0].key
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """The head moves on; each document is entered and marked."""
+        """Return the statements: the head moves, and each document gets an entry and a marker."""
         return insert_together([self], partition, token)
 
     def statements_after(self, partition: Partition, token: str, last: int) -> tuple[int, list[Statement]]:
-        """Place the documents behind `last`, or where they want to be; the new last position."""
+        """Place the documents after `last`, or where they want to be; return the new last position."""
         known = self.head.last
         self.documents, self._last = [], None
         statements: list[Statement] = []
@@ -126,7 +126,7 @@ class InsertEntries(Part):
 
     @property
     def appended(self) -> bool:
-        """Whether the head moves on by it."""
+        """Whether the list's head moves."""
         return self._last is not None
 
     def _insert(
@@ -142,7 +142,7 @@ class InsertEntries(Part):
             yield from InsertRow(document, content).statements(partition, token)
 
     def on_refused(self, rows: Rows) -> None:
-        """An id is in the list, a place is taken, or the head is not what it was thought to be."""
+        """Raise where an id is in the list; choose other positions or a fresh head otherwise."""
         collection = self.key.collection
         for document, (operation, _) in zip(self.documents, self._inserts, strict=True):
             if row := rows.get(marker_row_key(collection, document.id)):
@@ -160,18 +160,18 @@ class InsertEntries(Part):
             raise StaleListHead(self.key, self.head)
 
     def check_possible(self) -> None:
-        """Moved if the bucket is full by now."""
+        """Raise StaleListHead if the bucket is full."""
         if self.head.full:
             raise StaleListHead(self.key, self.head)
 
     def was_applied(self, rows: Rows, token: str) -> bool:
-        """The marks are this attempt's."""
+        """Return whether the markers carry this attempt's token."""
         collection = self.key.collection
         row_keys = (marker_row_key(collection, document.id) for document in self.documents)
         return all(row_key in rows and rows[row_key]["writer"] == token for row_key in row_keys)
 
     def on_applied(self) -> None:
-        """Remember how far the list is."""
+        """Remember the list's new head."""
         known = self.head
         if self._last is not None:
             known.last = max(known.last or 0, self._last)
@@ -180,7 +180,7 @@ class InsertEntries(Part):
         known.added += len(self._inserts)
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Take the documents out again; the head stays where it is."""
+        """Delete the entries; the head stays."""
         statements = [
             each
             for document in self.documents
@@ -193,7 +193,7 @@ class InsertEntries(Part):
 
 
 def merge(parts: Sequence[Part], partition: Partition, token: str) -> list[Statement]:
-    """The statements of several parts in one transaction, entries of one list together."""
+    """Return the statements of several parts as one transaction, with one head per list."""
     lists: dict[tuple[ListKey, bool], list[InsertEntries]] = {}
     statements: list[Statement] = []
     for part in parts:
@@ -208,7 +208,7 @@ def merge(parts: Sequence[Part], partition: Partition, token: str) -> list[State
 
 
 def share_head(all_entries: Sequence[InsertEntries]) -> None:
-    """Let all go by the newest sight of the head that one of them has."""
+    """Let all parts of one list use the newest head that one of them knows."""
     newest = max((entries.head for entries in all_entries), key=lambda known: known.last or 0)
     for entries in all_entries:
         entries.head = newest
@@ -217,7 +217,7 @@ def share_head(all_entries: Sequence[InsertEntries]) -> None:
 def insert_together(
     all_entries: Sequence[InsertEntries], partition: Partition, token: str
 ) -> list[Statement]:
-    """Entries of one list in one transaction: its head moves on once."""
+    """Return the statements of several inserts into one list, which move its head once."""
     known, key = all_entries[0].head, all_entries[0].key
     last = first = known.last if known.last is not None else known.floor
     statements: list[Statement] = []

@@ -1,4 +1,4 @@
-"""Attribute filters over the attributes of a file."""
+"""Attribute filters, evaluated on the attributes of a file."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from persistence.store import Attributes, Comparison, Compound, Filter
 
 
 def matches(filter: Filter, attributes: Attributes) -> bool:
-    """Whether a file with these attributes is let through."""
+    """Return whether a file with these attributes passes the filter."""
     if isinstance(filter, Compound):
         join = all if filter.operator == "and" else any
         return join(matches(part, attributes) for part in filter.filters)
@@ -15,7 +15,7 @@ def matches(filter: Filter, attributes: Attributes) -> bool:
 
 
 def compare(filter: Comparison, found: Any) -> bool:
-    """One comparison; without the attribute (None) only ne and nin hold."""
+    """Return the result of one comparison; without the attribute only ne and nin hold."""
     wanted: Any = filter.value
     match filter.operator:
         case "eq":
@@ -40,17 +40,17 @@ def compare(filter: Comparison, found: Any) -> bool:
 
 
 def kind(value: Any) -> type:
-    """The type that a value is compared within: true is not 1, and "1" is neither."""
+    """Return the type that a value is compared within: true is not 1, and "1" is neither."""
     if isinstance(value, bool):
         return bool
     return str if isinstance(value, str) else float
 
 
 def equal(found: Any, wanted: Any) -> bool:
-    """Whether values are of one type and the same."""
+    """Return whether two values have the same type and are equal."""
     return found is not None and kind(found) is kind(wanted) and bool(found == wanted)
 
 
 def values_of(value: Any) -> Sequence[Any]:
-    """The values of a list."""
+    """Return the values of a list."""
     return value if isinstance(value, Sequence) and not isinstance(value, str) else ()

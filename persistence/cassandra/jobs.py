@@ -1,4 +1,4 @@
-"""Which jobs are due: an index by time, read from where everything before is settled.
+"""Which jobs are due: an index by time, read from its first unsettled entry.
 
 A job is a row in the home of the object of the same id, changed by transactions only. The index
 `due` has an entry, in a partition per kind and half minute, for a time at which a job may be free.
@@ -52,7 +52,7 @@ class Kind:
 
 
 class JobQueue:
-    """Notes when jobs may be free, takes those that are, renews leases."""
+    """Records when jobs may be free, takes those that are, renews leases."""
 
     def __init__(
         self, connection: Connection, committer: Committer, clock: Callable[[], float] = time.time
@@ -67,14 +67,14 @@ class JobQueue:
         return int(self._clock() * 1_000_000)
 
     async def add_entry(self, project: str, kind: str, id: str, due: float) -> None:
-        """Enter into the index that a job may be free at `due`, or from now on if that is past."""
+        """Record that a job may be free at `due`, or from now on if that is past."""
         now = self._now()
         await self._marks.ensure_started(kind, now - LATENESS)
         at = max(int(due * 1_000_000), now)
         await self._connection.run(INSERT_ENTRY, (kind, at // BUCKET_WIDTH, at, project, id))
 
     async def renew_job(self, job: Job, lease: float) -> Job:
-        """Hold on to a job: one transaction; LeaseLost if another token has it."""
+        """Renew a lease with one transaction; LeaseLost if another token has the job."""
         part = RenewLease(job, self._clock() + lease)
         if part.renewed.due < job.due:  # earlier than the index knows
             await self.add_entry(job.project, job.kind, job.id, part.renewed.due)
@@ -86,7 +86,7 @@ class JobQueue:
     async def take_jobs(
         self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
     ) -> list[Job]:
-        """Take free jobs, those first that have been noted longest; none of the projects in `skipped`."""
+        """Take free jobs in the order of the index: one or two statements if none is due, four per job."""
         state = await self._state(kind)
         if state is None or limit < 1:
             return []
@@ -105,7 +105,7 @@ class JobQueue:
             return taken
 
     async def _state(self, kind: str) -> Kind | None:
-        """What this process knows of a kind; behind by much, it starts from what others settled."""
+        """Return what this process knows of a kind; if it is far behind, ask what others settled."""
         state = self._kinds.get(kind)
         if state is not None and self._now() - state.mark < 4 * BUCKET_WIDTH:
             return state
@@ -130,7 +130,7 @@ class JobQueue:
         skipped: Collection[str],
         taken: list[Job],
     ) -> int | None:
-        """Go through a partition of the index; the time of the first entry left unsettled."""
+        """Go through one partition of the index; return the time of its first unsettled entry."""
         left: int | None = None
         position: Entry = (state.mark, "\U0010ffff", "")
         while True:
@@ -158,7 +158,7 @@ class JobQueue:
         room: int,
         taken: list[Job],
     ) -> int | None:
-        """Look jobs up, take as many as there is room for; the time of the first that is left."""
+        """Look jobs up and take those for which there is room; return the first unsettled time."""
         found = await asyncio.gather(*(self._read_job(kind, entry) for entry in entries))
         chosen = [job for job in found if job is not None and job.due <= self._clock()][:room]
         got = await asyncio.gather(*(self._take_one(job, owner, lease) for job in chosen))
@@ -175,7 +175,7 @@ class JobQueue:
         return left
 
     def _may_still_arrive(self, entry: Entry) -> bool:
-        """Whether the job of an entry may be missing because its write is still on its way."""
+        """Return whether the job of an entry may be missing because its write is not finished."""
         return entry[0] > self._now() - LATENESS
 
     async def _read_job(self, kind: str, entry: Entry) -> Job | None:
@@ -186,7 +186,7 @@ class JobQueue:
         return decode_job(project, kind, id, rows[0])
 
     async def _take_one(self, job: Job, owner: str, lease: float) -> Job | None:
-        """Take one job, noted at the end of its lease first; None if somebody was faster."""
+        """Take one job, after an index entry for the end of its lease; None if another worker was faster."""
         now = self._clock()
         token = max(int(now * 1_000_000), job.token + 1)
         takeovers = job.takeovers + (job.owner not in ("", owner))

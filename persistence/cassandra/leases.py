@@ -1,4 +1,4 @@
-"""Parts of a write that concern jobs: a row in the home of the object of the same id."""
+"""Parts of a write that concern jobs: a row in the partition of the object of the same id."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ RESTORE = f"""INSERT INTO objects ({KEY}, due, lease, owner, payload, takeovers,
 
 
 class Lease(Part):
-    """A condition on a job: it is held by its token and owner."""
+    """A condition: the job is held by its token and owner."""
 
     checks_only = True
 
@@ -33,25 +33,25 @@ class Lease(Part):
             raise lost(job)
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Nothing but the condition."""
+        """Return the condition alone."""
         return [(HOLD, self._condition(partition))]
 
     def row_key(self) -> RowKey:
-        """The job's row."""
+        """Return the job's row."""
         return self._row_key
 
     def _condition(self, partition: Partition) -> tuple[object, ...]:
         return (*partition, *self._row_key, self.job.token, self.job.owner)
 
     def on_refused(self, rows: Rows) -> None:
-        """Another token has it, or it is finished."""
+        """Raise LeaseLost if another token has the job or it is finished."""
         row = rows.get(self._row_key)
         if row is None or (row["lease"], row["owner"]) != (self.job.token, self.job.owner):
             raise lost(self.job)
 
 
 class FinishJob(Lease):
-    """The job is removed by its holder."""
+    """Delete the job; its holder does."""
 
     checks_only = False
 
@@ -60,22 +60,22 @@ class FinishJob(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One delete."""
+        """Return one delete."""
         return [(FINISH, self._condition(partition))]
 
     def was_applied(self, rows: Rows, token: str) -> bool | None:
-        """It was not applied if the row is there."""
+        """Return False if the row still exists."""
         return False if self._row_key in rows else None
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Put it back."""
+        """Insert the row again."""
         job = self.job
         row = (job.due, job.token, job.owner, encode_json(job.payload), job.takeovers, job.id)
         return [(RESTORE, (*partition, *self._row_key, *row))]
 
 
 class ReleaseJob(Lease):
-    """The job is let go by its holder."""
+    """Release the job; its holder does."""
 
     checks_only = False
 
@@ -86,18 +86,18 @@ class ReleaseJob(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One update."""
+        """Return one update."""
         return [(FREE, (self._operation.due, self._payload, token, *self._condition(partition)))]
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Hold it again."""
+        """Hold the job again."""
         job = self.job
         change = (job.due, job.token, job.owner, job.takeovers, "undone", *partition, *self._row_key)
         return [(TAKE, (*change, job.token, self._operation.due))]
 
 
 class RenewLease(Lease):
-    """The job's lease is made longer by its holder."""
+    """Extend the lease; its holder does."""
 
     checks_only = False
 
@@ -107,12 +107,12 @@ class RenewLease(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One update."""
+        """Return one update."""
         return [(RENEW, (self.renewed.due, token, *self._condition(partition)))]
 
 
 class TakeJob(Part):
-    """A free job gets a holder, unless somebody was faster."""
+    """Take a free job, unless another worker was faster."""
 
     def __init__(self, before: Job, after: Job) -> None:
         self._before, self.after = before, after
@@ -120,18 +120,18 @@ class TakeJob(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One update, on the condition that nothing happened to the job."""
+        """Return one update, on the condition that the job is unchanged."""
         after, before = self.after, self._before
         change = (after.due, after.token, after.owner, after.takeovers, token, *partition, *self._row_key)
         return [(TAKE, (*change, before.token, before.due))]
 
     def on_refused(self, rows: Rows) -> None:
-        """Somebody was faster."""
+        """Raise LeaseLost: another worker was faster."""
         raise lost(self.after)
 
 
 class PutJob(Part):
-    """A job is made, or replaced, whoever holds it."""
+    """Insert or replace a job, whoever holds it."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -140,27 +140,27 @@ class PutJob(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One update in any case."""
+        """Return one update whose condition always holds."""
         job = self.job
         row = (job.due, job.token, job.owner, self._payload, job.takeovers, job.id, token)
         return [(PUT, (*row, *partition, *self._row_key))]
 
 
 class CancelJob(Part):
-    """A job is removed, whoever holds it."""
+    """Delete a job, whoever holds it."""
 
     def was_applied(self, rows: Rows, token: str) -> None:
-        """Nothing tells, and to do it twice is no harm."""
+        """Return None: no row shows it, and applying it twice is harmless."""
 
     def __init__(self, kind: str) -> None:
         self._row_key = job_row_key(kind)
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One delete in any case."""
+        """Return one delete whose condition always holds."""
         return [(CANCEL, (*partition, *self._row_key))]
 
 
 def lost(job: Job) -> LeaseLost:
-    """The error, naming the job."""
+    """Return the error, naming the job."""
     return LeaseLost(f"{job.kind} {job.id} is not held by {job.owner or 'nobody'} with token {job.token}")

@@ -1,4 +1,4 @@
-"""What this process knows of the heads of lists, so that most writes need not ask."""
+"""A cache of list heads, so that most writes need not read them."""
 
 import asyncio
 from collections import OrderedDict
@@ -42,14 +42,14 @@ class ListHead:
         return self.closed or self.rows >= ROWS or self.bytes >= BYTES
 
     def update(self, row: dict[str, Any] | None) -> None:
-        """Take over a head's row as the database has it now."""
+        """Take over the row of the head as the database has it."""
         row = row or {}
         self.last, self.closed = row.get("last"), bool(row.get("closed"))
         self.rows, self.bytes, self.added = row.get("rows") or 0, row.get("bytes") or 0, 0
 
 
 class ListHeads:
-    """Heads by list; never more than a hint: each write's transaction checks it."""
+    """Heads by list; each is a hint that the write's transaction checks."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class ListHeads:
         self._noted: OrderedDict[tuple[ListKey, int, str], None] = OrderedDict()
 
     def remember_home(self, project: str, home: str, heads: dict[str, ListHead | None]) -> None:
-        """Note all heads of an object's home at once, None for a list of several buckets."""
+        """Remember all heads of an object's partition; None stands for a list of several buckets."""
         for collection, seen in heads.items():
             known = self._known.get(ListKey(project, collection, home))
             if seen is None:
@@ -71,12 +71,12 @@ class ListHeads:
             self._homes.popitem(last=False)
 
     def invalidate(self, key: ListKey) -> None:
-        """Ask the database the next time."""
+        """Read the head from the database next time."""
         self._known.pop(key, None)
         self._homes.pop((key.project, key.home), None)
 
     async def find(self, key: ListKey) -> ListHead:
-        """The head of the list, from memory where it is known."""
+        """Return the head of a list, from memory if it is known."""
         known = self._known.get(key)
         if known is not None and known.added < REFRESH:
             self._known.move_to_end(key)
@@ -86,12 +86,12 @@ class ListHeads:
         return self._remember(key, await self.read(key))
 
     def newest(self, key: ListKey) -> int:
-        """The newest bucket that this process has heard of."""
+        """Return the newest bucket that this process knows."""
         known = self._known.get(key)
         return known.bucket if known is not None else 0
 
     async def read(self, key: ListKey) -> ListHead:
-        """The head of the list as the database has it."""
+        """Read the head of a list from the database."""
         last, rows, size, closed, newest = await self._row(key, 0)
         number = (newest or {}).get(key.collection, 0)
         if not number:
@@ -119,7 +119,7 @@ class ListHeads:
     # --- a new bucket ---
 
     async def start_next_bucket(self, key: ListKey, full: ListHead) -> ListHead:
-        """Close the newest bucket and begin the next; safe when others do the same."""
+        """Close the newest bucket and start the next; safe when others do the same."""
         async with self._rolling.setdefault(key, asyncio.Lock()):
             known = self._known.get(key)
             if known is not None and known.bucket > full.bucket:
@@ -147,7 +147,7 @@ class ListHeads:
         await self._set_newest(key, full.bucket + 1, (last or 0) + 1)
 
     async def _set_newest(self, key: ListKey, number: int, start: int) -> None:
-        """Let bucket 0 name the newest bucket, and tell where it begins."""
+        """Record in bucket 0 which bucket is the newest, and where it begins."""
         first = key.bucket(0)
         update = "UPDATE objects SET newest[?]=? WHERE project=? AND home=? AND bucket=? IF newest[?]="
         name = key.collection
@@ -171,7 +171,7 @@ class ListHeads:
     # --- labels in later buckets ---
 
     async def note_labels(self, key: ListKey, number: int, labels: Iterable[str]) -> None:
-        """Tell in bucket 0 that a later bucket has documents of these labels."""
+        """Record in bucket 0 that a later bucket has documents of these labels."""
         for label in labels:
             if (key, number, label) not in self._noted:
                 await self._connection.run(
@@ -183,7 +183,7 @@ class ListHeads:
                     self._noted.popitem(last=False)
 
     async def buckets_with_label(self, key: ListKey, label: str, low: int, high: int) -> list[int]:
-        """The buckets over `low` and under `high` that have documents of a label, newest first."""
+        """Return the buckets between `low` and `high` with documents of a label, newest first."""
         rows = await self._connection.run(
             "SELECT position FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label=? "
             "AND position>? AND position<?",
@@ -192,7 +192,7 @@ class ListHeads:
         return [row[0] for row in rows]
 
     async def bucket_of(self, key: ListKey, position: int) -> int:
-        """The bucket in whose range a position is."""
+        """Return the bucket that holds a position."""
         found = await self._connection.run(
             "SELECT shelf FROM objects WHERE project=? AND home=? AND bucket=? AND section=? AND label='' "
             "AND position<=? LIMIT 1",
@@ -202,6 +202,6 @@ class ListHeads:
 
 
 def _closing(partition: Partition, collection: str, following: int) -> tuple[str, tuple[Any, ...]]:
-    """Let each read of the bucket tell that another one follows."""
+    """Return the statement by which reads of a bucket learn that another one follows."""
     query = "UPDATE objects SET closed_lists[?]=? WHERE project=? AND home=? AND bucket=?"
     return query, (collection, following, *partition)

@@ -1,4 +1,4 @@
-"""Event logs: a row per segment in the home of the object of the same id, for as long as it lives."""
+"""Event logs: one row per segment, in the partition of the object of the same id, with a time to live."""
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
@@ -28,7 +28,7 @@ COVERING = f"""SELECT position, events FROM objects
 
 
 class Segment(NamedTuple):
-    """Consecutive events; `lifetime` is what is left of it in seconds."""
+    """Consecutive events; `lifetime` is the rest of their time to live in seconds."""
 
     sequence: int
     events: Sequence[bytes]
@@ -36,12 +36,12 @@ class Segment(NamedTuple):
 
 
 def log_place(operation: Append) -> Partition:
-    """The partition of a segment."""
+    """Return the partition of a segment."""
     return Partition(operation.project, operation.id, operation.sequence // BUCKET)
 
 
 class AppendSegment(Part):
-    """A segment enters its log; one that begins with the same number and is there already stays."""
+    """Append a segment; an existing one with the same first number is kept."""
 
     def __init__(self, operation: Append) -> None:
         self._operation = operation
@@ -50,7 +50,7 @@ class AppendSegment(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """One insert, and a note that there is a log."""
+        """Return one insert, and the mark that the object has a log."""
         if self._stale:
             return []
         self._token = token
@@ -59,11 +59,11 @@ class AppendSegment(Part):
         return [(ADD, row), (MARK_LOGGED, tuple(partition))]
 
     def on_refused(self, rows: Rows) -> None:
-        """Nothing is to be done where there is one."""
+        """Do nothing where the segment exists."""
         self._stale = self._row_key in rows
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Remove it, if it is ours."""
+        """Delete the segment if this attempt wrote it."""
         return [] if self._stale else [(UNDO_ADD, (*partition, *self._row_key, self._token))]
 
 
@@ -77,7 +77,7 @@ class Logs:
     async def read_log(
         self, project: str, id: str, after: int = -1, limit: int = 1000
     ) -> list[tuple[int, bytes]]:
-        """Events numbered over `after`, from as many whole segments as give at least `limit`."""
+        """Return the events after `after`, whole segments until there are `limit`: one or two statements."""
         events: list[tuple[int, bytes]] = []
         if after >= 0 and (project, id, after + 1) not in self._segment_starts:
             sequence, segment = await self._covering(project, id, after)
@@ -99,7 +99,7 @@ class Logs:
         return events
 
     async def segments(self, project: str, id: str, after: int) -> AsyncIterator[Segment]:
-        """The segments that begin behind `after`, in order."""
+        """Yield the segments that begin after `after`, in order."""
         bucket, last = max(after, 0) // BUCKET, after
         while True:
             rows = await self._connection.run(READ, (project, id, bucket, last, PAGE))
@@ -114,7 +114,7 @@ class Logs:
             bucket = following if len(rows) < PAGE else bucket
 
     async def _covering(self, project: str, id: str, after: int) -> tuple[int, Sequence[bytes]]:
-        """The segment that begins at or before `after`, which may go on beyond it."""
+        """Return the segment that begins at or before `after`."""
         bucket = after // BUCKET
         rows = await self._connection.run(COVERING, (project, id, bucket, after))
         if not rows and bucket:
@@ -122,7 +122,7 @@ class Logs:
         return (rows[0][0], rows[0][1]) if rows else (0, [])
 
     def _remember(self, edge: tuple[str, str, int]) -> None:
-        """Note where a segment begins, and forget the oldest beyond a bound."""
+        """Remember where a segment begins; drop the oldest over a bound."""
         self._segment_starts[edge] = None
         self._segment_starts.move_to_end(edge)
         if len(self._segment_starts) > REMEMBERED:

@@ -1,4 +1,4 @@
-"""A whole store as records, partition by partition in the order of their tokens, and back."""
+"""Export of a whole store, partition by partition in token order, and import."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -57,7 +57,7 @@ class Mover:
         self._vectors = Vectors(connection)
 
     async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
-        """Objects, jobs and logs, contents, chunks; ValueError for a mark that is not of this store."""
+        """Yield objects with jobs and logs, then contents, then chunks; ValueError for a foreign mark."""
         tables = {
             "objects": self._objects,
             "contents": self._contents,
@@ -71,7 +71,7 @@ class Mover:
                 yield orjson.dumps([name, *mark]).decode(), record
 
     async def _keys(self, query: str, columns: str, after: Sequence[Any]) -> AsyncIterator[tuple[Any, ...]]:
-        """The keys of partitions by token, from that of `after` on."""
+        """Yield the keys of partitions by token, from that of `after` on."""
         if after:
             query += f" WHERE token({columns}) >= token({', '.join('?' for _ in after)})"
         scan = await self._connection.scan(query, tuple(after), PARTITIONS)
@@ -82,7 +82,7 @@ class Mover:
     # --- objects ---
 
     async def _objects(self, after: list[Any]) -> AsyncIterator[Marked]:
-        """Lists in order, each home's jobs and log behind its lists."""
+        """Yield lists in order, and after a partition's lists its jobs and log."""
         start = [*after[:2], 0] if after else []
         async for project, home, bucket, logged in self._keys(HOMES, "project, home, bucket", start):
             if bucket:  # read along with its list
@@ -108,7 +108,7 @@ class Mover:
                     yield [project, home, SECTION, sequence], append
 
     async def _list(self, key: ListKey, low: int) -> AsyncIterator[Document]:
-        """The documents of a list, as they are themselves: a copy can be behind."""
+        """Yield the documents of a list from their own rows, as an entry can be behind."""
         while listed := await self._reader.after_position(key, low, PAGE):
             for document in await asyncio.gather(*(self._reader.get(each.key) for each in listed)):
                 if document is not None:
@@ -151,7 +151,7 @@ class Mover:
     # --- loading ---
 
     async def load(self, records: Sequence[Loadable]) -> None:
-        """Documents one batch after the other, the rest along with them."""
+        """Write documents in one batch, and jobs and logs at the same time; then chunks."""
         documents = {record.key: record for record in records if isinstance(record, Document)}
         await asyncio.gather(
             self._documents(list(documents.values())),

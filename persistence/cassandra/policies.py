@@ -1,4 +1,4 @@
-"""Which node is asked, and what is asked again, in the driver's own terms."""
+"""The driver's policies: which node is asked, and what is retried."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ SPECULATE_AFTER = 0.3
 
 
 class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
-    """Replicas of the datacenter first, and among them those that answered lately.
+    """Ask replicas in the datacenter first, and those that timed out last.
 
     The driver takes a node that was paused, not killed, for up until its heartbeats fail; until then
     every request would wait for it.
@@ -34,11 +34,11 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         self._avoided: dict[Any, float] = {}
 
     def avoid(self, host: Any) -> None:
-        """Ask this one last for a while."""
+        """Ask this node last for a while."""
         self._avoided[host] = time.monotonic() + AVOID_SECONDS
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Any]:
-        """The child's plan, with the nodes that are shunned at its end."""
+        """Yield the child's plan, with avoided nodes at its end."""
         plan = self._child.make_query_plan(working_keyspace, query)
         if not self._avoided:
             yield from plan
@@ -54,37 +54,37 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         yield from last
 
     def populate(self, cluster: Any, hosts: Any) -> None:
-        """Pass on."""
+        """Delegate to the child."""
         self._child.populate(cluster, hosts)
 
     def distance(self, host: Any) -> Any:
-        """Pass on."""
+        """Delegate to the child."""
         return self._child.distance(host)
 
     def check_supported(self) -> None:
-        """Pass on."""
+        """Delegate to the child."""
         self._child.check_supported()
 
     def on_up(self, host: Any) -> None:
-        """Forget what a node did before."""
+        """Stop avoiding the node."""
         self._avoided.pop(host, None)
         self._child.on_up(host)
 
     def on_down(self, host: Any) -> None:
-        """Pass on."""
+        """Delegate to the child."""
         self._child.on_down(host)
 
     def on_add(self, host: Any) -> None:
-        """Pass on."""
+        """Delegate to the child."""
         self._child.on_add(host)
 
     def on_remove(self, host: Any) -> None:
-        """Pass on."""
+        """Delegate to the child."""
         self._child.on_remove(host)
 
 
 class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
-    """Twice again, on another node where that helps, and never a write that must not happen twice."""
+    """Retry twice, on another node where that helps, and only what is idempotent."""
 
     def _retry(self, query: Any, retry: int, consistency: Any, *, elsewhere: bool) -> tuple[Any, Any]:
         if retry >= 2 or not getattr(query, "is_idempotent", False):
@@ -100,7 +100,7 @@ class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
         data_retrieved: bool,
         retry_num: int,
     ) -> tuple[Any, Any]:
-        """A replica did not answer in time."""
+        """Retry: a replica did not answer in time."""
         return self._retry(query, retry_num, consistency, elsewhere=False)
 
     def on_write_timeout(
@@ -112,20 +112,20 @@ class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
         received_responses: int,
         retry_num: int,
     ) -> tuple[Any, Any]:
-        """A replica did not confirm in time."""
+        """Retry: a replica did not confirm in time."""
         return self._retry(query, retry_num, consistency, elsewhere=False)
 
     def on_unavailable(
         self, query: Any, consistency: Any, required_replicas: int, alive_replicas: int, retry_num: int
     ) -> tuple[Any, Any]:
-        """Too few replicas in the eyes of one node; another may see more. Nothing was done yet."""
+        """Ask another node, which may see more replicas; nothing was done yet."""
         return (self.RETRY_NEXT_HOST, consistency) if retry_num < 2 else (self.RETHROW, None)
 
     def on_request_error(self, query: Any, consistency: Any, error: Any, retry_num: int) -> tuple[Any, Any]:
-        """A connection broke, or a node is overloaded."""
+        """Ask another node: the connection broke, or the node is overloaded."""
         return self._retry(query, retry_num, consistency, elsewhere=True)
 
 
 def speculative_execution() -> Any:
-    """Ask one more node when the first is slow; the driver does so for idempotent statements only."""
+    """Ask another node when the first is slow; the driver does so for idempotent statements only."""
     return ConstantSpeculativeExecutionPolicy(SPECULATE_AFTER, 2)

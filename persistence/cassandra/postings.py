@@ -1,4 +1,4 @@
-"""Search by words: posting tables and BM25.
+"""Search by words: tables of postings, and BM25.
 
 A row says in which chunks of a batch a term stands, how often, and how long they are. A part has
 SLOTS partitions, by the term's hash, so a file's words are a few batches of rows, and a term of a
@@ -63,12 +63,12 @@ Found = tuple[str, int, float]
 
 
 def slot(term: str) -> int:
-    """The partition of a term in each part."""
+    """Return the partition of a term within each part."""
     return zlib.crc32(term.encode()) % SLOTS
 
 
 def posting_rows(terms: Terms) -> dict[str, bytes]:
-    """Rows by term: (number, frequency, length) of each chunk that has it, as 32-bit integers."""
+    """Return rows by term: (number, frequency, length) of each chunk with it, as 32-bit integers."""
     rows: defaultdict[str, list[int]] = defaultdict(list)
     for number, words in terms.items():
         for term, frequency in Counter(word[:LONGEST] for word in words).items():
@@ -78,7 +78,7 @@ def posting_rows(terms: Terms) -> dict[str, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Where one term stands: for each chunk the place of its source, and what the rows say."""
+    """The chunks with one term: for each the index of its source, and its cells."""
 
     owners: Integers
     cells: Integers
@@ -87,7 +87,7 @@ class Matches:
 
 
 class Postings:
-    """Writes, removes and searches the words of chunks."""
+    """Writes, deletes and searches the words of chunks."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -95,7 +95,7 @@ class Postings:
     async def put(
         self, meta: VectorStoreMeta, part: int, source: str, batch: str, rows: Mapping[str, bytes]
     ) -> None:
-        """Add a batch's rows."""
+        """Insert the rows of a batch."""
         statements: defaultdict[int, list[Statement]] = defaultdict(list)
         for term, data in rows.items():
             number = slot(term)
@@ -106,7 +106,7 @@ class Postings:
     async def drop(
         self, meta: VectorStoreMeta, part: int, source: str, batch: str, terms: Iterable[str]
     ) -> None:
-        """Remove a batch's rows."""
+        """Delete the rows of a batch."""
         statements: defaultdict[int, list[Statement]] = defaultdict(list)
         for term in terms:
             number = slot(term)
@@ -115,7 +115,7 @@ class Postings:
         await self._run(statements.values())
 
     async def delete(self, meta: VectorStoreMeta) -> None:
-        """Remove everything of a vector store."""
+        """Delete all rows of a vector store."""
         for part in range(meta.part + 1):
             row = (meta.project, meta.store, part)
             await asyncio.gather(
@@ -134,7 +134,7 @@ class Postings:
     async def search(
         self, meta: VectorStoreMeta, terms: Sequence[str], allowed: frozenset[str] | None
     ) -> Iterator[Found]:
-        """All chunks with any of the terms, of the sources allowed, best first."""
+        """Yield the chunks with any of the terms, from the allowed sources, best first."""
         limit = asyncio.Semaphore(AT_ONCE)
 
         async def find(term: str, part: int) -> list[tuple[str, bytes]]:
@@ -152,7 +152,7 @@ class Postings:
 
 
 def batched(statements: Iterable[Statement]) -> Iterator[list[Statement]]:
-    """Statements by as many as are sent together."""
+    """Yield statements in groups of about BYTES."""
     part: list[Statement] = []
     size = 0
     for statement in statements:
@@ -170,7 +170,7 @@ def rank(
     by_term: Sequence[Sequence[Sequence[tuple[str, bytes]]]],
     allowed: frozenset[str] | None,
 ) -> tuple[list[str], Integers, Floats]:
-    """The sources, and for each chunk its key (source's place << 32 | number) and its BM25.
+    """Return the sources, and for each chunk its key (source's index << 32 | number) and its BM25.
 
     Terms that are too common are left out unless there is no other.
     """
@@ -193,7 +193,7 @@ def rank(
 def collect(
     parts: Sequence[Sequence[tuple[str, bytes]]], places: dict[str, int], allowed: frozenset[str] | None
 ) -> Matches:
-    """One term's rows as arrays, those of the sources allowed; new sources get a place."""
+    """Return one term's rows as arrays, from the allowed sources; new sources get an index."""
     rows = [row for part in parts for row in part]
     common = any(len(part) >= COMMON for part in parts)
     count = sum(len(data) for _, data in rows) // CELL
@@ -206,7 +206,7 @@ def collect(
 
 
 def rarest(matches: Iterable[Matches]) -> list[Matches]:
-    """The rarest terms, as many as can be weighed, and at least one."""
+    """Return the rarest terms within WEIGHED occurrences, at least one."""
     ordered = sorted((match for match in matches if len(match.cells)), key=lambda match: match.count)
     chosen: list[Matches] = []
     total = 0
@@ -219,7 +219,7 @@ def rarest(matches: Iterable[Matches]) -> list[Matches]:
 
 
 def in_order(sources: Sequence[str], keys: Integers, scores: Floats) -> Iterator[Found]:
-    """Best first; all of them are sorted only for who reads on beyond the first."""
+    """Yield the chunks best first; beyond the first 500 they are sorted only when read."""
     rest = np.ones(len(scores), dtype=bool)
     if len(scores) > FIRST:
         rest = scores < np.partition(scores, -FIRST)[-FIRST]

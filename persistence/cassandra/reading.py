@@ -1,4 +1,4 @@
-"""Documents by id, and pages of lists."""
+"""Reads of documents by id, and of pages of lists."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,7 +31,7 @@ LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
 class Reader:
-    """Reads at quorum: what a write was told of is seen by every reader after it."""
+    """Reads at quorum, so every reader sees what a write has acknowledged."""
 
     def __init__(self, connection: Connection, heads: ListHeads, repair: Repair) -> None:
         self._connection = connection
@@ -39,7 +39,7 @@ class Reader:
         self._repair = repair
 
     async def get(self, key: Key) -> Document | None:
-        """The document, or None: one statement, which also tells of the lists under it.
+        """Return the document, or None: one statement, which also reads the heads of lists under it.
 
         Another one where an id names a holder and the document is not with it, and one where there is
         none, to find out if its list still has it.
@@ -111,13 +111,13 @@ class Reader:
         return Page(documents, has_more=more)
 
     async def after_position(self, key: ListKey, low: int, count: int) -> list[Document]:
-        """The next documents of a list behind a position, in order."""
+        """Return the next documents of a list after a position, in order."""
         bucket = await self._heads.bucket_of(key, low) if low != LOWEST else None
         walk = ListScan(self._connection, self._heads, key, None, low, HIGHEST, ascending=True)
         return await walk.take(count, bucket)
 
     async def _cursor(self, key: ListKey, id: str) -> tuple[int, int]:
-        """Position and bucket of a document of the list."""
+        """Return the position and the bucket of a document of the list."""
         document = await self._find(key.key(id)) if id and storable(id) else None
         if document is not None and document.parent == key.parent:
             return document.position, bucket_of(document)
@@ -129,7 +129,7 @@ class Reader:
 
 
 class ListScan:
-    """Goes through the buckets of a list in one direction, no further than it must."""
+    """Reads the buckets of a list in one direction, no further than needed."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class ListScan:
         self._query = f"{RANGE}{backwards} LIMIT ?"
 
     async def take(self, count: int, bucket: int | None) -> list[Document]:
-        """At most so many documents, beginning in a bucket, or at the list's own begin or end."""
+        """Return at most `count` documents, from a bucket or from the list's start or end."""
         documents: list[Document] = []
         number: int | None = bucket
         if number is None:
@@ -168,7 +168,7 @@ class ListScan:
         return documents
 
     async def _begin(self, count: int) -> tuple[int | None, list[Document]]:
-        """Read the first bucket, which tells of the newest: most lists have no other one."""
+        """Read the first bucket, which names the newest: most lists have no other."""
         rows = await self._rows(0, count)
         newest = (rows[0][7] or {}).get(self._key.collection, 0) if rows else None
         if newest is None:
@@ -181,7 +181,7 @@ class ListScan:
         return await self._next(0, rows), documents
 
     async def _next(self, number: int, rows: Sequence[Any]) -> int | None:
-        """The bucket to go on with, or None."""
+        """Return the next bucket, or None."""
         if not self._ascending and number == 0:
             return None
         if self._label:
@@ -213,7 +213,7 @@ class ListScan:
         )
 
     async def _documents(self, rows: Sequence[Any], number: int) -> list[Document]:
-        """The documents of rows; those of a label that were too big to copy are looked up."""
+        """Return the documents of rows; entries by label that are references are looked up."""
         bodies = {row[5]: tuple(row[:5]) for row in rows}
         if self._label and rows:
             bodies = await self._complete(bodies, rows, number)

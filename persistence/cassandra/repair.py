@@ -1,4 +1,4 @@
-"""Whole lists emptied, and documents completed, or taken out, that a dead writer left half done."""
+"""Clears lists, and repairs documents whose writer died: completes or removes them."""
 
 import asyncio
 import time
@@ -47,7 +47,7 @@ CORRECT = f"UPDATE objects SET value=?, state=?, labels=?, version=? WHERE {AT} 
 
 
 class Marker(NamedTuple):
-    """Where in its list a document is, and since when."""
+    """The position of a document in its list, its bucket, and when it was inserted."""
 
     position: int
     bucket: int
@@ -55,7 +55,7 @@ class Marker(NamedTuple):
 
 
 class Repair:
-    """Empties lists: every document's own row first, then the rows of the list, bucket by bucket."""
+    """Clears lists bucket by bucket: the documents' own rows first, then the list's rows."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Repair:
         self._heads = heads
 
     async def clear(self, operation: Clear) -> None:
-        """Remove every document of a list, in buckets from the newest to the first."""
+        """Delete every document of a list, from the newest bucket to the first."""
         key = ListKey(operation.project, operation.collection, operation.parent)
         newest = await self._heads.read(key)
         if newest.last is None and newest.bucket == 0:
@@ -81,7 +81,7 @@ class Repair:
         self._heads.invalidate(key)
 
     async def _clear_bucket(self, key: ListKey, number: int) -> bool:
-        """Empty one bucket; False if something entered it meanwhile."""
+        """Clear one bucket; return False if a document was inserted meanwhile."""
         partition = key.bucket(number)
         row_key = head_row_key(key.collection)
         rows = await self._connection.run(f"SELECT last FROM objects WHERE {AT}", (*partition, *row_key))
@@ -107,7 +107,7 @@ class Repair:
         await self._connection.compare_and_set([(REMOVE, (*partition, *object_row_key(key.collection)))])
 
     async def complete(self, document: Document) -> bool:
-        """Finish what a dead writer began: the document is in its list, and nowhere else.
+        """Finish an insert whose writer died: the document has an entry but no row of its own.
 
         False if it is all there. Its copies become what is to be written now.
         """
@@ -133,7 +133,7 @@ class Repair:
         return True
 
     async def remove_orphan(self, key: Key) -> None:
-        """Take a document that was not found out of its list, if it is there since a while.
+        """Delete the entry of a document that does not exist, if it is old enough.
 
         Its writer died between two transactions, and told nobody that it was made, or began to delete it.
         """
@@ -157,7 +157,7 @@ class Repair:
             await self._connection.compare_and_set_surely(list(delete_entries(partition, document, labels)))
 
     async def find_mark(self, key: ListKey, id: str) -> Marker | None:
-        """Where a document is in a list that has no row of its own, or none yet; or None."""
+        """Return the marker of a document that has no row of its own, or None."""
         newest = (await self._heads.read(key)).bucket
         return await self._find(key, id, {0, *range(max(newest - SEARCHED, 0), newest + 1)})
 

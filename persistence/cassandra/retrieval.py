@@ -1,4 +1,4 @@
-"""Chunks of files: kept with their words and vectors, and found again."""
+"""Chunks of files, with their words and vectors."""
 
 import asyncio
 import secrets
@@ -50,7 +50,7 @@ class Chunks:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     def _lock(self, project: str, vector_store: str) -> asyncio.Lock:
-        """The turn of this process at a vector store's totals."""
+        """Return this process's lock of a vector store's totals."""
         return self._locks.setdefault((project, vector_store), asyncio.Lock())
 
     # --- putting ---
@@ -58,7 +58,7 @@ class Chunks:
     async def put_chunks(
         self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
-        """Keep chunks: two statements for the totals, then vectors, texts and words."""
+        """Write chunks: two statements for the totals, then vectors, texts and words."""
         encode_json(dict(attributes))
         dimension = dimension_of(chunks)
         terms = await asyncio.to_thread(terms_of, {chunk.index: chunk.text for chunk in chunks})
@@ -82,7 +82,7 @@ class Chunks:
         await self._write(putting)
 
     async def _replaced(self, meta: VectorStoreMeta, source: Source, numbers: set[int]) -> list[Row]:
-        """The chunks of the batches that have any of the numbers: these go, or change their batch."""
+        """Return the chunks of all batches that contain any of the numbers."""
         if not source.batches:
             return []
         rows = await self._all_rows(meta, source)
@@ -95,7 +95,7 @@ class Chunks:
         return [row async for rows in scan for row in rows]
 
     async def _delete_replaced(self, meta: VectorStoreMeta, source: Source, rows: Sequence[Row]) -> None:
-        """Remove the words of batches, and the vectors of their chunks that are replaced."""
+        """Delete the words of replaced batches."""
         batches: dict[str, dict[int, str]] = {}
         for number, text, batch, _, _ in rows:
             batches.setdefault(batch, {})[number] = text
@@ -129,13 +129,13 @@ class Chunks:
     async def set_attributes(
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> None:
-        """One transaction."""
+        """Set a file's attributes with one transaction."""
         await self._meta.set_attributes(project, vector_store, file, attributes)
 
     # --- deleting ---
 
     async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
-        """Forget a file or all: its words and vectors first, so that a second attempt finds the rest."""
+        """Delete a file or everything; words and vectors go first, so that a retry finds the rest."""
         if not storable(project, vector_store, file or ""):
             return
         if file is None:
@@ -175,7 +175,7 @@ class Chunks:
     async def read_chunks(
         self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
     ) -> list[Chunk]:
-        """Chunks of a file in order: two statements."""
+        """Return chunks of a file in order: two statements."""
         if not storable(project, vector_store, file):
             return []
         _, source = await self._meta.find(project, vector_store, file)
@@ -187,7 +187,7 @@ class Chunks:
     async def search_text(
         self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
     ) -> list[Hit]:
-        """The best by BM25: a statement for the totals, each term and part, and each file of a hit."""
+        """Return the best by BM25: a statement for the totals, each term and part, and each file of a hit."""
         if not storable(project, vector_store):
             return []
         terms = Terms().of_query(query[:100_000])
@@ -208,7 +208,7 @@ class Chunks:
         limit: int,
         filter: Filter | None = None,
     ) -> list[Hit]:
-        """The nearest by cosine: a statement for the totals, each shard, and each file of a hit."""
+        """Return the nearest by cosine: a statement for the totals, each shard, and each file of a hit."""
         if not storable(project, vector_store):
             return []
         meta, _ = await self._meta.find(project, vector_store)
@@ -227,7 +227,7 @@ class Chunks:
             wanted *= 4  # some were of chunks that are gone
 
     async def _hits(self, meta: VectorStoreMeta, found: Iterable[Found], limit: int) -> list[Hit]:
-        """The first of what was found that is still there, with its text: a statement for each file."""
+        """Return the first hits that still exist, with their texts: a statement for each file."""
         hits: list[Hit] = []
         ordered = iter(found)
         while len(hits) < limit and (part := list(islice(ordered, limit - len(hits)))):
@@ -255,7 +255,7 @@ class Chunks:
 
 
 class ChunkUpdate:
-    """What a put changes: the new chunks, and those that shared a batch with what they replace."""
+    """The changes of a put: new chunks, and those that shared a batch with replaced ones."""
 
     def __init__(
         self,
@@ -298,20 +298,20 @@ class ChunkUpdate:
         self.source = replace(source, attributes=dict(attributes), batches=batches)
 
     def shard_of(self, number: int) -> int:
-        """The shard of a chunk's vector."""
+        """Return the shard of a chunk's vector."""
         if number in self._shards:
             return int(self._shards[number])
         return self.shard if number in self._with_vector else NO_SHARD
 
 
 def terms_of(texts: Mapping[int, str]) -> dict[int, list[str]]:
-    """The terms of texts."""
+    """Return the terms of texts."""
     terms = Terms()
     return {number: terms.of(text) for number, text in texts.items()}
 
 
 def dimension_of(chunks: Sequence[Chunk]) -> int | None:
-    """The length of the chunks' vectors; DimensionMismatch if they differ."""
+    """Return the length of the chunks' vectors; DimensionMismatch if they differ."""
     lengths = {len(chunk.vector) for chunk in chunks if chunk.vector is not None}
     if len(lengths) > 1:
         raise DimensionMismatch(f"vectors of {min(lengths)} and of {max(lengths)} numbers in one file")
@@ -319,7 +319,7 @@ def dimension_of(chunks: Sequence[Chunk]) -> int | None:
 
 
 def check_dimension(meta: VectorStoreMeta, dimension: int | None) -> None:
-    """DimensionMismatch unless vectors of that length fit the vector store's."""
+    """Raise DimensionMismatch unless vectors of that length fit the vector store."""
     if dimension is not None and meta.dimension not in (None, dimension):
         raise DimensionMismatch(
             f"a vector of {dimension} numbers, where those of {meta.store} have {meta.dimension}"

@@ -1,4 +1,4 @@
-"""The table `objects`: which rows a partition has, and documents and jobs as rows.
+"""The table `objects`: the rows of a partition, and documents and jobs as rows.
 
 A partition is `(project, home, bucket)`. The home of an object is its id; the home of lists without
 a parent is `/collection`. In bucket 0 of its home lie, in this order,
@@ -36,7 +36,7 @@ MAX_LABEL_COPY_BYTES = 64 << 10
 
 
 class Partition(NamedTuple):
-    """A partition."""
+    """The key of a partition."""
 
     project: str
     home: str
@@ -44,7 +44,7 @@ class Partition(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """A row in a partition."""
+    """The clustering key of a row."""
 
     section: str
     label: str = ""
@@ -60,34 +60,34 @@ class ListKey(NamedTuple):
 
     @property
     def home(self) -> str:
-        """Whose partition the list is in."""
+        """The home of the partitions that hold the list."""
         if self.parent.startswith("/"):
             return f"/{self.parent}"
         return self.parent or f"/{self.collection}"
 
     @classmethod
     def at(cls, project: str, home: str, collection: str) -> "ListKey":
-        """The list of a collection in a home."""
+        """Return the list of a collection in a home."""
         if home == f"/{collection}":
             return cls(project, collection, "")
         return cls(project, collection, home[1:] if home.startswith("//") else home)
 
     def bucket(self, number: int) -> Partition:
-        """The partition of one of its buckets."""
+        """Return the partition of a bucket."""
         return Partition(self.project, self.home, number)
 
     def key(self, id: str) -> Key:
-        """The key of one of its documents."""
+        """Return the key of a document of the list."""
         return Key(self.project, self.collection, id)
 
 
 def home_partition(key: Key) -> Partition:
-    """The partition of an object."""
+    """Return the partition of an object."""
     return Partition(key.project, key.id, 0)
 
 
 def object_row_key(collection: str) -> RowKey:
-    """The row of an object in its home."""
+    """Return the row of an object in its home."""
     return RowKey(f"d:{collection}")
 
 
@@ -104,40 +104,40 @@ def bucket_of(document: Document) -> int:
 
 
 def parent_id(id: str) -> str:
-    """The id of the object that a document of that id may be kept with, or nothing."""
+    """Return the id of the object that a document may be stored with, or ""."""
     first, slash, rest = id.partition("/")
     return first if slash and rest else ""
 
 
 def key_beside_parent(key: Key) -> tuple[Partition, RowKey]:
-    """The row of an object that is kept with its holder."""
+    """Return the partition and row of an object that is stored with its parent."""
     return Partition(key.project, parent_id(key.id), 0), RowKey(f"c:{key.collection}", key.id)
 
 
 def primary_key(key: Key, parent: str, bucket: int) -> tuple[Partition, RowKey]:
-    """The own row of an object of a list, by the list's parent and the bucket that it is in."""
+    """Return the partition and row of an object, by its list's parent and bucket."""
     if bucket == 0 and parent and parent_id(key.id) == parent:
         return key_beside_parent(key)
     return home_partition(key), object_row_key(key.collection)
 
 
 def primary_key_of(document: Document) -> tuple[Partition, RowKey]:
-    """The own row of a document."""
+    """Return the partition and row of a document."""
     return primary_key(document.key, document.parent, bucket_of(document))
 
 
 def head_row_key(collection: str) -> RowKey:
-    """The row of a list's head."""
+    """Return the row of a list's head."""
     return RowKey(f"h:{collection}")
 
 
 def job_row_key(kind: str) -> RowKey:
-    """The row of a job."""
+    """Return the row of a job."""
     return RowKey(f"j:{kind}")
 
 
 def marker_row_key(collection: str, id: str) -> RowKey:
-    """The row that tells where a document is in its list."""
+    """Return the row of a document's marker, which has its position in the list."""
     return RowKey(f"m:{collection}", id)
 
 
@@ -146,7 +146,7 @@ KEY = "project, home, bucket, section, label, position"
 
 
 class Body(NamedTuple):
-    """What a document's row and its copies have in common."""
+    """The contents that an object's row and its entries share."""
 
     value: bytes
     state: bytes | None
@@ -154,7 +154,7 @@ class Body(NamedTuple):
 
 
 def encode_json(value: dict[str, Any]) -> bytes:
-    """JSON as it is kept; ValueError for what is none."""
+    """Encode JSON; ValueError for other values."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as exc:
@@ -162,7 +162,7 @@ def encode_json(value: dict[str, Any]) -> bytes:
 
 
 def encode_body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[str]) -> Body:
-    """A document's contents as bytes; DocumentTooLarge, or ValueError for what is no JSON."""
+    """Encode a document's contents; DocumentTooLarge, or ValueError for what is not JSON."""
     encoded = Body(encode_json(value), encode_json(state) if state else None, labels or None)
     size = len(encoded.value) + len(encoded.state or b"")
     if size * 2 > MAX_DOCUMENT_BYTES:
@@ -173,19 +173,19 @@ def encode_body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[
 
 
 def body_of(document: Document) -> Body:
-    """The contents of a document."""
+    """Encode the contents of a document."""
     return encode_body(document.value, document.state, document.labels)
 
 
 @dataclass(frozen=True, slots=True)
 class ImportDocument(Insert):
-    """An Insert of a document that has changed before, in another store."""
+    """An Insert of a document from another store, with its version."""
 
     version: int = 1
 
 
 def inserted_document(operation: Insert, position: int, bucket: int) -> Document:
-    """The document that an Insert makes."""
+    """Return the document that an Insert creates."""
     return ListedDocument(
         operation.key,
         operation.value,
@@ -203,7 +203,7 @@ def decode_document(
     parent: str,
     row: tuple[bytes, bytes | None, Any, int, int, int],
 ) -> Document:
-    """A document from (value, state, labels, version, position, bucket)."""
+    """Return the document of (value, state, labels, version, position, bucket)."""
     value, state, labels, version, position, bucket = row
     return ListedDocument(
         key,
@@ -218,13 +218,13 @@ def decode_document(
 
 
 def decode_job(project: str, kind: str, id: str, row: tuple[float, int, str, bytes, int | None]) -> Job:
-    """A job from (due, token, owner, payload, takeovers)."""
+    """Return the job of (due, token, owner, payload, takeovers)."""
     due, token, owner, payload, takeovers = row
     return Job(project, kind, id, due, token, owner, orjson.loads(payload), takeovers or 0)
 
 
 def storable(*names: str) -> bool:
-    """Whether the names can be in the database at all: text with lone surrogates cannot."""
+    """Return whether names can be stored: text with lone surrogates cannot."""
     try:
         return all(len(name.encode()) < 60_000 for name in names)
     except UnicodeEncodeError:

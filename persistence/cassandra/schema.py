@@ -1,4 +1,4 @@
-"""The tables, their versions, and how one process brings them up to date while others wait."""
+"""The tables, their versions, and their migration by one process while others wait."""
 
 import asyncio
 import re
@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from persistence.cassandra import astra
-from persistence.cassandra.driver import Connection, KeyspaceMissing
+from persistence.cassandra.driver import Connection
+from persistence.cassandra.errors import KeyspaceMissing
 from persistence.errors import StoreRefused, StoreUnavailable
 
 LOCK_TABLE = """CREATE TABLE IF NOT EXISTS {keyspace}.migrations (
@@ -84,7 +85,7 @@ CURRENT = OLDEST + len(VERSIONS) - 1
 
 
 async def migrate(connection: Connection) -> None:
-    """Make keyspace and tables, or bring them up to date, whoever else does so at the same time.
+    """Create keyspace and tables, or migrate them; safe when other processes do the same.
 
     StoreRefused if the tables are newer than this code knows. `connection` has no keyspace yet.
     """
@@ -102,7 +103,7 @@ async def migrate(connection: Connection) -> None:
 
 
 async def _migrate_once(connection: Connection) -> bool:
-    """Whether the tables are up to date, made so if nobody else is at it."""
+    """Return whether the tables are up to date; migrate them if no other process does."""
     if await version(connection) == CURRENT:
         return True
     if not await _locked(connection, owner := secrets.token_hex(8)):
@@ -115,7 +116,7 @@ async def _migrate_once(connection: Connection) -> bool:
 
 
 async def retry_while_unavailable(work: Callable[[], Awaitable[T]], seconds: float = AGREEMENT) -> T:
-    """Try for a while what fails on nodes that are busy, or have not heard yet what another one made."""
+    """Retry while nodes are busy or do not know yet what another one created."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -143,7 +144,7 @@ NEAREST = """CREATE CUSTOM INDEX IF NOT EXISTS vectors_{0}_nearest ON vectors_{0
 
 
 async def create_vector_table(connection: Connection, dimension: int) -> None:
-    """Make the table for vectors of one length, once in a keyspace's life."""
+    """Create the table for vectors of one length, once per keyspace."""
     name = f"vectors_{dimension}"
     done = "SELECT version FROM migrations WHERE name=?"
     while not await connection.run(done, (name,)):
@@ -159,7 +160,7 @@ async def create_vector_table(connection: Connection, dimension: int) -> None:
 
 
 async def check(connection: Connection) -> None:
-    """StoreRefused unless the tables are those that this code knows."""
+    """Raise StoreRefused unless the tables have the version that this code knows."""
     found = await version(connection)
     if found < CURRENT:
         raise StoreRefused(
@@ -169,7 +170,7 @@ async def check(connection: Connection) -> None:
 
 
 async def version(connection: Connection) -> int:
-    """The version of the tables, 0 for none; StoreRefused if it is not one that this code knows."""
+    """Return the version of the tables, 0 for none; StoreRefused for one that this code does not know."""
     outcome = await connection.run("SELECT version FROM migrations WHERE name='schema'")
     found = int(outcome[0][0] or 0) if outcome else 0
     if found > CURRENT:

@@ -1,4 +1,4 @@
-"""The cluster store: any number of replicas of the server on Apache Cassandra 5, or Astra DB."""
+"""The store on Apache Cassandra 5 or Astra DB, for any number of replicas of the server."""
 
 import time
 from collections.abc import Callable
@@ -69,7 +69,7 @@ class CassandraStore:
         await self.connection.close()
 
     async def migrate(self) -> None:
-        """Make keyspace and tables, or bring them up to date, on a connection of its own."""
+        """Create keyspace and tables, or migrate them, on a connection of its own."""
         connection = Connection(self.target)
         await connection.open()
         try:
@@ -78,5 +78,5 @@ class CassandraStore:
             await connection.close()
 
     async def ping(self) -> None:
-        """One read at quorum of a row that is always there."""
+        """Read a row that always exists, at quorum."""
         await schema.version(self.connection)

@@ -1,4 +1,4 @@
-"""How far the indexes by time are settled, a row for each: where one begins, and up to where it is done."""
+"""Marks of the indexes by time: where each begins, and up to where it is settled."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ SETTLED = "UPDATE kinds USING TIMESTAMP ? SET settled=? WHERE kind=?"
 
 
 class TimeIndexMarks:
-    """Begins indexes once in a keyspace's life, and notes how far each is settled."""
+    """Starts each index once per keyspace, and records how far it is settled."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -18,7 +18,7 @@ class TimeIndexMarks:
         self._beginning = asyncio.Lock()
 
     async def ensure_started(self, kind: str, first: int) -> None:
-        """Note where the index of a kind begins: no statement once this process knows that it has.
+        """Record where the index of a kind begins, once per process.
 
         Looked up first and by one caller at a time: many transactions at once on the one row would
         all time out, just when the server gets its first requests.
@@ -33,10 +33,10 @@ class TimeIndexMarks:
             self._begun.add(kind)
 
     async def first_unsettled(self, kind: str) -> int | None:
-        """Where what is not settled begins; None if nobody ever began the index."""
+        """Return where the unsettled part begins; None if the index was never started."""
         rows = await self._connection.run(MARK, (kind,))
         return None if not rows or rows[0][0] is None else max(rows[0][0], rows[0][1] or 0)
 
     async def mark_settled(self, kind: str, mark: int) -> None:
-        """Note that all before the mark is settled; of two marks the later stays."""
+        """Record that everything before the mark is settled; of two marks the later stays."""
         await self._connection.run(SETTLED, (mark, mark, kind))

@@ -1,4 +1,4 @@
-"""Where the cluster is and how to get in: the store's URL, read once."""
+"""The store's URL: addresses, credentials and options of a cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ ASTRA_API = "https://api.astra.datastax.com"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A keyspace of a cluster, or of an Astra database, and the credentials for it."""
+    """A keyspace of a cluster or of an Astra database, and its credentials."""
 
     keyspace: str
     contact_points: tuple[str, ...] = ()
@@ -36,14 +36,14 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The cluster as an error may name it: no credentials."""
+        """The cluster as errors name it, without credentials."""
         if self.database:
             return f"Astra database {self.database}" + (f" ({self.bundle})" if self.bundle else "")
         return ", ".join(f"{host}:{self.port}" for host in self.contact_points)
 
 
 def parse(url: str) -> Target:
-    """The target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
+    """Return the target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
 
     Or of `astra://database-id/keyspace?token=…`; with `&bundle=/path/secure-connect.zip` the bundle is
     not fetched, `api` is the address of another DevOps API. `ssl` is true, or false; `ca` a file of
@@ -105,7 +105,7 @@ def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, timeout: 
 
 
 def _hosts(netloc: str) -> tuple[tuple[str, ...], int]:
-    """Names and the one port that they share, which is the driver's rule."""
+    """Return the host names and their one port: the driver cannot use several."""
     hosts, ports = [], set()
     for part in filter(None, netloc.split(",")):
         split = urlsplit(f"//{part}")

@@ -1,4 +1,4 @@
-"""What a vector store consists of: its totals, its files, and where their chunks lie.
+"""A vector store's metadata: its totals, its files, and the partitions of their chunks.
 
 One partition a vector store: a row for each file, and one, of the file "", for the whole. Both
 change together, in one transaction, which also says where new chunks go: vectors into a shard, words
@@ -44,7 +44,7 @@ DESCRIBE = "UPDATE sources SET attributes=? WHERE project=? AND store=? AND file
 
 
 class Batch(NamedTuple):
-    """Chunks that were put together: how many, and the part and shard that they are in."""
+    """Chunks that were put together: their number, part and shard."""
 
     size: int
     part: int
@@ -53,7 +53,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file in a vector store."""
+    """A file of a vector store."""
 
     file: str
     generation: str
@@ -62,28 +62,28 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What its chunks are kept under."""
+        """The name under which its chunks are stored."""
         return f"{self.generation}{self.file}"
 
     @property
     def chunks(self) -> int:
-        """How many chunks it has."""
+        """The number of its chunks."""
         return sum(batch.size for batch in self.batches.values())
 
     @classmethod
     def new(cls, file: str) -> "Source":
-        """A file that is put for the first time."""
+        """Return a file that is put for the first time."""
         return cls(file, f"{int(time.time()):08x}{secrets.token_hex(4)}")
 
 
 def file_of(name: str) -> str:
-    """The file of a source's name."""
+    """Return the file of a source's name."""
     return name[GENERATION:]
 
 
 @dataclass(frozen=True, slots=True)
 class VectorStoreMeta:
-    """The totals of a vector store; `version` 0 if it has nothing."""
+    """The totals of a vector store; `version` is 0 if it is empty."""
 
     project: str
     store: str
@@ -99,7 +99,7 @@ class VectorStoreMeta:
     def grow(
         self, *, size: int, dimension: int | None, rows: int, chunks: int, words: int
     ) -> "VectorStoreMeta":
-        """The totals with so many bytes of vectors, rows of words, chunks and words more in them.
+        """Return the totals with bytes of vectors, rows of words, chunks and words added.
 
         What is full is left for the next shard or part.
         """
@@ -123,13 +123,13 @@ class VectorStoreMeta:
 
 
 class VectorStoreMetaTable:
-    """Reads and changes totals and files."""
+    """Reads and writes totals and files."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def find(self, project: str, store: str, file: str = "") -> tuple[VectorStoreMeta, Source | None]:
-        """The totals, and a file of it if it is there: one statement."""
+        """Return the totals, and a file if it exists: one statement."""
         meta, source = VectorStoreMeta(project, store), None
         rows = await self._connection.run(BOTH, (project, store, ["", file] if file else [""]))
         for name, *columns in rows:
@@ -141,7 +141,7 @@ class VectorStoreMetaTable:
         return meta, source
 
     async def files(self, project: str, store: str, filter: Filter | None = None) -> list[Source]:
-        """All files, or those that a filter lets through."""
+        """Return all files, or those that a filter passes."""
         found: list[Source] = []
         async for rows in await self._connection.scan(ALL, (project, store), 2000):
             sources = [decode(*row) for row in rows]
@@ -151,7 +151,7 @@ class VectorStoreMetaTable:
     async def compare_and_set(
         self, before: VectorStoreMeta, after: VectorStoreMeta, statements: Iterable[Statement]
     ) -> bool:
-        """Set the totals and do the statements, unless the totals changed since they were read."""
+        """Set the totals and run the statements, unless the totals have changed."""
         values = (
             *(after.version, after.dimension, after.shard, after.shard_bytes, after.part),
             *(after.part_rows, after.chunks, after.words, before.project, before.store),
@@ -162,22 +162,22 @@ class VectorStoreMetaTable:
         return (await self._connection.compare_and_set([condition, *statements])).applied
 
     def put_source(self, meta: VectorStoreMeta, source: Source) -> Statement:
-        """A file's row."""
+        """Return the statement that writes a file's row."""
         batches = {name: tuple(batch) for name, batch in source.batches.items()}
         content = (source.generation, encode_json(dict(source.attributes)), batches)
         return SET_SOURCE, (*content, meta.project, meta.store, source.file)
 
     def drop_source(self, meta: VectorStoreMeta, file: str) -> Statement:
-        """No row for a file."""
+        """Return the statement that deletes a file's row."""
         return DROP_SOURCE, (meta.project, meta.store, file)
 
     async def set_attributes(self, project: str, store: str, file: str, attributes: Attributes) -> None:
-        """Change the attributes of a file that is there."""
+        """Set the attributes of an existing file."""
         row = (encode_json(dict(attributes)), project, store, file)
         await self._connection.compare_and_set([(DESCRIBE, row)])
 
     async def delete(self, meta: VectorStoreMeta) -> None:
-        """Remove totals and files; StoreUnavailable if chunks keep coming in meanwhile."""
+        """Delete totals and files; StoreUnavailable if chunks are put meanwhile."""
         guard: Statement = (
             "DELETE FROM sources WHERE project=? AND store=? AND file='' IF version=?",
             (meta.project, meta.store, meta.version),
@@ -188,6 +188,6 @@ class VectorStoreMetaTable:
 
 
 def decode(file: str, generation: str, attributes: bytes | None, batches: Any) -> Source:
-    """A file from its row."""
+    """Return the file of a row."""
     kept = {name: Batch(*batch) for name, batch in (batches or {}).items()}
     return Source(file, generation or "", orjson.loads(attributes) if attributes else {}, kept)

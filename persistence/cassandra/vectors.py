@@ -1,4 +1,4 @@
-"""Search by vectors: a table per dimension, SAI's index of nearest neighbours in each shard.
+"""Search by vectors: a table for each dimension, with a nearest-neighbour index (SAI) in each shard.
 
 What is indexed has length one, so that its dot product with a query is their cosine: the index
 computes that in less than half the time. Models give vectors of length one; beside any other the
@@ -62,26 +62,26 @@ Found = tuple[str, int, float]
 
 
 class StoredVector(NamedTuple):
-    """A chunk's vector: of length one, and as it was given if that is another; both packed."""
+    """A chunk's vector of length one, and as given if it had another length; both packed."""
 
     number: int
     vector: bytes
     given: bytes = b""
 
     def size(self, source: str) -> int:
-        """Bytes that it takes of its shard."""
+        """Return its bytes in its shard."""
         return max(len(self.vector) + len(self.given) + len(source.encode()) + OVERHEAD, LEAST_ROW)
 
 
 class Vectors:
-    """Writes, removes and searches the vectors of chunks."""
+    """Writes, deletes and searches the vectors of chunks."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._made: set[int] = set()
 
     async def prepare(self, dimension: int) -> None:
-        """Make the table of that dimension if this process does not know it to be there."""
+        """Create the table of a dimension unless this process knows that it exists."""
         if dimension not in self._made:
             await schema.create_vector_table(self._connection, dimension)
             self._made.add(dimension)
@@ -94,7 +94,7 @@ class Vectors:
         vectors: Sequence[StoredVector],
         replaced: Collection[int] = (),
     ) -> None:
-        """Add vectors of a source; those of `replaced` numbers take the place of others."""
+        """Insert vectors of a source; `replaced` are the numbers that existed before."""
         key = (meta.project, meta.store, shard, source)
         one, both = PUT.format(meta.dimension), PUT_BOTH.format(meta.dimension)
         limit = asyncio.Semaphore(AT_ONCE)
@@ -111,13 +111,13 @@ class Vectors:
         await asyncio.gather(*(put(vectors[at : at + ROWS]) for at in range(0, len(vectors), ROWS)))
 
     async def drop(self, meta: VectorStoreMeta, source: str, places: Sequence[tuple[int, int]]) -> None:
-        """Remove vectors of a source by (shard, number)."""
+        """Delete vectors of a source by (shard, number)."""
         query = DROP.format(meta.dimension)
         for shard, number in places:
             await self._connection.run(query, (meta.project, meta.store, shard, source, number))
 
     async def drop_source(self, meta: VectorStoreMeta, source: Source) -> None:
-        """Remove all vectors of a source."""
+        """Delete all vectors of a source."""
         if meta.dimension is None:
             return
         query = DROP_SOURCE.format(meta.dimension)
@@ -125,14 +125,14 @@ class Vectors:
             await self._connection.run(query, (meta.project, meta.store, shard, source.name))
 
     async def delete(self, meta: VectorStoreMeta) -> None:
-        """Remove everything of a vector store."""
+        """Delete all vectors of a vector store."""
         if meta.dimension is not None:
             query = DROP_SHARD.format(meta.dimension)
             for shard in range(meta.shard + 1):
                 await self._connection.run(query, (meta.project, meta.store, shard))
 
     async def read(self, meta: VectorStoreMeta, source: str, shard: int, number: int) -> list[float] | None:
-        """One vector."""
+        """Return one vector."""
         if meta.dimension is None:
             return None
         key = (meta.project, meta.store, shard, source, number)
@@ -147,7 +147,7 @@ class Vectors:
     async def search(
         self, meta: VectorStoreMeta, vector: Sequence[float], limit: int, allowed: Sequence[Source] | None
     ) -> list[Found]:
-        """The nearest chunks, of the sources allowed, best first; fewer than `limit` if that is all.
+        """Return the nearest chunks of the allowed sources, best first; fewer than `limit` if that is all.
 
         Where a filter lets little through, all of that is compared. Else the index is asked for as
         many more neighbours as the filter's share makes needed, and if it still gave too few, all
@@ -166,7 +166,7 @@ class Vectors:
         return await self._compared(meta, vector, allowed)
 
     async def _nearest(self, meta: VectorStoreMeta, vector: Sequence[float], limit: int) -> list[Found]:
-        """The best `limit` of all shards, and maybe more.
+        """Return the best `limit` of all shards, and maybe more.
 
         Each row that is asked for costs a read, so shards are asked for their share and some more;
         one whose rows are all among the best may have others, and is asked for `limit`.
@@ -208,19 +208,19 @@ class Vectors:
 
 
 def ranked(rows: Sequence[Row]) -> list[Found]:
-    """Best first; Cassandra's similarity is between 0 and 1, the cosine between -1 and 1."""
+    """Return hits best first; Cassandra's similarity is 0 to 1, a cosine -1 to 1."""
     return best_first(
         [(source, number, 2 * score - 1) for source, number, score in rows if score is not None]
     )
 
 
 def best_first(found: Sequence[Found]) -> list[Found]:
-    """Best first."""
+    """Sort hits best first."""
     return sorted(found, key=lambda hit: (-hit[2], hit[0], hit[1]))
 
 
 def stored_vectors(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[StoredVector]:
-    """Vectors by number as they are kept; those without a direction (zero, not finite) are left out."""
+    """Return vectors by number as they are stored; zero and infinite vectors are left out."""
     if not vectors:
         return []
     given = np.array([vector for _, vector in vectors], dtype=np.float64)
@@ -236,16 +236,16 @@ def stored_vectors(vectors: Sequence[tuple[int, Sequence[float]]]) -> list[Store
 
 
 def unit_vector(vector: Sequence[float]) -> bytes:
-    """A vector, not zero, made one of length one, packed."""
+    """Return a vector scaled to length one, packed."""
     array = np.asarray(vector, dtype=np.float64)
     return pack(array / math.sqrt(array @ array))
 
 
 def pack(vector: npt.NDArray[Any]) -> bytes:
-    """32-bit numbers as Cassandra has them: a list of Python's would take the driver 20 times longer."""
+    """Pack 32-bit numbers as Cassandra stores them; the driver would take 20 times longer."""
     return vector.astype(">f4").tobytes()
 
 
 def unpack(vector: bytes) -> list[float]:
-    """The numbers."""
+    """Return the numbers of a packed vector."""
     return [float(number) for number in np.frombuffer(vector, dtype=">f4")]

@@ -1,4 +1,4 @@
-"""A write as a sequence of transactions, as few as its order allows.
+"""Writes as a sequence of transactions, as few as their order allows.
 
 A condition is part of a transaction on the partition that it is about. Neighbours in the same
 partition are one transaction; documents that enter different lists do so at the same time. A
@@ -8,33 +8,28 @@ the partition of the last transaction is part of that one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
 from functools import partial
-from typing import Any
 
-from persistence.cassandra.commits import Committer, Part, Transaction
+from persistence.cassandra.commits import Committer, Transaction
 from persistence.cassandra.documents import (
     CheckVersion,
     DeleteEntries,
     DeleteRow,
-    InsertRow,
     ReplaceRow,
     UpdateEntries,
 )
-from persistence.cassandra.entries import OLDER, InsertEntries, StaleListHead, UnfinishedInsert
+from persistence.cassandra.entries import OLDER, StaleListHead, UnfinishedInsert
 from persistence.cassandra.jobs import JobQueue
 from persistence.cassandra.leases import CancelJob, FinishJob, Lease, PutJob, ReleaseJob
 from persistence.cassandra.list_heads import ListHead, ListHeads
 from persistence.cassandra.logs import AppendSegment, log_place
+from persistence.cassandra.plan import Plan, Stage, has_jobs
 from persistence.cassandra.repair import Repair
 from persistence.cassandra.rows import (
     ListKey,
     Partition,
-    body_of,
     bucket_of,
-    home_partition,
-    primary_key,
     primary_key_of,
 )
 from persistence.errors import StoreError, StoreUnavailable
@@ -62,179 +57,8 @@ REPLANNED = 20
 """Times that a write is planned anew because its lists moved on to new buckets."""
 
 
-@dataclass
-class Stage:
-    """Transactions on different partitions, done at the same time.
-
-    `entering` if they do nothing but enter documents into lists; `owning` if they make the own rows
-    of documents, which are known once those have entered.
-    """
-
-    transactions: dict[Partition, Transaction] = field(default_factory=dict)
-    only_entries: bool = False
-    new_rows: list[tuple[InsertEntries, int]] = field(default_factory=list)
-    extra_parts: dict[Partition, list[Part]] = field(default_factory=dict)
-
-    def ready(self) -> list[Transaction]:
-        """The transactions."""
-        if not self.new_rows:
-            return list(self.transactions.values())
-        transactions = []
-        for entries, number in self.new_rows:
-            document = entries.documents[number]
-            partition = home_partition(document.key)
-            transactions.append(
-                Transaction(
-                    partition, [InsertRow(document, body_of(document)), *self.extra_parts.get(partition, ())]
-                )
-            )
-        return transactions
-
-    def accepts(self, partition: Partition, parts: Sequence[Part]) -> bool:
-        """Whether there is a transaction in a partition that these can be part of."""
-        if self.new_rows:
-            return (
-                sum(home_partition(entries.key_of(number)) == partition for entries, number in self.new_rows)
-                == 1
-            )
-        transaction = self.transactions.get(partition)
-        return transaction is not None and all(transaction.accepts(part) for part in parts)
-
-    def join(self, partition: Partition, parts: Sequence[Part]) -> None:
-        """Let these be part of the transaction in a partition."""
-        if self.new_rows:
-            self.extra_parts[partition] = [*parts]
-        else:
-            self.transactions[partition].parts += parts
-
-    def only(self) -> Partition | None:
-        """The partition, if it is but one."""
-        return next(iter(self.transactions)) if len(self.transactions) == 1 else None
-
-
-class Plan:
-    """What one write does, in order, and which documents it gives back."""
-
-    def __init__(self) -> None:
-        self.stages: list[Stage] = []
-        self.results: list[Callable[[], Document]] = []
-        self.unconditional: dict[Partition, list[Part]] = {}
-        self.index_writes: list[Coroutine[Any, Any, None]] = []
-        self.list_clears: list[Callable[[], Awaitable[None]]] = []
-        self._new_rows: list[tuple[InsertEntries, int]] = []
-        self._leases: dict[Partition, list[Lease]] = {}
-
-    def add_condition(self, partition: Partition, part: Part) -> None:
-        """Add a transaction, or a part to the one before it."""
-        self.add_new_rows()
-        if isinstance(part, Lease) and part.checks_only:
-            self._leases.setdefault(partition, []).append(part)
-        stage = self.stages[-1] if self.stages else None
-        if stage is not None and not stage.new_rows and list(stage.transactions) == [partition]:
-            transaction = stage.transactions[partition]
-            if transaction.accepts(part):
-                transaction.parts.append(part)
-                stage.only_entries = False
-                return
-        fences = [] if part.checks_only else self._leases.get(partition, [])
-        self.stages.append(Stage({partition: Transaction(partition, [*fences, part])}))
-
-    def add_insert(self, partition: Partition, key: ListKey, known: ListHead, operation: Insert) -> None:
-        """Let a document enter its list, along with others where that is possible."""
-        entries = self._entries(partition, key, known, operation)
-        number = entries.add(operation)
-        if primary_key(operation.key, operation.parent, partition.bucket)[0] != partition:
-            self._new_rows.append((entries, number))
-        self.results.append(lambda: entries.documents[number])
-
-    def _entries(
-        self, partition: Partition, key: ListKey, known: ListHead, operation: Insert
-    ) -> InsertEntries:
-        stage = self.stages[-1] if self.stages and not self.stages[-1].new_rows else None
-        fresh = InsertEntries(key, known)
-        if stage is not None and partition in stage.transactions:
-            transaction = stage.transactions[partition]
-            for part in transaction.parts:
-                if isinstance(part, InsertEntries) and part.key == key and part.accepts(operation):
-                    return part
-            if not any(isinstance(part, InsertEntries) and part.key == key for part in transaction.parts):
-                transaction.parts.append(fresh)
-                return fresh
-        if stage is not None and stage.only_entries and partition not in stage.transactions:
-            stage.transactions[partition] = Transaction(partition, [*self._leases.get(partition, []), fresh])
-            return fresh
-        self.add_new_rows()
-        transaction = Transaction(partition, [*self._leases.get(partition, []), fresh])
-        self.stages.append(Stage({partition: transaction}, only_entries=True))
-        return fresh
-
-    def add_new_rows(self) -> None:
-        """Let those that entered get their own rows before what follows."""
-        if self._new_rows:
-            self.stages.append(Stage(new_rows=self._new_rows))
-            self._new_rows = []
-
-    def add_unconditional(self, partition: Partition, part: Part) -> None:
-        """Add what has no condition; of two that change the same row, the later counts."""
-        parts = self.unconditional.setdefault(partition, [])
-        parts[:] = [each for each in parts if not each.row_keys & part.row_keys]
-        parts.append(part)
-
-    def close(self) -> None:
-        """Join what has no condition to a transaction in the same partition.
-
-        That is one of the last stage. Copies may join an earlier one, of a write that changes an
-        object in their partition besides (most often the one whose list they are in).
-        """
-        self.add_new_rows()
-        self._drop_checks()
-        for partition in list(self.unconditional):
-            if self.stages and self.stages[-1].accepts(partition, self.unconditional[partition]):
-                self.stages[-1].join(partition, self.unconditional.pop(partition))
-                continue
-            left = [part for part in self.unconditional[partition] if not self._joins(partition, part)]
-            if left:
-                self.unconditional[partition] = left
-            else:
-                del self.unconditional[partition]
-
-    def _joins(self, partition: Partition, part: Part) -> bool:
-        """Let a copy be part of an earlier transaction that changes an object, where there is one."""
-        if not isinstance(part, UpdateEntries):
-            return False
-        for stage in reversed(self.stages):
-            transaction = stage.transactions.get(partition)
-            if (
-                transaction is not None
-                and transaction.accepts(part)
-                and any(isinstance(p, ReplaceRow) for p in transaction.parts)
-            ):
-                part.leads = not any(
-                    part.change in each.parts
-                    for earlier in self.stages[: self.stages.index(stage) + 1]
-                    for each in earlier.transactions.values()
-                )
-                transaction.parts.append(part)
-                return True
-        return False
-
-    def _drop_checks(self) -> None:
-        """Leave a check to the next stage's transaction in its partition, which then goes first."""
-        for at in range(len(self.stages) - 1, 0, -1):
-            before, stage = self.stages[at - 1 : at + 1]
-            partition = before.only()
-            if before.new_rows or stage.new_rows or partition is None or partition not in stage.transactions:
-                continue
-            checks = before.transactions[partition].parts
-            if all(part.checks_only for part in checks):
-                transaction = stage.transactions.pop(partition)
-                transaction.parts[:0] = [part for part in checks if part not in transaction.parts]
-                unconditional = [stage] if stage.transactions else []
-                self.stages[at - 1 : at + 1] = [Stage({partition: transaction}), *unconditional]
-
-
 class Writer:
-    """Plans writes and does them."""
+    """Plans and applies writes."""
 
     def __init__(self, committer: Committer, heads: ListHeads, job_queue: JobQueue, repair: Repair) -> None:
         self._committer = committer
@@ -243,7 +67,7 @@ class Writer:
         self._repair = repair
 
     async def write(self, *operations: Operation) -> list[Document]:
-        """Do all of the operations or none; the documents of Inserts and Replaces, in order."""
+        """Apply all operations or none; return the documents of Inserts and Replaces, in order."""
         completed: dict[Key, Document] = {}
         for _ in range(REPLANNED):
             plan = Plan()
@@ -354,7 +178,7 @@ class Writer:
         await self._finish(plan)
 
     async def _run(self, stage: Stage, done: list[Transaction]) -> None:
-        """Do a stage; of several errors the first in order is raised."""
+        """Run a stage; raise the first error in order."""
         transactions = stage.ready()
         for entries, number in stage.new_rows:  # whatever may be under them is not there yet
             key = entries.key_of(number)
@@ -378,7 +202,7 @@ class Writer:
                 raise result
 
     async def _finish(self, plan: Plan) -> None:
-        """Do what has no condition; it is tried to the end, and the first error is raised then."""
+        """Apply the parts without conditions, all of them; then raise the first error."""
         work: list[Awaitable[None]] = [
             self._committer.commit(Transaction(partition, parts))
             for partition, parts in plan.unconditional.items()
@@ -393,13 +217,6 @@ class Writer:
 
 
 def list_partition(document: Document) -> Partition:
-    """The partition in which a document's list has its copy."""
+    """Return the partition of a document's entry."""
     key = ListKey(document.key.project, document.key.collection, document.parent)
     return key.bucket(bucket_of(document))
-
-
-def has_jobs(stage: Stage) -> bool:
-    """Whether a job is changed in it, whose new time must be in the index by then."""
-    parts = [part for transaction in stage.transactions.values() for part in transaction.parts]
-    extra_parts = [part for each in stage.extra_parts.values() for part in each]
-    return any(isinstance(part, ReleaseJob | PutJob) for part in (*parts, *extra_parts))

@@ -1,4 +1,4 @@
-"""BM25 as FTS5 computes it, over texts at hand: https://www.sqlite.org/fts5.html#the_bm25_function."""
+"""BM25 as FTS5 computes it, over texts in memory: https://www.sqlite.org/fts5.html#the_bm25_function."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ LEAST = 1e-6
 
 
 def scores(texts: Sequence[Sequence[str]], phrases: Sequence[Phrase], total: int) -> list[float]:
-    """How well each text matches, higher is better.
+    """Return how well each text matches; higher is better.
 
     `texts` are stems in order. `total` is the number of chunks; the mean length is that of the texts.
     """
@@ -23,12 +23,12 @@ def scores(texts: Sequence[Sequence[str]], phrases: Sequence[Phrase], total: int
 
 
 def weight(phrase: Phrase, total: int) -> float:
-    """Inverse document frequency."""
+    """Return the inverse document frequency."""
     return max(LEAST, math.log((total - phrase.chunks + 0.5) / (phrase.chunks + 0.5)))
 
 
 def score(text: Sequence[str], weights: dict[tuple[str, ...], float], length: float) -> float:
-    """One text's score; `length` is in mean lengths."""
+    """Return one text's score; `length` is relative to the mean length."""
     counts: Counter[tuple[str, ...]] = Counter(zip(text, strict=True))
     if any(len(stems) > 1 for stems in weights):
         counts.update(pairwise(text))

@@ -90,7 +90,7 @@ class Contents:
         return name, size
 
     async def _read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a file between two offsets; ContentNotFound if it was deleted meanwhile."""
+        """Yield a file's bytes between two offsets; ContentNotFound if it was deleted meanwhile."""
         descriptor = await self._call(open_file, self._directory.path_of(name))
         try:
             while start < end:
@@ -114,7 +114,7 @@ class Contents:
 
 
 async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Pieces in batches of about BUFFER bytes."""
+    """Yield pieces in batches of about BUFFER bytes."""
     batch: list[bytes] = []
     size = 0
     async for piece in pieces:
@@ -128,7 +128,7 @@ async def gather(pieces: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
 
 
 def create(path: Path) -> int:
-    """A descriptor of a new file."""
+    """Return the descriptor of a new file."""
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -150,7 +150,7 @@ def write(descriptor: int, batch: list[bytes]) -> int:
 
 
 def sync(descriptor: int, path: Path) -> None:
-    """Have the disk hold the file, and the directories know it."""
+    """Flush the file and its directories to the disk."""
     try:
         os.fsync(descriptor)
         for directory in (path.parent, path.parent.parent):
@@ -164,7 +164,7 @@ def sync(descriptor: int, path: Path) -> None:
 
 
 def open_file(path: Path) -> int:
-    """A descriptor to read from."""
+    """Return a descriptor to read from."""
     try:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError as error:
@@ -174,14 +174,14 @@ def open_file(path: Path) -> int:
 
 
 def set_row(connection: apsw.Connection, project: str, id: str, name: str, size: int) -> str | None:
-    """Make a file the content of an id; the name of the file that was."""
+    """Set the file of a content; return the name of the earlier file."""
     old = delete_row(connection, project, id)
     connection.execute("INSERT INTO contents VALUES (?,?,?,?)", (project, id, size, name))
     return old
 
 
 def delete_row(connection: apsw.Connection, project: str, id: str) -> str | None:
-    """Remove the row of a content; the name of its file."""
+    """Delete the row of a content; return the name of its file."""
     sql = "DELETE FROM contents WHERE project=? AND id=? RETURNING file"
     row = fetch_one(connection, sql, (project, id))
     return None if row is None else str(row[0])

@@ -29,7 +29,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What makes a file ours: its application id, and one script per version since the first."""
+    """A file's application id, and one script for each version of its schema."""
 
     application_id: int
     scripts: Sequence[str]
@@ -42,7 +42,7 @@ class Schema:
 
 
 def busy_handler(seconds: float) -> Callable[[int], bool]:
-    """A busy handler that retries every 0.1 to 1 ms, so that no process waits much longer than its turn.
+    """Return a busy handler that retries every 0.1 to 1 ms, so that no process waits much too long.
 
     SQLite's own handler backs off to 100 ms, which starves a writer beside one that commits all the time.
     """
@@ -62,7 +62,7 @@ def busy_handler(seconds: float) -> Callable[[int], bool]:
 
 
 def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECONDS) -> apsw.Connection:
-    """A connection to a database that `migrate` made; usable from any one thread at a time."""
+    """Return a connection to a migrated database; any one thread may use it at a time."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX)
     connection.set_busy_handler(busy_handler(busy))
     connection.execute("PRAGMA synchronous=FULL")
@@ -73,14 +73,14 @@ def connect(path: Path, *, cache_kib: int = CACHE_KIB, busy: float = BUSY_SECOND
 
 
 class FileIdentity:
-    """Where a database lies. SQLite goes on with a file that was deleted, and what it writes is lost."""
+    """The file that was opened. SQLite keeps writing to a deleted file, and those writes are lost."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = self._found()
 
     def check(self) -> None:
-        """StoreUnavailable unless the file that was opened still lies there."""
+        """Raise StoreUnavailable unless the opened file is still at its path."""
         if self._found() != self._file:
             raise StoreUnavailable(f"{self._path} is another file than was opened: restart the server")
 
@@ -93,17 +93,17 @@ class FileIdentity:
 
 
 def fetch_one(connection: apsw.Connection, sql: str, bindings: Row = ()) -> Row | None:
-    """The first row of a query, or None."""
+    """Return the first row of a query, or None."""
     return connection.execute(sql, bindings).fetchone()
 
 
 def fetch_all(connection: apsw.Connection, sql: str, bindings: Row = ()) -> list[Row]:
-    """All rows of a query."""
+    """Return all rows of a query."""
     return connection.execute(sql, bindings).fetchall()
 
 
 def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
-    """The file's schema version, 0 if it is new; StoreRefused unless it is one of ours that we know."""
+    """Return the file's schema version, 0 if it is new; StoreRefused for a foreign or newer file."""
     with connection:  # one snapshot, as another process may be making the schema
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
@@ -121,7 +121,7 @@ def check(connection: apsw.Connection, schema: Schema, path: Path) -> int:
 
 
 def migrate(path: Path, schema: Schema) -> None:
-    """Make the file, or bring it up to date; several processes at once do each step once.
+    """Create the file, or migrate it; when several processes do so, each step runs once.
 
     A new file is its owner's alone; SQLite gives the files beside it the same mode.
     """
@@ -144,7 +144,7 @@ def migrate(path: Path, schema: Schema) -> None:
 
 
 def apply(connection: apsw.Connection, schema: Schema, version: int) -> None:
-    """Run the scripts that the file has not seen."""
+    """Run the scripts that the file has not run."""
     for script in schema.scripts[version:]:
         connection.execute(script)
     connection.execute(f"PRAGMA application_id={schema.application_id}")
@@ -152,7 +152,7 @@ def apply(connection: apsw.Connection, schema: Schema, version: int) -> None:
 
 
 def write_ahead(connection: apsw.Connection, path: Path) -> None:
-    """Switch to WAL, which needs the file for itself and does not ask the busy handler."""
+    """Switch to WAL, which needs exclusive access and does not call the busy handler."""
     deadline = time.monotonic() + 60.0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Files of random names beside the database, each named by a row: no id is ever part of a path."""
+"""Files with random names beside the database, each named by a row: no id is part of a path."""
 
 import secrets
 import time
@@ -17,13 +17,13 @@ COMPANIONS = ("", "-wal", "-shm")
 
 
 class Directory:
-    """Files two levels deep, so that no directory grows beyond what file systems like."""
+    """Files two levels deep, so that no directory grows too large for its file system."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def new(self) -> str:
-        """A name that no file has; its directory exists."""
+        """Return an unused name; its directory exists."""
         name = secrets.token_hex(16)
         parent = self.path_of(name).parent
         try:
@@ -33,7 +33,7 @@ class Directory:
         return name
 
     def path_of(self, name: str) -> Path:
-        """Where the file of a name is."""
+        """Return the path of a name."""
         return self.path / name[:2] / name
 
     def remove(self, name: str) -> None:
@@ -46,7 +46,7 @@ class Directory:
                 raise map_os_error(error, path) from error
 
     def stale(self) -> Iterator[str]:
-        """Names of the files written so long ago that a row should name them."""
+        """Yield the names of files so old that a row should name them."""
         limit = time.time() - STALE_SECONDS
         for path in self.path.glob("??/*"):
             with suppress(FileNotFoundError):  # another process that opens removed it
@@ -55,7 +55,7 @@ class Directory:
 
 
 def map_os_error(error: OSError, path: object) -> StoreError:
-    """The store's error for the system's."""
+    """Return the store's error for one of the system's."""
     if error.errno in (ENOSPC, EDQUOT, EFBIG):
         return StoreFull(f"{path}: no room left on the device ({error.strerror})")
     return StoreUnavailable(f"{path}: {error.strerror}")

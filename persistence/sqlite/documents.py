@@ -1,4 +1,4 @@
-"""Documents in SQLite: one row each, found by id or by place in a list."""
+"""Documents in SQLite: one row each, found by id or by position in a list."""
 
 import time
 from collections.abc import Callable
@@ -35,7 +35,7 @@ LABELLED = f"""SELECT {COLUMNS} FROM labels l JOIN documents d ON d.row=l.docume
 
 
 def encode(value: Any) -> bytes:
-    """JSON as it is kept; ValueError for what is none."""
+    """Encode JSON; ValueError for other values."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as error:
@@ -43,7 +43,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(project: str, collection: str, row: Row) -> Document:
-    """The document of a row of COLUMNS."""
+    """Return the document of a row of COLUMNS."""
     id, parent, position, version, labels, state, value = row
     return Document(
         Key(project, collection, id),
@@ -57,7 +57,7 @@ def decode(project: str, collection: str, row: Row) -> Document:
 
 
 class Collections:
-    """The number of each (project, collection); numbers are never given up, so they are kept in memory."""
+    """The number of each (project, collection); numbers never change, so they are cached."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, str], int] = {}
@@ -101,7 +101,7 @@ class Documents:
         self._clock = clock
 
     def get(self, connection: apsw.Connection, key: Key) -> Document | None:
-        """The document, or None."""
+        """Return the document, or None."""
         collection_id = self._collections.find(connection, key.project, key.collection)
         if collection_id is None:
             return None
@@ -120,7 +120,7 @@ class Documents:
         limit: int,
         order: Order,
     ) -> Page:
-        """A page of a list: at most two lookups of cursors and one range of an index."""
+        """Return a page of a list: at most two lookups of cursors and one range of an index."""
         collection_id = self._collections.find(connection, project, collection)
         lowest, highest = FIRST, LAST
         if after is not None:
@@ -143,7 +143,7 @@ class Documents:
         return Page(documents, has_more=len(rows) > limit)
 
     def insert(self, connection: apsw.Connection, operation: Insert) -> Document:
-        """Add a document at the end of its list, or at the place it brings."""
+        """Insert a document at the end of its list, or at its position."""
         key, parent = operation.key, operation.parent
         collection_id = self._collections.make(connection, key.project, key.collection)
         if operation.position is None:
@@ -158,7 +158,7 @@ class Documents:
         return document
 
     def put(self, connection: apsw.Connection, document: Document) -> None:
-        """Keep a document of another store as it is, in place of one of the same id."""
+        """Insert a document of another store as it is, replacing one of the same id."""
         key = document.key
         collection_id = self._collections.make(connection, key.project, key.collection)
         row = fetch_one(connection, ROW, (collection_id, key.id))
@@ -171,7 +171,7 @@ class Documents:
         self._add(connection, collection_id, moved)
 
     def replace(self, connection: apsw.Connection, operation: Replace) -> Document:
-        """Change a document that is still as it was read."""
+        """Replace a document if it is unchanged."""
         before = operation.document
         after = Document(
             before.key,
@@ -190,15 +190,15 @@ class Documents:
         return after
 
     def delete(self, connection: apsw.Connection, operation: Delete) -> None:
-        """Remove a document that is still as it was read."""
+        """Delete a document if it is unchanged."""
         remove(connection, self._row(connection, operation.document))
 
     def check(self, connection: apsw.Connection, operation: Check) -> None:
-        """Hold the write to a document's being as it was read."""
+        """Raise VersionConflict unless a document is unchanged."""
         self._row(connection, operation.document)
 
     def clear(self, connection: apsw.Connection, operation: Clear) -> None:
-        """Remove a whole list."""
+        """Delete a whole list."""
         collection_id = self._collections.peek(connection, operation.project, operation.collection)
         if collection_id is not None:
             connection.execute(
@@ -209,7 +209,7 @@ class Documents:
             )
 
     def _next(self, connection: apsw.Connection, collection_id: int, parent: str) -> int:
-        """The place behind the last of a list: now, or later if the clock is behind the list."""
+        """Return the position after the last of a list: now, or later if the clock is behind."""
         sql = "SELECT max(position) FROM documents WHERE collection_id=? AND parent=?"
         ((last,),) = fetch_all(connection, sql, (collection_id, parent))
         now = int(self._clock() * 1_000_000)
@@ -226,7 +226,7 @@ class Documents:
             self._label(connection, connection.last_insert_rowid(), frozenset(), document.labels)
 
     def _row(self, connection: apsw.Connection, document: Document) -> int:
-        """The row of a document as it was read; its place tells it from a later one of the same id."""
+        """Return the row of an unchanged document; its position tells it from a later one of the same id."""
         key = document.key
         collection_id = self._collections.peek(connection, key.project, key.collection)
         row = fetch_one(connection, ROW, (collection_id, key.id))
@@ -237,7 +237,7 @@ class Documents:
     def _label(
         self, connection: apsw.Connection, row: int, gone: frozenset[str], new: frozenset[str]
     ) -> None:
-        """Take a document out of some lists of its parent's, and put it into others."""
+        """Remove a document from the lists of some labels and add it to others."""
         for label in gone:
             sql = (
                 "DELETE FROM labels WHERE label=? AND (collection_id, parent, position)="
@@ -253,7 +253,7 @@ class Documents:
 
 
 def position(connection: apsw.Connection, collection_id: int | None, id: str, parent: str) -> int:
-    """Where a cursor stands in its list."""
+    """Return the position of a cursor in its list."""
     row = fetch_one(connection, PLACE, (collection_id, id, parent))
     if row is None:
         raise CursorNotFound(f"{id} is not in the list")
@@ -261,7 +261,7 @@ def position(connection: apsw.Connection, collection_id: int | None, id: str, pa
 
 
 def free_position(connection: apsw.Connection, collection_id: int, parent: str, wanted: int) -> int:
-    """The first place of a list from `wanted` on that no document has."""
+    """Return the first free position of a list from `wanted` on."""
     sql = "SELECT 1 FROM documents WHERE collection_id=? AND parent=? AND position=?"
     while fetch_one(connection, sql, (collection_id, parent, wanted)) is not None:
         wanted += 1
@@ -278,7 +278,7 @@ def remove(connection: apsw.Connection, row: int) -> None:
 
 
 def blobs(document: Document) -> tuple[bytes | None, bytes | None, bytes]:
-    """Labels, state and value as they are kept."""
+    """Return labels, state and value as they are stored."""
     return (
         encode(sorted(document.labels)) if document.labels else None,
         encode(document.state) if document.state else None,

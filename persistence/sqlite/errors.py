@@ -1,4 +1,4 @@
-"""SQLite's result codes as the store's errors, in one table."""
+"""SQLite's errors as the store's, in one table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ ERRORS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
 
 
 def map_error(error: apsw.Error, path: object) -> StoreError:
-    """The store's error for one of SQLite's, naming the file; a bug in a statement stays a StoreError."""
+    """Return the store's error for one of SQLite's; a bug in a statement is a plain StoreError."""
     for cause, effect, meaning in ERRORS:
         if isinstance(error, cause):
             return effect(f"{path}: {meaning} ({error})")
@@ -44,7 +44,7 @@ def map_error(error: apsw.Error, path: object) -> StoreError:
 
 @contextmanager
 def mapped_errors(path: object) -> Iterator[None]:
-    """Raise what SQLite raises inside as the store's errors."""
+    """Raise SQLite's errors as the store's."""
     try:
         yield
     except apsw.Error as error:

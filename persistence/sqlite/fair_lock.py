@@ -1,4 +1,4 @@
-"""Whose turn it is to write, among the processes of a machine."""
+"""A lock between the processes of a machine, granted in the order of requests."""
 
 import fcntl
 import os
@@ -32,5 +32,5 @@ class FairLock:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)

@@ -13,21 +13,21 @@ NONE: Condition = ("0", [])
 
 
 def kind(value: str | float | bool) -> int:
-    """The type that a value is compared within: true is not 1, and "1" is neither."""
+    """Return the type that a value is compared within: true is not 1, and "1" is neither."""
     if isinstance(value, bool):
         return 0
     return 2 if isinstance(value, str) else 1
 
 
 def number(value: str | float | bool) -> str | float:
-    """A value as SQLite holds it; integers beyond 64 bits as floats."""
+    """Return a value as SQLite stores it; integers beyond 64 bits become floats."""
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         return float(value)
     return value
 
 
 def condition(filter: Filter | None) -> Condition:
-    """An SQL condition on `source`, and its bindings."""
+    """Return an SQL condition on `source`, and its bindings."""
     if filter is None:
         return ANY
     if isinstance(filter, Compound):
@@ -39,7 +39,7 @@ def condition(filter: Filter | None) -> Condition:
 
 
 def compound(filter: Compound) -> Condition:
-    """Conditions joined by and, or: all of none hold, any of none does not."""
+    """Join conditions by and, or; an empty `and` holds, an empty `or` does not."""
     if not filter.filters:
         return ANY if filter.operator == "and" else NONE
     parts = [condition(part) for part in filter.filters]
@@ -48,7 +48,7 @@ def compound(filter: Compound) -> Condition:
 
 
 def membership(filter: Comparison) -> Condition:
-    """Equality with any value of a list, or with none of them."""
+    """Compare with any value of a list, or with none of them."""
     values = filter.value if isinstance(filter.value, Sequence) and not isinstance(filter.value, str) else []
     equal = [Comparison("eq", filter.attribute, value) for value in values]
     sql, bindings = compound(Compound("or", equal))
@@ -56,6 +56,6 @@ def membership(filter: Comparison) -> Condition:
 
 
 def comparison(attribute: str, sign: str, value: Any) -> Condition:
-    """The sources with an attribute of the value's type that compares so."""
+    """Select the sources whose attribute, of the value's type, compares so."""
     sql = f"source IN (SELECT source FROM attributes WHERE name=? AND kind=? AND value{sign}?)"  # noqa: S608
     return sql, [attribute, kind(value), number(value)]

@@ -1,4 +1,4 @@
-"""The chunks of one vector store: statements over its database, each function a transaction."""
+"""The chunks of one vector store: functions over its database, each one transaction."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def transaction(connection: apsw.Connection, mode: str = "IMMEDIATE") -> Iterato
 
 
 def put(connection: apsw.Connection, file: str, chunks: Sequence[Chunk], attributes: Attributes) -> None:
-    """Keep chunks of a file, in place of those of the same indexes, and its attributes."""
+    """Write chunks of a file, replacing those of the same indexes, and its attributes."""
     with transaction(connection):
         expect_dimensions(connection, chunks)
         sql = "INSERT OR IGNORE INTO sources (file, attributes) VALUES (?,'{}')"
@@ -50,7 +50,7 @@ def put(connection: apsw.Connection, file: str, chunks: Sequence[Chunk], attribu
 
 
 def set_attributes(connection: apsw.Connection, file: str, attributes: Attributes) -> None:
-    """Change what filters see of a file, if it has chunks."""
+    """Set the attributes of a file, if it has chunks."""
     with transaction(connection):
         source = find_source(connection, file)
         if source is not None:
@@ -58,7 +58,7 @@ def set_attributes(connection: apsw.Connection, file: str, attributes: Attribute
 
 
 def delete(connection: apsw.Connection, file: str) -> None:
-    """Forget a file's chunks."""
+    """Delete a file's chunks."""
     with transaction(connection):
         source = find_source(connection, file)
         if source is not None:
@@ -70,7 +70,7 @@ def delete(connection: apsw.Connection, file: str) -> None:
 
 
 def read(connection: apsw.Connection, file: str, after: int, limit: int) -> list[Chunk]:
-    """Chunks of a file by index, without their vectors."""
+    """Return chunks of a file by index, without their vectors."""
     sql = "SELECT number, text FROM chunks WHERE source=? AND number>? ORDER BY number LIMIT ?"
     with transaction(connection, "DEFERRED"):
         rows = fetch_all(connection, sql, (find_source(connection, file), after, limit))
@@ -80,7 +80,7 @@ def read(connection: apsw.Connection, file: str, after: int, limit: int) -> list
 def export(
     connection: apsw.Connection, file: str, number: int, limit: int
 ) -> tuple[str, list[Chunk], dict[str, Any]] | None:
-    """The next chunks behind one of a file, of that file or the next by name, with their vectors."""
+    """Return the chunks after one of a file, of that file or the next by name, with their vectors."""
     sql = """SELECT s.source, s.file, s.attributes FROM sources s WHERE s.file>=? AND EXISTS
         (SELECT 1 FROM chunks c WHERE c.source=s.source AND (s.file>? OR c.number>?))
         ORDER BY s.file LIMIT 1"""
@@ -97,7 +97,7 @@ def export(
 
 
 def search_text(connection: apsw.Connection, query: str, limit: int, filter: Filter | None) -> list[Hit]:
-    """The best chunks by BM25.
+    """Return the best chunks by BM25.
 
     Where weighing every chunk that has a word of the query would take long, those with its rarest
     words are weighed first and the best of them by all words. If they are too few, as behind a
@@ -115,7 +115,7 @@ def search_text(connection: apsw.Connection, query: str, limit: int, filter: Fil
 
 
 def weighed(connection: apsw.Connection, hits: list[Hit], phrases: list[words.Phrase]) -> list[Hit]:
-    """Chunks in the order of their scores by all the phrases."""
+    """Return chunks in the order of their scores by all the phrases."""
     [(total,)] = fetch_all(connection, "SELECT count(*) FROM chunks")
     texts = [words.stems(connection, words.space_out(hit.text)) for hit in hits]
     scores = bm25.scores(texts, phrases, total)
@@ -126,7 +126,7 @@ def weighed(connection: apsw.Connection, hits: list[Hit], phrases: list[words.Ph
 def ranked(
     connection: apsw.Connection, phrases: list[words.Phrase], limit: int, filter: Filter | None
 ) -> list[Hit]:
-    """The best chunks with any of the phrases; FTS5's rank is BM25 with its sign turned."""
+    """Return the best chunks with any of the phrases; FTS5's rank is BM25 negated."""
     if not phrases:
         return []
     where, bindings = condition(filter)
@@ -138,20 +138,20 @@ def ranked(
 
 
 def hits(connection: apsw.Connection, scores: Sequence[tuple[int, float]]) -> list[Hit]:
-    """The chunks of some numbers with their scores, without those that are gone."""
+    """Return chunks by number with their scores, without deleted ones."""
     sql = "SELECT s.file, c.number, c.text FROM chunks c JOIN sources s USING (source) WHERE c.chunk=?"
     rows = ((fetch_one(connection, sql, (chunk,)), score) for chunk, score in scores)
     return [Hit(row[0], row[1], row[2], score) for row, score in rows if row is not None]
 
 
 def find_source(connection: apsw.Connection, file: str) -> int | None:
-    """The number of a file that has chunks."""
+    """Return the number of a file, or None if it has no chunks."""
     row = fetch_one(connection, "SELECT source FROM sources WHERE file=?", (file,))
     return None if row is None else int(row[0])
 
 
 def set_attribute_rows(connection: apsw.Connection, source: int | None, attributes: Attributes) -> None:
-    """Give a file these attributes in place of those it had."""
+    """Replace the attributes of a file."""
     [(old,)] = fetch_all(connection, "SELECT attributes FROM sources WHERE source=?", (source,))
     if orjson.loads(old) == attributes:
         return
@@ -165,7 +165,7 @@ def set_attribute_rows(connection: apsw.Connection, source: int | None, attribut
 
 
 def insert(connection: apsw.Connection, source: int | None, chunk: Chunk) -> None:
-    """Insert a chunk that is not there."""
+    """Insert a new chunk."""
     sql = "INSERT INTO chunks (source, number, text) VALUES (?,?,?)"
     connection.execute(sql, (source, chunk.index, chunk.text))
     row = connection.last_insert_rowid()
@@ -175,7 +175,7 @@ def insert(connection: apsw.Connection, source: int | None, chunk: Chunk) -> Non
 
 
 def delete_rows(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) -> None:
-    """Remove chunks by number."""
+    """Delete chunks by number."""
     if chunks:
         for table, column in (("words", "rowid"), ("vectors", "chunk"), ("chunks", "chunk")):
             connection.executemany(f"DELETE FROM {table} WHERE {column}=?", chunks)  # noqa: S608
@@ -183,13 +183,13 @@ def delete_rows(connection: apsw.Connection, chunks: Sequence[tuple[Any, ...]]) 
 
 
 def dimensions(connection: apsw.Connection) -> int:
-    """The length of the vectors, 0 while there are none."""
+    """Return the length of the vectors, 0 while there are none."""
     row = fetch_one(connection, "SELECT length(vector) FROM vectors LIMIT 1")
     return 0 if row is None else int(row[0]) // FLOAT
 
 
 def expect_dimensions(connection: apsw.Connection, chunks: Sequence[Chunk]) -> None:
-    """DimensionMismatch unless all vectors are of the one length that the vector store has."""
+    """Raise DimensionMismatch unless all vectors have the length of the vector store's."""
     length = dimensions(connection)
     for chunk in chunks:
         if chunk.vector is not None:
@@ -198,6 +198,6 @@ def expect_dimensions(connection: apsw.Connection, chunks: Sequence[Chunk]) -> N
 
 
 def check_dimensions(length: int, given: int) -> None:
-    """DimensionMismatch unless both are the same."""
+    """Raise DimensionMismatch unless the lengths are equal."""
     if given != length:
         raise DimensionMismatch(f"a vector of {given} numbers in a vector store of {length}")

@@ -1,4 +1,4 @@
-"""Which database holds the chunks of which vector store, and the threads that work on them.
+"""The databases of vector stores' chunks, and the threads that work on them.
 
 Each vector store has a database of its own: its words are weighed among themselves, what other
 vector stores hold costs it nothing, ingesting keeps no other writer waiting, and deleting it is
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class Indexes:
-    """Runs functions over a vector store's database, on threads; `capacity` bounds vectors in memory."""
+    """Runs functions over a vector store's database, on threads; `capacity` limits vectors in memory."""
 
     def __init__(self, directory: Directory, main: MainDatabase, capacity: int) -> None:
         self._directory = directory
@@ -47,7 +47,7 @@ class Indexes:
     async def put_chunks(
         self, project: str, vector_store: str, file: str, chunks: Sequence[Chunk], attributes: Attributes
     ) -> None:
-        """One transaction of the vector store's own database, which the first call makes."""
+        """Write in one transaction of the vector store's database, which the first call creates."""
         if self._locate(project, vector_store) is None:
             await self.create(project, vector_store)
         work = partial(index.put, file=file, chunks=chunks, attributes=attributes)
@@ -56,12 +56,12 @@ class Indexes:
     async def set_attributes(
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> None:
-        """One row, however many chunks the file has."""
+        """Write one row, however many chunks the file has."""
         work = partial(index.set_attributes, file=file, attributes=attributes)
         await self.run_in(project, vector_store, work, None)
 
     async def delete_chunks(self, project: str, vector_store: str, file: str | None = None) -> None:
-        """Rows of a file, or the database of the vector store."""
+        """Delete rows of a file, or the database of the vector store."""
         if file is None:
             await self.drop(project, vector_store)
         else:
@@ -70,14 +70,14 @@ class Indexes:
     async def read_chunks(
         self, project: str, vector_store: str, file: str, after: int = -1, limit: int = 100
     ) -> Sequence[Chunk]:
-        """A range of an index."""
+        """Read a range of an index."""
         work = partial(index.read, file=file, after=after, limit=limit)
         return await self.run_in(project, vector_store, work, [])
 
     async def search_text(
         self, project: str, vector_store: str, query: str, limit: int, filter: Filter | None = None
     ) -> Sequence[Hit]:
-        """FTS5's BM25 within the vector store's own database."""
+        """Rank by FTS5's BM25 within the vector store's own database."""
         work = partial(index.search_text, query=query, limit=limit, filter=filter)
         return await self.run_in(project, vector_store, work, [])
 
@@ -89,18 +89,18 @@ class Indexes:
         limit: int,
         filter: Filter | None = None,
     ) -> Sequence[Hit]:
-        """Every vector is compared, in memory."""
+        """Compare every vector, in memory."""
         work = partial(self.vector_cache().search, vector=vector, limit=limit, filter=filter)
         return await self.run_in(project, vector_store, work, [])
 
     def _locate(self, project: str, vector_store: str) -> str | None:
-        """The database of a vector store, if it has chunks."""
+        """Return the name of a vector store's database, or None if it has no chunks."""
         return self._main.read(lambda connection: locate(connection, project, vector_store))
 
     async def run_in(
         self, project: str, vector_store: str, work: Callable[[apsw.Connection], T], default: T
     ) -> T:
-        """What `work` makes of a vector store's database, or `otherwise` where there is none (any more)."""
+        """Return the result of `work` on a vector store's database, or `default` if it has none."""
         name = self._locate(project, vector_store)
         if name is None:
             return default
@@ -117,11 +117,11 @@ class Indexes:
     # --- databases ---
 
     async def run(self, name: str, work: Callable[[apsw.Connection], T]) -> T:
-        """What `work` makes of a database; Gone if it is."""
+        """Return the result of `work` on a database; DatabaseDeleted if it is gone."""
         return await self._call(self._run, name, work)
 
     async def create(self, project: str, vector_store: str) -> None:
-        """Give a vector store a database, unless another process was faster."""
+        """Create a vector store's database, unless another process was faster."""
         new = await self._call(self._make)
         name = await self._main.write(partial(register, project=project, vector_store=vector_store, name=new))
         if name != new:
@@ -137,7 +137,7 @@ class Indexes:
             self._pool.sweep()
 
     def vector_cache(self) -> "VectorCache":
-        """The vectors in memory; numpy is loaded by the first search among them."""
+        """Return the vectors in memory; the first search among them loads numpy."""
         if self._vector_cache is None:
             from persistence.sqlite.vector_cache import VectorCache  # noqa: PLC0415
 
@@ -163,21 +163,21 @@ class Indexes:
 
 
 def locate(connection: apsw.Connection, project: str, vector_store: str) -> str | None:
-    """The name of a vector store's database."""
+    """Return the name of a vector store's database."""
     sql = "SELECT file FROM vector_stores WHERE project=? AND id=?"
     row = fetch_one(connection, sql, (project, vector_store))
     return None if row is None else str(row[0])
 
 
 def register(connection: apsw.Connection, project: str, vector_store: str, name: str) -> str:
-    """Note the name of a vector store's database unless it has one; the one it has."""
+    """Record the name of a vector store's database unless it has one; return the recorded name."""
     sql = "INSERT OR IGNORE INTO vector_stores VALUES (?,?,?)"
     connection.execute(sql, (project, vector_store, name))
     return locate(connection, project, vector_store) or name
 
 
 def unregister(connection: apsw.Connection, project: str, vector_store: str) -> str | None:
-    """Forget which database a vector store has; its name."""
+    """Delete the record of a vector store's database; return its name."""
     sql = "DELETE FROM vector_stores WHERE project=? AND id=? RETURNING file"
     row = fetch_one(connection, sql, (project, vector_store))
     return None if row is None else str(row[0])

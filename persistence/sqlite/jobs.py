@@ -1,4 +1,4 @@
-"""Jobs in SQLite: a row each, found by kind and due time, held by token and owner."""
+"""Jobs in SQLite: one row each, found by kind and due time, held by token and owner."""
 
 import time
 from collections.abc import Callable, Collection
@@ -24,7 +24,7 @@ class Jobs:
         self._clock = clock
 
     def due(self, connection: apsw.Connection, kind: str, skipped: Collection[str] = ()) -> bool:
-        """Whether any job of the kind is free: one step into an index, no lock."""
+        """Return whether any job of the kind is free: one step into an index, no lock."""
         sql = f"SELECT 1 FROM jobs WHERE {DUE} LIMIT 1"  # noqa: S608
         return fetch_one(connection, sql, (kind, self._clock(), encode([*skipped]))) is not None
 
@@ -37,7 +37,7 @@ class Jobs:
         limit: int,
         skipped: Collection[str] = (),
     ) -> list[Job]:
-        """Hold the jobs that have waited longest, each by a token greater than its last."""
+        """Take the jobs that have waited longest, each with a token greater than its last."""
         now = self._clock()
         sql = f"""SELECT project, id, token, owner, payload, takeovers FROM jobs
             WHERE {DUE} ORDER BY due LIMIT ?"""  # noqa: S608
@@ -55,54 +55,54 @@ class Jobs:
         return taken
 
     def renew(self, connection: apsw.Connection, job: Job, lease: float) -> Job:
-        """Hold on for `lease` seconds from now."""
+        """Hold a job for `lease` seconds from now."""
         due = self._clock() + lease
         connection.execute(f"UPDATE jobs SET due=? WHERE {HELD}", (due, *holder(job)))  # noqa: S608
         expect(connection, job)
         return replace(job, due=due)
 
     def enqueue(self, connection: apsw.Connection, operation: Enqueue) -> None:
-        """Add or replace a job."""
+        """Insert or replace a job."""
         job = operation.job
         key = (job.project, job.kind, job.id)
         row = (*key, job.due, job.token, job.owner, encode(job.payload), job.takeovers)
         connection.execute("INSERT OR REPLACE INTO jobs VALUES (?,?,?,?,?,?,?,?)", row)
 
     def hold(self, connection: apsw.Connection, operation: Hold) -> None:
-        """Hold the write to the lease's being the job's."""
+        """Raise LeaseLost unless the job is held by its token."""
         sql = f"SELECT 1 FROM jobs WHERE {HELD}"  # noqa: S608
         if fetch_one(connection, sql, holder(operation.job)) is None:
             raise lost(operation.job)
 
     def finish(self, connection: apsw.Connection, operation: Finish) -> None:
-        """Remove a job that is held."""
+        """Delete a job that is held."""
         connection.execute(f"DELETE FROM jobs WHERE {HELD}", holder(operation.job))  # noqa: S608
         expect(connection, operation.job)
 
     def reschedule(self, connection: apsw.Connection, operation: Reschedule) -> None:
-        """Let go of a job that is held."""
+        """Release a job that is held."""
         payload = None if operation.payload is None else encode(operation.payload)
         sql = f"UPDATE jobs SET owner='', due=?, payload=coalesce(?, payload) WHERE {HELD}"  # noqa: S608
         connection.execute(sql, (operation.due, payload, *holder(operation.job)))
         expect(connection, operation.job)
 
     def cancel(self, connection: apsw.Connection, operation: Cancel) -> None:
-        """Remove a job whoever holds it."""
+        """Delete a job whoever holds it."""
         sql = "DELETE FROM jobs WHERE project=? AND kind=? AND id=?"
         connection.execute(sql, (operation.project, operation.kind, operation.id))
 
 
 def holder(job: Job) -> tuple[Any, ...]:
-    """The bindings of HELD."""
+    """Return the bindings of HELD."""
     return job.project, job.kind, job.id, job.token, job.owner
 
 
 def expect(connection: apsw.Connection, job: Job) -> None:
-    """LeaseLost if the last statement found no job that is held so."""
+    """Raise LeaseLost if the last statement changed no row."""
     if connection.changes() == 0:
         raise lost(job)
 
 
 def lost(job: Job) -> LeaseLost:
-    """The error, naming the job."""
+    """Return the error, naming the job."""
     return LeaseLost(f"{job.kind} {job.id} is not held by {job.owner or 'nobody'} with token {job.token}")

@@ -1,4 +1,4 @@
-"""Event logs in SQLite: a row per segment, each a run of length-prefixed events."""
+"""Event logs in SQLite: one row per segment, with length-prefixed events."""
 
 import struct
 import time
@@ -21,7 +21,7 @@ class Logs:
         self._clock = clock
 
     def append(self, connection: apsw.Connection, operation: Append) -> None:
-        """Add a segment; one that is there stays."""
+        """Append a segment; an existing one is kept."""
         sql = (
             "INSERT INTO logs (project, id, until) VALUES (?,?,?) "
             "ON CONFLICT (project, id) DO UPDATE SET until=max(until, excluded.until) RETURNING log"
@@ -34,7 +34,7 @@ class Logs:
     def read(
         self, connection: apsw.Connection, project: str, id: str, after: int, limit: int
     ) -> list[tuple[int, bytes]]:
-        """Events numbered over `after`, from as many whole segments as give at least `limit`."""
+        """Return the events after `after`, whole segments until there are `limit`."""
         row = fetch_one(connection, "SELECT log FROM logs WHERE project=? AND id=?", (project, id))
         events: list[tuple[int, bytes]] = []
         if row is None:
@@ -55,7 +55,7 @@ class Logs:
         return events
 
     def drop(self, connection: apsw.Connection) -> int:
-        """Drop some of the logs whose lifetime is over; how many, 0 once there are none."""
+        """Delete some expired logs; return how many, 0 once there are none."""
         sql = "SELECT log FROM logs WHERE until<=? ORDER BY until LIMIT ?"
         logs = fetch_all(connection, sql, (self._clock(), SLICE))
         connection.executemany("DELETE FROM segments WHERE log=?", logs)
@@ -64,12 +64,12 @@ class Logs:
 
 
 def pack(events: Sequence[bytes]) -> bytes:
-    """Events as one value."""
+    """Join events into one value."""
     return b"".join(part for event in events for part in (LENGTH.pack(len(event)), event))
 
 
 def unpack(segment: bytes) -> Iterator[bytes]:
-    """The events of a packed segment."""
+    """Yield the events of a packed segment."""
     offset = 0
     while offset < len(segment):
         (length,) = LENGTH.unpack_from(segment, offset)

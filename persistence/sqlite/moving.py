@@ -1,4 +1,4 @@
-"""A whole store as records, table by table in the order of an index, and records as rows again."""
+"""Export of a whole store, table by table in the order of an index, and import."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -31,7 +31,7 @@ Batch = list[tuple[Position, Record]]
 
 
 def documents(after: Position, connection: apsw.Connection) -> Batch:
-    """Documents list by list, each list in order."""
+    """Return documents list by list, in order."""
     sql = f"""SELECT c.project, c.collection, d.collection_id, {COLUMNS}
         FROM documents d JOIN collections c USING (collection_id)
         WHERE (d.collection_id, d.parent, d.position)>(?,?,?)
@@ -44,7 +44,7 @@ def documents(after: Position, connection: apsw.Connection) -> Batch:
 
 
 def jobs(after: Position, connection: apsw.Connection) -> Batch:
-    """Jobs, held by nobody."""
+    """Return jobs, without their holders."""
     sql = """SELECT project, kind, id, due, token, payload FROM jobs
         WHERE (project, kind, id)>(?,?,?) ORDER BY project, kind, id LIMIT ?"""
     rows = fetch_all(connection, sql, (*(after or ("", "", "")), BATCH))
@@ -55,7 +55,7 @@ def jobs(after: Position, connection: apsw.Connection) -> Batch:
 
 
 def logs(after: Position, connection: apsw.Connection) -> Batch:
-    """Segments log by log, each log in order."""
+    """Return segments log by log, in order."""
     sql = """SELECT log, project, id, sequence, events, until FROM logs JOIN segments USING (log)
         WHERE (log, sequence)>(?,?) ORDER BY log, sequence LIMIT ?"""
     rows = fetch_all(connection, sql, (*(after or (-1, 0)), BATCH))
@@ -67,7 +67,7 @@ def logs(after: Position, connection: apsw.Connection) -> Batch:
 
 
 def contents(after: Position, connection: apsw.Connection) -> Batch:
-    """Which contents there are."""
+    """Return the contents that exist, without their bytes."""
     sql = "SELECT project, id, size FROM contents WHERE (project, id)>(?,?) ORDER BY project, id LIMIT ?"
     rows = fetch_all(connection, sql, (*(after or ("", "")), BATCH))
     return [([project, id], Content(project, id, size)) for project, id, size in rows]
@@ -84,18 +84,18 @@ CHUNKS = "chunks"
 
 
 def vector_stores(connection: apsw.Connection, after: Position) -> list[Row]:
-    """(project, id) of vector stores from a place on."""
+    """Return (project, id) of vector stores from a position on."""
     sql = "SELECT project, id FROM vector_stores WHERE (project, id)>=(?,?) ORDER BY project, id"
     return fetch_all(connection, sql, tuple((after or ("", ""))[:2]))
 
 
 def mark(table: str, position: Position) -> str:
-    """A place as callers keep it."""
+    """Return a position as callers store it."""
     return orjson.dumps([table, *position]).decode()
 
 
 def parse_mark(mark: str) -> tuple[str, Position]:
-    """The table and the place of a mark, the beginning for an empty one; ValueError for no mark of ours."""
+    """Return the table and the position of a mark; ValueError for a foreign mark."""
     if not mark:
         return TABLES[0][0], []
     table, *after = orjson.loads(mark)
@@ -117,7 +117,7 @@ class Mover:
         self._indexes = indexes
 
     async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
-        """Table by table, the chunks of vector stores last."""
+        """Yield records table by table, the chunks of vector stores last."""
         table, position = parse_mark(after)
         names = [name for name, _ in TABLES]
         for name, read in TABLES[names.index(table) if table in names else len(names) :]:
@@ -129,7 +129,7 @@ class Mover:
             yield mark(CHUNKS, end), chunks
 
     async def _export_chunks(self, after: Position) -> AsyncIterator[tuple[Position, FileChunks]]:
-        """Vector store by vector store, file by file, in batches."""
+        """Yield chunks in batches, vector store by vector store and file by file."""
         for project, id in await self._main.read_in_thread(partial(vector_stores, after=after)):
             file, number = after[2:] if after[:2] == [project, id] else ("", -1)
             while True:
@@ -142,7 +142,7 @@ class Mover:
                 yield [project, id, file, number], FileChunks(project, id, file, chunks, attributes)
 
     async def load(self, records: Sequence[Loadable]) -> None:
-        """Rows in one transaction, then chunks."""
+        """Write rows in one transaction, then chunks."""
         rows = [record for record in records if not isinstance(record, FileChunks)]
         if rows:
             await self._main.write(partial(self._load, rows))

@@ -1,4 +1,4 @@
-"""Connections to the many small databases of vector stores, kept for the next use."""
+"""A pool of connections to the many small databases of vector stores."""
 
 import threading
 from collections import OrderedDict
@@ -23,7 +23,7 @@ class DatabaseDeleted(Exception):
 
 
 class Pool:
-    """A connection belongs to whoever asked for it until it is given back; safe from any thread.
+    """Connections that belong to their caller until returned; safe from any thread.
 
     A database that an older version made is brought up to date when it is opened.
     """
@@ -35,7 +35,7 @@ class Pool:
 
     @contextmanager
     def connection(self, name: str) -> Iterator[apsw.Connection]:
-        """A connection with no transaction open; Gone if the database is gone."""
+        """Yield a connection without an open transaction; DatabaseDeleted if the database is gone."""
         with mapped_errors(self._directory.path_of(name)):
             connection = self._find(name) or self._open(name)
             try:
@@ -81,7 +81,7 @@ class Pool:
             oldest.close()
 
     def sweep(self) -> None:
-        """Close the connections to databases that another process deleted: they hold the disk's room."""
+        """Close connections to databases that another process deleted, which would keep their disk space."""
         with self._lock:
             gone = [c for c, name in self._idle.items() if not self._directory.path_of(name).exists()]
             for connection in gone:

@@ -1,4 +1,4 @@
-"""Threads that read a file, each over a connection of its own, for what would hold up the loop."""
+"""Threads that read a file, each over its own connection, so that long reads do not block the loop."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Readers:
-    """Connections made when a thread first reads, and closed with the threads."""
+    """Connections that are opened when a thread first reads, and closed with the threads."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self._path = path
@@ -25,11 +25,11 @@ class Readers:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"reader of {path.name}")
 
     async def run(self, read: Callable[[apsw.Connection], T]) -> T:
-        """What `read` makes of a connection."""
+        """Return the result of `read` on a connection."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
 
     async def close(self) -> None:
-        """Wait for the reads under way, then close."""
+        """Wait for reads in progress, then close."""
         await asyncio.to_thread(self._threads.shutdown)
         for connection in self._connections:
             connection.close()

@@ -48,7 +48,7 @@ VECTOR_MEMORY = 512 * 1024 * 1024
 
 
 class SQLiteStore:
-    """Point reads run in the loop's thread, writes on one thread, long reads and files on others.
+    """The Store on a file, for the workers of one machine.
 
     Beside the file `path` lie the directories `path`-contents, with the bytes of files, and
     `path`-indexes, with the chunks of vector stores. `clock` gives seconds since the epoch;
@@ -142,7 +142,7 @@ class SQLiteStore:
     # --- documents ---
 
     async def get(self, key: Key) -> Document | None:
-        """One step into the index of ids."""
+        """Look the document up in the index of ids."""
         try:
             return self._database.read(lambda connection: self._documents.get(connection, key))
         except UnicodeEncodeError:  # a lone surrogate: such an id was never stored
@@ -160,7 +160,7 @@ class SQLiteStore:
         limit: int = 20,
         order: Order = "desc",
     ) -> Page:
-        """One range of the index of lists, whatever the list's length."""
+        """Read one range of the index of lists, whatever the list's length."""
         arguments = (project, collection, parent, label, after, before, limit, order)
         read = partial(page, self._documents, arguments)
         try:
@@ -171,7 +171,7 @@ class SQLiteStore:
             raise CursorNotFound(f"{after or before!r} is not in the list") from error
 
     async def write(self, *operations: Operation) -> list[Document]:
-        """One savepoint in a transaction shared with whatever else is waiting."""
+        """Apply the operations in one savepoint of a transaction that waiting writes share."""
         return await self._database.write(partial(self._apply, operations))
 
     def _apply(self, operations: Sequence[Operation], connection: apsw.Connection) -> list[Document]:
@@ -183,7 +183,7 @@ class SQLiteStore:
     async def take_jobs(
         self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
     ) -> Sequence[Job]:
-        """A read where nothing is due, else one transaction."""
+        """Read if a job is due; take it in one transaction."""
         if not self._database.read(lambda connection: self._jobs.due(connection, kind, skipped)):
             return []
         return await self._database.write(
@@ -191,7 +191,7 @@ class SQLiteStore:
         )
 
     async def renew_job(self, job: Job, lease: float) -> Job:
-        """One update."""
+        """Update one row."""
         return await self._database.write(lambda connection: self._jobs.renew(connection, job, lease))
 
     # --- logs ---
@@ -199,11 +199,11 @@ class SQLiteStore:
     async def read_log(
         self, project: str, id: str, after: int = -1, limit: int = 1000
     ) -> Sequence[tuple[int, bytes]]:
-        """A range of segments."""
+        """Read a range of segments."""
         return self._database.read(lambda connection: self._logs.read(connection, project, id, after, limit))
 
     async def sweep(self) -> None:
-        """Several short transactions."""
+        """Delete expired logs in several short transactions."""
         while await self._database.write(self._logs.drop):
             pass
 

@@ -1,4 +1,4 @@
-"""The words of a text as FTS5 would index them, for engines that keep an index of their own."""
+"""The words of a text as FTS5 indexes them, for engines with an index of their own."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from persistence.sqlite.words import UNSPACED
 
 
 class Terms:
-    """Cuts text into words: without case and accents, stemmed; unspaced scripts by one and two.
+    """Splits text into stemmed words without case and accents; unspaced scripts into one and two characters.
 
     An object may be used by one thread at a time.
     """
@@ -18,7 +18,7 @@ class Terms:
         self._tokenizer = self._connection.fts5_tokenizer("porter", ["unicode61", "remove_diacritics", "2"])
 
     def of(self, text: str) -> list[str]:
-        """The words of a text, in order, as often as they occur."""
+        """Return the words of a text, in order, with repetitions."""
         text = text.encode("utf-8", "replace").decode()
         found = self._cut(UNSPACED.sub(" ", text), apsw.FTS5_TOKENIZE_DOCUMENT)
         for run in UNSPACED.findall(text):
@@ -27,7 +27,7 @@ class Terms:
         return found
 
     def of_query(self, text: str) -> list[str]:
-        """The different words of a query: of unspaced scripts the pairs, as they tell more."""
+        """Return the different words of a query; of unspaced scripts only the pairs."""
         text = text.encode("utf-8", "replace").decode()
         found = self._cut(UNSPACED.sub(" ", text), apsw.FTS5_TOKENIZE_QUERY)
         for run in UNSPACED.findall(text):

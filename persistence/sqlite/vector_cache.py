@@ -1,4 +1,4 @@
-"""Exact nearest neighbours over vectors held in memory, kept up with the database at each search.
+"""Exact nearest neighbours over vectors in memory, refreshed from the database at each search.
 
 Each process holds the vectors of the vector stores it searched last, within a bound of bytes. What
 other processes added is read on from the last chunk's number, and what they removed shows in a
@@ -55,7 +55,7 @@ class CachedVectors:
 
     @property
     def bytes(self) -> int:
-        """Memory held."""
+        """The memory in use."""
         return self._vectors.nbytes + self._chunks.nbytes + self._sources.nbytes
 
     @property
@@ -65,11 +65,11 @@ class CachedVectors:
 
     @property
     def wasted(self) -> bool:
-        """Whether more than a quarter of the rows are of chunks that are gone."""
+        """Whether more than a quarter of the rows are of deleted chunks."""
         return int(np.count_nonzero(self._sources[: self._count] == REMOVED)) * 4 > self._count
 
     def refresh(self, connection: apsw.Connection) -> VectorBlock:
-        """The vectors as of the connection's transaction."""
+        """Return the vectors as of the connection's transaction."""
         removed = removals(connection)
         if removed > self._removed:  # fewer: the transaction is older than what another thread saw
             live = np.fromiter((row[0] for row in connection.execute("SELECT chunk FROM chunks")), np.int64)
@@ -83,7 +83,7 @@ class CachedVectors:
         return VectorBlock(self._chunks[:end], self._sources[:end], self._vectors[:end])
 
     def _append(self, block: VectorBlock) -> None:
-        """Add rows, in room that grows by half; views that searches hold stay as they are."""
+        """Append rows, growing by half; views that searches hold are not changed."""
         end = self._count + len(block.chunks)
         if end > len(self._chunks):
             room = max(end, len(self._chunks) * 3 // 2)
@@ -97,7 +97,7 @@ class CachedVectors:
 
 
 class VectorCache:
-    """The matrices of a process, the least lately searched dropped first; safe from any thread."""
+    """Cached vectors by database; the least recently searched are evicted first. Safe from any thread."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -111,7 +111,7 @@ class VectorCache:
         limit: int,
         filter: Filter | None,
     ) -> list[Hit]:
-        """The nearest chunks by cosine similarity."""
+        """Return the nearest chunks by cosine similarity."""
         with transaction(connection, "DEFERRED"):
             length = dimensions(connection)
             if length == 0:
@@ -131,7 +131,7 @@ class VectorCache:
             self._by_file.pop(filename, None)
 
     def _blocks(self, connection: apsw.Connection, length: int) -> Iterator[VectorBlock]:
-        """All vectors: from memory in one block, or from the database in many."""
+        """Yield all vectors: from memory in one block, or from the database in many."""
         [(count,)] = fetch_all(connection, "SELECT count(*) FROM chunks")
         if count * length * FLOAT > self._capacity:
             self.evict(connection.filename)
@@ -163,13 +163,13 @@ class VectorCache:
 
 
 def removals(connection: apsw.Connection) -> int:
-    """The counter of removed chunks."""
+    """Return the counter of removed chunks."""
     row = fetch_one(connection, "SELECT removed FROM changes")
     return 0 if row is None else int(row[0])
 
 
 def blocks(connection: apsw.Connection, after: int) -> Iterator[VectorBlock]:
-    """The vectors of chunks with greater numbers."""
+    """Yield the vectors of chunks with greater numbers."""
     sql = """SELECT chunk, c.source, v.vector FROM vectors v CROSS JOIN chunks c USING (chunk)
         WHERE chunk>? ORDER BY chunk LIMIT ?"""
     while rows := fetch_all(connection, sql, (after, BLOCK)):
@@ -180,14 +180,14 @@ def blocks(connection: apsw.Connection, after: int) -> Iterator[VectorBlock]:
 
 
 def normalize(vectors: Floats) -> Floats:
-    """Vectors brought to length 1; what has no direction becomes 0, which is near to nothing."""
+    """Scale vectors to length 1; zero and infinite ones become 0."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     usable = np.isfinite(norms) & (norms > 0)
     return np.where(usable, vectors / np.where(usable, norms, 1), 0).astype(np.float32)
 
 
 def sources(connection: apsw.Connection, filter: Filter) -> Integers:
-    """The numbers of the files that a filter lets through."""
+    """Return the numbers of the files that a filter passes."""
     where, bindings = condition(filter)
     sql = f"SELECT source FROM sources WHERE {where}"  # noqa: S608 - conditions of our own
     return np.fromiter((row[0] for row in connection.execute(sql, tuple(bindings))), np.int64)
@@ -196,7 +196,7 @@ def sources(connection: apsw.Connection, filter: Filter) -> Integers:
 def nearest(
     block: VectorBlock, query: Floats, limit: int, allowed: Integers | None
 ) -> list[tuple[int, float]]:
-    """(chunk, cosine) of the best rows, in no order."""
+    """Return (chunk, cosine) of the best rows, unordered."""
     usable = block.sources != REMOVED if allowed is None else np.isin(block.sources, allowed)
     scores = np.where(usable, block.vectors @ query, -np.inf)
     rest = max(0, len(scores) - limit)
@@ -205,7 +205,7 @@ def nearest(
 
 
 def grow(old: NDArray[Element], count: int, room: int) -> NDArray[Element]:
-    """A larger array that begins with the rows of another."""
+    """Return a larger array that begins with the rows of another."""
     new = np.empty((room, *old.shape[1:]), old.dtype)
     new[:count] = old[:count]
     return new

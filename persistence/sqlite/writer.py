@@ -1,4 +1,4 @@
-"""The one thread of a process that writes to a file, committing whatever has queued up at once."""
+"""The one writing thread of a process, which commits everything that is queued at once."""
 
 import asyncio
 import queue
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class QueuedWrite:
-    """Statements that take effect together or not at all, and who waits for them."""
+    """Statements that are applied all or none, and the future of their caller."""
 
     work: Callable[[apsw.Connection], Any]
     future: "asyncio.Future[Any]"
@@ -34,7 +34,7 @@ class QueuedWrite:
     error: Exception | None = None
 
     def settle(self) -> None:
-        """Tell the waiter; in the loop's thread."""
+        """Resolve the future; call it in the event loop's thread."""
         if self.future.done():
             return
         if self.error is None:
@@ -44,7 +44,7 @@ class QueuedWrite:
 
 
 class Writer:
-    """Group commit: units that queue up while one transaction is synced share the next.
+    """Group commit: writes that queue up while one transaction is synced share the next.
 
     Each unit runs in a savepoint of its own, so a conflict undoes that unit alone. A unit's future
     is resolved after the commit that made it durable. A cancelled unit that has not begun is not done.
@@ -62,7 +62,7 @@ class Writer:
         self._closed = False
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
-        """Do `work` in a transaction; what it raises is raised here, with nothing of it kept."""
+        """Run `work` in a transaction; an error rolls it back and is raised here."""
         if self._closed:
             raise StoreUnavailable(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
@@ -79,7 +79,7 @@ class Writer:
             future.set_exception(StoreUnavailable(f"{self._path}: no turn to write within {WRITE_TIMEOUT} s"))
 
     async def close(self) -> None:
-        """Do what is queued, then end the thread."""
+        """Finish the queued writes, then end the thread."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -111,7 +111,7 @@ class Writer:
         return writes, False
 
     def _transact(self, writes: list[QueuedWrite]) -> None:
-        """Run the units in one transaction; if that fails as a whole, so does each of them."""
+        """Run the writes in one transaction; if it fails as a whole, each of them fails."""
         connection = self._connection
         try:
             self.file.check()
@@ -131,7 +131,7 @@ class Writer:
                 write.error = write.error or self._mapped(error)
 
     def _perform(self, write: QueuedWrite) -> None:
-        """One unit in its savepoint; raises only if SQLite has given up the whole transaction."""
+        """Run one write in its savepoint; raise only if SQLite has rolled back the transaction."""
         connection = self._connection
         connection.execute("SAVEPOINT unit")
         try:
@@ -152,6 +152,6 @@ class Writer:
 
 
 def settle(writes: list[QueuedWrite]) -> None:
-    """Tell every waiter of a transaction in one turn of the loop."""
+    """Resolve the futures of a transaction in one turn of the loop."""
     for write in writes:
         write.settle()

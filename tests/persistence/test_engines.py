@@ -50,7 +50,7 @@ def test_a_url_that_names_no_store_is_refused_with_a_form_that_would_do(url: str
 def test_the_memory_for_vectors_is_an_option_of_the_url() -> None:
     store = open_store("sqlite:///store.db?vector_memory_mb=64")
     assert isinstance(store, SQLiteStore)
-    assert store._vector_memory == 64 * 1024 * 1024
+    assert store._indexes._capacity == 64 * 1024 * 1024
 
 
 def test_the_embedded_store_needs_neither_the_cluster_driver_nor_numpy() -> None:

@@ -115,7 +115,8 @@ async def test_an_older_file_is_not_opened_before_it_is_migrated(
 ) -> None:
     await SQLiteStore(path).migrate()
     newer = Schema(MAIN.application_id, [*MAIN.scripts, "CREATE TABLE later (x);"])
-    monkeypatch.setattr("persistence.sqlite.store.MAIN", newer)
+    for module in ("main", "store"):
+        monkeypatch.setattr(f"persistence.sqlite.{module}.MAIN", newer)
     with pytest.raises(StoreRefused, match="run `astrolabe migrate`"):
         await SQLiteStore(path).open()
     store = SQLiteStore(path)
