@@ -19,6 +19,8 @@ MAX_QUERIES = 8
 MAX_TOKENS = 16_000
 """Of the results of one call, OpenAI's budget; and a third of the model's window at most."""
 
+NOTHING = "Nothing was found in the files."
+NOTHING_ELSEWHERE = "The files that could be searched hold nothing about it."
 
 DEFINITION = {
     "type": "function",
@@ -94,7 +96,10 @@ class FileSearch:
         except (ValueError, RetrievalError) as exc:
             return ToolResult(f"The search failed: {exc}", details)
         details["results"] = [_result(item) for item in found[:shown]]
-        return ToolResult("\n\n".join([output, *await self._warnings(stores)]), details)
+        warnings = await self._warnings(stores)
+        if not found:
+            output = NOTHING_ELSEWHERE if warnings else NOTHING
+        return ToolResult("\n\n".join([output, *warnings]), details)
 
     async def _warnings(self, stores: Sequence[str]) -> list[str]:
         """Return what the model has to know of stores and files that were not searched."""
@@ -142,8 +147,6 @@ def _queries(arguments: str) -> list[str]:
 
 def _rendered(found: Sequence[Found], call: int, budget: int) -> tuple[str, int]:
     """The results as the model reads them, within the budget of tokens, and how many they are."""
-    if not found:
-        return "Nothing was found in the files.", 0
     passages: list[str] = []
     for number, item in enumerate(found):
         passage = f"{mark(call, number, item.filename)}\n{item.text}"

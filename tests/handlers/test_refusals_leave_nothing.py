@@ -37,12 +37,14 @@ class World:
         text = await self.library.file("A text.", "a.txt")
         picture = await self.library.file(PNG, "a.png")
         old = await self.library.file("x", "a.doc")
+        sound = await self.library.file(b"ID3\x03\x00", "a.mp3")
         thread = await self.worker.thread("Hello")
         assistant = await self.worker.assistant()
         self.ids = {
             "TEXT": text["id"],
             "PICTURE": picture["id"],
             "OLD": old["id"],
+            "SOUND": sound["id"],
             "THREAD": thread["id"],
             "ASSISTANT": assistant["id"],
         }
@@ -135,6 +137,7 @@ REFUSED: list[tuple[Call, JSON, int, str | None]] = [
     ),
     (create_message, message("x", "TEXT", "file-none"), 404, "attachments[1].file_id"),
     (create_message, message("x", "TEXT", "OLD"), 400, "attachments[1].file_id"),
+    (create_message, message("x", "TEXT", "SOUND"), 400, "attachments[1].file_id"),
     (create_message, message("x", "TEXT", "PICTURE"), 400, "attachments[1].file_id"),
     (create_message, message(image("TEXT"), "TEXT"), 400, "content[0].image_file.file_id"),
     (create_message, message("", "TEXT"), 400, "content"),

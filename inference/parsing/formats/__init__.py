@@ -36,7 +36,17 @@ TEXTS = frozenset(
 )
 # fmt: on
 
-UNSUPPORTED = frozenset({".doc", ".ppt", ".xls", ".rtf", ".odt", ".epub", ".pages", ".key", ".numbers"})
+# fmt: off
+UNSUPPORTED = frozenset(
+    {
+        ".doc", ".ppt", ".xls", ".rtf", ".odt", ".epub", ".pages", ".key", ".numbers",
+        ".7z", ".gz", ".parquet", ".rar", ".tar", ".zip",
+        ".aac", ".avi", ".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".wav", ".webm",
+        ".avif", ".bmp", ".gif", ".heic", ".ico", ".jpeg", ".jpg", ".png", ".psd", ".tif", ".tiff", ".webp",
+    }
+)
+# fmt: on
+"""Types whose files never hold text that can be read."""
 
 
 def reader(suffix: str) -> Callable[[BinaryIO], Iterator[str]]:

@@ -158,6 +158,7 @@ async def test_a_file_that_could_not_be_read_is_named_to_the_model(library: Libr
     await library.settled(store["id"])
     result = await (await tool_of(library, store["id"])).run(call(asked("storms")), ignore)
     assert "The file report.docx could not be read and was not searched" in result.output
+    assert "Nothing was found" not in result.output
 
 
 async def test_a_store_that_is_gone_does_not_keep_the_others_from_being_searched(library: Library) -> None:
