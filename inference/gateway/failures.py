@@ -85,9 +85,9 @@ def from_response(
         return ProviderBroken(message, status=502)
     details = error_details(body)
     message = details.get("message") or ""
-    if not message or _is_bare(message, status):
+    if not message or is_bare(message, status):
         message = (
-            f"The provider '{target.provider}' answered {asked} with {status} {_phrase(status)}.".replace(
+            f"The provider '{target.provider}' answered {asked} with {status} {phrase(status)}.".replace(
                 " .", "."
             )
         )
@@ -241,13 +241,14 @@ def _as_status(value: Any) -> int | None:
     return value if isinstance(value, int) and 400 <= value < 600 else None
 
 
-def _is_bare(message: str, status: int) -> bool:
+def is_bare(message: str, status: int) -> bool:
     """Return whether a message only repeats its status, as the 404 of a proxy or framework does."""
     words = re.sub(r"[^a-z ]+", " ", message.lower()).split()
-    return " ".join(words) in (_phrase(status).lower(), "page not found", "not found", "error", "")
+    return " ".join(words) in (phrase(status).lower(), "page not found", "not found", "error", "")
 
 
-def _phrase(status: int) -> str:
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status, empty for an unknown one."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

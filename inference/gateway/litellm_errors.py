@@ -1,6 +1,7 @@
 """Turn litellm's errors into ProviderErrors, with the provider's words and without litellm's."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,6 +87,8 @@ def mapped_errors(target: Target) -> Iterator[None]:
 
 def as_provider_error(error: Exception, target: Target) -> ProviderError:
     """Return the ProviderError of one of litellm's errors, or of its cause if that is more specific."""
+    if _is_unreadable(error):
+        return failures.unreadable("the provider's library failed on it")
     first = error
     error = next((one for one in _chain(error) if _is_specific(one)), first)
     kind, status, code = _by_table(error if isinstance(error, _MAPPED) else first)
@@ -97,7 +100,9 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     details = _details(error, first)
     if isinstance(error, exceptions.UnsupportedParamsError):
         details = _unsupported(error, target)
-    details.setdefault("message", f"The provider '{target.provider}' failed with the status {status}.")
+    if failures.is_bare(details.get("message") or "", status):
+        shown = f"{status} {failures.phrase(status)}".strip()
+        details["message"] = f"The provider '{target.provider}' answered for '{target.model}' with {shown}."
     details["code"] = details.get("code") or code
     if kind is ProviderTimeout:
         details = target.error_filter.value(details)
@@ -117,6 +122,15 @@ def _kind_of(status: int) -> type[ProviderError]:
     if status == 429:
         return ProviderLimited
     return ProviderRejected if status < 500 else ProviderBroken
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Return whether litellm stumbled over an answer of status 200, to which it gives statuses of its own."""
+    causes = list(_chain(error))
+    stumbled = any(
+        isinstance(one, json.JSONDecodeError | LookupError | AttributeError | TypeError) for one in causes
+    )
+    return stumbled and not any(isinstance(one, httpx.HTTPStatusError) for one in causes)
 
 
 def _is_specific(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from inference.errors import (
     ProviderLimited,
     ProviderRejected,
     ProviderTimeout,
+    ProviderUnreadable,
 )
 from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.gateway.targets import Target
@@ -130,9 +131,20 @@ async def test_errors_have_the_providers_message_and_no_key(
         assert "litellm" not in caught.value.message
 
 
-async def test_garbage_is_a_providers_error(claude: Gateway, ask: Ask) -> None:
-    with pytest.raises(ProviderBroken):
-        await claude.complete(ask(fail={"status": 200, "body": "garbage"}))
+@pytest.mark.parametrize("body", ["garbage", '{"weird": 1}', "[]"])
+async def test_garbage_is_a_providers_error(claude: Gateway, ask: Ask, body: str) -> None:
+    with pytest.raises(ProviderUnreadable, match="cannot be read") as caught:
+        await claude.complete(ask(fail={"status": 200, "body": body}))
+    assert caught.value.status == 502
+
+
+async def test_a_bare_404_names_the_provider_and_the_model(claude: Gateway, ask: Ask) -> None:
+    for body in ("404 page not found\n", '{"detail": "Not Found"}'):
+        with pytest.raises(
+            ProviderRejected, match="The provider 'claude' answered for 'anthropic/"
+        ) as caught:
+            await claude.complete(ask(fail={"status": 404, "body": body}))
+        assert caught.value.message.endswith("with 404 Not Found.")
 
 
 async def test_silence_is_a_timeout(claude: Gateway, ask: Ask) -> None:
