@@ -1,5 +1,6 @@
 """Read a provider's streamed completion: bytes in, OpenAI's chunks out, with exactly one `[DONE]`."""
 
+import codecs
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, NamedTuple
@@ -47,6 +48,7 @@ class CompletionStream:
         self._parser = sse.EventParser()
         self._whole: bytearray | None = None
         self._begun = False
+        self._mark = b""
         self._held: list[Event] = []
         self._template: _Template | None = None
         self._templates = 0
@@ -102,8 +104,11 @@ class CompletionStream:
     def feed(self, piece: bytes) -> list[Event]:
         """Return the chunks that `piece` completes; raise a ProviderError."""
         if not self._begun:
+            piece, self._mark = self._mark + piece, b""
             start = piece.lstrip(b"\xef\xbb\xbf \r\n\t")
             if not start:
+                if codecs.BOM_UTF8.startswith(piece):
+                    self._mark = piece
                 return []
             self._begun = True
             if start[:1] == b"<":

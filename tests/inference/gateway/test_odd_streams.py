@@ -10,6 +10,9 @@ import pytest
 
 from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway.paths import CHAT
+from inference.gateway.streams import CompletionStream
+from inference.gateway.targets import Target
 from persistence.types import JSON
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
@@ -99,6 +102,17 @@ async def test_every_valid_variant_is_the_same_answer(
     completion = await whole(gateway, ask(raw=SOUND[name], raw_size=size))
     (choice,) = completion["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_an_answer_may_be_split_at_any_byte(name: str) -> None:
+    body = SOUND[name].encode()
+    for cut in range(len(body)):
+        stream = CompletionStream(Target("p", "openai", "m"), CHAT, {})
+        read = [*stream.feed(body[:cut]), *stream.feed(body[cut:]), *stream.end()]
+        choices = [choice for event in read for choice in event.chunk["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+        assert (text, stream.is_done) == ("Hello", True)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream", ""])
