@@ -1,4 +1,4 @@
-"""The one fake of the tests: a model provider on loopback that does what each request tells it.
+"""The one fake of the tests: a model provider on loopback that answers as each request's script says.
 
 It speaks OpenAI's wire (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`,
 `/v1/moderations`, `/v1/models`), and enough of Anthropic's Messages, Gemini's generateContent and
@@ -63,6 +63,7 @@ Models whose name starts with `bench` are answered from memory, fast and without
 `bench-N` streams N chunks (100).
 """
 
-from tests.provider.server import Provider, ProviderProcess
+from tests.provider.process import ProviderProcess
+from tests.provider.server import Provider
 
 __all__ = ["Provider", "ProviderProcess"]

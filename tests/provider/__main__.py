@@ -1,6 +1,6 @@
 import argparse
 
-from tests.provider.server import ProviderProcess
+from tests.provider.process import ProviderProcess
 
 
 def main() -> None:

@@ -1,118 +1,19 @@
-"""The provider's HTTP: raw asyncio, so that benchmarks measure the server and not its provider."""
+"""The provider's answers to requests, as their scripts say."""
 
 import asyncio
 import json
-import multiprocessing
 import re
 import socket
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, Self, cast
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
-
-import httptools
 
 from persistence.types import JSON
 from tests.provider import answers, anthropic, bedrock, gemini
+from tests.provider.connection import EVENTS, Connection, Disconnected, response_head
 from tests.provider.script import Turn
-
-EVENTS = "text/event-stream"
-
-BENCH = re.compile(rb'"model": ?"bench(?:-(\d+))?"')
-STREAM = re.compile(rb'"stream": ?true')
-REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
-
-
-class Disconnected(Exception):
-    """The client hung up."""
-
-
-class Connection(asyncio.Protocol):
-    """One client's connection; its requests are served one after the other."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, provider: "Provider") -> None:
-        self.provider = provider
-        self.parser = httptools.HttpRequestParser(self)
-        self.task: asyncio.Task[None] | None = None
-        self.can_write = asyncio.Event()
-        self.can_write.set()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is one by its methods only
-        self.number = next(self.provider.numbers)
-        self.provider.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.provider.connections.discard(self)
-        if self.task is not None:
-            self.task.cancel()
-
-    def pause_writing(self) -> None:
-        self.can_write.clear()
-
-    def resume_writing(self) -> None:
-        self.can_write.set()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.transport.close()
-
-    def on_message_begin(self) -> None:
-        self.target, self.body = b"", bytearray()
-        self.headers: dict[str, str] = {}
-
-    def on_url(self, url: bytes) -> None:
-        self.target += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode().lower()] = value.decode("latin-1")
-
-    def on_body(self, body: bytes) -> None:
-        self.body += body
-
-    def on_message_complete(self) -> None:
-        body = bytes(self.body)
-        if b"bench" in body and (match := BENCH.search(body)):
-            self._answer_bench(int(match[1] or 100), STREAM.search(body) is not None)
-            return
-        self.task = asyncio.ensure_future(self.provider.serve(self, self.target.decode(), self.headers, body))
-
-    def _answer_bench(self, chunks: int, streamed: bool) -> None:
-        if not streamed:
-            self.send(200, answers.bench_completion())
-            return
-        self.start_stream()
-        for piece in answers.bench_stream(chunks):
-            self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.transport.write(b"0\r\n\r\n")
-
-    def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        """A whole answer."""
-        given = {"content-type": "application/json", "content-length": str(len(body)), **(headers or {})}
-        self.transport.write(_head(status, given) + body)
-
-    def start_stream(self, content_type: str = EVENTS) -> None:
-        self.transport.write(_head(200, {"content-type": content_type, "transfer-encoding": "chunked"}))
-
-    async def write(self, data: bytes) -> None:
-        """A piece of a stream."""
-        if self.transport.is_closing():
-            raise Disconnected
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        await self.can_write.wait()
-
-    def end_stream(self) -> None:
-        self.transport.write(b"0\r\n\r\n")
-
-
-def _head(status: int, headers: dict[str, str]) -> bytes:
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\n{lines}\r\n".encode()
 
 
 class Provider:
@@ -196,28 +97,18 @@ class Provider:
         if "raw" in turn.step:
             await _raw(connection, turn.step, record)
             return
-        if await _answer_of_another_api(connection, path, body, turn, record):
-            return
-        if path == "/v1/embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
-            connection.send(400, _error("That many dimensions no model has", "invalid_request_error"))
-        elif path == "/v1/embeddings":
-            connection.send(200, json.dumps(answers.embeddings(body)).encode())
-        elif path == "/v1/moderations":
-            connection.send(200, json.dumps(answers.moderation(body)).encode())
-        elif path == "/v1/completions" and body.get("stream"):
-            connection.start_stream()
-            for event in answers.text_completion_events(answers.Answer(body, turn)):
-                await connection.write(event)
-                record["sent"] += 1
-            connection.end_stream()
-        elif path == "/v1/completions":
-            connection.send(200, json.dumps(answers.text_completion(answers.Answer(body, turn))).encode())
-        elif path != "/v1/chat/completions":
-            connection.send(404, _error(f"No {path} here", "invalid_request_error"))
-        elif body.get("stream"):
-            await _stream(connection, answers.Answer(body, turn), record)
+        operation = _operation(path)
+        answer = answers.Answer(body, turn)
+        if operation == "embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
+            connection.send(400, _error("No model has that many dimensions", "invalid_request_error"))
+        elif operation == "chat/completions" and body.get("stream"):
+            await _stream(connection, answer, record)
+        elif operation in STREAMED and (body.get("stream") or operation not in WHOLE):
+            await _stream_events(connection, *STREAMED[operation], answer, record)
+        elif operation in WHOLE:
+            connection.send(200, json.dumps(WHOLE[operation](answer)).encode())
         else:
-            connection.send(200, json.dumps(answers.Answer(body, turn).completion()).encode())
+            connection.send(404, _error(f"No {path} here", "invalid_request_error"))
 
     def _fails(self, connection: Connection, turn: Turn, model: str) -> bool:
         """Whether this turn was to fail, and has."""
@@ -242,42 +133,47 @@ class Provider:
         return True
 
 
-async def _answer_of_another_api(
-    connection: Connection, path: str, body: JSON, turn: Turn, record: JSON
-) -> bool:
-    """Answer a request of Anthropic's, Gemini's or Bedrock's API; return whether it was one."""
-    method = re.split("[/:]", path)[-1]
-    if method == "messages" and body.get("stream"):
-        method = "messages-stream"
-    answer = answers.Answer(body, turn)
-    if method in WHOLE:
-        connection.send(200, json.dumps(WHOLE[method](answer)).encode())
-    elif method in STREAMED:
-        events, content_type = STREAMED[method]
-        connection.start_stream(content_type)
-        for place, event in enumerate(events(answer)):
-            if await _interrupted(connection, turn.step, place):
-                break
-            await asyncio.sleep(turn.step.get("delay", 0))
-            await connection.write(event)
-            record["sent"] += 1
-        else:
-            connection.end_stream()
-    else:
-        return False
-    return True
-
-
-WHOLE = {
+WHOLE: dict[str, Callable[[answers.Answer], JSON]] = {
+    "chat/completions": answers.Answer.completion,
+    "completions": answers.text_completion,
+    "embeddings": lambda answer: answers.embeddings(answer.body),
+    "moderations": lambda answer: answers.moderation(answer.body),
     "messages": anthropic.message,
     "generateContent": gemini.response,
     "converse": bedrock.response,
 }
+"""What answers an operation of any of the APIs with a JSON object."""
+
 STREAMED = {
-    "messages-stream": (anthropic.events, EVENTS),
+    "completions": (answers.text_completion_events, EVENTS),
+    "messages": (anthropic.events, EVENTS),
     "streamGenerateContent": (gemini.events, EVENTS),
     "converse-stream": (bedrock.events, bedrock.EVENT_STREAM),
 }
+"""What answers an operation with a stream, and the stream's content type."""
+
+
+def _operation(path: str) -> str:
+    """Return the name of an operation in the tables: below /v1, or the last part of a longer path."""
+    below = path.removeprefix("/v1/")
+    return below if below in WHOLE else re.split("[/:]", path)[-1]
+
+
+async def _stream_events(
+    connection: Connection,
+    events: Callable[[answers.Answer], Iterator[bytes]],
+    content_type: str,
+    answer: answers.Answer,
+    record: JSON,
+) -> None:
+    connection.start_stream(content_type)
+    for index, event in enumerate(events(answer)):
+        if await _interrupted(connection, answer.turn.step, index):
+            return
+        await asyncio.sleep(answer.turn.step.get("delay", 0))
+        await connection.write(event)
+        record["sent"] += 1
+    connection.end_stream()
 
 
 def _error(message: str, type_: str, code: str | None = None) -> bytes:
@@ -288,8 +184,8 @@ async def _raw(connection: Connection, step: JSON, record: JSON) -> None:
     """Send the bytes that the script has, in pieces of `raw_size`."""
     body = step["raw"].encode("utf-8", "surrogatepass")
     size = step.get("raw_size") or len(body) or 1
-    head = {"content-type": step.get("content_type", "text/event-stream"), "transfer-encoding": "chunked"}
-    connection.transport.write(_head(step.get("status", 200), {**head, **step.get("headers", {})}))
+    headers = {"content-type": step.get("content_type", "text/event-stream"), "transfer-encoding": "chunked"}
+    connection.transport.write(response_head(step.get("status", 200), {**headers, **step.get("headers", {})}))
     for start in range(0, len(body), size):
         await connection.write(body[start : start + size])
         record["sent"] += 1
@@ -340,66 +236,3 @@ async def _interrupted(connection: Connection, step: JSON, place: int) -> bool:
     if step.get("stall_after") == place:
         await asyncio.sleep(step.get("stall", 3600))
     return False
-
-
-async def _run(port: int, shared: bool, ready: Any) -> None:
-    async with Provider(port, shared=shared) as provider:
-        ready(provider.port)
-        await asyncio.Event().wait()
-
-
-def run(port: int = 0, shared: bool = False, ready: Any = None) -> None:
-    """Serve until the process is ended; `ready` is called with the port."""
-    with suppress(ImportError):
-        import uvloop
-
-        uvloop.install()
-    with suppress(KeyboardInterrupt):
-        asyncio.run(_run(port, shared, ready or (lambda _: None)))
-
-
-def _child(port: int, shared: bool, pipe: Any) -> None:
-    run(port, shared, pipe.send)
-
-
-class ProviderProcess:
-    """The fake provider in processes of its own, behind one port."""
-
-    def __init__(self, port: int = 0, processes: int = 1) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._processes = []
-        for _ in range(processes):
-            here, there = context.Pipe()
-            process = context.Process(target=_child, args=(port, processes > 1, there), daemon=True)
-            process.start()
-            if not here.poll(30):
-                raise RuntimeError("the fake provider does not start")
-            port = here.recv()
-            self._processes.append(process)
-        self.port = port
-        self.root = f"http://127.0.0.1:{port}"
-        self.url = f"{self.root}/v1"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the processes."""
-        for process in self._processes:
-            process.kill()
-            process.join()
-
-    def join(self) -> None:
-        """Wait until they end."""
-        for process in self._processes:
-            process.join()
-
-    def received(self, tag: str) -> list[JSON]:
-        """The requests whose script had that tag, oldest first; with several processes, one's."""
-        import urllib.request
-
-        with urllib.request.urlopen(f"{self.root}/_requests?tag={tag}") as answer:
-            return list(json.load(answer))
