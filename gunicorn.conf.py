@@ -8,13 +8,13 @@ from typing import Any
 pythonpath = str(Path(__file__).resolve().parent)
 sys.path.insert(0, pythonpath)
 
-from serving.cli import refusals_as_exit
+from serving.cli import errors_as_exit
 from serving.logs import configure, logging_config
 from serving.multiprocess import metrics_files
 from serving.settings import Settings
 from serving.worker import AFTER_GRACE
 
-with refusals_as_exit():
+with errors_as_exit():
     _settings = Settings.read()
 
 bind = _settings.address
@@ -41,15 +41,15 @@ def on_starting(server: Any) -> None:  # noqa: D103
 
 
 def pre_fork(server: Any, worker: Any) -> None:  # noqa: D103
-    worker.place = metrics_files().free_place(other.place for other in server.WORKERS.values())
+    worker.slot = metrics_files().free_slot(other.slot for other in server.WORKERS.values())
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001, D103
-    metrics_files().place = worker.place
+    metrics_files().slot = worker.slot
 
 
 def child_exit(server: Any, worker: Any) -> None:  # noqa: ARG001, D103
-    metrics_files().vacate(worker.place)
+    metrics_files().release(worker.slot)
 
 
 def on_exit(server: Any) -> None:  # noqa: D103

@@ -49,19 +49,19 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     services = services or make_services(settings)
     service_lives = lives(services, grace=settings.grace)
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
-    ids = RequestIds()
-    interruptions = Interruptions()
-    held = make_held_bodies(settings)
+    ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
+    responder = Responder(metrics, strict=settings.strict_responses, keep_alive=settings.keep_alive)
     pipeline = Pipeline(
         routing=routing,
         authenticator=make_authenticator(settings, services),
         decoder=Decoder(services.store, held),
         caller=HandlerCaller(services, interruptions),
-        responder=Responder(metrics, strict=settings.strict_responses, keep_alive=settings.keep_alive),
+        responder=responder,
         store=services.store,
         new_id=ids,
     )
     cors = Cors(settings.cors_origins)
+    sending = Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive)
     http = HTTPServer(
         flask=flask,
         pipeline=pipeline,
@@ -70,7 +70,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         probes=Probes(service_lives),
         guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
         held=held,
-        sending=Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive),
+        sending=sending,
     )
     return ASGIApplication(
         flask=flask,
@@ -81,9 +81,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
         announce=lambda address: log.info(announcement(settings, services, routing.default, address)),
-        connection_limits=ConnectionLimits(
-            settings.max_connections, settings.head_timeout, settings.body_timeout
-        ),
+        connection_limits=make_connection_limits(settings),
         grace=settings.grace,
     )
 
@@ -109,6 +107,11 @@ def load_editions(settings: Settings) -> list[Edition]:
     if default.name == ASSISTANTS_V1:
         return [default]
     return [default, editions.load(ASSISTANTS_V1, settings.cache)]
+
+
+def make_connection_limits(settings: Settings) -> ConnectionLimits:
+    """Return the bounds of a worker's connections."""
+    return ConnectionLimits(settings.max_connections, settings.head_timeout, settings.body_timeout)
 
 
 def make_held_bodies(settings: Settings) -> HeldBodies:

@@ -63,7 +63,7 @@ class KeyAuthenticator:
 
 
 def bearer(authorization: bytes) -> str:
-    """The key in an Authorization header; Unauthorized where there is none."""
+    """Return the key in an Authorization header; raises Unauthorized if there is none."""
     scheme, _, secret = authorization.partition(b" ")
     if scheme.lower() != b"bearer" or not secret.strip():
         raise Unauthorized(

@@ -26,7 +26,7 @@ from serving.keys import SYSTEM, KeyRing
 from serving.settings import Settings, shown_store, without_secrets
 from spec.errors import SpecError
 
-REFUSALS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
+EXPECTED_ERRORS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,22 +37,22 @@ T = TypeVar("T")
 
 
 @contextmanager
-def refusals_as_exit() -> Iterator[None]:
-    """End the process with the refusal's own line instead of a traceback."""
+def errors_as_exit() -> Iterator[None]:
+    """Exit with an expected error's message in one line instead of a traceback."""
     try:
         yield
-    except REFUSALS as exc:
+    except EXPECTED_ERRORS as exc:
         sys.exit(f"astrolabe: {exc}")
 
 
 def store_url() -> str:
-    """ASTROLABE_STORE, where it and every other variable can be used."""
-    with refusals_as_exit():
+    """Return ASTROLABE_STORE; exits if any variable cannot be used."""
+    with errors_as_exit():
         return Settings.read().store
 
 
 def with_store(url: str, work: Callable[[Store], Awaitable[T]], *, migrate: bool = True) -> T:
-    """Run `work` on the store of `url`, by default made and brought up to date where needed."""
+    """Run `work` on the store of `url`; with `migrate`, create it or update its schema first."""
 
     async def run() -> T:
         store = open_store(url)
@@ -64,7 +64,7 @@ def with_store(url: str, work: Callable[[Store], Awaitable[T]], *, migrate: bool
         finally:
             await store.close()
 
-    with refusals_as_exit():
+    with errors_as_exit():
         return asyncio.run(run())
 
 
@@ -80,31 +80,31 @@ def main() -> None:
 @main.command()
 def serve() -> None:
     """Serve on HOST:PORT under gunicorn, with WEB_CONCURRENCY workers."""
-    with refusals_as_exit():
+    with errors_as_exit():
         settings = Settings.read()
 
     async def ready(_: Store) -> None:
         """Nothing more: the store is there, and of the right version."""
 
     with_store(settings.store, ready)
-    with refusals_as_exit():
+    with errors_as_exit():
         wait_for_address(settings.host.strip("[]"), settings.port)
     arguments = ["gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
     os.execv(sys.executable, [sys.executable, "-m", *arguments])  # noqa: S606 - this very interpreter
 
 
 def wait_for_address(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on, before any process is started for it.
+    """Raise SettingsRefused for an address that cannot be listened on, before a process is started.
 
-    One that is taken is tried again for a moment: workers whose master was killed take a second to end.
+    Retry for a moment if it is taken: workers whose master was killed take a second to end.
     """
     deadline = time.monotonic() + TAKEN_SECONDS
     while True:
         try:
-            family, kind, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             with socket.socket(family, kind, protocol) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(place)
+                probe.bind(address)
         except OSError as exc:
             if exc.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -119,7 +119,7 @@ def wait_for_address(host: str, port: int) -> None:
 @main.command()
 def settings() -> None:
     """List every variable with its value; secrets are not shown."""
-    with refusals_as_exit():
+    with errors_as_exit():
         values = Settings.read()
     for name, variable, help_text in Settings.variables():
         click.echo(f"{variable}={without_secrets(str(getattr(values, name)))}\n    {help_text}")
@@ -143,7 +143,7 @@ def models() -> None:
     """
     from serving.services import make_routes  # noqa: PLC0415 - imports every provider's client
 
-    with refusals_as_exit():
+    with errors_as_exit():
         routes = make_routes(Settings.read())
     for route in routes.routes.values():
         targets = " then ".join(f"{target.model} at {target.provider}" for target in route.targets)
@@ -219,7 +219,7 @@ def keys() -> None:
 
 
 def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
-    """Check --project: it becomes part of every object's place in the store."""
+    """Check --project: it becomes part of every key in the store."""
     if not PROJECT.fullmatch(value) or value == SYSTEM:
         raise click.BadParameter(
             "1 to 64 letters, digits, '.', '_' or '-', beginning with one of the first two."
@@ -261,7 +261,7 @@ def list_keys() -> None:
 @keys.command("revoke")
 @click.argument("id")
 def revoke_key(id: str) -> None:
-    """Let the key ID open nothing any more; workers notice within five seconds."""
+    """Revoke the key ID; workers notice within five seconds."""
     url = store_url()
     if not with_store(url, lambda store: KeyRing(store).revoke(id), migrate=False):
         sys.exit(
@@ -290,7 +290,7 @@ def distil_edition(upstream: Path, edition: Path, revision: str) -> None:
     """
     from spec.distil import distil, lock_line  # noqa: PLC0415 - no other command needs it
 
-    with refusals_as_exit():
+    with errors_as_exit():
         distil(upstream, edition)
     click.echo(lock_line(edition.name, revision, upstream.read_bytes(), edition.read_bytes()))
 

@@ -19,14 +19,14 @@ BASE_ENVIRON: dict[str, Any] = {
 class Environs:
     """Makes the WSGI environ that Flask's request is built on; the names of headers are kept."""
 
-    MOST_NAMES = 512
+    MAX_NAMES = 512
 
     def __init__(self) -> None:
         self._names: dict[bytes, str] = {}
         self._base = {**BASE_ENVIRON, "wsgi.errors": sys.stderr, "wsgi.input": io.BytesIO()}
 
     def make(self, scope: Scope) -> dict[str, Any]:
-        """The environ of a request without its body, which Flask's views never read here."""
+        """Return the environ of a request without its body, which Flask's views never read here."""
         environ = self._base.copy()
         server = scope.get("server") or ("localhost", 80)
         environ["SERVER_NAME"] = server[0]
@@ -47,6 +47,6 @@ class Environs:
         if name is None:
             name = header.decode("latin-1").upper().replace("-", "_")
             name = name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + name
-            if len(self._names) < self.MOST_NAMES:
+            if len(self._names) < self.MAX_NAMES:
                 self._names[header] = name
         return name

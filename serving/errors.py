@@ -1,13 +1,13 @@
-"""What stops start-up, beside what spec, persistence and inference refuse.
+"""Errors that stop start-up, beside those of spec, persistence and inference.
 
 ServingError
-└── SettingsRefused    a variable's value cannot be used; names the variable, the value and the mend
+└── SettingsRefused    a variable's value cannot be used; names the variable, the value and what to set
 """
 
 
 class ServingError(Exception):
-    """The root of everything that serving raises."""
+    """The base class of serving's errors."""
 
 
 class SettingsRefused(ServingError):
-    """A variable's value cannot be used; the message names it, the value and the mend."""
+    """A variable's value cannot be used; the message names it, the value and what to set instead."""

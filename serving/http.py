@@ -12,11 +12,11 @@ from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
 from serving.failures import revoked_error, stopping_error
 from serving.flask_app import Flask, Match
-from serving.interruptions import HUNG_UP, REVOKED, Interruptions
+from serving.interruptions import DISCONNECTED, REVOKED, Interruptions
 from serving.limits import HeldBodies, check_headers
 from serving.pipeline import Pipeline
 from serving.probes import Probes
-from serving.reading import ClientGone
+from serving.reading import ClientDisconnect
 from serving.request import Headers, Receive, Request, Scope, Send
 from serving.responses import JSON_TYPE, Response, error_response
 from serving.routes import Route
@@ -24,14 +24,14 @@ from serving.routing import PREFIX
 from serving.sending import Sender, Sending
 from spec.errors import InvalidRequest
 
-CLIENT_GONE = 499
-"""The status that is logged where the client hung up; nginx made the number known."""
+CLIENT_CLOSED_REQUEST = 499
+"""The status that is logged where the client disconnected, as nginx does."""
 
 log = structlog.get_logger("astrolabe.http")
 
 
 class HTTPServer:
-    """Answers each HTTP request once, whatever happens on the way."""
+    """Answers each HTTP request exactly once, whatever its stages raise."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class HTTPServer:
             response = await self._response(request)
             request.open_stream = None  # it refers to the sender, which refers to the request
             if response is None:
-                self._access.record(request, CLIENT_GONE)
+                self._access.record(request, CLIENT_CLOSED_REQUEST)
                 return
             await sender.send(response)
             self._access.record(request, response.status)
@@ -91,7 +91,7 @@ class HTTPServer:
         )
 
     async def _response(self, request: Request) -> Response | None:
-        """Return the response; None where the client is gone."""
+        """Return the response; None where the client has disconnected."""
         try:
             preflight = self._sending.cors.preflight(request)
             if preflight is not None:
@@ -99,10 +99,10 @@ class HTTPServer:
             if not request.path.startswith(PREFIX + "/"):
                 return await self._outside(request)
             return await self._operation(request)
-        except ClientGone:
+        except ClientDisconnect:
             return None
         except asyncio.CancelledError as exc:
-            if HUNG_UP in exc.args:
+            if DISCONNECTED in exc.args:
                 return None
             return error_response(revoked_error() if REVOKED in exc.args else stopping_error())
         except Exception as exc:
@@ -158,7 +158,7 @@ class HTTPServer:
             if early is not None:
                 return Response.of_flask(app.make_response(early))
             return await self._pipeline.handle(request, _routed(route, failure))
-        except (asyncio.CancelledError, ClientGone):
+        except (asyncio.CancelledError, ClientDisconnect):
             await self._pipeline.discard_uploads(request)
             raise
         except Exception as exc:  # noqa: BLE001 - the outermost edge: Flask's error handlers answer

@@ -1,20 +1,20 @@
-"""Ends calls and streams early: when their client hangs up, or when the server stops."""
+"""Ends calls and streams early: their client disconnects, their key is revoked, or the server stops."""
 
 import asyncio
 from typing import Any
 
 from serving.request import Receive
 
-HUNG_UP = "the client hung up"
+DISCONNECTED = "the client disconnected"
 STOPPING = "the server is stopping"
 REVOKED = "the key was revoked"
 
 WATCH_AFTER = 0.25
-"""Seconds after which a call that is still running is watched for a client that hung up."""
+"""Seconds after which a call that is still running is watched for a client that disconnects."""
 
 
 class Interruptions:
-    """Tasks that are cancelled, with HUNG_UP or STOPPING as the message, when they are of no use."""
+    """Cancels tasks that are no longer of use, with the reason as the message."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -26,7 +26,7 @@ class Interruptions:
         asyncio.get_running_loop().call_later(grace, self._cancel)
 
     def interruptible(self, receive: Receive, *, watch_after: float = 0) -> "Interruptible":
-        """Let a block be cancelled at the server's stop and, `watch_after` seconds on, by its client."""
+        """Let a block be cancelled when the server stops and, after `watch_after` seconds, by its client."""
         return Interruptible(self._tasks, receive, watch_after)
 
     def _cancel(self) -> None:
@@ -35,7 +35,7 @@ class Interruptions:
 
 
 class Interruptible:
-    """The context manager of one block; a generator in its place takes twice the time."""
+    """The context manager of one block; a generator would take twice the time."""
 
     __slots__ = ("_receive", "_task", "_tasks", "_timer", "_watch_after", "_watcher")
 
@@ -50,7 +50,7 @@ class Interruptible:
         assert task is not None  # noqa: S101 - the server runs each request in a task
         self._task = task
         self._tasks.add(task)
-        # Most answers are there before a watcher would pay: a timer costs 1 µs, a task 20.
+        # Most responses are ready before a watcher is worth it: a timer costs 1 µs, a task 20.
         self._timer = asyncio.get_running_loop().call_later(self._watch_after, self._watch)
 
     def __exit__(self, *_: object) -> None:
@@ -60,10 +60,10 @@ class Interruptible:
             self._watcher.cancel()
 
     def _watch(self) -> None:
-        self._watcher = asyncio.ensure_future(_cancel_on_hang_up(self._receive, self._task))
+        self._watcher = asyncio.ensure_future(_cancel_on_disconnect(self._receive, self._task))
 
 
-async def _cancel_on_hang_up(receive: Receive, task: "asyncio.Task[Any]") -> None:
+async def _cancel_on_disconnect(receive: Receive, task: "asyncio.Task[Any]") -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    task.cancel(HUNG_UP)
+    task.cancel(DISCONNECTED)

@@ -14,7 +14,7 @@ SYSTEM = "system"
 
 
 class KeyRing:
-    """The keys of a store: shown once when made, kept as a hash, each bound to a project."""
+    """The keys of a store, each of one project; a key is shown once and stored as a hash."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,11 +43,11 @@ class KeyRing:
         return document.value
 
     async def all(self) -> list[JSON]:
-        """Every key as it may be shown, oldest first."""
+        """Return every key as it may be shown, oldest first."""
         return [document.value for document in await self._documents()]
 
     async def revoke(self, id: str) -> bool:
-        """Let a key open nothing any more; False if there is no such key."""
+        """Revoke a key; return False if there is none of that id."""
         for document in await self._documents():
             if document.value["id"] == id:
                 value = {**document.value, "revoked_at": document.value["revoked_at"] or int(time.time())}
@@ -67,10 +67,10 @@ class KeyRing:
 
 
 def fingerprint(secret: str) -> str:
-    """What is kept of a key: SHA-256, enough for 256 random bits."""
+    """Return the hash under which a key is stored: SHA-256 is enough for 256 random bits."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def mask(secret: str) -> str:
-    """A key as errors and lists may show it: first and last characters, stars between."""
+    """Return a key as errors and lists may show it: stars, with the ends of a long key around them."""
     return f"{secret[:8]}{'*' * 8}{secret[-4:]}" if len(secret) > 16 else "*" * len(secret)

@@ -44,7 +44,7 @@ def logging_config(level: str, log_format: str = "json") -> dict[str, Any]:
     levels = {
         name: level.upper() for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.access")
     }
-    # At info it tells of each worker's start, between the lines that matter.
+    # At info it logs each worker's start, between the lines that matter.
     levels["uvicorn.error"] = "WARNING" if LEVELS[level] < logging.WARNING else level.upper()
     return {
         "version": 1,

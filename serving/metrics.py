@@ -7,6 +7,7 @@ up through the files of PROMETHEUS_MULTIPROC_DIR, which `multiprocess` makes.
 import asyncio
 import os
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 import flask
@@ -16,7 +17,6 @@ from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMet
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 BYTES = (256, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216, 268435456)
-
 
 FLUSH_SECONDS = 0.1
 """Seconds in which observations are added up before they go to the files that all workers share."""
@@ -56,37 +56,17 @@ class Metrics:
     """
 
     def __init__(self, app: flask.Flask) -> None:
-        options: dict[str, Any] = {
-            "export_defaults": False,
-            "defaults_prefix": "astrolabe",
-            "path": "/metrics",
-        }
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            exporter = GunicornInternalPrometheusMetrics(app, **options)
-        else:
-            exporter = PrometheusMetrics(app, registry=CollectorRegistry(), **options)
-        registry = exporter.registry
-        self._seconds = Histogram(
-            "astrolabe_http_request_duration_seconds",
-            "Time from a request's head to its answer's last byte",
-            ("operation", "status"),
-            buckets=SECONDS,
-            registry=registry,
+        registry = _exporter(app).registry
+
+        def histogram(name: str, help: str, buckets: Sequence[float]) -> Histogram:
+            labels = ("operation", "status")
+            return Histogram(f"astrolabe_http_{name}", help, labels, buckets=buckets, registry=registry)
+
+        self._seconds = histogram(
+            "request_duration_seconds", "Time from a request's head to the last byte of its response", SECONDS
         )
-        self._request_bytes = Histogram(
-            "astrolabe_http_request_size_bytes",
-            "Size of request bodies",
-            ("operation", "status"),
-            buckets=BYTES,
-            registry=registry,
-        )
-        self._response_bytes = Histogram(
-            "astrolabe_http_response_size_bytes",
-            "Size of response bodies",
-            ("operation", "status"),
-            buckets=BYTES,
-            registry=registry,
-        )
+        self._request_bytes = histogram("request_size_bytes", "Size of request bodies", BYTES)
+        self._response_bytes = histogram("response_size_bytes", "Size of response bodies", BYTES)
         self.open_streams = Gauge(
             "astrolabe_open_streams", "Streams being sent now", multiprocess_mode="livesum", registry=registry
         )
@@ -128,3 +108,10 @@ class Metrics:
     def count_invalid(self, operation: str, origin: str) -> None:
         """Count a response that did not fit the edition; `origin` is `server` or `provider`."""
         self._invalid.labels(operation, origin).inc()
+
+
+def _exporter(app: flask.Flask) -> PrometheusMetrics:
+    options: dict[str, Any] = {"export_defaults": False, "defaults_prefix": "astrolabe", "path": "/metrics"}
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return GunicornInternalPrometheusMetrics(app, **options)
+    return PrometheusMetrics(app, registry=CollectorRegistry(), **options)

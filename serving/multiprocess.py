@@ -1,8 +1,8 @@
 """The folder of files through which a server's workers add up their metrics.
 
 prometheus_client keeps a file for each kind of metric and process. Here a worker's files bear the
-number of its place among the workers, not its process id: the worker that comes after a dead one
-counts on in its files, so that they stay as few as the workers.
+number of its slot among the workers, not its process id: the worker that replaces a dead one
+continues its files, so that there are never more files than workers.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ FRESH_SECONDS = 60.0
 
 @cache
 def metrics_files() -> "MetricsFiles":
-    """The files of this server; the same again when gunicorn reads its configuration anew."""
+    """Return the files of this server; the same ones when gunicorn reads its configuration again."""
     return MetricsFiles(Path(tempfile.gettempdir()))
 
 
@@ -32,8 +32,8 @@ class MetricsFiles:
     def __init__(self, parent: Path) -> None:
         remove_left_behind(parent)
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        self.place = 0
-        """The place of this process; 0 is the master's."""
+        self.slot = 0
+        """The slot of this process; 0 is the master's."""
         # Held until the last process of this server has ended, however it ends.
         self._lock = os.open(self.folder, os.O_RDONLY)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -41,18 +41,18 @@ class MetricsFiles:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
         from prometheus_client import values  # noqa: PLC0415
 
-        values.ValueClass = values.MultiProcessValue(lambda: self.place)  # type: ignore[no-untyped-call]
+        values.ValueClass = values.MultiProcessValue(lambda: self.slot)  # type: ignore[no-untyped-call]
 
-    def free_place(self, taken: Iterable[int]) -> int:
-        """The lowest place that no living worker has."""
+    def free_slot(self, taken: Iterable[int]) -> int:
+        """Return the lowest slot that no living worker has."""
         others = set(taken)
-        return next(place for place in count(1) if place not in others)
+        return next(slot for slot in count(1) if slot not in others)
 
-    def vacate(self, place: int) -> None:
-        """Forget what a dead worker had open; what it has counted stays."""
+    def release(self, slot: int) -> None:
+        """Drop the gauges of a dead worker; what it has counted stays."""
         from prometheus_client import multiprocess  # noqa: PLC0415
 
-        multiprocess.mark_process_dead(place)  # type: ignore[no-untyped-call]
+        multiprocess.mark_process_dead(slot)  # type: ignore[no-untyped-call]
 
     def remove(self) -> None:
         """Remove the folder."""
@@ -60,7 +60,7 @@ class MetricsFiles:
 
 
 def remove_left_behind(parent: Path) -> None:
-    """Remove the folders of servers that were killed: nobody holds their lock any more."""
+    """Remove the folders of servers that were killed: no process holds their lock any more."""
     for folder in parent.glob(PREFIX + "*"):
         try:
             descriptor = os.open(folder, os.O_RDONLY)

@@ -13,8 +13,8 @@ SLICE = 256 * 1024
 """Bytes that are decompressed before the event loop gets its turn."""
 
 
-class ClientGone(Exception):
-    """The client hung up before its body had arrived."""
+class ClientDisconnect(Exception):
+    """The client disconnected before its body had arrived."""
 
 
 async def read_pieces(receive: Receive, limit: int, encoding: str = "") -> AsyncIterator[bytes]:
@@ -27,7 +27,10 @@ async def read_pieces(receive: Receive, limit: int, encoding: str = "") -> Async
 
 
 async def read_whole(receive: Receive, limit: int, hold: Callable[[int], None], encoding: str = "") -> bytes:
-    """Return the whole body; most come in one piece. `hold` is told the size of each piece of the others."""
+    """Return the whole body.
+
+    Most come in one piece; `hold` is called with the size of each piece of the others.
+    """
     message = await receive()
     piece: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body") and not encoding:
@@ -58,7 +61,7 @@ async def _received(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientDisconnect
         piece = message.get("body", b"")
         size += len(piece)
         if size > limit:

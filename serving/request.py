@@ -13,8 +13,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-NOBODY = Principal("")
-"""The principal of a request that is not authenticated yet, or needs no key."""
+ANONYMOUS = Principal("")
+"""The principal of a request that is not authenticated yet or needs no key."""
 
 
 class Headers(Mapping[str, str]):
@@ -72,7 +72,7 @@ class Request:
     edition: ServedEdition | None = None
     route: Route | None = None
     path_values: dict[str, str] = field(default_factory=dict)
-    principal: Principal = NOBODY
+    principal: Principal = ANONYMOUS
     uploads: list[UploadedFile] = field(default_factory=list)
     received: int = 0
     sent: int = 0

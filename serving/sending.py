@@ -70,7 +70,7 @@ class Sender:
         self._looking: asyncio.Task[None] | None = None
 
     async def send(self, response: Response) -> None:
-        """Send the response, to the end, to the client's hang-up, or to the server's stop."""
+        """Send the response to its end, or until the client disconnects or the server stops."""
         body = response.body
         if self._is_open:
             await self._send_late(response)
@@ -156,7 +156,7 @@ class Sender:
         log.error("stream_failed", operation=request.operation_id, request_id=request.id, error=error)
 
     async def _send_failure(self, pieces: Pieces, error: ApiError) -> None:
-        # Of a file Content-Length was promised: the server breaks off what ends here, which tells the client.
+        # A file is shorter than its Content-Length then: the server closes the connection.
         self._stop_watch()
         if pieces.is_events:
             await self._send({"type": "http.response.body", "body": error_event(orjson.dumps(error.body()))})
@@ -165,7 +165,7 @@ class Sender:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
         self._request.sent += len(piece)
 
-    # --- what is looked after while a stream is open ---
+    # --- comments and keys of open streams ---
 
     def _watch(self) -> None:
         """Look twice in `keep_alive` seconds whether anything was sent; one timer a stream."""

@@ -1,4 +1,4 @@
-"""Every variable that the server reads, read once."""
+"""The settings: every environment variable that the server reads."""
 
 import re
 from ipaddress import ip_address
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     )
     max_held_bodies: int = variable(
         "ASTROLABE_MAX_HELD_BODIES",
-        128 * MEGABYTE,
+        96 * MEGABYTE,
         "Bytes that a worker's bodies may take in memory together (a project's: half of it); else 503.",
         ge=1024,
     )
@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     cache: Path = variable(
         "ASTROLABE_CACHE",
         Path("./data/cache"),
-        "Folder for what can be made again: mended editions, local models.",
+        "Folder for files that can be made again: prepared editions, local models.",
     )
 
     @field_validator("provider_hosts", "allowed_hosts", "cors_origins", mode="before")
@@ -224,7 +224,7 @@ def shown_store(url: str) -> str:
 
 
 def _explain(error: Any) -> str:
-    """One line for one wrong variable: its name, its value, the mend."""
+    """Return one line for one wrong variable: its name, its value and what it should be."""
     name = str(error["loc"][0]) if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     return f"{name}={error['input']!r}: should be {reason}. Change it, or unset it for the default."

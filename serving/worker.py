@@ -19,13 +19,13 @@ from serving.open_files import allow_open_files
 from serving.protocol import ConnectionLimits, Protocol
 
 RETRY = 1.0
-"""Seconds after which a worker that found no database makes room for another try."""
+"""Seconds after which a worker that could not reach the database exits, to be started again."""
 
 AFTER_GRACE = 3.0
-"""Seconds after the grace time in which the streams that were cut off get their last bytes out."""
+"""Seconds after the grace time in which interrupted streams send their last bytes."""
 
 BEAT = 1.0
-"""Seconds between two signs of life to gunicorn's master, and two looks whether it lives."""
+"""Seconds between two heartbeats to gunicorn's master, and two checks whether it still runs."""
 
 OTHER_FILES = 512
 """Open files that a worker needs beside its connections: the store's, those to providers."""
@@ -34,7 +34,7 @@ log = structlog.get_logger("astrolabe.worker")
 
 
 class DrainingServer(Server):
-    """A uvicorn server that tells the application of a stop before it waits for its connections."""
+    """A uvicorn server that stops the application before it waits for open connections."""
 
     def __init__(self, config: Config, application: Any, *, is_first: bool) -> None:
         super().__init__(config)
@@ -54,11 +54,11 @@ class DrainingServer(Server):
         beating = asyncio.create_task(self._beat())
         await super().shutdown(sockets)
         beating.cancel()
-        # uvicorn would raise them again now, so that an orderly end looked like a death by signal.
+        # uvicorn would raise them again now, and an orderly stop would look like a death by signal.
         self._captured_signals.clear()
 
     async def _beat(self) -> None:
-        """Go on telling gunicorn that this worker lives: a long stop is no hang."""
+        """Keep sending gunicorn heartbeats, so that it does not take a long stop for a hang."""
         while self.config.callback_notify is not None:
             await self.config.callback_notify()
             await asyncio.sleep(BEAT)
@@ -112,7 +112,7 @@ class Worker(UvicornWorker):
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
 
     async def callback_notify(self) -> None:
-        """Tell the master that this worker lives, and stop where no master is left to restart or end it."""
+        """Send a heartbeat; stop if the master has died, as nothing would restart or stop this worker."""
         self.notify()
         if os.getppid() != self.ppid:
             self._stop()

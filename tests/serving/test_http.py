@@ -96,7 +96,7 @@ def test_an_unreadable_encoding_is_refused(
 
 
 @pytest.mark.parametrize("path", ["//v1/files", "/v1//files", "/nonsense", "/v1/nonsense"])
-def test_a_path_that_is_none_is_404(server: Server, path: str) -> None:
+def test_an_unknown_path_is_404(server: Server, path: str) -> None:
     [(status, body)] = exchange(server, b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
     assert (status, json.loads(body)["error"]["message"]) == (404, f"Invalid URL (GET {path})")
 
@@ -107,12 +107,12 @@ def test_a_base_url_without_v1_is_named(server: Server) -> None:
     assert (answer.status_code, answer.json()["error"]["message"]) == (404, message)
 
 
-def test_what_is_not_implemented_is_not_tried_again(http: httpx.Client) -> None:
+def test_a_501_tells_sdks_not_to_retry(http: httpx.Client) -> None:
     answer = http.get("fine_tuning/jobs")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")
 
 
-def test_objects_that_are_polled_say_how_soon(http: httpx.Client) -> None:
+def test_polled_objects_say_after_how_long_to_ask_again(http: httpx.Client) -> None:
     store = http.post("vector_stores", json={}).json()["id"]
     file = http.post(
         "files", data={"purpose": "assistants"}, files={"file": ("a.txt", b"words of a file")}

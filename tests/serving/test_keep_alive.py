@@ -31,7 +31,7 @@ def stream(server: Server, turn: dict) -> list[str]:
 
 def test_a_stream_is_opened_and_kept_alive_before_its_first_event(server: Server) -> None:
     lines = stream(server, {"text": "late", "wait": 2})
-    first_event = next(place for place, line in enumerate(lines) if line.startswith("data:"))
+    first_event = next(index for index, line in enumerate(lines) if line.startswith("data:"))
     assert lines[:first_event] == [": keep-alive"] * first_event
     assert first_event >= 2
     assert lines[-1] == "data: [DONE]"

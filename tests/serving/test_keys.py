@@ -42,7 +42,7 @@ def ask(server: Server, key: str | None, method: str, path: str, body: object = 
     return httpx.request(method, f"{server.url}/{path}", headers=headers, json=body, timeout=30)
 
 
-def test_without_a_key_or_with_a_wrong_one_nothing_is_served(keyed: Server) -> None:
+def test_a_missing_or_wrong_key_gets_401(keyed: Server) -> None:
     for key in (None, "sk-wrong-but-long-enough-to-mask"):
         answer = ask(keyed, key, "GET", "assistants")
         assert answer.status_code == 401
@@ -164,7 +164,7 @@ def test_a_project_has_a_plain_name(astrolabe: Command, project: str) -> None:
     assert astrolabe("keys", "create", "--project", project).returncode == 2
 
 
-def test_a_key_is_nowhere_in_the_database_or_the_log(keyed: Server, astrolabe: Command) -> None:
+def test_a_key_is_not_in_the_database_or_the_log(keyed: Server, astrolabe: Command) -> None:
     key = astrolabe("keys", "create", "--project", "secret").stdout.strip()
     assert ask(keyed, key, "GET", "assistants").status_code == 200
     for path in keyed.folder.rglob("*"):
@@ -172,7 +172,7 @@ def test_a_key_is_nowhere_in_the_database_or_the_log(keyed: Server, astrolabe: C
             assert key.encode() not in path.read_bytes(), path
 
 
-def test_help_suffices(astrolabe: Command, tmp_path: Path) -> None:
+def test_every_command_has_help(astrolabe: Command, tmp_path: Path) -> None:
     for arguments in ([], ["keys"], ["keys", "create"], ["serve"], ["spec", "distil"], ["migrate"]):
         answer = astrolabe(*arguments, "--help")
         assert answer.returncode == 0

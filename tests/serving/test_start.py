@@ -1,4 +1,4 @@
-"""What stops start-up says so in one line that names the variable, the value and the mend."""
+"""Errors at start-up are one line that names the variable, the value and what to set."""
 
 import socket
 import subprocess
@@ -53,7 +53,7 @@ def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str,
     assert value in said
 
 
-def test_open_doors_are_not_put_on_the_network() -> None:
+def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
     with pytest.raises(SettingsRefused, match=r"HOST=0\.0\.0\.0: ASTROLABE_AUTH=open"):
         Settings.read(HOST="0.0.0.0")
     assert Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="keys").host == "0.0.0.0"
@@ -90,7 +90,7 @@ def test_every_shipped_edition_starts_and_serves(tmp_path: Path, name: str) -> N
         assert f"edition {name}" in server.log.read_text()
 
 
-def test_a_file_of_ones_own_is_an_edition(tmp_path: Path) -> None:
+def test_any_openapi_file_can_be_the_edition(tmp_path: Path) -> None:
     spec = tmp_path / "openapi.yaml"
     spec.write_text(
         "openapi: 3.1.0\ninfo: {title: t, version: '1'}\npaths:\n  /models:\n    get:\n      operationId: listModels\n"
@@ -100,7 +100,7 @@ def test_a_file_of_ones_own_is_an_edition(tmp_path: Path) -> None:
         assert "edition openapi: 1 operations, 1 served, 0 answer 501" in server.log.read_text()
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         said = refusal(tmp_path, PORT=str(port))
@@ -111,13 +111,13 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_that_is_not_this_machines_is_one_line(tmp_path: Path, host: str) -> None:
+def test_an_address_of_another_machine_is_reported_in_one_line(tmp_path: Path, host: str) -> None:
     said = refusal(tmp_path, HOST=host, ASTROLABE_AUTH="keys")
     assert said.startswith(f"astrolabe: HOST={host} ")
     assert "\n" not in said
 
 
-def test_an_ipv6_address_stands_in_brackets() -> None:
+def test_an_ipv6_address_is_written_in_brackets() -> None:
     for host in ("::1", "[::1]"):
         assert Settings.read(HOST=host, PORT=8081).address == "[::1]:8081"
     assert Settings.read().address == "127.0.0.1:8080"

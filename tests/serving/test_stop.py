@@ -13,7 +13,7 @@ import pytest
 
 from tests.provider import ProviderProcess
 from tests.server import Server, until
-from tests.serving.test_meters import count
+from tests.serving.test_metrics import count
 
 pytestmark = pytest.mark.server
 
@@ -44,12 +44,16 @@ def stopped_while(folder: Path, provider: ProviderProcess, turn: dict) -> list[s
     return [line for line in frames if line]
 
 
-def test_a_stream_that_ends_within_the_grace_time_is_whole(tmp_path: Path, provider: ProviderProcess) -> None:
+def test_a_stream_that_ends_within_the_grace_time_is_complete(
+    tmp_path: Path, provider: ProviderProcess
+) -> None:
     lines = stopped_while(tmp_path, provider, {"text": "one two three four", "delay": 0.2})
     assert lines[-1] == "data: [DONE]"
 
 
-def test_a_stream_that_does_not_is_told_so(tmp_path: Path, provider: ProviderProcess) -> None:
+def test_a_stream_that_outlasts_the_grace_time_ends_with_an_error_event(
+    tmp_path: Path, provider: ProviderProcess
+) -> None:
     lines = stopped_while(tmp_path, provider, {"text": "one two three four", "stall_after": 2})
     assert lines[-2] == "event: error"
     assert "stopping" in json.loads(lines[-1].removeprefix("data: "))["error"]["message"]

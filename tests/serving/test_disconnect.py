@@ -1,4 +1,4 @@
-"""A client that hangs up frees what it held: the provider's call is closed."""
+"""A client that disconnects frees what it held: the provider's call is closed."""
 
 import json
 import secrets
@@ -41,7 +41,7 @@ def test_a_waiting_call_left_by_its_client_closes_the_providers_call(
     until(lambda: provider_saw(provider, tag)[0]["ended"] == "disconnected", seconds=10)
 
 
-def test_a_client_that_hangs_up_is_a_line_in_the_log_and_no_failure(
+def test_a_disconnect_is_logged_as_499_and_not_as_a_failure(
     server: Server, provider: ProviderProcess
 ) -> None:
     tag, before = secrets.token_hex(8), len(server.log.read_text())
