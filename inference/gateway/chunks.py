@@ -124,17 +124,18 @@ class ChunkNormalizer:
             state = self._choices[index] = _Choice()
         if self._is_chat and choice.get("logprobs") is not None:
             fields.check_logprobs(choice)
-        changed |= self._delta(choice, state) if self._is_chat else self._text(choice)
+        changed |= self._delta(choice, state) if self._is_chat else self._text(choice, state)
         changed |= self._finish(choice, state)
         return changed
 
-    def _text(self, choice: JSON) -> bool:
-        """Check the text of a legacy completion."""
-        text = choice.get("text")
-        if isinstance(text, str):
-            return False
-        choice["text"] = fields.text(text) or ""
-        return True
+    def _text(self, choice: JSON, state: _Choice) -> bool:
+        """Bring the text of a legacy completion to OpenAI's form."""
+        given = choice.get("text")
+        text = given if isinstance(given, str) else fields.text(given) or ""
+        if state.surrogate or not text.isascii():
+            return self._join(choice, "text", state, text) or text is not given
+        choice["text"] = text
+        return text is not given
 
     def _delta(self, choice: JSON, state: _Choice) -> bool:
         delta = choice.get("delta")
@@ -150,7 +151,7 @@ class ChunkNormalizer:
         changed = False
         if isinstance(content, str):
             if state.surrogate or not content.isascii():
-                changed = self._join(delta, state, content)
+                changed = self._join(delta, "content", state, content)
         elif content is not None:
             delta["content"] = fields.text(content)
             changed = True
@@ -159,14 +160,14 @@ class ChunkNormalizer:
         return self._other_fields(delta, state) or changed
 
     @staticmethod
-    def _join(delta: JSON, state: _Choice, content: str) -> bool:
+    def _join(part: JSON, name: str, state: _Choice, content: str) -> bool:
         """Hold back half of a surrogate pair until its other half arrives."""
         text = state.surrogate + content
         half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         whole = tolerant_json.without_surrogates(text[: len(text) - len(half)])
         changed = bool(state.surrogate or half) or whole != content
         state.surrogate = half
-        delta["content"] = whole
+        part[name] = whole
         return changed
 
     @staticmethod
@@ -210,8 +211,9 @@ class ChunkNormalizer:
         state.is_finished = True
         changed: bool = reason != given
         delta = choice.get("delta")
-        if delta is not None and state.surrogate:
-            delta["content"] = (delta.get("content") or "") + "\ufffd"
+        if state.surrogate:
+            part, name = (choice["delta"], "content") if self._is_chat else (choice, "text")
+            part[name] = (part.get(name) or "") + "\ufffd"
             state.surrogate, changed = "", True
         closing = state.calls.close() if reason in _WITH_EMPTY_CALLS else []
         if delta is not None and closing:

@@ -1,6 +1,7 @@
 """Convert a provider's whole answers to OpenAI's form."""
 
 import base64
+import math
 import time
 from array import array
 from typing import Any
@@ -173,9 +174,9 @@ def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
         raise failures.unreadable("an embedding is not a list of numbers") from exc
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    prompt_tokens = usage.get("prompt_tokens") or 0
-    answer["usage"] = {**usage, "prompt_tokens": prompt_tokens}
-    answer["usage"]["total_tokens"] = usage.get("total_tokens") or prompt_tokens
+    counts = [usage.get(name) for name in ("prompt_tokens", "total_tokens")]
+    prompt, total = (count if type(count) is int else 0 for count in counts)
+    answer["usage"] = {**usage, "prompt_tokens": prompt, "total_tokens": total or prompt}
     answer["object"] = "list"
     if not isinstance(answer.get("model"), str):
         answer["model"] = target.model
@@ -183,10 +184,12 @@ def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
 
 
 def _encoded(vector: Any, encoding: str) -> Any:
-    if encoding == "base64" and isinstance(vector, list):
-        return base64.b64encode(array("f", vector).tobytes()).decode()
-    if encoding == "float" and isinstance(vector, str):
-        return array("f", base64.b64decode(vector, validate=True)).tolist()
-    if not isinstance(vector, (list, str)):
+    """Return a vector in an encoding; raise TypeError or ValueError for one that no text has."""
+    if not isinstance(vector, list | str):
         raise TypeError(type(vector).__name__)
-    return vector
+    values = array("f", base64.b64decode(vector, validate=True) if isinstance(vector, str) else vector)
+    if not values or not math.isfinite(sum(values)):
+        raise ValueError("it is empty, or a number of it is not finite")
+    if encoding == "base64":
+        return vector if isinstance(vector, str) else base64.b64encode(values.tobytes()).decode()
+    return values.tolist() if isinstance(vector, str) else vector

@@ -12,6 +12,7 @@ from inference.errors import (
     ModelNotFound,
     ProviderError,
     ProviderRejected,
+    ProviderUnreadable,
 )
 from inference.jobs import Jobs, Lease
 from inference.parsing.chunking import Chunking
@@ -202,7 +203,7 @@ def _is_permanent(error: InferenceError) -> bool:
     """Whether trying again cannot help."""
     if isinstance(error, DocumentError):
         return error.code != "server_error"
-    return isinstance(error, (ModelNotFound, ProviderRejected))
+    return isinstance(error, (ModelNotFound, ProviderRejected, ProviderUnreadable))
 
 
 def _failure(error: InferenceError) -> JSON:

@@ -49,7 +49,22 @@ def test_embeddings_have_the_order_of_the_input() -> None:
     assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
 
 
-@pytest.mark.parametrize("data", [None, [], [{"embedding": [1.0]}] * 2, [{"embedding": 1}], [{}], ["x"]])
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        [{"embedding": [1.0]}] * 2,
+        [{"embedding": 1}],
+        [{}],
+        ["x"],
+        [{"embedding": ["a"]}],
+        [{"embedding": []}],
+        [{"embedding": [None]}],
+        [{"embedding": [1e308]}],
+        [{"embedding": "no base64!"}],
+    ],
+)
 def test_unreadable_embeddings_are_a_providers_error(data: Any) -> None:
     with pytest.raises(ProviderBroken):
         normalize.embeddings({"data": data}, TARGET, "float", 1)

@@ -10,7 +10,7 @@ import pytest
 
 from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
-from inference.gateway.paths import CHAT
+from inference.gateway.paths import CHAT, COMPLETIONS
 from inference.gateway.streams import CompletionStream
 from inference.gateway.targets import Target
 from persistence.types import JSON
@@ -113,6 +113,17 @@ def test_an_answer_may_be_split_at_any_byte(name: str) -> None:
         choices = [choice for event in read for choice in event.chunk["choices"]]
         text = "".join(choice["delta"].get("content") or "" for choice in choices)
         assert (text, stream.is_done) == ("Hello", True)
+
+
+def test_half_characters_of_two_text_chunks_are_joined() -> None:
+    pieces = ["a\\ud83d", "\\ude00b", "\\ud83d"]
+    head = '{"id": "c", "object": "text_completion", "created": 1, "model": "m", "choices": [{"index": 0, "text": "'
+    body = "".join(f'data: {head}{piece}"}}]}}\n\n' for piece in pieces)
+    body += f'data: {head}", "finish_reason": "stop"}}]}}\n\ndata: [DONE]\n\n'
+    stream = CompletionStream(Target("p", "openai", "m"), COMPLETIONS, {})
+    frames = stream.frames(body.encode()).decode().split("\n\n")[:-1]
+    texts = [orjson.loads(frame.removeprefix("data: "))["choices"][0]["text"] for frame in frames]
+    assert "".join(texts) == "a\U0001f600b\ufffd"
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/octet-stream", ""])

@@ -1,5 +1,6 @@
 """What ingestion costs, and that no worker's death loses or doubles a chunk."""
 
+import json
 import os
 import signal
 import time
@@ -46,6 +47,17 @@ async def test_a_text_of_273_kilobytes_costs_at_most_twenty_round_trips(
     await until(ingested)
     # Polling and renewing are not the file's, but for the two times that it pulls the next along.
     assert calls.total() + 2 <= ROUND_TRIPS, calls
+
+
+@pytest.mark.parametrize("answer", ['{"data": []}', '{"data": [{"embedding": [NaN]}]}'])
+async def test_embeddings_that_cannot_be_read_fail_the_file_at_once(
+    library: Library, provider: ProviderProcess, answer: str, tag: str
+) -> None:
+    script = json.dumps({"tag": tag, "turns": [{"raw": answer, "content_type": "application/json"}]})
+    file = await library.ingest(f"script: {script}", "a.txt")
+    assert file["status"] == "failed"
+    assert file["last_error"]["message"].startswith("The text could not be embedded: The provider's answer")
+    assert len(provider.received(tag)) == 1
 
 
 def _counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
