@@ -44,39 +44,11 @@ from persistence.jobs import (
     fresh_token,
 )
 
-__all__ = [
-    "LOG_LIFETIME",
-    "Append",
-    "Attributes",
-    "Cancel",
-    "Check",
-    "Chunk",
-    "Clear",
-    "Comparison",
-    "Compound",
-    "Content",
-    "Delete",
-    "Document",
-    "Enqueue",
-    "FileChunks",
-    "Filter",
-    "Finish",
-    "Hit",
-    "Hold",
-    "Insert",
-    "Job",
-    "Key",
-    "Loadable",
-    "Operation",
-    "Order",
-    "Page",
-    "Record",
-    "Replace",
-    "Reschedule",
-    "Store",
-    "child_id",
-    "fresh_token",
-]
+__all__ = ["LOG_LIFETIME", "Append", "Attributes", "Cancel", "Check", "Chunk", "Clear"]
+__all__ += ["Comparison", "Compound", "Content", "Delete", "Document", "Enqueue", "FileChunks"]
+__all__ += ["Filter", "Finish", "Hit", "Hold", "Insert", "Job", "Key", "Loadable", "Operation"]
+__all__ += ["Order", "Page", "Record", "Replace", "Reschedule", "Store", "child_id"]
+__all__ += ["fresh_token"]
 
 Operation = Insert | Replace | Delete | Clear | Check | Enqueue | Hold | Finish | Reschedule | Cancel | Append
 Loadable = Document | Job | Append | FileChunks

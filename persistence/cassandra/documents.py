@@ -48,7 +48,6 @@ class InsertRow(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one insert, on the condition that the row does not exist."""
         document, content = self.document, self._content
         return [
             (
@@ -61,13 +60,11 @@ class InsertRow(Part):
         ]
 
     def on_refused(self, rows: Rows) -> None:
-        """Raise AlreadyExists if there is an object of that id."""
         key = self.document.key
         if self._row_key in rows:
             raise AlreadyExists(f"{key.collection} {key.id} exists")
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Delete the row."""
         document = self.document
         return [(DROP, (*partition, *self._row_key, document.version, document.position))]
 
@@ -80,14 +77,12 @@ class VersionCondition(Part):
         self._row_key = primary_key_of(document)[1]
 
     def row_key(self) -> RowKey:
-        """Return the object's row."""
         return self._row_key
 
     def _condition(self, partition: Partition) -> tuple[object, ...]:
         return (*partition, *self._row_key, self.document.version, self.document.position)
 
     def on_refused(self, rows: Rows) -> None:
-        """Raise VersionConflict if the version differs or the row is gone."""
         row = rows.get(self._row_key)
         document = self.document
         if row is None or (row["version"], row["place"]) != (document.version, document.position):
@@ -122,11 +117,9 @@ class ReplaceRow(VersionCondition):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one update, on the condition of the version."""
         return [(SET, (*self.content, self.after.version, token, *self._condition(partition)))]
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Restore the earlier version."""
         before, after = self.document, self.after
         condition = (*partition, *self._row_key, after.version, after.position)
         return [(SET, (*body_of(before), before.version, "undone", *condition))]
@@ -140,15 +133,12 @@ class DeleteRow(VersionCondition):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one delete, on the condition of the version."""
         return [(DROP, self._condition(partition))]
 
     def was_applied(self, rows: Rows, token: str) -> bool | None:
-        """Return False if the row still exists."""
         return False if self._row_key in rows else None
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Insert the row again."""
         return InsertRow(self.document, body_of(self.document)).statements(partition, "undone")
 
 
@@ -212,7 +202,6 @@ class UpdateEntries(Part):
         self._stale = row is None or row["version"] >= self._below()
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Restore the earlier entries."""
         before, content = self._before, body_of(self._before)
         if self._stale:
             return []
@@ -235,7 +224,6 @@ class DeleteEntries(Part):
         self.row_keys = frozenset({self._mark})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Delete the marker, the main entry and the entries by label."""
         return [] if self._away else list(delete_entries(partition, self._document, self._document.labels))
 
     def was_applied(self, rows: Rows, token: str) -> None:

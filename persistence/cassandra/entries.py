@@ -160,18 +160,15 @@ class InsertEntries(Part):
             raise StaleListHead(self.key, self.head)
 
     def check_possible(self) -> None:
-        """Raise StaleListHead if the bucket is full."""
         if self.head.full:
             raise StaleListHead(self.key, self.head)
 
     def was_applied(self, rows: Rows, token: str) -> bool:
-        """Return whether the markers carry this attempt's token."""
         collection = self.key.collection
         row_keys = (marker_row_key(collection, document.id) for document in self.documents)
         return all(row_key in rows and rows[row_key]["writer"] == token for row_key in row_keys)
 
     def on_applied(self) -> None:
-        """Remember the list's new head."""
         known = self.head
         if self._last is not None:
             known.last = max(known.last or 0, self._last)
@@ -180,7 +177,6 @@ class InsertEntries(Part):
         known.added += len(self._inserts)
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Delete the entries; the head stays."""
         statements = [
             each
             for document in self.documents

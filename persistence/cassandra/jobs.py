@@ -51,6 +51,19 @@ class Kind:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@dataclass
+class Request:
+    """One call of `take_jobs`, and the jobs that it has taken."""
+
+    kind: str
+    state: Kind
+    owner: str
+    lease: float
+    limit: int
+    skipped: Collection[str]
+    taken: list[Job] = field(default_factory=list)
+
+
 class JobQueue:
     """Records when jobs may be free, takes those that are, renews leases."""
 
@@ -90,19 +103,17 @@ class JobQueue:
         state = await self._state(kind)
         if state is None or limit < 1:
             return []
+        request = Request(kind, state, owner, lease, limit, skipped)
         async with state.lock:
             now = self._now()
-            taken: list[Job] = []
             left: int | None = None
             for bucket in range(state.mark // BUCKET_WIDTH, now // BUCKET_WIDTH + 1):
-                rest = await self._take_from(state, kind, bucket, now, owner, lease, limit, skipped, taken)
-                left = _earlier(left, rest)
-                if left is not None and (not skipped or len(taken) >= limit):
+                left = _earlier(left, await self._take_from(request, bucket, now))
+                if left is not None and (not skipped or len(request.taken) >= limit):
                     break
-            await self._advance(
-                kind, state, now - LATENESS if left is None else min(left - 1, now - LATENESS)
-            )
-            return taken
+            settled = now - LATENESS
+            await self._advance(kind, state, settled if left is None else min(left - 1, settled))
+        return request.taken
 
     async def _state(self, kind: str) -> Kind | None:
         """Return what this process knows of a kind; if it is far behind, ask what others settled."""
@@ -118,60 +129,40 @@ class JobQueue:
             state.mark = mark
         return state
 
-    async def _take_from(
-        self,
-        state: Kind,
-        kind: str,
-        bucket: int,
-        now: int,
-        owner: str,
-        lease: float,
-        limit: int,
-        skipped: Collection[str],
-        taken: list[Job],
-    ) -> int | None:
+    async def _take_from(self, request: Request, bucket: int, now: int) -> int | None:
         """Go through one partition of the index; return the time of its first unsettled entry."""
         left: int | None = None
-        position: Entry = (state.mark, "\U0010ffff", "")
+        position: Entry = (request.state.mark, "\U0010ffff", "")
         while True:
-            rows = await self._connection.run(ENTRIES, (kind, bucket, *position, now))
-            unsettled = [entry for row in rows if (entry := tuple(row)) not in state.settled]
-            left = _earlier(left, *(entry[0] for entry in unsettled if entry[1] in skipped))
-            entries = [entry for entry in unsettled if entry[1] not in skipped]
+            rows = await self._connection.run(ENTRIES, (request.kind, bucket, *position, now))
+            unsettled = [entry for row in rows if (entry := tuple(row)) not in request.state.settled]
+            left = _earlier(left, *(entry[0] for entry in unsettled if entry[1] in request.skipped))
+            entries = [entry for entry in unsettled if entry[1] not in request.skipped]
             while entries:
                 part, entries = entries[:AT_ONCE], entries[AT_ONCE:]
-                room = limit - len(taken)
-                if room <= 0:
+                if len(request.taken) >= request.limit:
                     return _earlier(left, part[0][0])
-                left = _earlier(left, await self._settle(state, kind, part, owner, lease, room, taken))
+                left = _earlier(left, await self._settle(request, part))
             if len(rows) < READ:
                 return left
             position = tuple(rows[-1])
 
-    async def _settle(
-        self,
-        state: Kind,
-        kind: str,
-        entries: Sequence[Entry],
-        owner: str,
-        lease: float,
-        room: int,
-        taken: list[Job],
-    ) -> int | None:
+    async def _settle(self, request: Request, entries: Sequence[Entry]) -> int | None:
         """Look jobs up and take those for which there is room; return the first unsettled time."""
+        kind, room = request.kind, request.limit - len(request.taken)
         found = await asyncio.gather(*(self._read_job(kind, entry) for entry in entries))
         chosen = [job for job in found if job is not None and job.due <= self._clock()][:room]
-        got = await asyncio.gather(*(self._take_one(job, owner, lease) for job in chosen))
+        got = await asyncio.gather(*(self._take_one(job, request.owner, request.lease) for job in chosen))
         results = {(job.project, job.id): result for job, result in zip(chosen, got, strict=True)}
-        taken += [job for job in got if job is not None]
+        request.taken += [job for job in got if job is not None]
         left: int | None = None
         for entry, job in zip(entries, found, strict=True):
             if job is not None and job.due > self._clock():
                 await self.add_entry(job.project, kind, job.id, job.due)
             elif self._may_still_arrive(entry) if job is None else results.get((job.project, job.id)) is None:
-                left = entry[0] if left is None else left
+                left = _earlier(left, entry[0])
                 continue
-            state.settled.add(entry)
+            request.state.settled.add(entry)
         return left
 
     def _may_still_arrive(self, entry: Entry) -> bool:

@@ -33,18 +33,15 @@ class Lease(Part):
             raise lost(job)
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return the condition alone."""
         return [(HOLD, self._condition(partition))]
 
     def row_key(self) -> RowKey:
-        """Return the job's row."""
         return self._row_key
 
     def _condition(self, partition: Partition) -> tuple[object, ...]:
         return (*partition, *self._row_key, self.job.token, self.job.owner)
 
     def on_refused(self, rows: Rows) -> None:
-        """Raise LeaseLost if another token has the job or it is finished."""
         row = rows.get(self._row_key)
         if row is None or (row["lease"], row["owner"]) != (self.job.token, self.job.owner):
             raise lost(self.job)
@@ -60,15 +57,12 @@ class FinishJob(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one delete."""
         return [(FINISH, self._condition(partition))]
 
     def was_applied(self, rows: Rows, token: str) -> bool | None:
-        """Return False if the row still exists."""
         return False if self._row_key in rows else None
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Insert the row again."""
         job = self.job
         row = (job.due, job.token, job.owner, encode_json(job.payload), job.takeovers, job.id)
         return [(RESTORE, (*partition, *self._row_key, *row))]
@@ -86,11 +80,9 @@ class ReleaseJob(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one update."""
         return [(FREE, (self._operation.due, self._payload, token, *self._condition(partition)))]
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Hold the job again."""
         job = self.job
         change = (job.due, job.token, job.owner, job.takeovers, "undone", *partition, *self._row_key)
         return [(TAKE, (*change, job.token, self._operation.due))]
@@ -107,7 +99,6 @@ class RenewLease(Lease):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one update."""
         return [(RENEW, (self.renewed.due, token, *self._condition(partition)))]
 
 
@@ -120,7 +111,6 @@ class TakeJob(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one update, on the condition that the job is unchanged."""
         after, before = self.after, self._before
         change = (after.due, after.token, after.owner, after.takeovers, token, *partition, *self._row_key)
         return [(TAKE, (*change, before.token, before.due))]
@@ -140,7 +130,6 @@ class PutJob(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one update whose condition always holds."""
         job = self.job
         row = (job.due, job.token, job.owner, self._payload, job.takeovers, job.id, token)
         return [(PUT, (*row, *partition, *self._row_key))]
@@ -157,7 +146,6 @@ class CancelJob(Part):
         self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
-        """Return one delete whose condition always holds."""
         return [(CANCEL, (*partition, *self._row_key))]
 
 

@@ -63,7 +63,6 @@ class AppendSegment(Part):
         self._stale = self._row_key in rows
 
     def undo(self, partition: Partition) -> list[Statement]:
-        """Delete the segment if this attempt wrote it."""
         return [] if self._stale else [(UNDO_ADD, (*partition, *self._row_key, self._token))]
 
 

@@ -38,7 +38,6 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         self._avoided[host] = time.monotonic() + AVOID_SECONDS
 
     def make_query_plan(self, working_keyspace: str | None = None, query: Any = None) -> Iterator[Any]:
-        """Yield the child's plan, with avoided nodes at its end."""
         plan = self._child.make_query_plan(working_keyspace, query)
         if not self._avoided:
             yield from plan
@@ -54,32 +53,25 @@ class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
         yield from last
 
     def populate(self, cluster: Any, hosts: Any) -> None:
-        """Delegate to the child."""
         self._child.populate(cluster, hosts)
 
     def distance(self, host: Any) -> Any:
-        """Delegate to the child."""
         return self._child.distance(host)
 
     def check_supported(self) -> None:
-        """Delegate to the child."""
         self._child.check_supported()
 
     def on_up(self, host: Any) -> None:
-        """Stop avoiding the node."""
         self._avoided.pop(host, None)
         self._child.on_up(host)
 
     def on_down(self, host: Any) -> None:
-        """Delegate to the child."""
         self._child.on_down(host)
 
     def on_add(self, host: Any) -> None:
-        """Delegate to the child."""
         self._child.on_add(host)
 
     def on_remove(self, host: Any) -> None:
-        """Delegate to the child."""
         self._child.on_remove(host)
 
 
@@ -91,33 +83,15 @@ class RetryIdempotent(RetryPolicy):  # type: ignore[misc]
             return self.RETHROW, None
         return (self.RETRY_NEXT_HOST if elsewhere else self.RETRY), consistency
 
-    def on_read_timeout(
-        self,
-        query: Any,
-        consistency: Any,
-        required_responses: int,
-        received_responses: int,
-        data_retrieved: bool,
-        retry_num: int,
-    ) -> tuple[Any, Any]:
+    def on_read_timeout(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> Any:
         """Retry: a replica did not answer in time."""
         return self._retry(query, retry_num, consistency, elsewhere=False)
 
-    def on_write_timeout(
-        self,
-        query: Any,
-        consistency: Any,
-        write_type: Any,
-        required_responses: int,
-        received_responses: int,
-        retry_num: int,
-    ) -> tuple[Any, Any]:
+    def on_write_timeout(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> Any:
         """Retry: a replica did not confirm in time."""
         return self._retry(query, retry_num, consistency, elsewhere=False)
 
-    def on_unavailable(
-        self, query: Any, consistency: Any, required_replicas: int, alive_replicas: int, retry_num: int
-    ) -> tuple[Any, Any]:
+    def on_unavailable(self, query: Any, consistency: Any, *_: Any, retry_num: int, **__: Any) -> Any:
         """Ask another node, which may see more replicas; nothing was done yet."""
         return (self.RETRY_NEXT_HOST, consistency) if retry_num < 2 else (self.RETHROW, None)
 
