@@ -18,7 +18,7 @@ def open_store(url: str) -> Store:
         from persistence.cassandra import from_url  # noqa: PLC0415 - the driver takes 0.2 s
 
         return from_url(url)
-    raise StoreRefused(f"{url!r} names no store: write {FORMS}")
+    raise StoreRefused(f"{url!r} is not a store's URL: write {FORMS}")
 
 
 def sqlite(url: str) -> Store:
@@ -29,13 +29,13 @@ def sqlite(url: str) -> Store:
     path = unquote(parts.path).removeprefix("/")
     if parts.netloc or parts.fragment or not path or path.endswith("/"):
         raise StoreRefused(
-            f"{url!r} is no path of a file: write sqlite:///./data/astrolabe.db, with a fourth slash before "
-            "an absolute path"
+            f"{url!r} is not the path of a file: write sqlite:///./data/astrolabe.db, with a fourth slash "
+            "before an absolute path"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     megabytes = options.pop("vector_memory_mb", "512")
     if options or not megabytes.isdecimal():
         raise StoreRefused(
-            f"{url!r} has an option that is none: write sqlite:///path?vector_memory_mb=512 or leave it out"
+            f"{url!r} has an unknown option or value: write sqlite:///path?vector_memory_mb=512, the only option"
         )
     return SQLiteStore(Path(path), vector_memory=int(megabytes) * 1024 * 1024)

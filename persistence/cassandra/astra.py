@@ -77,10 +77,10 @@ class DevOps:
             answer = await self._request_with_retry(session, "POST", f"{self._database}/secureBundleURL")
             url = answer.get("downloadURL") if isinstance(answer, dict) else None
             if not isinstance(url, str):
-                raise StoreRefused(f"{self._name}: the API told no address of a secure-connect bundle")
+                raise StoreRefused(f"{self._name}: the API returned no URL of a secure-connect bundle")
             content = await self._request_with_retry(session, "GET", url)
         if not isinstance(content, bytes) or not is_bundle(content):
-            raise StoreRefused(f"{self._name}: what the API gave is no secure-connect bundle")
+            raise StoreRefused(f"{self._name}: the API returned something other than a secure-connect bundle")
         return content
 
     async def create_keyspace(self) -> None:

@@ -269,7 +269,7 @@ def remaining(batch: Sequence[PendingTransaction], rows: Rows, *, unsure: bool) 
             for part in pending.transaction.parts:
                 part.on_refused(rows)
         except VersionConflict as exc:
-            unknown = StoreUnavailable(f"nobody can tell whether a write was done: {exc}")
+            unknown = StoreUnavailable(f"it is unknown whether a write was applied: {exc}")
             pending.reject(unknown if unsure else exc)
         except StoreError as exc:
             pending.reject(exc)

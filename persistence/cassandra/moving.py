@@ -65,7 +65,7 @@ class Mover:
         }
         table, *place = orjson.loads(after) if after else ["objects"]
         if table not in tables:
-            raise ValueError(f"{after!r} is no mark of an export of this store")
+            raise ValueError(f"{after!r} is not a mark of this store's export")
         for name in list(tables)[list(tables).index(table) :]:
             async for mark, record in tables[name](place if name == table else []):
                 yield orjson.dumps([name, *mark]).decode(), record

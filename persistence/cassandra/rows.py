@@ -158,7 +158,7 @@ def encode_json(value: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError as exc:
-        raise ValueError(f"no JSON: {exc}") from exc
+        raise ValueError(f"not JSON: {exc}") from exc
 
 
 def encode_body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[str]) -> Body:

@@ -85,13 +85,13 @@ def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, timeout: 
     if bundle is not None:
         bundle = str(Path(bundle).expanduser())
         if not Path(bundle).is_file():
-            raise StoreRefused(f"bundle={bundle} is no file: leave it out to have it fetched")
+            raise StoreRefused(f"bundle={bundle} is not a file: leave the option out to fetch the bundle")
     if not parts.hostname:
         raise StoreRefused("the store's URL names no database: astra://database-id/keyspace?token=AstraCS:…")
     if not token:
         raise StoreRefused("astra:// needs token=AstraCS:…, a token of the database")
     if urlsplit(api).scheme not in {"http", "https"}:
-        raise StoreRefused(f"api={api} is no address of a DevOps API")
+        raise StoreRefused(f"api={api} is not an http or https URL")
     return Target(
         keyspace,
         username="token",
@@ -114,7 +114,7 @@ def _hosts(netloc: str) -> tuple[tuple[str, ...], int]:
         except ValueError as exc:
             raise StoreRefused(f"{part!r} has no valid port") from exc
         if not split.hostname:
-            raise StoreRefused(f"{part!r} is no host")
+            raise StoreRefused(f"{part!r} is not a host")
         hosts.append(split.hostname)
         ports.add(port)
     if not hosts:
@@ -126,13 +126,13 @@ def _hosts(netloc: str) -> tuple[tuple[str, ...], int]:
 
 def _replicas(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 9:
-        raise StoreRefused(f"rf={text} is no replication factor")
+        raise StoreRefused(f"rf={text} is not a replication factor: write 1 to 9")
     return int(text)
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in {"true", "false", "1", "0"}:
-        raise StoreRefused(f"ssl={text} is neither true nor false")
+        raise StoreRefused(f"ssl={text}: write true or false")
     return text.lower() in {"true", "1"}
 
 
@@ -143,7 +143,7 @@ def _seconds(options: dict[str, str], name: str, default: float) -> float:
     try:
         value = float(text)
     except ValueError as exc:
-        raise StoreRefused(f"{name}={text} is no number of seconds") from exc
+        raise StoreRefused(f"{name}={text} is not a number of seconds") from exc
     if not 0 < value < 3600:
-        raise StoreRefused(f"{name}={text} is no sensible number of seconds")
+        raise StoreRefused(f"{name}={text}: write seconds over 0 and under 3600")
     return value

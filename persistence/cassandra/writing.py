@@ -90,7 +90,7 @@ class Writer:
             finally:
                 for coroutine in plan.index_writes:
                     coroutine.close()
-        raise StoreUnavailable("the lists of a write moved on faster than it could follow")
+        raise StoreUnavailable("too many writers on the lists of this write")
 
     async def _follow(self, key: ListKey, head: ListHead) -> None:
         if head.full:
@@ -144,7 +144,7 @@ class Writer:
     async def _insert(self, plan: Plan, operation: Insert) -> None:
         project, collection, id = operation.key
         if not id:
-            raise ValueError("an object needs an id")
+            raise ValueError("the id of an inserted document is empty")
         key = ListKey(project, collection, operation.parent)
         known = await self._heads.find(key)
         wanted = operation.position

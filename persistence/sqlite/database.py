@@ -88,7 +88,9 @@ class FileIdentity:
         try:
             status = os.stat(self._path)  # noqa: PTH116 - half the time of Path.stat
         except OSError as error:
-            raise StoreUnavailable(f"{self._path} is not there any more ({error.strerror})") from error
+            raise StoreUnavailable(
+                f"{self._path} was deleted or cannot be read ({error.strerror})"
+            ) from error
         return status.st_dev, status.st_ino
 
 

@@ -100,7 +100,7 @@ def parse_mark(mark: str) -> tuple[str, Position]:
         return TABLES[0][0], []
     table, *after = orjson.loads(mark)
     if table != CHUNKS and table not in dict(TABLES):
-        raise ValueError(f"{mark!r} is no mark of an export of this store")
+        raise ValueError(f"{mark!r} is not a mark of this store's export")
     return table, after
 
 

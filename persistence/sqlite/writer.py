@@ -76,7 +76,7 @@ class Writer:
 
     def _give_up(self, future: "asyncio.Future[Any]") -> None:
         if not future.done():
-            future.set_exception(StoreUnavailable(f"{self._path}: no turn to write within {WRITE_TIMEOUT} s"))
+            future.set_exception(StoreUnavailable(f"{self._path}: no write lock within {WRITE_TIMEOUT} s"))
 
     async def close(self) -> None:
         """Finish the queued writes, then end the thread."""

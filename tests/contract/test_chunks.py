@@ -83,7 +83,7 @@ async def test_putting_the_same_chunks_again_keeps_each_once(store: Store, proje
     assert await near(store, project, "x") == [("file-1", 0)]
 
 
-async def test_what_was_put_is_found_at_once_and_what_was_deleted_never(store: Store, project: str) -> None:
+async def test_new_chunks_are_found_at_once_and_deleted_ones_never(store: Store, project: str) -> None:
     for number in range(5):
         await store.put_chunks(project, "vs_1", f"file-{number}", chunks("x apple", "y apple"), {})
         assert len(await found(store, project, "apple")) == 2 * (number + 1)

@@ -121,7 +121,7 @@ async def test_deleted_content_is_not_found_and_deleting_it_again_is_no_error(
     await store.delete_content(project, "file-1")
 
 
-async def test_content_that_is_written_again_is_the_new_one_whole(store: Store, project: str) -> None:
+async def test_rewritten_content_is_entirely_the_new_one(store: Store, project: str) -> None:
     await store.write_content(project, "file-1", pieces(BYTES))
     await store.write_content(project, "file-1", pieces(b"short"))
     assert await read(store, project, "file-1") == b"short"

@@ -197,7 +197,7 @@ async def test_one_write_that_fails_takes_none_of_its_neighbours_along(messages:
     assert set(await messages.walk(limit=10)) == set(ids)
 
 
-async def test_of_many_inserts_of_one_id_one_is_told_that_it_was_first(messages: List) -> None:
+async def test_of_many_inserts_of_one_id_exactly_one_succeeds(messages: List) -> None:
     results = await asyncio.gather(*(messages.add("msg_1") for _ in range(20)), return_exceptions=True)
     assert sum(isinstance(result, Document) for result in results) == 1
     assert sum(isinstance(result, AlreadyExists) for result in results) == 19

@@ -91,7 +91,7 @@ async def through(store: Store, project: str, filter: Filter | None) -> set[str]
     ],
     ids=lambda value: ",".join(sorted(value)) if isinstance(value, set) else str(value),
 )
-async def test_a_filter_lets_through_just_the_files_that_it_means(
+async def test_a_filter_passes_exactly_the_matching_files(
     files: Store, project: str, filter: Filter, names: set[str]
 ) -> None:
     assert await through(files, project, filter) == names

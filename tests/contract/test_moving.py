@@ -162,7 +162,7 @@ async def test_loading_a_document_again_replaces_it(messages: List) -> None:
     assert await messages.ids(label="b") == []
 
 
-async def test_a_loaded_document_whose_place_is_taken_gets_the_next(messages: List) -> None:
+async def test_a_loaded_document_whose_position_is_taken_gets_the_next(messages: List) -> None:
     document = await messages.add("msg_1")
     key = messages.key("msg_2")
     await messages.store.load([Document(key, {"id": "msg_2"}, parent="thread_1", position=document.position)])

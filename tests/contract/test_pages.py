@@ -8,7 +8,7 @@ from persistence.store import Delete, Replace
 from tests.contract.samples import List, without
 
 
-async def test_a_list_is_newest_first_unless_told_otherwise(messages: List) -> None:
+async def test_a_list_is_newest_first_by_default(messages: List) -> None:
     ids = await messages.fill(5)
     assert await messages.ids() == ids[::-1]
     assert await messages.ids(order="asc") == ids

@@ -41,7 +41,7 @@ async def test_a_url_with_three_slashes_is_relative_to_the_working_directory(
         "/data/store.db",
     ],
 )
-def test_a_url_that_names_no_store_is_refused_with_a_form_that_would_do(url: str) -> None:
+def test_a_url_that_names_no_store_is_refused_with_a_valid_example(url: str) -> None:
     with pytest.raises(StoreRefused, match="write sqlite:///") as refused:
         open_store(url)
     assert repr(url) in str(refused.value)

@@ -118,7 +118,7 @@ async def test_a_move_that_was_cut_off_goes_on_where_it_was(
     await destination.close()
 
 
-async def test_what_differs_is_told(source: Store, destination_url: str) -> None:
+async def test_differences_are_reported(source: Store, destination_url: str) -> None:
     destination = await opened(destination_url)
     assert (await move(source, destination)).verified
     document = await destination.get(Key("proj_1", "messages", "msg_7"))

@@ -63,7 +63,7 @@ async def test_an_api_that_fails_for_a_moment_is_asked_again(api: Astra) -> None
     assert await devops(api).fetch_bundle() == api.bundle
 
 
-async def test_a_token_that_is_not_taken_is_refused_and_not_named(api: Astra) -> None:
+async def test_a_rejected_token_is_refused_and_not_shown(api: Astra) -> None:
     work = devops(api, token="AstraCS:wrong:hidden")
     for failing in (work.fetch_bundle, work.create_keyspace):
         with pytest.raises(
@@ -74,7 +74,7 @@ async def test_a_token_that_is_not_taken_is_refused_and_not_named(api: Astra) ->
 
 
 @pytest.mark.parametrize("status", [400, 422])
-async def test_what_the_api_refuses_is_told_in_its_words(api: Astra, status: int) -> None:
+async def test_a_refusal_of_the_api_is_raised_in_its_words(api: Astra, status: int) -> None:
     api.failures = [status]
     with pytest.raises(StoreRefused, match=f"{DATABASE}: the API answered {status}: Something is broken"):
         await devops(api).fetch_bundle()
@@ -111,7 +111,7 @@ async def test_an_api_that_nobody_serves_is_named() -> None:
 
 async def test_an_answer_that_is_no_bundle_is_refused(api: Astra) -> None:
     api.bundle = b"<html>"
-    with pytest.raises(StoreRefused, match="no secure-connect bundle"):
+    with pytest.raises(StoreRefused, match="something other than a secure-connect bundle"):
         await devops(api).fetch_bundle()
 
 
@@ -135,11 +135,11 @@ def test_a_bundle_is_on_the_disk_for_nobody_else_and_only_while_it_is_read() -> 
         ("CREATE TABLE t (a int)", "CREATE TABLE t (a int)"),
     ],
 )
-def test_astra_is_not_asked_for_options_that_it_passes_over(definition: str, expected: str) -> None:
+def test_options_that_astra_ignores_are_left_out(definition: str, expected: str) -> None:
     assert astra.supported(definition) == expected
 
 
-def test_no_table_asks_astra_for_what_it_passes_over_and_each_keeps_its_order() -> None:
+def test_no_table_uses_options_that_astra_ignores_and_each_keeps_its_order() -> None:
     tables: Sequence[str] = [each for version in schema.VERSIONS for each in version]
     for definition in (*tables, schema.LOCK_TABLE, schema.VECTORS, schema.NEAREST):
         kept = astra.supported(definition).lower()

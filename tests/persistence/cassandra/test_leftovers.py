@@ -81,7 +81,7 @@ async def test_a_sweep_goes_through_each_time_but_once(
     assert later.connection.sent - before == 1
 
 
-async def test_a_content_that_is_written_again_is_swept_of_nothing(
+async def test_sweeping_keeps_a_content_that_was_written_twice(
     writer: CassandraStore, later: CassandraStore, project: str
 ) -> None:
     await writer.write_content(project, "file_1", chunks(b"old"))
@@ -128,7 +128,7 @@ async def listed(store: CassandraStore, project: str, label: str | None = None) 
     return [each.id for each in (await store.page(project, "things", label=label)).documents]
 
 
-async def test_what_was_half_made_vanishes_from_its_list_when_it_is_asked_for(
+async def test_an_entry_without_its_object_is_removed_when_the_object_is_read(
     store: CassandraStore, soon: CassandraStore, doomed: CassandraStore, project: str
 ) -> None:
     key = Key(project, "things", "thing_1")
@@ -144,7 +144,7 @@ async def test_what_was_half_made_vanishes_from_its_list_when_it_is_asked_for(
     assert await listed(store, project) == ["thing_1", "whole"]
 
 
-async def test_what_was_half_deleted_vanishes_from_its_list_when_it_is_asked_for(
+async def test_the_entry_of_a_deleted_object_is_removed_when_the_object_is_read(
     store: CassandraStore, soon: CassandraStore, doomed: CassandraStore, project: str
 ) -> None:
     key = Key(project, "things", "thing_1")
@@ -157,7 +157,7 @@ async def test_what_was_half_deleted_vanishes_from_its_list_when_it_is_asked_for
     assert await listed(store, project, label="red") == []
 
 
-async def test_a_page_goes_on_behind_what_is_in_the_list_alone(
+async def test_an_entry_without_its_object_works_as_a_cursor(
     store: CassandraStore, doomed: CassandraStore, project: str
 ) -> None:
     for id in ("thing_1", "thing_2", "thing_3"):
@@ -170,7 +170,7 @@ async def test_a_page_goes_on_behind_what_is_in_the_list_alone(
     assert [each.id for each in page.documents] == ["thing_1"]
 
 
-async def test_an_id_that_never_was_costs_a_statement_more_and_changes_nothing(
+async def test_reading_an_unknown_id_costs_one_more_statement_and_changes_nothing(
     store: CassandraStore, soon: CassandraStore, project: str
 ) -> None:
     await store.write(Insert(Key(project, "things", "thing_1"), {}))

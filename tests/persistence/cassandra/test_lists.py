@@ -85,7 +85,7 @@ async def test_many_writers_of_two_processes_cross_buckets_without_loss(
     assert max(await bucket_sizes(messages, store)) <= 30  # each knows of its own documents alone
 
 
-async def test_a_label_is_found_in_the_buckets_that_have_it_alone(
+async def test_a_page_by_label_reads_only_buckets_with_that_label(
     messages: List, store: CassandraStore
 ) -> None:
     for number in range(60):
@@ -99,7 +99,7 @@ async def test_a_label_is_found_in_the_buckets_that_have_it_alone(
     assert store.connection.sent - sent <= 8
 
 
-async def test_a_document_too_big_to_copy_is_listed_by_its_label_all_the_same(messages: List) -> None:
+async def test_a_document_too_big_to_copy_is_still_listed_by_its_label(messages: List) -> None:
     value = {"text": "x" * 50_000}
     for id in ("msg_1", "msg_2"):
         insert = Insert(messages.key(id), value, parent="thread_1", labels=frozenset({"a", "b", "c"}))

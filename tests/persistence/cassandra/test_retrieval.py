@@ -53,9 +53,7 @@ async def test_the_next_best_take_the_place_of_what_is_gone(store: CassandraStor
 
 
 @pytest.mark.cassandra
-async def test_a_vector_comes_back_as_the_last_one_that_was_given(
-    store: CassandraStore, project: str
-) -> None:
+async def test_a_replaced_vector_is_read_as_the_last_one(store: CassandraStore, project: str) -> None:
     async def kept() -> list[float]:
         records = [record async for _, record in store.export() if isinstance(record, FileChunks)]
         [chunk] = [chunk for record in records if record.project == project for chunk in record.chunks]
@@ -77,7 +75,7 @@ def test_a_shard_stays_below_100_mb_and_100_000_rows(dimension: int) -> None:
     assert (full - 1000) * (4 * dimension + 40) <= 100_000_000
 
 
-def test_vectors_are_kept_with_length_one_and_without_direction_not_at_all() -> None:
+def test_vectors_are_stored_with_length_one_and_zero_vectors_are_not() -> None:
     kept = stored_vectors(
         [(0, [3.0, 4.0]), (1, [0.6, 0.8]), (2, [0.0, 0.0]), (3, [math.nan, 1.0]), (4, [1e30, 0.0])]
     )

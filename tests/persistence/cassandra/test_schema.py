@@ -15,7 +15,7 @@ def url(cassandra_url: str) -> str:
     return cassandra_url.replace("/t_", f"/s_{secrets.token_hex(4)}_")
 
 
-async def test_a_keyspace_that_is_not_there_is_refused_at_once_with_the_command_that_makes_it(
+async def test_a_missing_keyspace_is_refused_at_once_with_the_command_that_creates_it(
     url: str,
 ) -> None:
     began = time.monotonic()

@@ -64,7 +64,7 @@ async def test_reading_goes_on_when_the_content_is_deleted_meanwhile(store: SQLi
         await anext(store.read_content("proj", "file-1"))
 
 
-async def test_a_content_file_that_was_cut_is_told(store: SQLiteStore, path: Path) -> None:
+async def test_a_truncated_content_file_is_an_error(store: SQLiteStore, path: Path) -> None:
     await store.write_content("proj", "file-1", pieces(b"x" * 3_000_000))
     [file] = files(path, "contents")
     os.truncate(file, 1_000_000)
@@ -128,7 +128,7 @@ async def test_a_failed_write_of_chunks_leaves_nothing_of_them(store: SQLiteStor
     assert list(await store.read_chunks("proj", "vs_1", "file-2")) == []
 
 
-async def test_a_database_of_chunks_that_somebody_took_away_is_told(path: Path) -> None:
+async def test_a_missing_database_of_chunks_is_an_error(path: Path) -> None:
     """Such as after a restore of the main file alone: nothing is searched, or kept, as if it were there."""
     store = SQLiteStore(path)
     await store.migrate()

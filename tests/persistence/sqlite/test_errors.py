@@ -51,7 +51,7 @@ def test_an_error_names_the_file_and_keeps_what_sqlite_said() -> None:
     assert "malformed" in str(error)
 
 
-async def test_a_full_disk_is_told_and_what_was_there_stays(store: SQLiteStore) -> None:
+async def test_a_full_disk_is_an_error_and_stored_data_stays(store: SQLiteStore) -> None:
     await store.write(insert("msg_1"))
     await store._database.write(lambda connection: connection.pragma("max_page_count", 60))
     with pytest.raises(StoreFull, match="no room left"):
@@ -63,7 +63,7 @@ async def test_a_full_disk_is_told_and_what_was_there_stays(store: SQLiteStore) 
     assert await store.get(Key("proj", "messages", "msg_2")) is not None
 
 
-async def test_a_file_beyond_what_the_disk_takes_is_told_and_nothing_of_it_stays(
+async def test_a_file_larger_than_the_disk_is_an_error_and_leaves_nothing(
     store: SQLiteStore, path: Path
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
@@ -80,7 +80,7 @@ async def test_a_file_beyond_what_the_disk_takes_is_told_and_nothing_of_it_stays
     assert [file for file in Path(f"{path}-contents").rglob("*") if file.is_file()] == []
 
 
-async def test_a_damaged_file_is_told(store: SQLiteStore, path: Path) -> None:
+async def test_a_damaged_file_is_an_error(store: SQLiteStore, path: Path) -> None:
     for number in range(20):
         await store.write(insert(f"msg_{number}", 1000))
     await store.close()
@@ -115,7 +115,7 @@ async def test_nothing_is_written_to_a_file_that_was_deleted(store: SQLiteStore,
     await store.write(insert("msg_1"))
     path.unlink()
     for ask in (store.ping(), store.write(insert("msg_2"))):
-        with pytest.raises(StoreUnavailable, match="not there any more"):
+        with pytest.raises(StoreUnavailable, match="was deleted or cannot be read"):
             await ask
     path.touch()
     with pytest.raises(StoreUnavailable, match="another file"):

@@ -53,7 +53,7 @@ async def test_a_database_of_another_application_is_refused_and_not_touched(path
 @pytest.mark.parametrize("content", [b"no database at all\n" * 100, random.Random(1).randbytes(10_000)])
 async def test_a_file_that_is_no_database_is_refused_and_not_touched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert "no SQLite database" in await refusal(path)
+    assert "not an SQLite database" in await refusal(path)
     assert path.read_bytes() == content
 
 

@@ -69,7 +69,7 @@ async def test_vectors_may_change_their_length_once_all_are_gone(store: SQLiteSt
     assert hit.text == "three"
 
 
-async def test_vectors_that_are_no_numbers_are_near_to_nothing(store: SQLiteStore) -> None:
+async def test_vectors_with_nan_are_never_found(store: SQLiteStore) -> None:
     nan, infinite = float("nan"), float("inf")
     given = [Chunk(0, "nan", (nan, 1.0)), Chunk(1, "inf", (infinite, 0.0)), Chunk(2, "east", (1.0, 0.0))]
     await store.put_chunks("proj", "vs_1", "file-1", given, {})

@@ -95,7 +95,7 @@ async def test_a_write_that_gets_no_turn_is_unavailable_and_not_done_later(
 ) -> None:
     monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.05)
     other = FairLock(Path(f"{path}-turn"))
-    with other, pytest.raises(StoreUnavailable, match="no turn to write"):
+    with other, pytest.raises(StoreUnavailable, match="no write lock"):
         await store.write(insert("msg_late"))
     monkeypatch.setattr(writer, "WRITE_TIMEOUT", 20.0)
     await store.write(insert("msg_1"))
@@ -104,7 +104,7 @@ async def test_a_write_that_gets_no_turn_is_unavailable_and_not_done_later(
     other.close()
 
 
-async def test_a_write_waits_for_a_process_that_takes_no_turns(store: SQLiteStore, path: Path) -> None:
+async def test_a_write_waits_for_a_process_without_the_fair_lock(store: SQLiteStore, path: Path) -> None:
     """Such as a backup tool, or a shell: SQLite's own lock is waited for too."""
     other = connect(path)
     other.execute("BEGIN IMMEDIATE")
@@ -152,7 +152,7 @@ sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 
 
-async def test_workers_forked_after_the_store_was_made_open_it_each_for_themselves(path: Path) -> None:
+async def test_each_forked_worker_opens_the_store_itself(path: Path) -> None:
     program = FORKING.format(package=SQLiteStore.__module__, interface=Insert.__module__)
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(path))
     assert await process.wait() == 0
