@@ -36,6 +36,6 @@ def sqlite(url: str) -> Store:
     megabytes = options.pop("vector_memory_mb", "512")
     if options or not megabytes.isdecimal():
         raise StoreRefused(
-            f"{url!r} has an unknown option or value: write sqlite:///path?vector_memory_mb=512, the only option"
+            f"{url!r} has an unknown option or value: write sqlite:///path?vector_memory_mb=512"
         )
     return SQLiteStore(Path(path), vector_memory=int(megabytes) * 1024 * 1024)
