@@ -57,7 +57,7 @@ class ItemStarted:
 
 @dataclass(frozen=True, slots=True)
 class ItemDelta:
-    """An item grew. `part` is what grew: text, refusal, arguments, audio, image or logprobs."""
+    """An item grew. `part` is what grew: text, refusal, arguments, audio, image, logprobs, blocks."""
 
     id: str
     text: str

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from inference.gateway.thinking import joined
 from persistence.types import JSON
 
 MESSAGE = "message"
@@ -79,17 +80,21 @@ class Message:
 
 @dataclass(slots=True)
 class Reasoning:
-    """The model's reasoning ahead of an answer."""
+    """The model's reasoning ahead of an answer; `blocks` are signed for its provider's next turn."""
 
     id: str
     text: GrowingText = field(default_factory=GrowingText)
+    blocks: list[JSON] = field(default_factory=list)
     status: str = "in_progress"
     type: str = REASONING
 
 
 @dataclass(slots=True)
 class Call:
-    """A call of a tool. `output` is what the model reads, `details` what the item shows of the result."""
+    """A call of a tool. `output` is what the model reads, `details` what the item shows of the result.
+
+    `extra` are members of the call that its provider wants back in the next turn, such as a signature.
+    """
 
     id: str
     type: str
@@ -98,6 +103,7 @@ class Call:
     arguments: GrowingText = field(default_factory=GrowingText)
     output: str | None = None
     details: JSON = field(default_factory=dict)
+    extra: JSON = field(default_factory=dict)
     status: str = "in_progress"
 
     @property
@@ -149,6 +155,8 @@ class Turn:
         message: JSON = {"role": "assistant", "content": content or None}
         if self.calls:
             message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
+            blocks = [block for item in self.items if isinstance(item, Reasoning) for block in item.blocks]
+            message |= {"thinking_blocks": joined(blocks)} if blocks else {}
         answers = [
             {"role": "tool", "tool_call_id": call.call_id, "content": call.output or ""}
             for call in self.calls
@@ -158,7 +166,7 @@ class Turn:
 
 def _as_tool_call(call: Call) -> JSON:
     function = {"name": call.name, "arguments": str(call.arguments) or "{}"}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return {**call.extra, "id": call.call_id, "type": "function", "function": function}
 
 
 # --- as JSON ---

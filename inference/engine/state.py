@@ -9,6 +9,7 @@ from inference.engine.items import (
     GrowingText,
     Item,
     Message,
+    Reasoning,
     Turn,
     Usage,
     pending_calls,
@@ -135,6 +136,9 @@ class RunState:
 def _grow(item: Item, delta: events.ItemDelta) -> None:
     if delta.part == "logprobs" and isinstance(item, Message):
         item.logprobs += delta.annotations
+        return
+    if delta.part == "blocks" and isinstance(item, Reasoning):
+        item.blocks += delta.annotations
         return
     if delta.part in ("audio", "image") and isinstance(item, Message):
         item.media.append({"type": delta.part, "data": delta.text})

@@ -28,6 +28,9 @@ from inference.errors import ProviderBroken
 from inference.identifiers import new_id
 from persistence.types import JSON
 
+SENT_BACK = ("extra_content", "provider_specific_fields")
+"""Members of a call in which providers put what they want back in the next turn."""
+
 CUT_SHORT = frozenset({"length", "content_filter"})
 """Finish reasons of an answer that is incomplete."""
 
@@ -181,6 +184,8 @@ class TurnReader:
             delta = {"tool_calls": delta.get("tool_calls")}
         if thought := delta.get("reasoning_content"):
             events += self._reasoning(thought)
+        if blocks := delta.get("thinking_blocks"):
+            events += [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), "", "blocks", blocks)]
         if content := delta.get("content"):
             events += self._text(self._citations.read(content))
         if refusal := delta.get("refusal"):
@@ -249,7 +254,7 @@ class TurnReader:
         if index not in self._calls:
             events += self._text(self._citations.end())
             events += self._finish_open()
-            self._calls[index] = call = self._new_call(part.get("id"), function.get("name") or "")
+            self._calls[index] = call = self._new_call(part)
             events.append(self._started(call))
         arguments = function.get("arguments")
         if arguments:
@@ -257,13 +262,15 @@ class TurnReader:
             self._length += len(arguments)
         return events
 
-    def _new_call(self, id: str | None, name: str) -> Call:
+    def _new_call(self, part: JSON) -> Call:
         """Return a call with the provider's id, or a new id if that is missing or used in the run."""
+        id, name = part.get("id"), (part.get("function") or {}).get("name") or ""
         if not id or id in self._used_ids:
             id = new_id("call_")
         self._used_ids.add(id)
         tool = self._tools.find(name)
-        return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name)
+        extra = {member: part[member] for member in SENT_BACK if part.get(member)}
+        return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name, extra=extra)
 
 
 def _now() -> int:
