@@ -1,6 +1,7 @@
 """A worker's life: opens its services after the fork, in order, and closes them at the stop."""
 
 import gc
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from serving.request import Receive, Scope, Send
 YOUNG_OBJECTS = 10_000
 """Objects made between two collections. Requests leave no cycles behind, and at Python's 700 the
 collector walks the open requests over and over (3 % of the CPU of a chat completion)."""
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another one run Python. With Python's 5 ms a busy loop delays
+the commits of the writer's thread: 16 clients get a tenth to a fifth fewer POSTs a second."""
 
 log = structlog.get_logger("astrolabe.lifespan")
 
@@ -73,6 +78,7 @@ class Lifespan:
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)
+        sys.setswitchinterval(SWITCH_INTERVAL)
 
     def begin_stop(self) -> None:
         """Have services stop what may run on beside the last requests."""
