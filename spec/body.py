@@ -41,7 +41,8 @@ def parse_json(raw: bytes) -> Any:
     Whole floats (5.0) are integers, as JSON Schema counts them.
     """
     try:
-        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+        # Only keys are cached: texts of callers are not kept in memory.
+        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError as exc:
         if len(raw) <= MAX_SEARCHED:
             _refuse_duplicates(raw)
