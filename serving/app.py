@@ -111,7 +111,12 @@ def load_editions(settings: Settings) -> list[Edition]:
 
 def make_connection_limits(settings: Settings) -> ConnectionLimits:
     """Return the bounds of a worker's connections."""
-    return ConnectionLimits(settings.max_connections, settings.head_timeout, settings.body_timeout)
+    return ConnectionLimits(
+        connections=settings.max_connections,
+        head_seconds=settings.head_timeout,
+        body_seconds=settings.body_timeout,
+        send_seconds=settings.send_timeout,
+    )
 
 
 def make_held_bodies(settings: Settings) -> HeldBodies:

@@ -30,12 +30,13 @@ class ConnectionLimits:
     """The bounds of a worker's connections; times are in seconds.
 
     `head_seconds` is the time for a request's head, `body_seconds` that for each BODY_PROGRESS bytes
-    of its body.
+    of its body, and `send_seconds` that in which a client must read some of its response.
     """
 
     connections: int = 4096
     head_seconds: float = 10.0
     body_seconds: float = 30.0
+    send_seconds: float = 60.0
 
 
 class Cork:
@@ -123,6 +124,9 @@ class Protocol(HttpToolsProtocol):
 
     _timer: TimerHandle | None = None
 
+    _send_timer: TimerHandle | None = None
+    """Runs while the client does not read what is sent to it."""
+
     def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
@@ -146,6 +150,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timers."""
         self._stop_timer()
+        self._stop_send_timer()
         super().connection_lost(exc)
 
     def _make_room(self) -> None:
@@ -274,6 +279,32 @@ class Protocol(HttpToolsProtocol):
             self._refuse(
                 _late(f"The request's body brought less than {BODY_PROGRESS} bytes within {seconds:g} s.")
             )
+
+    def pause_writing(self) -> None:
+        """Have the application wait, for a limited time, until the client has read some of its response."""
+        super().pause_writing()
+        self._start_send_timer()
+
+    def resume_writing(self) -> None:
+        """Let the application go on."""
+        self._stop_send_timer()
+        super().resume_writing()
+
+    def _start_send_timer(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._on_send_late, unsent)
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _on_send_late(self, unsent: int) -> None:
+        self._send_timer = None
+        if self.transport.get_write_buffer_size() < unsent:
+            self._start_send_timer()
+        else:
+            self.transport.abort()
 
     # --- refusals ---
 

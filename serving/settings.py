@@ -100,6 +100,12 @@ class Settings(BaseSettings):
         "Seconds in which 32 kB more of a body, or its end, must arrive; else 408.",
         gt=0,
     )
+    send_timeout: float = variable(
+        "ASTROLABE_SEND_TIMEOUT",
+        60.0,
+        "Seconds in which a client must read some of its response; else the connection is closed.",
+        gt=0,
+    )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
         "ASTROLABE_ALLOWED_HOSTS",
         (),

@@ -20,8 +20,9 @@ CHUNKED = b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/js
 
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of two workers that waits a second for a head, and a second for the next bytes of a body."""
-    timeouts = {"ASTROLABE_HEAD_TIMEOUT": str(SECONDS), "ASTROLABE_BODY_TIMEOUT": str(SECONDS)}
+    """A server of two workers that waits a second for a head, for more of a body, and for a client to read."""
+    names = ("ASTROLABE_HEAD_TIMEOUT", "ASTROLABE_BODY_TIMEOUT", "ASTROLABE_SEND_TIMEOUT")
+    timeouts = dict.fromkeys(names, str(SECONDS))
     with Server(tmp_path_factory.mktemp("impatient"), OPENAI_API_KEY="sk-x", **timeouts) as server:
         yield server
 
@@ -160,6 +161,39 @@ def test_a_trailer_is_no_header(server: Server) -> None:
         received = client.recv(65536)
     assert status(received) == 200
     assert b'"tool_resources"' in received  # which threads of version 1 do not have
+
+
+@pytest.fixture(scope="module")
+def download(impatient: Server) -> bytes:
+    """The request of a file of 16 MB, more than the system's buffers hold."""
+    form = {"purpose": "batch"}
+    file = httpx.post(
+        f"{impatient.url}/files", data=form, files={"file": b"x" * 16_000_000}, timeout=30
+    ).json()
+    return b"GET /v1/files/%s/content HTTP/1.1\r\nHost: x\r\n\r\n" % file["id"].encode()
+
+
+def test_a_client_that_does_not_read_is_disconnected(impatient: Server, download: bytes) -> None:
+    with connect(impatient) as client:
+        client.sendall(download)
+        until(lambda: open_streams(impatient) == 1, seconds=10)
+        until(lambda: open_streams(impatient) == 0, seconds=20)
+        assert len(rest(client)) < 16_000_000
+
+
+def test_a_client_that_reads_slowly_gets_everything(impatient: Server, download: bytes) -> None:
+    received = 0
+    with connect(impatient) as client:
+        client.sendall(download)
+        while received < 16_000_000 and (piece := client.recv(1_000_000)):
+            received += len(piece)
+            time.sleep(SECONDS / 10)
+    assert received > 16_000_000
+
+
+def open_streams(server: Server) -> float:
+    text = httpx.get(f"{server.root}/metrics").text
+    return sum(float(value) for value in re.findall(r"^astrolabe_open_streams (\S+)$", text, re.MULTILINE))
 
 
 def test_idle_connections_make_room_for_new_ones(tmp_path: Path) -> None:
