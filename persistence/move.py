@@ -10,16 +10,7 @@ from typing import Any, Literal
 
 import orjson
 
-from persistence.store import (
-    Append,
-    Content,
-    Document,
-    FileChunks,
-    Job,
-    Loadable,
-    Record,
-    Store,
-)
+from persistence.store import Append, Content, Document, FileChunks, Job, Loadable, Record, Store
 
 BATCH = 200
 """Records that are loaded together; after each batch the mark is kept."""
@@ -76,10 +67,7 @@ async def move(
 
 
 async def copy(
-    source: Store,
-    destination: Store,
-    progress: Callable[[Progress], None],
-    checkpoint: Path | None,
+    source: Store, destination: Store, progress: Callable[[Progress], None], checkpoint: Path | None
 ) -> None:
     """Load the source's export into the destination, starting at the checkpoint."""
     counts: Counter[str] = Counter()

@@ -8,16 +8,7 @@ chunks. It knows no HTTP, no model and no schema of the API. Two engines impleme
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from persistence.chunks import (
-    Attributes,
-    Chunk,
-    ChunkStore,
-    Comparison,
-    Compound,
-    FileChunks,
-    Filter,
-    Hit,
-)
+from persistence.chunks import Attributes, Chunk, ChunkStore, Comparison, Compound, FileChunks, Filter, Hit
 from persistence.contents import Content, ContentStore
 from persistence.documents import (
     Check,
@@ -33,16 +24,7 @@ from persistence.documents import (
     child_id,
 )
 from persistence.event_log import LOG_LIFETIME, Append, EventLog
-from persistence.jobs import (
-    Cancel,
-    Enqueue,
-    Finish,
-    Hold,
-    Job,
-    JobQueue,
-    Reschedule,
-    fresh_token,
-)
+from persistence.jobs import Cancel, Enqueue, Finish, Hold, Job, JobQueue, Reschedule, fresh_token
 
 __all__ = ["LOG_LIFETIME", "Append", "Attributes", "Cancel", "Check", "Chunk", "Clear"]
 __all__ += ["Comparison", "Compound", "Content", "Delete", "Document", "Enqueue", "FileChunks"]

@@ -47,14 +47,18 @@ class Lease(Part):
             raise lost(self.job)
 
 
-class FinishJob(Lease):
-    """Delete the job; its holder does."""
+class LeaseChange(Lease):
+    """A change of the job by the holder of its lease."""
 
     checks_only = False
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.row_keys = frozenset({self._row_key})
+
+
+class FinishJob(LeaseChange):
+    """Delete the job."""
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         return [(FINISH, self._condition(partition))]
@@ -68,16 +72,13 @@ class FinishJob(Lease):
         return [(RESTORE, (*partition, *self._row_key, *row))]
 
 
-class ReleaseJob(Lease):
-    """Release the job; its holder does."""
-
-    checks_only = False
+class ReleaseJob(LeaseChange):
+    """Release the job."""
 
     def __init__(self, operation: Reschedule) -> None:
         super().__init__(operation.job)
         self._operation = operation
         self._payload = encode_json(operation.job.payload if operation.payload is None else operation.payload)
-        self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         return [(FREE, (self._operation.due, self._payload, token, *self._condition(partition)))]
@@ -88,15 +89,12 @@ class ReleaseJob(Lease):
         return [(TAKE, (*change, job.token, self._operation.due))]
 
 
-class RenewLease(Lease):
-    """Extend the lease; its holder does."""
-
-    checks_only = False
+class RenewLease(LeaseChange):
+    """Extend the lease."""
 
     def __init__(self, job: Job, due: float) -> None:
         super().__init__(job)
         self.renewed = replace(job, due=due)
-        self.row_keys = frozenset({self._row_key})
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         return [(RENEW, (self.renewed.due, token, *self._condition(partition)))]

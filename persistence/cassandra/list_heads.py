@@ -160,10 +160,7 @@ class ListHeads:
             if seen:
                 point = (f"{update}?", (name, number, *first, name, seen))
             outcome = await self._connection.compare_and_set_surely(
-                [
-                    point,
-                    (NOTE, (*first, f"s:{name}", "", start, number)),
-                ]
+                [point, (NOTE, (*first, f"s:{name}", "", start, number))]
             )
             if outcome.applied:
                 return
@@ -175,8 +172,7 @@ class ListHeads:
         for label in labels:
             if (key, number, label) not in self._noted:
                 await self._connection.run(
-                    NOTE,
-                    (*key.bucket(0), f"k:{key.collection}", label, number, number),
+                    NOTE, (*key.bucket(0), f"k:{key.collection}", label, number, number)
                 )
                 self._noted[key, number, label] = None
                 if len(self._noted) > REMEMBERED:

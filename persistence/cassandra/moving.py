@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import orjson
@@ -58,11 +59,7 @@ class Mover:
 
     async def export(self, after: str = "") -> AsyncIterator[tuple[str, Record]]:
         """Yield objects with jobs and logs, then contents, then chunks; ValueError for a foreign mark."""
-        tables = {
-            "objects": self._objects,
-            "contents": self._contents,
-            "chunks": self._files,
-        }
+        tables = {"objects": self._objects, "contents": self._contents, "chunks": self._files}
         table, *place = orjson.loads(after) if after else ["objects"]
         if table not in tables:
             raise ValueError(f"{after!r} is not a mark of this store's export")
@@ -168,20 +165,9 @@ class Mover:
         for document in found:
             if document is not None:
                 await self._writer.write(Delete(document))
-        await self._writer.write(
-            *(
-                ImportDocument(
-                    document.key,
-                    document.value,
-                    document.state,
-                    document.parent,
-                    document.labels,
-                    document.position,
-                    document.version,
-                )
-                for document in documents
-            )
-        )
+        names = [field.name for field in fields(ImportDocument)]
+        imported = (ImportDocument(*(getattr(each, name) for name in names)) for each in documents)
+        await self._writer.write(*imported)
 
     async def _other(self, record: Append | Job) -> None:
         await self._writer.write(Enqueue(record) if isinstance(record, Job) else record)

@@ -5,25 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from persistence.cassandra.commits import Part, Transaction
-from persistence.cassandra.documents import (
-    InsertRow,
-    ReplaceRow,
-    UpdateEntries,
-)
+from persistence.cassandra.documents import InsertRow, ReplaceRow, UpdateEntries
 from persistence.cassandra.entries import InsertEntries
 from persistence.cassandra.leases import Lease, PutJob, ReleaseJob
 from persistence.cassandra.list_heads import ListHead
-from persistence.cassandra.rows import (
-    ListKey,
-    Partition,
-    body_of,
-    home_partition,
-    primary_key,
-)
-from persistence.store import (
-    Document,
-    Insert,
-)
+from persistence.cassandra.rows import ListKey, Partition, body_of, home_partition, primary_key
+from persistence.store import Document, Insert
 
 
 @dataclass

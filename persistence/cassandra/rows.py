@@ -1,23 +1,8 @@
 """The table `objects`: the rows of a partition, and documents and jobs as rows.
 
-A partition is `(project, home, bucket)`. The home of an object is its id; the home of lists without
-a parent is `/collection`. In bucket 0 of its home lie, in this order,
-
-    c:collection  id     0         objects of its lists that are kept with it (ids `parent/rest`)
-    d:collection  ""     0         the object itself
-    h:collection  ""     0         the head of a list under it: its last position, how full it is
-    j:kind        ""     0         a job of that id
-    k:collection  label  bucket    which later buckets have documents of a label
-    l:collection  ""     position  the documents of a list under it, each a copy
-    l:collection  label  position  the same documents once more, by label
-    m:collection  id     0         where in the list a document is: an id enters a list once
-    s:collection  ""     position  where later buckets of a list begin
-    z:log         ""     number    the events of its log, by the first one's number
-
-Later buckets of a list have a head, documents and marks of their own; the objects of their ids
-`parent/rest` have homes of their own, so that no partition grows without bound. So an object, what
-is kept with it, its lists, its log and the lease on it change together, in one lightweight
-transaction.
+The README of this folder lists the sections of a partition. Later buckets of a list have a head,
+documents and markers of their own, and their objects have homes of their own, so that no partition
+grows without bound.
 """
 
 from dataclasses import dataclass, field
@@ -198,11 +183,7 @@ def inserted_document(operation: Insert, position: int, bucket: int) -> Document
     )
 
 
-def decode_document(
-    key: Key,
-    parent: str,
-    row: tuple[bytes, bytes | None, Any, int, int, int],
-) -> Document:
+def decode_document(key: Key, parent: str, row: tuple[bytes, bytes | None, Any, int, int, int]) -> Document:
     """Return the document of (value, state, labels, version, position, bucket)."""
     value, state, labels, version, position, bucket = row
     return ListedDocument(

@@ -12,13 +12,7 @@ from collections.abc import Awaitable
 from functools import partial
 
 from persistence.cassandra.commits import Committer, Transaction
-from persistence.cassandra.documents import (
-    CheckVersion,
-    DeleteEntries,
-    DeleteRow,
-    ReplaceRow,
-    UpdateEntries,
-)
+from persistence.cassandra.documents import CheckVersion, DeleteEntries, DeleteRow, ReplaceRow, UpdateEntries
 from persistence.cassandra.entries import OLDER, StaleListHead, UnfinishedInsert
 from persistence.cassandra.jobs import JobQueue
 from persistence.cassandra.leases import CancelJob, FinishJob, Lease, PutJob, ReleaseJob
@@ -26,12 +20,7 @@ from persistence.cassandra.list_heads import ListHead, ListHeads
 from persistence.cassandra.logs import AppendSegment, log_place
 from persistence.cassandra.plan import Plan, Stage, has_jobs
 from persistence.cassandra.repair import Repair
-from persistence.cassandra.rows import (
-    ListKey,
-    Partition,
-    bucket_of,
-    primary_key_of,
-)
+from persistence.cassandra.rows import ListKey, Partition, bucket_of, primary_key_of
 from persistence.errors import StoreError, StoreUnavailable
 from persistence.store import (
     Append,

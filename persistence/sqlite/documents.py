@@ -9,17 +9,7 @@ import orjson
 
 from persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
 from persistence.sqlite.database import Row, fetch_all, fetch_one
-from persistence.store import (
-    Check,
-    Clear,
-    Delete,
-    Document,
-    Insert,
-    Key,
-    Order,
-    Page,
-    Replace,
-)
+from persistence.store import Check, Clear, Delete, Document, Insert, Key, Order, Page, Replace
 
 FIRST, LAST = -(2**63), 2**63 - 1
 

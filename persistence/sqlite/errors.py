@@ -5,13 +5,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from persistence.errors import (
-    DocumentTooLarge,
-    StoreError,
-    StoreFull,
-    StoreRefused,
-    StoreUnavailable,
-)
+from persistence.errors import DocumentTooLarge, StoreError, StoreFull, StoreRefused, StoreUnavailable
 
 ERRORS: tuple[tuple[type[apsw.Error], type[StoreError], str], ...] = (
     (apsw.BusyError, StoreUnavailable, "another process has kept the database locked for too long"),

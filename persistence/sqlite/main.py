@@ -1,6 +1,9 @@
 """The connections of one process to the main file."""
 
+import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,7 +12,6 @@ import apsw
 from persistence.errors import StoreRefused, StoreUnavailable
 from persistence.sqlite import database
 from persistence.sqlite.errors import map_error, mapped_errors
-from persistence.sqlite.readers import Readers
 from persistence.sqlite.schema import MAIN
 from persistence.sqlite.writer import Writer
 
@@ -77,3 +79,30 @@ class MainDatabase:
         if self._connection is None:
             raise StoreUnavailable(f"{self.path} is not open")
         return self._connection
+
+
+class Readers:
+    """Connections that are opened when a thread first reads, and closed with the threads."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._connections: list[apsw.Connection] = []
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=f"reader of {path.name}")
+
+    async def run(self, read: Callable[[apsw.Connection], T]) -> T:
+        """Return the result of `read` on a connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
+
+    async def close(self) -> None:
+        """Wait for reads in progress, then close."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._connections:
+            connection.close()
+
+    def _read(self, read: Callable[[apsw.Connection], T]) -> T:
+        with mapped_errors(self._path):
+            if not hasattr(self._local, "connection"):
+                self._local.connection = database.connect(self._path)
+                self._connections.append(self._local.connection)
+            return read(self._local.connection)

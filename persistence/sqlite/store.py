@@ -58,11 +58,7 @@ class SQLiteStore:
     atomic_writes = True
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        clock: Callable[[], float] = time.time,
-        vector_memory: int = VECTOR_MEMORY,
+        self, path: Path, *, clock: Callable[[], float] = time.time, vector_memory: int = VECTOR_MEMORY
     ) -> None:
         self._path = path
         self._database = main = MainDatabase(path)
@@ -161,8 +157,11 @@ class SQLiteStore:
         order: Order = "desc",
     ) -> Page:
         """Read one range of the index of lists, whatever the list's length."""
-        arguments = (project, collection, parent, label, after, before, limit, order)
-        read = partial(page, self._documents, arguments)
+
+        def read(connection: apsw.Connection) -> Page:
+            place = (project, collection, parent, label, after, before, limit, order)
+            return self._documents.page(connection, *place)
+
         try:
             return (
                 self._database.read(read) if limit <= LOOP_ROWS else await self._database.read_in_thread(read)
@@ -206,8 +205,3 @@ class SQLiteStore:
         """Delete expired logs in several short transactions."""
         while await self._database.write(self._logs.drop):
             pass
-
-
-def page(documents: Documents, arguments: tuple[Any, ...], connection: apsw.Connection) -> Page:
-    """Read a page over any connection."""
-    return documents.page(connection, *arguments)

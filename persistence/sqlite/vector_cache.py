@@ -105,11 +105,7 @@ class VectorCache:
         self._lock = threading.Lock()
 
     def search(
-        self,
-        connection: apsw.Connection,
-        vector: Sequence[float],
-        limit: int,
-        filter: Filter | None,
+        self, connection: apsw.Connection, vector: Sequence[float], limit: int, filter: Filter | None
     ) -> list[Hit]:
         """Return the nearest chunks by cosine similarity."""
         with transaction(connection, "DEFERRED"):
