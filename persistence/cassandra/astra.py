@@ -62,8 +62,7 @@ def private_file(content: bytes) -> Iterator[str]:
 class DevOps:
     """Client of the DevOps API for one database; retries until `target.wait` seconds have passed.
 
-    StoreRefused where waiting cannot help, StoreUnavailable in the end; both name the database and what
-    to do, never the token.
+    StoreRefused where waiting cannot help, else StoreUnavailable in the end; neither shows the token.
     """
 
     def __init__(self, target: Target) -> None:

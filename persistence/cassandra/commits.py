@@ -95,8 +95,8 @@ class PendingTransaction:
 class Committer:
     """Runs transactions: one at a time per partition in this process, with the waiting ones combined.
 
-    Contention costs a cluster more than a queue does. What comes while a transaction of the same
-    partition is on its way waits for the next, which does all of it.
+    A queue is cheaper than contention. Transactions that arrive while one runs on the same partition are
+    combined into the next.
     """
 
     def __init__(self, connection: Connection, merge: Merge) -> None:
@@ -251,7 +251,7 @@ def still_possible(batch: Sequence[PendingTransaction]) -> list[PendingTransacti
 def batch_was_applied(batch: Sequence[PendingTransaction], rows: Rows, token: str) -> bool:
     """Return whether an attempt with unknown outcome was applied, judged by the rows that it writes.
 
-    That a row is away, which it would have removed, counts only where nothing else can tell.
+    A missing row, which the attempt would have deleted, counts only if no other row decides.
     """
     told = [part.was_applied(rows, token) for pending in batch for part in pending.transaction.parts]
     return True in told or False not in told
@@ -260,8 +260,7 @@ def batch_was_applied(batch: Sequence[PendingTransaction], rows: Rows, token: st
 def remaining(batch: Sequence[PendingTransaction], rows: Rows, *, unsure: bool) -> list[PendingTransaction]:
     """Return the transactions that may succeed next time; raise in the callers of the others.
 
-    A version that is not the expected one may be a successor of ours, if our own attempt's outcome
-    is unknown: then nobody can tell whether it was done.
+    If an attempt's outcome is unknown, an unexpected version may be a successor of ours.
     """
     left = []
     for pending in batch:

@@ -1,9 +1,8 @@
 """The bytes of files, in pieces of 512 kB; a content exists once its manifest row does.
 
-Each time that a content is written is a generation of its own. It is noted in a partition of its ten
-minutes before its first piece, so that what a dead writer left is found: `sweep` goes through the
-partitions that are older than any upload lasts, removes the pieces of generations that no manifest
-names, and drops the partition whole.
+Every write of a content is a new generation, recorded before its first piece in a partition for ten minutes.
+`sweep` reads the partitions that are older than any upload, and deletes the generations that no manifest
+names.
 """
 
 import asyncio
@@ -53,8 +52,7 @@ SWEPT = "DELETE FROM content_beginnings WHERE bucket=?"
 class Contents:
     """Writes and reads contents as streams.
 
-    Clocks of replicas may differ: what replaces or removes a content is written as of a time later than
-    the content's own, whatever the time is here.
+    Clocks of replicas may differ, so a change of a content gets a timestamp later than the content's.
     """
 
     def __init__(self, connection: Connection, clock: Callable[[], float] = time.time) -> None:

@@ -164,8 +164,8 @@ def delete_entries(
 class UpdateEntries(Part):
     """Copy a changed object to its entries, unless they hold a newer version.
 
-    Or they go ahead of it (`leads`), with another change in their partition: then the same version
-    may be there already as somebody else has made it, whose own row counts.
+    With `leads` they are updated before the row, with another change in their partition; then the same
+    version may be there from another writer, whose row counts.
     """
 
     def __init__(self, change: ReplaceRow) -> None:

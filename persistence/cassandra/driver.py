@@ -55,8 +55,7 @@ class Outcome(NamedTuple):
 class Connection:
     """A session of the driver for one event loop.
 
-    Futures of the driver are completed in its own thread; they reach the loop in batches, with one
-    wake-up however many came at once.
+    The driver completes futures in its own thread; they reach the loop in batches, with one wake-up each.
     """
 
     def __init__(self, target: Target) -> None:
@@ -77,7 +76,7 @@ class Connection:
     async def open(self, keyspace: str | None = None) -> None:
         """Connect, trying for `target.wait` seconds; StoreUnavailable names hosts and last cause.
 
-        StoreRefused, at once, where waiting cannot help: wrong credentials, or no such keyspace.
+        StoreRefused at once for wrong credentials or a missing keyspace.
         """
         self._loop = asyncio.get_running_loop()
         if self.target.database and not self.target.bundle and self._bundle is None:
@@ -199,7 +198,7 @@ class Connection:
     async def compare_and_set(self, statements: Sequence[Statement]) -> Outcome:
         """Run a lightweight transaction on one partition; OutcomeUnknown if no answer came.
 
-        It is a batch even of one statement: only then a refusal brings the rows whole.
+        Even one statement is sent as a batch: only then a refusal returns whole rows.
         """
         statement = BatchStatement(BatchType.UNLOGGED)
         for query, parameters in statements:

@@ -1,11 +1,10 @@
 """Which jobs are due: an index by time, read from its first unsettled entry.
 
-A job is a row in the home of the object of the same id, changed by transactions only. The index
-`due` has an entry, in a partition per kind and half minute, for a time at which a job may be free.
-An entry is never deleted (its table drops whole windows of time): who polls reads the entries
-between its mark and now, looks each job up, takes it, or finds it gone, or notes it at the time at
-which it will be free by now, so a renewal costs no entry. Only then is the old entry settled. The
-mark moves on behind what is settled, and never closer to now than writers can be late.
+A job is a row in the partition of the object of the same id. The index `due` has an entry, in a partition
+per kind and half minute, for each time at which a job may be free. Entries are not deleted (their table
+expires). A poller reads the entries from its mark to now and looks each job up: it takes the job, or skips
+it if it is gone, or adds an entry for the job's new time, so that a renewal needs none. Then the entry is
+settled. The mark follows the settled entries, but stays as far behind now as writers can be late.
 """
 
 import asyncio

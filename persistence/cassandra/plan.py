@@ -17,8 +17,8 @@ from persistence.store import Document, Insert
 class Stage:
     """Transactions on different partitions that run at the same time.
 
-    `entering` if they do nothing but enter documents into lists; `owning` if they make the own rows
-    of documents, which are known once those have entered.
+    `only_entries`: it only inserts entries into lists. `new_rows`: it inserts the rows of documents whose
+    entries an earlier stage has inserted.
     """
 
     transactions: dict[Partition, Transaction] = field(default_factory=dict)
@@ -134,8 +134,7 @@ class Plan:
     def close(self) -> None:
         """Join parts without conditions to a transaction in the same partition.
 
-        That is one of the last stage. Copies may join an earlier one, of a write that changes an
-        object in their partition besides (most often the one whose list they are in).
+        The transaction is one of the last stage; updates of entries may also join an earlier one.
         """
         self.add_new_rows()
         self._drop_checks()

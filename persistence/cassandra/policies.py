@@ -23,8 +23,7 @@ SPECULATE_AFTER = 0.3
 class AvoidFailedHosts(LoadBalancingPolicy):  # type: ignore[misc]
     """Ask replicas in the datacenter first, and those that timed out last.
 
-    The driver takes a node that was paused, not killed, for up until its heartbeats fail; until then
-    every request would wait for it.
+    The driver believes that a paused node is up until its heartbeats fail.
     """
 
     def __init__(self, datacenter: str | None) -> None:

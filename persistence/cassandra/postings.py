@@ -1,8 +1,7 @@
 """Search by words: tables of postings, and BM25.
 
-A row says in which chunks of a batch a term stands, how often, and how long they are. A part has
-SLOTS partitions, by the term's hash, so a file's words are a few batches of rows, and a term of a
-query is one statement for each part.
+A row says which chunks of a batch contain a term, how often, and how long they are. A part has SLOTS
+partitions, chosen by the term's hash: a query reads one of them per term and part.
 """
 
 import asyncio
@@ -172,7 +171,7 @@ def rank(
 ) -> tuple[list[str], Integers, Floats]:
     """Return the sources, and for each chunk its key (source's index << 32 | number) and its BM25.
 
-    Terms that are too common are left out unless there is no other.
+    Terms that are too common are left out, unless all are.
     """
     places: dict[str, int] = {}
     matches = [collect(parts, places, allowed) for parts in by_term]

@@ -41,8 +41,7 @@ class Reader:
     async def get(self, key: Key) -> Document | None:
         """Return the document, or None: one statement, which also reads the heads of lists under it.
 
-        Another one where an id names a holder and the document is not with it, and one where there is
-        none, to find out if its list still has it.
+        Two where a document may be stored with its parent and is not, three if it does not exist.
         """
         if not key.id or not storable(*key):
             return None

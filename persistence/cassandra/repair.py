@@ -109,7 +109,7 @@ class Repair:
     async def complete(self, document: Document) -> bool:
         """Finish an insert whose writer died: the document has an entry but no row of its own.
 
-        False if it is all there. Its copies become what is to be written now.
+        Returns False if the row exists. The entry becomes what is written now.
         """
         key = document.key
         rows = await self._connection.run(
@@ -135,7 +135,7 @@ class Repair:
     async def remove_orphan(self, key: Key) -> None:
         """Delete the entry of a document that does not exist, if it is old enough.
 
-        Its writer died between two transactions, and told nobody that it was made, or began to delete it.
+        Its writer died between two transactions of an insert or a delete.
         """
         listed = ListKey(key.project, key.collection, parent_id(key.id))
         buckets = {0, self._heads.newest(listed)}

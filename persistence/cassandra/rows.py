@@ -1,8 +1,7 @@
 """The table `objects`: the rows of a partition, and documents and jobs as rows.
 
-The README of this folder lists the sections of a partition. Later buckets of a list have a head,
-documents and markers of their own, and their objects have homes of their own, so that no partition
-grows without bound.
+The README of this folder lists the sections of a partition. Later buckets of a list have their own head,
+entries and markers, and their objects have partitions of their own, so that none grows without bound.
 """
 
 from dataclasses import dataclass, field

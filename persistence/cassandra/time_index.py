@@ -20,8 +20,7 @@ class TimeIndexMarks:
     async def ensure_started(self, kind: str, first: int) -> None:
         """Record where the index of a kind begins, once per process.
 
-        Looked up first and by one caller at a time: many transactions at once on the one row would
-        all time out, just when the server gets its first requests.
+        The row is read first and by one caller at a time: many transactions on it at once would time out.
         """
         if kind in self._begun:
             return

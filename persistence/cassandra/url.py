@@ -45,11 +45,9 @@ class Target:
 def parse(url: str) -> Target:
     """Return the target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
 
-    Or of `astra://database-id/keyspace?token=…`; with `&bundle=/path/secure-connect.zip` the bundle is
-    not fetched, `api` is the address of another DevOps API. `ssl` is true, or false; `ca` a file of
-    trusted certificates; `wait` the seconds that start-up waits for the cluster (30; of Astra, which
-    takes its time to make a keyspace, 120); `timeout` those that an operation may take. StoreRefused
-    names what is wrong.
+    Or of `astra://database-id/keyspace?token=…`. Options: `ssl` (true or false), `ca` (a file of trusted
+    certificates), `bundle` (a file, else it is fetched), `api` (another DevOps API), `wait` (seconds that
+    start-up waits: 30, Astra 120), `timeout` (seconds of an operation). StoreRefused names what is wrong.
     """
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))

@@ -1,11 +1,9 @@
 """A vector store's metadata: its totals, its files, and the partitions of their chunks.
 
-One partition a vector store: a row for each file, and one, of the file "", for the whole. Both
-change together, in one transaction, which also says where new chunks go: vectors into a shard, words
-into a part, each until it is full. A file's chunks are kept under a source, a name that is new each
-time the file is put after it was deleted, so nothing of before can touch them. It begins with the
-time, so that what is written together lies together: Cassandra then looks for a row in one of its
-files, not in all of them.
+A vector store has one partition: a row per file, and the row "" with the totals, which also say where new
+chunks go (vectors into a shard, words into a part, until it is full). Both change in one transaction. A
+file's chunks are stored under a source, a new name for each put after a delete. It begins with the time, so
+that chunks written together are read from few SSTables.
 """
 
 import secrets
@@ -101,7 +99,7 @@ class VectorStoreMeta:
     ) -> "VectorStoreMeta":
         """Return the totals with bytes of vectors, rows of words, chunks and words added.
 
-        What is full is left for the next shard or part.
+        A full shard or part is left for the next one.
         """
         shard, shard_bytes = self.shard, self.shard_bytes
         if size and shard_bytes + size > SHARD_BYTES and shard_bytes:

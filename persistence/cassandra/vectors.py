@@ -1,8 +1,7 @@
 """Search by vectors: a table for each dimension, with a nearest-neighbour index (SAI) in each shard.
 
-What is indexed has length one, so that its dot product with a query is their cosine: the index
-computes that in less than half the time. Models give vectors of length one; beside any other the
-vector as it was given is kept.
+Indexed vectors have length one, so that the dot product is the cosine, which halves the cost of the index. A
+vector of another length is also stored as given.
 """
 
 import asyncio
@@ -149,9 +148,8 @@ class Vectors:
     ) -> list[Found]:
         """Return the nearest chunks of the allowed sources, best first; fewer than `limit` if that is all.
 
-        Where a filter lets little through, all of that is compared. Else the index is asked for as
-        many more neighbours as the filter's share makes needed, and if it still gave too few, all
-        that is let through is compared.
+        Few allowed chunks are all compared. Otherwise the index is asked for more neighbours by the filter's
+        share, and if these are too few, all allowed chunks are compared.
         """
         if allowed is None:
             return await self._nearest(meta, vector, min(max(limit, LEAST), MOST))
@@ -168,8 +166,8 @@ class Vectors:
     async def _nearest(self, meta: VectorStoreMeta, vector: Sequence[float], limit: int) -> list[Found]:
         """Return the best `limit` of all shards, and maybe more.
 
-        Each row that is asked for costs a read, so shards are asked for their share and some more;
-        one whose rows are all among the best may have others, and is asked for `limit`.
+        Every row costs a read, so each shard is asked for its share and some more; a shard whose rows are
+        all among the best is asked again, for `limit`.
         """
         query, sought = NEAREST.format(meta.dimension), unit_vector(vector)
 

@@ -1,10 +1,9 @@
 """Writes as a sequence of transactions, as few as their order allows.
 
-A condition is part of a transaction on the partition that it is about. Neighbours in the same
-partition are one transaction; documents that enter different lists do so at the same time. A
-document enters its list first, which gives it its place, and gets its own row then. What has no
-condition comes last and all at once: copies in lists, jobs, logs, cleared lists; what of it concerns
-the partition of the last transaction is part of that one.
+A condition belongs to the transaction on its partition. Neighbours on one partition are one transaction, and
+inserts into different lists run at the same time. A document's entry is inserted first, which gives its
+position, and then its row. Parts without conditions come last and together, in the last transaction of their
+partition if there is one.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ LEAST = 1e-6
 def scores(texts: Sequence[Sequence[str]], phrases: Sequence[Phrase], total: int) -> list[float]:
     """Return how well each text matches; higher is better.
 
-    `texts` are stems in order. `total` is the number of chunks; the mean length is that of the texts.
+    `texts` are stems in order, `total` is the number of chunks.
     """
     weights = {phrase.stems: weight(phrase, total) for phrase in phrases}
     mean = sum(map(len, texts)) / max(1, len(texts))

@@ -1,8 +1,7 @@
 """The bytes of files, as files in a directory beside the database.
 
-A file is written under a name of its own, synced with its directory, and only then named by a row,
-so content is there whole or not at all, and no id ever becomes part of a path. Measured: bytes in
-rows cost twice the writes (once in the WAL, once in the file) and keep every other writer waiting.
+A file is written under a random name, synced with its directory, and then named by a row, so a content
+exists as a whole or not at all. As a row it would be written twice (WAL and file) and delay other writers.
 """
 
 import asyncio

@@ -44,7 +44,7 @@ class Schema:
 def busy_handler(seconds: float) -> Callable[[int], bool]:
     """Return a busy handler that retries every 0.1 to 1 ms, so that no process waits much too long.
 
-    SQLite's own handler backs off to 100 ms, which starves a writer beside one that commits all the time.
+    SQLite's own handler backs off to 100 ms, which starves a writer next to one that always commits.
     """
     began = 0.0
 

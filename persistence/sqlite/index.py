@@ -99,9 +99,8 @@ def export(
 def search_text(connection: apsw.Connection, query: str, limit: int, filter: Filter | None) -> list[Hit]:
     """Return the best chunks by BM25.
 
-    Where weighing every chunk that has a word of the query would take long, those with its rarest
-    words are weighed first and the best of them by all words. If they are too few, as behind a
-    narrow filter, more of the words come in, until there are enough or all are in.
+    If many chunks have a word of the query, those with its rarest words are found first and ranked by all
+    words. If they are too few, as with a narrow filter, more words are added.
     """
     with transaction(connection, "DEFERRED"):
         phrases = words.known_phrases(connection, query)

@@ -1,8 +1,7 @@
 """The databases of vector stores' chunks, and the threads that work on them.
 
-Each vector store has a database of its own: its words are weighed among themselves, what other
-vector stores hold costs it nothing, ingesting keeps no other writer waiting, and deleting it is
-deleting a file.
+A database per vector store: its words are ranked among themselves, other vector stores cost it nothing,
+ingestion blocks no other writer, and deleting it deletes a file.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ class DatabaseDeleted(Exception):
 class Pool:
     """Connections that belong to their caller until returned; safe from any thread.
 
-    A database that an older version made is brought up to date when it is opened.
+    An older database is migrated when it is opened.
     """
 
     def __init__(self, directory: Directory) -> None:

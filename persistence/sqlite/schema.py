@@ -1,8 +1,8 @@
 """The schemas of the main file and of a vector store's index: one script per version.
 
-A script that was released is never changed. The table `collections` numbers each (project,
-collection), so that rows and indexes hold a number instead of two texts; the first scripts called it
-`realms`. A list is the documents of a collection under one parent, ordered by position.
+Released scripts never change. The table `collections` (`realms` in the first script) numbers each (project,
+collection), so that rows and indexes hold a number. A list is the documents of a collection under one
+parent, by position.
 """
 
 from persistence.sqlite.database import Schema

@@ -50,9 +50,8 @@ VECTOR_MEMORY = 512 * 1024 * 1024
 class SQLiteStore:
     """The Store on a file, for the workers of one machine.
 
-    Beside the file `path` lie the directories `path`-contents, with the bytes of files, and
-    `path`-indexes, with the chunks of vector stores. `clock` gives seconds since the epoch;
-    `vector_memory` bounds the bytes of vectors that a process keeps in memory.
+    The directories `path`-contents and `path`-indexes hold the bytes of files and the chunks of vector
+    stores. `clock` gives seconds since the epoch; `vector_memory` limits the bytes of vectors in memory.
     """
 
     atomic_writes = True

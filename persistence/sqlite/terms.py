@@ -10,7 +10,7 @@ from persistence.sqlite.words import UNSPACED
 class Terms:
     """Splits text into stemmed words without case and accents; unspaced scripts into one and two characters.
 
-    An object may be used by one thread at a time.
+    One thread at a time may use an object.
     """
 
     def __init__(self) -> None:

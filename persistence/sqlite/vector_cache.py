@@ -1,10 +1,8 @@
 """Exact nearest neighbours over vectors in memory, refreshed from the database at each search.
 
-Each process holds the vectors of the vector stores it searched last, within a bound of bytes. What
-other processes added is read on from the last chunk's number, and what they removed shows in a
-counter, so nothing is ever found that is gone. A vector store beyond the bound is read through for
-each search. Why no index of neighbours: at 100,000 vectors the scan is within the budget, exact,
-free of parameters, and filters cost it nothing.
+Each process holds the vector stores that it searched last, up to a limit of bytes. It reads on from the last
+chunk's number, and a counter shows removals. A vector store over the limit is scanned in the database. There
+is no index of neighbours: at 100,000 vectors the scan is fast enough, exact, and filters cost nothing.
 """
 
 import threading

@@ -1,7 +1,7 @@
 """From text to the words that FTS5 indexes, and from a query to the phrases that it matches.
 
-FTS5 cuts where Unicode sees no letter, which leaves languages without spaces in one piece; their
-characters are indexed one by one, and a query asks for each two that stand side by side.
+FTS5 splits words where Unicode sees no letter, so languages without spaces are indexed by character, and a
+query asks for each pair of neighbours.
 """
 
 import re

@@ -46,8 +46,7 @@ class QueuedWrite:
 class Writer:
     """Group commit: writes that queue up while one transaction is synced share the next.
 
-    Each unit runs in a savepoint of its own, so a conflict undoes that unit alone. A unit's future
-    is resolved after the commit that made it durable. A cancelled unit that has not begun is not done.
+    Each write has a savepoint, so a conflict undoes it alone. Its future is resolved after the commit.
     """
 
     def __init__(self, path: Path) -> None:
