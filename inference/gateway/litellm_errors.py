@@ -62,6 +62,10 @@ _PARAMETERS = (
     re.compile(r"parameters?:?\s*[\[{(]*\s*['\"]?([a-z_]+)\b"),
     re.compile(r"support(?: tool_choice=)?\s*['\"]?([a-z_]+)['\"]?[\s,.=]"),
 )
+_STUMBLES = (json.JSONDecodeError, LookupError, AttributeError, TypeError)
+_UNREADABLE = "Error converting to valid response"
+"""litellm's words for an answer of Gemini's that lacks what every answer has."""
+
 _NO_WORDS = re.compile(
     r"^(?:Client|Server) error '|for url '|developer\.mozilla\.org|<(?:!doctype|html|head|body)\b",
     re.IGNORECASE,
@@ -127,9 +131,7 @@ def _kind_of(status: int) -> type[ProviderError]:
 def _is_unreadable(error: Exception) -> bool:
     """Return whether litellm stumbled over an answer of status 200, to which it gives statuses of its own."""
     causes = list(_chain(error))
-    stumbled = any(
-        isinstance(one, json.JSONDecodeError | LookupError | AttributeError | TypeError) for one in causes
-    )
+    stumbled = any(isinstance(one, _STUMBLES) or _UNREADABLE in str(one) for one in causes)
     return stumbled and not any(isinstance(one, httpx.HTTPStatusError) for one in causes)
 
 

@@ -131,10 +131,11 @@ async def test_errors_have_the_providers_message_and_no_key(
         assert "litellm" not in caught.value.message
 
 
+@pytest.mark.parametrize("model", ["any-model", "gemini"])
 @pytest.mark.parametrize("body", ["garbage", '{"weird": 1}', "[]"])
-async def test_garbage_is_a_providers_error(claude: Gateway, ask: Ask, body: str) -> None:
+async def test_garbage_is_a_providers_error(claude: Gateway, ask: Ask, model: str, body: str) -> None:
     with pytest.raises(ProviderUnreadable, match="cannot be read") as caught:
-        await claude.complete(ask(fail={"status": 200, "body": body}))
+        await claude.complete(ask(model, fail={"status": 200, "body": body}))
     assert caught.value.status == 502
 
 
