@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import Server
 from uvicorn_worker import UvicornWorker
 
+from serving.memory import return_large_blocks
 from serving.open_files import allow_open_files
 from serving.protocol import ConnectionLimits, Protocol
 
@@ -94,6 +95,11 @@ class Worker(UvicornWorker):
         super().__init__(*args, **kwargs)
         # The base class takes it away from the root logger, which writes JSON; uvicorn.access may stay away.
         logging.getLogger("uvicorn.error").propagate = True
+
+    def init_process(self) -> None:
+        """Serve, in the process that gunicorn has forked."""
+        return_large_blocks()
+        super().init_process()
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

@@ -25,6 +25,9 @@ from tests.server import Server
 PATIENCE = 300.0
 """Seconds that an attacker waits for an answer."""
 
+LEAST_SECONDS = 1.0
+"""How long the bystander is watched at least."""
+
 RECOVERY = 5.0
 """Seconds after an attack until everything has to be normal again."""
 
@@ -146,6 +149,7 @@ def measure(ground: Arena, attack: Callable[[], str]) -> Result:
         began = time.monotonic()
         outcome = attack()
         seconds = time.monotonic() - began
+        time.sleep(max(0.0, LEAST_SECONDS - seconds))
         during = bystander.latencies()
         time.sleep(RECOVERY)
         bystander.latencies()

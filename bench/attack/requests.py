@@ -64,16 +64,16 @@ def delete_thread(arena: Arena) -> Callable[[], str]:
 
 
 def huge_page(arena: Arena) -> Callable[[], str]:
-    """List 12 messages of 30 MB each."""
+    """List 12 messages of 25 MB each, the largest there can be."""
     thread = arena.make("/threads", {})
-    parts: list[Any] = [{"type": "text", "text": "x" * 250_000}] * 120
+    parts: list[Any] = [{"type": "text", "text": "x" * 256_000}] * 100
     body = encoded({"role": "user", "content": parts})
-    added = arena.post(f"/threads/{thread}/messages", body, 12)
+    added = [arena.post(f"/threads/{thread}/messages", body) for _ in range(12)]
 
     def attack() -> str:
         with arena.client() as client:
             answer = client.get(f"/threads/{thread}/messages", params={"limit": 100})
-        return f"{said(answer)}, {len(answer.content) / MEGABYTE:.0f} MB (messages: {added})"
+        return f"{said(answer)}, {len(answer.content) / MEGABYTE:.0f} MB (messages: {', '.join(added)})"
 
     return attack
 

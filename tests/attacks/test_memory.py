@@ -1,0 +1,29 @@
+"""What a worker keeps of large requests once they are answered."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server import Server, until
+
+pytestmark = pytest.mark.server
+
+BODY = b'{"metadata": 5, "messages": [{"role": "user", "content": "%s"}]}' % (b"x" * 30_000_000)
+
+
+def resident(server: Server) -> int:
+    """Bytes of memory of the server's one worker."""
+    (worker,) = server.workers()
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * 4096
+
+
+def test_a_worker_returns_the_memory_of_large_bodies(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1, OPENAI_API_KEY="sk-x") as server:
+        httpx.post(f"{server.url}/threads", json={}, headers={"Authorization": "Bearer any"})
+        before = resident(server)
+        for _ in range(5):
+            answer = httpx.post(f"{server.url}/threads", content=BODY, headers={"Authorization": "Bearer any"})
+            assert answer.status_code == 400
+            print(resident(server) - before)
+        until(lambda: resident(server) - before < 20_000_000, seconds=10)
