@@ -120,19 +120,19 @@ def long_thread(rig: Rig) -> Iterator[Figure]:
     yield Figure(name, each, "bytes", "their JSON", json_size, each / json_size)
 
 
-async def seed(path: Path, thread: str, count: int) -> None:
+async def seed(path: Path, thread: str, count: int, project: str = OPEN_PROJECT) -> None:
     """Insert `count` messages into a thread of the SQLite store."""
     store = open_store(f"sqlite:///{path}")
     await store.open()
-    await fill(store, thread, count, BATCH)
+    await fill(store, thread, count, BATCH, project)
     await store.close()
 
 
-async def fill(store: Store, thread: str, count: int, at_once: int) -> None:
+async def fill(store: Store, thread: str, count: int, at_once: int, project: str = OPEN_PROJECT) -> None:
     """Insert `count` messages into a thread, in batches."""
     for start in range(0, count, at_once):
         values = [stored(thread) for _ in range(min(at_once, count - start))]
-        keys = [Key(OPEN_PROJECT, MESSAGES, child_id(thread, each["id"])) for each in values]
+        keys = [Key(project, MESSAGES, child_id(thread, each["id"])) for each in values]
         inserts = [Insert(key, each, parent=thread) for key, each in zip(keys, values, strict=True)]
         await store.write(*inserts)
 

@@ -14,9 +14,9 @@ from handlers.resources import find_thread, update_object
 from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
 from inference.assistants.objects import thread_object
 from inference.identifiers import new_id
-from persistence.collections import MESSAGES, RUN_STEPS, RUNS, THREADS
+from persistence.collections import THREADS
 from persistence.retry import retry_on_conflict
-from persistence.store import Clear, Delete, Document, Insert, Key, Replace
+from persistence.store import Document, Insert, Key, Replace
 from persistence.types import JSON
 
 
@@ -88,31 +88,12 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
 @operation("deleteThread")
 async def delete_thread(context: Context, thread_id: str) -> JSON:
     """Delete the thread with its messages, runs and steps; an active run ends at once."""
-    store, project = context.services.store, context.project
 
     async def attempt() -> None:
-        thread = await find_thread(context, thread_id)
-        await _clear_steps(context, thread)
-        await store.write(
-            Delete(thread),
-            Clear(project, MESSAGES, thread_id),
-            Clear(project, RUNS, thread_id),
-            *context.services.runs.abandon(thread),
-        )
+        await context.services.runs.deletion.delete(await find_thread(context, thread_id))
 
     await retry_on_conflict(attempt)
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}
-
-
-async def _clear_steps(context: Context, thread: Document) -> None:
-    """Delete the run steps; the runs, by which they are found, are deleted later."""
-    store, after, more = context.services.store, None, True
-    while more:
-        page = await store.page(context.project, RUNS, thread.id, after=after, limit=100, order="asc")
-        if page.documents:
-            await store.write(*(Clear(context.project, RUN_STEPS, run.id) for run in page.documents))
-            after = page.documents[-1].id
-        more = page.has_more
 
 
 @operation("listThreads")

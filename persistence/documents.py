@@ -94,11 +94,16 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Clear:
-    """Delete every document of a list (all messages of a thread); none is no error."""
+    """Delete every document of a list (all messages of a thread); none is no error.
+
+    `limit` is for a long list: an engine whose writes wait for each other deletes no more at once, the first
+    ones first.
+    """
 
     project: str
     collection: str
     parent: str
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,15 @@
 """Attacks with a key: one request that is as large as it may be, or larger."""
 
+import asyncio
+import contextlib
+import sqlite3
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from bench.attack.arena import Arena, all_of, encoded, said
+from bench.attack.arena import PATIENCE, Arena, all_of, encoded, said
+from bench.writes import seed
 
 MEGABYTE = 1024 * 1024
 
@@ -46,21 +52,29 @@ def thread_of_messages(arena: Arena) -> Callable[[], str]:
 
 
 def delete_thread(arena: Arena) -> Callable[[], str]:
-    """Delete a thread of many messages."""
+    """Delete a thread of 900,000 messages, and wait until they are gone."""
     thread = arena.make("/threads", {})
-    with arena.client() as client:
-        body = {"role": "user", "content": "x"}
-
-        def add(_: int) -> str:
-            return said(client.post(f"/threads/{thread}/messages", json=body))
-
-        added = all_of(add, arena.scaled(20_000))
+    count, path = arena.scaled(900_000), arena.server.folder / "astrolabe.db"
+    asyncio.run(seed(path, thread, count, "attacker"))
 
     def attack() -> str:
         with arena.client() as client:
-            return f"{said(client.delete(f'/threads/{thread}'))} (messages: {added})"
+            answer = said(client.delete(f"/threads/{thread}"))
+        began = time.monotonic()
+        while left := rows(path, thread):
+            if time.monotonic() - began > PATIENCE:
+                return f"{answer}, {left} messages left after {PATIENCE:.0f} s"
+            time.sleep(1)
+        return f"{answer}, {count:,} messages gone after {time.monotonic() - began:.0f} s"
 
     return attack
+
+
+def rows(path: Path, thread: str) -> int:
+    """Return how many documents the SQLite store has under a thread, up to a thousand."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        query = "SELECT count(*) FROM (SELECT 1 FROM documents WHERE parent = ? LIMIT 1000)"
+        return int(connection.execute(query, (thread,)).fetchone()[0])
 
 
 def huge_page(arena: Arena) -> Callable[[], str]:

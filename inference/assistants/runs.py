@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from inference.assistants import objects
 from inference.assistants.api import OPTIONS, RESOURCES, AssistantsApi
+from inference.assistants.deletion import ThreadDeletion
 from inference.assistants.renderer import INCLUDE_RESULTS
 from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.errors import ConversationBusy
@@ -15,8 +16,8 @@ from inference.engine.turns import MAX_ANSWER
 from inference.gateway import Credentials, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
-from persistence.collections import RUN_STEPS, RUNS
-from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Operation, Replace, Store
+from persistence.collections import RUNS
+from persistence.store import LOG_LIFETIME, Document, Insert, Key, Replace, Store
 from persistence.types import JSON
 
 
@@ -56,6 +57,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._lifetime = lifetime
+        self.deletion = ThreadDeletion(store, jobs)
         api = AssistantsApi(store)
         self.engine = Engine(
             store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer
@@ -135,11 +137,3 @@ class Runs:
             return None
         run = await self._store.get(Key(thread.key.project, RUNS, run_id))
         return None if run is None or run.value["status"] in ENDED else run_id
-
-    @staticmethod
-    def abandon(thread: Document) -> list[Operation]:
-        """Return what to write with the deletion of a thread, so that its active run ends with it."""
-        project, run_id = thread.key.project, thread.state.get(ACTIVE_RUN)
-        if run_id is None:
-            return []
-        return [Cancel(project, AssistantsApi.kind, run_id), Clear(project, RUN_STEPS, run_id)]

@@ -188,15 +188,20 @@ class Documents:
         self._row(connection, operation.document)
 
     def clear(self, connection: apsw.Connection, operation: Clear) -> None:
-        """Delete a whole list."""
+        """Delete a list, or the first documents of it."""
         collection_id = self._collections.peek(connection, operation.project, operation.collection)
-        if collection_id is not None:
-            connection.execute(
-                "DELETE FROM labels WHERE collection_id=? AND parent=?", (collection_id, operation.parent)
-            )
-            connection.execute(
-                "DELETE FROM documents WHERE collection_id=? AND parent=?", (collection_id, operation.parent)
-            )
+        if collection_id is None:
+            return
+        scope: Row = (collection_id, operation.parent)
+        last = LAST
+        if operation.limit is not None:
+            sql = "SELECT position FROM documents WHERE collection_id=? AND parent=? ORDER BY position"
+            sql += " LIMIT 1 OFFSET ?"
+            found = fetch_one(connection, sql, (*scope, operation.limit))
+            last = LAST if found is None else found[0] - 1
+        for table in ("labels", "documents"):
+            sql = f"DELETE FROM {table} WHERE collection_id=? AND parent=? AND position<=?"  # noqa: S608
+            connection.execute(sql, (*scope, last))
 
     def _next(self, connection: apsw.Connection, collection_id: int, parent: str) -> int:
         """Return the position after the last of a list: now, or later if the clock is behind."""

@@ -23,7 +23,8 @@ def test_a_worker_returns_the_memory_of_large_bodies(tmp_path: Path) -> None:
         httpx.post(f"{server.url}/threads", json={}, headers={"Authorization": "Bearer any"})
         before = resident(server)
         for _ in range(5):
-            answer = httpx.post(f"{server.url}/threads", content=BODY, headers={"Authorization": "Bearer any"})
+            answer = httpx.post(
+                f"{server.url}/threads", content=BODY, headers={"Authorization": "Bearer any"}
+            )
             assert answer.status_code == 400
-            print(resident(server) - before)
         until(lambda: resident(server) - before < 20_000_000, seconds=10)

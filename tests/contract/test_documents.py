@@ -157,6 +157,19 @@ async def test_clearing_empties_one_list_and_no_other(messages: List) -> None:
     await messages.store.write(Clear(messages.project, "messages", "thread_1"))
 
 
+async def test_a_long_list_is_cleared_slice_by_slice(messages: List) -> None:
+    ids = await messages.fill(5)
+    await messages.add("msg_kept", labels=frozenset({"kept"}))
+    await messages.store.write(Clear(messages.project, "messages", "thread_1", limit=2))
+    left = await messages.ids(order="asc")
+    assert left == [*ids, "msg_kept"][6 - len(left) :], "the first ones go first"
+    assert len(left) <= 4
+    while left:
+        await messages.store.write(Clear(messages.project, "messages", "thread_1", limit=2))
+        left = await messages.ids(order="asc")
+    assert await messages.ids(label="kept") == []
+
+
 async def test_a_write_returns_the_documents_of_inserts_and_replaces_in_order(messages: List) -> None:
     first = await messages.add("msg_1")
     doomed = await messages.add("msg_2")
