@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
         4 * MEGABYTE,
-        "Characters of one answer in a run, at most; a longer one is cut off and the run is `incomplete`.",
+        "Characters of one answer in a run, at most (each piece counts 16 more); a longer one is cut off.",
         ge=1,
     )
     max_takeovers: int = variable(

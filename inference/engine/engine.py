@@ -119,7 +119,7 @@ class Engine:
         self._tools = tools or {}
         self._feeds = Feeds(log_lifetime)
         self._prepared: dict[int, _Prepared] = {}
-        jobs.register(api.kind, self._work, concurrency=CONCURRENCY, give_up=self._give_up)
+        jobs.register(api.kind, self._run_job, concurrency=CONCURRENCY, give_up=self._give_up)
 
     # --- what handlers call ---
 
@@ -127,12 +127,12 @@ class Engine:
         """Write a run and start it; VersionConflict if its conversation was changed since it was read."""
         key = start.key
         recorder = Recorder(start.state, self._api.renderer(key.project, start.run, start.state))
-        attempt = _AttemptStart(key, self._own_job(key), recorder, credentials=start.credentials)
+        attempt_start = _AttemptStart(key, self._own_job(key), recorder, credentials=start.credentials)
         recorder.record(RunCreated(start.objects))
-        answered = self._queue(attempt)
+        answered = self._queue(attempt_start)
         run = Insert(key, recorder.renderer.run, start.state.to_json(), parent=start.parent)
-        attempt.operations = [start.conversation, *start.operations, run]
-        return await self._begin(attempt, answered)
+        attempt_start.operations = [start.conversation, *start.operations, run]
+        return await self._begin(attempt_start, answered)
 
     async def submit(
         self,
@@ -152,14 +152,14 @@ class Engine:
             conversation = await self._store.get(key)
             if conversation is None:
                 raise RunGone(f"No thread found with id '{run.parent}'.")
-            attempt = await self._submitted(run, outputs, stream=stream)
-            attempt.conversation, attempt.credentials = conversation, credentials
-            answered = self._queue(attempt)
-            recorder = attempt.recorder
+            attempt_start = await self._submitted(run, outputs, stream=stream)
+            attempt_start.conversation, attempt_start.credentials = conversation, credentials
+            answered = self._queue(attempt_start)
+            recorder = attempt_start.recorder
             # The run is last, next to its job: Cassandra changes these two in one transaction.
             change = Replace(run, value=recorder.renderer.run, state=recorder.state.to_json())
-            attempt.operations.append(change)
-            return await self._begin(attempt, answered)
+            attempt_start.operations.append(change)
+            return await self._begin(attempt_start, answered)
 
         return await retry_from(run, partial(self._read, run.key), attempt)
 
@@ -214,42 +214,42 @@ class Engine:
         ]
         return _AttemptStart(run.key, self._own_job(run.key), recorder, [*changes])
 
-    def _queue(self, attempt: _AttemptStart) -> JSON:
+    def _queue(self, attempt_start: _AttemptStart) -> JSON:
         """Queue the run and return the object that its caller gets.
 
         A run that this process starts at once is stored as in progress.
         """
-        now, recorder = int(time.time()), attempt.recorder
+        now, recorder = int(time.time()), attempt_start.recorder
         recorder.record(RunMoved("queued", now))
         answered = recorder.renderer.run
-        if attempt.job.owner:
+        if attempt_start.job.owner:
             recorder.record(RunMoved("in_progress", now))
         return answered
 
-    async def _begin(self, attempt: _AttemptStart, answered: JSON) -> Started:
+    async def _begin(self, attempt_start: _AttemptStart, answered: JSON) -> Started:
         """Write the start of an attempt with its job, and run the job here if there is room."""
-        project, run_id = attempt.key.project, attempt.key.id
-        recorder, job = attempt.recorder, attempt.job
+        project, run_id = attempt_start.key.project, attempt_start.key.id
+        recorder, job = attempt_start.recorder, attempt_start.job
         batch = recorder.take()
         reader = self._feeds.subscribe(project, run_id) if recorder.state.live else None
         log = self._feeds.append(project, run_id, batch.first, batch.lines)
         try:
-            documents = await self._store.write(*attempt.operations, Enqueue(job), log)
+            documents = await self._store.write(*attempt_start.operations, Enqueue(job), log)
         except BaseException:
             if reader is not None:
                 self._feeds.unsubscribe(project, run_id, reader)
             raise
         self._feeds.publish(project, run_id, batch.frames)
-        run = next(each for each in documents if each.key == attempt.key)
-        conversation = attempt.conversation or documents[0]
+        run = next(each for each in documents if each.key == attempt_start.key)
+        conversation = attempt_start.conversation or documents[0]
         if job.owner:
-            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt.credentials)
+            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt_start.credentials)
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
         after = batch.frames[0][0] - 1
         return Started(
-            answered, follow_attempt(self._store, self._feeds, self._api, attempt.key, reader, after)
+            answered, follow_attempt(self._store, self._feeds, self._api, attempt_start.key, reader, after)
         )
 
     def _own_job(self, key: Key) -> Job:
@@ -265,7 +265,7 @@ class Engine:
 
     # --- a run's job ---
 
-    async def _work(self, lease: Lease) -> None:
+    async def _run_job(self, lease: Lease) -> None:
         prepared = self._prepared.pop(lease.job.token, None)
         credentials = None
         try:

@@ -17,6 +17,7 @@ from inference.engine.events import (
     ItemDelta,
     ItemFinished,
     ItemProgress,
+    ItemStarted,
     TurnFinished,
     TurnStarted,
     started,
@@ -39,6 +40,9 @@ MAX_ANSWER = 4 * 1024 * 1024
 
 MAX_ITEMS = 1000
 """Messages, reasonings and calls of one answer; what follows is cut off in the same way."""
+
+PIECE = 16
+"""Characters that each piece and annotation of an answer counts besides its text, for their memory."""
 
 SendRequest = Callable[[JSON], AsyncGenerator[JSON, None]]
 """Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
@@ -157,6 +161,11 @@ class TurnReader:
             if logprobs and isinstance(self._open, Message):
                 events.append(ItemDelta(self._open.id, "", "logprobs", logprobs))
             self.finish = choice.get("finish_reason") or self.finish
+        for event in events:
+            if isinstance(event, ItemDelta):
+                self._length += len(event.text) + PIECE * (1 + len(event.annotations))
+            elif isinstance(event, ItemStarted):
+                self._items += 1
         if self.is_full:
             self.finish = "length"
         return events
@@ -190,7 +199,6 @@ class TurnReader:
             events += self._text(self._citations.read(content))
         if refusal := delta.get("refusal"):
             events += [*self._message(), ItemDelta(self._open_id(), refusal, "refusal")]
-            self._length += len(refusal)
         audio = delta.get("audio") or {}
         if data := audio.get("data"):
             events += self._media(data, "audio")
@@ -207,15 +215,12 @@ class TurnReader:
         for text, annotations in pieces:
             events += self._message()
             events.append(ItemDelta(self._open_id(), text, annotations=annotations))
-            self._length += len(text)
         return events
 
     def _media(self, data: str, part: str) -> list[Event]:
-        self._length += len(data)
         return [*self._message(), ItemDelta(self._open_id(), data, part)]
 
     def _reasoning(self, text: str) -> list[Event]:
-        self._length += len(text)
         return [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), text)]
 
     def _message(self) -> list[Event]:
@@ -228,11 +233,7 @@ class TurnReader:
             return []
         events = self._finish_open()
         self._open = kind(new_id(prefix))
-        return [*events, self._started(self._open)]
-
-    def _started(self, item: Item) -> Event:
-        self._items += 1
-        return started(item, _now())
+        return [*events, started(self._open, _now())]
 
     def _finish_open(self, usage: tuple[int, int] = (0, 0)) -> list[Event]:
         item, self._open = self._open, None
@@ -255,11 +256,10 @@ class TurnReader:
             events += self._text(self._citations.end())
             events += self._finish_open()
             self._calls[index] = call = self._new_call(part)
-            events.append(self._started(call))
+            events.append(started(call, _now()))
         arguments = function.get("arguments")
         if arguments:
             events.append(ItemDelta(self._calls[index].id, arguments, "arguments"))
-            self._length += len(arguments)
         return events
 
     def _new_call(self, part: JSON) -> Call:

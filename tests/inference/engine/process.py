@@ -20,7 +20,7 @@ from persistence.types import JSON
 
 Event = tuple[int, str, Any]
 
-RESTING = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}
+SETTLED = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}
 
 
 class Process:
@@ -91,21 +91,21 @@ class Process:
     async def get(self, run: JSON) -> JSON:
         return await runs.get_run(self.context(), run["thread_id"], run["id"])
 
-    async def rested(self, run: JSON, seconds: float = 20) -> JSON:
+    async def settled(self, run: JSON, seconds: float = 20) -> JSON:
         """The run once no worker has anything to do for it."""
 
         async def rests() -> JSON | None:
             fresh = await self.get(run)
-            return fresh if fresh["status"] in RESTING else None
+            return fresh if fresh["status"] in SETTLED else None
 
         return await until(rests, seconds)
 
-    async def rested_from(self, run: JSON, status: str, seconds: float = 20) -> JSON:
+    async def settled_from(self, run: JSON, status: str, seconds: float = 20) -> JSON:
         """The run once it rests in another status."""
 
         async def rests() -> JSON | None:
             fresh = await self.get(run)
-            return fresh if fresh["status"] in RESTING - {status} else None
+            return fresh if fresh["status"] in SETTLED - {status} else None
 
         return await until(rests, seconds)
 

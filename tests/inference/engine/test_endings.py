@@ -66,11 +66,11 @@ async def test_cancelling_a_stream_keeps_exactly_what_was_sent(worker: Process) 
 
 async def test_a_run_that_waits_for_outputs_can_be_cancelled(worker: Process) -> None:
     assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     assert run["status"] == "requires_action"
 
     await _cancel(worker, run)
-    run = await worker.rested_from(run, "requires_action")
+    run = await worker.settled_from(run, "requires_action")
 
     assert run["status"] == "cancelled"
     assert run["required_action"] is None
@@ -79,7 +79,7 @@ async def test_a_run_that_waits_for_outputs_can_be_cancelled(worker: Process) ->
 
 async def test_a_run_that_has_ended_cannot_be_cancelled(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread("Hello")
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     with pytest.raises(BadRequest, match="Cannot cancel run with status 'completed'"):
         await _cancel(worker, run)
@@ -105,10 +105,10 @@ async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, gateway: G
 async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store, gateway: Gateway) -> None:
     async with process(store, gateway, lifetime=1.0) as worker:
         assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
-        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+        run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
         assert run["status"] == "requires_action"
 
-        run = await worker.rested_from(run, "requires_action")
+        run = await worker.settled_from(run, "requires_action")
 
         assert run["status"] == "expired"
         assert [step["status"] for step in await worker.steps(run)] == ["expired"]
@@ -169,7 +169,7 @@ async def test_a_background_run_whose_provider_breaks_off_leaves_no_message(work
     assistant = await worker.assistant()
     thread = await worker.thread(script({"text": "One two three four five six.", "close_after": 3}))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     assert run["status"] == "failed"
     assert await worker.messages(thread["id"], run_id=run["id"]) == []
@@ -181,7 +181,7 @@ async def test_a_completion_limit_makes_the_run_incomplete(worker: Process) -> N
     thread = await worker.thread(script({"text": "word " * 400}))
 
     run = await worker.run(thread["id"], assistant["id"], max_completion_tokens=256)
-    run = await worker.rested(run)
+    run = await worker.settled(run)
 
     assert run["status"] == "incomplete"
     assert run["incomplete_details"] == {"reason": "max_completion_tokens"}
@@ -194,7 +194,7 @@ async def test_a_completion_limit_makes_the_run_incomplete(worker: Process) -> N
 async def test_a_prompt_limit_without_room_for_one_message_makes_the_run_incomplete(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread("word " * 1000)
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"], max_prompt_tokens=256))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"], max_prompt_tokens=256))
 
     assert run["status"] == "incomplete"
     assert run["incomplete_details"] == {"reason": "max_prompt_tokens"}
@@ -227,10 +227,10 @@ async def test_deleting_the_assistant_does_not_touch_its_runs(worker: Process) -
 
     await assistants.delete_assistant(worker.context(), assistant["id"])
 
-    assert (await worker.rested(run))["status"] == "completed"
+    assert (await worker.settled(run))["status"] == "completed"
 
 
-async def test_a_client_that_hangs_up_leaves_its_run_to_complete(worker: Process) -> None:
+async def test_a_run_completes_after_its_client_has_disconnected(worker: Process) -> None:
     assistant = await worker.assistant()
     thread = await worker.thread(script({"text": "One two three four five six.", "delay": 0.05}))
 
@@ -238,7 +238,7 @@ async def test_a_client_that_hangs_up_leaves_its_run_to_complete(worker: Process
     _, _, run = await anext(stream)
     await stream.aclose()
 
-    assert (await worker.rested(run))["status"] == "completed"
+    assert (await worker.settled(run))["status"] == "completed"
     (message,) = await worker.messages(thread["id"], run_id=run["id"])
     assert text_of(message) == "One two three four five six."
 
@@ -247,7 +247,7 @@ async def test_outputs_that_are_not_exactly_those_awaited_are_refused(worker: Pr
     assistant = await worker.assistant(tools=WEATHER)
     two = {"calls": [*CALL["calls"], {"name": "get_weather", "arguments": {"city": "Rome"}}]}
     thread = await worker.thread(script(two, {"text": "Fine."}))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     first, second = (call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"])
     assert first != second
 
@@ -259,7 +259,7 @@ async def test_outputs_that_are_not_exactly_those_awaited_are_refused(worker: Pr
     assert queued["status"] == "queued"
     with pytest.raises(OutputsNotAwaited, match="do not accept tool outputs"):
         await worker.submit(run, **{first: "a", second: "b"})
-    assert (await worker.rested(run))["status"] == "completed"
+    assert (await worker.settled(run))["status"] == "completed"
     with pytest.raises(OutputsNotAwaited, match='Runs in status "completed" do not accept tool outputs'):
         await worker.submit(run, **{first: "a", second: "b"})
 
@@ -276,7 +276,7 @@ async def test_a_thread_has_one_active_run_and_takes_no_message_meanwhile(worker
     with pytest.raises(BadRequest, match=f"Can't add messages to {thread['id']} while a run {run['id']} is"):
         await worker.message(thread["id"], "Too early")
 
-    assert (await worker.rested(run))["status"] == "completed"
+    assert (await worker.settled(run))["status"] == "completed"
     await worker.message(thread["id"], "Now")
 
 
@@ -291,17 +291,17 @@ async def test_of_many_runs_started_at_once_in_a_thread_one_wins(worker: Process
     started = [each for each in outcomes if isinstance(each, dict)]
     assert len(started) == 1
     assert all(isinstance(each, ConversationBusy) for each in outcomes if each is not started[0])
-    await worker.rested(started[0])
+    await worker.settled(started[0])
 
 
-async def test_a_stalling_provider_is_cut_by_cancelling(worker: Process, provider) -> None:
+async def test_cancelling_ends_the_request_to_a_stalled_provider(worker: Process, provider) -> None:
     assistant = await worker.assistant()
     thread = await worker.thread(script({"text": "One two three.", "wait": 60}, tag="stall-cancel"))
     run = await worker.run(thread["id"], assistant["id"])
 
     await _cancel(worker, run)
 
-    assert (await worker.rested(run))["status"] == "cancelled"
+    assert (await worker.settled(run))["status"] == "cancelled"
     assert (await until(lambda: _none_running(worker))) is True
 
 
@@ -332,7 +332,7 @@ async def test_a_provider_that_falls_silent_fails_the_run(
     await gateway.close()
 
 
-async def test_a_run_whose_log_nobody_can_read_fails_and_frees_its_thread(
+async def test_a_run_with_an_unreadable_log_fails_and_frees_its_thread(
     store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inference.jobs.RETRY_SECONDS", 0.05)
@@ -343,7 +343,7 @@ async def test_a_run_whose_log_nobody_can_read_fails_and_frees_its_thread(
     await store.write(Append("p", run["id"], 3, [b"no event"]))
 
     async with process(store, gateway) as worker:
-        run = await worker.rested(run)
+        run = await worker.settled(run)
         assert (run["status"], run["last_error"]["code"]) == ("failed", "server_error")
         await worker.message(thread["id"], "The thread is free.")
     assert list(await store.take_jobs("run", "nobody", 1, 10)) == []

@@ -39,7 +39,7 @@ async def test_another_process_follows_a_run_while_it_streams(
     assert followed == [first, *streamed]
 
 
-async def test_events_are_replayed_behind_any_number(worker: Process) -> None:
+async def test_events_are_replayed_from_any_number_on(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One two three."}))
     events = await collect(await worker.stream(thread["id"], assistant["id"]))
     run = events[0][2]
@@ -48,10 +48,10 @@ async def test_events_are_replayed_behind_any_number(worker: Process) -> None:
         assert await worker.events(run, number) == (events[number + 1 :] or events[-1:])
 
 
-async def test_a_replay_goes_on_over_the_rounds_of_a_run(worker: Process) -> None:
+async def test_a_replay_continues_over_all_attempts_of_a_run(worker: Process) -> None:
     assistant = await worker.assistant(tools=WEATHER)
     thread = await worker.thread(script(CALL, {"text": "Fine.", "wait": 0.3}))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     assert names(await worker.events(run))[-2:] == ["thread.run.requires_action", "done"]
     (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
 
@@ -63,12 +63,10 @@ async def test_a_replay_goes_on_over_the_rounds_of_a_run(worker: Process) -> Non
     assert "thread.run.requires_action" in names(events)
 
 
-async def test_a_log_that_is_no_longer_kept_or_of_an_older_version_is_404(
-    store: Store, gateway: Gateway
-) -> None:
+async def test_a_log_that_is_gone_or_from_an_older_version_is_404(store: Store, gateway: Gateway) -> None:
     async with process(store, gateway, log_lifetime=1.0) as worker:
         assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One."}))
-        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+        run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
         async def gone() -> bool:
             await store.sweep()
@@ -88,7 +86,7 @@ async def test_a_log_that_is_no_longer_kept_or_of_an_older_version_is_404(
 async def test_a_run_of_another_thread_is_404(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One."}))
     other = await worker.thread()
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     context = worker.context()
 
     for call in (runs.get_run, partial(runs.get_run_events, starting_after=-1), runs.cancel_run):
@@ -105,7 +103,7 @@ async def test_a_slow_reader_goes_on_in_the_log(worker: Process) -> None:
     frames = parsed(stream.events)
     first = await anext(frames)
 
-    await worker.rested(first[2])
+    await worker.settled(first[2])
     events = [first, *await collect(frames)]
 
     assert [number for number, _, _ in events] == list(range(len(events)))

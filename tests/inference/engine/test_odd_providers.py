@@ -59,7 +59,7 @@ async def test_an_unreadable_answer_never_makes_a_run_ask_again(
     thread = await worker.thread(script(POISON[name], tag=asked.tag))
     started = time.monotonic()
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     assert time.monotonic() - started < 5
     assert run["status"] in {"completed", "failed", "requires_action"}
@@ -74,7 +74,7 @@ async def test_content_as_a_list_of_parts_is_its_text(worker: Process, asked: As
     parts = raw({"content": [{"type": "text", "text": "Hel"}]}, {"content": [{"type": "text", "text": "lo"}]})
     assistant, thread = await worker.assistant(), await worker.thread(script(parts, tag=asked.tag))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     assert run["status"] == "completed"
     (_, answer) = await worker.messages(thread["id"])
@@ -84,12 +84,12 @@ async def test_content_as_a_list_of_parts_is_its_text(worker: Process, asked: As
 @pytest.mark.parametrize(
     ("finish", "status"), [("max_tokens", "incomplete"), ("error", "failed"), ("sensitive", "incomplete")]
 )
-async def test_an_odd_finish_reason_ends_the_run_as_it_means(
+async def test_an_unusual_finish_reason_ends_the_run_in_the_matching_status(
     worker: Process, finish: str, status: str
 ) -> None:
     thread = await worker.thread(script(raw({"content": "Hel"}, finish=finish)))
 
-    run = await worker.rested(await worker.run(thread["id"], (await worker.assistant())["id"]))
+    run = await worker.settled(await worker.run(thread["id"], (await worker.assistant())["id"]))
 
     assert run["status"] == status
 
@@ -104,7 +104,7 @@ async def test_calls_that_share_an_index_are_told_apart_by_their_ids(worker: Pro
     assistant = await worker.assistant(tools=[WEATHER])
     thread = await worker.thread(script(turn, {"text": "Fine."}))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     assert [(each["id"], each["function"]["arguments"]) for each in calls] == [

@@ -44,7 +44,7 @@ CALLED = (
 )
 
 
-def test_a_run_is_never_stored_while_a_turn_goes_on() -> None:
+def test_a_run_is_never_stored_in_the_middle_of_a_turn() -> None:
     recording = recorder()
     record(recording, *CALLED)
     assert recording.take().state is not None
@@ -55,7 +55,7 @@ def test_a_run_is_never_stored_while_a_turn_goes_on() -> None:
     assert recording.take().state is None, "the state that is stored has no turn that goes on"
 
 
-def test_a_state_that_is_read_back_goes_on_where_it_was() -> None:
+def test_a_stored_state_continues_where_it_was() -> None:
     recording = recorder()
     record(recording, *CALLED)
     stored = recording.take().state
@@ -66,7 +66,7 @@ def test_a_state_that_is_read_back_goes_on_where_it_was() -> None:
     assert state.turns[0].to_messages()[1]["content"] == "found"
 
 
-def test_what_nobody_was_shown_is_dropped() -> None:
+def test_a_turn_that_no_client_has_seen_is_dropped() -> None:
     recording = recorder(live=False)
     record(recording, *CALLED)
     recording.take()

@@ -18,7 +18,7 @@ async def ask(worker: Process, asked: Asked, *turns: JSON, assistant: JSON | Non
     """Run an assistant on a thread with one message; the first request."""
     made = await worker.assistant(**(assistant or {}))
     thread = await worker.thread(script(*(turns or ({"text": "Fine."},)), tag=asked.tag))
-    await worker.rested(await worker.run(thread["id"], made["id"], **run))
+    await worker.settled(await worker.run(thread["id"], made["id"], **run))
     return asked.all()[0]
 
 
@@ -81,11 +81,11 @@ async def test_outputs_go_back_as_role_tool_with_their_ids(worker: Process, aske
     assistant = await worker.assistant(tools=[WEATHER])
     calls = [{"name": "get_weather", "arguments": {"city": city}} for city in ("Paris", "Rome")]
     thread = await worker.thread(script({"calls": calls}, {"text": "Fine."}, tag=asked.tag))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"], tool_choice="required"))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"], tool_choice="required"))
     ids = [call["id"] for call in run["required_action"]["submit_tool_outputs"]["tool_calls"]]
 
     await worker.submit(run, **dict(zip(ids, ("sunny", "rainy"), strict=True)))
-    await worker.rested_from(run, "requires_action")
+    await worker.settled_from(run, "requires_action")
 
     first, second = asked.all()
     assert first["tool_choice"] == "required"
@@ -102,7 +102,7 @@ async def test_broken_arguments_and_invented_names_go_to_the_caller_as_they_are(
     assistant = await worker.assistant(tools=[WEATHER])
     thread = await worker.thread(script({"calls": [{"name": "no_such_tool", "arguments": '{"broken'}]}))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     assert call["function"] == {"name": "no_such_tool", "arguments": '{"broken'}
@@ -122,7 +122,7 @@ async def test_the_last_messages_are_kept_where_the_run_says_how_many(worker: Pr
     strategy = {"type": "last_messages", "last_messages": 2}
 
     run = await worker.run(thread["id"], assistant["id"], truncation_strategy=strategy)
-    await worker.rested(run)
+    await worker.settled(run)
 
     assert run["truncation_strategy"] == strategy
     messages = asked.all()[0]["messages"]
@@ -137,7 +137,7 @@ async def test_a_thread_longer_than_the_context_is_cut_by_whole_messages(
     long = [f"{number} " + "word " * 1000 for number in range(12)]
     thread = await worker.thread(*long, script({"text": "Fine."}, tag=asked.tag))
 
-    await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     system, *messages = asked.all()[0]["messages"]
     assert system["content"] == "Be brief."
@@ -150,7 +150,7 @@ async def test_a_prompt_limit_cuts_by_whole_messages_too(worker: Process, asked:
     thread = await worker.thread("word " * 1000, "word " * 100, script({"text": "Fine."}, tag=asked.tag))
 
     run = await worker.run(thread["id"], assistant["id"], max_prompt_tokens=400)
-    run = await worker.rested(run)
+    run = await worker.settled(run)
 
     assert run["status"] == "completed"
     assert len(asked.all()[0]["messages"]) == 2
@@ -175,7 +175,7 @@ async def test_images_reach_the_model(store: Store, worker: Process, asked: Aske
         ],
     )
 
-    await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     _, url, file_part = asked.all()[0]["messages"][0]["content"]
     assert url["image_url"]["url"] == "https://example.com/cat.png"
@@ -183,9 +183,7 @@ async def test_images_reach_the_model(store: Store, worker: Process, asked: Aske
     assert file_part["image_url"]["url"] == f"data:image/png;base64,{data}"
 
 
-async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
-    store: Store, worker: Process, asked: Asked
-) -> None:
+async def test_the_next_run_sees_complete_answers_only(store: Store, worker: Process, asked: Asked) -> None:
     assistant = await worker.assistant()
     thread = await worker.thread(script({"text": "One two three."}))
     await collect(await worker.stream(thread["id"], assistant["id"]))
@@ -197,7 +195,7 @@ async def test_the_next_run_sees_whole_answers_and_none_that_was_cut_off(
     )
     await worker.message(thread["id"], script({"text": "Fine."}, tag=asked.tag))
 
-    await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     messages = asked.all()[0]["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
@@ -214,7 +212,7 @@ async def test_tools_and_the_bound_of_the_answer_fit_the_context_beside_the_mess
     thread = await worker.thread(*long, script({"text": "Fine."}, tag=asked.tag))
 
     run = await worker.run(thread["id"], assistant["id"], max_completion_tokens=window)
-    run = await worker.rested(run)
+    run = await worker.settled(run)
 
     assert run["status"] == "completed", run["last_error"]
     (request,) = asked.all()
@@ -230,7 +228,7 @@ async def test_a_request_that_cannot_fit_the_context_is_not_sent(worker: Process
     assistant = await worker.assistant(instructions="word " * (window + 100))
     thread = await worker.thread(script({"text": "Fine."}, tag=asked.tag))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     assert (run["status"], run["incomplete_details"]) == ("incomplete", {"reason": "max_prompt_tokens"})
     assert asked.all() == []

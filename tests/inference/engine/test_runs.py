@@ -45,7 +45,7 @@ async def test_a_streamed_run_tells_its_events_in_openais_order(worker: Process)
     assert said == "One two three."
 
 
-async def test_what_was_streamed_is_what_get_returns(worker: Process) -> None:
+async def test_a_get_returns_what_was_streamed(worker: Process) -> None:
     assistant, thread = await worker.assistant(), await worker.thread(script({"text": "One two three."}))
 
     events = await collect(await worker.stream(thread["id"], assistant["id"]))
@@ -63,7 +63,7 @@ async def test_a_background_run_ends_with_the_same_objects_and_events(worker: Pr
 
     run = await worker.run(thread["id"], assistant["id"])
     assert run["status"] == "queued"
-    run = await worker.rested(run)
+    run = await worker.settled(run)
 
     assert run["status"] == "completed"
     (answer,) = await worker.messages(thread["id"], run_id=run["id"])

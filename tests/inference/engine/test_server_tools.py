@@ -106,10 +106,10 @@ async def test_a_search_is_a_step_of_its_own_and_its_events_are_openais(worker: 
     assert "content" not in result
 
 
-async def test_the_content_of_what_was_found_is_shown_only_to_who_asks(worker: Process) -> None:
+async def test_the_content_of_search_results_is_shown_only_if_asked_for(worker: Process) -> None:
     assistant = await worker.assistant(tools=[SEARCH])
     thread = await worker.thread(script(SEARCHING, {"text": "Blue."}))
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     async def content(include: list[str] | None) -> Any:
         page = await run_steps.list_run_steps(
@@ -153,11 +153,11 @@ async def test_a_search_and_a_function_in_one_turn_wait_for_the_function_alone(w
     both = {"calls": [*SEARCHING["calls"], {"name": "get_weather", "arguments": {}}]}
     thread = await worker.thread(script(both, {"text": "It is {tool}."}))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     assert call["function"]["name"] == "get_weather"
     await worker.submit(run, **{call["id"]: "sunny"})
-    run = await worker.rested_from(run, "requires_action")
+    run = await worker.settled_from(run, "requires_action")
 
     assert run["status"] == "completed"
     calls = (await worker.steps(run))[0]["step_details"]["tool_calls"]
@@ -172,10 +172,10 @@ async def test_a_tool_knows_the_resources_and_the_earlier_results_of_its_run(
     call = {"calls": [{"name": "get_weather", "arguments": {}}]}
     thread = await worker.thread(script(SEARCHING, call, {"text": "Fine."}))
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
     (waiting,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
     await worker.submit(run, **{waiting["id"]: "sunny"})
-    await worker.rested_from(run, "requires_action")
+    await worker.settled_from(run, "requires_action")
 
     first, second = contexts
     assert (first.project, first.run, first.tool["type"]) == ("p", run["id"], "file_search")
@@ -189,7 +189,7 @@ async def test_a_tool_that_the_server_does_not_run_fails_the_run_and_says_so(wor
     assistant = await worker.assistant(tools=[{"type": "code_interpreter"}])
     thread = await worker.thread("Hello")
 
-    run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
 
     assert run["status"] == "failed"
     message = "The tool 'code_interpreter' is not available on this server."

@@ -20,7 +20,7 @@ def test_every_status_but_the_first_is_reached_from_another() -> None:
     assert reached == set(TRANSITIONS)
 
 
-def test_a_run_that_has_ended_goes_nowhere() -> None:
+def test_a_run_that_has_ended_never_changes_its_status() -> None:
     assert {"completed", "incomplete", "failed", "cancelled", "expired"} == ENDED
     assert {"requires_action"} == SETTLED - ENDED
     for status in ENDED:
@@ -29,7 +29,7 @@ def test_a_run_that_has_ended_goes_nowhere() -> None:
                 moved({**RUN, "status": status}, target, 100)
 
 
-def test_a_move_notes_its_time_and_clears_what_no_longer_holds() -> None:
+def test_a_status_change_sets_its_timestamp_and_clears_stale_fields() -> None:
     running = moved(RUN, "in_progress", 100)
     assert (running["started_at"], running["expires_at"]) == (100, 700)
     waiting = moved(running, "requires_action", 110, required_action={"type": "submit_tool_outputs"})

@@ -74,14 +74,14 @@ class Story:
             await self._watch(await worker.stream(thread["id"], assistant["id"]))
         else:
             self.run = await worker.run(thread["id"], assistant["id"])
-            await worker.rested(self.run)
+            await worker.settled(self.run)
         while (run := await worker.get(self.run))["status"] == "requires_action":
             outputs = _outputs(run)
             if self.live:
                 await self._watch(await worker.submit_stream(run, **outputs))
             else:
                 await worker.submit(run, **outputs)
-                await worker.rested(run)
+                await worker.settled(run)
 
     async def _watch(self, events: Any) -> None:
         async for event in events:
@@ -89,11 +89,11 @@ class Story:
             self.seen.append(event)
 
     async def _finish(self, worker: Process) -> None:
-        run = await worker.rested(self.run, 60)
+        run = await worker.settled(self.run, 60)
         while run["status"] == "requires_action":
             with suppress(BadRequest):  # a write of the dying process can still have come through
                 await worker.submit(run, **_outputs(run))
-            run = await worker.rested(run, 60)
+            run = await worker.settled(run, 60)
         assert run["status"] == "completed", run
 
     async def _check(self, worker: Process) -> None:
@@ -176,7 +176,7 @@ async def _writes(
 @pytest.mark.parametrize("how", ["before", "after"])
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
 @pytest.mark.parametrize("name", ["plain", "tools"])
-async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
+async def test_a_run_survives_the_loss_of_its_worker_at_any_write(
     store: Store, gateway: Gateway, name: str, live: bool, how: str
 ) -> None:
     writes = await _writes(store, gateway, name, live=live)
@@ -192,7 +192,7 @@ async def test_a_worker_lost_at_any_write_costs_the_run_nothing(
 
 @pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
 @pytest.mark.parametrize("name", ["plain", "tools"])
-async def test_a_worker_lost_in_the_middle_of_any_write_costs_the_run_nothing(
+async def test_a_run_survives_the_loss_of_its_worker_in_the_middle_of_any_write(
     store: Store, gateway: Gateway, name: str, live: bool
 ) -> None:
     writes = await _writes(store, gateway, name, live=live, whole=False)
@@ -225,7 +225,7 @@ async def test_a_worker_that_was_paused_adds_nothing_to_a_run_that_another_took_
     await paused.paused.wait()
     async with process(store, gateway, lease=LEASES[type(store).__name__]) as second:
         (run,) = await second.list_runs(thread["id"])
-        await second.rested(run, 60)
+        await second.settled(run, 60)
         before = (await second.messages(thread["id"]), await second.steps(run), await second.get(run))
         paused.resumed.set()
         events = await stream
@@ -261,7 +261,7 @@ async def test_a_run_that_two_workers_lost_in_one_turn_is_finished_once(
     async with process(first, gateway, lease=0.4) as worker:  # type: ignore[arg-type]
         assistant = await worker.assistant(tools=WEATHER)
         thread = await worker.thread(script(TOOLS[0], *tools, {"text": "Fine.", "delay": 0.05}))
-        run = await worker.rested(await worker.run(thread["id"], assistant["id"]))
+        run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
         stream = await worker.submit_stream(run, **_outputs(run))
         watching = asyncio.ensure_future(collect(stream))
         await first.dead.wait()
@@ -270,10 +270,10 @@ async def test_a_run_that_two_workers_lost_in_one_turn_is_finished_once(
     async with process(second, gateway, lease=0.4) as worker:  # type: ignore[arg-type]
         await second.dead.wait()
     async with process(store, gateway, lease=0.4) as worker:
-        run = await worker.rested(run, 60)
+        run = await worker.settled(run, 60)
         assert run["status"] == "requires_action"
         await worker.submit(run, **_outputs(run))
-        run = await worker.rested_from(run, "requires_action")
+        run = await worker.settled_from(run, "requires_action")
         messages = await worker.messages(run["thread_id"], run_id=run["id"])
 
     assert run["status"] == "completed"
