@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.measuring import cpu_seconds
 from tests.attacks.reads import reads_meanwhile
 from tests.provider import ProviderProcess
 from tests.server import Server
@@ -70,7 +71,7 @@ def test_an_answer_ends_at_the_most_that_a_run_takes(
     assert statistics.median(reads) < 0.1
 
 
-def test_six_thousand_citations_take_less_than_two_seconds(
+def test_six_thousand_citations_cost_less_than_two_seconds(
     server: Server, http: httpx.Client, tag: str
 ) -> None:
     text = "The sky is blue. Light of short waves is scattered most. " * 60
@@ -92,15 +93,13 @@ def test_six_thousand_citations_take_less_than_two_seconds(
 
     for _ in range(4):  # each worker loads its tokenizer
         run(1)
-    took = []
     with reads_meanwhile(server) as reads:
-        for _ in range(3):
-            began = time.monotonic()
-            stream = run(MARKS)
-            took.append(time.monotonic() - began)
+        began, before = time.monotonic(), cpu_seconds(server.workers())
+        stream = run(MARKS)
+        took, cost = time.monotonic() - began, cpu_seconds(server.workers()) - before
 
     message = next(data for name, data in stream if name == "thread.message.completed")
     assert len(message["content"][0]["text"]["annotations"]) == MARKS
-    print("took", took, "reads", len(reads), statistics.median(reads), max(reads))
-    assert min(took) < 2
+    print("took", took, "CPU", cost, "reads", len(reads), statistics.median(reads), max(reads))
+    assert cost < 2
     assert statistics.median(reads) < 0.1
