@@ -4,7 +4,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ BATCH = 256
 """Units in one transaction at most: bounds how long another process waits."""
 
 WRITE_TIMEOUT = 20.0
-"""Seconds that a unit may take from being asked for to being durable."""
+"""Seconds that a write waits for its turn at most; one that has begun may be committed, and is waited for."""
 
 T = TypeVar("T")
 
@@ -32,6 +32,11 @@ class QueuedWrite:
     future: "asyncio.Future[Any]"
     result: Any = None
     error: Exception | None = None
+    _claimed: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Return True for the first caller: the thread that begins it, or the timer that gives it up."""
+        return self._claimed.acquire(blocking=False)
 
     def settle(self) -> None:
         """Resolve the future; call it in the event loop's thread."""
@@ -65,17 +70,19 @@ class Writer:
         if self._closed:
             raise StoreUnavailable(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(QueuedWrite(work, future))
+        write = QueuedWrite(work, future)
+        self._queue.put(write)
         # A timer takes 1 µs, asyncio.timeout 6.
-        timer = self._loop.call_later(WRITE_TIMEOUT, self._give_up, future)
+        timer = self._loop.call_later(WRITE_TIMEOUT, self._give_up, write)
         try:
             return await future
         finally:
             timer.cancel()
 
-    def _give_up(self, future: "asyncio.Future[Any]") -> None:
-        if not future.done():
-            future.set_exception(StoreUnavailable(f"{self._path}: no write lock within {WRITE_TIMEOUT} s"))
+    def _give_up(self, write: QueuedWrite) -> None:
+        if not write.future.done() and write.claim():
+            error = StoreUnavailable(f"{self._path}: no write lock within {WRITE_TIMEOUT} s")
+            write.future.set_exception(error)
 
     async def close(self) -> None:
         """Finish the queued writes, then end the thread."""
@@ -116,7 +123,7 @@ class Writer:
             self.file.check()
             connection.execute("BEGIN IMMEDIATE")
             for write in writes:
-                if write.future.done():  # cancelled, or given up
+                if write.future.done() or not write.claim():  # cancelled, or given up
                     continue
                 if len(writes) == 1:  # the transaction is its savepoint
                     write.result = write.work(connection)

@@ -104,6 +104,28 @@ async def test_a_write_that_gets_no_turn_is_unavailable_and_not_done_later(
     other.close()
 
 
+async def test_a_write_that_has_begun_is_waited_for_beyond_the_timeout(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "WRITE_TIMEOUT", 0.05)
+    begun, hold = threading.Event(), threading.Event()
+
+    def slow(_: apsw.Connection) -> str:
+        begun.set()
+        hold.wait()
+        return "committed"
+
+    writing = asyncio.create_task(store._database.write(slow))
+    await asyncio.to_thread(begun.wait)
+    try:
+        with pytest.raises(StoreUnavailable, match="no write lock"):
+            await store.write(insert("msg_late"))
+        assert not writing.done()
+    finally:
+        hold.set()
+    assert await writing == "committed"
+
+
 async def test_a_write_waits_for_a_process_without_the_fair_lock(store: SQLiteStore, path: Path) -> None:
     """Such as a backup tool, or a shell: SQLite's own lock is waited for too."""
     other = connect(path)
