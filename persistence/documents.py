@@ -51,6 +51,10 @@ class Document:
         return self.key.id
 
 
+PAGE_BYTES = 8 * 1024 * 1024
+"""Bytes of the documents of one page, unless the first alone has more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A part of a list, in the requested order."""
@@ -138,5 +142,6 @@ class DocumentStore(Protocol):
         ahead of the page; otherwise of documents behind it (and ahead of `before`).
         CursorNotFound for an id that is not in that parent's list; one that has not the label is.
         An engine may give a document's `state` and `version` as they were before changes that
-        touched nothing but the state: `get` has the last word.
+        touched nothing but the state: `get` has the last word. A page has fewer documents than
+        `limit`, and `has_more` is true, where more would exceed PAGE_BYTES.
         """

@@ -16,6 +16,7 @@ from persistence.cassandra.rows import (
     parent_id,
     storable,
 )
+from persistence.documents import PAGE_BYTES
 from persistence.errors import CursorNotFound, StoreUnavailable
 from persistence.store import Document, Key, Order, Page
 
@@ -103,7 +104,7 @@ class Reader:
         ascending = (order == "asc") != backwards
         walk = ListScan(self._connection, self._heads, key, label, low, high, ascending=ascending)
         documents = await walk.take(limit + 1, bucket)
-        more = len(documents) > limit
+        more = walk.full or len(documents) > limit
         documents = documents[:limit]
         if backwards:
             documents.reverse()
@@ -128,7 +129,11 @@ class Reader:
 
 
 class ListScan:
-    """Reads the buckets of a list in one direction, no further than needed."""
+    """Reads the buckets of a list in one direction, no further than needed.
+
+    `full` is true once a document was left out because of PAGE_BYTES. At most one bucket is
+    read beyond it: about 40 MB.
+    """
 
     def __init__(
         self,
@@ -147,6 +152,8 @@ class ListScan:
         self._label = label or ""
         self._low, self._high = low, high
         self._ascending = ascending
+        self._size = 0
+        self.full = False
         backwards = " ORDER BY section DESC, label DESC, position ASC" if ascending else ""
         self._query = f"{RANGE}{backwards} LIMIT ?"
 
@@ -158,10 +165,10 @@ class ListScan:
             number, documents = await self._begin(count)
             if number is None:
                 return documents
-        while len(documents) < count and number is not None:
+        while len(documents) < count and number is not None and not self.full:
             rows = await self._rows(number, count - len(documents))
             documents += await self._documents(rows, number)
-            if len(documents) >= count:
+            if len(documents) >= count or self.full:
                 break
             number = await self._next(number, rows)
         return documents
@@ -222,6 +229,11 @@ class ListScan:
             if kept is None:  # gone since
                 continue
             id, value, state, labels, version = kept
+            size = len(value) + len(state or "")
+            self.full = self._size > 0 and self._size + size > PAGE_BYTES
+            if self.full:
+                break
+            self._size += size
             documents.append(
                 decode_document(
                     self._key.key(id), self._key.parent, (value, state, labels, version, row[5], number)

@@ -7,6 +7,7 @@ from typing import Any
 import apsw
 import orjson
 
+from persistence.documents import PAGE_BYTES
 from persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
 from persistence.sqlite.database import Row, fetch_all, fetch_one
 from persistence.store import Check, Clear, Delete, Document, Insert, Key, Order, Page, Replace
@@ -126,11 +127,11 @@ class Documents:
         sql = LIST if label is None else LABELLED
         scope: Row = (collection_id, parent) if label is None else (collection_id, parent, label)
         bindings = (*scope, lowest, highest, limit + 1)
-        rows = fetch_all(connection, sql.format(order=direction), bindings)
-        documents = [decode(project, collection, row) for row in rows[:limit]]
+        rows, more = take_rows(connection.execute(sql.format(order=direction), bindings), limit)
+        documents = [decode(project, collection, row) for row in rows]
         if backwards:
             documents.reverse()
-        return Page(documents, has_more=len(rows) > limit)
+        return Page(documents, has_more=more)
 
     def insert(self, connection: apsw.Connection, operation: Insert) -> Document:
         """Insert a document at the end of its list, or at its position."""
@@ -245,6 +246,19 @@ class Documents:
                 "SELECT collection_id, parent, ?, position, row FROM documents WHERE row=?"
             )
             connection.execute(sql, (label, row))
+
+
+def take_rows(cursor: apsw.Cursor, limit: int) -> tuple[list[Row], bool]:
+    """Read the rows of a page, and whether there are more; at most `limit`, and about PAGE_BYTES."""
+    rows: list[Row] = []
+    size = 0
+    for row in cursor:
+        size += len(row[-1]) + len(row[-2] or b"")  # value and state
+        if len(rows) == limit or (rows and size > PAGE_BYTES):
+            cursor.close()
+            return rows, True
+        rows.append(row)
+    return rows, False
 
 
 def position(connection: apsw.Connection, collection_id: int | None, id: str, parent: str) -> int:

@@ -68,6 +68,21 @@ async def test_has_more_is_true_until_the_last_page(messages: List) -> None:
     assert not (await messages.page(limit=4, after=ids[4])).has_more
 
 
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_ends_before_it_has_too_many_bytes(messages: List, order: str) -> None:
+    ids = [f"msg_{number:03d}" for number in range(12)]
+    for id in ids:
+        await messages.add(id, state={"text": "x" * 1_500_000})
+    ids = ids if order == "asc" else ids[::-1]
+    page = await messages.page(limit=100, order=order)
+    assert [messages.name(document) for document in page.documents] == ids[:5]
+    assert page.has_more
+    assert await messages.walk(limit=100, order=order) == ids
+    page = await messages.page(before=ids[10], limit=100, order=order)
+    assert [messages.name(document) for document in page.documents] == ids[5:10]
+    assert page.has_more
+
+
 async def test_after_the_last_document_is_an_empty_page(messages: List) -> None:
     ids = await messages.fill(3)
     page = await messages.page(after=ids[0])
