@@ -271,12 +271,20 @@ def attachments_name_files(document: JSON) -> bool:
 
 MAX_MESSAGES = {"CreateThreadRequest.messages": 32, "CreateRunRequest.additional_messages": 100}
 MAX_PARTS = 100
+MAX_STORE_FILES = 10_000
 
 
 def lengths_of_threads(document: JSON) -> bool:
-    """Bound what one request can add to a thread: 32 messages is OpenAI's limit, the others are ours."""
+    """Bound what one request can add to a thread: 32 messages is OpenAI's limit, the others are ours.
+
+    A new vector store takes 10,000 files, as in older editions.
+    """
     arrays = [(one, most) for path, most in MAX_MESSAGES.items() for one in _within(_at(document, path))]
-    arrays += [(one, MAX_PARTS) for one in _within(_at(document, "CreateMessageRequest.content"))]
+    for field in ("content", "attachments"):
+        arrays += [(one, MAX_PARTS) for one in _within(_at(document, f"CreateMessageRequest.{field}"))]
+    for component in ("CreateAssistantRequest", "CreateThreadRequest"):
+        resources = _within(_at(document, f"{component}.tool_resources"))
+        arrays += [(one, MAX_STORE_FILES) for one in resources if one.get("maxItems", 0) > MAX_STORE_FILES]
     applied = [(one, most) for one, most in arrays if "items" in one and one.get("maxItems") != most]
     for one, most in applied:
         one["maxItems"] = most

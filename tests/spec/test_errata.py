@@ -175,6 +175,7 @@ def test_a_seed_of_more_than_64_bits_is_refused(operation_id: str, seed: float, 
 
 ATTACHED = {"role": "user", "content": "x", "attachments": [{"tools": [{"type": "file_search"}]}]}
 MESSAGE = {"role": "user", "content": "x"}
+ATTACHMENT = {"file_id": "f", "tools": []}
 REFUSED_IN_EVERY_EDITION = [
     ("createThread", {"messages": [MESSAGE] * 33}, "messages"),
     ("createThreadAndRun", {"assistant_id": "a", "thread": {"messages": [MESSAGE] * 33}}, "thread.messages"),
@@ -184,10 +185,23 @@ REFUSED_IN_EVERY_EDITION = [
     ("createEmbedding", {"model": "m" * 257, "input": "x"}, "model"),
     ("createMessage", {"role": "user", "content": "x" * 256_001}, "content"),
 ]
+REFUSED_IN_VERSION_2 = [
+    (
+        "createThread",
+        {"messages": [{**MESSAGE, "attachments": [ATTACHMENT] * 101}]},
+        "messages[0].attachments",
+    ),
+    (
+        "createThread",
+        {"tool_resources": {"file_search": {"vector_stores": [{"file_ids": ["f"] * 10_001}]}}},
+        "tool_resources.file_search.vector_stores[0].file_ids",
+    ),
+]
+REFUSED = [(name, *case) for name in shipped() for case in REFUSED_IN_EVERY_EDITION]
+REFUSED += [(name, *case) for name in shipped() if "v1" not in name for case in REFUSED_IN_VERSION_2]
 
 
-@pytest.mark.parametrize("name", shipped())
-@pytest.mark.parametrize(("operation_id", "body", "param"), REFUSED_IN_EVERY_EDITION)
+@pytest.mark.parametrize(("name", "operation_id", "body", "param"), REFUSED)
 def test_the_size_of_one_request_is_bounded(
     name: str, operation_id: str, body: JSON, param: str, editions: dict[str, Edition]
 ) -> None:

@@ -1,0 +1,164 @@
+"""Writes the tables of LIMITS.md from the code and the newest edition: `python -m tests.limits`."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from handlers.registry import registered_handlers
+from serving.settings import Settings
+from spec.edition import load, shipped
+from spec.normalize import normalize
+from spec.operation import Operation
+from spec.reading import parse
+
+PAGE = Path(__file__).resolve().parent.parent / "LIMITS.md"
+
+SERVER = (
+    ("Head of a request", "serving.protocol.MAX_HEAD", "bytes"),
+    ("Time of a head", "ASTROLABE_HEAD_TIMEOUT", "seconds"),
+    ("Time in which a body must make progress", "ASTROLABE_BODY_TIMEOUT", "seconds"),
+    ("Body of a request, files apart", "ASTROLABE_MAX_BODY", "bytes"),
+    ("Bodies that a worker holds together", "ASTROLABE_MAX_HELD_BODIES", "bytes"),
+    ("Connections of a worker", "ASTROLABE_MAX_CONNECTIONS", ""),
+    ("Fields of a form", "serving.bodies.MAX_FIELDS", ""),
+    ("Field of a form", "serving.bodies.MAX_FIELD", "bytes"),
+    ("File of one request (OpenAI: the same)", "ASTROLABE_MAX_FILE", "bytes"),
+    ("Part of an upload (OpenAI: the same)", "inference.retrieval.uploads.MAX_PART", "bytes"),
+    ("Upload (OpenAI: the same)", "inference.retrieval.uploads.MAX_UPLOAD", "bytes"),
+    ("Page of a list", "persistence.documents.PAGE_BYTES", "bytes"),
+    ("Wait of a write for its turn (SQLite)", "persistence.sqlite.writer.WRITE_TIMEOUT", "seconds"),
+    ("Object (Cassandra), twice its size", "persistence.cassandra.rows.MAX_DOCUMENT_BYTES", "bytes"),
+    ("URL of an image, unless it is a data URL", "handlers.image_urls.MAX_WEB_URL", "characters"),
+    ("Answer of a run", "ASTROLABE_MAX_ANSWER", "characters"),
+    ("Items of one answer", "inference.engine.turns.MAX_ITEMS", ""),
+    ("Takeovers of a job", "ASTROLABE_MAX_TAKEOVERS", ""),
+    ("Levels of a search filter", "inference.retrieval.filters.MAX_DEPTH", ""),
+    ("Comparisons of a search filter", "inference.retrieval.filters.MAX_COMPARISONS", ""),
+    ("Values of one comparison", "inference.retrieval.filters.MAX_VALUES", ""),
+    ("Tokens of a file (OpenAI: the same)", "inference.parsing.parser.MAX_TOKENS", ""),
+    ("Text of a file", "inference.parsing.formats.text.MAX_TEXT", "characters"),
+    ("Office file when unpacked", "inference.parsing.formats.office.MAX_UNPACKED", "bytes"),
+    ("XML document of an office file", "inference.parsing.formats.office.MAX_XML", "bytes"),
+    ("Memory of the parser for one file", "inference.parsing.sandbox.MEMORY_BYTES", "bytes"),
+    ("Memory of the parser for all files", "ASTROLABE_PARSER_MEMORY", "bytes"),
+    ("CPU time of the parser for one file", "inference.parsing.sandbox.CPU_SECONDS", "seconds"),
+)
+"""What holds for more than one operation: its name, the setting or constant, and the unit."""
+
+BOUNDS = {"maxItems": "items", "maxLength": "characters", "maxProperties": "members", "maximum": "objects"}
+DEPTH = 2
+"""Levels of fields that the table shows."""
+
+OURS = frozenset(
+    {
+        ("content", "maxItems"),
+        ("additional_messages", "maxItems"),
+        ("attachments", "maxItems"),
+        ("tools", "maxItems"),
+        ("part_ids", "maxItems"),
+        ("part_ids", "maxLength"),
+        ("query", "maxItems"),
+        ("query", "maxLength"),
+        ("model", "maxLength"),
+    }
+)
+"""Fields whose bound is Astrolabe's own; the others that the spec lacks are enforced by OpenAI's service."""
+
+SIZES = ((1024**3, "GB"), (1024**2, "MB"), (1024, "kB"))
+
+Bound = tuple[str, str, int]
+
+
+def server_table() -> str:
+    """Return the table of the limits that hold for many operations."""
+    rows = (f"| {name} | {shown(source, unit)} | `{source}` |" for name, source, unit in SERVER)
+    return "\n".join(("| what | limit | setting or constant |", "|---|---|---|", *rows)) + "\n"
+
+
+def shown(source: str, unit: str) -> str:
+    """Return the value of a setting's default or of a constant with its unit."""
+    names = {variable: name for name, variable, _ in Settings.variables()}
+    if source in names:
+        value = Settings.model_fields[names[source]].default
+    else:
+        module, _, name = source.rpartition(".")
+        value = getattr(import_module(module), name)
+    if unit != "bytes":
+        return f"{value:,.0f} {unit}".rstrip()
+    size, name = next((size, name) for size, name in SIZES if value >= size)
+    return f"{value / size:,.0f} {name}"
+
+
+def operations_table() -> str:
+    """Return the table of the newest edition's served operations and the bounds of their fields."""
+    edition = load(shipped()[-1], None)
+    raw = files("spec").joinpath("editions", f"{edition.name}.yaml").read_bytes()
+    upstream = normalize(parse(raw, edition.name), edition.name)
+    served = [one for one in edition.operations if one.name in registered_handlers()]
+    served.sort(key=lambda one: (one.path, one.method))
+    rows = [row(one, edition.document, upstream) for one in served]
+    return "\n".join(("| operation | limits of its fields |", "|---|---|", *rows)) + "\n"
+
+
+def row(operation: Operation, document: Any, upstream: Any) -> str:
+    """Return an operation's row."""
+    path, method = operation.path, operation.method.lower()
+    found = dict.fromkeys(bounds(document["paths"][path][method], document))
+    known = set(bounds(upstream["paths"].get(path, {}).get(method, {}), upstream))
+    fields = ", ".join(
+        f"`{name}` {number:,} {BOUNDS[keyword]}{origin(name, keyword, number, known)}"
+        for name, keyword, number in found
+    )
+    return f"| {operation.method.upper()} {path} | {fields or 'none'} |"
+
+
+def origin(path: str, keyword: str, number: int, known: set[Bound]) -> str:
+    """Return the mark of a bound that OpenAI's spec does not state."""
+    if (path, keyword, number) in known:
+        return ""
+    last = path.rpartition(".")[2].removesuffix("[]")
+    return " (ours)" if (last, keyword) in OURS else " (service)"
+
+
+def bounds(item: Any, document: Any) -> Iterator[Bound]:
+    """Yield the bounds of an operation's parameters and of its body's fields."""
+    for parameter in item.get("parameters", []):
+        yield from within(parameter["schema"], parameter["name"], 0, document)
+    for body in item.get("requestBody", {}).get("content", {}).values():
+        yield from within(body.get("schema", {}), "", 0, document)
+
+
+def within(schema: Any, path: str, depth: int, document: Any) -> Iterator[Bound]:
+    """Yield the bounds of a schema and of what it holds."""
+    if not isinstance(schema, dict) or depth > DEPTH:
+        return
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        yield from within(document["components"]["schemas"][name], path, depth, document)
+        return
+    for keyword in BOUNDS:
+        counts = keyword != "maximum" or path in {"limit", "max_num_results"}
+        if counts and keyword in schema:
+            yield path, keyword, int(schema[keyword])
+    for branches in (schema.get(each, []) for each in ("anyOf", "oneOf", "allOf")):
+        for branch in branches:
+            yield from within(branch, path, depth, document)
+    for name, value in schema.get("properties", {}).items():
+        yield from within(value, f"{path}.{name}" if path else name, depth + 1, document)
+    if "items" in schema:
+        yield from within(schema["items"], f"{path}[]", depth, document)
+
+
+def written(page: str) -> str:
+    """Return the page with its tables as they are now."""
+    for name, table in (("server", server_table()), ("operations", operations_table())):
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+        head, _, rest = page.partition(begin)
+        page = f"{head}{begin}{table}{end}{rest.partition(end)[2]}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(written(PAGE.read_text()))
