@@ -3,6 +3,8 @@
 API_KEYS = "api_keys"
 ASSISTANTS = "assistants"
 CHAT_COMPLETIONS = "chat_completions"
+CONTENTS = "contents"
+"""No documents: the jobs that delete contents which no object names."""
 FILES = "files"
 FILE_VECTOR_STORES = "file_vector_stores"
 """The vector stores that a file is in: one document for each, with the file as its parent."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from werkzeug.http import parse_options_header
 from handlers.context import UploadedFile
 from handlers.errors import BadRequest
 from inference.identifiers import new_id
+from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed, discard
 from persistence.store import Store
 from serving.limits import file_too_large, too_large
 
@@ -62,7 +64,16 @@ class _Sink:
         self.size = 0
         self.md5 = hashlib.md5(usedforsecurity=False)
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=4)
-        self._write = asyncio.create_task(store.write_content(project, self.content_id, self._pieces()))
+        self._write = asyncio.create_task(self._store(store, project))
+
+    async def _store(self, store: Store, project: str) -> None:
+        due = time.time() + CLAIM_SECONDS
+        enqueued = asyncio.create_task(store.write(delete_unclaimed(project, self.content_id, due)))
+        try:
+            await store.write_content(project, self.content_id, self._pieces())
+        finally:
+            await asyncio.gather(enqueued, return_exceptions=True)
+        await enqueued
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         while (piece := await self._queue.get()) is not None:
@@ -193,7 +204,7 @@ class MultipartReader:
     async def _forget(self) -> None:
         for sink in self._sinks:
             await sink.abandon()
-            await self._store.delete_content(self._project, sink.content_id)
+            await discard(self._store, self._project, sink.content_id)
 
     # --- the parser's callbacks ---
 

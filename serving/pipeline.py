@@ -5,6 +5,7 @@ from typing import Any
 
 from handlers.context import Principal
 from handlers.errors import Unauthorized
+from inference.retrieval.contents import discard
 from persistence.errors import StoreError
 from persistence.store import Store
 from serving.auth import Authenticator
@@ -84,6 +85,6 @@ class Pipeline:
         project = request.principal.project
         for upload in request.uploads:
             try:
-                await self._store.delete_content(project, upload.content_id)
+                await discard(self._store, project, upload.content_id)
             except StoreError as exc:
                 log.warning("upload_not_deleted", content=upload.content_id, reason=str(exc))

@@ -30,11 +30,11 @@ class Deadlines:
         jobs.register(EXPIRE, self._run, concurrency=2)
         jobs.register(PURGE, self._run, concurrency=2)
 
-    def register(self, collection: str, *, expire: Act | None = None, purge: Act) -> None:
+    def register(self, collection: str, *, expire: Act | None = None, purge: Act | None = None) -> None:
         """Name what expires, and what purges, the objects of `collection`."""
-        self._acts[PURGE, collection] = purge
-        if expire is not None:
-            self._acts[EXPIRE, collection] = expire
+        for kind, act in ((EXPIRE, expire), (PURGE, purge)):
+            if act is not None:
+                self._acts[kind, collection] = act
 
     @staticmethod
     def expire_at(project: str, collection: str, id: str, due: float) -> Enqueue:

@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.identifiers import new_id
 from inference.jobs import Lease
+from inference.retrieval.contents import claim
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file
 from persistence.collections import FILES
@@ -92,7 +93,8 @@ class Files:
                 value,
                 state={"content": content, "media_type": media_type},
                 labels=frozenset({purpose_label(purpose)}),
-            )
+            ),
+            claim(project, content),
         ]
         if value["expires_at"]:
             operations.append(self._deadlines.expire_at(project, FILES, value["id"], value["expires_at"]))

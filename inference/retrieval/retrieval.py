@@ -13,6 +13,7 @@ from inference.jobs import Jobs
 from inference.parsing.chunking import AUTO
 from inference.parsing.sandbox import PARSER_MEMORY, Sandbox
 from inference.retrieval.attachments import Attachment, status_label
+from inference.retrieval.contents import UnclaimedContents
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
@@ -22,7 +23,7 @@ from inference.retrieval.search import DEFAULT_RESULTS, Found, RankingOptions, S
 from inference.retrieval.uploads import Uploads
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import VectorStores, view
-from persistence.collections import FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
+from persistence.collections import CONTENTS, FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.store import Document, Filter, Key, Store
 from persistence.types import JSON
 
@@ -66,6 +67,7 @@ class Retrieval:
         self.vector_store_files = VectorStoreFiles(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
         self._ingestion = Ingestion(store, jobs, self._embedder, self.vector_store_files, self._sandbox)
+        deadlines.register(CONTENTS, expire=UnclaimedContents(store).expire)
         deadlines.register(FILES, expire=self.files.expire, purge=self.vector_store_files.purge_file)
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
         deadlines.register(

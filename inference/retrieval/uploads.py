@@ -7,6 +7,7 @@ from typing import Any
 
 from inference.identifiers import new_id
 from inference.jobs import Lease
+from inference.retrieval.contents import claim
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
@@ -100,7 +101,7 @@ class Uploads:
 
         async def attempt() -> None:
             document = _pending(await self.get(project, upload), "accept parts")
-            await self._store.write(Check(document), insert)
+            await self._store.write(Check(document), insert, claim(project, content))
 
         await retry_on_conflict(attempt)
         return value

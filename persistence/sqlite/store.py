@@ -201,6 +201,7 @@ class SQLiteStore:
         return self._database.read(lambda connection: self._logs.read(connection, project, id, after, limit))
 
     async def sweep(self) -> None:
-        """Delete expired logs in several short transactions."""
+        """Delete expired logs in several short transactions, and files that a crash left behind."""
         while await self._database.write(self._logs.drop):
             pass
+        await self._database.read_in_thread(self._remove_stale_files)

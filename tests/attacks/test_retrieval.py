@@ -1,5 +1,7 @@
 """What one caller's files and searches may cost: bounded, refused early, and fair to other projects."""
 
+import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,7 +13,7 @@ import pytest
 
 from tests.inference.parsing import documents
 from tests.provider import ProviderProcess
-from tests.server import Server
+from tests.server import Server, until
 
 pytestmark = pytest.mark.server
 
@@ -93,3 +95,34 @@ def test_files_of_one_project_do_not_keep_those_of_another_waiting(projects: lis
     assert seconds_of_ingestion(theirs, small) < 10
     counts = ours.get(f"/vector_stores/{many}").json()["file_counts"]
     assert counts["in_progress"] > 20
+
+
+def test_contents_of_uploads_that_a_kill_broke_off_are_deleted_while_the_server_runs(tmp_path: Path) -> None:
+    form = (
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nhello\r\n'
+        b"--b\r\nContent-Disposition: form-data; "
+    )
+    head = (
+        b"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    )
+    with Server(tmp_path, OPENAI_API_KEY="sk-x") as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(head + form)
+            until(lambda: count(tmp_path, "contents") == 1, seconds=20)
+            server.kill()
+        server.start()
+        assert count(tmp_path, "contents") == 1
+        execute(tmp_path, "UPDATE jobs SET due=0 WHERE id LIKE 'contents:%'")  # six hours later
+        until(lambda: count(tmp_path, "contents") == 0, seconds=20)
+        assert [*tmp_path.glob("astrolabe.db-contents/*/*")] == []
+
+
+def count(folder: Path, table: str) -> int:
+    with sqlite3.connect(folder / "astrolabe.db") as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def execute(folder: Path, sql: str) -> None:
+    with sqlite3.connect(folder / "astrolabe.db", timeout=10) as connection:
+        connection.execute(sql)

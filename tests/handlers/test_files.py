@@ -6,6 +6,7 @@ import pytest
 
 from handlers import files
 from handlers.errors import BadRequest, NotFound
+from inference.retrieval.contents import delete_unclaimed
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
 from tests.inference.retrieval.library import Library, library_at, until
@@ -32,6 +33,21 @@ async def test_a_file_is_shown_as_openai_shows_it(library: Library) -> None:
         **file,
         "created_at": 0,
     }
+
+
+async def test_a_content_that_no_object_claims_in_time_is_deleted(library: Library) -> None:
+    left, claimed = [await library.uploaded(b"bytes") for _ in range(2)]
+    for part in (left, claimed):
+        await library.store.write(delete_unclaimed("p", part.content_id, time.time() + 0.3))
+    file = await files.create_file(library.context(), {"file": claimed, "purpose": "assistants"})
+
+    async def is_deleted() -> bool:
+        census = library.census()
+        return (census["contents"], census["jobs"]) == (1, 0)
+
+    await until(is_deleted)
+    answer = await files.download_file(library.context(), file["id"])
+    assert b"".join([piece async for piece in answer.pieces]) == b"bytes"
 
 
 @pytest.mark.parametrize(

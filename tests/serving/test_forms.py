@@ -10,7 +10,7 @@ import pytest
 from handlers.context import UploadedFile
 from handlers.errors import BadRequest, TooLarge
 from persistence import open_store
-from persistence.store import Store
+from persistence.store import Document, Operation, Store
 from serving.bodies import Form, MultipartReader, boundary_of
 
 BODY = (
@@ -156,6 +156,9 @@ class SlowStore:
 
     async def delete_content(self, project: str, id: str) -> None:
         pass
+
+    async def write(self, *operations: Operation) -> list[Document]:
+        return []
 
 
 async def test_an_upload_that_is_cancelled_while_the_store_is_slow_leaves_no_task() -> None:
