@@ -67,7 +67,7 @@ class Contents:
 
     async def delete_content(self, project: str, id: str) -> None:
         """Delete the row first, then the file."""
-        name = await self._main.write(lambda connection: delete_row(connection, project, id))
+        name = await self._main.write(lambda connection: delete_row(connection, project, id), frees=True)
         if name is not None:
             await self._call(self._directory.remove, name)
 

@@ -128,7 +128,8 @@ class Indexes:
 
     async def drop(self, project: str, vector_store: str) -> None:
         """Delete a vector store's database; none is no error."""
-        name = await self._main.write(partial(unregister, project=project, vector_store=vector_store))
+        row = partial(unregister, project=project, vector_store=vector_store)
+        name = await self._main.write(row, frees=True)
         if name is not None:
             if self._vector_cache is not None:
                 self._vector_cache.evict(str(self._directory.path_of(name)))

@@ -9,9 +9,10 @@ from typing import TypeVar
 
 import apsw
 
-from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.errors import StoreFull, StoreRefused, StoreUnavailable
 from persistence.sqlite import database
 from persistence.sqlite.errors import map_error, mapped_errors
+from persistence.sqlite.reserve import Reserve
 from persistence.sqlite.schema import MAIN
 from persistence.sqlite.writer import Writer
 
@@ -23,6 +24,7 @@ class MainDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._reserve = Reserve(Path(f"{path}-reserve"))
         self._connection: apsw.Connection | None = None
         self._writer: Writer
         self._readers: Readers
@@ -56,6 +58,7 @@ class MainDatabase:
         """Read the file's header and check that the file was not replaced."""
         self.read(lambda connection: connection.pragma("user_version"))
         self._writer.file.check()
+        self._reserve.check()
 
     def read(self, read: Callable[[apsw.Connection], T]) -> T:
         """Read in the event loop's thread."""
@@ -70,10 +73,21 @@ class MainDatabase:
         self._opened()
         return await self._readers.run(read)
 
-    async def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """Write in a transaction that other writes share."""
+    async def write(self, work: Callable[[apsw.Connection], T], *, frees: bool = False) -> T:
+        """Write in a transaction that other writes share.
+
+        A write that `frees` room may use the reserve on a full disk; others need a disk with a reserve.
+        """
         self._opened()
-        return await self._writer.run(work)
+        if not frees:
+            self._reserve.restore()
+        try:
+            return await self._writer.run(work)
+        except StoreFull:
+            if not frees:
+                raise
+            self._reserve.release()
+            return await self._writer.run(work)
 
     def _opened(self) -> apsw.Connection:
         if self._connection is None:

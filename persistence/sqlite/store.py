@@ -20,6 +20,7 @@ from persistence.sqlite.jobs import Jobs
 from persistence.sqlite.logs import Logs
 from persistence.sqlite.main import MainDatabase
 from persistence.sqlite.moving import Mover
+from persistence.sqlite.reserve import frees
 from persistence.sqlite.schema import MAIN
 from persistence.store import (
     Append,
@@ -170,7 +171,7 @@ class SQLiteStore:
 
     async def write(self, *operations: Operation) -> list[Document]:
         """Apply the operations in one savepoint of a transaction that waiting writes share."""
-        return await self._database.write(partial(self._apply, operations))
+        return await self._database.write(partial(self._apply, operations), frees=frees(operations))
 
     def _apply(self, operations: Sequence[Operation], connection: apsw.Connection) -> list[Document]:
         documents = (self._operations[type(operation)](connection, operation) for operation in operations)
@@ -185,12 +186,13 @@ class SQLiteStore:
         if not self._database.read(lambda connection: self._jobs.due(connection, kind, skipped)):
             return []
         return await self._database.write(
-            lambda connection: self._jobs.take(connection, kind, owner, lease, limit, skipped)
+            lambda connection: self._jobs.take(connection, kind, owner, lease, limit, skipped), frees=True
         )
 
     async def renew_job(self, job: Job, lease: float) -> Job:
         """Update one row."""
-        return await self._database.write(lambda connection: self._jobs.renew(connection, job, lease))
+        renew = partial(self._jobs.renew, job=job, lease=lease)
+        return await self._database.write(renew, frees=True)
 
     # --- logs ---
 
@@ -202,6 +204,6 @@ class SQLiteStore:
 
     async def sweep(self) -> None:
         """Delete expired logs in several short transactions, and files that a crash left behind."""
-        while await self._database.write(self._logs.drop):
+        while await self._database.write(self._logs.drop, frees=True):
             pass
         await self._database.read_in_thread(self._remove_stale_files)

@@ -1,0 +1,51 @@
+"""A disk without room: what is there can be read and deleted, and /readyz shows why nothing is taken."""
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.required import requires
+from tests.server import COMMAND, Server
+
+pytestmark = pytest.mark.server
+
+NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+
+
+def has_namespaces() -> bool:
+    return shutil.which("unshare") is not None and not subprocess.call([*NAMESPACE, "true"])
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Server]:
+    """A server of two workers whose folder is a disk of 24 MB."""
+    mount = f"mount -t tmpfs -o size=24m tmpfs {shlex.quote(str(tmp_path))}"
+    command = [*NAMESPACE, "sh", "-c", f"{mount} && exec {shlex.join(COMMAND)}"]
+    with Server(tmp_path, command=command, OPENAI_API_KEY="sk-x") as server:
+        yield server
+
+
+@requires(has_namespaces(), "the system allows no mount namespaces")
+def test_deletes_work_on_a_full_disk(small: Server) -> None:
+    client = httpx.Client(base_url=small.url, timeout=30)
+
+    def upload(size: int) -> httpx.Response:
+        return client.post("/files", files={"file": ("a", bytes(size))}, data={"purpose": "assistants"})
+
+    files = []
+    for size in (2_000_000, 50_000, 4_000):
+        while (answer := upload(size)).status_code == 200:
+            files.append(answer.json()["id"])
+        assert answer.status_code == 507
+    assert client.post("/threads", json={"messages": [{"role": "user", "content": "x" * 200_000}]}).is_error
+    readiness = httpx.get(f"{small.root}/readyz")
+    assert (readiness.status_code, readiness.json()["checks"]["store"]) == (503, "full")
+    for file in files:
+        assert client.delete(f"/files/{file}").json()["deleted"]
+    assert upload(2_000_000).status_code == 200
+    assert httpx.get(f"{small.root}/readyz").json()["checks"]["store"] == "ok"
