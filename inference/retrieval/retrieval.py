@@ -118,7 +118,7 @@ class Retrieval:
         if vector_store is None:
             created = await self.create_vector_store(project, attachments, expires_after=HELPER_EXPIRES_AFTER)
             return created.id
-        await self.vector_store_files.attach(project, vector_store, attachments, anew=False)
+        await self.vector_store_files.attach(project, vector_store, attachments, again=False)
         return vector_store
 
     async def ingested(

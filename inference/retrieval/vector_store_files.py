@@ -1,7 +1,6 @@
 """The files of vector stores: a document each, under their store, with the job that ingests them."""
 
 import asyncio
-import contextlib
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,6 +38,7 @@ from persistence.store import (
     Clear,
     Delete,
     Document,
+    Enqueue,
     Finish,
     Insert,
     Key,
@@ -55,7 +55,7 @@ Result = TypeVar("Result")
 
 
 async def _read_all(read: Callable[[Item], Awaitable[Result]], items: Sequence[Item]) -> list[Result]:
-    """What `read` gives for each item, READS_AT_ONCE at a time."""
+    """Return what `read` gives for each item, READS_AT_ONCE at a time."""
     results: list[Result] = []
     for start in range(0, len(items), READS_AT_ONCE):
         results += await asyncio.gather(*map(read, items[start : start + READS_AT_ONCE]))
@@ -75,7 +75,7 @@ class VectorStoreFiles:
         self._vector_stores = vector_stores
 
     async def get(self, project: str, vector_store: str, file: str) -> Document:
-        """A file of a store; ObjectNotFound for the store or the file."""
+        """Return the file of a store; raise ObjectNotFound for the store or the file."""
         await self._vector_stores.get(project, vector_store)
         document = await self._store.get(
             Key(project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
@@ -89,7 +89,7 @@ class VectorStoreFiles:
     async def create_store(
         self, project: str, model: str | None, attachments: Sequence[Attachment], **fields: Any
     ) -> Document:
-        """Make a vector store with files in it; ObjectNotFound names a file that is not there."""
+        """Create a vector store with files in it; raise ObjectNotFound for a file that does not exist."""
         attachments = unique(attachments)
         filenames = await self._filenames(project, attachments)
         insert, others = self._vector_stores.creation(project, model=model, **fields)
@@ -106,13 +106,12 @@ class VectorStoreFiles:
         attachments: Sequence[Attachment],
         batch: Insert | None = None,
         *,
-        anew: bool = True,
+        again: bool = True,
     ) -> None:
-        """Put files into a store, each to be ingested; ObjectNotFound names what is not there.
+        """Put files into a store, to be ingested; raise ObjectNotFound for what does not exist.
 
-        A file that is in the store already is ingested anew, or left as it is where `anew` is false
-        and it has not failed. `batch` is the batch's own document, written along; its id is kept with
-        the files.
+        A file that is in the store already is ingested again if `again` is true or if it has failed.
+        `batch` is the batch's own document, which is created in the same write.
         """
         attachments = unique(attachments)
 
@@ -120,7 +119,7 @@ class VectorStoreFiles:
             store = await self._vector_stores.usable(project, vector_store)
             filenames = await self._filenames(project, attachments)
             present = await self._present(store.key, attachments)
-            added = [item for item in attachments if anew or not _is_in(present.get(item.file))]
+            added = [item for item in attachments if again or not _is_in(present.get(item.file))]
             additions = self._additions(store.key, added, filenames, present, batch.key.id if batch else None)
             batch_changes = await self._batch_changes(project, _batches_in_progress(additions.replaced))
             operations = additions.operations + batch_changes
@@ -133,38 +132,34 @@ class VectorStoreFiles:
         self._adopt(await retry_on_conflict(attempt, (VersionConflict, AlreadyExists)))
 
     async def detach(self, project: str, vector_store: str, file: str) -> None:
-        """Take a file out of a store, with its chunks; ObjectNotFound for either."""
-        while True:
-            member = await self.get(project, vector_store, file)
-            if await self._detach(member, file):
-                return
+        """Take a file out of a store, with its chunks; raise ObjectNotFound for either."""
+
+        async def attempt() -> Enqueue:
+            return await self._detach(await self.get(project, vector_store, file), file)
+
+        await self._deadlines.run(await retry_on_conflict(attempt))
 
     async def detach_everywhere(self, project: str, file: str) -> None:
         """Take a file out of every store that it is in."""
         while True:
             page = await self._store.page(project, FILE_VECTOR_STORES, file, limit=PAGE, order="asc")
-            for reverse in page.documents:
-                vector_store = reverse.value["vector_store_id"]
-                member = await self._store.get(
-                    Key(project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
-                )
-                if member is not None:
-                    await self._detach(member, file)
-                    continue
-                with contextlib.suppress(VersionConflict):
-                    await self._store.write(Delete(reverse))
             if not page.documents:
                 return
+            for link in page.documents:
+                try:
+                    await self.detach(project, link.value["vector_store_id"], file)
+                except ObjectNotFound:  # The store was deleted; its own purge job clears the rest.
+                    await update_with_retry(self._store, link.key, Delete)
 
     async def set_attributes(
         self, project: str, vector_store: str, file: str, attributes: Attributes
     ) -> Document:
-        """Give a file of a store other attributes; its document."""
+        """Set the attributes of a file of a store; return its document."""
 
         async def attempt() -> Document:
-            member = await self.get(project, vector_store, file)
-            value = {**member.value, "attributes": dict(attributes)}
-            return (await self._store.write(Replace(member, value=value)))[0]
+            store_file = await self.get(project, vector_store, file)
+            value = {**store_file.value, "attributes": dict(attributes)}
+            return (await self._store.write(Replace(store_file, value=value)))[0]
 
         changed = await retry_on_conflict(attempt)
         await self._store.set_attributes(project, vector_store, file, attributes)
@@ -175,16 +170,16 @@ class VectorStoreFiles:
     ) -> tuple[Document, Document] | None:
         """End the ingestion of a file with its `status`, `usage_bytes` and `last_error`, and its job.
 
-        The file's and the store's documents as they are then; None, with nothing written, if nobody
-        wants the outcome any more: the file was taken out, its batch cancelled, or its store deleted.
+        Return the documents of the file and the store. Return None and write nothing if the file was
+        taken out, its batch cancelled, or its store deleted.
         """
         key = Key(lease.job.project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
 
         async def attempt() -> tuple[Document, Document] | None:
-            member = await self._store.get(key)
-            if member is None or member.value["status"] != "in_progress":
+            store_file = await self._store.get(key)
+            if store_file is None or store_file.value["status"] != "in_progress":
                 return None
-            changes = await self._changes([member], outcome)
+            changes = await self._changes([store_file], outcome)
             if changes is None:
                 return None
             written = await self._store.write(*changes, Finish(lease.job))
@@ -195,7 +190,7 @@ class VectorStoreFiles:
     async def create_batch(
         self, project: str, vector_store: str, attachments: Sequence[Attachment]
     ) -> Document:
-        """Put files into a store as one batch; its document."""
+        """Put files into a store as one batch; return its document."""
         attachments = unique(attachments)
         value = {
             "id": new_id("vsfb_"),
@@ -210,7 +205,7 @@ class VectorStoreFiles:
         return await self.get_batch(project, vector_store, insert.key.id)
 
     async def get_batch(self, project: str, vector_store: str, batch: str) -> Document:
-        """A batch of a store; ObjectNotFound for the store or the batch."""
+        """Return a batch of a store; raise ObjectNotFound for the store or the batch."""
         await self._vector_stores.get(project, vector_store)
         document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch))
         if document is None or document.parent != vector_store:
@@ -220,53 +215,60 @@ class VectorStoreFiles:
         return document
 
     async def cancel_batch(self, project: str, vector_store: str, batch: str) -> Document:
-        """Let what a batch has not ingested yet be cancelled; a batch that is done stays as it is."""
+        """Cancel the files of a batch that are still in progress; return the batch as it is then."""
         label = status_label("in_progress", batch)
         document = await self.get_batch(project, vector_store, batch)
         await update_with_retry(self._store, document.key, _cancelled)
-        while True:
-            document = await self.get_batch(project, vector_store, batch)
+
+        async def attempt() -> Document | None:
+            """Cancel a page of files; return the batch once none is left."""
+            current = await self.get_batch(project, vector_store, batch)
             page = await self._store.page(project, VECTOR_STORE_FILES, vector_store, label=label, limit=PAGE)
             if not page.documents:
-                return document
-            changes = await self._changes(page.documents, {"status": "cancelled"})
-            if changes is None:
-                continue
-            with contextlib.suppress(VersionConflict):
+                return current
+            if changes := await self._changes(page.documents, {"status": "cancelled"}):
                 await self._store.write(*changes)
+            return None
+
+        while (cancelled := await retry_on_conflict(attempt)) is None:
+            pass
+        return cancelled
 
     async def purge_store(self, lease: Lease) -> None:
-        """The act of a store's purge job: forget its vector_store_files, batches and chunks."""
+        """Run a store's purge job: delete the documents of its files and batches, and its chunks."""
         project, vector_store = lease.job.project, lease.job.payload["id"]
-        while True:
+
+        async def attempt() -> bool:
+            """Delete a page of files; return whether there was one."""
             page = await self._store.page(project, VECTOR_STORE_FILES, vector_store, limit=PAGE, order="asc")
-            if not page.documents:
-                break
-            keys = [Key(project, FILE_VECTOR_STORES, member.id) for member in page.documents]
-            reverses = await _read_all(self._store.get, keys)
-            deletes = [Delete(found) for found in (*page.documents, *reverses) if found is not None]
-            try:
+            links = await _read_all(
+                self._store.get, [Key(project, FILE_VECTOR_STORES, each.id) for each in page.documents]
+            )
+            deletes = [Delete(each) for each in (*page.documents, *links) if each is not None]
+            if deletes:
                 await self._store.write(*deletes)
-            except VersionConflict:
-                continue
+            return bool(deletes)
+
+        while await retry_on_conflict(attempt):
+            pass
         await self._store.delete_chunks(project, vector_store)
         await self._store.write(Clear(project, VECTOR_STORE_FILE_BATCHES, vector_store), Finish(lease.job))
 
     async def purge_file(self, lease: Lease) -> None:
-        """The act of a file's purge job: take it out of its stores and forget its bytes."""
+        """Run a file's purge job: take it out of its stores and delete its bytes."""
         job = lease.job
         await self.detach_everywhere(job.project, job.payload["id"])
         await self._store.delete_content(job.project, job.payload["content"])
         await self._deadlines.finish(lease)
 
     async def purge_vector_store_file(self, lease: Lease) -> None:
-        """The act of a membership's purge job: forget its chunks, unless the file is back."""
+        """Run the purge job of a store's file: delete its chunks, unless the file is back."""
         job = lease.job
         if await self._store.get(Key(job.project, VECTOR_STORE_FILES, job.payload["id"])) is None:
             await self._store.delete_chunks(job.project, job.payload["vector_store"], job.payload["file"])
         await self._deadlines.finish(lease)
 
-    # --- what one change writes ---
+    # --- the operations of a change ---
 
     async def _filenames(self, project: str, attachments: Sequence[Attachment]) -> dict[str, str]:
         async def name(attachment: Attachment) -> tuple[str, str]:
@@ -290,7 +292,7 @@ class VectorStoreFiles:
         present: Mapping[str, Document],
         batch: str | None,
     ) -> Additions:
-        """What puts files into a store; the first job is held by this process where it has room."""
+        """Return what puts files into a store; this process holds the first job if it has room."""
         owner = self._jobs.owner if self._jobs.has_room(INGEST, store.project) else ""
         additions = Additions(store, batch, owner)
         for attachment in attachments:
@@ -298,7 +300,7 @@ class VectorStoreFiles:
         return additions
 
     async def _batch_changes(self, project: str, batches: Counter[str]) -> list[Operation]:
-        """What tells batches that so many of their files will not be finished for them."""
+        """Return the changes of batches that lose so many of their files in progress."""
         changes: list[Operation] = []
         for batch, number in batches.items():
             document = await self._store.get(Key(project, VECTOR_STORE_FILE_BATCHES, batch))
@@ -311,18 +313,18 @@ class VectorStoreFiles:
             self._jobs.adopt(additions.held)
 
     async def _changes(
-        self, members: Sequence[Document], outcome: Mapping[str, Any]
+        self, store_files: Sequence[Document], outcome: Mapping[str, Any]
     ) -> list[Operation] | None:
-        """What gives files in progress of one store, and of one batch, another status; None: no store."""
-        first = members[0]
+        """Return what moves files of one store and batch out of progress; None if the store is gone."""
+        first = store_files[0]
         project, batch = first.key.project, first.state["batch"]
         store = await self._store.get(Key(project, VECTOR_STORES, first.parent))
         if store is None:
             return None
-        status, number = outcome["status"], len(members)
+        status, number = outcome["status"], len(store_files)
         operations: list[Operation] = [
-            Replace(member, value={**member.value, **outcome}, labels=labels(status, batch))
-            for member in members
+            Replace(store_file, value={**store_file.value, **outcome}, labels=labels(status, batch))
+            for store_file in store_files
         ]
         counts = move_count(store.value["file_counts"], "in_progress", status, number)
         usage = store.value["usage_bytes"] + outcome.get("usage_bytes", 0)
@@ -333,41 +335,37 @@ class VectorStoreFiles:
             operations.append(batch_change(document, status, number))
         return operations
 
-    async def _detach(self, member: Document, file: str) -> bool:
-        """Take a file out of a store; False if something changed in between."""
-        project, vector_store = member.key.project, member.parent
+    async def _detach(self, store_file: Document, file: str) -> Enqueue:
+        """Take a file out of a store; return the purge job of its chunks, which this process holds."""
+        project, vector_store = store_file.key.project, store_file.parent
         store = await self._store.get(Key(project, VECTOR_STORES, vector_store))
-        reverse = await self._store.get(Key(project, FILE_VECTOR_STORES, member.id))
+        link = await self._store.get(Key(project, FILE_VECTOR_STORES, store_file.id))
         purge = self._deadlines.purge(
-            project, VECTOR_STORE_FILES, member.id, vector_store=vector_store, file=file
+            project, VECTOR_STORE_FILES, store_file.id, vector_store=vector_store, file=file
         )
-        operations: list[Operation] = [Delete(member), purge]
-        if reverse is not None:
-            operations.append(Delete(reverse))
+        operations: list[Operation] = [Delete(store_file), purge]
+        if link is not None:
+            operations.append(Delete(link))
         if store is not None:
-            counts = move_count(store.value["file_counts"], member.value["status"], None)
-            usage = store.value["usage_bytes"] - member.value["usage_bytes"]
+            counts = move_count(store.value["file_counts"], store_file.value["status"], None)
+            usage = store.value["usage_bytes"] - store_file.value["usage_bytes"]
             value = with_status({**store.value, "file_counts": counts, "usage_bytes": usage})
             operations.append(Replace(store, value=value))
-        operations += await self._batch_changes(project, _batches_in_progress([member]))
-        try:
-            await self._store.write(*operations)
-        except VersionConflict:
-            return False
-        await self._deadlines.run(purge)
-        return True
+        operations += await self._batch_changes(project, _batches_in_progress([store_file]))
+        await self._store.write(*operations)
+        return purge
 
 
-def _is_in(member: Document | None) -> bool:
-    return member is not None and member.value["status"] in ("in_progress", "completed")
+def _is_in(store_file: Document | None) -> bool:
+    return store_file is not None and store_file.value["status"] in ("in_progress", "completed")
 
 
-def _batches_in_progress(members: Sequence[Document]) -> Counter[str]:
-    """The batches that wait for these files, each with the number of them."""
+def _batches_in_progress(store_files: Sequence[Document]) -> Counter[str]:
+    """Return the batches that wait for these files, each with the number of them."""
     return Counter(
-        member.state["batch"]
-        for member in members
-        if member.state["batch"] and member.value["status"] == "in_progress"
+        store_file.state["batch"]
+        for store_file in store_files
+        if store_file.state["batch"] and store_file.value["status"] == "in_progress"
     )
 
 
