@@ -18,7 +18,7 @@ from persistence.types import JSON
 
 @operation("createFile")
 async def create_file(context: Context, body: JSON) -> JSON:
-    """Make a file of the part `file`, which the store has by now."""
+    """Create a file; the bytes of the part `file` are already in the store."""
     uploaded = body["file"]
     document = await context.services.retrieval.files.create(
         context.project,
@@ -38,28 +38,28 @@ async def list_files(
     purpose: str | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the project's files, of one purpose where one is named."""
+    """Return a page of the project's files, of one purpose if one is named."""
     label = purpose_label(purpose) if purpose is not None else None
     return list_page(await read_page(context, FILES, label=label, **page))
 
 
 @operation("retrieveFile")
 async def retrieve_file(context: Context, file_id: str) -> JSON:
-    """The file object."""
+    """Return the file object."""
     document = await context.services.retrieval.files.get(context.project, file_id)
     return document.value
 
 
 @operation("deleteFile")
 async def delete_file(context: Context, file_id: str) -> JSON:
-    """Delete the file, its bytes, and what vector stores made of it."""
+    """Delete the file, its bytes and its chunks in vector stores."""
     await context.services.retrieval.files.delete(context.project, file_id)
     return {"id": file_id, "object": "file", "deleted": True}
 
 
 @operation("downloadFile")
 async def download_file(context: Context, file_id: str) -> Binary:
-    """The bytes as they came, or the one range of them that `Range` asks for."""
+    """Return the file's bytes, or the range of them that the `Range` header asks for."""
     files = context.services.retrieval.files
     document = await files.get(context.project, file_id)
     files.check_download(document)

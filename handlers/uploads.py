@@ -7,7 +7,7 @@ from persistence.types import JSON
 
 @operation("createUpload")
 async def create_upload(context: Context, body: JSON) -> JSON:
-    """Begin an upload, which has an hour to be completed."""
+    """Create an upload, which must be completed within an hour."""
     return await context.services.retrieval.uploads.create(
         context.project,
         filename=body["filename"],
@@ -29,7 +29,7 @@ async def add_upload_part(context: Context, upload_id: str, body: JSON) -> JSON:
 
 @operation("completeUpload")
 async def complete_upload(context: Context, upload_id: str, body: JSON) -> JSON:
-    """Make a file of the parts in the order given."""
+    """Create a file of the parts in the given order."""
     return await context.services.retrieval.uploads.complete(
         context.project, upload_id, parts=body["part_ids"], md5=body.get("md5")
     )
@@ -37,5 +37,5 @@ async def complete_upload(context: Context, upload_id: str, body: JSON) -> JSON:
 
 @operation("cancelUpload")
 async def cancel_upload(context: Context, upload_id: str) -> JSON:
-    """Give the upload up."""
+    """Cancel the upload."""
     return await context.services.retrieval.uploads.cancel(context.project, upload_id)

@@ -16,7 +16,7 @@ from persistence.types import JSON
 
 @operation("createVectorStoreFileBatch")
 async def create_vector_store_file_batch(context: Context, vector_store_id: str, body: JSON) -> JSON:
-    """Put many files into the store at once, each with attributes and chunking of its own or shared."""
+    """Put many files into the store, with attributes and chunking of their own or shared."""
     document = await context.services.retrieval.vector_store_files.create_batch(
         context.project, vector_store_id, _attachments(body)
     )
@@ -25,7 +25,7 @@ async def create_vector_store_file_batch(context: Context, vector_store_id: str,
 
 @operation("getVectorStoreFileBatch")
 async def get_vector_store_file_batch(context: Context, vector_store_id: str, batch_id: str) -> JSON:
-    """The batch, with the counts of its files."""
+    """Return the batch, with the counts of its files."""
     document = await context.services.retrieval.vector_store_files.get_batch(
         context.project, vector_store_id, batch_id
     )
@@ -49,7 +49,7 @@ async def list_files_in_vector_store_batch(
     filter: Status | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the batch's files, of one status where one is named."""
+    """Return a page of the batch's files, of one status if one is named."""
     await context.services.retrieval.vector_store_files.get_batch(context.project, vector_store_id, batch_id)
     found = await read_page(
         context,
@@ -63,7 +63,7 @@ async def list_files_in_vector_store_batch(
 
 
 def _attachments(body: JSON) -> list[Attachment]:
-    """The files of the request: `files` with fields of their own, or `file_ids` that share them."""
+    """Return the files of the request: `files` with fields of their own, or `file_ids` that share them."""
     files: list[JSON] = body.get("files") or []
     ids: list[str] = body.get("file_ids") or []
     if files and ids:

@@ -35,7 +35,7 @@ async def list_vector_store_files(
     filter: Status | None = None,
     **page: Unpack[PageQuery],
 ) -> JSON:
-    """A page of the store's files, of one status where one is named."""
+    """Return a page of the store's files, of one status if one is named."""
     await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
     found = await read_page(
         context,
@@ -50,7 +50,7 @@ async def list_vector_store_files(
 
 @operation("getVectorStoreFile")
 async def get_vector_store_file(context: Context, vector_store_id: str, file_id: str) -> JSON:
-    """The file as it is in the store."""
+    """Return the file as it is in the store."""
     return (
         await context.services.retrieval.vector_store_files.get(context.project, vector_store_id, file_id)
     ).value
@@ -60,7 +60,7 @@ async def get_vector_store_file(context: Context, vector_store_id: str, file_id:
 async def update_vector_store_file_attributes(
     context: Context, vector_store_id: str, file_id: str, body: JSON
 ) -> JSON:
-    """Give the file other attributes, which searches filter by from now on."""
+    """Set the file's attributes, which searches filter by."""
     if "chunking_strategy" in body:
         shown = await get_vector_store_file(context, vector_store_id, file_id)
         check_fixed(context, shown, body, {"attributes"})
@@ -79,7 +79,7 @@ async def delete_vector_store_file(context: Context, vector_store_id: str, file_
 
 @operation("retrieveVectorStoreFileContent")
 async def retrieve_vector_store_file_content(context: Context, vector_store_id: str, file_id: str) -> JSON:
-    """The text that was made of the file; nothing before it was ingested."""
+    """Return the file's text; an empty page if it is not ingested."""
     try:
         text = await context.services.retrieval.file_text(context.project, vector_store_id, file_id)
     except DocumentError as exc:

@@ -20,7 +20,7 @@ from persistence.types import JSON
 
 @operation("createVectorStore")
 async def create_vector_store(context: Context, body: JSON) -> JSON:
-    """Make a vector store, with files that are ingested in the background."""
+    """Create a vector store, with files that are ingested in the background."""
     chunking = parse_chunking(body.get("chunking_strategy"))
     attachments = [
         Attachment(file, chunking=chunking, param=f"file_ids[{number}]")
@@ -39,20 +39,20 @@ async def create_vector_store(context: Context, body: JSON) -> JSON:
 
 @operation("listVectorStores")
 async def list_vector_stores(context: Context, **page: Unpack[PageQuery]) -> JSON:
-    """A page of the project's vector stores."""
+    """Return a page of the project's vector stores."""
     found = await read_page(context, VECTOR_STORES, **page)
     return list_page(found, view)
 
 
 @operation("getVectorStore")
 async def get_vector_store(context: Context, vector_store_id: str) -> JSON:
-    """The vector store object."""
+    """Return the vector store."""
     return view(await context.services.retrieval.vector_stores.get(context.project, vector_store_id))
 
 
 @operation("modifyVectorStore")
 async def modify_vector_store(context: Context, vector_store_id: str, body: JSON) -> JSON:
-    """Change the name, the time to live or the metadata; what is left out stays."""
+    """Change the name, expires_after or metadata; absent fields stay."""
     if "description" in body:
         shown = await get_vector_store(context, vector_store_id)
         check_fixed(context, shown, body, {"name", "expires_after", "metadata"})
@@ -73,7 +73,7 @@ async def delete_vector_store(context: Context, vector_store_id: str) -> JSON:
 
 @operation("searchVectorStore")
 async def search_vector_store(context: Context, vector_store_id: str, body: JSON) -> JSON:
-    """The chunks that answer the query best."""
+    """Return the chunks that match the query best."""
     queries = body["query"] if isinstance(body["query"], list) else [body["query"]]
     if not queries or not all(query.strip() for query in queries):
         raise BadRequest("Invalid 'query': expected text to search for.", param="query", code="invalid_value")

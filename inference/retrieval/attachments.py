@@ -1,4 +1,4 @@
-"""The documents of vector stores' files, and what a write that adds some consists of."""
+"""The documents of vector stores' files, and the operations that add some."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -39,17 +39,17 @@ class Attachment:
 
 
 def vector_store_file_id(vector_store: str, file: str) -> str:
-    """The id of a membership's document: a file can be in many stores."""
+    """Return the id of the document of a file in a store: a file can be in many stores."""
     return f"{vector_store}:{file}"
 
 
 def status_label(status: str, batch: str | None = None) -> str:
-    """The label of the files of one status, in a store or in one of its batches."""
+    """Return the label of the files of one status, in a store or in one of its batches."""
     return f"{batch or 'status'}:{status}"
 
 
 def labels(status: str, batch: str | None) -> frozenset[str]:
-    """The labels of a file of that status, and of that batch if it came with one."""
+    """Return the labels of a file with that status, and of its batch if it has one."""
     if batch is None:
         return frozenset({status_label(status)})
     return frozenset({status_label(status), batch, status_label(status, batch)})
@@ -57,7 +57,7 @@ def labels(status: str, batch: str | None) -> frozenset[str]:
 
 @dataclass(slots=True)
 class Additions:
-    """Files on their way into one store; `owner` names who holds the first job at once, "" nobody."""
+    """The operations that put files into one store; `owner` holds the first job ("": nobody does)."""
 
     store: Key
     batch: str | None
@@ -68,7 +68,7 @@ class Additions:
     number: int = 0
 
     def add(self, attachment: Attachment, filename: str, previous: Document | None) -> None:
-        """Add a file, or ingest one anew that is in the store already."""
+        """Add a file, or ingest again one that is in the store already."""
         now = time.time()
         key = Key(
             self.store.project, VECTOR_STORE_FILES, vector_store_file_id(self.store.id, attachment.file)
@@ -91,7 +91,7 @@ class Additions:
         self.operations.append(Enqueue(self._job(key, attachment.file, now)))
 
     def apply_counts(self, value: Mapping[str, Any]) -> JSON:
-        """The store's object with these files in progress."""
+        """Return the store's object with these files in progress."""
         counts, usage = value["file_counts"], value["usage_bytes"]
         for previous in self.replaced:
             counts = move_count(counts, previous.value["status"], None)
@@ -112,17 +112,17 @@ class Additions:
             "attributes": dict(attachment.attributes),
         }
 
-    def _job(self, member: Key, file: str, now: float) -> Job:
+    def _job(self, store_file: Key, file: str, now: float) -> Job:
         payload = {"vector_store": self.store.id, "file": file}
         if self.held is not None or not self.owner:
-            return Job(member.project, INGEST, member.id, now, payload=payload)
+            return Job(store_file.project, INGEST, store_file.id, now, payload=payload)
         due = now + LEASE_SECONDS
-        self.held = Job(member.project, INGEST, member.id, due, owner=self.owner, payload=payload)
+        self.held = Job(store_file.project, INGEST, store_file.id, due, owner=self.owner, payload=payload)
         return self.held
 
 
 def batch_change(batch: Document, status: str, number: int) -> Replace:
-    """A batch whose files in progress have become `status`, `number` of them."""
+    """Return the change of a batch of which `number` files moved from in_progress to `status`."""
     counts = move_count(batch.value["file_counts"], "in_progress", status, number)
     value = {**batch.value, "file_counts": counts}
     if not counts["in_progress"] and value["status"] == "in_progress":
@@ -131,5 +131,5 @@ def batch_change(batch: Document, status: str, number: int) -> Replace:
 
 
 def unique(attachments: Sequence[Attachment]) -> list[Attachment]:
-    """Each file once, the last of those of one id."""
+    """Return each file once; the last entry of an id counts."""
     return list({attachment.file: attachment for attachment in attachments}.values())

@@ -9,7 +9,7 @@ from persistence.types import JSON
 
 MARK = re.compile("\u3010(\\d{1,4}):(\\d{1,4})\u2020([^\u3010\u3011\n]*)\u3011")
 ANY_SOURCE = "source"
-"""What models that know OpenAI's marks write in store_hit of a file's name."""
+"""What models that know OpenAI's marks write instead of a file's name."""
 
 MAX_NAME = 40
 MAX_QUOTE = 400
@@ -18,20 +18,20 @@ WORD = re.compile(r"\w{3,}")
 
 
 def mark(call: int, number: int, filename: str) -> str:
-    """What an answer has to hold to cite a result: of which call it is, its number, the file's name."""
+    """Return the mark that cites a result: number of the call, number of the result, name of the file."""
     return f"\u3010{call}:{number}\u2020{display_name(filename)}\u3011"
 
 
 def display_name(filename: str) -> str:
-    """The file's name as it stands in a mark: without what would end the mark, and not too long."""
+    """Return a file's name for a mark: shortened, without characters that would end the mark."""
     return re.sub("[\u3010\u3011\u2020\\s]+", " ", filename)[:MAX_NAME].strip()
 
 
 def citation(mark: str, start: int, before: str, calls: Sequence[Mapping[str, Any]]) -> JSON | None:
     """Return the file_citation of a mark that names a result of `calls`, else None.
 
-    `start` is the mark's offset in characters of the answer, `before` the claim ahead of it. A mark that was
-    copied from an earlier answer names no result of this run, as its file's name tells.
+    `start` is the mark's offset in characters of the answer, `before` the text ahead of it. The file's
+    name is compared too, because a model may copy a mark from an earlier answer.
     """
     match = MARK.fullmatch(mark)
     result = _result(calls, int(match[1]), int(match[2]), match[3]) if match else None
@@ -57,7 +57,7 @@ def _result(calls: Sequence[Mapping[str, Any]], call: int, number: int, name: st
 
 
 def quote(chunk: str, claim: str) -> str:
-    """The sentence of a chunk that has most words in common with what an answer says of it."""
+    """Return the sentence of a chunk that has most words in common with a claim."""
     words = _words(claim)
     best = max(_sentences(chunk), key=lambda each: len(words & each[1]), default=(chunk.strip(), words))
     return best[0][:MAX_QUOTE]

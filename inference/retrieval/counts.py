@@ -1,4 +1,4 @@
-"""The counts that vector stores and file batches keep of their files."""
+"""The file_counts of vector stores and file batches."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,14 @@ STATUSES = ("in_progress", "completed", "failed", "cancelled")
 
 
 def empty_counts() -> dict[str, int]:
-    """The file_counts of an empty store or batch."""
+    """Return the file_counts of an empty store or batch."""
     return {**dict.fromkeys(STATUSES, 0), "total": 0}
 
 
 def move_count(
     counts: Mapping[str, int], before: str | None, after: str | None, number: int = 1
 ) -> dict[str, int]:
-    """The counts once `number` files of status `before` (None: new) are `after` (None: gone)."""
+    """Return the counts after `number` files moved from `before` (None: new) to `after` (None: gone)."""
     changed = dict(counts)
     if before is not None:
         changed[before] -= number

@@ -1,7 +1,7 @@
-"""What happens later: objects that expire, and the remains of deleted ones.
+"""Jobs for objects that expire ("expire") and for what deleted objects leave behind ("purge").
 
-Both are jobs, so that a killed worker's are taken up by another. An "expire" job is enqueued in the
-write that makes the object, a "purge" job in the write that deletes it.
+An expire job is enqueued in the write that creates its object, a purge job in the write that deletes it,
+so a killed worker's jobs are taken over by another.
 """
 
 import time
@@ -14,42 +14,44 @@ from persistence.store import Cancel, Enqueue, Finish, Job, Store
 EXPIRE = "expire"
 PURGE = "purge"
 
-Act = Callable[[Lease], Awaitable[None]]
+JobHandler = Callable[[Lease], Awaitable[None]]
 
 
 class Deadlines:
-    """Hands the expire and purge jobs of each collection to whoever keeps that collection.
+    """Runs the expire and purge jobs of each collection with the handler that is registered for it.
 
-    An act ends its job itself, by `finish` or by rescheduling it.
+    A handler ends its job itself, by `finish` or by rescheduling it.
     """
 
     def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store = store
         self._jobs = jobs
-        self._acts: dict[tuple[str, str], Act] = {}
+        self._handlers: dict[tuple[str, str], JobHandler] = {}
         jobs.register(EXPIRE, self._run, concurrency=2)
         jobs.register(PURGE, self._run, concurrency=2)
 
-    def register(self, collection: str, *, expire: Act | None = None, purge: Act | None = None) -> None:
-        """Name what expires, and what purges, the objects of `collection`."""
-        for kind, act in ((EXPIRE, expire), (PURGE, purge)):
-            if act is not None:
-                self._acts[kind, collection] = act
+    def register(
+        self, collection: str, *, expire: JobHandler | None = None, purge: JobHandler | None = None
+    ) -> None:
+        """Register the handlers of the jobs of `collection`."""
+        for kind, handler in ((EXPIRE, expire), (PURGE, purge)):
+            if handler is not None:
+                self._handlers[kind, collection] = handler
 
     @staticmethod
     def expire_at(project: str, collection: str, id: str, due: float) -> Enqueue:
-        """Let an object expire at `due` (seconds since the epoch), and not at a time set before."""
+        """Return the operation that lets an object expire at `due`, in seconds since the epoch."""
         return Enqueue(
             Job(project, EXPIRE, f"{collection}:{id}", due, payload={"collection": collection, "id": id})
         )
 
     @staticmethod
     def never(project: str, collection: str, id: str) -> Cancel:
-        """Forget that an object expires."""
+        """Return the operation that cancels an object's expire job."""
         return Cancel(project, EXPIRE, f"{collection}:{id}")
 
     def purge(self, project: str, collection: str, id: str, **payload: Any) -> Enqueue:
-        """Clear up behind an object from now on; this process holds the job: `run` it, or `adopt` it."""
+        """Return the operation that enqueues a purge job held by this process: `run` or `adopt` it then."""
         return Enqueue(
             Job(
                 project,
@@ -62,16 +64,16 @@ class Deadlines:
         )
 
     async def run(self, enqueued: Enqueue) -> None:
-        """Do a job that this process has just enqueued for itself, and wait for its end."""
+        """Run a purge job that this process holds, and wait for its end."""
         await self._run(Lease(enqueued.job))
 
     def adopt(self, enqueued: Enqueue) -> None:
-        """Do a job that this process has just enqueued for itself, in the background."""
+        """Run a purge job that this process holds, in the background."""
         self._jobs.adopt(enqueued.job)
 
     async def finish(self, lease: Lease) -> None:
-        """The job is done."""
+        """Remove a job that is done."""
         await self._store.write(Finish(lease.job))
 
     async def _run(self, lease: Lease) -> None:
-        await self._acts[lease.job.kind, lease.job.payload["collection"]](lease)
+        await self._handlers[lease.job.kind, lease.job.payload["collection"]](lease)

@@ -14,7 +14,7 @@ class Embedder:
         self._gateway = gateway
 
     def default_model(self) -> str | None:
-        """The model that new vector stores get; None: their search is BM25 alone."""
+        """Return the model of new vector stores; None if they are searched by BM25 alone."""
         return self._gateway.default_embedding_model()
 
     async def embed_query(self, model: str, text: str) -> Vector:

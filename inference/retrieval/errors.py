@@ -28,15 +28,15 @@ class RequestRefused(RetrievalError):
 
 
 def no_such_file(file: str, param: str = "id") -> ObjectNotFound:
-    """The file is not one of the project's."""
+    """Return the error of a file that the project does not have."""
     return ObjectNotFound(f"No such File object: {file}", param=param)
 
 
 def no_such_vector_store(vector_store: str, param: str = "vector_store_id") -> ObjectNotFound:
-    """The vector store is not one of the project's."""
+    """Return the error of a vector store that the project does not have."""
     return ObjectNotFound(f"No vector store found with id '{vector_store}'.", param=param)
 
 
 def expired_vector_store(vector_store: str, param: str = "vector_store_id") -> RequestRefused:
-    """The vector store's time is over: its files are listed still, its chunks are gone."""
+    """Return the error of a vector store that has expired: files are still listed, chunks are gone."""
     return RequestRefused(f"Vector store '{vector_store}' has expired.", param=param)

@@ -48,9 +48,9 @@ DEFINITION = {
 
 
 def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> ToolFactory:
-    """Return what makes the tool of a run; `context_window` gives the tokens that a model takes.
+    """Return the factory of the file_search tool; `context_window` returns the tokens that a model takes.
 
-    RequestRefused, which ends the run, where a store of the run has expired.
+    The factory raises RequestRefused, which ends the run, if a store of the run has expired.
     """
 
     async def make(context: ToolContext) -> Tool:
@@ -123,13 +123,13 @@ class FileSearch:
 
 
 def _vector_stores(resources: Sequence[JSON]) -> list[str]:
-    """The stores of the assistant and of the thread, each once."""
+    """Return the stores of the assistant and of the thread, each once."""
     ids = [id for each in resources for id in (each.get("file_search") or {}).get("vector_store_ids") or ()]
     return list(dict.fromkeys(ids))
 
 
 def _queries(arguments: str) -> list[str]:
-    """The queries that a model wrote; ValueError, told to it, for what is none."""
+    """Return the queries that a model wrote; raise ValueError, whose message the model reads."""
     try:
         given = json.loads(arguments)
     except json.JSONDecodeError as exc:
@@ -146,7 +146,7 @@ def _queries(arguments: str) -> list[str]:
 
 
 def _rendered(found: Sequence[Found], call: int, budget: int) -> tuple[str, int]:
-    """The results as the model reads them, within the budget of tokens, and how many they are."""
+    """Return the results as text for the model, within the budget of tokens, and how many they are."""
     passages: list[str] = []
     for number, item in enumerate(found):
         passage = f"{mark(call, number, item.filename)}\n{item.text}"

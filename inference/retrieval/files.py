@@ -1,4 +1,4 @@
-"""Uploaded files: a document each, beside the bytes that the store keeps as a content."""
+"""Uploaded files: each is a document, whose bytes are a content of the store."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -17,7 +17,7 @@ from persistence.types import JSON
 
 
 def purpose_label(purpose: str) -> str:
-    """The label of the files of one purpose."""
+    """Return the label of the files of one purpose."""
     return f"purpose:{purpose}"
 
 
@@ -34,7 +34,7 @@ class Files:
         self._download_assistants_files = download_assistants_files
 
     async def get(self, project: str, file: str, param: str = "id") -> Document:
-        """The file's document; ObjectNotFound naming `param`."""
+        """Return the file's document; raise ObjectNotFound, naming `param`."""
         document = await self._store.get(Key(project, FILES, file))
         if document is None:
             raise no_such_file(file, param)
@@ -51,7 +51,7 @@ class Files:
         media_type: str = "",
         expires_after: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Make a file of a content that the store has already."""
+        """Create a file of a content that is already in the store."""
         operations = self.creation(
             project,
             content=content,
@@ -74,7 +74,7 @@ class Files:
         media_type: str = "",
         expires_after: Mapping[str, Any] | None = None,
     ) -> list[Operation]:
-        """What `create` writes: the file's Insert first."""
+        """Return the operations that create a file; the first is its Insert."""
         created_at = int(time.time())
         value: JSON = {
             "id": new_id("file-"),
@@ -101,7 +101,7 @@ class Files:
         return operations
 
     async def delete(self, project: str, file: str) -> None:
-        """Delete a file, its bytes, and what vector stores made of it; ObjectNotFound."""
+        """Delete a file, its bytes and its chunks in vector stores; raise ObjectNotFound."""
 
         async def attempt() -> Enqueue:
             document = await self.get(project, file)
@@ -112,17 +112,17 @@ class Files:
         await self._deadlines.run(await retry_on_conflict(attempt))
 
     def read(self, document: Document, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
-        """The bytes of a file, from `start` up to `end`, in pieces."""
+        """Yield the bytes of a file from `start` up to `end`, in pieces."""
         return self._store.read_content(document.key.project, document.state["content"], start, end)
 
     def check_download(self, document: Document) -> None:
-        """RequestRefused where the operator keeps OpenAI's rule for the purpose assistants."""
+        """Raise RequestRefused if the file's purpose does not allow downloads (see the class)."""
         purpose = document.value["purpose"]
         if purpose == "assistants" and not self._download_assistants_files:
             raise RequestRefused(f"Not allowed to download files of purpose: {purpose}")
 
     async def expire(self, lease: Lease) -> None:
-        """The act of a file's expire job."""
+        """Run a file's expire job."""
         job = lease.job
         document = await self._store.get(Key(job.project, FILES, job.payload["id"]))
         if document is None:

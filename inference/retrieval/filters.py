@@ -18,7 +18,7 @@ OPERATORS = ORDERED | MEMBERSHIP | {"eq", "ne"}
 
 
 def parse_filter(value: Any, param: str = "filters") -> Filter:
-    """The filter; RequestRefused naming the field that is wrong.
+    """Return the filter; raise RequestRefused, naming the field that is wrong.
 
     Compound filters may be nested MAX_DEPTH deep and hold MAX_COMPARISONS comparisons in all.
     """

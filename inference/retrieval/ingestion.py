@@ -57,10 +57,9 @@ log = structlog.get_logger()
 class Ingestion:
     """The worker of ingest jobs, one for each file of a vector store.
 
-    A job ends in one write together with the file's outcome and the counts that follow it, so a
-    killed worker's file is taken up from the start by another, and its chunks replace those that
-    are there by their index. Nothing is left of a file that was taken out meanwhile: its job finds
-    that out, and clears up.
+    A job ends in the write that stores the file's outcome and the counts. A killed worker's file is
+    ingested again from the start by another; chunks with the same index are replaced. The job of a file
+    that was removed meanwhile deletes its chunks.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class Ingestion:
             self._jobs.poll(INGEST)
 
     async def _give_up(self, lease: Lease) -> None:
-        """Mark a file as failed whose ingestion met a bug too often."""
+        """Mark a file as failed whose ingestion failed by a bug too often."""
         vector_store, file = lease.job.payload["vector_store"], lease.job.payload["file"]
         member = await self._store.get(
             Key(lease.job.project, VECTOR_STORE_FILES, vector_store_file_id(vector_store, file))
@@ -123,7 +122,7 @@ class Ingestion:
         await self._conclude(lease, member, outcome)
 
     async def _outcome(self, lease: Lease, member: Document, store: Document, document: Document) -> JSON:
-        """What a file that was ingested has to show; InferenceError."""
+        """Ingest a file; return its status, usage_bytes and last_error; raise InferenceError."""
         static = member.value["chunking_strategy"]["static"]
         chunking = Chunking(static["max_chunk_size_tokens"], static["chunk_overlap_tokens"])
         source = self._store.read_content(member.key.project, document.state["content"])
@@ -145,7 +144,7 @@ class Ingestion:
         return {"status": "completed", "usage_bytes": usage, "last_error": None}
 
     async def _store_chunks(self, lease: Lease, member: Document, model: str | None, parsed: Parsed) -> int:
-        """Store the chunks; how many bytes they take."""
+        """Store the chunks; return how many bytes they take."""
         project, vector_store, file = member.key.project, member.parent, member.value["id"]
         batch = EMBEDDED_BATCH if model else PLAIN_BATCH
         usage = 0
@@ -177,7 +176,7 @@ class Ingestion:
             await self._store.set_attributes(project, vector_store, file, current.value["attributes"])
 
     async def _abandon(self, lease: Lease, member: Document | None) -> None:
-        """End a job that nobody wants done any more, and what it may have stored."""
+        """End a job whose file is no longer wanted; delete what it stored."""
         job = lease.job
         vector_store, file = job.payload["vector_store"], job.payload["file"]
         await self._store.write(Hold(job))
@@ -200,7 +199,7 @@ class Ingestion:
 
 
 def _is_permanent(error: InferenceError) -> bool:
-    """Whether trying again cannot help."""
+    """Return whether trying again cannot help."""
     if isinstance(error, DocumentError):
         return error.code != "server_error"
     return isinstance(error, (ModelNotFound, ProviderRejected, ProviderUnreadable))

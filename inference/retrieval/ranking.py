@@ -1,4 +1,4 @@
-"""One order out of what two measures say: reciprocal rank fusion, weighted by relevance.
+"""Fuse two rankings into one: reciprocal rank fusion, weighted by relevance.
 
 A hit's relevance is how well it matches by itself, between 0 and 1: the cosine of its vector; and by
 words, its BM25 score as a part of the best hit's, times the part of the query's words that the best
@@ -20,7 +20,7 @@ SMOOTHING = 60
 """The k of reciprocal rank fusion: the greater, the less the first ranks count."""
 
 MIN_STEM, ENDING = 4, 3
-"""A word is held by a text if its beginning is: without its last letters, but these first ones at least."""
+"""A text contains a word if it contains its beginning: all but the last ENDING letters, MIN_STEM at least."""
 
 Result = tuple[str, Sequence[Hit]]
 """A vector store's id, and what it answered, best first."""
@@ -45,12 +45,12 @@ class Ranking:
 
     @classmethod
     def by_vectors(cls, results: Iterable[Result]) -> "Ranking":
-        """The ranking by cosines."""
+        """Return the ranking by cosines."""
         return cls(_merged(results))
 
     @classmethod
     def by_text(cls, query: str, results: Iterable[Result]) -> "Ranking":
-        """The ranking by BM25."""
+        """Return the ranking by BM25."""
         store_hits = _merged(results)
         if not store_hits or store_hits[0].hit.score <= 0:
             return cls(store_hits)
@@ -58,12 +58,12 @@ class Ranking:
         return cls(store_hits, coverage(query, best.text) / best.score)
 
     def relevance(self, hit: Hit) -> float:
-        """How well a hit matches by itself, between 0 and 1."""
+        """Return how well a hit matches by itself, between 0 and 1."""
         return min(max(hit.score * self.scale, 0.0), 1.0)
 
 
 def coverage(query: str, text: str) -> float:
-    """The part of the query's words that a text which was found by them holds, by their beginnings."""
+    """Return the share of the query's words whose beginnings are in the text."""
     words = set(WORD.findall(rewrite_query(query).lower()))
     text = text.lower()
     held = sum(word[: max(MIN_STEM, len(word) - ENDING)] in text for word in words)
@@ -71,7 +71,7 @@ def coverage(query: str, text: str) -> float:
 
 
 def _merged(results: Iterable[Result]) -> list[StoreHit]:
-    """What several vector stores answered as one ranking; a text that is there twice counts once."""
+    """Merge the hits of several vector stores into one ranking; a text that occurs twice counts once."""
     store_hits = [StoreHit(vector_store, hit) for vector_store, hits in results for hit in hits]
     store_hits.sort(key=lambda store_hit: -store_hit.hit.score)
     firsts: dict[tuple[str, str], StoreHit] = {}
@@ -96,7 +96,7 @@ class _Sums:
 
 
 def fuse(rankings: Sequence[Ranking]) -> list[Ranked]:
-    """The chunks of one query by all of its measures, best first."""
+    """Fuse the rankings of one query; return its chunks, best first."""
     sums: dict[tuple[str, str], _Sums] = {}
     for ranking in rankings:
         for rank, store_hit in enumerate(ranking.store_hits):
@@ -110,7 +110,7 @@ def fuse(rankings: Sequence[Ranking]) -> list[Ranked]:
 
 
 def unite(queries: Iterable[Sequence[Ranked]]) -> list[Ranked]:
-    """The chunks of several queries, each with its best score."""
+    """Merge the chunks of several queries, each with its best score."""
     best: dict[tuple[str, str], Ranked] = {}
     for ranked in queries:
         for item in ranked:

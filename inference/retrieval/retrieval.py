@@ -1,4 +1,4 @@
-"""Retrieval's parts, put together for one worker."""
+"""The parts of retrieval, put together for one worker."""
 
 import asyncio
 import contextlib
@@ -28,13 +28,13 @@ from persistence.store import Document, Filter, Key, Store
 from persistence.types import JSON
 
 HELPER_EXPIRES_AFTER = {"anchor": "last_active_at", "days": 7}
-"""Of stores that are made for a thread's attachments, or inside of another request, as OpenAI's are."""
+"""The expires_after of vector stores that the server creates for attachments, as OpenAI's service does."""
 
 INGESTION_TIMEOUT = 120.0
 POLL = 0.05
 
 MOST_FAILED = 10
-"""Failed files of a store that a model is told of."""
+"""Failed files of a store that are named to a model."""
 
 
 log = structlog.get_logger()
@@ -43,8 +43,8 @@ log = structlog.get_logger()
 class Retrieval:
     """Files, uploads, vector stores and their search.
 
-    Its jobs are registered with `jobs`, so make it before these start. `download_assistants_files`
-    false keeps OpenAI's rule that files of the purpose assistants cannot be read back. `parser_memory` is
+    Create it before `jobs` start, because it registers handlers. `download_assistants_files=False`
+    keeps OpenAI's rule that files of the purpose assistants cannot be read back. `parser_memory` is
     how many bytes the files that this process parses may take together.
     """
 
@@ -81,11 +81,11 @@ class Retrieval:
             log.warning("search_by_words_alone", reason="no embedding model is configured")
 
     async def close(self) -> None:
-        """End the parser's process, if one runs; called once the jobs have stopped."""
+        """End the parser process; call it after the jobs have stopped."""
         await self._sandbox.close()
 
     def describe(self) -> JSON:
-        """How vector stores are searched: "hybrid" with the model's name, or "bm25" without one."""
+        """Return how vector stores are searched: "hybrid" with a model's name, or "bm25" without one."""
         model = self._embedder.default_model()
         return {"search": "hybrid" if model else "bm25", "embedding_model": model}
 
@@ -94,10 +94,10 @@ class Retrieval:
     async def create_vector_store(
         self, project: str, attachments: Sequence[Attachment] = (), **fields: Any
     ) -> Document:
-        """Make a vector store, embedded with the default model, with files in it that are ingested then.
+        """Create a vector store of the default embedding model, and start to ingest files into it.
 
-        `fields` are name, description, expires_after and metadata. ObjectNotFound names a file that is
-        not there.
+        `fields` are name, description, expires_after and metadata. Raises ObjectNotFound for a file that
+        does not exist.
         """
         return await self.vector_store_files.create_store(
             project, self._embedder.default_model(), attachments, **fields
@@ -124,7 +124,7 @@ class Retrieval:
     async def ingested(
         self, project: str, vector_stores: Sequence[str], within: float = INGESTION_TIMEOUT
     ) -> bool:
-        """Wait until none of the stores has a file in progress; False if that takes `within` seconds."""
+        """Wait until no store has a file in progress; return False after `within` seconds."""
         end = time.monotonic() + within
         delay = POLL
         while await self._busy(project, vector_stores):
@@ -144,16 +144,16 @@ class Retrieval:
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
     ) -> list[Found]:
-        """The best chunks of several vector stores for several queries, fused into one order.
+        """Return the best chunks of several vector stores for several queries, best first.
 
-        ObjectNotFound for a store that is not there, RequestRefused for one that has expired.
+        Raises ObjectNotFound for a store that does not exist, RequestRefused for one that has expired.
         """
         return await self._search.search(
             project, vector_stores, queries, limit=limit, filter=filter, ranking=ranking
         )
 
     async def present(self, project: str, vector_stores: Sequence[str]) -> list[str]:
-        """Return the stores that are there; RequestRefused names one that has expired."""
+        """Return the stores that exist; raise RequestRefused for one that has expired."""
         present = []
         for id in vector_stores:
             with contextlib.suppress(ObjectNotFound):
@@ -162,22 +162,22 @@ class Retrieval:
         return present
 
     async def failed_files(self, project: str, vector_stores: Sequence[str]) -> list[tuple[str, str]]:
-        """Return the files of stores that could not be read: name and reason of the newest of each."""
+        """Return name and reason of the newest files of each store that could not be read."""
         failed = []
         for id in vector_stores:
             page = await self._store.page(
                 project, VECTOR_STORE_FILES, id, label=status_label("failed"), limit=MOST_FAILED
             )
             failed += [
-                (member.state["filename"], (member.value["last_error"] or {}).get("message", ""))
-                for member in page.documents
+                (each.state["filename"], (each.value["last_error"] or {}).get("message", ""))
+                for each in page.documents
             ]
         return failed
 
     async def file_text(self, project: str, vector_store: str, file: str) -> str | None:
-        """The text that was made of a store's file, parsed anew; None before it was ingested."""
-        member = await self.vector_store_files.get(project, vector_store, file)
-        if member.value["status"] != "completed":
+        """Return the text of a store's file, parsed again; None if it is not ingested."""
+        store_file = await self.vector_store_files.get(project, vector_store, file)
+        if store_file.value["status"] != "completed":
             return None
         document = await self.files.get(project, file)
         parsed = await self._sandbox.parse(

@@ -1,4 +1,4 @@
-"""Turns a question into search words, as `rewrite_query` asks for."""
+"""Turn a question into search words, for requests with `rewrite_query`."""
 
 import re
 
@@ -20,6 +20,6 @@ FILLERS = frozenset(
 
 
 def rewrite_query(query: str) -> str:
-    """The query without punctuation and the filler words of English questions; as it is if that is all."""
+    """Return the query without punctuation and filler words; unchanged if it has no other words."""
     words = [word for word in WORD.findall(query) if word.lower().replace("\u2019", "'") not in FILLERS]
     return " ".join(words) or query

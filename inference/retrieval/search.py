@@ -18,14 +18,14 @@ from persistence.store import Document, Filter, Key, Store
 DEFAULT_RESULTS = 10
 
 DEPTH = 50
-"""Hits of each measure that are fused, at least, and twice as many as are asked for: what one finds
-first may be far down the other."""
+"""Hits of each measure that are fused at least (twice the limit if that is more): the best hit of one
+measure may be far down the other."""
 
 QUERIES_AT_ONCE = 4
 """Queries of one search that are answered at the same time, so that other searches get their turn."""
 
 NO_FUSION = "none"
-"""The ranker that leaves the order to the vectors alone; all others are the hybrid."""
+"""The ranker that orders by vectors alone; all others are hybrid."""
 
 log = structlog.get_logger()
 
@@ -67,9 +67,9 @@ class Search:
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
     ) -> list[Found]:
-        """The best chunks of several vector stores for several queries, fused into one order.
+        """Return the best chunks of several vector stores for several queries, best first.
 
-        ObjectNotFound for a store that is not there, RequestRefused for one that has expired.
+        Raises ObjectNotFound for a store that does not exist, RequestRefused for one that has expired.
         """
         options = ranking or RankingOptions()
         stores = [await self._vector_stores.usable(project, id) for id in dict.fromkeys(vector_stores)]
@@ -82,7 +82,7 @@ class Search:
 
         ranked = unite(await asyncio.gather(*(rank(query) for query in queries if query.strip())))
         above = [item for item in ranked if item.score >= options.score_threshold]
-        found = await self._shown(project, above, limit)
+        found = await self._found(project, above, limit)
         for store in stores:
             await self._vector_stores.note_use(store)
         return found
@@ -90,7 +90,7 @@ class Search:
     async def _rankings(
         self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None, ranker: str
     ) -> list[Ranking]:
-        """The rankings of one query: by words, and by vectors where there are some."""
+        """Return the rankings of one query: by words, and by vectors if there are some."""
         if ranker == NO_FUSION:
             alone = await self._by_vectors(stores, query, depth, filter)
             return [alone or await self._by_text(stores, query, depth, filter)]
@@ -111,7 +111,7 @@ class Search:
     async def _by_vectors(
         self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None
     ) -> Ranking | None:
-        """None where no store has vectors, or no model could make one of the query."""
+        """Return the ranking by vectors; None if no store has some, or no model could embed the query."""
         vectors = await self._vectors(stores, query)
         if not vectors:
             return None
@@ -130,7 +130,7 @@ class Search:
         return Ranking.by_vectors(await asyncio.gather(*map(search, stores)))
 
     async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
-        """The query's vector by each of the stores' models; a model that fails is left out."""
+        """Return the query's vector by each of the stores' models; a model that fails is left out."""
         vectors = {}
         for model in dict.fromkeys(store.state["embedding_model"] for store in stores):
             if model is None:
@@ -141,26 +141,26 @@ class Search:
                 log.warning("search_without_vectors", model=model, reason=str(exc))
         return vectors
 
-    async def _shown(self, project: str, ranked: Sequence[Ranked], limit: int) -> list[Found]:
-        """The first `limit` results whose files are in their stores, and completely."""
-        members: dict[str, Document | None] = {}
+    async def _found(self, project: str, ranked: Sequence[Ranked], limit: int) -> list[Found]:
+        """Return the first `limit` results whose files are completely ingested."""
+        store_files: dict[str, Document | None] = {}
         found: list[Found] = []
         for item in ranked:
             if len(found) == limit:
                 break
             id = vector_store_file_id(item.store_hit.vector_store, item.store_hit.hit.file_id)
-            if id not in members:
-                members[id] = await self._store.get(Key(project, VECTOR_STORE_FILES, id))
-            member = members[id]
-            if member is None or member.value["status"] != "completed":
+            if id not in store_files:
+                store_files[id] = await self._store.get(Key(project, VECTOR_STORE_FILES, id))
+            store_file = store_files[id]
+            if store_file is None or store_file.value["status"] != "completed":
                 continue
             found.append(
                 Found(
                     item.store_hit.hit.file_id,
-                    member.state["filename"],
+                    store_file.state["filename"],
                     item.score,
                     item.store_hit.hit.text,
-                    dict(member.value["attributes"]),
+                    dict(store_file.value["attributes"]),
                 )
             )
         return found

@@ -37,8 +37,8 @@ PAGE = 100
 class Uploads:
     """The uploads of all projects.
 
-    A completed upload's parts are copied into the file's own content, then forgotten; so are those
-    of one that was cancelled, or that an hour has passed over.
+    The parts of a completed upload are copied into the file's content and deleted. The parts of an
+    upload that was cancelled or has expired (after an hour) are deleted too.
     """
 
     def __init__(self, store: Store, deadlines: Deadlines, files: Files) -> None:
@@ -47,7 +47,7 @@ class Uploads:
         self._files = files
 
     async def get(self, project: str, upload: str) -> Document:
-        """The upload's document; ObjectNotFound."""
+        """Return the upload's document; raise ObjectNotFound."""
         document = await self._store.get(Key(project, UPLOADS, upload))
         if document is None:
             raise ObjectNotFound(f"No such Upload object: {upload}", param="upload_id")
@@ -63,7 +63,7 @@ class Uploads:
         media_type: str,
         expires_after: Mapping[str, Any] | None = None,
     ) -> JSON:
-        """Begin an upload of `size` bytes; RequestRefused for a size that no file can have."""
+        """Create an upload of `size` bytes; raise RequestRefused if that is negative or over MAX_UPLOAD."""
         if not 0 <= size <= MAX_UPLOAD:
             raise RequestRefused(
                 f"Invalid 'bytes': expected a value between 0 and {MAX_UPLOAD}, but got {size} instead.",
@@ -89,7 +89,7 @@ class Uploads:
         return value
 
     async def add_part(self, project: str, upload: str, *, content: str, size: int) -> JSON:
-        """Make a part of a content that the store has already."""
+        """Add a part, whose content is already in the store."""
         value: JSON = {
             "id": new_id("part_"),
             "object": "upload.part",
@@ -109,15 +109,15 @@ class Uploads:
     async def complete(
         self, project: str, upload: str, *, parts: Sequence[str], md5: str | None = None
     ) -> JSON:
-        """Make a file of the parts in the order given; the upload, with its file.
+        """Create a file of the parts in the given order; return the upload with its file.
 
-        RequestRefused if a part is missing or named twice, or if the bytes are not as many as
-        were announced, or have not that MD5 (hexadecimal).
+        Raises RequestRefused if a part is missing or named twice, or if the size or the MD5
+        (hexadecimal) is not the announced one.
         """
         document = _pending(await self.get(project, upload), "be completed")
         contents = await self._contents(document, parts)
         content = new_id("content_")
-        # Noted before it is written, so that a copy cut short is forgotten with the upload.
+        # Noted before it is written, so that an unfinished copy is deleted with the upload.
         document = await self._note_copy(document, content)
         digest = hashlib.md5(usedforsecurity=False)
         await self._store.write_content(project, content, self._joined(project, contents, digest))
@@ -129,7 +129,7 @@ class Uploads:
         return await self._finish(document.key, content)
 
     async def cancel(self, project: str, upload: str) -> JSON:
-        """Give an upload up, and its parts."""
+        """Cancel an upload and delete its parts."""
         purge = self._deadlines.purge(project, UPLOADS, upload)
 
         async def attempt() -> Document:
@@ -146,7 +146,7 @@ class Uploads:
         return cancelled.value
 
     async def expire(self, lease: Lease) -> None:
-        """The act of an upload's expire job."""
+        """Run an upload's expire job."""
         job = lease.job
         document = await self._store.get(Key(job.project, UPLOADS, job.payload["id"]))
         if document is None or document.value["status"] != "pending":
@@ -159,7 +159,7 @@ class Uploads:
         self._deadlines.adopt(purge)
 
     async def purge(self, lease: Lease) -> None:
-        """The act of an upload's purge job: forget its parts, and copies that were not used."""
+        """Run an upload's purge job: delete its parts, and copies that were not used."""
         project, upload = lease.job.project, lease.job.payload["id"]
         after: str | None = None
         while True:
@@ -176,7 +176,7 @@ class Uploads:
         await self._store.write(Clear(project, UPLOAD_PARTS, upload), Finish(lease.job))
 
     async def _contents(self, document: Document, parts: Sequence[str]) -> list[str]:
-        """The contents of the parts; RequestRefused unless they are all there and of the right size."""
+        """Return the contents of the parts; raise RequestRefused unless all exist and have the right size."""
         if len(set(parts)) < len(parts):
             raise RequestRefused("Each part may be named once.", param="part_ids", code="duplicate_part")
         documents = []
@@ -250,7 +250,7 @@ class Uploads:
 
 
 def _pending(document: Document, what: str) -> Document:
-    """The document, or RequestRefused because it cannot `what` any more."""
+    """Return the document; raise RequestRefused if the upload has ended and cannot `what`."""
     status = document.value["status"]
     if status != "pending" or document.value["expires_at"] <= time.time():
         status = "expired" if status == "pending" else status

@@ -1,4 +1,4 @@
-"""Vector stores: their objects, their time, and their end. Their files are in `vector_store_files`."""
+"""Vector stores: objects, expiry and deletion. Their files are in `vector_store_files`."""
 
 import time
 from collections.abc import Mapping
@@ -27,29 +27,29 @@ from persistence.types import JSON
 
 DAY = 86_400
 ACTIVE_EVERY = 60
-"""Seconds between two notes that a store is in use: a search need not cost a write."""
+"""Seconds between two updates of last_active_at, so that not every search costs a write."""
 
 
 def has_expired(document: Document) -> bool:
-    """Whether the store's time is over, if its expire job has run or not."""
+    """Return whether the store has expired, even if its expire job has not run yet."""
     expires_at = document.value["expires_at"]
     return document.value["status"] == "expired" or (expires_at is not None and expires_at <= time.time())
 
 
 def view(document: Document) -> JSON:
-    """The object as the API answers it."""
+    """Return the object as the API shows it."""
     return {**document.value, "status": "expired"} if has_expired(document) else document.value
 
 
 def active(value: Mapping[str, Any], now: int) -> JSON:
-    """The object once it was used at `now`."""
+    """Return the object with `now` as the time of its last use."""
     expires_after = value["expires_after"]
     expires_at = now + expires_after["days"] * DAY if expires_after else None
     return {**value, "last_active_at": now, "expires_at": expires_at}
 
 
 def with_status(value: Mapping[str, Any]) -> JSON:
-    """The object with the status that its counts give it."""
+    """Return the object with the status that follows from its counts."""
     if value["status"] == "expired":
         return dict(value)
     status = "in_progress" if value["file_counts"]["in_progress"] else "completed"
@@ -59,8 +59,8 @@ def with_status(value: Mapping[str, Any]) -> JSON:
 class VectorStores:
     """The vector stores of all projects.
 
-    `state` holds the embedding model that a store was made with, None for none: its chunks have
-    vectors of that model and are searched with that model alone.
+    `state` holds the embedding model of a store (or None): all of its chunks are embedded and searched
+    with that model.
     """
 
     def __init__(self, store: Store, deadlines: Deadlines) -> None:
@@ -68,14 +68,14 @@ class VectorStores:
         self._deadlines = deadlines
 
     async def get(self, project: str, vector_store: str, param: str = "vector_store_id") -> Document:
-        """The store's document; ObjectNotFound naming `param`."""
+        """Return the store's document; raise ObjectNotFound, naming `param`."""
         document = await self._store.get(Key(project, VECTOR_STORES, vector_store))
         if document is None:
             raise no_such_vector_store(vector_store, param)
         return document
 
     async def usable(self, project: str, vector_store: str, param: str = "vector_store_id") -> Document:
-        """The store's document; ObjectNotFound, or RequestRefused for one that has expired."""
+        """Return the store's document; raise ObjectNotFound, or RequestRefused if it has expired."""
         document = await self.get(project, vector_store, param)
         if has_expired(document):
             raise expired_vector_store(vector_store, param)
@@ -91,7 +91,7 @@ class VectorStores:
         expires_after: Mapping[str, Any] | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> tuple[Insert, list[Operation]]:
-        """The Insert of an empty store, and what belongs into the same write."""
+        """Return the Insert of an empty store, and the other operations of the same write."""
         now = int(time.time())
         value: JSON = {
             "id": new_id("vs_"),
@@ -111,7 +111,7 @@ class VectorStores:
         return insert, self._deadline(insert.key, insert.value)
 
     async def modify(self, project: str, vector_store: str, changes: Mapping[str, Any]) -> Document:
-        """Change the name, expires_after or metadata; the document as it is then."""
+        """Change the name, expires_after or metadata; return the changed document."""
 
         async def attempt() -> Document:
             document = await self.get(project, vector_store)
@@ -125,7 +125,7 @@ class VectorStores:
         return await retry_on_conflict(attempt)
 
     async def note_use(self, document: Document) -> None:
-        """Keep that the store was used now, at most once in ACTIVE_EVERY seconds."""
+        """Update last_active_at, at most once in ACTIVE_EVERY seconds."""
         now = int(time.time())
 
         def change(current: Document) -> Replace | None:
@@ -137,7 +137,7 @@ class VectorStores:
             await update_with_retry(self._store, document.key, change)
 
     async def delete(self, project: str, vector_store: str) -> None:
-        """Delete a store with everything in it; the files themselves stay. ObjectNotFound."""
+        """Delete a store with everything in it, but not the files; raise ObjectNotFound."""
 
         async def attempt() -> Enqueue:
             document = await self.get(project, vector_store)
@@ -148,7 +148,7 @@ class VectorStores:
         self._deadlines.adopt(await retry_on_conflict(attempt))
 
     async def expire(self, lease: Lease) -> None:
-        """The act of a store's expire job: its chunks go, its object and the list of its files stay."""
+        """Run a store's expire job: delete its chunks, keep its object and the list of its files."""
         job = lease.job
         document = await self._store.get(Key(job.project, VECTOR_STORES, job.payload["id"]))
         expires_at = document.value["expires_at"] if document else None
