@@ -26,9 +26,11 @@ def small(tmp_path: Path) -> Iterator[httpx.Client]:
     """A client of a server with two workers, whose folder is a disk of 24 MB."""
     mount = f"mount -t tmpfs -o size=24m tmpfs {shlex.quote(str(tmp_path))}"
     command = [*NAMESPACE, "sh", "-c", f"{mount} && exec {shlex.join(COMMAND)}"]
-    with Server(tmp_path, command=command, OPENAI_API_KEY="sk-x") as server:
-        with httpx.Client(base_url=server.root, timeout=30) as client:
-            yield client
+    with (
+        Server(tmp_path, command=command, OPENAI_API_KEY="sk-x") as server,
+        httpx.Client(base_url=server.root, timeout=30) as client,
+    ):
+        yield client
 
 
 @requires(has_namespaces(), "the system allows no mount namespaces")
