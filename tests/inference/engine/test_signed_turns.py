@@ -38,10 +38,10 @@ models:
         thread = await worker.thread(script(*STEPS, tag=tag))
         assistant = await worker.assistant(model=model, tools=[TOOL], reasoning_effort="low")
         run = await worker.run(thread["id"], assistant["id"], max_completion_tokens=3000)
-        run = await worker.rested(run)
+        run = await worker.settled(run)
         (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
         await worker.submit(run, **{call["id"]: "sunny"})
-        assert (await worker.rested_from(run, "requires_action"))["status"] == "completed"
+        assert (await worker.settled_from(run, "requires_action"))["status"] == "completed"
     await gateway.close()
     body = provider.received(tag)[-1]["body"]
     contents = body.get("contents") or body["messages"]
