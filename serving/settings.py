@@ -1,6 +1,8 @@
 """The settings: every environment variable that the server reads."""
 
+import os
 import re
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,6 +12,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsRefused
+
+PREFIX = "ASTROLABE_"
+LIKENESS = 0.7
+"""Share of two names' letters that agree, from which on one is taken for the other misspelt."""
 
 MEGABYTE = 1024 * 1024
 USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
@@ -185,6 +191,7 @@ class Settings(BaseSettings):
             settings = cls(**overrides)  # type: ignore[arg-type]
         except ValidationError as exc:
             raise SettingsRefused("\n".join(_explain(error) for error in exc.errors())) from exc
+        refuse_misspelt_variables()
         settings.refuse_open_network()
         return settings
 
@@ -213,6 +220,19 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
+
+
+def refuse_misspelt_variables() -> None:
+    """Refuse a variable whose name is nearly that of a setting, such as ASTROLABE_AUHT.
+
+    Others with the prefix are ignored: Kubernetes sets some, such as ASTROLABE_SERVICE_HOST.
+    """
+    known = {variable.removeprefix(PREFIX) for _, variable, _ in Settings.variables()}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name not in known:
+            for meant in get_close_matches(name, known, n=1, cutoff=LIKENESS):
+                raise SettingsRefused(f"{variable}: there is no such variable. Did you mean {PREFIX}{meant}?")
 
 
 def without_secrets(url: str) -> str:

@@ -18,6 +18,7 @@ from persistence.errors import StoreError
 NO_ANSWER = {
     "RoutesRefused": "stops start-up",
     "StoreRefused": "stops start-up",
+    "KeyspaceMissing": "creates the keyspace, or stops start-up",
     "DocumentError": "fails the ingestion of a file; its content's handler names the field",
     "ToolUnavailable": "fails a run",
 }

@@ -53,6 +53,21 @@ def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str,
     assert value in said
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("MODLES", "MODELS"), ("AUHT", "AUTH"), ("STORES", "STORE"), ("MAXFILE", "MAX_FILE")]
+)
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(f"ASTROLABE_{name}", "x")
+    with pytest.raises(SettingsRefused, match=f"ASTROLABE_{name}: .*Did you mean ASTROLABE_{meant}"):
+        Settings.read()
+
+
+@pytest.mark.parametrize("name", ["SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8080_TCP_ADDR"])
+def test_variables_that_kubernetes_sets_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"ASTROLABE_{name}", "10.0.0.1")
+    assert Settings.read().port == 8080
+
+
 def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
     with pytest.raises(SettingsRefused, match=r"HOST=0\.0\.0\.0: ASTROLABE_AUTH=open"):
         Settings.read(HOST="0.0.0.0")
