@@ -124,7 +124,7 @@ class Jobs:
 
     def poll(self, kind: str) -> None:
         """Take due jobs of a kind soon, without waiting for the next poll."""
-        task = asyncio.create_task(self._take_soon(kind))
+        task = asyncio.create_task(self._take_after_end(kind))
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
 
@@ -269,8 +269,9 @@ class Jobs:
                 await self._take(name, kind)
             await asyncio.sleep(self._poll)
 
-    async def _take_soon(self, name: str) -> None:
-        await asyncio.sleep(0)  # so that the job that has just ended makes room
+    async def _take_after_end(self, name: str) -> None:
+        """Take due jobs of a kind once the job that has just ended has freed its slot."""
+        await asyncio.sleep(0)
         await self._take(name, self._kinds[name])
 
     async def _take(self, name: str, kind: _Kind) -> None:

@@ -74,7 +74,8 @@ async def copy(
     mark = kept(checkpoint)
     batch: list[Loadable] = []
 
-    async def flush() -> None:
+    async def write_batch() -> None:
+        """Write the batch to the destination, save the checkpoint and report progress."""
         await destination.load(batch)
         batch.clear()
         keep(checkpoint, mark)
@@ -89,8 +90,8 @@ async def copy(
         counts.update(size(record))
         mark = after
         if len(batch) >= BATCH or isinstance(record, Content | FileChunks):
-            await flush()
-    await flush()
+            await write_batch()
+    await write_batch()
 
 
 def kept(checkpoint: Path | None) -> str:

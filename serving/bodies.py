@@ -150,7 +150,7 @@ class MultipartReader:
             self._check_ended()
             await self._drain()
         except BaseException:
-            await self._forget()
+            await self._discard_files()
             raise
         return self._form
 
@@ -201,7 +201,8 @@ class MultipartReader:
             part.buffer.clear()
             await part.sink.put(piece)
 
-    async def _forget(self) -> None:
+    async def _discard_files(self) -> None:
+        """Stop the writes of uploaded files, and delete what was stored."""
         for sink in self._sinks:
             await sink.abandon()
             await discard(self._store, self._project, sink.content_id)

@@ -27,6 +27,11 @@ from serving.settings import Settings, shown_store, without_secrets
 from spec.errors import SpecError
 
 EXPECTED_ERRORS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
+VARIABLES: dict[type[Exception], str] = {
+    SpecError: "ASTROLABE_SPEC",
+    RoutesRefused: "ASTROLABE_MODELS",
+    StoreError: "ASTROLABE_STORE",
+}
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -43,6 +48,17 @@ def errors_as_exit() -> Iterator[None]:
         yield
     except EXPECTED_ERRORS as exc:
         sys.exit(f"astrolabe: {exc}")
+
+
+@contextmanager
+def start_errors_as_exit() -> Iterator[None]:
+    """Do so at the start of the server, and name the variable that the error is about."""
+    with errors_as_exit():
+        try:
+            yield
+        except (SpecError, RoutesRefused, StoreError) as exc:
+            variable = next(name for kind, name in VARIABLES.items() if isinstance(exc, kind))
+            raise SettingsRefused(f"{variable}: {exc}") from exc
 
 
 def store_url() -> str:

@@ -167,7 +167,7 @@ class HTTPServer:
 
 
 def _routed(route: Route | None, failure: Exception | None) -> Route:
-    """Return the route, or raise why there is none: only here, so that Flask's hooks see it too."""
+    """Return the route, or raise the routing error: inside the view, so that Flask's hooks see it too."""
     if route is None:
         raise failure or NotFound("Invalid URL")
     return route

@@ -187,7 +187,7 @@ class Protocol(HttpToolsProtocol):
         self._got_body = False
         self._progress += size
         if self._timer is None:
-            self._start_body_timer()
+            self._start_body_progress_timer()
         if self._overhead > MAX_HEAD:
             self._refuse_size("The trailers of the request's body take")
 
@@ -246,38 +246,41 @@ class Protocol(HttpToolsProtocol):
 
     def _start_head_timer(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self._limits.head_seconds, self._on_head_late)
+            self._timer = self.loop.call_later(self._limits.head_seconds, self._on_head_timeout)
 
-    def _start_body_timer(self) -> None:
+    def _start_body_progress_timer(self) -> None:
+        """Start the interval in which at least `BODY_PROGRESS` bytes must arrive."""
         self._progress = 0
         self._was_paused = self.flow.read_paused
-        self._timer = self.loop.call_later(self._limits.body_seconds, self._on_body_late)
+        self._timer = self.loop.call_later(self._limits.body_seconds, self._on_body_timeout)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _on_head_late(self) -> None:
+    def _on_head_timeout(self) -> None:
         self._timer = None
         if self.flow.read_paused:  # a pipelined request waits for its turn
             self._start_head_timer()
         elif self._in_request and self.is_idle:
             seconds = self._limits.head_seconds
-            self._refuse(_late(f"The head of the request did not arrive within {seconds:g} s."))
+            self._refuse(_timeout_error(f"The head of the request did not arrive within {seconds:g} s."))
         else:
             self.transport.close()
 
-    def _on_body_late(self) -> None:
+    def _on_body_timeout(self) -> None:
         self._timer = None
         if self.is_idle:  # answered already: the rest of the body is of no use
             self.transport.close()
         elif self.flow.read_paused or self._was_paused or self._progress >= BODY_PROGRESS:
-            self._start_body_timer()
+            self._start_body_progress_timer()
         else:
             seconds = self._limits.body_seconds
             self._refuse(
-                _late(f"The request's body brought less than {BODY_PROGRESS} bytes within {seconds:g} s.")
+                _timeout_error(
+                    f"Less than {BODY_PROGRESS} bytes of the request's body arrived within {seconds:g} s."
+                )
             )
 
     def pause_writing(self) -> None:
@@ -292,14 +295,14 @@ class Protocol(HttpToolsProtocol):
 
     def _start_send_timer(self) -> None:
         unsent = self.transport.get_write_buffer_size()
-        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._on_send_late, unsent)
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._on_send_timeout, unsent)
 
     def _stop_send_timer(self) -> None:
         if self._send_timer is not None:
             self._send_timer.cancel()
             self._send_timer = None
 
-    def _on_send_late(self, unsent: int) -> None:
+    def _on_send_timeout(self, unsent: int) -> None:
         self._send_timer = None
         if self.transport.get_write_buffer_size() < unsent:
             self._start_send_timer()
@@ -328,5 +331,5 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _late(message: str) -> ApiError:
+def _timeout_error(message: str) -> ApiError:
     return ApiError(message, status=408, type="invalid_request_error", code="request_timeout")

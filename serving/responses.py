@@ -46,7 +46,7 @@ class Response:
 
     @classmethod
     def of_flask(cls, response: flask.Response) -> "Response":
-        """Take over what Flask made: an error, a hook's answer, a route's of its own."""
+        """Convert a response of Flask: an error, a hook's, or that of a route of its own."""
         return cls(response.status_code, encode_headers(response.headers.items()), response.get_data())
 
     def with_hooks(self, app: flask.Flask) -> "Response":

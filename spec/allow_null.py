@@ -15,13 +15,13 @@ _NULL = {"type": "null"}
 
 def allow_null(schema: Any, components: Mapping[str, Any], *, unknown: bool = False) -> JSON:
     """Return `schema` and all that it refers to as one document; `unknown` allows unknown properties."""
-    made: JSON = {}
-    todo: list[str] = []
+    converted: JSON = {}
+    pending: list[str] = []
 
-    def treat(node: Any) -> Any:
+    def convert(node: Any) -> Any:
         if not isinstance(node, dict):
             return node
-        result = {key: part(key, value) for key, value in node.items()}
+        result = {key: convert_keyword(key, value) for key, value in node.items()}
         if "properties" in node:
             required = node.get("required", ())
             result["properties"] = {
@@ -33,26 +33,27 @@ def allow_null(schema: Any, components: Mapping[str, Any], *, unknown: bool = Fa
                     del result[key]
         return result
 
-    def part(key: str, value: Any) -> Any:
+    def convert_keyword(key: str, value: Any) -> Any:
+        """Convert the subschemas of one keyword, and queue the component that a `$ref` names."""
         if key == "$ref":
             name = value.removeprefix(PREFIX)
-            if name not in made:
-                made[name] = None
-                todo.append(name)
+            if name not in converted:
+                converted[name] = None
+                pending.append(name)
             return value
         if is_schema_map(key):
-            return {name: treat(one) for name, one in value.items()}
+            return {name: convert(one) for name, one in value.items()}
         if is_schema_list(key):
-            return [treat(one) for one in value]
-        return treat(value) if is_schema(key) else value
+            return [convert(one) for one in value]
+        return convert(value) if is_schema(key) else value
 
-    root = treat(schema)
-    while todo:
-        name = todo.pop()
-        made[name] = treat(components[name])
+    root = convert(schema)
+    while pending:
+        name = pending.pop()
+        converted[name] = convert(components[name])
     if isinstance(root, bool):
         root = {} if root else {"not": {}}
-    return {**root, "components": {"schemas": made}} if made else root
+    return {**root, "components": {"schemas": converted}} if converted else root
 
 
 def or_null(schema: Any) -> Any:

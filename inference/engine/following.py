@@ -12,7 +12,7 @@ from inference.engine.renderer import Api
 from inference.engine.statuses import SETTLED
 from persistence.store import Document, Key, Store
 
-SOON, LATER = 0.05, 0.5
+MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.05, 0.5
 """Seconds between two reads of the log; the pause grows while there is nothing new."""
 
 PATIENCE = 5.0
@@ -113,12 +113,12 @@ def _decoded(run: Key, line: bytes) -> Event:
 async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[list[NumberedFrame]]:
     """Yield the frames of the log after number `after`, also new ones; the last item ends with `done`."""
     log = LogReader(store, api, run)
-    pause, silent_since = SOON, time.monotonic()
+    pause, silent_since = MIN_POLL_SECONDS, time.monotonic()
     last: list[NumberedFrame] = []
     while True:
         frames = await log.read()
         if frames:
-            pause, silent_since, last = SOON, time.monotonic(), frames[-1:]
+            pause, silent_since, last = MIN_POLL_SECONDS, time.monotonic(), frames[-1:]
             fresh = [each for each in frames if each[0] > after]
             if fresh:
                 yield fresh
@@ -133,7 +133,7 @@ async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterat
                 yield last if has_ended else _ending(log.shown, run, document)
                 return
         await asyncio.sleep(pause)
-        pause = min(pause * 1.5, LATER)
+        pause = min(pause * 1.5, MAX_POLL_SECONDS)
 
 
 def _ending(number: int, run: Key, document: Document | None) -> list[NumberedFrame]:

@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
             self.abort()  # without a request these bytes would be taken for the next response
             return
         self._has_bytes = True
-        self._heard_at = self._loop.time()
+        self._last_read_at = self._loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
         self._is_busy = True
         self._parser = httptools.HttpResponseParser(self)
         self._read_timeout = read_timeout
-        self._heard_at = self._loop.time()
+        self._last_read_at = self._loop.time()
 
     def write(self, data: bytes) -> None:
         """Send a part of the request."""
@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
         """Wait for the head of the response."""
         while not self._has_headers:
             self._check()
-            await self._wait()
+            await self._wait_for_data()
 
     async def read_piece(self) -> bytes:
         """Return the next bytes of the body, b"" at its end."""
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             if self.is_whole:
                 return b""
             self._check()
-            await self._wait()
+            await self._wait_for_data()
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._pieces = []
@@ -182,7 +182,8 @@ class Connection(asyncio.Protocol):
                 raise failures.unreachable("it closed the connection")
             raise ConnectionLost(failures.cut_off().message, status=502)
 
-    async def _wait(self) -> None:
+    async def _wait_for_data(self) -> None:
+        """Wait until data arrives or the connection closes, within the read timeout."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_timeout, self._on_timer)
         self._waiter = self._loop.create_future()
@@ -196,8 +197,8 @@ class Connection(asyncio.Protocol):
             self._waiter.set_result(None)
 
     def _on_timer(self) -> None:
-        """Fail if the silence was too long, else wait for the rest of the timeout: one timer per response."""
-        left = self._heard_at + self._read_timeout - self._loop.time()
+        """Fail if nothing arrived for too long, else wait for the rest: one timer per response."""
+        left = self._last_read_at + self._read_timeout - self._loop.time()
         if self._waiter is None:  # nobody waits for bytes
             self._timer = None
         elif left > 0:

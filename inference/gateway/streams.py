@@ -102,7 +102,10 @@ class CompletionStream:
             raise self._error
 
     def feed(self, piece: bytes) -> list[Event]:
-        """Return the chunks that `piece` completes; raise a ProviderError."""
+        """Return the chunks that a piece of the body completes.
+
+        Raises ProviderError if the body is unreadable; `check` raises the error that follows returned chunks.
+        """
         if not self._begun:
             piece, self._mark = self._mark + piece, b""
             start = piece.lstrip(b"\xef\xbb\xbf \r\n\t")

@@ -26,7 +26,7 @@ def parse_filter(value: Any, param: str = "filters") -> Filter:
 
 
 class _Parser:
-    """Counts the comparisons of one filter."""
+    """Parses one filter, within the limits of its depth and its comparisons."""
 
     def __init__(self) -> None:
         self._comparisons = 0

@@ -251,10 +251,10 @@ def still_possible(batch: Sequence[PendingTransaction]) -> list[PendingTransacti
 def batch_was_applied(batch: Sequence[PendingTransaction], rows: Rows, token: str) -> bool:
     """Return whether an attempt with unknown outcome was applied, judged by the rows that it writes.
 
-    A missing row, which the attempt would have deleted, counts only if no other row decides.
+    A row that is missing, as if the attempt had deleted it, is proof only if there is no better one.
     """
-    told = [part.was_applied(rows, token) for pending in batch for part in pending.transaction.parts]
-    return True in told or False not in told
+    outcomes = [part.was_applied(rows, token) for pending in batch for part in pending.transaction.parts]
+    return True in outcomes or False not in outcomes
 
 
 def remaining(batch: Sequence[PendingTransaction], rows: Rows, *, unsure: bool) -> list[PendingTransaction]:

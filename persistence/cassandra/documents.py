@@ -27,11 +27,11 @@ SET = (
     f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version=? AND place=?"
 )
 DROP = f"DELETE FROM objects WHERE {AT} IF version=? AND place=?"
-LOOK = f"UPDATE objects SET checked=1 WHERE {AT} IF version=? AND place=?"
+CHECK_VERSION = f"UPDATE objects SET checked=1 WHERE {AT} IF version=? AND place=?"
 
 ENTER = f"INSERT INTO objects ({KEY}, id, value, state, labels, version) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 UNMARK = f"DELETE FROM objects WHERE {AT} IF place=?"
-FORGET = f"DELETE FROM objects WHERE {AT}"
+DELETE_ENTRY = f"DELETE FROM objects WHERE {AT}"
 COPY = f"UPDATE objects SET value=?, state=?, labels=?, version=?, writer=? WHERE {AT} IF version<?"
 
 RESTORE = f"""UPDATE objects SET value=?, state=?, labels=?, version=?, writer='undone'
@@ -97,7 +97,7 @@ class CheckVersion(VersionCondition):
 
     def statements(self, partition: Partition, token: str) -> list[Statement]:
         """Set a cell that nobody reads, since a condition needs a change."""
-        return [(LOOK, self._condition(partition))]
+        return [(CHECK_VERSION, self._condition(partition))]
 
 
 class ReplaceRow(VersionCondition):
@@ -158,7 +158,7 @@ def delete_entries(
     collection, position = document.key.collection, document.position
     yield UNMARK, (*partition, *marker_row_key(collection, document.id), position)
     for label in ("", *labels):
-        yield FORGET, (*partition, *RowKey(f"l:{collection}", label, position))
+        yield DELETE_ENTRY, (*partition, *RowKey(f"l:{collection}", label, position))
 
 
 class UpdateEntries(Part):
@@ -190,7 +190,7 @@ class UpdateEntries(Part):
         ]
         statements += label_entries(partition, after, self._content)
         for label in self._before.labels - after.labels:
-            statements.append((FORGET, (*partition, *self._row_key._replace(label=label))))
+            statements.append((DELETE_ENTRY, (*partition, *self._row_key._replace(label=label))))
         return statements
 
     def was_applied(self, rows: Rows, token: str) -> None:
@@ -210,7 +210,7 @@ class UpdateEntries(Part):
         statements: list[Statement] = [(RESTORE, (*content, before.version, *row_key, *condition))]
         statements += label_entries(partition, before, content)
         for label in self._after.labels - before.labels:
-            statements.append((FORGET, (*partition, *self._row_key._replace(label=label))))
+            statements.append((DELETE_ENTRY, (*partition, *self._row_key._replace(label=label))))
         return statements
 
 

@@ -131,7 +131,7 @@ class VectorCache:
             self.evict(connection.filename)
             yield from blocks(connection, 0)
             return
-        cached = self._cached(connection, length, count)
+        cached = self._get_or_create(connection, length, count)
         with cached.lock:
             block = cached.refresh(connection)
             if cached.wasted:
@@ -139,7 +139,8 @@ class VectorCache:
         self._evict()
         yield block
 
-    def _cached(self, connection: apsw.Connection, length: int, count: int) -> CachedVectors:
+    def _get_or_create(self, connection: apsw.Connection, length: int, count: int) -> CachedVectors:
+        """Return a database's entry, an empty one if there is none of that dimension; `refresh` fills it."""
         name = connection.filename
         with self._lock:
             cached = self._by_file.get(name)

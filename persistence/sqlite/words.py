@@ -24,7 +24,7 @@ PHRASES = 64
 """Different words of a query that are looked for at most."""
 
 POSTINGS = 10_000
-"""Occurrences that a search weighs (about 1 µs each): a query's rarest words come first."""
+"""Occurrences that a search scores (about 1 µs each): a query's rarest words come first."""
 
 
 def space_out(text: str) -> str:
@@ -32,8 +32,8 @@ def space_out(text: str) -> str:
     return UNSPACED.sub(lambda run: f" {' '.join(run.group())} ", text)
 
 
-def phrases(connection: apsw.Connection, query: str) -> list[str]:
-    """Return the different words of a query, quoted for FTS5 so that none is an operator."""
+def query_terms(connection: apsw.Connection, query: str) -> list[str]:
+    """Return the distinct terms of a query: words, and pairs of unspaced characters; at most `PHRASES`."""
     query = query.encode("utf-8", "replace").decode()
     found = dict.fromkeys(pairs(query)) | dict.fromkeys(words(connection, UNSPACED.sub(" ", query)))
     return list(found)[:PHRASES]
@@ -66,7 +66,7 @@ def pairs(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A word of a query, or two neighbouring characters; at most `chunks` chunks contain it."""
+    """A term of a query: a word, or two adjacent characters. At most `chunks` chunks contain it."""
 
     text: str
     stems: tuple[str, ...]
@@ -82,7 +82,7 @@ def frequency(connection: apsw.Connection, text: str) -> Phrase:
 
 def known_phrases(connection: apsw.Connection, query: str) -> list[Phrase]:
     """Return the query's phrases that some chunk contains, rarest first."""
-    found = (frequency(connection, phrase) for phrase in phrases(connection, query))
+    found = (frequency(connection, phrase) for phrase in query_terms(connection, query))
     return sorted((phrase for phrase in found if phrase.chunks), key=lambda phrase: phrase.chunks)
 
 
@@ -94,5 +94,5 @@ def rarest_phrases(phrases: list[Phrase], postings: int) -> list[Phrase]:
 
 
 def match_expression(phrases: list[Phrase]) -> str:
-    """Return FTS5's expression for any of the phrases."""
+    """Return FTS5's expression for any of the phrases, quoted so that none is an operator."""
     return " OR ".join(f'"{phrase.text}"' for phrase in phrases)
