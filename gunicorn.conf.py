@@ -8,13 +8,13 @@ from typing import Any
 pythonpath = str(Path(__file__).resolve().parent)
 sys.path.insert(0, pythonpath)
 
-from serving.cli import start_errors_as_exit
+from serving.cli import errors_as_exit
 from serving.logs import configure, logging_config
 from serving.multiprocess import metrics_files
 from serving.settings import Settings
 from serving.worker import AFTER_GRACE
 
-with start_errors_as_exit():
+with errors_as_exit():
     _settings = Settings.read()
 
 bind = _settings.address
