@@ -202,10 +202,17 @@ class Jobs:
             await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS))
         else:
             self._last_attempt = lease
+            # A job that kills its worker mostly does so at once: the others need not wait for its end.
+            timer = asyncio.get_running_loop().call_later(self.lease, self._end_last_attempt, lease)
             try:
                 await kind.handler(lease)
             finally:
-                self._last_attempt = None
+                timer.cancel()
+                self._end_last_attempt(lease)
+
+    def _end_last_attempt(self, lease: Lease) -> None:
+        if self._last_attempt is lease:
+            self._last_attempt = None
 
     async def _failed(self, kind: _Kind, lease: Lease) -> None:
         """Try a job again that failed by a bug, or give it up."""

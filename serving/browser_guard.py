@@ -11,10 +11,25 @@ from handlers.errors import Forbidden
 from serving.cors import Cors
 from serving.request import Request
 
-PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa", ".test")
+PRIVATE_SUFFIXES = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".home.arpa",
+    ".test",
+    ".svc",
+    ".lan",
+    ".home",
+    ".corp",
+    ".intranet",
+    ".private",
+)
 """Names that public DNS does not resolve, so that no page can be served from them."""
 
 CROSS_SITE = b"cross-site"
+NAVIGATE = b"navigate"
+"""The mode of a link that somebody follows: the page that has the link cannot read the response."""
+
 MAX_KNOWN = 256
 
 
@@ -36,7 +51,8 @@ class BrowserGuard:
         if host not in self._known:
             self._check_host(host)
         origin = request.headers.raw(b"origin")
-        if origin or request.headers.raw(b"sec-fetch-site") == CROSS_SITE:
+        is_cross_site = request.headers.raw(b"sec-fetch-site") == CROSS_SITE
+        if origin or (is_cross_site and request.headers.raw(b"sec-fetch-mode") != NAVIGATE):
             self._check_site(request, origin, host)
 
     def _check_host(self, host: bytes) -> None:
@@ -54,13 +70,21 @@ class BrowserGuard:
     def _check_site(self, request: Request, origin: bytes, host: bytes) -> None:
         is_cross_site = request.headers.raw(b"sec-fetch-site") == CROSS_SITE
         if origin and not is_cross_site:
-            is_cross_site = urlsplit(origin.decode("latin-1")).hostname != _name(host)
+            is_cross_site = _host_of(origin) != _name(host)
         if is_cross_site and not self._cors.allows(origin):
             raise Forbidden(
                 f"Pages of '{origin.decode('latin-1')[:255]}' may not call this server. To allow them, set "
                 "ASTROLABE_CORS_ORIGINS to their origin.",
                 code="cross_site_request",
             )
+
+
+def _host_of(origin: bytes) -> str | None:
+    """Return the host of an Origin header, or None if it has none."""
+    try:
+        return urlsplit(origin.decode("latin-1")).hostname
+    except ValueError:  # brackets that hold no address
+        return None
 
 
 def _name(host: bytes) -> str:

@@ -281,6 +281,23 @@ async def test_the_last_attempts_of_jobs_whose_workers_were_lost_are_made_one_af
     assert set().union(*together) == set("abc")
 
 
+async def test_a_last_attempt_that_outlives_a_lease_no_longer_keeps_the_others_waiting(store: Store) -> None:
+    lost = [replace(job(name, due=time.time() - 1), takeovers=MAX_TAKEOVERS) for name in "ab"]
+    await store.write(*(Enqueue(each) for each in lost))
+    running: set[str] = set()
+    both = asyncio.Event()
+
+    async def work(lease: Lease) -> None:
+        running.add(lease.job.id)
+        if running == {"a", "b"}:
+            both.set()
+        await both.wait()
+        await store.write(Finish(lease.job))
+
+    async with working(store, "w", work), asyncio.timeout(30):
+        await both.wait()
+
+
 async def test_a_job_that_a_failing_store_interrupts_is_not_counted_as_taken_over(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

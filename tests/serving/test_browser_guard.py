@@ -37,6 +37,8 @@ def check(
         "a.localhost",
         "laptop.local.",
         "astrolabe.default.svc.cluster.local",
+        "astrolabe.default.svc:80",
+        "nas.lan",
         "",
     ],
 )
@@ -58,6 +60,8 @@ def test_a_public_name_is_refused_unless_it_is_allowed(host: str) -> None:
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
+        {"origin": "http://[evil]"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:3000"},
         {"origin": "http://127.0.0.1.evil.example:8080"},
@@ -92,3 +96,9 @@ def test_the_refusal_names_the_setting(server: Server) -> None:
     refused = httpx.post(f"{server.url}/files", headers=form, files={"file": b"x"}, data={"purpose": "batch"})
     assert refused.status_code == 403
     assert "ASTROLABE_CORS_ORIGINS" in refused.json()["error"]["message"]
+
+
+def test_a_link_on_another_site_may_be_followed() -> None:
+    link = {"host": "127.0.0.1:8080", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert check(link) is None
+    assert check({**link, "origin": "https://evil.example"}) == "cross_site_request"
