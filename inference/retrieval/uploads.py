@@ -12,6 +12,7 @@ from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
 from persistence.collections import UPLOAD_PARTS, UPLOADS
+from persistence.errors import ContentNotFound
 from persistence.retry import retry_on_conflict, update_with_retry
 from persistence.store import (
     Check,
@@ -120,7 +121,11 @@ class Uploads:
         # Noted before it is written, so that an unfinished copy is deleted with the upload.
         document = await self._note_copy(document, content)
         digest = hashlib.md5(usedforsecurity=False)
-        await self._store.write_content(project, content, self._joined(project, contents, digest))
+        try:
+            await self._store.write_content(project, content, self._joined(project, contents, digest))
+        except ContentNotFound:  # another request has completed the upload, and its parts are deleted
+            _pending(await self.get(project, upload), "be completed")
+            raise
         if md5 is not None and md5.lower() != digest.hexdigest():
             await self._store.delete_content(project, content)
             raise RequestRefused(

@@ -72,7 +72,7 @@ async def test_an_upload_is_completed_once(library: Library) -> None:
     )
     assert sum(isinstance(result, dict) for result in results) == 1
     errors = [result for result in results if isinstance(result, RequestRefused)]
-    assert len(errors) == 4
+    assert len(errors) == 4, results
     census = library.census()
     assert (census["contents"], census["files"]) == (1, 1)
     assert len((await files.list_files(library.context(), **PAGE))["data"]) == 1

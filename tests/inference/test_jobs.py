@@ -243,8 +243,8 @@ async def test_a_job_that_kills_its_workers_is_given_up_after_three_takeovers(
     given_up: list[int] = []
 
     async def give_up(lease: Lease) -> None:
-        given_up.append(lease.job.takeovers)
         await store.write(Finish(lease.job))
+        given_up.append(lease.job.takeovers)
 
     jobs = Jobs(store, "survivor", poll=0.02, lease=LEASE)
     jobs.register("k", work, concurrency=10, give_up=give_up)
