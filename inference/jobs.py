@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from inference.fair_slots import FairSlots
 from persistence.errors import LeaseLost, StoreError
-from persistence.store import Finish, Job, Reschedule, Store
+from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
 
 LEASE_SECONDS = 10.0
 """Seconds for which a job is held without a renewal; a dead worker's job is free after that."""
 
 ATTEMPTS = 3
-"""Times that a job may fail by a bug before it is given up: nothing is tried for ever."""
+"""Times that a job may fail by a bug before it is given up."""
 
 MAX_TAKEOVERS = 3
 """Times that a job is taken over from a worker that was lost, by default: it may be what kills them.
@@ -26,6 +26,9 @@ Each takeover waits for a lease to run out, so a job that kills its workers ends
 
 RETRY_SECONDS = 1.0
 """Before a job that failed is tried again, times the number of its failures."""
+
+PAUSE_SECONDS = 3600.0
+"""Before the next attempt at a job that cannot be given up: what it is to delete must not stay for ever."""
 
 RENEWAL = 0.3
 """The part of a lease after which it is renewed: three tries fit in, so one slow write loses nothing."""
@@ -113,10 +116,11 @@ class Jobs:
         """Have jobs of `kind` run by `handler`, at most `concurrency` at once in this process.
 
         A job whose handler raises is tried again; after `ATTEMPTS` times, or when its workers were lost
-        too often, it is given up by `give_up`, or removed where there is none. `fair` shares the
-        concurrency between projects (`FairSlots`).
+        too often, it is given up by `give_up`. Without a `give_up` it is tried once more after each
+        `PAUSE_SECONDS`. `fair` shares the concurrency between projects (`FairSlots`).
         """
-        self._kinds[kind] = _Kind(handler, concurrency, give_up, 0, FairSlots(concurrency) if fair else None)
+        slots = FairSlots(concurrency) if fair else None
+        self._kinds[kind] = _Kind(handler, concurrency, give_up, slots=slots)
 
     def has_room(self, kind: str, project: str) -> bool:
         """Whether another job of that kind and project may be adopted."""
@@ -178,10 +182,7 @@ class Jobs:
 
     async def _run(self, kind: _Kind, lease: Lease) -> None:
         try:
-            if lease.job.takeovers < self.max_takeovers:
-                await kind.handler(lease)
-            else:
-                await self._run_last_attempt(kind, lease)
+            await self._attempt(kind, lease)
         except LeaseLost:
             log.info("job_lost", kind=lease.job.kind, id=lease.job.id)
         except StoreError as exc:
@@ -189,15 +190,23 @@ class Jobs:
             # away, and counts neither as a failure nor as a takeover.
             log.warning("job_interrupted", kind=lease.job.kind, id=lease.job.id, error=str(exc))
             self._interrupted.append(lease)
+
+    async def _attempt(self, kind: _Kind, lease: Lease) -> None:
+        try:
+            if lease.job.takeovers < self.max_takeovers:
+                await kind.handler(lease)
+            else:
+                await self._run_last_attempt(kind, lease)
+        except StoreError:
+            raise
         except Exception:
             log.exception("job_failed", kind=lease.job.kind, id=lease.job.id)
-            await self._failed(kind, lease)
+            await self._retry_or_give_up(kind, lease)
 
     async def _run_last_attempt(self, kind: _Kind, lease: Lease) -> None:
         job = lease.job
         if job.takeovers > self.max_takeovers:
-            log.error("job_given_up", kind=job.kind, id=job.id, takeovers=job.takeovers)
-            await self._give_up(kind, lease)
+            await self._give_up(kind, lease, takeovers=job.takeovers)
         elif self._last_attempt is not None:
             await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS))
         else:
@@ -214,32 +223,31 @@ class Jobs:
         if self._last_attempt is lease:
             self._last_attempt = None
 
-    async def _failed(self, kind: _Kind, lease: Lease) -> None:
-        """Try a job again that failed by a bug, or give it up."""
+    async def _retry_or_give_up(self, kind: _Kind, lease: Lease) -> None:
         job = lease.job
         attempts = job.payload.get("attempts", 0) + 1
-        try:
-            if attempts < ATTEMPTS:
-                payload = {**job.payload, "attempts": attempts}
-                await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS * attempts, payload))
-                return
-            log.error("job_given_up", kind=job.kind, id=job.id, attempts=attempts)
-            await self._give_up(kind, lease)
-        except StoreError as exc:
-            log.warning("job_interrupted", kind=job.kind, id=job.id, error=str(exc))
-            self._interrupted.append(lease)
+        if attempts < ATTEMPTS:
+            payload = {**job.payload, "attempts": attempts}
+            await self._store.write(Reschedule(job, time.time() + RETRY_SECONDS * attempts, payload))
+        else:
+            await self._give_up(kind, lease, attempts=attempts)
 
-    async def _give_up(self, kind: _Kind, lease: Lease) -> None:
-        if kind.give_up is not None:
-            try:
-                await kind.give_up(lease)
-            except StoreError:
-                raise
-            except Exception:
-                log.exception("job_not_given_up", kind=lease.job.kind, id=lease.job.id)
-            else:
-                return
-        await self._store.write(Finish(lease.job))
+    async def _give_up(self, kind: _Kind, lease: Lease, **reason: int) -> None:
+        job = lease.job
+        if kind.give_up is None:
+            log.error("job_put_off", kind=job.kind, id=job.id, seconds=PAUSE_SECONDS, **reason)
+            takeovers = min(job.takeovers, self.max_takeovers)  # so that one attempt is left
+            later = replace(job, due=time.time() + PAUSE_SECONDS, owner="", takeovers=takeovers)
+            await self._store.write(Hold(job), Enqueue(later))
+            return
+        log.error("job_given_up", kind=job.kind, id=job.id, **reason)
+        try:
+            await kind.give_up(lease)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("job_not_given_up", kind=job.kind, id=job.id)
+            await self._store.write(Finish(lease.job))
 
     def _forget(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
         kind.running -= 1
@@ -255,14 +263,14 @@ class Jobs:
     async def _release_interrupted(self) -> None:
         """Let go of jobs whose handler met a failure of the store, once the store answers again."""
         while self._interrupted:
-            job = self._interrupted[-1].job
+            job = self._interrupted[0].job  # others are appended meanwhile
             try:
                 await self._store.write(Reschedule(job, max(job.due, time.time())))
             except LeaseLost:  # it is another worker's by now, or has ended
                 pass
             except StoreError:
                 return
-            self._interrupted.pop()
+            del self._interrupted[0]
 
     # --- taking ---
 

@@ -1,6 +1,7 @@
 import asyncio
 import secrets
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -265,6 +266,21 @@ async def test_a_job_that_is_enqueued_again_was_never_taken_over(store: Store, j
     await store.write(Enqueue(job))
     [held] = await take(store, job.kind, "survivor", lease=0)
     assert held.takeovers == 0
+
+
+async def test_only_the_holder_of_a_job_can_enqueue_it_again_under_its_lease(store: Store, job: Job) -> None:
+    await store.write(Enqueue(job))
+    [lost] = await take(store, job.kind, "killed", lease=0)
+    [held] = await take(store, job.kind, "survivor")
+    later = replace(held, due=time.time() - 1, owner="", payload={"n": 2}, takeovers=7)
+    with pytest.raises(LeaseLost):
+        await store.write(Hold(lost), Enqueue(replace(later, payload={"n": 3})))
+    await store.write(Hold(held), Enqueue(later))
+    with pytest.raises(LeaseLost):
+        await store.write(Hold(held))
+    [again] = await take(store, job.kind, "next")
+    assert (again.payload, again.takeovers) == ({"n": 2}, 7)
+    assert again.token > held.token
 
 
 async def test_enqueueing_again_takes_the_job_from_its_holder(store: Store, job: Job) -> None:

@@ -4,17 +4,19 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import inference.jobs
 from inference.jobs import ATTEMPTS, MAX_TAKEOVERS, Handler, Jobs, Lease
 from persistence.engines import open_store
 from persistence.errors import LeaseLost, StoreUnavailable
-from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
+from persistence.store import Document, Enqueue, Finish, Hold, Job, Operation, Reschedule, Store
 from tests.inference import killed_worker
 
 LEASE = 0.3
@@ -56,7 +58,7 @@ async def eventually(condition: Callable[[], bool], seconds: float = 10) -> None
 class Work:
     """A handler that notes what it is given, and ends it when it is told to."""
 
-    def __init__(self, store: Store, then: Callable[[Lease], Awaitable[None]] | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.begun: list[str] = []
         self.cancelled: list[str] = []
@@ -208,6 +210,45 @@ async def test_a_job_that_fails_three_times_is_given_up_and_never_tried_again(st
     assert list(await store.take_jobs("k", "b", 60, 10)) == []
 
 
+async def test_a_job_that_cannot_be_given_up_is_put_off_and_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference.jobs, "PAUSE_SECONDS", 0.2)
+    times: list[float] = []
+
+    async def work(lease: Lease) -> None:
+        times.append(time.time())
+        if len(times) <= ATTEMPTS + 1:
+            raise RuntimeError("a bug")
+        await store.write(Finish(lease.job))
+
+    await store.write(Enqueue(job()))
+    async with working(store, "a", work):
+        await eventually(lambda: len(times) == ATTEMPTS + 2)
+
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(times[ATTEMPTS - 1 :]))
+
+
+async def test_a_job_that_kills_its_workers_and_cannot_be_given_up_is_tried_once_after_each_pause(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference.jobs, "PAUSE_SECONDS", 0.2)
+    takeovers: list[int] = []
+
+    async def work(lease: Lease) -> None:
+        takeovers.append(lease.job.takeovers)
+        await store.write(Finish(lease.job))
+
+    deadly = replace(job(due=time.time() - 1, owner="killed"), takeovers=MAX_TAKEOVERS)
+    await store.write(Enqueue(deadly))
+    started = time.time()
+    async with working(store, "survivor", work):
+        await eventually(lambda: bool(takeovers))
+
+    assert takeovers == [MAX_TAKEOVERS], "one more loss puts it off again"
+    assert time.time() - started >= 0.2
+
+
 async def test_a_job_whose_end_fails_too_is_removed(store: Store) -> None:
     tries: list[int] = []
 
@@ -298,9 +339,7 @@ async def test_a_last_attempt_that_outlives_a_lease_no_longer_keeps_the_others_w
         await both.wait()
 
 
-async def test_a_job_that_a_failing_store_interrupts_is_not_counted_as_taken_over(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_a_failing_store_interrupts_is_not_counted_as_taken_over(store: Store) -> None:
     """Its worker lives, and lets go of the job once the store answers again."""
     taken: list[Job] = []
 
@@ -317,6 +356,35 @@ async def test_a_job_that_a_failing_store_interrupts_is_not_counted_as_taken_ove
             free += await store.take_jobs("k", "b", 60, 10)
             await asyncio.sleep(0.01)
     assert free[0].takeovers == 0
+
+
+async def test_a_job_that_is_interrupted_while_another_is_let_go_of_is_let_go_of_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = store.write
+    first_release, release, released = asyncio.Event(), asyncio.Event(), set[str]()
+
+    async def interrupted(lease: Lease) -> None:
+        if lease.job.id == "second":
+            await first_release.wait()
+            asyncio.get_running_loop().call_later(0.02, release.set)
+        raise StoreUnavailable("away")
+
+    async def slow_release(*operations: Operation) -> list[Document]:
+        first_release.set()
+        await release.wait()
+        documents = await write(*operations)
+        released.update(each.job.id for each in operations if isinstance(each, Reschedule))
+        return documents
+
+    await store.write(Enqueue(job("first")), Enqueue(job("second")))
+    monkeypatch.setattr(store, "write", slow_release)
+    jobs = Jobs(store, "a", poll=0.02, lease=60)
+    jobs.register("k", interrupted, concurrency=2)
+    await jobs.start()
+    await eventually(first_release.is_set)
+    await eventually(lambda: released == {"first", "second"}, 2)
+    await jobs.stop(0)
 
 
 async def test_a_job_can_be_put_off(store: Store) -> None:
