@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from persistence.types import JSON
@@ -36,6 +36,16 @@ class Job:
     owner: str = ""
     payload: JSON = field(default_factory=dict)
     takeovers: int = 0
+
+    def taken(self, owner: str, now: float, lease: float) -> "Job":
+        """Return the free job as `owner` holds it for `lease` seconds from `now`."""
+        return replace(
+            self,
+            due=now + lease,
+            token=max(int(now * 1_000_000), self.token + 1),
+            owner=owner,
+            takeovers=self.takeovers + (self.owner not in ("", owner)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ settled. The mark follows the settled entries, but stays as far behind now as wr
 import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from persistence.cassandra.commits import Committer, Transaction
 from persistence.cassandra.driver import Connection
@@ -137,11 +137,13 @@ class JobQueue:
             unsettled = [entry for row in rows if (entry := tuple(row)) not in request.state.settled]
             left = _earlier(left, *(entry[0] for entry in unsettled if entry[1] in request.skipped))
             entries = [entry for entry in unsettled if entry[1] not in request.skipped]
+            size = min(request.limit - len(request.taken), AT_ONCE)  # grows: many may be of jobs that ended
             while entries:
-                part, entries = entries[:AT_ONCE], entries[AT_ONCE:]
                 if len(request.taken) >= request.limit:
-                    return _earlier(left, part[0][0])
+                    return _earlier(left, entries[0][0])
+                part, entries = entries[:size], entries[size:]
                 left = _earlier(left, await self._settle(request, part))
+                size = min(2 * size, AT_ONCE)
             if len(rows) < READ:
                 return left
             position = tuple(rows[-1])
@@ -177,10 +179,7 @@ class JobQueue:
 
     async def _take_one(self, job: Job, owner: str, lease: float) -> Job | None:
         """Take one job, after an index entry for the end of its lease; None if another worker was faster."""
-        now = self._clock()
-        token = max(int(now * 1_000_000), job.token + 1)
-        takeovers = job.takeovers + (job.owner not in ("", owner))
-        after = replace(job, due=now + lease, token=token, owner=owner, takeovers=takeovers)
+        after = job.taken(owner, self._clock(), lease)
         await self.add_entry(job.project, job.kind, job.id, after.due)
         try:
             await self._committer.commit(

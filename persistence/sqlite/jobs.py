@@ -39,17 +39,16 @@ class Jobs:
     ) -> list[Job]:
         """Take the jobs that have waited longest, each with a token greater than its last."""
         now = self._clock()
-        sql = f"""SELECT project, id, token, owner, payload, takeovers FROM jobs
+        sql = f"""SELECT project, id, due, token, owner, payload, takeovers FROM jobs
             WHERE {DUE} ORDER BY due LIMIT ?"""  # noqa: S608
         rows = fetch_all(connection, sql, (kind, now, encode([*skipped]), limit))
         taken = []
-        for project, id, token, holder, payload, before in rows:
-            fresh = max(int(now * 1_000_000), token + 1)
-            takeovers = before + (holder not in ("", owner))
-            job = Job(project, kind, id, now + lease, fresh, owner, orjson.loads(payload), takeovers)
+        for project, id, due, token, holder, payload, takeovers in rows:
+            free = Job(project, kind, id, due, token, holder, orjson.loads(payload), takeovers)
+            job = free.taken(owner, now, lease)
             connection.execute(
                 "UPDATE jobs SET due=?, token=?, owner=?, takeovers=? WHERE project=? AND kind=? AND id=?",
-                (job.due, fresh, owner, takeovers, project, kind, id),
+                (job.due, job.token, owner, job.takeovers, project, kind, id),
             )
             taken.append(job)
         return taken

@@ -4,6 +4,7 @@ Renewals, polls and what a process learns once (tables, kinds of jobs) are left 
 everything once before.
 """
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from handlers import messages, threads
 from inference.gateway import Gateway
 from persistence.cassandra import CassandraStore
-from persistence.store import Chunk, Delete, Insert, Key, Replace
+from persistence.store import Chunk, Delete, Enqueue, Insert, Job, Key, Replace
 from tests.fixtures.pages import PAGE
 from tests.inference.engine.process import Process, collect, gateway_to, until
 from tests.provider import ProviderProcess
@@ -118,6 +119,23 @@ async def test_what_the_api_sends_for_each_operation(store: CassandraStore, work
     # Three reads; two transactions and a note that start it, two that open its message, two that end
     # it; and one for each 100 ms of streamed text.
     assert run <= 10 + 10 * took
+
+
+async def test_taking_one_of_many_due_jobs_looks_only_at_the_first(
+    store: CassandraStore, project: str
+) -> None:
+    kind = f"kind-{secrets.token_hex(8)}"
+    await store.write(*(Enqueue(Job(project, kind, str(number), due=0)) for number in range(40)))
+    taken: list[Job] = []
+
+    async def take() -> None:
+        taken.extend(await store.take_jobs(kind, "worker", 60, 1))
+
+    await take()
+    counts = [await count(store, take) for _ in range(5)]
+    assert len({job.id for job in taken}) == 6
+    # The index (two partitions, around the half minute), the job, and two statements that take it.
+    assert max(counts) <= 5
 
 
 async def test_a_file_of_273_kb_is_ingested_in_few_statements_besides_its_chunks(
