@@ -24,13 +24,12 @@ from persistence.documents import (
     child_id,
 )
 from persistence.event_log import LOG_LIFETIME, Append, EventLog
-from persistence.jobs import Cancel, Enqueue, Finish, Hold, Job, JobQueue, Reschedule, fresh_token
+from persistence.jobs import Cancel, Enqueue, Finish, Hold, Job, JobQueue, Reschedule
 
 __all__ = ["LOG_LIFETIME", "Append", "Attributes", "Cancel", "Check", "Chunk", "Clear"]
 __all__ += ["Comparison", "Compound", "Content", "Delete", "Document", "Enqueue", "FileChunks"]
 __all__ += ["Filter", "Finish", "Hit", "Hold", "Insert", "Job", "Key", "Loadable", "Operation"]
 __all__ += ["Order", "Page", "Record", "Replace", "Reschedule", "Store", "child_id"]
-__all__ += ["fresh_token"]
 
 Operation = Insert | Replace | Delete | Clear | Check | Enqueue | Hold | Finish | Reschedule | Cancel | Append
 Loadable = Document | Job | Append | FileChunks

@@ -33,7 +33,7 @@ PARTITIONS = 500
 """Partitions' keys read at once."""
 
 HOMES = "SELECT DISTINCT project, home, bucket, logged FROM objects"
-SECTIONS = """SELECT section, due, lease, owner, payload FROM objects
+SECTIONS = """SELECT section, due, lease, payload FROM objects
     WHERE project=? AND home=? AND bucket=0 AND section>='h:' AND section<'k'"""
 CONTENTS = "SELECT project, id, size FROM contents"
 STORES = "SELECT DISTINCT project, store FROM sources"
@@ -91,7 +91,7 @@ class Mover:
                 name = section[2:]
                 if section[0] == "j":
                     if job[1] is not None and not (here and section == here[2]):
-                        due, lease, _, payload = job
+                        due, lease, payload = job
                         held = decode_job(project, name, home, (due, lease, "", payload, 0))
                         yield [project, home, section, 0], held
                     continue

@@ -34,11 +34,8 @@ class Stage:
         for entries, number in self.new_rows:
             document = entries.documents[number]
             partition = home_partition(document.key)
-            transactions.append(
-                Transaction(
-                    partition, [InsertRow(document, body_of(document)), *self.extra_parts.get(partition, ())]
-                )
-            )
+            parts = [InsertRow(document, body_of(document)), *self.extra_parts.get(partition, ())]
+            transactions.append(Transaction(partition, parts))
         return transactions
 
     def accepts(self, partition: Partition, parts: Sequence[Part]) -> bool:
@@ -179,8 +176,8 @@ class Plan:
             if all(part.checks_only for part in checks):
                 transaction = stage.transactions.pop(partition)
                 transaction.parts[:0] = [part for part in checks if part not in transaction.parts]
-                unconditional = [stage] if stage.transactions else []
-                self.stages[at - 1 : at + 1] = [Stage({partition: transaction}), *unconditional]
+                rest = [stage] if stage.transactions else []
+                self.stages[at - 1 : at + 1] = [Stage({partition: transaction}), *rest]
 
 
 def has_jobs(stage: Stage) -> bool:

@@ -20,7 +20,6 @@ BUSY_SECONDS = 15.0
 CACHE_KIB = 16 * 1024
 """Page cache of one connection."""
 
-
 JOURNAL_BYTES = 64 * 1024 * 1024
 """What a write-ahead log that a burst made longer is cut to."""
 

@@ -169,8 +169,8 @@ def blocks(connection: apsw.Connection, after: int) -> Iterator[VectorBlock]:
         WHERE chunk>? ORDER BY chunk LIMIT ?"""
     while rows := fetch_all(connection, sql, (after, BLOCK)):
         chunks, sources, vectors = zip(*rows, strict=True)
-        cached = np.frombuffer(b"".join(vectors), np.float32).reshape(len(rows), -1)
-        yield VectorBlock(np.array(chunks, np.int64), np.array(sources, np.int64), normalize(cached))
+        matrix = np.frombuffer(b"".join(vectors), np.float32).reshape(len(rows), -1)
+        yield VectorBlock(np.array(chunks, np.int64), np.array(sources, np.int64), normalize(matrix))
         after = chunks[-1]
 
 

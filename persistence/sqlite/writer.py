@@ -152,9 +152,9 @@ class Writer:
     def _mapped(self, error: Exception) -> Exception:
         if not isinstance(error, apsw.Error):
             return error
-        mapped_errors = map_error(error, self._path)
-        mapped_errors.__cause__ = error
-        return mapped_errors
+        mapped = map_error(error, self._path)
+        mapped.__cause__ = error
+        return mapped
 
 
 def settle(writes: list[QueuedWrite]) -> None:
