@@ -1,8 +1,8 @@
 """What gunicorn loads: `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 from serving.app import create_app
-from serving.cli import start_errors_as_exit
+from serving.cli import errors_as_exit
 from serving.settings import Settings
 
-with start_errors_as_exit():
+with errors_as_exit():
     app = create_app(Settings.read())

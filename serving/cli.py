@@ -7,10 +7,11 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import gmtime, strftime
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import click
@@ -27,11 +28,11 @@ from serving.settings import Settings, shown_store, without_secrets
 from spec.errors import SpecError
 
 EXPECTED_ERRORS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
-VARIABLES: dict[type[Exception], str] = {
-    SpecError: "ASTROLABE_SPEC",
-    RoutesRefused: "ASTROLABE_MODELS",
-    StoreError: "ASTROLABE_STORE",
-}
+VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
+    {SpecError: "ASTROLABE_SPEC", RoutesRefused: "ASTROLABE_MODELS", StoreError: "ASTROLABE_STORE"}
+)
+"""The variable that an error is about."""
+
 PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,23 +43,16 @@ T = TypeVar("T")
 
 
 @contextmanager
-def errors_as_exit() -> Iterator[None]:
-    """Exit with an expected error's message in one line instead of a traceback."""
+def errors_as_exit(variables: Mapping[type[Exception], str] = VARIABLES) -> Iterator[None]:
+    """Exit with an expected error's message in one line instead of a traceback.
+
+    The line names the variable that the error is about; pass no `variables` for errors of arguments.
+    """
     try:
         yield
     except EXPECTED_ERRORS as exc:
-        sys.exit(f"astrolabe: {exc}")
-
-
-@contextmanager
-def start_errors_as_exit() -> Iterator[None]:
-    """Do so at the start of the server, and name the variable that the error is about."""
-    with errors_as_exit():
-        try:
-            yield
-        except (SpecError, RoutesRefused, StoreError) as exc:
-            variable = next(name for kind, name in VARIABLES.items() if isinstance(exc, kind))
-            raise SettingsRefused(f"{variable}: {exc}") from exc
+        variable = next((f"{name}: " for kind, name in variables.items() if isinstance(exc, kind)), "")
+        sys.exit(f"astrolabe: {variable}{exc}")
 
 
 def store_url() -> str:
@@ -67,7 +61,13 @@ def store_url() -> str:
         return Settings.read().store
 
 
-def with_store(url: str, work: Callable[[Store], Awaitable[T]], *, migrate: bool = True) -> T:
+def with_store(
+    url: str,
+    work: Callable[[Store], Awaitable[T]],
+    *,
+    migrate: bool = True,
+    variables: Mapping[type[Exception], str] = VARIABLES,
+) -> T:
     """Run `work` on the store of `url`; with `migrate`, create it or update its schema first."""
 
     async def run() -> T:
@@ -80,7 +80,7 @@ def with_store(url: str, work: Callable[[Store], Awaitable[T]], *, migrate: bool
         finally:
             await store.close()
 
-    with errors_as_exit():
+    with errors_as_exit(variables):
         return asyncio.run(run())
 
 
@@ -189,6 +189,7 @@ def move_store(source: str, destination: str, checkpoint: Path) -> None:
         source,
         lambda one: with_progress(lambda show: moved(one, destination, show, checkpoint)),
         migrate=False,  # a source that is not there is a mistake, not a new store
+        variables={},
     )
     for kind, count in report.source.items():
         click.echo(f"{kind:<10} source {count:>12,}   destination {report.destination.get(kind, 0):>12,}")
@@ -306,7 +307,7 @@ def distil_edition(upstream: Path, edition: Path, revision: str) -> None:
     """
     from spec.distil import distil, lock_line  # noqa: PLC0415 - no other command needs it
 
-    with errors_as_exit():
+    with errors_as_exit({}):
         distil(upstream, edition)
     click.echo(lock_line(edition.name, revision, upstream.read_bytes(), edition.read_bytes()))
 

@@ -41,11 +41,6 @@ def logging_config(level: str, log_format: str = "json") -> dict[str, Any]:
         if is_json(log_format)
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
-    levels = {
-        name: level.upper() for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.access")
-    }
-    # At info it logs each worker's start, between the lines that matter.
-    levels["uvicorn.error"] = "WARNING" if LEVELS[level] < logging.WARNING else level.upper()
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -60,7 +55,10 @@ def logging_config(level: str, log_format: str = "json") -> dict[str, Any]:
             "stderr": {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}
         },
         "root": {"handlers": ["stderr"], "level": level.upper()},
-        "loggers": {name: {"level": own, "handlers": [], "propagate": True} for name, own in levels.items()},
+        "loggers": {
+            name: {"level": level.upper(), "handlers": [], "propagate": True}
+            for name in ("gunicorn.error", "gunicorn.access", "uvicorn", "uvicorn.error", "uvicorn.access")
+        },
     }
 
 

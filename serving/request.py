@@ -53,9 +53,9 @@ async def no_body() -> Message:
 class Request:
     """One request on its way through the stages; each stage fills in its part.
 
-    `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies, `held` those
-    in memory that `HeldBodies` counts. `open_stream`
-    sends the head of an event stream whose first event takes long; None where nothing is sent.
+    `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies, `held` those in
+    memory that `HeldBodies` counts. `open_stream` sends the head of an event stream whose first event
+    takes long; None where nothing is sent.
     `default_model` is the model of a body that names none (Azure's deployments).
     """
 

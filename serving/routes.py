@@ -20,8 +20,8 @@ class Route:
     """An operation with its handler, None where it answers 501, and its rule in Flask.
 
     `parameters` are the arguments that the handler takes, None if it takes any. `status` is that of
-    a success and `validator` checks its body. `is_public` operations need no key. A client that
-    hangs up ends a handler that `waits` for a provider.
+    a success and `validator` checks its body. `is_public` operations need no key. With
+    `cancel_on_disconnect` the call ends when its client disconnects.
     """
 
     operation: Operation

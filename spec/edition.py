@@ -118,12 +118,12 @@ def _shape(path: str) -> str:
 def _operations(document: JSON) -> Iterable[Operation]:
     components, paths = document["components"]["schemas"], document["paths"]
     for path, item in paths.items():
-        collection = paths.get(path.rpartition("/")[0], {}) if path.endswith("}") else {}
-        shown = _object_fields(item, components) if path.endswith("}") else frozenset()
+        shown = created = frozenset[str]()
+        if path.endswith("}"):
+            shown = _object_fields(item, components)
+            created = _creation_fields(paths.get(path.rpartition("/")[0], {}), components)
         for method, spec in item.items():
-            created = _body_fields(collection.get("post", {}), components)
-            fixed = created - _body_fields(spec, components)
-            yield operation(path, method, spec, components, shown, fixed)
+            yield operation(path, method, spec, components, shown, created)
 
 
 def _object_fields(item: JSON, components: JSON) -> frozenset[str]:
@@ -132,6 +132,7 @@ def _object_fields(item: JSON, components: JSON) -> frozenset[str]:
     return property_names(answer.get(JSON_MEDIA, {}).get("schema"), components)
 
 
-def _body_fields(spec: JSON, components: JSON) -> frozenset[str]:
-    content = spec.get("requestBody", {}).get("content", {})
+def _creation_fields(item: JSON, components: JSON) -> frozenset[str]:
+    """The fields of the body that POST of a collection's path takes."""
+    content = item.get("post", {}).get("requestBody", {}).get("content", {})
     return property_names(content.get(JSON_MEDIA, {}).get("schema"), components)

@@ -107,7 +107,7 @@ class Body:
     """The body of an operation in one media type.
 
     `schema` is None if the edition does not describe the content. An object may be sent back whole to
-    its update: `object_fields` are its fields, and `fixed` are those that only its creation takes.
+    its update: `object_fields` are its fields, `creation_fields` those that its creation takes.
     """
 
     __slots__ = ("_components", "_fixed", "_read_only", "_shape", "media", "schema", "validator")
@@ -118,11 +118,11 @@ class Body:
         schema: Any,
         components: Components,
         object_fields: frozenset[str] = frozenset(),
-        fixed: frozenset[str] = frozenset(),
+        creation_fields: frozenset[str] = frozenset(),
     ) -> None:
         self.media = media
         self._read_only = object_fields - property_names(schema, components)
-        self._fixed = fixed
+        self._fixed = self._read_only & creation_fields
         self.schema = schema
         self.validator = RequestValidator({} if schema is None else schema, components)
         self._components = components
@@ -131,8 +131,8 @@ class Body:
     def check(self, value: Any) -> None:
         """Raise InvalidRequest, naming the field, unless `value` fits.
 
-        Read-only fields are removed from `value`, in place, and so are nulls that mean absent. Fixed
-        fields stay, unchecked: the handler compares them with the object's.
+        Read-only fields are removed from `value`, in place, and so are nulls that mean absent. Those
+        that only creation takes stay, unchecked: the handler compares them with the object's.
         """
         removed: JSON = {}
         if self._read_only and isinstance(value, dict):
@@ -284,14 +284,14 @@ def operation(
     spec: Mapping[str, Any],
     components: Components,
     object_fields: frozenset[str] = frozenset(),
-    fixed: frozenset[str] = frozenset(),
+    creation_fields: frozenset[str] = frozenset(),
 ) -> Operation:
     """Make the operation that a normalized document describes at `path`, fixed query and all."""
-    plain, _, fixed_query = path.partition("?")
+    plain, _, fixed = path.partition("?")
     parameters = tuple(parameter(one) for one in spec.get("parameters", ()))
     body = spec.get("requestBody", {})
     bodies = {
-        media: Body(media, one.get("schema"), components, object_fields, fixed)
+        media: Body(media, one.get("schema"), components, object_fields, creation_fields)
         for media, one in body.get("content", {}).items()
     }
     path_names = tuple(one[1:-1] for one in plain.split("/") if one.startswith("{"))
@@ -300,7 +300,7 @@ def operation(
         name=python_name(spec["operationId"]),
         method=method.upper(),
         path=plain,
-        query=dict(split_query(fixed_query.encode())),
+        query=dict(split_query(fixed.encode())),
         tags=tuple(spec.get("tags", ())),
         parameters=parameters,
         bodies=bodies,

@@ -1,4 +1,4 @@
-"""Bodies that never end, in sum: a worker holds so many bytes of them, and and a share of that for one project."""
+"""Bodies that never end: a worker holds so many bytes of them in all, and a share of that for one project."""
 
 import json
 import socket
