@@ -1,5 +1,6 @@
 """The record that the stages of serving share about one request, and ASGI's types."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -44,9 +45,10 @@ class Headers(Mapping[str, str]):
         return len(self._raw)
 
 
-async def no_body() -> Message:
-    """Receive the body of a request that has none."""
-    return {"type": "http.request", "body": b"", "more_body": False}
+async def receive_nothing() -> Message:
+    """Wait for ever, as a request without a socket has no body and no client that disconnects."""
+    message: Message = await asyncio.get_running_loop().create_future()
+    return message
 
 
 @dataclass(slots=True)
@@ -65,7 +67,7 @@ class Request:
     raw_path: str
     query: bytes
     headers: Headers
-    receive: Receive = no_body
+    receive: Receive = receive_nothing
     scope: Scope = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
     operation_id: str = "unmatched"
