@@ -50,7 +50,9 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     service_lives = lives(services, grace=settings.grace)
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
-    responder = Responder(metrics, strict=settings.strict_responses, keep_alive=settings.keep_alive)
+    responder = Responder(
+        metrics, interruptions, strict=settings.strict_responses, keep_alive=settings.keep_alive
+    )
     pipeline = Pipeline(
         routing=routing,
         authenticator=make_authenticator(settings, services),

@@ -65,6 +65,7 @@ class HTTPServer:
             response = await self._response(request)
             request.open_stream = None  # it refers to the sender, which refers to the request
             if response is None:
+                sender.abandon()
                 self._access.record(request, CLIENT_CLOSED_REQUEST)
                 return
             await sender.send(response)

@@ -11,6 +11,7 @@ import structlog
 
 from handlers.context import Answer, Binary, Relayed, Stream
 from handlers.errors import ApiError, ServerError
+from serving.interruptions import WATCH_AFTER, Interruptions
 from serving.metrics import Metrics
 from serving.request import Request
 from serving.routes import Route
@@ -105,8 +106,11 @@ class Responder:
     stream is opened ahead of its first event.
     """
 
-    def __init__(self, metrics: Metrics, *, strict: bool, keep_alive: float) -> None:
+    def __init__(
+        self, metrics: Metrics, interruptions: Interruptions, *, strict: bool, keep_alive: float
+    ) -> None:
         self._metrics = metrics
+        self._interruptions = interruptions
         self._strict = strict
         self._keep_alive = keep_alive
 
@@ -119,9 +123,10 @@ class Responder:
             self._check_relayed(route, answer.value)
             return json_response(answer.value, route.status)
         if isinstance(answer, Stream):
-            events = await Pieces.begin(
-                answer.events, is_events=True, silence=self._keep_alive, on_silence=request.open_stream
-            )
+            with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
+                events = await Pieces.begin(
+                    answer.events, is_events=True, silence=self._keep_alive, on_silence=request.open_stream
+                )
             return Response(200, EVENT_STREAM.copy(), events)
         return await _binary_response(answer)
 

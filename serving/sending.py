@@ -73,17 +73,14 @@ class Sender:
         """Send the response to its end, or until the client disconnects or the server stops."""
         body = response.body
         if self._is_open:
-            await self._send_late(response)
+            await self._send_late(body)
         elif isinstance(body, bytes):
             await self._send_start(response.status, response.headers)
-            if self._request.method == "HEAD":
-                body = b""
-            await self._send({"type": "http.response.body", "body": body})
-            self._request.sent = len(body)
+            await self._send_last(b"" if self._request.method == "HEAD" else body)
         elif self._request.method == "HEAD":
             await body.close()
             await self._send_start(response.status, response.headers)
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._send_last()
         else:
             with self._sending.interruptions.interruptible(self._request.receive):
                 await self._send_start(response.status, response.headers)
@@ -99,15 +96,18 @@ class Sender:
         await self._send_piece(COMMENT)
         self._watch()
 
-    async def _send_late(self, response: Response) -> None:
+    def abandon(self) -> None:
+        """Send nothing more: the client has disconnected."""
+        if self._opening is not None:
+            self._opening.cancel()
+        self._stop_watch()
+
+    async def _send_late(self, body: bytes | Pieces) -> None:
         """Send what follows a head that went out early; an error is an event by now."""
         if self._opening is not None:
             await self._opening
-        body = response.body
         if isinstance(body, bytes):
-            self._stop_watch()
-            await self._send_piece(error_event(body))
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._send_last(error_event(body))
             return
         with self._sending.interruptions.interruptible(self._request.receive):
             await self._send_pieces(body)
@@ -144,8 +144,7 @@ class Sender:
             self._log_failure(exc)
             await self._send_failure(pieces, to_api_error(exc))
         else:
-            self._stop_watch()
-            await self._send({"type": "http.response.body", "body": b""})
+            await self._send_last()
         finally:
             self._stop_watch()
             self._sending.metrics.open_streams.dec()
@@ -157,12 +156,17 @@ class Sender:
 
     async def _send_failure(self, pieces: Pieces, error: ApiError) -> None:
         # A file is shorter than its Content-Length then: the server closes the connection.
-        self._stop_watch()
         if pieces.is_events:
-            await self._send({"type": "http.response.body", "body": error_event(orjson.dumps(error.body()))})
+            await self._send_last(error_event(orjson.dumps(error.body())))
 
     async def _send_piece(self, piece: bytes) -> None:
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        self._request.sent += len(piece)
+
+    async def _send_last(self, piece: bytes = b"") -> None:
+        """Send the end of the response, which no comment may follow."""
+        self._stop_watch()
+        await self._send({"type": "http.response.body", "body": piece})
         self._request.sent += len(piece)
 
     # --- comments and keys of open streams ---
@@ -185,11 +189,12 @@ class Sender:
         if needs_comment:
             await self._send_piece(COMMENT)
         is_valid = await self._sending.has_valid_key(self._request)
-        is_open = self._timer is not None
-        if is_open and not is_valid and self._request_task is not None:
+        if not is_valid and self._request_task is not None:
             self._request_task.cancel(REVOKED)
 
     def _stop_watch(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._looking is not None:
+            self._looking.cancel()

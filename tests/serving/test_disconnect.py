@@ -41,6 +41,16 @@ def test_a_waiting_call_left_by_its_client_closes_the_providers_call(
     until(lambda: provider_saw(provider, tag)[0]["ended"] == "disconnected", seconds=10)
 
 
+def test_a_stream_left_before_its_first_event_closes_the_providers_call(
+    server: Server, provider: ProviderProcess
+) -> None:
+    tag = secrets.token_hex(8)
+    request = body(tag, {"text": "late", "wait": 30}, stream=True)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{server.url}/chat/completions", json=request, timeout=1)
+    until(lambda: provider_saw(provider, tag)[0]["ended"] == "disconnected", seconds=10)
+
+
 def test_a_disconnect_is_logged_as_499_and_not_as_a_failure(
     server: Server, provider: ProviderProcess
 ) -> None:

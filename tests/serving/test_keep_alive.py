@@ -44,10 +44,6 @@ def test_a_stream_is_kept_alive_between_two_events(server: Server) -> None:
     assert lines[-1] == "data: [DONE]"
 
 
-def test_a_stream_that_is_not_silent_gets_no_comment(server: Server) -> None:
-    assert ": keep-alive" not in stream(server, {"text": "one two three four five", "delay": 0.05})
-
-
 def test_an_error_of_a_stream_that_was_opened_is_an_event(server: Server) -> None:
     lines = stream(server, {"wait": 1.5, "fail": {"status": 400, "message": "the provider's words"}})
     assert lines[0] == ": keep-alive"
