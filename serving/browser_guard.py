@@ -52,8 +52,16 @@ class BrowserGuard:
             self._check_host(host)
         origin = request.headers.raw(b"origin")
         is_cross_site = request.headers.raw(b"sec-fetch-site") == CROSS_SITE
-        if origin or (is_cross_site and request.headers.raw(b"sec-fetch-mode") != NAVIGATE):
-            self._check_site(request, origin, host)
+        if origin:
+            is_cross_site = is_cross_site or _host_of(origin) != _name(host)
+        elif request.headers.raw(b"sec-fetch-mode") == NAVIGATE:
+            return
+        if is_cross_site and not self._cors.allows(origin):
+            raise Forbidden(
+                f"Pages of '{origin.decode('latin-1')[:255]}' may not call this server. To allow them, set "
+                "ASTROLABE_CORS_ORIGINS to their origin.",
+                code="cross_site_request",
+            )
 
     def _check_host(self, host: bytes) -> None:
         name = _name(host)
@@ -66,17 +74,6 @@ class BrowserGuard:
             )
         if len(self._known) < MAX_KNOWN:
             self._known.add(host)
-
-    def _check_site(self, request: Request, origin: bytes, host: bytes) -> None:
-        is_cross_site = request.headers.raw(b"sec-fetch-site") == CROSS_SITE
-        if origin and not is_cross_site:
-            is_cross_site = _host_of(origin) != _name(host)
-        if is_cross_site and not self._cors.allows(origin):
-            raise Forbidden(
-                f"Pages of '{origin.decode('latin-1')[:255]}' may not call this server. To allow them, set "
-                "ASTROLABE_CORS_ORIGINS to their origin.",
-                code="cross_site_request",
-            )
 
 
 def _host_of(origin: bytes) -> str | None:

@@ -33,10 +33,10 @@ class ConnectionLimits:
     of its body, and `send_seconds` that in which a client must read some of its response.
     """
 
-    connections: int = 4096
-    head_seconds: float = 10.0
-    body_seconds: float = 30.0
-    send_seconds: float = 60.0
+    connections: int
+    head_seconds: float
+    body_seconds: float
+    send_seconds: float
 
 
 class Cork:

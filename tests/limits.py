@@ -20,6 +20,8 @@ SERVER = (
     ("Time of a head", "ASTROLABE_HEAD_TIMEOUT", "seconds"),
     ("Time in which a body must make progress", "ASTROLABE_BODY_TIMEOUT", "seconds"),
     ("Body of a request, files apart", "ASTROLABE_MAX_BODY", "bytes"),
+    ("Levels of a JSON body", "spec.body.MAX_DEPTH", ""),
+    ("Properties of an object in a JSON body", "spec.body.MAX_PROPERTIES", ""),
     ("Bodies that a worker holds together", "ASTROLABE_MAX_HELD_BODIES", "bytes"),
     ("Connections of a worker", "ASTROLABE_MAX_CONNECTIONS", ""),
     ("Fields of a form", "serving.bodies.MAX_FIELDS", ""),
