@@ -11,6 +11,7 @@ import platform
 import struct
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,29 +135,25 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
 
 def _filter() -> list[tuple[int, int, int, int]]:
     """Return the program that judges each system call: (operation, jump if true, jump if false, operand)."""
-    names = [(EQUALS, 0, 1, number) for number in CALLS.values()]
-    program = [
+    return [
         (LOAD, 0, 0, ARCHITECTURE),
         (EQUALS, 1, 0, AUDIT_X86_64),
         (RETURN, 0, 0, KILL),
         (LOAD, 0, 0, NUMBER),
-        (AT_LEAST, 0, 1, X32),
-        (RETURN, 0, 0, DENY),
-    ]
-    for each in names:
-        program += [each, (RETURN, 0, 0, ALLOW)]
-    program += [
-        (EQUALS, 0, 1, CLONE3),  # the C library then uses clone, whose flags can be read
-        (RETURN, 0, 0, MISSING),
+        *_verdict(AT_LEAST, X32, DENY),
+        *chain.from_iterable(_verdict(EQUALS, number, ALLOW) for number in CALLS.values()),
+        *_verdict(EQUALS, CLONE3, MISSING),  # the C library then uses clone, whose flags can be read
         (EQUALS, 0, 4, OPENAT),
         (LOAD, 0, 0, ARGUMENTS + 2 * 8),
-        (ANY_BIT, 0, 1, WRITABLE),
-        (RETURN, 0, 0, DENY),
+        *_verdict(ANY_BIT, WRITABLE, DENY),
         (RETURN, 0, 0, ALLOW),
         (EQUALS, 0, 3, CLONE),
         (LOAD, 0, 0, ARGUMENTS),
-        (ANY_BIT, 0, 1, CLONE_THREAD),
-        (RETURN, 0, 0, ALLOW),
+        *_verdict(ANY_BIT, CLONE_THREAD, ALLOW),
         (RETURN, 0, 0, DENY),
     ]
-    return program
+
+
+def _verdict(test: int, operand: int, verdict: int) -> tuple[tuple[int, int, int, int], ...]:
+    """Return the instructions that end with a verdict if the loaded value passes a test."""
+    return (test, 0, 1, operand), (RETURN, 0, 0, verdict)
