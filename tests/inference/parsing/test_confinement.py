@@ -65,6 +65,7 @@ print(fails(socket.create_connection, ("127.0.0.1", 9)), os.getuid() == 65534)
         "os.execv, '/bin/true', ['true']",
         "os.kill, 1, 0",
         "os.open, '/dev/null', os.O_WRONLY",
+        "os.open, '/dev/null', os.O_TRUNC",
     ],
 )
 def test_the_process_of_a_file_may_only_read_and_compute(call: str, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ async def test_an_idle_parser_process_ends(sandbox: Sandbox, monkeypatch: pytest
 async def test_the_memory_of_all_files_together_is_bounded() -> None:
     sandbox = Sandbox(memory=20_000_000)
     try:
-        failure = await failure_of(sandbox, b"a line of text\n" * 3_000_000, "a.txt")
+        failure = await failure_of(sandbox, b"a line of text\n" * 2_500_000, "a.txt")
         assert "more memory" in failure.message
         assert await text_of(sandbox, b"the next one", "a.txt") == "the next one"
     finally:
