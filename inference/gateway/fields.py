@@ -129,7 +129,7 @@ def _count(usage: JSON, *names: str) -> int:
         count = usage.get(name)
         if count is None:
             continue
-        if isinstance(count, bool) or not isinstance(count, int | float) or not count < _MOST_TOKENS:
+        if isinstance(count, bool) or not isinstance(count, int | float) or not abs(count) < _MOST_TOKENS:
             raise failures.unreadable(f"the usage has {name} {count!r}"[:200])
         return max(int(count), 0)
     return 0

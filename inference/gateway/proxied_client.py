@@ -9,7 +9,7 @@ import aiohttp
 import yarl
 
 from inference.gateway.driver import ProviderResponse
-from inference.gateway.http_client import Timeouts
+from inference.gateway.http_client import DRAIN_TIMEOUT, Timeouts
 from inference.gateway.network_errors import mapped, of_aiohttp
 
 
@@ -63,8 +63,8 @@ class AiohttpResponse(ProviderResponse):
 
     async def drain(self) -> None:
         """Wait briefly for the end of the body."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):
                 await self._response.content.readany()
 
     async def aclose(self) -> None:

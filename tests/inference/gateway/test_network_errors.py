@@ -1,5 +1,6 @@
 import inspect
 import ssl
+from contextlib import aclosing
 
 import aiohttp
 import pytest
@@ -8,6 +9,8 @@ import yarl
 from inference.errors import ProviderBroken, ProviderError, ProviderTimeout
 from inference.gateway.http_client import HttpClient, Timeouts
 from inference.gateway.network_errors import CONNECTING, Table, mapped, of_aiohttp
+from inference.gateway.proxied_client import ProxiedClient
+from tests.inference.gateway.test_http_client import TIMEOUTS, serving
 
 AIOHTTP = of_aiohttp(5)
 
@@ -56,4 +59,16 @@ async def test_a_host_name_that_cannot_be_looked_up_is_a_providers_error() -> No
     client = HttpClient()
     with pytest.raises(ProviderBroken, match="host name is not valid"):
         await client.send("GET", yarl.URL(f"http://{'a' * 70}.example/v1"), {}, None, Timeouts(3, 3))
+    await client.close()
+
+
+async def test_a_connection_lost_after_the_content_is_no_error_behind_a_proxy() -> None:
+    client = ProxiedClient()
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nHello\r\n"
+    async with (
+        serving(answer) as url,
+        aclosing(await client.send("GET", url, {}, None, TIMEOUTS)) as response,
+    ):
+        assert await anext(aiter(response)) == b"Hello"
+        await response.drain()
     await client.close()

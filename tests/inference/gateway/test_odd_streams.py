@@ -163,6 +163,9 @@ POISON = {
     "a number as arguments": calls({"index": 0, "id": "c", "function": {"name": "f", "arguments": 7}}),
     "texts in the usage": events(*HELLO, {**HEAD, "choices": [], "usage": {"prompt_tokens": "many"}}),
     "a list as usage": events(*HELLO, {**HEAD, "choices": [], "usage": [1]}),
+    "a count below all numbers": events(
+        *HELLO, {**HEAD, "choices": [], "usage": {"prompt_tokens": 7}}
+    ).replace("7}", "-1e400}"),
     "a count beyond all models": events(*HELLO, {**HEAD, "choices": [], "usage": {"prompt_tokens": 1e40}}),
     "a call without a name": calls({"index": 0, "id": "c", "function": None}),
     "an object as refusal": events(chunk({"refusal": {"a": 1}}), chunk({}, "stop")),
