@@ -86,11 +86,7 @@ def from_response(
     details = error_details(body)
     message = details.get("message") or ""
     if not message or is_bare(message, status):
-        message = (
-            f"The provider '{target.provider}' answered {asked} with {status} {phrase(status)}.".replace(
-                " .", "."
-            )
-        )
+        message = f"The provider '{target.provider}' answered {asked} with {with_phrase(status)}."
     return make_error(target, status, {**details, "message": message}, wait)
 
 
@@ -244,11 +240,15 @@ def _as_status(value: Any) -> int | None:
 def is_bare(message: str, status: int) -> bool:
     """Return whether a message only repeats its status, as the 404 of a proxy or framework does."""
     words = re.sub(r"[^a-z ]+", " ", message.lower()).split()
-    return " ".join(words) in (phrase(status).lower(), "page not found", "not found", "error", "")
+    return " ".join(words) in (_phrase(status).lower(), "page not found", "not found", "error", "")
 
 
-def phrase(status: int) -> str:
-    """Return the reason phrase of a status, empty for an unknown one."""
+def with_phrase(status: int) -> str:
+    """Return a status with its reason phrase if it has one, such as `404 Not Found`."""
+    return f"{status} {_phrase(status)}".rstrip()
+
+
+def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:

@@ -105,8 +105,8 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     if isinstance(error, exceptions.UnsupportedParamsError):
         details = _unsupported(error, target)
     if failures.is_bare(details.get("message") or "", status):
-        shown = f"{status} {failures.phrase(status)}".strip()
-        details["message"] = f"The provider '{target.provider}' answered for '{target.model}' with {shown}."
+        answered = f"answered for '{target.model}' with {failures.with_phrase(status)}"
+        details["message"] = f"The provider '{target.provider}' {answered}."
     details["code"] = details.get("code") or code
     if kind is ProviderTimeout:
         details = target.error_filter.value(details)

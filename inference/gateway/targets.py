@@ -58,20 +58,11 @@ class Target:
     @property
     def error_filter(self) -> SecretsFilter:
         """What keeps the target's secrets, short ones too, out of errors."""
-        return _filter(self.api_key, self.headers, self.parameters)
+        return secrets_filter(self.secrets())
 
     def secrets(self) -> tuple[str, ...]:
         """Return the values that no client may see, whatever the provider answers."""
         return _secrets(self.api_key, (*self.headers, *self.parameters))
-
-
-@lru_cache(maxsize=1024)
-def _filter(
-    api_key: str | None,
-    headers: tuple[tuple[str, str], ...],
-    parameters: tuple[tuple[str, str | bool | float], ...],
-) -> SecretsFilter:
-    return secrets_filter(_secrets(api_key, (*headers, *parameters)))
 
 
 @lru_cache(maxsize=1024)

@@ -157,11 +157,7 @@ class VectorStores:
         elif expires_at > time.time():
             await self._store.write(Reschedule(lease.job, expires_at))
         else:
-            await update_with_retry(
-                self._store,
-                document.key,
-                lambda current: Replace(current, value={**current.value, "status": "expired"}),
-            )
+            await update_with_retry(self._store, document.key, _expired)
             await self._store.delete_chunks(job.project, document.id)
             await self._store.write(Finish(lease.job))
 
