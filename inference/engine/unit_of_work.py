@@ -154,7 +154,7 @@ class UnitOfWork:
         self.recorder.record(event)
         if self.recorder.state.status in ENDED:
             self.conversation.release()
-        if self._is_first(event):
+        if self._is_first(event) and self.recorder.has_frames:
             self._due.set()
         elif self.recorder.has_frames and self._timer is None:
             delay = max(0.0, self._written + INTERVAL - time.monotonic())

@@ -1,6 +1,3 @@
-import json
-import secrets
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -48,11 +45,9 @@ class Asked:
         self.tag = tag
 
     def all(self) -> list[JSON]:
-        root = self._provider.url.removesuffix("/v1")
-        with urllib.request.urlopen(f"{root}/_requests?tag={self.tag}", timeout=10) as answer:
-            return [each["body"] for each in json.load(answer)]
+        return [each["body"] for each in self._provider.received(self.tag)]
 
 
 @pytest.fixture
-def asked(provider: ProviderProcess) -> Asked:
-    return Asked(provider, secrets.token_hex(6))
+def asked(provider: ProviderProcess, tag: str) -> Asked:
+    return Asked(provider, tag)

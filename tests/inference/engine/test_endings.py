@@ -10,6 +10,8 @@ from handlers.errors import BadRequest, NotFound
 from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
 from inference.gateway import Gateway, Routes
 from persistence.store import Append, Store
+from persistence.types import JSON
+from tests.inference.engine.mortal import PausedStore
 from tests.inference.engine.process import (
     Process,
     collect,
@@ -294,19 +296,44 @@ async def test_of_many_runs_started_at_once_in_a_thread_one_wins(worker: Process
     await worker.settled(started[0])
 
 
-async def test_cancelling_ends_the_request_to_a_stalled_provider(worker: Process, provider) -> None:
+async def test_cancelling_ends_the_request_to_a_stalled_provider(
+    worker: Process, provider: ProviderProcess, tag: str
+) -> None:
     assistant = await worker.assistant()
-    thread = await worker.thread(script({"text": "One two three.", "wait": 60}, tag="stall-cancel"))
+    thread = await worker.thread(script({"text": "One two three.", "wait": 60}, tag=tag))
     run = await worker.run(thread["id"], assistant["id"])
+    await until(lambda: _requests(provider, tag))
 
     await _cancel(worker, run)
 
     assert (await worker.settled(run))["status"] == "cancelled"
-    assert (await until(lambda: _none_running(worker))) is True
+    assert (await until(lambda: _ended(provider, tag)))[0]["ended"] == "disconnected"
 
 
-async def _none_running(worker: Process) -> bool:
-    return not worker.jobs._running
+async def _requests(provider: ProviderProcess, tag: str) -> list[JSON]:
+    return await asyncio.to_thread(provider.received, tag)
+
+
+async def _ended(provider: ProviderProcess, tag: str) -> list[JSON]:
+    return [each for each in await _requests(provider, tag) if each["ended"]]
+
+
+async def test_text_that_arrived_before_a_provider_broke_off_is_kept_however_slow_the_store_is(
+    store: Store, gateway: Gateway, provider: ProviderProcess, tag: str
+) -> None:
+    slow = PausedStore(store, at=0)
+    async with process(slow, gateway) as worker:  # type: ignore[arg-type]
+        assistant = await worker.assistant()
+        thread = await worker.thread(script({"text": "One two three four.", "close_after": 3}, tag=tag))
+        watching = asyncio.ensure_future(collect(await worker.stream(thread["id"], assistant["id"])))
+        await slow.paused.wait()
+        await until(lambda: _ended(provider, tag))
+        slow.resumed.set()
+        events = await watching
+        (message,) = await worker.messages(thread["id"], run_id=events[0][2]["id"])
+
+    assert names(events)[-2:] == ["thread.run.failed", "done"]
+    assert text_of(message) == "One two three"
 
 
 async def test_a_provider_that_falls_silent_fails_the_run(

@@ -8,10 +8,12 @@ import pytest
 
 from handlers import run_steps
 from inference.gateway import Gateway
-from persistence.store import Store
+from persistence.store import Append, Store
 from persistence.types import JSON
 from tests.counting import CountingStore
-from tests.inference.engine.process import Process, collect, script, until
+from tests.inference.engine.mortal import MortalStore
+from tests.inference.engine.process import Process, collect, names, process, script, until
+from tests.inference.engine.test_odd_providers import raw
 
 ROUND_TRIPS = {
     "a run is read": 1,
@@ -79,3 +81,18 @@ async def test_streamed_text_is_written_at_most_ten_times_a_second(worker: Proce
     took = asyncio.get_running_loop().time() - started
     assert len(events) > 200
     assert store.calls["write"] <= 4 + took * 10
+
+
+async def test_reasoning_that_no_client_sees_is_not_written_alone(store: Store, gateway: Gateway) -> None:
+    recording = MortalStore(store)
+    async with process(recording, gateway) as worker:  # type: ignore[arg-type]
+        turn = {**raw(*[{"reasoning_content": "hm "}] * 60, {"content": "One."}), "raw_size": 40}
+        assistant, thread = await worker.assistant(), await worker.thread(script(turn))
+        events = await collect(await worker.stream(thread["id"], assistant["id"]))
+
+    assert names(events)[-2:] == ["thread.run.completed", "done"]
+    written = [each.events for write in recording.writes for each in write if isinstance(each, Append)]
+    assert any(b"rs_" in line for lines in written for line in lines)
+    assert [
+        lines for lines in written if all(b"rs_" in line or b"TurnStarted" in line for line in lines)
+    ] == []
