@@ -86,6 +86,15 @@ class Connection(asyncio.Protocol):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Return whether either side has closed the connection."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close the connection at once."""
         self._transport.abort()
 
     def send(self, request: bytes) -> "asyncio.Future[Answer]":

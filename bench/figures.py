@@ -1,9 +1,11 @@
 """Figures and their bars, as a table and as JSON."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from bench.measuring import Rate, median_ratio
 from persistence.types import JSON
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -80,15 +82,34 @@ class Figure:
         }
 
 
+def rate_figure(name: str, pairs: Sequence[tuple[Rate, Rate]], peer: str, bar: Bar) -> Figure:
+    """Return the figure of requests per second: the medians of rounds of (ours, peer)."""
+    rates = [(one.each_second, other.each_second) for one, other in pairs]
+    return Figure(
+        name,
+        statistics.median(one for one, _ in rates),
+        "/s",
+        peer,
+        statistics.median(other for _, other in rates),
+        median_ratio(rates),
+        statistics.median(one.cpu_each for one, _ in pairs),
+        bar,
+    )
+
+
 HEADINGS = ("figure", "measured", "peer", "ratio", "CPU µs", "bar", "")
 
 
 def table(figures: Sequence[Figure]) -> str:
     """Return the figures in aligned columns."""
-    rows = [HEADINGS, *(cells(figure) for figure in figures)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADINGS))]
-    rows.insert(1, tuple("─" * width for width in widths))
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return columns(HEADINGS, [cells(figure) for figure in figures])
+
+
+def columns(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows in aligned columns below their headings."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    whole = [headings, tuple("─" * width for width in widths), *rows]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in whole)
     return "\n".join(line.rstrip() for line in lines)
 
 

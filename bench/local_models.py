@@ -90,10 +90,14 @@ async def _upload(client: AsyncOpenAI, texts: Sequence[str]) -> list[str]:
 
 async def _fill(client: AsyncOpenAI, texts: Sequence[str]) -> str:
     """Create a vector store and start the ingestion of a file for each text; return its id."""
-    files = await _upload(client, texts)
+    return await _ingest(client, await _upload(client, texts))
+
+
+async def _ingest(client: AsyncOpenAI, files: Sequence[str]) -> str:
+    """Create a vector store and start the ingestion of files; return its id."""
     store = await client.vector_stores.create()
     for start in range(0, len(files), 500):
-        batch = files[start : start + 500]
+        batch = list(files[start : start + 500])
         await client.vector_stores.file_batches.create(store.id, file_ids=batch)
     return str(store.id)
 
@@ -106,16 +110,12 @@ async def _in_progress(client: AsyncOpenAI, store: str) -> bool:
 
 
 async def _ingest_abstracts(server: Server, count: int) -> tuple[float, float]:
-    """Return the seconds and the CPU seconds from the first batch to the last file."""
+    """Return the seconds and the CPU seconds that it takes to ingest so many uploaded abstracts."""
     async with AsyncOpenAI(base_url=server.url, api_key="bench") as client:
         await _settle(client, await _fill(client, [_text(ABSTRACT_WORDS, 0)]))  # loads the model
         files = await _upload(client, [_text(ABSTRACT_WORDS, n) for n in range(1, count + 1)])
-        store = await client.vector_stores.create()
         before, began = _cpu_seconds(server), time.perf_counter()
-        for start in range(0, count, 500):
-            batch = files[start : start + 500]
-            await client.vector_stores.file_batches.create(store.id, file_ids=batch)
-        await _settle(client, store.id)
+        await _settle(client, await _ingest(client, files))
         return time.perf_counter() - began, _cpu_seconds(server) - before
 
 

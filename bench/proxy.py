@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from typing import Any
 import orjson
 import yaml
 
-from bench.figures import Figure, at_least_times
+from bench.figures import Figure, at_least_times, rate_figure
 from bench.load import BenchFailed
-from bench.measuring import Rate, alternate, median_ratio
+from bench.measuring import alternate
 from bench.relay import CHUNKS, QUESTION, load, stream_load
 from bench.rig import Rig, wait_listening
 from tests.server import free_port
@@ -46,23 +45,10 @@ def against_litellm(rig: Rig) -> Iterator[Figure]:
             partial(stream_load, server.port, rig.seconds, pids),
             partial(stream_load, port, 2 * rig.seconds, []),
         )
-    yield figure("chat completions", [(one.rate, other.rate) for one, other in whole], 40)
-    yield figure(f"streams of {CHUNKS} chunks", streamed, 100)
-
-
-def figure(name: str, pairs: list[tuple[Rate, Rate]], bar: float) -> Figure:
-    """Return the figure of rounds beside the proxy."""
-    rates = [(one.each_second, other.each_second) for one, other in pairs]
-    return Figure(
-        f"{name} relayed, beside {PEER}",
-        statistics.median(one for one, _ in rates),
-        "/s",
-        PEER,
-        statistics.median(other for _, other in rates),
-        median_ratio(rates),
-        statistics.median(one.cpu_each for one, _ in pairs),
-        at_least_times(bar),
-    )
+    rates = [(one.rate, other.rate) for one, other in whole]
+    yield rate_figure(f"chat completions relayed, beside {PEER}", rates, PEER, at_least_times(40))
+    name = f"streams of {CHUNKS} chunks relayed, beside {PEER}"
+    yield rate_figure(name, streamed, PEER, at_least_times(100))
 
 
 @contextmanager

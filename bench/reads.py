@@ -5,11 +5,12 @@ import statistics
 from collections.abc import Iterator
 
 from bench.client import ask
-from bench.figures import Figure, at_least_times
+from bench.figures import Figure, at_least_times, rate_figure
 from bench.load import wrk
 from bench.measuring import alternate, median_ratio
 from bench.rig import Rig
 
+FLASK = "bare Flask, gthread"
 ASSISTANT = {
     "model": "gpt-4o",
     "name": "Math tutor",
@@ -33,23 +34,14 @@ def get_assistant(rig: Rig) -> Iterator[Figure]:
                 lambda: wrk(server.root + path, rig.seconds, pids=ours),
                 lambda: wrk(peer.url + path, rig.seconds, pids=theirs),
             )
-    rates = [(one.rate.each_second, other.rate.each_second) for one, other in pairs]
-    yield Figure(
-        "GET one assistant, 16 connections",
-        statistics.median(one for one, _ in rates),
-        "/s",
-        "bare Flask, gthread",
-        statistics.median(other for _, other in rates),
-        median_ratio(rates),
-        statistics.median(one.rate.cpu_each for one, _ in pairs),
-        at_least_times(2.5),
-    )
-    cpu = [(one.rate.cpu_each, other.rate.cpu_each) for one, other in pairs]
+    rates = [(one.rate, other.rate) for one, other in pairs]
+    yield rate_figure("GET one assistant, 16 connections", rates, FLASK, at_least_times(2.5))
+    cpu = [(one.cpu_each, other.cpu_each) for one, other in rates]
     yield Figure(
         "… CPU time of one GET",
         statistics.median(one for one, _ in cpu),
         "µs",
-        "bare Flask, gthread",
+        FLASK,
         statistics.median(other for _, other in cpu),
         median_ratio(cpu),
     )

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import statistics
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,9 +10,9 @@ import orjson
 import uvloop
 
 from bench.client import Answer, Tally, each_in_turn, request, streams, timed
-from bench.figures import Figure, at_least, at_most
+from bench.figures import Figure, at_least, at_most, rate_figure
 from bench.load import BenchFailed, Load, wrk
-from bench.measuring import Rate, alternate, median_ratio, percentile
+from bench.measuring import Rate, alternate, percentile
 from bench.rig import Rig
 
 PATH = "/v1/chat/completions"
@@ -32,17 +31,8 @@ def completions(rig: Rig) -> Iterator[Figure]:
         ask_provider = partial(load, provider.root, rig.seconds, [], body)
         load(server.root, 1, pids, body)
         pairs = alternate(rig.rounds, ask_server, ask_provider)
-    rates = [(one.rate.each_second, other.rate.each_second) for one, other in pairs]
-    yield Figure(
-        "chat completions relayed, 16 connections",
-        statistics.median(one for one, _ in rates),
-        "/s",
-        DIRECT,
-        statistics.median(other for _, other in rates),
-        median_ratio(rates),
-        statistics.median(one.rate.cpu_each for one, _ in pairs),
-        at_least(3000),
-    )
+    rates = [(one.rate, other.rate) for one, other in pairs]
+    yield rate_figure("chat completions relayed, 16 connections", rates, DIRECT, at_least(3000))
 
 
 def load(root: str, seconds: float, pids: list[int], body: Path) -> Load:
@@ -58,17 +48,7 @@ def relayed_streams(rig: Rig) -> Iterator[Figure]:
         ask_provider = partial(stream_load, provider.port, rig.seconds, [])
         ask_server()
         pairs = alternate(rig.rounds, ask_server, ask_provider)
-    rates = [(one.each_second, other.each_second) for one, other in pairs]
-    yield Figure(
-        f"streams of {CHUNKS} chunks relayed, 16 connections",
-        statistics.median(one for one, _ in rates),
-        "/s",
-        DIRECT,
-        statistics.median(other for _, other in rates),
-        median_ratio(rates),
-        statistics.median(one.cpu_each for one, _ in pairs),
-        at_least(700),
-    )
+    yield rate_figure(f"streams of {CHUNKS} chunks relayed, 16 connections", pairs, DIRECT, at_least(700))
 
 
 def stream_load(port: int, seconds: float, pids: list[int]) -> Rate:

@@ -55,11 +55,13 @@ class Rig:
         return path
 
     @contextmanager
-    def server(self, name: str, provider: ProviderProcess | None = None, **options: Any) -> Iterator[Server]:
-        """Yield Astrolabe under gunicorn: one worker, warm, SQLite, default settings."""
+    def server(
+        self, name: str, provider: ProviderProcess | None = None, *, workers: int = 1, **options: Any
+    ) -> Iterator[Server]:
+        """Yield Astrolabe under gunicorn: warm, SQLite, default settings."""
         url = provider.url if provider is not None else "http://127.0.0.1:9/v1"
         environment = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": url, **options}
-        with Server(self.room(name), workers=1, **environment) as server:
+        with Server(self.room(name), workers=workers, **environment) as server:
             yield server
 
     @contextmanager

@@ -5,30 +5,27 @@ import json
 import multiprocessing
 import urllib.request
 from contextlib import suppress
-from typing import Any, Self
+from multiprocessing.connection import Connection
+from typing import Self
 
 from persistence.types import JSON
 from tests.provider.server import Provider
 
 
-async def _run(port: int, shared: bool, ready: Any) -> None:
+async def _serve(port: int, shared: bool, pipe: Connection) -> None:
     async with Provider(port, shared=shared) as provider:
-        ready(provider.port)
+        pipe.send(provider.port)
         await asyncio.Event().wait()
 
 
-def run(port: int = 0, shared: bool = False, ready: Any = None) -> None:
-    """Serve until the process is ended; `ready` is called with the port."""
+def _run(port: int, shared: bool, pipe: Connection) -> None:
+    """Serve until the process is ended; the port is sent through `pipe`."""
     with suppress(ImportError):
         import uvloop
 
         uvloop.install()
     with suppress(KeyboardInterrupt):
-        asyncio.run(_run(port, shared, ready or (lambda _: None)))
-
-
-def _child(port: int, shared: bool, pipe: Any) -> None:
-    run(port, shared, pipe.send)
+        asyncio.run(_serve(port, shared, pipe))
 
 
 class ProviderProcess:
@@ -39,7 +36,7 @@ class ProviderProcess:
         self._processes = []
         for _ in range(processes):
             here, there = context.Pipe()
-            process = context.Process(target=_child, args=(port, processes > 1, there), daemon=True)
+            process = context.Process(target=_run, args=(port, processes > 1, there), daemon=True)
             process.start()
             if not here.poll(30):
                 raise RuntimeError("the fake provider does not start")
