@@ -2,15 +2,18 @@
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
+import httpx
 
 from bench.__main__ import raise_open_files, scratch
 from bench.attack import connections, files, requests, runs
 from bench.attack.arena import Arena, Result, arena, measure
+from bench.figures import columns
 from bench.load import BenchFailed
+from bench.rig import Rig
 
 Attack = Callable[[Arena], Callable[[], str]]
 """Prepares an attack and returns it; its docstring says what it does."""
@@ -82,14 +85,6 @@ def cells(name: str, result: Result) -> tuple[str, ...]:
     return (name, *numbers, str(result.killed), str(failed), verdict)
 
 
-def table(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return rows in aligned columns."""
-    whole = [HEADINGS, *rows]
-    widths = [max(len(row[place]) for row in whole) for place in range(len(HEADINGS))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in whole)
-    return "\n".join(line.rstrip() for line in lines)
-
-
 @click.command()
 @click.option("--only", multiple=True, metavar="NAME", help="Run this attack; may be given several times.")
 @click.option("--list", "listing", is_flag=True, help="Name the attacks and end.")
@@ -115,21 +110,21 @@ def main(only: tuple[str, ...], listing: bool, quick: bool) -> None:
         click.echo(f"[{place}/{len(chosen)}] {name_of(attack)}: {attack.__doc__}", err=True)
         try:
             result = perform(attack, quick=quick)
-        except BenchFailed as exc:
-            click.echo(f"    failed: {exc}", err=True)
+        except (BenchFailed, httpx.HTTPError) as exc:
+            click.echo(f"    failed: {type(exc).__name__}: {exc}", err=True)
             broken = True
             continue
         rows.append(cells(name_of(attack), result))
         click.echo(f"    {result.outcome}, in {result.seconds:.1f} s: {rows[-1][-1]}", err=True)
         broken = broken or bool(broken_bars(result))
-    click.echo(table(rows))
+    click.echo(columns(HEADINGS, rows))
     sys.exit(1 if broken else 0)
 
 
 def perform(attack: Attack, *, quick: bool) -> Result:
     """Run one attack against a server of its own."""
     folder = tempfile.TemporaryDirectory(prefix="astrolabe-attack-", dir=scratch())
-    with folder as path, arena(Path(path), quick=quick) as ground:
+    with folder as path, arena(Rig(Path(path), quick, click.echo)) as ground:
         return measure(ground, attack(ground))
 
 

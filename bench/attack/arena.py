@@ -1,15 +1,15 @@
 """Where an attack takes place: two workers, two projects with keys, a provider, and a bystander's requests."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,7 +19,7 @@ from bench.attack.bystander import Bystander, Latencies
 from bench.figures import TIMES
 from bench.load import BenchFailed
 from bench.measuring import MEGABYTE, memory, peak_rss, reset_peak
-from tests.provider import ProviderProcess
+from bench.rig import Rig
 from tests.server import Server
 
 PATIENCE = 300.0
@@ -32,23 +32,14 @@ RECOVERY = 5.0
 """Seconds after an attack until everything has to be normal again."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Arena:
-    """A running server with the attacker's means; `quick` asks for a smaller attack."""
+    """A running server with the attacker's means."""
 
+    rig: Rig
     server: Server
     key: str
     bystander_key: str
-    quick: bool
-
-    @property
-    def port(self) -> int:
-        """Return the server's port."""
-        return self.server.port
-
-    def scaled(self, count: int) -> int:
-        """Return `count`, or a tenth of it in a quick run."""
-        return max(1, count // 10) if self.quick else count
 
     def client(self, key: str | None = None) -> httpx.Client:
         """Return a client of the attacker, or of the holder of another key."""
@@ -63,22 +54,14 @@ class Arena:
             raise BenchFailed(f"POST {path}: {answer.status_code} {answer.text[:300]}")
         return str(answer.json()["id"])
 
-    def post(self, path: str, body: bytes, times: int = 1) -> str:
-        """Send the same JSON body, all at once over connections of their own; return what came of it."""
-
-        def one(_: int) -> str:
-            with self.client() as client:
-                try:
-                    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
-                except httpx.TransportError as exc:
-                    return type(exc).__name__
-                return said(answer)
-
-        return all_of(one, times)
+    def post(self, path: str, body: bytes) -> str:
+        """Send a JSON body over a connection of its own and return what came of it."""
+        with self.client() as client:
+            return said(client.post(path, content=body, headers={"Content-Type": "application/json"}))
 
     def connect(self) -> socket.socket:
         """Open a connection to the server."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE)
 
 
 def said(answer: httpx.Response) -> str:
@@ -92,13 +75,20 @@ def said(answer: httpx.Response) -> str:
     return f"{answer.status_code} {error['code'] or error['type']}"
 
 
+def outcome_of(request: Callable[[], str]) -> str:
+    """Return what a request returns, or the name of the error that broke its connection."""
+    try:
+        return request()
+    except httpx.TransportError as exc:
+        return type(exc).__name__
+
+
 def all_of(one: Callable[[int], str], times: int) -> str:
-    """Run `one` that often side by side and return how often each result came."""
+    """Run `one` that often side by side and return how often each outcome came."""
     with ThreadPoolExecutor(max_workers=min(times, 200)) as pool:
-        results = list(pool.map(one, range(times)))
-    counted = {result: results.count(result) for result in dict.fromkeys(results)}
+        counted = Counter(pool.map(lambda number: outcome_of(partial(one, number)), range(times)))
     return ", ".join(
-        result if count == 1 else f"{count} {TIMES} {result}" for result, count in counted.items()
+        outcome if count == 1 else f"{count} {TIMES} {outcome}" for outcome, count in counted.items()
     )
 
 
@@ -121,12 +111,13 @@ class Result:
 
 
 @contextmanager
-def arena(folder: Path, *, quick: bool) -> Iterator[Arena]:
+def arena(rig: Rig) -> Iterator[Arena]:
     """Yield a server of two workers with default settings, in keys mode."""
-    with ProviderProcess(processes=1) as provider:
-        settings: dict[str, Any] = {"OPENAI_API_KEY": "sk-provider", "OPENAI_BASE_URL": provider.url}
-        with Server(folder, workers=2, ASTROLABE_AUTH="keys", **settings) as server:
-            yield Arena(server, new_key(server, "attacker"), new_key(server, "bystander"), quick)
+    with (
+        rig.provider(1) as provider,
+        rig.server("server", provider, workers=2, ASTROLABE_AUTH="keys") as server,
+    ):
+        yield Arena(rig, server, new_key(server, "attacker"), new_key(server, "bystander"))
 
 
 def new_key(server: Server, project: str) -> str:
@@ -144,10 +135,10 @@ def measure(ground: Arena, attack: Callable[[], str]) -> Result:
     before = {pid: memory(pid).rss for pid in workers}
     for pid in workers:
         reset_peak(pid)
-    with Bystander(ground.port, ground.bystander_key) as bystander:
+    with Bystander(ground.server.port, ground.bystander_key) as bystander:
         bystander.warm()
         began = time.monotonic()
-        outcome = attack()
+        outcome = outcome_of(attack)
         seconds = time.monotonic() - began
         time.sleep(max(0.0, LEAST_SECONDS - seconds))
         during = bystander.latencies()
@@ -160,8 +151,3 @@ def measure(ground: Arena, attack: Callable[[], str]) -> Result:
     peak = max((peak_rss(pid) - before[pid] for pid in alive), default=0)
     killed = len(workers) - len(alive)
     return Result(during, after, seconds, grown / MEGABYTE, peak / MEGABYTE, killed, outcome)
-
-
-def open_files() -> int:
-    """Return how many connections an attacker may open."""
-    return min(4000, int(os.sysconf("SC_OPEN_MAX")) // 2)

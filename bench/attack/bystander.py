@@ -8,11 +8,14 @@ from multiprocessing.connection import Connection as Pipe
 from typing import Any, Self
 
 from bench.client import Connection, request
+from bench.load import BenchFailed
 from bench.measuring import percentile
 
 GET_EVERY, POST_EVERY = 0.02, 0.1
 CONNECTIONS = 8
 MESSAGE = {"role": "user", "content": "Still there?"}
+REPORT_SECONDS = 60.0
+"""Seconds in which the process must report; on a busy machine it may take long to start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Bystander:
     def latencies(self) -> Latencies:
         """Return what was measured since the last call; what still waits counts with its wait so far."""
         self._pipe.send(None)
+        if not self._pipe.poll(REPORT_SECONDS):
+            raise BenchFailed("the other project's requests could not be sent; see the traceback above")
         return Latencies(*self._pipe.recv())
 
 
@@ -99,7 +104,7 @@ class _Sender:
 
     async def _one(self, kind: str, data: bytes, due: float) -> None:
         try:
-            connection = self._idle.pop() if self._idle else await Connection(self._port).open()
+            connection = self._unused() or await Connection(self._port).open()
             answer = await connection.send(data)
         except OSError:
             self._failed += 1
@@ -108,6 +113,16 @@ class _Sender:
         self._taken[kind].append(1000 * (time.monotonic() - due))
         if len(self._idle) < CONNECTIONS:
             self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _unused(self) -> Connection | None:
+        """Return an open connection that no request uses, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed:
+                return connection
+        return None
 
     def _report(self) -> None:
         """Answer the parent."""

@@ -1,13 +1,16 @@
-"""Attacks that need no key: connections, heads, bodies and trailers."""
+"""Attacks by connections, heads, bodies and trailers; only unfinished bodies need a key."""
 
+import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-from bench.attack.arena import Arena, open_files, said
+import httpx
 
-MEGABYTE = 1024 * 1024
+from bench.attack.arena import PATIENCE, Arena, said
+from bench.measuring import MEGABYTE
+
 CHUNKED = b"POST /v1/threads HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 HOLD_SECONDS = 20.0
 """How long connections are held open; longer than the server waits for a head."""
@@ -16,18 +19,20 @@ HOLD_SECONDS = 20.0
 def trailers(arena: Arena) -> Callable[[], str]:
     """Send 700 MB of trailers behind an empty chunked body."""
     line = b"X-Trailer: " + b"x" * 8000 + b"\r\n"
-    return lambda: flood(arena, CHUNKED + b"0\r\n", line * 128, arena.scaled(700 * MEGABYTE))
+    return lambda: flood(arena, CHUNKED + b"0\r\n", line * 128, arena.rig.scaled(700 * MEGABYTE))
 
 
 def long_trailer(arena: Arena) -> Callable[[], str]:
     """Send one trailer whose value never ends."""
-    return lambda: flood(arena, CHUNKED + b"0\r\nX-Trailer: ", b"x" * MEGABYTE, arena.scaled(700 * MEGABYTE))
+    return lambda: flood(
+        arena, CHUNKED + b"0\r\nX-Trailer: ", b"x" * MEGABYTE, arena.rig.scaled(700 * MEGABYTE)
+    )
 
 
 def long_head(arena: Arena) -> Callable[[], str]:
     """Send one header whose value never ends."""
     head = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Header: "
-    return lambda: flood(arena, head, b"x" * MEGABYTE, arena.scaled(700 * MEGABYTE))
+    return lambda: flood(arena, head, b"x" * MEGABYTE, arena.rig.scaled(700 * MEGABYTE))
 
 
 def flood(arena: Arena, head: bytes, piece: bytes, size: int) -> str:
@@ -48,7 +53,7 @@ def double_slash(arena: Arena) -> Callable[[], str]:
     """Ask for //v1/files without a key, 200 times."""
 
     def attack() -> str:
-        with arena.client("none") as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             answers = [client.get(f"{arena.server.root}//v1/files") for _ in range(200)]
         return said(answers[-1])
 
@@ -71,7 +76,7 @@ def unfinished_bodies(arena: Arena) -> Callable[[], str]:
     head = f"POST /v1/threads HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {arena.key}\r\n"
     head += f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     whole = head.encode() + b" " * (size - 1)
-    return lambda: held(arena, arena.scaled(100), whole, b"")
+    return lambda: held(arena, arena.rig.scaled(100), whole, b"")
 
 
 def held(arena: Arena, count: int, first: bytes, each_second: bytes) -> str:
@@ -97,13 +102,18 @@ def held(arena: Arena, count: int, first: bytes, each_second: bytes) -> str:
     return f"{count} opened: {refused} refused, {closed} closed after {HOLD_SECONDS:.0f} s"
 
 
+def open_files() -> int:
+    """Return how many connections an attacker may open."""
+    return min(4000, os.sysconf("SC_OPEN_MAX") // 2)
+
+
 def is_closed(client: socket.socket) -> bool:
     """Return whether the server has closed a connection, with an answer or without."""
-    client.settimeout(0.05)
+    client.setblocking(False)
     try:
         while client.recv(65536):
             pass
-    except TimeoutError:
+    except BlockingIOError:
         return False
     except OSError:
         return True

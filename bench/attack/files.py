@@ -3,10 +3,11 @@
 import io
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from bench.attack.arena import Arena, all_of, said
 from bench.load import BenchFailed
+from bench.measuring import MEGABYTE
 
 TYPES = (
     '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
@@ -25,31 +26,30 @@ ROW = '<w:tr><w:tc><w:tcPr><w:gridSpan w:val="100000"/></w:tcPr><w:p><w:r><w:t>c
 
 def wide_tables(arena: Arena) -> Callable[[], str]:
     """Ingest 8 documents with tables of 1,000 rows that span 100,000 columns, then another project's 5 bytes."""
-    return lambda: ingested(arena, docx(ROW * 1000), "wide.docx", 8)
+    return lambda: ingested(arena, docx([ROW] * 1000), "wide.docx", 8)
 
 
 def many_small_files(arena: Arena) -> Callable[[], str]:
     """Ingest 500 small files, then another project's 5 bytes."""
-    return lambda: ingested(arena, b"A few words of text. " * 50, "small.txt", arena.scaled(500))
+    return lambda: ingested(arena, b"A few words of text. " * 50, "small.txt", arena.rig.scaled(500))
 
 
 def zip_bomb(arena: Arena) -> Callable[[], str]:
     """Ingest 8 documents of 1 GB when unpacked, then another project's 5 bytes."""
-    bomb = docx(" " * 1_000_000_000 if not arena.quick else " " * 100_000_000)
+    bomb = docx([" " * MEGABYTE] * arena.rig.scaled(1000))
     return lambda: ingested(arena, bomb, "bomb.docx", 8)
 
 
-def docx(body: str) -> bytes:
-    """Return a document with that body."""
-    document = (
-        f'<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="{WORD}"><w:body>'
-        f"<w:tbl>{body}</w:tbl></w:body></w:document>"
-    )
+def docx(table: Sequence[str]) -> bytes:
+    """Return a document of one table, whose XML is given in pieces."""
+    head = f'<?xml version="1.0" encoding="UTF-8"?><w:document xmlns:w="{WORD}"><w:body><w:tbl>'
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", TYPES)
         archive.writestr("_rels/.rels", RELATIONS)
-        archive.writestr("word/document.xml", document)
+        with archive.open("word/document.xml", "w") as document:
+            for piece in (head, *table, "</w:tbl></w:body></w:document>"):
+                document.write(piece.encode())
     return buffer.getvalue()
 
 
@@ -60,7 +60,8 @@ def ingested(arena: Arena, data: bytes, name: str, count: int) -> str:
     with arena.client(arena.bystander_key) as client:
         theirs = client.post("/vector_stores", json={}).json()["id"]
     began = time.monotonic()
-    add(arena, arena.bystander_key, theirs, b"Hello", "five.txt")
+    if (outcome := add(arena, arena.bystander_key, theirs, b"Hello", "five.txt")) != "200":
+        raise BenchFailed(f"the other project's file was refused: {outcome}")
     ended = wait(arena, arena.bystander_key, theirs)
     waited = time.monotonic() - began
     attackers = wait(arena, None, store)

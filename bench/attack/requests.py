@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.attack.arena import PATIENCE, Arena, all_of, encoded, said
+from bench.measuring import MEGABYTE
 from bench.writes import seed
-
-MEGABYTE = 1024 * 1024
 
 
 def search(arena: Arena) -> Callable[[], str]:
     """Search a vector store for 30,000 queries at once, six times side by side."""
     store = arena.make("/vector_stores", {})
     body = encoded({"query": [f"word{number}" for number in range(30_000)]})
-    return lambda: arena.post(f"/vector_stores/{store}/search", body, 6)
+    return lambda: all_of(lambda _: arena.post(f"/vector_stores/{store}/search", body), 6)
 
 
 def long_query(arena: Arena) -> Callable[[], str]:
@@ -31,30 +30,33 @@ def long_query(arena: Arena) -> Callable[[], str]:
 def image_url(arena: Arena) -> Callable[[], str]:
     """Add a message whose image URL is a data URL of 30 MB, five times."""
     thread = arena.make("/threads", {})
-    url = "data:image/png;base64," + "iVBORw0K" * (30 * MEGABYTE // 8)
-    content = [{"type": "image_url", "image_url": {"url": url}}]
-    return lambda: arena.post(f"/threads/{thread}/messages", encoded({"role": "user", "content": content}), 5)
+    body = encoded({"role": "user", "content": [image()]})
+    return lambda: all_of(lambda _: arena.post(f"/threads/{thread}/messages", body), 5)
 
 
 def image_url_chat(arena: Arena) -> Callable[[], str]:
     """Ask for a completion about an image of 30 MB, five times."""
+    body = encoded({"model": "m", "messages": [{"role": "user", "content": [image()]}]})
+    return lambda: all_of(lambda _: arena.post("/chat/completions", body), 5)
+
+
+def image() -> Any:
+    """Return a part of a message with a data URL of 30 MB."""
     url = "data:image/png;base64," + "iVBORw0K" * (30 * MEGABYTE // 8)
-    content = [{"type": "image_url", "image_url": {"url": url}}]
-    body = encoded({"model": "m", "messages": [{"role": "user", "content": content}]})
-    return lambda: arena.post("/chat/completions", body, 5)
+    return {"type": "image_url", "image_url": {"url": url}}
 
 
 def thread_of_messages(arena: Arena) -> Callable[[], str]:
     """Create a thread with 400,000 messages."""
     message = {"role": "user", "content": "x"}
-    body = encoded({"messages": [message] * arena.scaled(400_000)})
+    body = encoded({"messages": [message] * arena.rig.scaled(400_000)})
     return lambda: arena.post("/threads", body)
 
 
 def delete_thread(arena: Arena) -> Callable[[], str]:
     """Delete a thread of 900,000 messages, and wait until they are gone."""
     thread = arena.make("/threads", {})
-    count, path = arena.scaled(900_000), arena.server.folder / "astrolabe.db"
+    count, path = arena.rig.scaled(900_000), arena.server.folder / "astrolabe.db"
     asyncio.run(seed(path, thread, count, "attacker"))
 
     def attack() -> str:
@@ -80,14 +82,14 @@ def rows(path: Path, thread: str) -> int:
 def huge_page(arena: Arena) -> Callable[[], str]:
     """List 12 messages of 25 MB each, the largest there can be."""
     thread = arena.make("/threads", {})
-    parts: list[Any] = [{"type": "text", "text": "x" * 256_000}] * 100
-    body = encoded({"role": "user", "content": parts})
-    added = [arena.post(f"/threads/{thread}/messages", body) for _ in range(12)]
+    parts = [{"type": "text", "text": "x" * 256_000}] * 100
+    for _ in range(12):
+        arena.make(f"/threads/{thread}/messages", {"role": "user", "content": parts})
 
     def attack() -> str:
         with arena.client() as client:
             answer = client.get(f"/threads/{thread}/messages", params={"limit": 100})
-        return f"{said(answer)}, {len(answer.content) / MEGABYTE:.0f} MB (messages: {', '.join(added)})"
+        return f"{said(answer)}, {len(answer.content) / MEGABYTE:.0f} MB"
 
     return attack
 
@@ -98,13 +100,10 @@ def model_names(arena: Arena) -> Callable[[], str]:
         encoded(
             {"model": f"{number}" + "m" * (10 * MEGABYTE), "messages": [{"role": "user", "content": "x"}]}
         )
-        for number in range(arena.scaled(60))
+        for number in range(arena.rig.scaled(60))
     ]
 
-    def attack() -> str:
-        return all_of(lambda number: arena.post("/chat/completions", bodies[number]), len(bodies))
-
-    return attack
+    return lambda: all_of(lambda number: arena.post("/chat/completions", bodies[number]), len(bodies))
 
 
 def deep_body(arena: Arena) -> Callable[[], str]:

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 
-from bench.attack.arena import Arena, all_of
+from bench.attack.arena import Arena, all_of, said
 from bench.load import BenchFailed
 
 SETTLED = frozenset({"completed", "incomplete", "failed", "expired", "cancelled", "requires_action"})
@@ -13,7 +13,7 @@ SETTLED = frozenset({"completed", "incomplete", "failed", "expired", "cancelled"
 def long_answers(arena: Arena) -> Callable[[], str]:
     """Run 20 streams whose answers have 20 MB each."""
     script = {"text": "word " * 200, "repeat": 20_000, "chunks": 20_000}
-    return started(arena, script, arena.scaled(20), [])
+    return started(arena, script, arena.rig.scaled(20), [])
 
 
 def one_long_answer(arena: Arena) -> Callable[[], str]:
@@ -55,6 +55,9 @@ def run(arena: Arena, thread: str, assistant: str) -> str:
     with arena.client() as client:
         body = {"assistant_id": assistant, "stream": True}
         with client.stream("POST", f"/threads/{thread}/runs", json=body) as answer:
+            if answer.status_code != 200:
+                answer.read()
+                return said(answer)
             for _ in answer.iter_raw():
                 pass
         end = time.monotonic() + 60

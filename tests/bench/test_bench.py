@@ -1,19 +1,26 @@
+import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from bench import client
 from bench.__main__ import choose, main, run
+from bench.attack.__main__ import ATTACKS, broken_bars, name_of
+from bench.attack.__main__ import main as attack
+from bench.attack.arena import Result
+from bench.attack.bystander import Latencies
 from bench.catalogue import BENCHES, Bench
 from bench.figures import Figure, at_least, at_least_times, at_most, table
 from bench.load import BenchFailed
 from bench.measuring import alternate, median_ratio, percentile
 from bench.rig import Rig
-from tests.provider import ProviderProcess
+from tests.provider import Provider, ProviderProcess
 
 
 def test_a_figure_is_compared_with_its_bar() -> None:
@@ -122,3 +129,38 @@ async def test_a_broken_stream_is_not_whole(provider: ProviderProcess) -> None:
         provider.port, [client.request("POST", "/v1/chat/completions", body)]
     )
     assert not answer.is_whole
+
+
+async def test_a_connection_that_the_server_closed_is_known_as_closed() -> None:
+    async with Provider() as provider, client.Connection(provider.port) as connection:
+        await connection.send(client.request("GET", "/v1/models"))
+        assert not connection.is_closed
+        for served in provider.connections:
+            served.transport.abort()
+        async with asyncio.timeout(10):
+            while not connection.is_closed:
+                await asyncio.sleep(0.01)
+
+
+def test_every_attack_says_what_it_does() -> None:
+    lines = CliRunner().invoke(attack, ["--list"]).output.splitlines()
+    assert [line.split()[0] for line in lines] == [name_of(each) for each in ATTACKS]
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({}, []),
+        ({"during": Latencies((101.0,), (1.0,), 0)}, ["GETs"]),
+        ({"during": Latencies((1.0,), (501.0,), 0)}, ["POSTs"]),
+        ({"during": Latencies((1.0,), (1.0,), 1)}, ["failed requests"]),
+        ({"after": Latencies((101.0,), (1.0,), 0)}, ["slow afterwards"]),
+        ({"growth": 51.0}, ["memory"]),
+        ({"killed": 1}, ["a killed worker"]),
+    ],
+)
+def test_an_attack_is_held_to_each_bar(changes: dict[str, Any], broken: list[str]) -> None:
+    quick = Latencies((1.0,), (1.0,), 0)
+    result = Result(quick, quick, seconds=1, growth=0, peak=0, killed=0, outcome="200")
+    assert broken_bars(replace(result, **changes)) == broken
