@@ -54,6 +54,12 @@ class Application:
     async def get(self, path: str) -> JSON:
         return await self.until(lambda: self.call("GET", path))
 
+    async def settled(self, path: str) -> JSON:
+        """Return a run once it has settled, however long that takes."""
+        while (run := await self.get(path))["status"] not in SETTLED:
+            await asyncio.sleep(0.1)
+        return run
+
     async def read(self, method: str, path: str, body: JSON | None, seen: list[Event]) -> bool:
         """Append a stream's events to `seen`; return whether the stream ended with `done`."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=40)

@@ -47,9 +47,7 @@ async def test_a_run_that_kills_its_workers_fails_and_its_thread_is_free(
                 for pid in server.workers():
                     os.kill(pid, signal.SIGKILL)
 
-            while (run := await application.get(f"{path}/runs/{run['id']}"))["status"] == "in_progress":
-                await asyncio.sleep(0.2)
-
+            run = await application.settled(f"{path}/runs/{run['id']}")
             assert run["status"] == "failed"
             assert run["last_error"] == {
                 "code": "server_error",
@@ -60,7 +58,5 @@ async def test_a_run_that_kills_its_workers_fails_and_its_thread_is_free(
             message = {"role": "user", "content": harmless}
             await application.call("POST", f"{path}/messages", message)
             run = await application.call("POST", f"{path}/runs", {"assistant_id": assistant})
-            while run["status"] in ("queued", "in_progress"):
-                await asyncio.sleep(0.05)
-                run = await application.get(f"{path}/runs/{run['id']}")
+            run = await application.settled(f"{path}/runs/{run['id']}")
             assert run["status"] == "completed"
