@@ -37,13 +37,15 @@ class Limits:
 class Principal:
     """The authenticated caller of an operation.
 
-    A caller sees only the objects of its `project`. `key_id` is None if no key is needed.
+    A caller sees only the objects of its `project`. `key_id` is None if no key is needed. `is_astra` is
+    true where the caller uses the headers of the Astra Assistants API.
     """
 
     project: str
     key_id: str | None = None
     role: str = "member"
     limits: Limits = Limits()
+    is_astra: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,26 @@ from inference.gateway import Credentials
 CHAT = "llm-param-"
 EMBEDDING = "embedding-param-"
 
+CALLER_HEADERS = frozenset(
+    {
+        "api-key",
+        "api-version",
+        "astra-api-token",
+        "astra-db-id",
+        "aws-access-key-id",
+        "aws-region-name",
+        "aws-secret-access-key",
+        "base-url",
+        "custom-llm-provider",
+        "embedding-model",
+        "google-application-credentials-file-id",
+        "project-id",
+        "vertexai-location",
+        "vertexai-project",
+    }
+)
+"""Headers in which callers say who they are and which provider is asked for them, once each."""
+
 
 def chat_credentials(headers: Mapping[str, str]) -> Credentials | None:
     """Return the credentials of `api-key` and the `LLM-PARAM-*` headers; None without them."""

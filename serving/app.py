@@ -8,6 +8,7 @@ from serving.access import AccessLog
 from serving.announcement import announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
+from serving.auth_astra import AstraAuthenticator
 from serving.browser_guard import BrowserGuard
 from serving.calling import HandlerCaller
 from serving.cors import Cors
@@ -124,11 +125,13 @@ def make_connection_limits(settings: Settings) -> ConnectionLimits:
 def make_held_bodies(settings: Settings) -> HeldBodies:
     """Return the bound on bodies: one project has half of it where there may be several."""
     limit = settings.max_held_bodies
-    share = limit // 2 if settings.auth == "keys" else limit
+    share = limit if settings.auth == "open" else limit // 2
     return HeldBodies(limit, share=share, largest=settings.max_body)
 
 
 def make_authenticator(settings: Settings, services: Services) -> Authenticator:
     """Return the authenticator that ASTROLABE_AUTH names."""
     limits = Limits(settings.max_body, settings.max_file)
-    return KeyAuthenticator(services.store, limits) if settings.auth == "keys" else OpenAuthenticator(limits)
+    if settings.auth == "keys":
+        return KeyAuthenticator(services.store, limits)
+    return AstraAuthenticator(limits) if settings.auth == "astra" else OpenAuthenticator(limits)

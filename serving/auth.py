@@ -7,6 +7,7 @@ from handlers.context import Limits, Principal
 from handlers.errors import Unauthorized
 from persistence.store import Store
 from serving.keys import KeyRing, mask
+from serving.request import Request
 
 OPEN_PROJECT = "default"
 CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -17,8 +18,8 @@ CACHE_SIZE = 10_000
 class Authenticator(Protocol):
     """Finds the principal of a request."""
 
-    async def authenticate(self, authorization: bytes) -> Principal:
-        """Return the principal of an Authorization header; raises Unauthorized."""
+    async def authenticate(self, request: Request) -> Principal:
+        """Return the principal that the request's headers name; raises an ApiError."""
 
 
 class OpenAuthenticator:
@@ -27,7 +28,7 @@ class OpenAuthenticator:
     def __init__(self, limits: Limits) -> None:
         self._principal = Principal(OPEN_PROJECT, limits=limits)
 
-    async def authenticate(self, authorization: bytes) -> Principal:  # noqa: ARG002
+    async def authenticate(self, request: Request) -> Principal:  # noqa: ARG002
         """Return the one principal."""
         return self._principal
 
@@ -40,8 +41,9 @@ class KeyAuthenticator:
         self._limits = limits
         self._known: dict[bytes, tuple[Principal, float]] = {}
 
-    async def authenticate(self, authorization: bytes) -> Principal:
+    async def authenticate(self, request: Request) -> Principal:
         """Return the key's principal; a revoked key is refused within five seconds."""
+        authorization = request.headers.raw(b"authorization")
         known = self._known.get(authorization)
         now = time.monotonic()
         if known is not None and now < known[1]:

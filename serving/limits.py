@@ -2,12 +2,15 @@
 
 import orjson
 
+from handlers.credentials import CALLER_HEADERS, CHAT, EMBEDDING
 from handlers.errors import BadRequest, TooLarge, Unavailable
 from inference.retrieval.uploads import MAX_PART
 from serving.request import Request
 
 MULTIPART = b"multipart/form-data"
-SINGLE_HEADERS = (b"authorization", b"host")
+PARAMETER_PREFIXES = (CHAT.encode(), EMBEDDING.encode())
+SINGLE_HEADERS = frozenset({b"authorization", b"host", *(name.encode() for name in CALLER_HEADERS)})
+"""Headers that decide who asks, or who is asked."""
 
 
 class HeldBodies:
@@ -55,9 +58,11 @@ def check_headers(request: Request) -> None:
     if len(headers) == len(request.headers):
         return
     names = [name for name, _ in headers]
-    for name in SINGLE_HEADERS:
-        if names.count(name) > 1:
-            raise BadRequest(f"The header '{name.decode()}' was sent more than once.", code="repeated_header")
+    for name in dict.fromkeys(names):
+        is_single = name in SINGLE_HEADERS or name.startswith(PARAMETER_PREFIXES)
+        if is_single and names.count(name) > 1:
+            shown = name.decode("latin-1")
+            raise BadRequest(f"The header '{shown}' was sent more than once.", code="repeated_header")
 
 
 def check_declared(request: Request) -> None:

@@ -44,7 +44,7 @@ class Pipeline:
     async def handle(self, request: Request, route: Route) -> Response:
         """Return the response of a routed HTTP request; raises what its stages raise."""
         if not route.is_public:
-            request.principal = await self._authenticator.authenticate(request.headers.raw(b"authorization"))
+            request.principal = await self._authenticator.authenticate(request)
         check_declared(request)
         arguments = await self._decoder.decode(request, route)
         answer = await self._caller.call(request, route, arguments)
@@ -73,7 +73,7 @@ class Pipeline:
         if request.principal.key_id is None:
             return True
         try:
-            await self._authenticator.authenticate(request.headers.raw(b"authorization"))
+            await self._authenticator.authenticate(request)
         except Unauthorized:
             return False
         except StoreError:

@@ -48,13 +48,16 @@ class Settings(BaseSettings):
         "`sqlite:///path`, `cassandra://host[:port],…/keyspace?dc=…&rf=…` or "
         "`astra://database-id/keyspace?token=AstraCS:…` (bundle fetched, keyspace made if missing).",
     )
-    auth: Literal["open", "keys"] = variable(
+    auth: Literal["open", "keys", "astra"] = variable(
         "ASTROLABE_AUTH",
         "open",
-        "`open`: any key, one project. `keys`: keys made by `astrolabe keys create`.",
+        "`open`: any key, one project. `keys`: keys made by `astrolabe keys create`. `astra`: a project for "
+        "each token in the header `astra-api-token`.",
     )
     allow_open: bool = variable(
-        "ASTROLABE_ALLOW_OPEN", False, "Lets `open` listen on an address other machines can reach."
+        "ASTROLABE_ALLOW_OPEN",
+        False,
+        "Lets `open` and `astra` listen on an address other machines can reach.",
     )
     models: Path | None = variable(
         "ASTROLABE_MODELS", None, "Path of models.yaml: which name goes to which model."
@@ -212,11 +215,11 @@ class Settings(BaseSettings):
         return found
 
     def refuse_open_network(self) -> None:
-        """Refuse to let anybody on the network in without a key."""
-        if self.auth != "open" or self.allow_open or _is_loopback(self.host):
+        """Refuse to let anybody on the network in without a key, or with a token that nobody checks."""
+        if self.auth == "keys" or self.allow_open or _is_loopback(self.host):
             return
         raise SettingsRefused(
-            f"HOST={self.host}: ASTROLABE_AUTH=open serves anybody who reaches that address. "
+            f"HOST={self.host}: ASTROLABE_AUTH={self.auth} serves anybody who reaches that address. "
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )

@@ -1,0 +1,60 @@
+"""Authentication of the Astra Assistants API: a database token is both the credential and the tenant."""
+
+import hashlib
+import re
+
+from handlers.context import Limits, Principal
+from handlers.errors import BadRequest, Forbidden, Unauthorized
+from serving.request import Request
+
+TOKEN = "astra-api-token"  # noqa: S105 - the header's name
+DATABASE = "astra-db-id"
+
+TOKEN_FORM = re.compile(rb"[!-~]{1,1024}")
+DATABASE_FORM = re.compile(rb"[0-9A-Za-z-]{1,64}")
+
+
+class AstraAuthenticator:
+    """Takes any token: its tenant is a project that only this token opens. The token is kept nowhere."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    async def authenticate(self, request: Request) -> Principal:
+        """Return the token's tenant; raises Forbidden without a token, Unauthorized for what is none."""
+        token = token_of(request)
+        database_of(request)
+        return Principal(tenant_project(token), limits=self._limits, is_astra=True)
+
+
+def token_of(request: Request) -> bytes:
+    """Return the request's token; raises Forbidden or Unauthorized, which do not show it."""
+    token = request.headers.raw(b"astra-api-token")
+    if not token:
+        raise Forbidden(
+            f"The header '{TOKEN}' is missing: send an Astra DB token in it, such as AstraCS:…",
+            code="missing_token",
+        )
+    if TOKEN_FORM.fullmatch(token) is None:
+        raise Unauthorized(
+            f"The header '{TOKEN}' is not a token: it has {len(token)} bytes, where a token is up to 1,024 "
+            "printable ASCII characters without spaces.",
+        )
+    return token
+
+
+def database_of(request: Request) -> str:
+    """Return the id of the database that the request names, or nothing; raises BadRequest."""
+    database = request.headers.raw(b"astra-db-id")
+    if database and DATABASE_FORM.fullmatch(database) is None:
+        raise BadRequest(
+            f"The header '{DATABASE}' is not the id of a database: it has up to 64 letters, digits and "
+            "hyphens, as Astra's portal shows it.",
+            code="invalid_header",
+        )
+    return database.decode("ascii")
+
+
+def tenant_project(token: bytes) -> str:
+    """Return the project of a token's tenant; from its name the token cannot be told."""
+    return f"astra_{hashlib.sha256(b'astrolabe.tenant:' + token).hexdigest()[:40]}"

@@ -1,0 +1,94 @@
+"""ASTROLABE_AUTH=astra against a live server of two workers."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from serving.errors import SettingsRefused
+from serving.settings import Settings
+from tests.provider import ProviderProcess
+from tests.server import Server
+
+pytestmark = pytest.mark.server
+
+OURS = "AstraCS:ours:0123456789abcdef"
+THEIRS = "AstraCS:theirs:0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def astra(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("astra")
+    models = {"OPENAI_API_KEY": "sk-the-operators-own-key", "OPENAI_BASE_URL": provider.url}
+    with Server(folder, ASTROLABE_AUTH="astra", **models) as server:
+        yield server
+
+
+def ask(server: Server, method: str, path: str, body: object = None, **headers: str) -> httpx.Response:
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.request(method, f"{server.url}/{path}", headers=sent, json=body, timeout=30)
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str, str | None]:
+    error = answer.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return answer.status_code, error["message"], error["code"]
+
+
+def test_each_token_opens_a_project_of_its_own(astra: Server) -> None:
+    made = ask(astra, "POST", "assistants", {"model": "m"}, astra_api_token=OURS).json()
+    path = f"assistants/{made['id']}"
+    for _ in range(8):  # both workers
+        assert ask(astra, "GET", path, astra_api_token=OURS).status_code == 200
+        assert ask(astra, "GET", path, astra_api_token=THEIRS).status_code == 404
+    assert ask(astra, "GET", "assistants", astra_api_token=THEIRS).json()["data"] == []
+    assert ask(astra, "DELETE", path, astra_api_token=THEIRS).status_code == 404
+
+
+def test_without_a_token_a_request_is_refused_whatever_its_key(astra: Server) -> None:
+    status, message, code = error_of(ask(astra, "GET", "assistants", authorization="Bearer sk-any"))
+    assert (status, code) == (403, "missing_token")
+    assert "astra-api-token" in message
+    assert ask(astra, "GET", "health").json() == {"status": "alive"}
+
+
+@pytest.mark.parametrize("token", ["two words", "tab\there", "\u00e9\u00e8", "x" * 1025, "x" * 60_000])
+def test_what_is_no_token_is_refused_by_the_headers_name_and_not_shown(astra: Server, token: str) -> None:
+    headers = {"astra-api-token": token.encode("utf-8")}
+    answer = httpx.get(f"{astra.url}/assistants", headers=headers)
+    status, message, code = error_of(answer)
+    assert (status, code) == (401, "invalid_api_key")
+    assert "astra-api-token" in message
+    assert token not in answer.text
+
+
+@pytest.mark.parametrize("database", ["../x", "a b", "x" * 65, "x" * 60_000])
+def test_what_is_no_database_id_is_refused_by_the_headers_name(astra: Server, database: str) -> None:
+    status, message, code = error_of(
+        ask(astra, "GET", "assistants", astra_api_token=OURS, astra_db_id=database)
+    )
+    assert (status, code) == (400, "invalid_header")
+    assert "astra-db-id" in message
+
+
+@pytest.mark.parametrize("name", ["astra-api-token", "astra-db-id", "base-url", "LLM-PARAM-top-k"])
+def test_a_header_that_chooses_tenant_or_provider_may_be_sent_once_only(astra: Server, name: str) -> None:
+    sent = [("astra-api-token", OURS), (name, OURS), (name, THEIRS)]
+    status, message, code = error_of(httpx.get(f"{astra.url}/assistants", headers=sent))
+    assert (status, code) == (400, "repeated_header")
+    assert name.lower() in message
+
+
+def test_the_token_is_in_no_log_metric_or_file(astra: Server) -> None:
+    ask(astra, "POST", "threads", {"messages": [{"role": "user", "content": "x"}]}, astra_api_token=OURS)
+    ask(astra, "GET", "nothing", astra_api_token=OURS)
+    assert OURS not in httpx.get(f"{astra.root}/metrics").text
+    written = [path for path in astra.folder.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if OURS.encode() in path.read_bytes()]
+
+
+def test_tokens_that_nobody_checks_need_the_operators_word_to_listen_on_the_network() -> None:
+    with pytest.raises(SettingsRefused, match=r"HOST=0\.0\.0\.0: ASTROLABE_AUTH=astra"):
+        Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="astra")
+    assert Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="astra", ASTROLABE_ALLOW_OPEN="true").allow_open
