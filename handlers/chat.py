@@ -14,7 +14,7 @@ from persistence.types import JSON
 @operation("createChatCompletion", cancel_on_disconnect=True)
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Ask the model of that name; every field of the request goes to its provider."""
-    gateway, credentials = context.services.gateway, chat_credentials(context.headers)
+    gateway, credentials = context.services.gateway, await chat_credentials(context)
     if not body.get("store"):
         request = {name: value for name, value in body.items() if name != "store"}
         if body.get("stream"):

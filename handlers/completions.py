@@ -11,7 +11,7 @@ PATH = "/completions"
 @operation("createCompletion", cancel_on_disconnect=True)
 async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Continue a prompt."""
-    gateway, credentials = context.services.gateway, chat_credentials(context.headers)
+    gateway, credentials = context.services.gateway, await chat_credentials(context)
     if body.get("stream"):
         return Stream(gateway.relay(body, credentials, PATH))
     return Relayed(await gateway.forward(PATH, body, credentials))

@@ -1,41 +1,95 @@
-"""A caller's own provider key, from request headers; used only if ASTROLABE_CALLER_KEYS allows it."""
+"""A caller's own provider settings, from request headers.
 
+In `astra` mode these are the headers of the Astra Assistants API. Else they are `api-key`, `LLM-PARAM-*`
+and `EMBEDDING-PARAM-*`, which count only if ASTROLABE_CALLER_KEYS allows it.
+"""
+
+import re
 from collections.abc import Mapping
+from typing import Any
 
-from inference.gateway import Credentials
+import orjson
+
+from handlers.context import Context
+from handlers.errors import BadRequest, NotFound
+from handlers.google import google_credentials
+from inference.gateway import CallerSettings, Credentials
+from inference.retrieval.errors import ObjectNotFound
 
 CHAT = "llm-param-"
 EMBEDDING = "embedding-param-"
+GOOGLE = "google-application-credentials-file-id"
+
+PARAMETERS = {
+    "api-version": "api_version",
+    "aws-access-key-id": "aws_access_key_id",
+    "aws-region-name": "aws_region_name",
+    "aws-secret-access-key": "aws_secret_access_key",
+    "project-id": "project_id",
+    "vertexai-location": "vertex_location",
+    "vertexai-project": "vertex_project",
+}
+"""Headers with the parameters that providers know them by."""
 
 CALLER_HEADERS = frozenset(
     {
+        *PARAMETERS,
         "api-key",
-        "api-version",
         "astra-api-token",
         "astra-db-id",
-        "aws-access-key-id",
-        "aws-region-name",
-        "aws-secret-access-key",
         "base-url",
         "custom-llm-provider",
         "embedding-model",
-        "google-application-credentials-file-id",
-        "project-id",
-        "vertexai-location",
-        "vertexai-project",
+        GOOGLE,
     }
 )
 """Headers in which callers say who they are and which provider is asked for them, once each."""
 
+LARGEST = 8192
+"""Bytes of one such header; the largest are tokens of AWS and Azure."""
 
-def chat_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of `api-key` and the `LLM-PARAM-*` headers; None without them."""
-    return _credentials(headers, CHAT)
+VALUE = re.compile(r"[ -~]*")
+
+FIELDS: Mapping[str, type] = {
+    "dimensions": int, "frequency_penalty": float, "input_type": str, "keep_alive": str, "logit_bias": dict,
+    "logprobs": bool, "max_completion_tokens": int, "max_tokens": int, "min_p": float, "min_tokens": int,
+    "num_ctx": int, "parallel_tool_calls": bool, "presence_penalty": float, "prompt_cache_key": str,
+    "reasoning_effort": str, "repetition_penalty": float, "response_format": dict, "safety_identifier": str,
+    "safety_settings": list, "seed": int, "service_tier": str, "stop": list, "temperature": float,
+    "thinking": dict, "top_a": float, "top_k": int, "top_logprobs": int, "top_p": float, "typical_p": float,
+    "user": str, "verbosity": str,
+}  # fmt: skip
+"""Fields of requests to providers that a header may set, with their types."""
 
 
-def embedding_credentials(headers: Mapping[str, str]) -> Credentials | None:
-    """Return the credentials of `api-key` and the `EMBEDDING-PARAM-*` headers; None without them."""
-    return _credentials(headers, EMBEDDING)
+async def caller_settings(context: Context) -> CallerSettings | None:
+    """Return the settings of a request's headers, None without any; raises BadRequest naming a header."""
+    headers = context.headers
+    if not context.principal.is_astra:
+        chat, embedding = _credentials(headers, CHAT), _credentials(headers, EMBEDDING)
+        if chat is None and embedding is None:
+            return None
+        return CallerSettings(chat or Credentials(), embedding or Credentials())
+    _check(headers)
+    google = await _google(context, headers[GOOGLE]) if GOOGLE in headers else None
+    settings = CallerSettings(
+        _astra_credentials(headers, CHAT, google),
+        _astra_credentials(headers, EMBEDDING, google),
+        headers.get("embedding-model") or None,
+    )
+    return None if settings == CallerSettings() else settings
+
+
+async def chat_credentials(context: Context) -> Credentials | None:
+    """Return the caller's credentials for chat completions; None without any."""
+    settings = await caller_settings(context)
+    return None if settings is None else settings.chat
+
+
+async def embedding_credentials(context: Context) -> Credentials | None:
+    """Return the caller's credentials for embeddings; None without any."""
+    settings = await caller_settings(context)
+    return None if settings is None else settings.embedding
 
 
 def _credentials(headers: Mapping[str, str], prefix: str) -> Credentials | None:
@@ -49,3 +103,86 @@ def _credentials(headers: Mapping[str, str], prefix: str) -> Credentials | None:
     if not (api_key or base_url or parameters):
         return None
     return Credentials(api_key, base_url, tuple(parameters.items()))
+
+
+# --- Astra's headers ---
+
+
+def _check(headers: Mapping[str, str]) -> None:
+    """Refuse values that no setting has, by the names of their headers: values may be secrets."""
+    for name in headers:
+        if name != "authorization" and name not in CALLER_HEADERS and not name.startswith((CHAT, EMBEDDING)):
+            continue
+        value = headers[name]
+        if len(value) > LARGEST:
+            raise _invalid(name, f"has {len(value)} characters, where {LARGEST} are the most")
+        if VALUE.fullmatch(value) is None:
+            raise _invalid(name, "has characters that are not printable ASCII")
+
+
+def _astra_credentials(headers: Mapping[str, str], prefix: str, google: str | None) -> Credentials:
+    parameters = {own: headers[name] for name, own in PARAMETERS.items() if headers.get(name)}
+    fields: dict[str, Any] = {}
+    for header in headers:
+        if not header.startswith(prefix):
+            continue
+        name = header.removeprefix(prefix).replace("-", "_")
+        if name in FIELDS:
+            fields[name] = _cast(header, headers[header], FIELDS[name])
+        else:
+            parameters[name] = headers[header]
+    api_key = parameters.pop("api_key", None) or headers.get("api-key") or _bearer(headers)
+    base_url = parameters.pop("base_url", None) or parameters.pop("api_base", None) or headers.get("base-url")
+    provider = parameters.pop("custom_llm_provider", None) or headers.get("custom-llm-provider") or ""
+    return Credentials(api_key, base_url, tuple(parameters.items()), provider, fields, google)
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the key of an Authorization header; raises BadRequest for one of another scheme."""
+    authorization = headers.get("authorization")
+    if not authorization:
+        return None
+    scheme, _, key = authorization.partition(" ")
+    if scheme.lower() != "bearer" or " " in key.strip():
+        raise _invalid("authorization", "is not 'Bearer' and a key")
+    return key.strip() or None
+
+
+def _cast(header: str, value: str, kind: type) -> Any:
+    try:
+        if kind in (int, float):
+            return kind(value)
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        if kind is list and not value.startswith("["):
+            return [value]
+        parsed = orjson.loads(value) if kind in (dict, list) else value
+    except (ValueError, KeyError):
+        parsed = None
+    if not isinstance(parsed, kind):
+        raise _invalid(header, f"is '{value[:64]}', which is not of the type {kind.__name__}")
+    return parsed
+
+
+async def _google(context: Context, file_id: str) -> str:
+    """Return Google's credentials from a file of the caller's, as JSON; raises BadRequest or NotFound."""
+    files = context.services.retrieval.files
+    try:
+        document = await files.get(context.project, file_id, GOOGLE)
+    except ObjectNotFound as exc:
+        raise NotFound(f"The header '{GOOGLE}' names a file that does not exist.", param=GOOGLE) from exc
+    if document.value["purpose"] != "auth":
+        raise _invalid(
+            GOOGLE, f"names a file of purpose '{document.value['purpose']}', where 'auth' is needed"
+        )
+    content = b"".join(
+        [piece async for piece in files.read(document, 0, min(document.value["bytes"], LARGEST))]
+    )
+    try:
+        return google_credentials(content)
+    except ValueError as exc:
+        raise _invalid(GOOGLE, f"names a file that is not usable: {exc}") from exc
+
+
+def _invalid(header: str, what: str) -> BadRequest:
+    return BadRequest(f"The header '{header}' {what}.", param=header, code="invalid_header")

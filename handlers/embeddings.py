@@ -11,7 +11,7 @@ from persistence.types import JSON
 async def create_embedding(context: Context, body: JSON) -> Relayed:
     """Return a vector for each input: a text, a list of texts, a text's tokens or a list of those."""
     _check(body["input"])
-    return Relayed(await context.services.gateway.embed(body, embedding_credentials(context.headers)))
+    return Relayed(await context.services.gateway.embed(body, await embedding_credentials(context)))
 
 
 def _check(given: object) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from werkzeug.http import parse_range_header
 
 from handlers.context import Binary, Context
-from handlers.errors import ApiError, NotFound
+from handlers.errors import ApiError, BadRequest, NotFound
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from inference.retrieval.files import purpose_label
@@ -20,6 +20,9 @@ from persistence.types import JSON
 async def create_file(context: Context, body: JSON) -> JSON:
     """Create a file; the bytes of the part `file` are already in the store."""
     uploaded = body["file"]
+    if body["purpose"] == "auth" and not context.principal.is_astra:
+        message = "Invalid 'purpose': files of credentials are for ASTROLABE_AUTH=astra only."
+        raise BadRequest(message, param="purpose", code="invalid_value")
     document = await context.services.retrieval.files.create(
         context.project,
         content=uploaded.content_id,

@@ -11,7 +11,7 @@ from persistence.types import JSON
 @operation("listModels")
 async def list_models(context: Context) -> Relayed:
     """Return the models of all routes, and those of providers behind patterns."""
-    models = await context.services.gateway.list_models(chat_credentials(context.headers))
+    models = await context.services.gateway.list_models(await chat_credentials(context))
     return Relayed({"object": "list", "data": models})
 
 
@@ -31,7 +31,7 @@ async def delete_model(context: Context, model: str) -> JSON:
 
 async def _model(context: Context, model: str) -> JSON:
     try:
-        return await context.services.gateway.retrieve_model(model, chat_credentials(context.headers))
+        return await context.services.gateway.retrieve_model(model, await chat_credentials(context))
     except ModelNotFound as exc:
         message = f"The model '{model}' does not exist"
         raise NotFound(message, param="model", code="model_not_found") from exc

@@ -106,7 +106,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
         run,
         _outputs(body["tool_outputs"]),
         stream=bool(body.get("stream")),
-        credentials=chat_credentials(context.headers),
+        credentials=await chat_credentials(context),
     )
     return _answer(started)
 
@@ -148,7 +148,7 @@ async def _run_request(
         _options(assistant, request),
         request.get("tool_resources") or assistant.value["tool_resources"],
         stream=bool(request.get("stream")),
-        credentials=chat_credentials(context.headers),
+        credentials=await chat_credentials(context),
         include_results=RESULTS_CONTENT in (include or ()),
     )
 

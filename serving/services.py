@@ -10,7 +10,9 @@ import structlog
 from handlers.context import Services
 from inference.assistants.runs import Runs
 from inference.gateway import CallerPolicy, Gateway, Routes
+from inference.gateway.any_provider import callers_routes
 from inference.gateway.discovery import find_embedding_model
+from inference.gateway.hosts import HostGuard
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
@@ -37,7 +39,8 @@ def services_over(store: Store, settings: Settings) -> Services:
     """Return the services over a store that exists already."""
     routes = make_routes(settings)
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
-    policy = CallerPolicy(settings.caller_keys, frozenset(settings.provider_hosts))
+    accepts = settings.caller_keys or settings.auth == "astra"
+    policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
     gateway = Gateway(routes, policy, local)
     jobs = Jobs(store, owner="", max_takeovers=settings.max_takeovers)
     downloads = settings.download_assistants_files
@@ -60,12 +63,15 @@ def services_over(store: Store, settings: Settings) -> Services:
 def make_routes(settings: Settings) -> Routes:
     """Return the routes of models.yaml, else of the environment's one provider, else of the local models.
 
+    In `astra` mode callers bring their keys for any provider, unless the operator names one.
     A provider other than OpenAI is asked for its embedding model; where it names none, the local one
     is used if it is installed.
     """
     if settings.models is not None:
         return Routes.from_file(settings.models, os.environ)
     key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
+    if settings.auth == "astra" and settings.openai_base_url is None:
+        return callers_routes(key)
     if key is None and settings.openai_base_url is None:
         return Routes.local(LocalModels.missing())
     routes = Routes.from_environment(key, settings.openai_base_url)

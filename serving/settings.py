@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     provider_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
         "ASTROLABE_PROVIDER_HOSTS",
         (),
-        "Hosts, separated by commas, that such a request's own base URL may name.",
+        "Hosts, separated by commas, that a request's own base URL may name besides the providers' own "
+        "(`name` or `name:port`).",
     )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024

@@ -128,6 +128,11 @@ ERRATA: tuple[Erratum, ...] = (
         allows("VectorStoreFileBatchObject", "object", "vector_store.file_batch"),
     ),
     Erratum(
+        "credentials-files",
+        "Google's credentials are uploaded with the purpose `auth`, as in the Astra Assistants API",
+        allows("CreateFileRequest", "purpose", "auth"),
+    ),
+    Erratum(
         "message-without-status",
         "a message that was retrieved carries no status, incomplete_details, completed_at, incomplete_at",
         optional("MessageObject", "status", "incomplete_details", "completed_at", "incomplete_at"),
@@ -170,7 +175,7 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "files-of-any-purpose",
         "a file keeps the purpose that it was uploaded for, of which the spec's files lack some",
-        allows("OpenAIFile", "purpose", "evals", "user_data"),
+        allows("OpenAIFile", "purpose", "auth", "evals", "user_data"),
     ),
     Erratum(
         "two-vector-stores",

@@ -4,13 +4,15 @@ import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
 import structlog
 
-from inference.errors import ModelNotFound, ProviderError
+from inference.errors import ModelNotFound, ProviderError, ProviderRejected
 from inference.gateway import failures, fields, normalize, sse
+from inference.gateway.callers import CallerPolicy, Credentials, complete
 from inference.gateway.context_windows import context_windows
 from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
 from inference.gateway.local_driver import LocalDriver
@@ -20,7 +22,7 @@ from inference.gateway.requests import chat_request
 from inference.gateway.retries import first_answer
 from inference.gateway.routes import Route, Routes
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames
-from inference.gateway.targets import CallerPolicy, Credentials, Target, Wire
+from inference.gateway.targets import Target, Wire
 from inference.local.models import LocalModels
 from persistence.types import JSON
 
@@ -197,15 +199,23 @@ class Gateway:
 
         The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
         """
+        if target.is_callers_url:
+            address = await self._policy.guard.address(target.base_url, target.connect_timeout)
+            target = replace(target, address=address)
         response = await self._drivers[target.wire].send(target, request)
         if 200 <= response.status < 300:
             return response
+        if target.is_callers_url and 300 <= response.status < 400:
+            await response.aclose()
+            message = "The provider at the given base URL redirects, which this server does not follow."
+            raise ProviderRejected.invalid(message, "base-url")
         async with aclosing(response):
             start = await response.start(LARGEST_ERROR)
         raise failures.from_response(target, request.described, response.status, response.headers, start)
 
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return a whole chat completion."""
+        request = self._filled(request, credentials)
 
         async def call(target: Target) -> JSON:
             return normalize.completion(await self._post(target, CHAT, chat_request(request, target)), target)
@@ -214,6 +224,7 @@ class Gateway:
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return embeddings, in the order of the input and in the requested encoding."""
+        request = self._filled(request, credentials)
         encoding = request.get("encoding_format") or "float"
         count = _count(request["input"])
 
@@ -287,7 +298,7 @@ class Gateway:
         self, path: str, request: JSON, credentials: Credentials | None, read: Read[Item]
     ) -> tuple[Item, AsyncGenerator[Item, None]]:
         """Return the first item of a stream, and the rest of it."""
-        request = {**request, "stream": True}
+        request = {**self._filled(request, credentials), "stream": True}
 
         async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
             body = chat_request(request, target) if path == CHAT else _named(request, target)
@@ -302,16 +313,24 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
-        return self._with_credentials(self._find(request["model"]), credentials)
+        provider = credentials.provider if credentials and self._policy.accepts_credentials else ""
+        return self._with_credentials(self._find(request["model"], provider), credentials)
+
+    def _filled(self, request: JSON, credentials: Credentials | None) -> JSON:
+        """Return the request with the fields of the caller's settings that it does not have itself."""
+        if credentials is None or not credentials.fields or not self._policy.accepts_credentials:
+            return request
+        own = {name: value for name, value in request.items() if value is not None}
+        return {**credentials.fields, **own}
 
     def _with_credentials(
         self, targets: tuple[Target, ...], credentials: Credentials | None
     ) -> tuple[Target, ...]:
         """Return the targets with the caller's credentials, which only the first target's provider gets."""
-        if credentials is None or not self._policy.accepts_credentials:
-            return targets
-        provider = targets[0].provider
-        return tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)
+        if credentials is not None and self._policy.accepts_credentials:
+            provider = targets[0].provider
+            targets = tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)
+        return tuple(complete(target) if target.is_callers else target for target in targets)
 
 
 def _named(request: JSON, target: Target) -> JSON:

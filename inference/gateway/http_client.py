@@ -34,11 +34,15 @@ class Timeouts:
 
 
 class Origin(NamedTuple):
-    """The server of a connection; connections to one origin are shared."""
+    """The server of a connection; connections to one origin are shared.
+
+    `address` is what to connect to in place of the host's name, if that was resolved already.
+    """
 
     host: str
     port: int
     is_tls: bool
+    address: str = ""
 
 
 @cache
@@ -73,9 +77,10 @@ class HttpClient:
         headers: Mapping[str, str],
         body: bytes | AsyncIterable[bytes] | None,
         timeouts: Timeouts,
+        address: str = "",
     ) -> ProviderResponse:
         """Send a request and return the response when its headers have arrived."""
-        origin = Origin(url.host or "", url.port or 80, url.scheme == "https")
+        origin = Origin(url.host or "", url.port or 80, url.scheme == "https", address)
         chunked = body is not None and not isinstance(body, bytes)
         head = _head_start(method, url, tuple(headers.items()))
         if chunked:
@@ -142,7 +147,7 @@ class HttpClient:
                 else:
                     await loop.create_connection(
                         lambda: connection,
-                        origin.host,
+                        origin.address or origin.host,
                         origin.port,
                         ssl=_tls() if origin.is_tls else None,
                         server_hostname=origin.host if origin.is_tls else None,

@@ -36,7 +36,7 @@ class OpenAIDriver:
         timeouts = Timeouts(target.connect_timeout, target.read_timeout)
         proxy = proxy_of(url.origin()) if url.host != LOCAL_HOST else None
         if proxy is None:
-            return await self._client.send(request.method, url, headers, body, timeouts)
+            return await self._client.send(request.method, url, headers, body, timeouts, target.address)
         if self._proxied is None:
             self._proxied = ProxiedClient()
         return await self._proxied.send(request.method, url, headers, body, timeouts, proxy)

@@ -76,8 +76,11 @@ class Route:
         """Whether the name has a `*`."""
         return "*" in self.name
 
-    def match(self, model: str) -> tuple[Target, ...] | None:
-        """Return the targets for `model`, or None if the name does not match."""
+    def match(self, model: str, provider: str = "") -> tuple[Target, ...] | None:  # noqa: ARG002
+        """Return the targets for `model`, or None if the name does not match.
+
+        `provider` is what a caller said beside the name, for routes that send it to any provider.
+        """
         if not self.is_pattern:
             return self.targets if model == self.name else None
         before, _, after = self.name.partition("*")
@@ -157,12 +160,12 @@ class Routes:
         embedding_model = LOCAL_EMBEDDING if LOCAL_EMBEDDING in routes else None
         return cls(routes, embedding_model, created=1_730_419_200, hint=hint)
 
-    def find(self, model: str) -> tuple[Target, ...]:
+    def find(self, model: str, provider: str = "") -> tuple[Target, ...]:
         """Return the targets of `model`, by its own name or the longest pattern; raise ModelNotFound."""
         if (route := self.routes.get(model)) is not None and not route.is_pattern:
             return route.targets
         for route in self.patterns(model):
-            if (targets := route.match(model)) is not None:
+            if (targets := route.match(model, provider)) is not None:
                 return targets
         served = ", ".join(list(self.routes)[:20]) or "no model"
         raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())

@@ -6,6 +6,7 @@ import pytest
 from inference.errors import ProviderRejected
 from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
 from inference.gateway.failures import make_error
+from inference.gateway.hosts import HostGuard
 from inference.gateway.targets import Target
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
@@ -18,7 +19,7 @@ OPERATORS = Target(
     api_key=KEY,
     headers=(("x-api-key", "another-key"),),
 )
-CALLERS = CallerPolicy(True, frozenset({"allowed.example", "127.0.0.1:9000"}))
+CALLERS = CallerPolicy(True, HostGuard(frozenset({"allowed.example", "127.0.0.1:9000"})))
 
 
 def test_a_callers_key_replaces_the_operators() -> None:
@@ -74,12 +75,15 @@ def test_any_other_base_url_is_refused(url: str, name: str) -> None:
     for given in credentials:
         with pytest.raises(ProviderRejected) as caught:
             CALLERS.apply(OPERATORS, given)
-        assert (caught.value.status, caught.value.body["param"]) == (400, "base_url")
+        assert (caught.value.status, caught.value.body["param"]) == (400, "base-url")
 
 
-def test_no_host_is_allowed_by_default() -> None:
+@pytest.mark.parametrize("url", ["https://provider.example/v1", "http://api.openai.com/v1"])
+def test_no_host_but_the_providers_own_is_allowed_by_default(url: str) -> None:
     with pytest.raises(ProviderRejected):
-        CallerPolicy().apply(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
+        CallerPolicy().apply(OPERATORS, Credentials("sk-x", url))
+    own = CallerPolicy().apply(OPERATORS, Credentials("sk-x", "https://api.openai.com/v1"))
+    assert own.base_url == "https://api.openai.com/v1"
 
 
 @pytest.mark.parametrize(
