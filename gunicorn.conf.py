@@ -1,6 +1,7 @@
 """How gunicorn runs the server, by `astrolabe serve` or by `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from serving.logs import configure, logging_config
 from serving.multiprocess import metrics_files
 from serving.settings import Settings
 from serving.worker import AFTER_GRACE
+
+# Until gunicorn handles it, Ctrl-C ends the start without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 with errors_as_exit():
     _settings = Settings.read()

@@ -7,6 +7,7 @@ In version 2 `file_ids` became `tool_resources` and `attachments`, and the tool 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -81,7 +82,7 @@ def _tool_from_v1(tool: JSON) -> JSON:
 def to_v1(answer: Answer) -> Answer:
     """Convert a v2 answer to v1."""
     if isinstance(answer, Stream):
-        return Stream(_frames_to_v1(answer.events))
+        return replace(answer, events=_frames_to_v1(answer.events))
     return object_to_v1(answer) if isinstance(answer, dict) else answer
 
 

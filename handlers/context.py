@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from inference.retrieval import Retrieval
     from persistence.store import Store
 
+SEND_AGAIN = "Send the request again."
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -88,10 +90,12 @@ class UploadedFile:
 class Stream:
     """An answer of Server-Sent Events; each item of `events` is one or more whole events.
 
-    `events` is closed (`aclose`) when the client disconnects.
+    `events` is closed (`aclose`) when the client disconnects. `after_stop` tells the client what it can
+    do when the server's stop ends the stream.
     """
 
     events: AsyncIterator[bytes]
+    after_stop: str = SEND_AGAIN
 
 
 @dataclass(frozen=True, slots=True)

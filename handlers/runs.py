@@ -1,5 +1,6 @@
 """Runs: create (also with a thread), retrieve, modify, list, cancel, submit outputs, follow."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Unpack
 
@@ -116,7 +117,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
 async def get_run_events(context: Context, thread_id: str, run_id: str, starting_after: int) -> Stream:
     """Stream the run's events after that number until its end; OpenAI has no such operation."""
     run = await find_run(context, thread_id, run_id)
-    return Stream(await context.services.runs.engine.replay(run, starting_after))
+    return _stream(run.value, await context.services.runs.engine.replay(run, starting_after))
 
 
 async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResources | None]:
@@ -169,5 +170,13 @@ def _outputs(outputs: list[JSON]) -> list[tuple[str, str]]:
     return [(each["tool_call_id"], each.get("output") or "") for each in outputs]
 
 
+def _stream(run: JSON, events: AsyncIterator[bytes]) -> Stream:
+    path = f"/v1/threads/{run['thread_id']}/runs/{run['id']}/events"
+    return Stream(
+        events,
+        f"The run continues; GET {path}?starting_after=N returns its events after the event with id N.",
+    )
+
+
 def _answer(started: Started) -> Answer:
-    return started.run if started.events is None else Stream(started.events)
+    return started.run if started.events is None else _stream(started.run, started.events)

@@ -103,6 +103,12 @@ class Jobs:
         self._loops: list[asyncio.Task[None]] = []
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = self._renewing = False
+        self._at_once = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """How many jobs run in this process."""
+        return len(self._running)
 
     def register(
         self,
@@ -166,9 +172,12 @@ class Jobs:
         for loop in poll:
             await _cancelled(loop)
         await asyncio.gather(*self._polls)
-        tasks = [entry.task for entry in self._running.values()]
-        if tasks and grace > 0:
-            await asyncio.wait(tasks, timeout=grace)
+        if self._running and grace > 0:
+            ends = asyncio.ensure_future(asyncio.wait([entry.task for entry in self._running.values()]))
+            at_once = asyncio.ensure_future(self._at_once.wait())
+            await asyncio.wait([ends, at_once], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
+            ends.cancel()
+            at_once.cancel()
         self._renewing = False
         for loop in renewals:
             await _cancelled(loop)
@@ -177,6 +186,10 @@ class Jobs:
             await _cancelled(entry.task)
         await asyncio.gather(*(self._release(entry.lease) for entry in rest), self._release_interrupted())
         self._loops = []
+
+    def stop_at_once(self) -> None:
+        """End the grace time of a `stop` that has begun."""
+        self._at_once.set()
 
     # --- one job ---
 

@@ -56,8 +56,11 @@ class Store(DocumentStore, JobQueue, EventLog, ContentStore, ChunkStore, Protoco
     async def close(self) -> None:
         """Close every connection and thread."""
 
-    async def migrate(self) -> None:
-        """Create the schema, or migrate an older one; StoreRefused for a newer one."""
+    async def migrate(self) -> bool:
+        """Create the schema, or migrate an older one, and return whether the store is new.
+
+        StoreRefused for a schema that is newer than this code.
+        """
 
     async def ping(self) -> None:
         """Return if the database answers; StoreUnavailable otherwise."""

@@ -1,6 +1,7 @@
 """The access stage: one log line and three observations for each request."""
 
 import time
+from datetime import UTC, datetime
 
 from serving.logs import RequestLog
 from serving.metrics import Metrics
@@ -24,6 +25,9 @@ class AccessLog:
         if self._log.enabled and operation != PROBE:
             self._log.write(
                 {
+                    "timestamp": datetime.now(UTC),
+                    "level": "info",
+                    "logger": "astrolabe.access",
                     "event": "request_finished",
                     "operation": operation,
                     "method": request.method,
@@ -33,6 +37,5 @@ class AccessLog:
                     "sent": request.sent,
                     "project": request.principal.project,
                     "request_id": request.id,
-                    "at": time.time(),
                 }
             )

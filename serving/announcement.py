@@ -1,4 +1,8 @@
-"""The line in which start-up ends: where the server listens, and what it serves."""
+"""The last event of a start: where the server listens, and what it serves."""
+
+import os
+
+import structlog
 
 from handlers.context import Services
 from serving.routes import ServedEdition
@@ -11,15 +15,35 @@ AUTH = {
     "astra": "astra: any token is accepted, and opens a project of its own",
 }
 
+log = structlog.get_logger("astrolabe.app")
 
-def announcement(settings: Settings, services: Services, served: ServedEdition, address: str) -> str:
-    """Return the line for an operator; `address` is `host:port`."""
-    return "; ".join(
-        (
-            f"Serving http://{address}{PREFIX}",
-            str(served.counts()),
-            f"store {shown_store(settings.store)}",
-            services.gateway.summary().rstrip("."),
-            f"auth {AUTH[settings.auth]}",
-        )
-    )
+
+class Announcement:
+    """Logs `server_started` once for all workers. Make it before they are forked."""
+
+    def __init__(self, settings: Settings, services: Services, served: ServedEdition) -> None:
+        self._settings = settings
+        self._services = services
+        self._served = served
+        # A pipe with one byte: the first worker that reads announces.
+        self._turn, write_end = os.pipe()
+        os.write(write_end, b"1")
+        os.close(write_end)
+
+    def __call__(self, address: str) -> None:
+        """Log where the server listens, unless another worker has done so; `address` is `host:port`."""
+        if os.read(self._turn, 1):
+            url = f"http://{address}{PREFIX}"
+            facts = self._facts()
+            lines = [f"Serving {url} (Ctrl-C stops)", *(f"{name:<9} {fact}" for name, fact in facts.items())]
+            log.info("server_started", url=url, **facts, text="\n         ".join(lines))
+
+    def _facts(self) -> dict[str, str]:
+        counts, settings = self._served.counts(), self._settings
+        facts = {
+            "edition": f"{counts.edition}: {counts.served} of {counts.operations} operations",
+            "store": shown_store(settings.store),
+            **self._services.gateway.summary(),
+            "auth": AUTH[settings.auth],
+        }
+        return {name: fact for name, fact in facts.items() if fact}

@@ -1,11 +1,9 @@
 """Builds the application: settings in, one ASGI app out."""
 
-import structlog
-
 from handlers.context import Limits, Services
 from handlers.registry import registered_handlers
 from serving.access import AccessLog
-from serving.announcement import announcement
+from serving.announcement import Announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.auth_astra import AstraAuthenticator
@@ -36,8 +34,6 @@ from spec.edition import Edition
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
-
-log = structlog.get_logger("astrolabe.app")
 
 
 def create_app(settings: Settings, services: Services | None = None) -> ASGIApplication:
@@ -83,7 +79,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         interruptions=interruptions,
         lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
-        announce=lambda address: log.info(announcement(settings, services, routing.default, address)),
+        announce=Announcement(settings, services, routing.default),
         connection_limits=make_connection_limits(settings),
         grace=settings.grace,
     )

@@ -4,6 +4,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from itertools import count
 
+import structlog
+
 from handlers.context import Services
 from serving.flask_app import Flask
 from serving.http import HTTPServer
@@ -12,6 +14,8 @@ from serving.lifespan import Lifespan
 from serving.pipeline import Pipeline
 from serving.protocol import ConnectionLimits
 from serving.request import Receive, Scope, Send
+
+log = structlog.get_logger("astrolabe.app")
 
 
 class RequestIds:
@@ -86,6 +90,26 @@ class ASGIApplication:
             self.services.gateway.local.stop()
 
     def begin_stop(self) -> None:
-        """Take no new jobs, and cut off the streams and waiting calls that outlast the grace time."""
+        """Take no new jobs, and end the streams and waiting calls that outlast the grace time."""
+        waits = waiting_for(self._interruptions.open_requests, self.services.jobs.running)
+        if waits:
+            log.info(
+                "server_stopping",
+                open_requests=self._interruptions.open_requests,
+                running_jobs=self.services.jobs.running,
+                grace=self.grace,
+                text=f"Stopping: up to {self.grace:g} s for {waits} to end (Ctrl-C again stops at once)",
+            )
         self._lifespan.begin_stop()
         self._interruptions.stop_after(self.grace)
+
+    def stop_at_once(self) -> None:
+        """End the grace time of a stop that has begun."""
+        self._interruptions.stop_at_once()
+        self._lifespan.stop_at_once()
+
+
+def waiting_for(requests: int, jobs: int) -> str:
+    """Return what a stop waits for in words, such as `2 requests and 1 job`; empty if for nothing."""
+    counts = [(requests, "request"), (jobs, "job")]
+    return " and ".join(f"{count} {noun}{'s' * (count > 1)}" for count, noun in counts if count)

@@ -66,14 +66,18 @@ def with_store(
     work: Callable[[Store], Awaitable[T]],
     *,
     migrate: bool = True,
+    names_new: bool = False,
     variables: Mapping[type[Exception], str] = VARIABLES,
 ) -> T:
-    """Run `work` on the store of `url`; with `migrate`, create it or update its schema first."""
+    """Run `work` on the store of `url`; with `migrate`, create it or update its schema first.
+
+    With `names_new` a store that was created is named on standard error.
+    """
 
     async def run() -> T:
         store = open_store(url)
-        if migrate:
-            await store.migrate()
+        if migrate and await store.migrate() and names_new:
+            click.echo(f"Created the store {shown_store(url)}.", err=True)
         await store.open()
         try:
             return await work(store)
@@ -95,7 +99,7 @@ def main() -> None:
 
 @main.command()
 def serve() -> None:
-    """Serve on HOST:PORT under gunicorn, with WEB_CONCURRENCY workers."""
+    """Serve on HOST:PORT under gunicorn, with WEB_CONCURRENCY workers; Ctrl-C or SIGTERM stops it."""
     with errors_as_exit():
         settings = Settings.read()
 
@@ -134,21 +138,34 @@ def wait_for_address(host: str, port: int) -> None:
 
 @main.command()
 def settings() -> None:
-    """List every variable with its value; secrets are not shown."""
+    """List every variable with its value, as the environment would have it; secrets are not shown."""
     with errors_as_exit():
         values = Settings.read()
     for name, variable, help_text in Settings.variables():
-        click.echo(f"{variable}={without_secrets(str(getattr(values, name)))}\n    {help_text}")
+        click.echo(f"# {help_text}\n{variable}={without_secrets(environment_value(getattr(values, name)))}\n")
+
+
+def environment_value(value: object) -> str:
+    """Return a setting's value as one writes it into the environment."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
 @main.command()
 def migrate() -> None:
-    """Make or update the store's schema."""
+    """Create the store or update its schema.
+
+    `astrolabe serve` does so too.
+    """
+    url = store_url()
 
     async def done(_: Store) -> None:
-        click.echo("The store is up to date.")
+        click.echo(f"The store {shown_store(url)} is up to date.")
 
-    with_store(store_url(), done)
+    with_store(url, done, names_new=True)
 
 
 @main.command()
@@ -257,7 +274,7 @@ def one_line(_: click.Context, __: click.Parameter, value: str) -> str:
 def create_key(project: str, name: str) -> None:
     """Make a key and print it; it is shown only now."""
     url = store_url()
-    secret = with_store(url, lambda store: KeyRing(store).create(project, name))
+    secret = with_store(url, lambda store: KeyRing(store).create(project, name), names_new=True)
     click.echo(secret)
     click.echo(f"This key opens project '{project}' of the store {shown_store(url)}.", err=True)
 

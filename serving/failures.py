@@ -6,6 +6,7 @@ import structlog
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import NotFound as NoFlaskRoute
 
+from handlers.context import SEND_AGAIN
 from handlers.errors import ApiError, BadRequest, ServerError, Unauthorized, Unavailable, map_error
 from persistence.errors import StoreError
 from serving.routing import Routing
@@ -27,9 +28,9 @@ def to_api_error(exc: BaseException) -> ApiError:
     return error
 
 
-def stopping_error() -> ApiError:
-    """Return the error of an answer that the server's stop cuts off."""
-    return Unavailable("The server is stopping; ask again.", headers={"Retry-After": "1"})
+def stopping_error(after_stop: str = SEND_AGAIN) -> ApiError:
+    """Return the error of an answer that a stop ends; `after_stop` is a sentence for its client."""
+    return Unavailable(f"The server is stopping. {after_stop}", headers={"Retry-After": "1"})
 
 
 def revoked_error() -> ApiError:

@@ -24,6 +24,7 @@ from flask.ctx import RequestContext
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface
 from flask.signals import appcontext_tearing_down, request_tearing_down
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter, Rule
 
 from handlers.errors import NotFound
@@ -105,6 +106,18 @@ class Flask(flask.Flask):
     def create_url_adapter(self, request: flask.Request | None) -> MapAdapter | None:
         """Make the adapter that `url_for` builds with, unless the request is not made yet."""
         return None if isinstance(request, NoRequest) else super().create_url_adapter(request)
+
+    def endpoint_of(self, method: str, path: str) -> str | None:
+        """Return the endpoint of a path, or None if there is none."""
+        try:
+            name, _ = self._adapter.match(path, method)
+        except HTTPException:
+            return None
+        return str(name)
+
+    @cached_property
+    def _adapter(self) -> MapAdapter:
+        return self.url_map.bind("")
 
     def preprocess_request(self) -> Any:
         """Run the before_request hooks, if there are any."""

@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from handlers.errors import ApiError, NotFound, ServerError
-from serving.access import AccessLog
+from serving.access import PROBE, AccessLog
 from serving.azure import openai_request
 from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
@@ -17,7 +17,7 @@ from serving.limits import HeldBodies, check_headers
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.reading import ClientDisconnect
-from serving.request import Headers, Receive, Request, Scope, Send
+from serving.request import UNMATCHED, Headers, Receive, Request, Scope, Send
 from serving.responses import JSON_TYPE, Response, error_response
 from serving.routes import Route
 from serving.routing import PREFIX
@@ -114,13 +114,14 @@ class HTTPServer:
         """Answer a path outside the API: a probe, or one of Flask's own routes (in a thread)."""
         probe = await self._probes.answer(request.path, stopping=self._interruptions.stopping)
         if probe is not None:
-            request.operation_id = "probe"
+            request.operation_id = PROBE
             status, body = probe
             return Response(status, [JSON_TYPE, (b"content-length", b"%d" % len(body))], body)
         try:
             self._check(request)
         except ApiError as exc:
             return error_response(exc)
+        request.operation_id = self._flask.endpoint_of(request.method, request.path) or UNMATCHED
         environ = self._environs.make(request.scope)
         return Response.of_flask(await asyncio.to_thread(self._flask.full_response, environ))
 

@@ -20,16 +20,22 @@ class Interruptions:
         self.stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
+    @property
+    def open_requests(self) -> int:
+        """How many streams and waiting calls run."""
+        return len(self._tasks)
+
     def stop_after(self, grace: float) -> None:
         """Cancel what still runs after `grace` seconds."""
         self.stopping = True
-        asyncio.get_running_loop().call_later(grace, self._cancel)
+        asyncio.get_running_loop().call_later(grace, self.stop_at_once)
 
     def interruptible(self, receive: Receive, *, watch_after: float = 0) -> "Interruptible":
         """Let a block be cancelled when the server stops and, after `watch_after` seconds, by its client."""
         return Interruptible(self._tasks, receive, watch_after)
 
-    def _cancel(self) -> None:
+    def stop_at_once(self) -> None:
+        """Cancel what still runs."""
         for task in list(self._tasks):
             task.cancel(STOPPING)
 

@@ -28,7 +28,7 @@ class Service:
     """How a worker opens and closes a service, and how /readyz asks it.
 
     `ping` raises if the service cannot work, and may return what /readyz shows of it. `begin_stop`
-    is called ahead of `close`, while requests still end.
+    is called ahead of `close`, while requests still end; `stop_at_once` ends the time that it gives.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Service:
     close: Callable[[], Awaitable[None]]
     ping: Callable[[], Awaitable[JSON | None]] | None = None
     begin_stop: Callable[[], None] | None = None
+    stop_at_once: Callable[[], None] | None = None
 
 
 class Lifespan:
@@ -85,6 +86,12 @@ class Lifespan:
         for service in self._services:
             if service.begin_stop is not None:
                 service.begin_stop()
+
+    def stop_at_once(self) -> None:
+        """Have services end the grace time of a stop that has begun."""
+        for service in self._services:
+            if service.stop_at_once is not None:
+                service.stop_at_once()
 
     async def _stop(self) -> None:
         await self._opened.aclose()

@@ -39,8 +39,9 @@ def add_pages(app: flask.Flask, routing: Routing) -> None:
 
     @cache
     def document() -> bytes:
-        # JSON is YAML; a dump in YAML's own notation would take seconds.
-        return orjson.dumps(routing.default.edition.document, option=orjson.OPT_INDENT_2)
+        # A relative URL is right behind any proxy. JSON is YAML; a dump in YAML's notation takes seconds.
+        served = {**routing.default.edition.document, "servers": [{"url": PREFIX}]}
+        return orjson.dumps(served, option=orjson.OPT_INDENT_2)
 
     @app.get("/openapi.yaml")
     def openapi() -> flask.Response:

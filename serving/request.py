@@ -14,6 +14,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+UNMATCHED = "unmatched"
+"""What is logged as the operation of a path that nothing serves."""
+
 ANONYMOUS = Principal("")
 """The principal of a request that is not authenticated yet or needs no key."""
 
@@ -70,7 +73,7 @@ class Request:
     receive: Receive = receive_nothing
     scope: Scope = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
-    operation_id: str = "unmatched"
+    operation_id: str = UNMATCHED
     edition: ServedEdition | None = None
     route: Route | None = None
     path_values: dict[str, str] = field(default_factory=dict)

@@ -62,10 +62,13 @@ class Response:
 class Pieces:
     """A body in pieces, the first of which has been read, so that an error before it has a status."""
 
-    def __init__(self, first: bytes | None, rest: AsyncIterator[bytes], *, is_events: bool) -> None:
+    def __init__(
+        self, first: bytes | None, rest: AsyncIterator[bytes], *, is_events: bool, after_stop: str = ""
+    ) -> None:
         self._first = first
         self._rest = rest
         self.is_events = is_events
+        self.after_stop = after_stop
 
     @classmethod
     async def begin(
@@ -73,15 +76,16 @@ class Pieces:
         pieces: AsyncIterator[bytes],
         *,
         is_events: bool,
+        after_stop: str = "",
         silence: float = 0,
         on_silence: Callable[[], None] | None = None,
     ) -> "Pieces":
         """Wait for the first piece; `on_silence` is called once if it takes longer than `silence` seconds."""
         if on_silence is None:
-            return cls(await anext(pieces, None), pieces, is_events=is_events)
+            return cls(await anext(pieces, None), pieces, is_events=is_events, after_stop=after_stop)
         timer = asyncio.get_running_loop().call_later(silence, on_silence)
         try:
-            return cls(await anext(pieces, None), pieces, is_events=is_events)
+            return cls(await anext(pieces, None), pieces, is_events=is_events, after_stop=after_stop)
         finally:
             timer.cancel()
 
@@ -125,7 +129,11 @@ class Responder:
         if isinstance(answer, Stream):
             with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
                 events = await Pieces.begin(
-                    answer.events, is_events=True, silence=self._keep_alive, on_silence=request.open_stream
+                    answer.events,
+                    is_events=True,
+                    after_stop=answer.after_stop,
+                    silence=self._keep_alive,
+                    on_silence=request.open_stream,
                 )
             return Response(200, EVENT_STREAM.copy(), events)
         return await _binary_response(answer)

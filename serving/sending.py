@@ -137,7 +137,7 @@ class Sender:
                     request.sent += len(piece)
         except asyncio.CancelledError as exc:
             if STOPPING in exc.args:
-                await self._send_failure(pieces, stopping_error())
+                await self._send_failure(pieces, stopping_error(pieces.after_stop))
             elif REVOKED in exc.args:
                 await self._send_failure(pieces, revoked_error())
         except Exception as exc:  # noqa: BLE001 - the outermost edge: the status is long sent

@@ -103,7 +103,13 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
         Service("store", open_store, store.close, ping=store.ping),
         Service("gateway", gateway.open, gateway.close),
         Service("retrieval", open_retrieval, retrieval.close, ping=search),
-        Service("jobs", jobs.open, jobs.close, begin_stop=jobs.begin_stop),
+        Service(
+            "jobs",
+            jobs.open,
+            jobs.close,
+            begin_stop=jobs.begin_stop,
+            stop_at_once=services.jobs.stop_at_once,
+        ),
         Service("sweep", sweep.open, sweep.close),
     )
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from functools import partial
+from types import FrameType
 from typing import Any, ClassVar
 
 import structlog
@@ -37,17 +38,28 @@ log = structlog.get_logger("astrolabe.worker")
 class DrainingServer(Server):
     """A uvicorn server that stops the application before it waits for open connections."""
 
-    def __init__(self, config: Config, application: Any, *, is_first: bool) -> None:
+    def __init__(self, config: Config, application: Any) -> None:
         super().__init__(config)
         self._application = application
-        self._is_first = is_first
+        self._loop = asyncio.get_running_loop()
+        # Not `should_exit`: at the first Ctrl-C the master sends SIGQUIT too, which sets that.
+        self._is_stopping = False
 
     async def startup(self, sockets: Any = None) -> None:
-        """Listen; the first worker of a server then says where, and what it serves."""
+        """Listen; the first worker that does so says where, and what it serves."""
         await super().startup(sockets)
-        if self.started and self._is_first and sockets:
+        if self.started and sockets:
             host, port, *_ = sockets[0].getsockname()
             self._application.announce(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Stop; Ctrl-C during a stop ends its grace time.
+
+        The base class raises each signal again in the end, and an orderly stop would look like a death.
+        """
+        if self._is_stopping and sig == signal.SIGINT:
+            self._loop.call_soon_threadsafe(self._application.stop_at_once)
+        self._is_stopping = self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Stop listening, let what runs end within the grace time, then close."""
@@ -55,8 +67,6 @@ class DrainingServer(Server):
         beating = asyncio.create_task(self._beat())
         await super().shutdown(sockets)
         beating.cancel()
-        # uvicorn would raise them again now, and an orderly stop would look like a death by signal.
-        self._captured_signals.clear()
 
     async def _beat(self) -> None:
         """Keep sending gunicorn heartbeats, so that it does not take a long stop for a hang."""
@@ -101,12 +111,17 @@ class Worker(UvicornWorker):
         return_large_blocks()
         super().init_process()
 
+    def init_signals(self) -> None:
+        """Reset the signals; outside `_serve` Ctrl-C is the master's business."""
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         limits = possible_limits(self.wsgi.connection_limits)
         self.config.http = partial(Protocol, limits=limits)
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
-        self._server = DrainingServer(self.config, self.wsgi, is_first=self.age == 1)
+        self._server = DrainingServer(self.config, self.wsgi)
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._stop)
         await self._server.serve(sockets=self.sockets)

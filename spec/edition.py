@@ -46,17 +46,11 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Which of an edition's operations have a handler; `str()` is the line for the log."""
+    """How many of an edition's operations have a handler."""
 
     edition: str
     operations: int
     served: int
-
-    def __str__(self) -> str:
-        return (
-            f"edition {self.edition}: {self.operations} operations, {self.served} served, "
-            f"{self.operations - self.served} answer 501"
-        )
 
 
 def shipped() -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
 from inference.defaults import sent_function
 from inference.engine.state import RunState, Settings
@@ -13,6 +14,8 @@ from inference.engine.tools import Toolbox
 from persistence.types import JSON
 
 CountTokens = Callable[[str], int]
+
+log = structlog.get_logger("astrolabe.requests")
 
 RESERVED_FOR_ANSWER = 1024
 """Tokens of the context reserved for the answer, if the run sets no limit."""
@@ -107,10 +110,18 @@ class RequestBuilder:
                 budget = self._prompt_budget(min(reserved, RESERVED_FOR_ANSWER))
                 kept, used = fitting(self.history[-1:], fixed, extras, budget, self.count)
             if used > budget or (self.history and not kept):
+                log.warning("prompt_too_long", tokens=used, **self._limits())
                 raise LimitReached("max_prompt_tokens")
         request["messages"] = [*system, *kept, *tail]
         if left is not None:
             request["max_completion_tokens"] = max(1, min(left, self.context_window - used))
+
+    def _limits(self) -> JSON:
+        settings = self.settings
+        if settings.max_prompt_tokens is not None:
+            return {"model": settings.model, "max_prompt_tokens": settings.max_prompt_tokens}
+        hint = "models.yaml can set the model's context_window"
+        return {"model": settings.model, "context_window": self.context_window, "hint": hint}
 
     def _completion_left(self) -> int | None:
         limit = self.settings.max_completion_tokens

@@ -75,8 +75,8 @@ class Gateway:
             await driver.close()
         self._drivers.clear()
 
-    def summary(self) -> str:
-        """Return the models and their providers in one line for the operator."""
+    def summary(self) -> dict[str, str]:
+        """Return what an operator sees of the models at start-up."""
         return self._routes.summary()
 
     # --- models ---

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from inference.local.models import CONTEXT_WINDOW
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"
 OPENAI = "https://api.openai.com/v1"
+SHOWN = 5
+"""Names that the summary shows."""
 
 Kind = Literal["chat", "embedding"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -61,6 +64,15 @@ class _File(_Entry):
     providers: dict[str, Provider] = {}
     models: Annotated[dict[str, Model], Field(min_length=1)]
     embedding_model: str | None = None
+
+
+def unknown_key(where: tuple[int | str, ...]) -> str:
+    """Return the reason why an unknown key is refused, with the known ones of the same mapping."""
+    entries: dict[int | str, type[BaseModel]] = {"providers": Provider, "models": Model}
+    known = [*(_File if len(where) == 1 else entries[where[0]]).model_fields]
+    meant = get_close_matches(str(where[-1]), known, n=1)
+    guess = f" Did you mean '{meant[0]}'?" if meant else ""
+    return f"there is no such key.{guess} Keys here: {', '.join(known)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +123,12 @@ class Routes:
         try:
             file = _File.model_validate(document.value)
         except ValidationError as exc:
-            error = exc.errors(include_url=False, include_input=False)[0]
-            raise document.refused(error["loc"], error["msg"]) from None
+            errors = exc.errors(include_url=False, include_input=False)
+            # A misspelt key comes first: it is often why another one is missing.
+            unknown = next((error["loc"] for error in errors if error["type"] == "extra_forbidden"), None)
+            if unknown is not None:
+                raise document.refused(unknown, unknown_key(unknown)) from None
+            raise document.refused(errors[0]["loc"], errors[0]["msg"]) from None
         return _routes(file, document)
 
     @classmethod
@@ -170,11 +186,15 @@ class Routes:
         served = ", ".join(list(self.routes)[:20]) or "no model"
         raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())
 
-    def summary(self) -> str:
-        """Return all names and their providers in one line for the operator."""
+    def summary(self) -> dict[str, str]:
+        """Return what an operator sees at start-up: the first names with their providers, and a hint."""
         served = [f"{route.name} ({route.targets[0].provider})" for route in self.routes.values()]
-        embedded = self.embedding_model or "none: retrieval is BM25 alone"
-        return f"models: {', '.join(served) or 'none'}; embeddings: {embedded}. {self.hint}".strip()
+        more = f" and {len(served) - SHOWN} more: see `astrolabe models`" if len(served) > SHOWN else ""
+        return {
+            "models": ", ".join(served[:SHOWN]) + more or "none",
+            "embedding": self.embedding_model or "none: vector stores are searched by words alone",
+            "hint": self.hint,
+        }
 
     def patterns(self, model: str) -> list[Route]:
         """Return the patterns that match `model`, the longest first."""

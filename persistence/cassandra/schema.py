@@ -84,10 +84,11 @@ OLDEST = 2
 CURRENT = OLDEST + len(VERSIONS) - 1
 
 
-async def migrate(connection: Connection) -> None:
-    """Create keyspace and tables, or migrate them; safe when other processes do the same.
+async def migrate(connection: Connection) -> bool:
+    """Create keyspace and tables, or migrate them, and return whether they are new.
 
-    StoreRefused if the tables are newer than this code knows. `connection` has no keyspace yet.
+    Safe when other processes do the same. StoreRefused if the tables are newer than this code knows.
+    `connection` has no keyspace yet.
     """
     keyspace = connection.target.keyspace
     await _create_keyspace(connection)
@@ -95,11 +96,13 @@ async def migrate(connection: Connection) -> None:
     await connection.close()
     await retry_while_unavailable(lambda: connection.open(keyspace))
     deadline = time.monotonic() + LOCK_SECONDS
+    is_new = await retry_while_unavailable(lambda: version(connection)) == 0
     while not await retry_while_unavailable(lambda: _migrate_once(connection)):
         if time.monotonic() > deadline:
             raise StoreUnavailable("another process has been migrating the schema for five minutes")
         await asyncio.sleep(WAIT)
     await connection.wait_for_schema_agreement()
+    return is_new
 
 
 async def _migrate_once(connection: Connection) -> bool:

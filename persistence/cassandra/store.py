@@ -68,12 +68,12 @@ class CassandraStore:
         """Close every connection."""
         await self.connection.close()
 
-    async def migrate(self) -> None:
-        """Create keyspace and tables, or migrate them, on a connection of its own."""
+    async def migrate(self) -> bool:
+        """Create keyspace and tables, or migrate them, on a connection of its own; return if they are new."""
         connection = Connection(self.target)
         await connection.open()
         try:
-            await schema.migrate(connection)
+            return await schema.migrate(connection)
         finally:
             await connection.close()
 

@@ -98,16 +98,18 @@ class SQLiteStore:
 
     # --- life ---
 
-    async def migrate(self) -> None:
-        """Create the file and its directory, or bring the schema up to date."""
-        await asyncio.to_thread(self._migrate)
+    async def migrate(self) -> bool:
+        """Create the file and its directory, or bring the schema up to date; return whether it is new."""
+        return await asyncio.to_thread(self._migrate)
 
-    def _migrate(self) -> None:
+    def _migrate(self) -> bool:
+        is_new = not self._path.exists()
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreRefused(f"{self._path.parent} cannot be created: {error.strerror}") from error
         database.migrate(self._path, MAIN)
+        return is_new
 
     async def open(self) -> None:
         """Connect, and delete what a crash left of contents that were never finished."""

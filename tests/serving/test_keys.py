@@ -137,9 +137,12 @@ def test_commands_name_their_store_and_reading_makes_none(tmp_path: Path) -> Non
         assert not path.exists()
     made = run("create", "--project", "p")
     assert made.stdout.startswith("sk-astrolabe-")
-    assert f"store sqlite:///{path}" in made.stderr
+    assert made.stderr == (
+        f"Created the store sqlite:///{path}.\nThis key opens project 'p' of the store sqlite:///{path}.\n"
+    )
+    assert "Created" not in run("create", "--project", "p").stderr
     listed = run("list")
-    assert f"The store sqlite:///{path} has 1 key." in listed.stderr
+    assert f"The store sqlite:///{path} has 2 keys." in listed.stderr
     assert run("revoke", listed.stdout.split()[0]).stdout.endswith(f"sqlite:///{path} is revoked.\n")
 
 

@@ -1,6 +1,7 @@
-"""What a person sees: the pages, and the line in which start-up ends."""
+"""What a person sees: the pages, and the lines of a start."""
 
 import json
+from pathlib import Path
 
 import httpx
 import pytest
@@ -29,18 +30,36 @@ def test_the_docs_mark_what_is_served(server: Server) -> None:
 def test_the_edition_is_published_as_it_is_served(server: Server) -> None:
     answer = httpx.get(f"{server.root}/openapi.yaml", timeout=30)
     assert answer.headers["content-type"].startswith("application/yaml")
-    assert "/threads/{thread_id}/runs/{run_id}/events" in json.loads(answer.text)["paths"]
+    document = json.loads(answer.text)
+    assert "/threads/{thread_id}/runs/{run_id}/events" in document["paths"]
+    assert document["servers"] == [{"url": "/v1"}]
 
 
-def test_start_up_ends_in_one_line_that_says_what_is_served(server: Server) -> None:
-    until(lambda: '"Serving ' in server.log.read_text(), seconds=10)
-    lines = [json.loads(line)["event"] for line in server.log.read_text().splitlines() if '"Serving ' in line]
-    assert len(lines) == 1
-    for part in (
-        f"http://127.0.0.1:{server.port}/v1",
-        "edition 2026-08-21: ",
-        "store ",
-        "models",
-        "auth open",
-    ):
-        assert part in lines[0]
+def test_a_start_is_one_event_that_says_what_is_served(tmp_path: Path) -> None:
+    with Server(tmp_path, OPENAI_API_KEY="sk-x") as server:
+        until(lambda: "server_started" in server.log.read_text(), seconds=10)
+    (line,) = map(json.loads, server.log.read_text().splitlines())
+    assert (line["event"], line["level"], line["logger"]) == ("server_started", "info", "astrolabe.app")
+    assert line["url"] == server.url
+    assert line["edition"].startswith("2026-08-21: ")
+    assert line["store"] == f"sqlite:///{tmp_path}/astrolabe.db"
+    assert line["auth"] == "open: any key is accepted"
+
+
+def test_readable_lines_of_a_start_begin_with_the_address(tmp_path: Path) -> None:
+    with Server(tmp_path, ASTROLABE_LOG_FORMAT="text", OPENAI_API_KEY="sk-x") as server:
+        until(lambda: "Serving " in server.log.read_text(), seconds=10)
+    first, *others = server.log.read_text().splitlines()
+    assert first[8:] == f" info    Serving {server.url} (Ctrl-C stops)"
+    assert [line.split()[0] for line in others] == ["edition", "store", "models", "embedding", "auth"]
+    assert max(map(len, others)) < 100 + len(str(tmp_path))
+
+
+def test_pages_are_logged_by_name(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1, OPENAI_API_KEY="sk-x") as server:
+        for path in ("", "docs", "openapi.yaml", "metrics", "none"):
+            httpx.get(f"{server.root}/{path}", timeout=30)
+        until(lambda: "unmatched" in server.log.read_text(), seconds=5)
+    lines = map(json.loads, server.log.read_text().splitlines())
+    found = [line["operation"] for line in lines if line["event"] == "request_finished"]
+    assert found == ["index", "docs", "openapi", "prometheus_metrics", "unmatched"]

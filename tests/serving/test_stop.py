@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def test_a_call_that_waits_beyond_the_grace_time_is_answered(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_to_the_master_ends_everything_in_order(tmp_path: Path, number: signal.Signals) -> None:
-    with Server(tmp_path, ASTROLABE_GRACE="20", OPENAI_API_KEY="sk-x", TMPDIR=str(tmp_path)) as server:
+    environment = {"ASTROLABE_GRACE": "20", "OPENAI_API_KEY": "sk-x", "ASTROLABE_LOG_LEVEL": "debug"}
+    with Server(tmp_path, TMPDIR=str(tmp_path), **environment) as server:
         until(lambda: server.log.read_text().count("Application startup complete") == 2, seconds=20)
         workers = server.workers()
         assert server.process is not None
@@ -107,6 +109,67 @@ def test_a_signal_to_the_master_ends_everything_in_order(tmp_path: Path, number:
     assert not [pid for pid in workers if is_alive(pid)]
     assert not [*tmp_path.glob("astrolabe-*")]
     assert "was sent SIG" not in server.log.read_text()
+
+
+def test_a_second_ctrl_c_ends_the_grace_time(tmp_path: Path, provider: ProviderProcess) -> None:
+    begun, frames = threading.Event(), []
+    environment = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url, "ASTROLABE_GRACE": "60"}
+    with Server(tmp_path, workers=1, **environment) as server:
+        assert server.process is not None
+        turn = {"text": "one two three four", "stall_after": 2}
+        client = threading.Thread(target=stream, args=(server, turn, begun, frames))
+        client.start()
+        assert begun.wait(20)
+        os.killpg(server.process.pid, signal.SIGINT)  # as a terminal does
+        until(lambda: "server_stopping" in server.log.read_text(), seconds=10)
+        os.killpg(server.process.pid, signal.SIGINT)
+        assert server.process.wait(20) == 0, server.tail()
+        client.join(20)
+    assert [line for line in frames if line][-2] == "event: error"
+    stopping, finished = server.log.read_text().splitlines()[-2:]
+    event = json.loads(stopping)
+    assert (event["event"], event["open_requests"], event["grace"]) == ("server_stopping", 1, 60)
+    assert json.loads(finished)["operation"] == "createChatCompletion"
+
+
+def test_a_run_that_outlasts_the_grace_time_is_freed_and_its_client_knows(
+    tmp_path: Path, provider: ProviderProcess
+) -> None:
+    content = "script: " + json.dumps({"turns": [{"text": "one two three", "stall_after": 2}]})
+    run = {"thread": {"messages": [{"role": "user", "content": content}]}, "stream": True}
+    environment = {"OPENAI_API_KEY": "sk-x", "OPENAI_BASE_URL": provider.url, "ASTROLABE_GRACE": "1"}
+    with Server(tmp_path, workers=1, **environment) as server:
+        assistant = httpx.post(f"{server.url}/assistants", json={"model": "m"}).json()["id"]
+        with httpx.stream(
+            "POST", f"{server.url}/threads/runs", json={**run, "assistant_id": assistant}, timeout=30
+        ) as answer:
+            lines = answer.iter_lines()
+            next(line for line in lines if line == "event: thread.message.delta")
+            server.stop()
+            *_, event, data = [line for line in lines if line]
+    assert event == "event: error"
+    message = json.loads(data.removeprefix("data: "))["error"]["message"]
+    assert "The run continues; GET /v1/threads/thread_" in message
+
+
+def test_ctrl_c_during_a_start_leaves_no_traceback(tmp_path: Path) -> None:
+    server = Server(tmp_path, ASTROLABE_CACHE=str(tmp_path), OPENAI_API_KEY="sk-x")
+    with server.log.open("wb") as log:
+        process = subprocess.Popen(
+            server.command, cwd=tmp_path, env=server.environment, stdout=log, stderr=log
+        )
+        until(lambda: catches(process.pid, signal.SIGINT), seconds=30)  # as Python does at first
+        until(lambda: not catches(process.pid, signal.SIGINT), seconds=30)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT
+    assert server.log.read_text() == ""
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler for a signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (mask,) = (int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:"))
+    return bool(mask >> (number - 1) & 1)
 
 
 def test_workers_that_die_are_replaced_and_what_they_counted_stays(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from spec import edition as module
-from spec.edition import Edition, load, served, shipped
+from spec.edition import Edition, Served, load, served, shipped
 from spec.errors import InvalidSpec
 from tests.spec.shaped import edition
 
@@ -161,4 +161,4 @@ def test_concurrent_starts_share_a_cache(tmp_path: Path) -> None:
 
 def test_served_operations_are_counted(newest: Edition) -> None:
     names = {"create_assistant", "list_models", "get_health", "no_such_thing"}
-    assert str(served(newest, names)) == "edition 2026-08-21: 288 operations, 2 served, 286 answer 501"
+    assert served(newest, names) == Served("2026-08-21", operations=288, served=2)

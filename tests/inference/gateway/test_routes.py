@@ -34,6 +34,25 @@ def test_the_example_file_is_valid() -> None:
     assert routes.wires() == {"openai", "litellm", "local"}
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "model: {}",
+            r"line 1: model: there is no such key\. Did you mean 'models'\? Keys here: providers, models",
+        ),
+        ("models:\n  m:\n    provider: p\n    contextwindow: 9", "contextwindow: .* mean 'context_window'"),
+        ("providers: {p: {apikey: x}}\nmodels: {m: {provider: p}}", "apikey: .* mean 'api_key'"),
+        ("providers: {p: {zzz: x}}\nmodels: {m: {provider: p}}", r"no such key\. Keys here: wire, base_url"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_one_that_was_meant(
+    file: Callable[[str], Path], text: str, reason: str
+) -> None:
+    with pytest.raises(RoutesRefused, match=reason):
+        Routes.from_file(file(text), {})
+
+
 def test_an_alias_has_the_providers_model_and_its_fallbacks() -> None:
     first, second = Routes.from_file(EXAMPLE, KEYS).find("gpt-4-1106-preview")
     assert (first.model, first.api_key, first.attempts, first.read_timeout) == ("gpt-4.1", "sk-openai", 2, 60)
@@ -325,7 +344,7 @@ def test_without_an_embedding_model_the_local_one_is_used_if_installed() -> None
     local = routes.with_embedding_model(None, ())
     assert local.embedding_model == "local-embedding"
     assert local.wires() == {"openai", "local"}
-    assert "embeddings: local-embedding" in local.summary()
+    assert local.summary()["embedding"] == "local-embedding"
     assert routes.with_embedding_model(None, ("ctranslate2",)).embedding_model is None
 
 
