@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from inference.fair_slots import FairSlots
+from inference.limits import MAX_TAKEOVERS
 from persistence.errors import LeaseLost, StoreError
 from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
 
@@ -17,12 +18,6 @@ LEASE_SECONDS = 10.0
 
 ATTEMPTS = 3
 """Times that a job may fail by a bug before it is given up."""
-
-MAX_TAKEOVERS = 3
-"""Times that a job is taken over from a worker that was lost, by default: it may be what kills them.
-
-Each takeover waits for a lease to run out, so a job that kills its workers ends after about 40 s.
-"""
 
 RETRY_SECONDS = 1.0
 """Before a job that failed is tried again, times the number of its failures."""

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from inference.limits import MAX_ANSWER, MAX_TAKEOVERS
 from serving.errors import SettingsRefused
 
 PREFIX = "ASTROLABE_"
@@ -153,13 +154,13 @@ class Settings(BaseSettings):
     )
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
-        4 * MEGABYTE,
+        MAX_ANSWER,
         "Characters of one answer in a run, at most (each piece counts 16 more); a longer one is cut off.",
         ge=1,
     )
     max_takeovers: int = variable(
         "ASTROLABE_MAX_TAKEOVERS",
-        3,
+        MAX_TAKEOVERS,
         "Times that a run or another job is taken over from a worker that died; then it fails.",
         ge=1,
     )

@@ -12,10 +12,10 @@ from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.engine.statuses import ENDED
-from inference.engine.turns import MAX_ANSWER
 from inference.gateway import Credentials, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
+from inference.limits import MAX_ANSWER
 from persistence.collections import RUNS
 from persistence.store import LOG_LIFETIME, Document, Insert, Key, Replace, Store
 from persistence.types import JSON

@@ -21,10 +21,11 @@ from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import RunState, Settings
 from inference.engine.statuses import ENDED, SETTLED
 from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
-from inference.engine.turns import CUT_SHORT, MAX_ANSWER, run_turns
+from inference.engine.turns import CUT_SHORT, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import Credentials, Gateway
+from inference.limits import MAX_ANSWER
 from persistence.errors import StoreError
 from persistence.store import Finish, Operation, Reschedule, Store
 from persistence.types import JSON

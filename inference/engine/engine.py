@@ -16,10 +16,10 @@ from inference.engine.renderer import Api
 from inference.engine.state import RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
-from inference.engine.turns import MAX_ANSWER
 from inference.engine.unit_of_work import UnitOfWork
 from inference.gateway import Credentials, Gateway
 from inference.jobs import Jobs, Lease
+from inference.limits import MAX_ANSWER
 from persistence.retry import retry_from
 from persistence.store import (
     LOG_LIFETIME,

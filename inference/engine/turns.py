@@ -27,6 +27,7 @@ from inference.engine.state import RunState
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.errors import ProviderBroken
 from inference.identifiers import new_id
+from inference.limits import MAX_ANSWER
 from persistence.types import JSON
 
 SENT_BACK = ("extra_content", "provider_specific_fields")
@@ -34,9 +35,6 @@ SENT_BACK = ("extra_content", "provider_specific_fields")
 
 CUT_SHORT = frozenset({"length", "content_filter"})
 """Finish reasons of an answer that is incomplete."""
-
-MAX_ANSWER = 4 * 1024 * 1024
-"""Characters of one answer, by default; a longer one ends there, as if the model had reached its limit."""
 
 MAX_ITEMS = 1000
 """Messages, reasonings and calls of one answer; what follows is cut off in the same way."""

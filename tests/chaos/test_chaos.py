@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from inference.jobs import MAX_TAKEOVERS
+from inference.limits import MAX_TAKEOVERS
 from persistence.types import JSON
 from tests.chaos.client import Application, Event, RunClient
 from tests.chaos.faults import FaultInjector

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import inference.jobs
-from inference.jobs import ATTEMPTS, MAX_TAKEOVERS, Handler, Jobs, Lease
+from inference.jobs import ATTEMPTS, Handler, Jobs, Lease
+from inference.limits import MAX_TAKEOVERS
 from persistence.engines import open_store
 from persistence.errors import LeaseLost, StoreUnavailable
 from persistence.store import Document, Enqueue, Finish, Hold, Job, Operation, Reschedule, Store

@@ -1,6 +1,8 @@
 """How runs end that do not simply complete: cancelled, expired, failed, incomplete, deleted."""
 
 import asyncio
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +11,10 @@ from handlers import runs, threads
 from handlers.errors import BadRequest, NotFound
 from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
 from inference.gateway import Gateway, Routes
-from persistence.store import Append, Store
+from persistence.collections import RUNS
+from persistence.store import Append, Enqueue, Job, Key, Replace, Reschedule, Store
 from persistence.types import JSON
-from tests.inference.engine.mortal import PausedStore
+from tests.inference.engine.mortal import MortalStore, PausedStore
 from tests.inference.engine.process import (
     Process,
     collect,
@@ -105,11 +108,15 @@ async def test_a_run_expires_in_the_middle_of_an_answer(store: Store, gateway: G
 
 
 async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store, gateway: Gateway) -> None:
-    async with process(store, gateway, lifetime=1.0) as worker:
+    recording = MortalStore(store)
+    async with process(recording, gateway) as worker:  # type: ignore[arg-type]
         assistant, thread = await worker.assistant(tools=WEATHER), await worker.thread(script(CALL))
         run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
         assert run["status"] == "requires_action"
+        (release,) = [each for write in recording.writes for each in write if isinstance(each, Reschedule)]
+        assert release.due == run["expires_at"]
 
+        await _make_due(store, run, release.job)
         run = await worker.settled_from(run, "requires_action")
 
         assert run["status"] == "expired"
@@ -120,6 +127,15 @@ async def test_a_run_that_waits_for_outputs_expires_with_no_request(store: Store
             "done",
         ]
         await worker.message(thread["id"], "The thread takes messages again.")
+
+
+async def _make_due(store: Store, run: JSON, job: Job) -> None:
+    """Let a run that waits for outputs reach its end now."""
+    now = time.time()
+    document = await store.get(Key("p", RUNS, run["id"]))
+    assert document is not None
+    ended = Replace(document, value={**document.value, "expires_at": int(now)})
+    await store.write(ended, Enqueue(replace(job, due=now, owner="")))
 
 
 @pytest.mark.parametrize(
