@@ -4,8 +4,11 @@ import time
 from functools import partial
 from typing import Unpack
 
+import orjson
+
 from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
+from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object, find_assistant, update_object
@@ -19,6 +22,10 @@ from persistence.types import JSON
 OPTIONS = "options"
 """The key of an assistant's state for the sampling parameters that were set; a model gets no others."""
 
+MAX_DEFINITION = 1024 * 1024
+"""Bytes of the tools of an assistant or a run as JSON, and of its response format: every event of a run's
+status carries them."""
+
 SAMPLING = ("temperature", "top_p")
 
 
@@ -26,6 +33,7 @@ SAMPLING = ("temperature", "top_p")
 @supports_v1
 async def create_assistant(context: Context, body: JSON) -> JSON:
     """Create an assistant."""
+    check_definitions(body)
     value: JSON = {
         "id": new_id("asst_"),
         "object": "assistant",
@@ -60,6 +68,7 @@ async def get_assistant(context: Context, assistant_id: str) -> JSON:
 @supports_v1
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
     """Change the fields that the body has; active runs keep what they started with."""
+    check_definitions(body)
     find = partial(find_assistant, context, assistant_id)
     resources = None
 
@@ -86,6 +95,15 @@ async def delete_assistant(context: Context, assistant_id: str) -> JSON:
 async def list_assistants(context: Context, **page: Unpack[PageQuery]) -> JSON:
     """Return a page of the project's assistants."""
     return list_page(await read_page(context, ASSISTANTS, **page))
+
+
+def check_definitions(body: JSON) -> None:
+    """Raise BadRequest for tools or a response format that are too large to be repeated in events."""
+    for name in ("tools", "response_format"):
+        size = len(orjson.dumps(body.get(name)))
+        if size > MAX_DEFINITION:
+            message = f"Invalid '{name}': it has {size} bytes as JSON, and {MAX_DEFINITION} are allowed."
+            raise BadRequest(message, param=name, code="object_too_large")
 
 
 def _changed(value: JSON, options: JSON, body: JSON, resources: JSON | None) -> tuple[JSON, JSON]:

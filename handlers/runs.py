@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Unpack
 
-from handlers.assistants import OPTIONS, SAMPLING
+from handlers.assistants import OPTIONS, SAMPLING, check_definitions
 from handlers.assistants_v1 import supports_v1
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import chat_credentials
@@ -121,7 +121,8 @@ async def get_run_events(context: Context, thread_id: str, run_id: str, starting
 
 
 async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResources | None]:
-    """Find the assistant and check the run's own tool resources; nothing is written."""
+    """Find the assistant and check what the run has of its own; nothing is written."""
+    check_definitions(body)
     assistant = await find_assistant(context, body["assistant_id"])
     if body.get("tool_resources") is None:
         return assistant, None

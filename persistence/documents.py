@@ -51,6 +51,12 @@ class Document:
         return self.key.id
 
 
+MAX_DOCUMENT_BYTES = 12 * 1024 * 1024
+"""Bytes of a document's value and state; more is DocumentTooLarge, as one object is decoded in one piece.
+
+Half of it on Cassandra, where a write holds a document twice and may have 16 MB.
+"""
+
 PAGE_BYTES = 8 * 1024 * 1024
 """Bytes of the documents of one page, unless the first alone has more."""
 

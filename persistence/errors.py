@@ -8,7 +8,7 @@ StoreError
 ├── CursorNotFound         `after` or `before` names nothing in that list
 ├── ContentNotFound        no content of that id, or not written to its end
 ├── DimensionMismatch      a vector's length is not that of the vector store's others
-├── DocumentTooLarge       the engine cannot hold an object of that size
+├── DocumentTooLarge       an object has more bytes than the engine takes
 ├── StoreUnavailable       the database cannot be reached or does not answer in time; try again
 ├── StoreFull              no room left on the device
 └── StoreRefused           start-up: a wrong URL, a newer schema, a file that is no store
@@ -48,7 +48,7 @@ class DimensionMismatch(StoreError):
 
 
 class DocumentTooLarge(StoreError):
-    """The engine cannot hold an object of that size."""
+    """An object has more bytes than the engine takes."""
 
 
 class StoreUnavailable(StoreError):

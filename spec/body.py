@@ -2,8 +2,9 @@
 
 Refused with 400: malformed JSON, NaN, numbers beyond a double, invalid UTF-8, lone surrogates, a
 key given twice in one object, which parsers understand differently (all by jiter or below), null
-characters (no database keeps them alike), nesting deeper than 100, and objects of more than 10,000
-properties (no schema wants them, and each would be an error of its own).
+characters (no database keeps them alike), nesting deeper than 100, objects of more than 10,000
+properties (no schema wants them, and each would be an error of its own), and more values than a
+parser creates in some milliseconds, as it lets no other thread run meanwhile.
 """
 
 import json
@@ -20,6 +21,11 @@ from spec.types import JSON
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
+MAX_VALUES = 500_000
+MAX_CONTAINERS = 50_000
+
+# Bytes that are searched at once for the number of values.
+_BLOCK = 256 * 1024
 
 # A body that is refused and larger than this is not parsed again to name the key given twice.
 MAX_SEARCHED = 1_000_000
@@ -40,6 +46,8 @@ def parse_json(raw: bytes) -> Any:
 
     Whole floats (5.0) are integers, as JSON Schema counts them.
     """
+    if len(raw) > MAX_CONTAINERS:
+        _check_counts(raw)
     try:
         # Only keys are cached: texts of callers are not kept in memory.
         value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
@@ -53,6 +61,46 @@ def parse_json(raw: bytes) -> Any:
     except _NullCharacter:
         raise _null_character(_path_of_null(value)) from None
     return holder[0]
+
+
+def _check_counts(raw: bytes) -> None:
+    """Raise InvalidRequest for more values, or more objects and arrays, than a body may have.
+
+    Marks in strings count only if the others are too many: then the strings are left out.
+    """
+    commas, brackets = _count(raw, b","), _count(raw, b"[") + _count(raw, b"{")
+    if commas < MAX_VALUES and brackets <= MAX_CONTAINERS:
+        return
+    commas, brackets = _count_outside_strings(raw)
+    if commas >= MAX_VALUES:
+        message = f"Invalid body: more than {MAX_VALUES:,} values."
+        raise InvalidRequest(message, None, "array_above_max_length")
+    if brackets > MAX_CONTAINERS:
+        message = f"Invalid body: more than {MAX_CONTAINERS:,} objects and arrays."
+        raise InvalidRequest(message, None, "array_above_max_length")
+
+
+def _count(raw: bytes, mark: bytes) -> int:
+    return sum(raw.count(mark, start, start + _BLOCK) for start in range(0, len(raw), _BLOCK))
+
+
+def _count_outside_strings(raw: bytes) -> tuple[int, int]:
+    """Return the numbers of commas and of opening brackets, up to the first that is too many."""
+    commas = brackets = start = 0
+    inside = False
+    while start < len(raw) and commas < MAX_VALUES and brackets <= MAX_CONTAINERS:
+        end = start + _BLOCK
+        block = raw[start:end]
+        if (len(block) - len(block.rstrip(b"\\"))) % 2:  # an escape continues in the next block
+            end += 1
+            block = raw[start:end]
+        parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        outside = b"".join(parts[inside::2])
+        commas += outside.count(b",")
+        brackets += outside.count(b"[") + outside.count(b"{")
+        inside ^= len(parts) % 2 == 0
+        start = end
+    return commas, brackets
 
 
 def _normalize(value: dict[Any, Any] | list[Any], depth: int) -> None:

@@ -271,6 +271,16 @@ def attachments_name_files(document: JSON) -> bool:
 
 MAX_MESSAGES = {"CreateThreadRequest.messages": 32, "CreateRunRequest.additional_messages": 100}
 MAX_PARTS = 100
+MAX_OUTPUTS = 1000
+OUTPUTS = "SubmitToolOutputsRunRequest.tool_outputs"
+LONGEST = {
+    "CreateMessageRequest.content": 256_000,
+    "MessageRequestContentTextObject.text": 256_000,
+    "CreateRunRequest.instructions": 256_000,
+    "CreateRunRequest.additional_instructions": 256_000,
+    "CreateThreadAndRunRequest.instructions": 256_000,
+    OUTPUTS: 1_048_576,
+}
 MAX_STORE_FILES = 10_000
 
 
@@ -292,13 +302,16 @@ def lengths_of_threads(document: JSON) -> bool:
 
 
 def lengths_of_texts(document: JSON) -> bool:
-    """Bound a text of a new message."""
-    texts = [*_within(_at(document, "CreateMessageRequest.content"))]
-    texts.append(_at(document, "MessageRequestContentTextObject.text"))
-    unbounded = [one for one in texts if one.get("type") == "string" and "maxLength" not in one]
-    for one in unbounded:
-        one["maxLength"] = 256_000
-    return bool(unbounded)
+    """Bound the texts of messages and runs; a run's outputs are bounded by us, also in number."""
+    arrays = [one for one in _within(_at(document, OUTPUTS)) if "items" in one and "maxItems" not in one]
+    for one in arrays:
+        one["maxItems"] = MAX_OUTPUTS
+    schemas = ((one, most) for path, most in LONGEST.items() for one in _within(_at(document, path)))
+    texts = [(one, most) for one, most in schemas if "string" in one.get("type", "")]
+    unbounded = [(one, most) for one, most in texts if not {"maxLength", "enum"} & one.keys()]
+    for one, most in unbounded:
+        one["maxLength"] = most
+    return bool(unbounded or arrays)
 
 
 def lengths_of_searches(document: JSON) -> bool:

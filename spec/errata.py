@@ -84,7 +84,7 @@ ERRATA: tuple[Erratum, ...] = (
     ),
     Erratum(
         "lengths-of-texts",
-        "newer editions lack the bound of a message's text, which the service enforces",
+        "newer editions lack the bounds of a message's and a run's texts, which the service enforces",
         lengths_of_texts,
     ),
     Erratum(

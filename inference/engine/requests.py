@@ -26,6 +26,9 @@ MESSAGE_TOKENS = 4
 IMAGE_TOKENS = 1105
 """Tokens that OpenAI counts for an image of 1024 by 1024 in high detail."""
 
+SLICE = 50_000
+"""Characters of a text whose tokens are counted at once."""
+
 FUNCTION = "function"
 
 
@@ -108,7 +111,8 @@ class RequestBuilder:
             kept, used = await asyncio.to_thread(fitting, self.history, fixed, extras, budget, self.count)
             if not kept:  # prefer a shorter answer to none
                 budget = self._prompt_budget(min(reserved, RESERVED_FOR_ANSWER))
-                kept, used = fitting(self.history[-1:], fixed, extras, budget, self.count)
+                newest = self.history[-1:]
+                kept, used = await asyncio.to_thread(fitting, newest, fixed, extras, budget, self.count)
             if used > budget or (self.history and not kept):
                 log.warning("prompt_too_long", tokens=used, **self._limits())
                 raise LimitReached("max_prompt_tokens")
@@ -144,8 +148,18 @@ def fitting(
     """Return the newest messages that fit into `budget` tokens beside the rest, and the tokens of all."""
     used = _sum(fixed, extras, count)
     kept = 0
+
+    def count_to_budget(text: str) -> int:
+        """Count the tokens of a long text only as far as they fit."""
+        tokens = 0
+        for start in range(0, len(text), SLICE):
+            tokens += count(text[start : start + SLICE])
+            if used + tokens > budget:
+                break
+        return tokens
+
     for message in reversed(history):
-        tokens = _tokens(message, count)
+        tokens = _tokens(message, count_to_budget)
         if used + tokens > budget:
             break
         used += tokens

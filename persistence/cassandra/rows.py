@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from persistence.documents import MAX_DOCUMENT_BYTES
 from persistence.errors import DocumentTooLarge
 from persistence.store import Document, Insert, Job, Key
-
-MAX_DOCUMENT_BYTES = 12 << 20
-"""Bytes that a document and its copies may have together; Cassandra's limit for a write is 16 MB."""
 
 MAX_LABEL_COPY_BYTES = 64 << 10
 """Bytes that the copies of a document in the lists of its labels may have; beyond, they refer to it."""
@@ -150,7 +148,7 @@ def encode_body(value: dict[str, Any], state: dict[str, Any], labels: frozenset[
     encoded = Body(encode_json(value), encode_json(state) if state else None, labels or None)
     size = len(encoded.value) + len(encoded.state or b"")
     if size * 2 > MAX_DOCUMENT_BYTES:
-        raise DocumentTooLarge(f"an object of {size} bytes is more than the store can hold")
+        raise DocumentTooLarge(f"It has {size} bytes, and {MAX_DOCUMENT_BYTES // 2} are allowed.")
     for label in labels:
         label.encode()  # UnicodeEncodeError is a ValueError
     return encoded

@@ -7,8 +7,8 @@ from typing import Any
 import apsw
 import orjson
 
-from persistence.documents import PAGE_BYTES
-from persistence.errors import AlreadyExists, CursorNotFound, VersionConflict
+from persistence.documents import MAX_DOCUMENT_BYTES, PAGE_BYTES
+from persistence.errors import AlreadyExists, CursorNotFound, DocumentTooLarge, VersionConflict
 from persistence.sqlite.database import Row, fetch_all, fetch_one
 from persistence.store import Check, Clear, Delete, Document, Insert, Key, Order, Page, Replace
 
@@ -287,9 +287,9 @@ def remove(connection: apsw.Connection, row: int) -> None:
 
 
 def blobs(document: Document) -> tuple[bytes | None, bytes | None, bytes]:
-    """Return labels, state and value as they are stored."""
-    return (
-        encode(sorted(document.labels)) if document.labels else None,
-        encode(document.state) if document.state else None,
-        encode(document.value),
-    )
+    """Return labels, state and value as they are stored; DocumentTooLarge."""
+    state, value = encode(document.state) if document.state else None, encode(document.value)
+    size = len(value) + len(state or b"")
+    if size > MAX_DOCUMENT_BYTES:
+        raise DocumentTooLarge(f"It has {size} bytes, and {MAX_DOCUMENT_BYTES} are allowed.")
+    return encode(sorted(document.labels)) if document.labels else None, state, value

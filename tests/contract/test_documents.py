@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from persistence.errors import AlreadyExists, VersionConflict
+from persistence.documents import MAX_DOCUMENT_BYTES
+from persistence.errors import AlreadyExists, DocumentTooLarge, VersionConflict
 from persistence.retry import update_with_retry
 from persistence.store import (
     Check,
@@ -263,3 +264,15 @@ async def test_migrating_what_is_up_to_date_changes_nothing(messages: List) -> N
     await messages.add("msg_1")
     await messages.store.migrate()
     assert await messages.ids() == ["msg_1"]
+
+
+async def test_an_object_over_the_bound_is_refused_and_not_stored(messages: List) -> None:
+    await messages.add("msg_1")
+    document = await messages.get("msg_1")
+    assert document is not None
+    value = {"text": "x" * MAX_DOCUMENT_BYTES}
+    for write in (Insert(messages.key("msg_2"), value, parent="thread_1"), Replace(document, state=value)):
+        with pytest.raises(DocumentTooLarge):
+            await messages.store.write(write)
+    assert await messages.ids() == ["msg_1"]
+    assert await messages.get("msg_1") == document

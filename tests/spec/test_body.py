@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spec.body import MAX_DEPTH, MAX_PROPERTIES, MAX_SEARCHED, parse_json
+import spec.body
+from spec.body import MAX_CONTAINERS, MAX_DEPTH, MAX_PROPERTIES, MAX_SEARCHED, MAX_VALUES, parse_json
 from spec.errors import InvalidRequest
 
 
@@ -29,7 +30,7 @@ from spec.errors import InvalidRequest
         b"{'a': 1}",
         b'{"a": 1,}',
         b"\xef\xbb\xbf{}",
-        b"[" * 100_000,
+        b"[" * 50_000,
         b"[" * 5000 + b"]" * 5000,
     ],
 )
@@ -132,3 +133,35 @@ def test_no_bytes_raise_anything_but_invalid(raw: bytes) -> None:
         parse_json(raw)
     except InvalidRequest as refused:
         assert refused.message
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b'{"a": [' + b"0," * MAX_VALUES + b"0]}", "values"),
+        (b"[" + b"[]," * MAX_CONTAINERS + b"0]", "objects and arrays"),
+        (b'["' + b'\\"[\\\\' * 300_000 + b'",' + b"{}," * MAX_CONTAINERS + b"0]", "objects and arrays"),
+    ],
+    ids=["numbers", "lists", "objects behind a text"],
+)
+def test_a_body_has_no_more_values_than_a_parser_reads_in_a_moment(raw: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRequest, match=reason) as refused:
+        parse_json(raw)
+    assert refused.value.code == "array_above_max_length"
+
+
+TEXTS = st.lists(st.sampled_from([",", "[{", "\\", '"', "\\\\", ""]), max_size=40).map("".join)
+
+
+@given(texts=st.lists(TEXTS, max_size=30), block=st.integers(1, 20))
+def test_marks_in_texts_are_no_values(texts: list[str], block: int) -> None:
+    raw = json.dumps({"[,": texts, ",{": [[texts]]}).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spec.body, "_BLOCK", block)
+        counted = spec.body._count_outside_strings(raw)
+    assert counted == (1 + 2 * max(0, len(texts) - 1), 5)
+
+
+def test_a_text_may_have_any_number_of_marks() -> None:
+    text = ',[{"\\' * 100_000
+    assert parse_json(json.dumps([text]).encode()) == [text]
