@@ -37,6 +37,7 @@ ATTACKS: tuple[Attack, ...] = (
     requests.deep_body,
     requests.many_members,
     requests.many_tools,
+    requests.countless_values,
     requests.many_filters,
     runs.citation_marks,
     runs.citation_openings,

@@ -80,9 +80,9 @@ def rows(path: Path, thread: str) -> int:
 
 
 def huge_page(arena: Arena) -> Callable[[], str]:
-    """List 12 messages of 25 MB each, the largest there can be."""
+    """List 12 messages of 12 MB each, the largest there can be."""
     thread = arena.make("/threads", {})
-    parts = [{"type": "text", "text": "x" * 256_000}] * 100
+    parts = [{"type": "text", "text": "x" * 256_000}] * 48
     for _ in range(12):
         arena.make(f"/threads/{thread}/messages", {"role": "user", "content": parts})
 
@@ -123,6 +123,13 @@ def many_tools(arena: Arena) -> Callable[[], str]:
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
     body = encoded({"model": "m", "tools": [tool] * 100_000})
     return lambda: arena.post("/assistants", body)
+
+
+def countless_values(arena: Arena) -> Callable[[], str]:
+    """Create an assistant with three million objects in the parameters of its function, three times."""
+    function = {"name": "f", "parameters": {"x": [{"a": "b"}] * 3_000_000}}
+    body = encoded({"model": "m", "tools": [{"type": "function", "function": function}]})
+    return lambda: all_of(lambda _: arena.post("/assistants", body), 3)
 
 
 def many_filters(arena: Arena) -> Callable[[], str]:

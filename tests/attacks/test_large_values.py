@@ -56,3 +56,47 @@ def test_filters_by_metadata_are_bounded(http: httpx.Client) -> None:
     params = {f"metadata[key{n}]": "x" for n in range(17)}
     answer = http.get("/chat/completions", params=params)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "object_above_max_properties")
+
+
+FUNCTION = {"name": "f", "parameters": {"type": "object"}}
+UNBOUNDED = {
+    "numbers": b"0," * 15_000_000 + b"0",
+    "lists": b"[]," * 10_000_000 + b"0",
+    "objects": b'{"a":"b"},' * 3_000_000 + b"0",
+}
+
+
+@pytest.mark.parametrize("kind", UNBOUNDED)
+def test_a_body_of_countless_values_is_refused_and_stops_nobody(
+    server: Server, http: httpx.Client, kind: str
+) -> None:
+    values = b'{"properties": [' + UNBOUNDED[kind] + b"]}"
+    tool = b'{"type": "function", "function": {"name": "f", "parameters": ' + values + b"}}"
+    with reads_meanwhile(server) as reads:
+        answer = http.post("/assistants", content=b'{"model": "m", "tools": [' + tool + b"]}")
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "array_above_max_length")
+    assert max(reads) < 0.5
+
+
+def test_the_tools_of_assistants_and_runs_are_bounded(http: httpx.Client) -> None:
+    large = [{"type": "function", "function": {**FUNCTION, "description": "x" * 1_050_000}}]
+    assistant = http.post("/assistants", json={"model": "m"}).json()["id"]
+    thread = http.post("/threads", json={}).json()["id"]
+    for path, body in {
+        "/assistants": {"model": "m"},
+        f"/assistants/{assistant}": {},
+        "/threads/runs": {"assistant_id": assistant},
+        f"/threads/{thread}/runs": {"assistant_id": assistant},
+    }.items():
+        answer = http.post(path, json={**body, "tools": large})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"], error["code"]) == (400, "tools", "object_too_large")
+
+
+def test_a_message_too_large_to_be_stored_is_refused(http: httpx.Client) -> None:
+    thread = http.post("/threads", json={}).json()["id"]
+    content = [{"type": "text", "text": "x" * 250_000}] * 60
+    answer = http.post(f"/threads/{thread}/messages", json={"role": "user", "content": content})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "object_too_large")
+    assert http.get(f"/threads/{thread}/messages").json()["data"] == []
