@@ -17,7 +17,7 @@ help: ## list the targets
 serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 	@$(BIN)/astrolabe serve
 
-test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-3/.ready ## run every test except test-cluster's
+test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-1.20/.ready .venvs/sdk-3/.ready ## run every test except test-cluster's
 	$(PYTEST) -n 4 --dist worksteal tests
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx

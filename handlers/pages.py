@@ -1,7 +1,7 @@
 """Pages of lists, in OpenAI's form."""
 
 from collections.abc import Callable, Sequence
-from typing import Required, TypedDict, Unpack
+from typing import Literal, Required, TypedDict, Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest
@@ -63,14 +63,23 @@ def list_page(page: Page, render: Callable[[Document], JSON] | None = None) -> J
 def list_slice(objects: Sequence[JSON], **query: Unpack[PageQuery]) -> JSON:
     """Return the `list` object of a page of `objects`, which are in ascending order."""
     ordered = list(objects if query["order"] == "asc" else reversed(objects))
-    start, after = 0, query.get("after")
-    if after:
-        ids = [one["id"] for one in ordered]
-        if after not in ids:
-            raise _no_such_cursor("after", after)
-        start = ids.index(after) + 1
-    end = start + query["limit"]
-    return _list_object(ordered[start:end], has_more=end < len(ordered))
+    ids = [one["id"] for one in ordered]
+
+    def position(param: Literal["after", "before"]) -> int | None:
+        cursor = query.get(param)
+        if not cursor:
+            return None
+        if cursor not in ids:
+            raise _no_such_cursor(param, cursor)
+        return ids.index(cursor)
+
+    after, before = position("after"), position("before")
+    limit, end = query["limit"], len(ordered) if before is None else before
+    if after is None and before is not None:
+        start = max(end - limit, 0)
+        return _list_object(ordered[start:end], has_more=start > 0)
+    start = 0 if after is None else after + 1
+    return _list_object(ordered[start : min(start + limit, end)], has_more=start + limit < end)
 
 
 def _list_object(data: list[JSON], *, has_more: bool) -> JSON:

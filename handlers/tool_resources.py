@@ -76,7 +76,7 @@ class RequestVectorStores:
         self._project = context.project
         self._retrieval = context.services.retrieval
         self._made: list[str] = []
-        self._for_messages: str | None = None
+        self._for_files: str | None = None
         self._attached: str | None = None
 
     async def __aenter__(self) -> Self:
@@ -89,7 +89,7 @@ class RequestVectorStores:
         if isinstance(error, ApiError | InferenceError):
             unused = self._made
         else:
-            unused = [id for id in self._made if id == self._for_messages != self._attached]
+            unused = [id for id in self._made if id == self._for_files != self._attached]
         for id in unused:
             await self._retrieval.vector_stores.delete(self._project, id)
 
@@ -109,21 +109,28 @@ class RequestVectorStores:
     async def attach(self, resources: JSON, messages: Iterable[Insert]) -> JSON:
         """Add the files that messages attach to a thread's tools; return its `tool_resources`.
 
-        Files for file_search go into the thread's vector store, or into one that is made for them. Called
-        again for a thread that was changed meanwhile, it uses the one that it made before.
+        Called again for a thread that was changed meanwhile, it uses the vector store that it made before.
         """
         files = _attached_files(messages)
+        return await self._add(resources, files["code_interpreter"], files["file_search"], expires=True)
+
+    async def attach_files(self, resources: JSON, file_ids: list[str]) -> JSON:
+        """Add files to both tools of an assistant; return its `tool_resources`."""
+        return await self._add(resources, file_ids, file_ids, expires=False)
+
+    async def _add(self, resources: JSON, code: list[str], search: list[str], *, expires: bool) -> JSON:
+        """Add files to tools; those for file_search go into the first vector store, or a new one."""
         changed = dict(resources)
-        if files["code_interpreter"]:
+        if code:
             present = (resources.get("code_interpreter") or {}).get("file_ids") or []
-            changed["code_interpreter"] = {
-                "file_ids": list(dict.fromkeys([*present, *files["code_interpreter"]]))
-            }
-        if files["file_search"]:
-            ids = (resources.get("file_search") or {}).get("vector_store_ids") or [self._for_messages]
-            self._attached = await self._retrieval.attach_files(self._project, ids[0], files["file_search"])
+            changed["code_interpreter"] = {"file_ids": list(dict.fromkeys([*present, *code]))}
+        if search:
+            ids = (resources.get("file_search") or {}).get("vector_store_ids") or [self._for_files]
+            self._attached = await self._retrieval.attach_files(
+                self._project, ids[0], search, expires=expires
+            )
             if self._attached not in {ids[0], *self._made}:
-                self._for_messages = self._attached
+                self._for_files = self._attached
                 self._made.append(self._attached)
             changed["file_search"] = {"vector_store_ids": [self._attached, *ids[1:]]}
         return changed

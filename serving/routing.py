@@ -42,6 +42,11 @@ class Routing:
         try:
             operation, values = served.router.match(request.method, path, request.query.decode("latin-1"))
         except PathNotFound as exc:
+            if served is not self.default and self._exists(request.method, path):
+                raise NotFound(
+                    f"Edition {served.edition.name} has no {request.method} {request.path}; "
+                    "send OpenAI-Beta: assistants=v2."
+                ) from exc
             raise self.not_found(request.method, request.path) from exc
         except WrongMethod as exc:
             allowed = ", ".join(exc.allow)

@@ -314,6 +314,13 @@ def lengths_of_texts(document: JSON) -> bool:
     return bool(unbounded or arrays)
 
 
+def lengths_of_file_ids(document: JSON) -> bool:
+    """Let a message of version 1 be made without files, and show all that version 2 attached."""
+    bounds = (("CreateMessageRequest.file_ids", "minItems"), ("MessageObject.file_ids", "maxItems"))
+    applied = [_at(document, path).pop(keyword, None) for path, keyword in bounds]
+    return any(applied)
+
+
 def lengths_of_searches(document: JSON) -> bool:
     """Bound a search to 32 queries of 4,096 characters, and an upload to 10,000 parts: limits of ours."""
     bounds = (("VectorStoreSearchRequest.query", 32, 4096), ("CompleteUploadRequest.part_ids", 10_000, 64))

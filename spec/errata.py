@@ -17,6 +17,7 @@ from spec.changes import (
     exact_seeds,
     file_contents,
     function_names,
+    lengths_of_file_ids,
     lengths_of_model_names,
     lengths_of_searches,
     lengths_of_texts,
@@ -86,6 +87,11 @@ ERRATA: tuple[Erratum, ...] = (
         "lengths-of-texts",
         "newer editions lack the bounds of a message's and a run's texts, which the service enforces",
         lengths_of_texts,
+    ),
+    Erratum(
+        "lengths-of-file-ids",
+        "the default of a message's file_ids is empty, and a message of version 2 can have more than ten",
+        lengths_of_file_ids,
     ),
     Erratum(
         "lengths-of-searches",

@@ -6,7 +6,7 @@ from tests.fixtures.stores import project, sqlite_url
 
 __all__ = ["cassandra_url", "http", "project", "provider", "server", "sqlite_url", "tag"]
 
-collect_ignore = ["api/sdk"]
+collect_ignore = ["api/sdk", "api/sdk_v1"]
 """These run in other environments, started by api/test_sdks.py."""
 
 ON_REQUEST = {

@@ -103,11 +103,13 @@ class Retrieval:
             project, self._embedder.default_model(), attachments, **fields
         )
 
-    async def attach_files(self, project: str, vector_store: str | None, files: Sequence[str]) -> str:
-        """Put the files of a message into its thread's vector store; the store's id.
+    async def attach_files(
+        self, project: str, vector_store: str | None, files: Sequence[str], *, expires: bool = True
+    ) -> str:
+        """Put files that a request attaches into a vector store; return the store's id.
 
-        Without one, or if it is gone or has expired, a store is made which expires a week after it was
-        last used.
+        Without one, or if it is gone or has expired, a store is made. With `expires` it expires a week
+        after it was last used.
         """
         attachments = [Attachment(file, param="attachments") for file in files]
         if vector_store is not None:
@@ -116,7 +118,8 @@ class Retrieval:
             except (ObjectNotFound, RequestRefused):
                 vector_store = None
         if vector_store is None:
-            created = await self.create_vector_store(project, attachments, expires_after=HELPER_EXPIRES_AFTER)
+            expires_after = HELPER_EXPIRES_AFTER if expires else None
+            created = await self.create_vector_store(project, attachments, expires_after=expires_after)
             return created.id
         await self.vector_store_files.attach(project, vector_store, attachments, again=False)
         return vector_store
