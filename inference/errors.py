@@ -25,6 +25,7 @@ class ModelNotFound(InferenceError):
     def __init__(self, model: str, hint: str = "") -> None:
         super().__init__(f"The model '{model}' does not exist{hint and '. '}{hint}")
         self.model = model
+        self.hint = hint
 
 
 class RoutesRefused(InferenceError):

@@ -337,7 +337,7 @@ def lengths_of_searches(document: JSON) -> bool:
 
 
 def lengths_of_model_names(document: JSON) -> bool:
-    """Bound the name of a model, which is a key of caches and metrics, to 256 characters."""
+    """Bound a model's name, which is a key of caches and metrics, to between 1 and 256 characters."""
     operations = (one for item in document["paths"].values() for one in item.values())
     parameters = [one for each in operations for one in each["parameters"] if one["name"] == "model"]
     unbounded = [one["schema"] for one in parameters if "maxLength" not in one["schema"]]
@@ -348,7 +348,7 @@ def lengths_of_model_names(document: JSON) -> bool:
         for one in _within(schema) if _REQUEST.fullmatch(component) else ():
             properties = one.get("properties", {})
             if "model" in properties and "maxLength" not in str(properties["model"]):
-                properties["model"] = {"allOf": [properties["model"], {"maxLength": 256}]}
+                properties["model"] = {"allOf": [properties["model"], {"minLength": 1, "maxLength": 256}]}
                 applied = True
     return applied
 

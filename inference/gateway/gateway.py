@@ -81,6 +81,10 @@ class Gateway:
 
     # --- models ---
 
+    def check_model(self, name: str) -> None:
+        """Raise ModelNotFound if no route serves that name; no provider is asked."""
+        self._find(name)
+
     def models(self) -> list[JSON]:
         """Return the model objects of all routes, without those of patterns."""
         return [

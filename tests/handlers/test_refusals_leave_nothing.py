@@ -1,6 +1,7 @@
 """A request that is refused writes nothing: no row of the store, and no file beside it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from handlers import assistants, messages, runs, threads
 from handlers.context import Context
 from handlers.errors import ApiError
 from inference.engine.state import ACTIVE_RUN
+from inference.gateway import Gateway, Routes
+from inference.gateway.routes import Route
+from inference.gateway.targets import Target
 from persistence.engines import open_store
 from persistence.retry import update_with_retry
 from persistence.store import Insert, Key, Replace
@@ -191,6 +195,27 @@ async def test_a_refused_request_leaves_nothing(
     context = world.worker.context()
     answer = await assert_leaves_nothing(world, call(world, context, world.named(body)))
     assert (answer.status, answer.param) == (status, param)
+
+
+@pytest.mark.parametrize(
+    ("call", "thread"),
+    [
+        (create_run, {"additional_messages": [message("x", "TEXT")]}),
+        (create_thread_and_run, {"thread": {"messages": [message("x", "TEXT")]}}),
+    ],
+)
+@pytest.mark.parametrize("model", [{"model": "none"}, {}])
+async def test_a_run_with_a_model_that_no_route_knows_is_refused(
+    world: World, call: Call, thread: JSON, model: JSON
+) -> None:
+    context = world.worker.context()
+    routes = Routes({"known": Route("known", "chat", (Target("p", "openai", "m"),))})
+    services = replace(context.services, gateway=Gateway(routes))
+    asked = world.named({"assistant_id": "ASSISTANT", **thread, **model})
+    answer = await assert_leaves_nothing(world, call(world, replace(context, services=services), asked))
+    assert (answer.status, answer.param, answer.code) == (400, "model", "model_not_found")
+    assert answer.message.startswith(f"The requested model '{model.get('model', 'm')}' does not exist.")
+    assert "serves known." in answer.message
 
 
 async def make_busy(world: World) -> None:

@@ -210,6 +210,28 @@ def test_the_size_of_one_request_is_bounded(
     assert refused.value.param == param
 
 
+@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize(
+    ("operation_id", "body"),
+    [
+        ("createAssistant", {}),
+        ("modifyAssistant", {}),
+        ("createRun", {"assistant_id": "a"}),
+        ("createThreadAndRun", {"assistant_id": "a"}),
+        ("createChatCompletion", {"messages": [MESSAGE]}),
+        ("createEmbedding", {"input": "x"}),
+    ],
+)
+def test_a_models_name_is_not_empty(
+    name: str, operation_id: str, body: JSON, editions: dict[str, Edition]
+) -> None:
+    schema = by_id(editions[name])[operation_id].bodies["application/json"]
+    schema.check({**body, "model": "m"})
+    with pytest.raises(InvalidRequest, match="empty string") as refused:
+        schema.check({**body, "model": ""})
+    assert refused.value.param == "model"
+
+
 @pytest.mark.parametrize("name", [name for name in shipped() if "v1" not in name])
 def test_an_attachment_names_its_file(name: str, editions: dict[str, Edition]) -> None:
     operations = by_id(editions[name])
