@@ -1,9 +1,11 @@
 """Azure OpenAI's paths: a request to one of them becomes the same request to OpenAI's.
 
 `/openai/v1/…` is OpenAI's API; `/openai/deployments/{deployment}/…` and `/openai/…` are its older
-form, with `api-version` in the query and the key in the `api-key` header.
+form, with `api-version` in the query and the key in the `api-key` header. Azure's SDK puts the
+deployment behind any base URL, so that `/v1/deployments/{deployment}/…` means the same.
 """
 
+import re
 from urllib.parse import unquote
 
 from serving.request import Scope
@@ -11,6 +13,15 @@ from serving.routing import PREFIX
 
 BASE = "/openai"
 DEPLOYMENTS = "/deployments/"
+VERSION = b"api-version="
+
+_DEPLOYED = re.compile("(.+?)/((?:chat/)?completions|embeddings|(?:audio|images)/[^/]+)")
+"""A deployment, whose name may have slashes, and one of the operations that are asked of one."""
+
+
+def is_azure(scope: Scope) -> bool:
+    """Return whether a request has Azure's form."""
+    return VERSION in scope["query_string"] or scope["path"].startswith(("/openai/", PREFIX + DEPLOYMENTS))
 
 
 def openai_request(scope: Scope) -> tuple[Scope, str | None]:
@@ -18,7 +29,7 @@ def openai_request(scope: Scope) -> tuple[Scope, str | None]:
     raw = scope.get("raw_path") or scope["path"].encode()
     path, deployment = _openai_path(raw.decode("latin-1").partition("?")[0])
     query = b"&".join(
-        pair for pair in scope["query_string"].split(b"&") if pair and not pair.startswith(b"api-version=")
+        pair for pair in scope["query_string"].split(b"&") if pair and not pair.startswith(VERSION)
     )
     changed = {
         **scope,
@@ -31,13 +42,13 @@ def openai_request(scope: Scope) -> tuple[Scope, str | None]:
 
 
 def _openai_path(raw: str) -> tuple[str, str | None]:
-    rest = raw.removeprefix(BASE)
-    if rest.startswith(PREFIX + "/"):
-        return rest, None
+    rest = raw.removeprefix(BASE).removeprefix(PREFIX)
     if not rest.startswith(DEPLOYMENTS):
         return PREFIX + rest, None
-    deployment, _, rest = rest.removeprefix(DEPLOYMENTS).partition("/")
-    return f"{PREFIX}/{rest}", unquote(deployment)
+    rest = rest.removeprefix(DEPLOYMENTS)
+    found = _DEPLOYED.fullmatch(rest)
+    deployment, operation = found.groups() if found else rest.split("/", 1) if "/" in rest else (rest, "")
+    return f"{PREFIX}/{operation}", unquote(deployment)
 
 
 def _openai_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

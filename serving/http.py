@@ -8,6 +8,8 @@ import structlog
 from handlers.errors import ApiError, NotFound, ServerError
 from serving.access import PROBE, AccessLog
 from serving.azure import openai_request
+from serving.access import AccessLog
+from serving.azure import is_azure, openai_request
 from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
 from serving.failures import revoked_error, stopping_error
@@ -75,7 +77,7 @@ class HTTPServer:
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         path, model = scope["path"], None
-        if path.startswith("/openai/"):
+        if is_azure(scope):
             scope, model = openai_request(scope)
             path = scope["path"]
         raw_path = scope.get("raw_path")

@@ -7,15 +7,13 @@ from conftest import script
 from openai import AzureOpenAI, NotFoundError, OpenAI
 
 
-@pytest.fixture(scope="module")
-def azure(url: str) -> Iterator[AzureOpenAI]:
-    with AzureOpenAI(
-        azure_endpoint=url.removesuffix("/v1"),
-        api_version="2024-10-21",
-        api_key="any",
-        max_retries=0,
-        timeout=60,
-    ) as azure:
+@pytest.fixture(scope="module", params=["azure_endpoint", "/v1", "/openai", "/openai/v1"])
+def azure(url: str, request: pytest.FixtureRequest) -> Iterator[AzureOpenAI]:
+    """The client with each address that people give it."""
+    host = url.removesuffix("/v1")
+    is_endpoint = request.param == "azure_endpoint"
+    address = {"azure_endpoint": host} if is_endpoint else {"base_url": host + request.param}
+    with AzureOpenAI(**address, api_version="2024-10-21", api_key="any", max_retries=0, timeout=60) as azure:
         yield azure
 
 
@@ -26,6 +24,11 @@ def user(content: str) -> list:
 def test_a_deployment_is_a_models_name(azure: AzureOpenAI) -> None:
     answer = azure.chat.completions.create(model="gpt-4o", messages=user(script({"text": "Hello."})))
     assert (answer.model, answer.choices[0].message.content) == ("gpt-4o", "Hello.")
+
+
+def test_a_deployments_name_may_have_a_slash(azure: AzureOpenAI) -> None:
+    answer = azure.chat.completions.create(model="org/model", messages=user(script({"text": "Hello."})))
+    assert answer.choices[0].message.content == "Hello."
 
 
 def test_a_deployments_completion_is_streamed(azure: AzureOpenAI) -> None:
