@@ -52,6 +52,22 @@ class ChunkAccumulator:
         return normalize.completion({**self._head, "choices": choices}, target)
 
 
+def text_completion(chunks: Iterable[JSON]) -> JSON:
+    """Return the legacy text completion that chunks make."""
+    whole: JSON = {}
+    choices: dict[int, JSON] = {}
+    for chunk in chunks:
+        whole.update({name: value for name, value in chunk.items() if value is not None})
+        for choice in chunk["choices"]:
+            present = choices.setdefault(choice["index"], {**choice, "text": "", "logprobs": None})
+            present["text"] += choice["text"]
+            present["finish_reason"] = choice.get("finish_reason") or present.get("finish_reason")
+            for name, values in (choice.get("logprobs") or {}).items():
+                present["logprobs"] = present["logprobs"] or {}
+                present["logprobs"][name] = [*(present["logprobs"].get(name) or ()), *(values or ())]
+    return {**whole, "choices": [choices[index] for index in sorted(choices)]}
+
+
 def _merge(message: JSON, name: str, value: Any) -> None:
     """Add a member of a delta: texts and lists grow, objects are merged."""
     present = message.get(name)

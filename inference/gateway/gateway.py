@@ -12,6 +12,7 @@ import structlog
 
 from inference.errors import ModelNotFound, ProviderError, ProviderRejected
 from inference.gateway import failures, fields, normalize, sse
+from inference.gateway.accumulator import ChunkAccumulator, text_completion
 from inference.gateway.callers import CallerPolicy, Credentials, complete
 from inference.gateway.context_windows import context_windows
 from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
@@ -296,7 +297,10 @@ class Gateway:
 
     async def _post(self, target: Target, path: str, body: JSON) -> JSON:
         async with aclosing(await self.send(target, ProviderRequest("POST", path, body))) as response:
-            return normalize.parsed(target, await response.read())
+            content = await response.read()
+        if path in (CHAT, COMPLETIONS) and sse.is_stream(content):
+            return _joined(CompletionStream(target, path, body).whole(content), path)
+        return normalize.parsed(target, content)
 
     async def _open(
         self, path: str, request: JSON, credentials: Credentials | None, read: Read[Item]
@@ -335,6 +339,16 @@ class Gateway:
             provider = targets[0].provider
             targets = tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)
         return tuple(complete(target) if target.is_callers else target for target in targets)
+
+
+def _joined(chunks: list[JSON], path: str) -> JSON:
+    """Return the answer of a stream that came although none was asked for."""
+    if path == COMPLETIONS:
+        return text_completion(chunks)
+    accumulator = ChunkAccumulator()
+    for chunk in chunks:
+        accumulator.add(chunk)
+    return accumulator.completion()
 
 
 def _named(request: JSON, target: Target) -> JSON:

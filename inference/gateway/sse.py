@@ -11,6 +11,14 @@ LIMIT = 16 * 1024 * 1024
 """Bytes of one event, at most; without a limit an endless event would fill the memory."""
 
 
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+def is_stream(body: bytes) -> bool:
+    """Return whether a whole body is events; no JSON begins as they do."""
+    return body[:1] not in b"{[" and body[:1024].lstrip(b"\xef\xbb\xbf \r\n\t").startswith(_FIELDS)
+
+
 class InvalidEventStream(ValueError):
     """The bytes are not Server-Sent Events."""
 

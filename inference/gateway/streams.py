@@ -144,6 +144,14 @@ class CompletionStream:
         self.is_done = True
         return [*events, *self._release()]
 
+    def whole(self, body: bytes) -> list[JSON]:
+        """Return the chunks of a whole body; raise a ProviderError if it failed or was cut off."""
+        events = self.feed(body)
+        self.check()
+        events += self.end()
+        self.check()
+        return [event.chunk for event in events]
+
     def is_whole_without_done(self) -> bool:
         """Return whether all choices are finished, so that losing the connection now loses nothing."""
         return self._whole is None and self._normalizer.is_finished

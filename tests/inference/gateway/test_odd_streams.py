@@ -8,7 +8,13 @@ from typing import Any
 import orjson
 import pytest
 
-from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected
+from inference.errors import (
+    ProviderBroken,
+    ProviderError,
+    ProviderLimited,
+    ProviderRejected,
+    ProviderUnreadable,
+)
 from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.gateway.paths import CHAT, COMPLETIONS
 from inference.gateway.streams import CompletionStream
@@ -102,6 +108,53 @@ async def test_every_valid_variant_is_the_same_answer(
     completion = await whole(gateway, ask(raw=SOUND[name], raw_size=size))
     (choice,) = completion["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+
+
+@pytest.mark.parametrize("name", SOUND)
+async def test_a_stream_that_nobody_asked_for_is_the_same_answer(
+    gateway: Gateway, ask: Ask, name: str
+) -> None:
+    completion = await gateway.complete(ask(raw=SOUND[name]))
+    (choice,) = completion["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hello", "stop")
+    assert completion["object"] == "chat.completion"
+
+
+async def test_a_text_completion_may_be_a_stream_that_nobody_asked_for(gateway: Gateway, tag: str) -> None:
+    def part(text: str, finish: str | None, *tokens: str) -> JSON:
+        logprobs = {"tokens": list(tokens), "text_offset": [0] * len(tokens)} if tokens else None
+        choice = {"index": 0, "text": text, "finish_reason": finish, "logprobs": logprobs}
+        return {**HEAD, "object": "text_completion", "choices": [choice]}
+
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    raw = events(part("Hel", None, "Hel"), part("lo", "stop", "lo"), {**HEAD, "choices": [], "usage": usage})
+    prompt = "script: " + orjson.dumps({"tag": tag, "turns": [{"raw": raw}]}).decode()
+    completion = await gateway.forward(COMPLETIONS, {"model": "m", "prompt": prompt})
+    logprobs = {"tokens": ["Hel", "lo"], "text_offset": [0, 0]}
+    assert completion["choices"] == [
+        {"index": 0, "text": "Hello", "finish_reason": "stop", "logprobs": logprobs}
+    ]
+    assert (completion["object"], completion["usage"]) == ("text_completion", usage)
+
+
+async def test_an_unasked_stream_fails_as_an_asked_one_does(gateway: Gateway, ask: Ask) -> None:
+    raw = events({"error": {"message": "Slow down", "code": 429}}, done=False)
+    with pytest.raises(ProviderLimited, match="Slow down"):
+        await gateway.complete(ask(raw=raw))
+    with pytest.raises(ProviderBroken, match="closed the stream before its end"):
+        await gateway.complete(ask(raw=events(HELLO[0], done=False)))
+
+
+@pytest.mark.parametrize("name", ["newline-delimited JSON", "events parted by one line feed"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_is_no_event_stream_is_one_request_and_one_error(
+    gateway: Gateway, provider: ProviderProcess, ask: Ask, tag: str, name: str, streamed: bool
+) -> None:
+    lines = [orjson.dumps(c).decode() for c in HELLO]
+    raw = "".join(f"{line}\n" if name.startswith("newline") else f"data: {line}\n" for line in lines)
+    with pytest.raises(ProviderUnreadable, match="not JSON"):
+        await (whole(gateway, ask(raw=raw)) if streamed else gateway.complete(ask(raw=raw)))
+    assert len(provider.received(tag)) == 1
 
 
 @pytest.mark.parametrize("name", SOUND)
