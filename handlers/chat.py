@@ -18,13 +18,14 @@ async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stre
     if not body.get("store"):
         request = {name: value for name, value in body.items() if name != "store"}
         if body.get("stream"):
-            return Stream(gateway.relay(request, credentials))
+            return Stream(gateway.relay(request, credentials, on_silence=context.open_stream))
         return Relayed(await gateway.complete(request, credentials))
     # The completion is stored here, so the provider gets neither of the two fields.
     request = {name: value for name, value in body.items() if name not in ("store", "metadata")}
     if body.get("stream"):
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return Stream(_stored_stream(context, body, gateway.chunks(request, credentials)))
+        chunks = gateway.chunks(request, credentials, on_silence=context.open_stream)
+        return Stream(_stored_stream(context, body, chunks))
     completion = {**await gateway.complete(request, credentials), "id": new_id()}
     await store_completion(context, body, completion)
     return Relayed(completion)

@@ -13,5 +13,5 @@ async def create_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Continue a prompt."""
     gateway, credentials = context.services.gateway, await chat_credentials(context)
     if body.get("stream"):
-        return Stream(gateway.relay(body, credentials, PATH))
+        return Stream(gateway.relay(body, credentials, PATH, context.open_stream))
     return Relayed(await gateway.forward(PATH, body, credentials))

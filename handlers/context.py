@@ -1,6 +1,6 @@
 """The context that a handler gets, and the answers that it may return."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,7 +55,8 @@ class Context:
     """One call of an operation: the caller, the edition and the request's headers.
 
     The names of `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true if
-    the caller sent `OpenAI-Beta: assistants=v1`.
+    the caller sent `OpenAI-Beta: assistants=v1`. `open_stream` sends the headers of an event stream
+    ahead of its first event, once; None where nothing is sent.
     """
 
     services: Services
@@ -65,6 +66,7 @@ class Context:
     request_id: str
     headers: Mapping[str, str] = field(default_factory=dict)
     assistants_v1: bool = False
+    open_stream: Callable[[], None] | None = None
 
     @property
     def project(self) -> str:

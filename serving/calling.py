@@ -27,6 +27,7 @@ class HandlerCaller:
             request_id=request.id,
             headers=request.headers,
             assistants_v1=served.is_assistants_v1,
+            open_stream=request.open_stream,
         )
         if not route.cancel_on_disconnect:
             answer: Answer = await handler(context, **arguments)

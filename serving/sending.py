@@ -88,6 +88,8 @@ class Sender:
 
     def open_stream(self) -> None:
         """Send the head of an event stream ahead of its first event, and comments until it comes."""
+        if self._is_open:
+            return
         self._is_open = True
         self._opening = asyncio.create_task(self._open_stream())
 

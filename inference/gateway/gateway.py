@@ -28,6 +28,7 @@ from inference.local.models import LocalModels
 from persistence.types import JSON
 
 Item = TypeVar("Item")
+OnSilence = Callable[[], None]
 Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]]
 
 LARGEST_ERROR = 64 * 1024
@@ -35,8 +36,17 @@ LARGEST_ERROR = 64 * 1024
 
 DEFAULT_CONTEXT_WINDOW = 8192
 
+FIRST_EVENT_WAIT = 1.0
+"""Seconds of an attempt's silence after which a stream's client is sent its headers.
+
+Most errors of providers come sooner, and keep their status.
+"""
+
 LIST_TIMEOUT = 10.0
 """Seconds for a provider's list of models."""
+
+NO_LIST = frozenset({404, 405, 501})
+"""Statuses of a provider that does not list its models."""
 
 log = structlog.get_logger("astrolabe.gateway")
 
@@ -109,15 +119,22 @@ class Gateway:
         return list(found.values())
 
     async def retrieve_model(self, name: str, credentials: Credentials | None = None) -> JSON:
-        """Return a model of `list_models()`; raise ModelNotFound, or the error of the provider asked."""
+        """Return a model that is served; raise ModelNotFound, or the error of the provider asked.
+
+        A name that matches a pattern is a model if the provider lists it, or has no list of models.
+        """
         target = self._routes.find(name)[0]
         if name in self._routes.routes:
             return self._model(name, target)
         failed: ProviderError | None = None
         for route in self._routes.patterns(name):
+            if not _has_list(route):
+                return self._model(name, route.targets[0])
             try:
                 models = await self._models_of(route, credentials)
             except ProviderError as exc:
+                if exc.status in NO_LIST:
+                    return self._model(name, route.targets[0])
                 failed = failed or exc
                 continue
             for model in models:
@@ -128,6 +145,8 @@ class Gateway:
         raise ModelNotFound(name)
 
     async def _reachable_models(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+        if not _has_list(route):
+            return []
         try:
             return await self._models_of(route, credentials)
         except ProviderError as exc:
@@ -249,16 +268,21 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     async def relay(
-        self, request: JSON, credentials: Credentials | None = None, path: str = CHAT
+        self,
+        request: JSON,
+        credentials: Credentials | None = None,
+        path: str = CHAT,
+        on_silence: OnSilence | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """Yield a streamed completion as Server-Sent Events, which end with exactly one `[DONE]`.
 
         Each item is one or more whole events, in the provider's own bytes if those are in OpenAI's
         form. Await the first item before sending anything to a client: an error before the first event
-        is raised; a later one becomes an error event, which ends the stream. Closing the iterator
-        closes the provider's response.
+        is raised; a later one becomes an error event, which ends the stream. `on_silence` is called
+        whenever an attempt has had no first event for FIRST_EVENT_WAIT seconds; the attempt goes on,
+        and retries and fallbacks follow it. Closing the iterator closes the provider's response.
         """
-        first, frames = await self._open(path, request, credentials, read_frames)
+        first, frames = await self._open(path, request, credentials, read_frames, on_silence)
         async with aclosing(frames):
             yield first
             try:
@@ -268,7 +292,7 @@ class Gateway:
                 yield sse.frame(failures.to_event(exc))
 
     async def chunks(
-        self, request: JSON, credentials: Credentials | None = None
+        self, request: JSON, credentials: Credentials | None = None, on_silence: OnSilence | None = None
     ) -> AsyncGenerator[JSON, None]:
         """Yield a streamed chat completion as chunk objects in OpenAI's form.
 
@@ -287,9 +311,10 @@ class Gateway:
         - `usage`, if present, has int `prompt_tokens`, `completion_tokens` and `total_tokens`.
 
         Raises a ProviderError, with the provider's words, for an error inside the stream and for an
-        answer that failed, cannot be read or was cut off. These are not retried.
+        answer that failed, cannot be read or was cut off. These are not retried. `on_silence` is that of
+        `relay`.
         """
-        chunk, chunks = await self._open(CHAT, request, credentials, read_chunks)
+        chunk, chunks = await self._open(CHAT, request, credentials, read_chunks, on_silence)
         async with aclosing(chunks):
             yield chunk
             async for chunk in chunks:
@@ -303,12 +328,17 @@ class Gateway:
         return normalize.parsed(target, content)
 
     async def _open(
-        self, path: str, request: JSON, credentials: Credentials | None, read: Read[Item]
+        self,
+        path: str,
+        request: JSON,
+        credentials: Credentials | None,
+        read: Read[Item],
+        on_silence: OnSilence | None,
     ) -> tuple[Item, AsyncGenerator[Item, None]]:
         """Return the first item of a stream, and the rest of it."""
         request = {**self._filled(request, credentials), "stream": True}
 
-        async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
+        async def ask(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
             body = chat_request(request, target) if path == CHAT else _named(request, target)
             response = await self.send(target, ProviderRequest("POST", path, body))
             items = read(response, CompletionStream(target, path, body))
@@ -317,6 +347,15 @@ class Gateway:
             except BaseException:
                 await items.aclose()
                 raise
+
+        async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
+            if on_silence is None:
+                return await ask(target)
+            timer = asyncio.get_running_loop().call_later(FIRST_EVENT_WAIT, on_silence)
+            try:
+                return await ask(target)
+            finally:
+                timer.cancel()
 
         return await first_answer(self._targets(request, credentials), call)
 
@@ -355,6 +394,11 @@ def _named(request: JSON, target: Target) -> JSON:
     fields = {name: value for name, value in request.items() if value is not None}
     fields["model"] = target.model
     return fields
+
+
+def _has_list(route: Route) -> bool:
+    """Return whether the provider behind a pattern can list what matches it."""
+    return route.targets[0].wire == "openai" and "*" in route.targets[0].model
 
 
 def _count(input: Any) -> int:

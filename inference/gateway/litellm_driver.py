@@ -24,7 +24,7 @@ import litellm
 from inference.gateway import failures, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
-from inference.gateway.paths import CHAT, EMBEDDINGS, MODELS, NO_MODELS
+from inference.gateway.paths import CHAT, EMBEDDINGS
 from inference.gateway.targets import Target
 from persistence.types import JSON
 
@@ -61,8 +61,6 @@ class LiteLLMDriver:
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
         """Return a chat completion, embeddings, or an empty list of models."""
         body = request.body
-        if request.path == MODELS:
-            return MadeResponse(one_piece(NO_MODELS))
         if not isinstance(body, dict) or request.path not in (CHAT, EMBEDDINGS):
             raise failures.not_offered(target, request.path)
         if request.path == EMBEDDINGS:

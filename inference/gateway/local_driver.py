@@ -16,7 +16,7 @@ from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResp
 from inference.gateway.http_client import HttpClient
 from inference.gateway.local_functions import Call
 from inference.gateway.openai_driver import LOCAL_HOST, OpenAIDriver
-from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS, MODERATIONS, NO_MODELS
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODERATIONS
 from inference.gateway.streams import CompletionStream, read_chunks
 from inference.gateway.targets import Target
 from inference.local.models import CHAT_SOCKET, EMBEDDING_SOCKET
@@ -51,8 +51,6 @@ class LocalDriver:
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
         """Return a chat completion, a text completion or embeddings."""
         path, body = request.path, request.body
-        if path == MODELS:
-            return MadeResponse(one_piece(NO_MODELS))
         if path == MODERATIONS:
             raise ProviderRejected.invalid("No local model does moderation.", "model", "model_not_supported")
         if not isinstance(body, dict) or path not in (CHAT, COMPLETIONS, EMBEDDINGS):

@@ -5,6 +5,3 @@ COMPLETIONS = "/completions"
 EMBEDDINGS = "/embeddings"
 MODELS = "/models"
 MODERATIONS = "/moderations"
-
-NO_MODELS = b'{"object":"list","data":[]}'
-"""The list of a driver that can name no models."""

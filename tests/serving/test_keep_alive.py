@@ -21,6 +21,27 @@ def server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) 
         yield server
 
 
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize(
+    ("turn", "last"),
+    [
+        ({"text": "late"}, "[DONE]"),
+        ({"fail": {"status": 400, "message": "the provider's words"}}, "the provider's words"),
+    ],
+)
+def test_headers_go_out_while_the_provider_is_silent(
+    http: httpx.Client, provider: ProviderProcess, tag: str, turn: dict, last: str, stored: bool
+) -> None:
+    content = "script: " + json.dumps({"tag": tag, "turns": [{"wait": 4, **turn}]})
+    body = {"model": "m", "stream": True, "store": stored, "messages": [{"role": "user", "content": content}]}
+    with http.stream("POST", "chat/completions", json=body) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = answer.iter_lines()
+        assert next(lines) == ": keep-alive"
+        assert provider.received(tag)[0]["ended"] is None
+        assert last in [line for line in lines if line][-1]
+
+
 def stream(server: Server, turn: dict) -> list[str]:
     content = "script: " + json.dumps({"tag": secrets.token_hex(8), "turns": [turn]})
     body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": content}]}

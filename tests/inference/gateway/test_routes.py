@@ -178,6 +178,7 @@ providers:
 models:
   first: {{provider: p, model: upstream-1, fallbacks: [second]}}
   second: {{provider: p, model: upstream-2}}
+  retried: {{provider: p, model: upstream-3, retries: 2}}
   gone: {{provider: gone, fallbacks: [first, second]}}
   "fake-*": {{provider: p, model: "gpt-*"}}
 """
@@ -244,14 +245,33 @@ async def test_nothing_falls_back_after_the_first_byte(
     assert len(provider.received(tag)) == 1
 
 
+async def test_a_fallback_answers_although_the_first_provider_was_silent(two: Gateway, tag: str) -> None:
+    silences: list[str] = []
+    slow = {"wait": 1.3, "fail": {"status": 500}}
+    request = scripted(tag, "first", upstream_1=slow, upstream_2={"text": "second"})
+    relay = two.relay(request, on_silence=lambda: silences.append("silent"))
+    assert b"second" in b"".join([frames async for frames in relay])
+    assert silences == ["silent"]
+
+
+async def test_waiting_for_a_retry_is_no_silence(two: Gateway, provider: ProviderProcess, tag: str) -> None:
+    silences: list[str] = []
+    fail = {"status": 503, "message": "still down", "retry_after": 1.3, "times": 2}
+    request = scripted(tag, "retried", upstream_3={"fail": fail, "text": "up again"})
+    relay = two.relay(request, on_silence=lambda: silences.append("silent"))
+    assert b"up" in b"".join([frames async for frames in relay])
+    assert len(provider.received(tag)) == 3
+    assert silences == []
+
+
 async def test_models_are_named_routes_and_the_providers_matches_of_patterns(two: Gateway) -> None:
     listed = {model["id"]: model for model in await two.list_models()}
-    assert listed.keys() == {"first", "second", "gone", "fake-4o", "fake-4o-mini"}
+    assert listed.keys() == {"first", "second", "retried", "gone", "fake-4o", "fake-4o-mini"}
     assert listed["first"]["owned_by"] == "p"
     assert (await two.retrieve_model("fake-4o"))["id"] == "fake-4o"
     with pytest.raises(ModelNotFound):
         await two.retrieve_model("fake-nothing")
-    assert {model["id"] for model in two.models()} == {"first", "second", "gone"}
+    assert {model["id"] for model in two.models()} == {"first", "second", "retried", "gone"}
 
 
 def test_a_context_window_comes_from_the_route_then_the_table_then_a_default() -> None:
@@ -316,6 +336,33 @@ models:
             await gateway.retrieve_model("live/nothing")
         with pytest.raises(ProviderBroken):
             await gateway.retrieve_model("dead/x")
+        await gateway.close()
+
+
+async def test_a_name_of_a_pattern_is_a_model_where_no_provider_lists_its_models(
+    file: Callable[[str], Path],
+) -> None:
+    async with listing("{}", 404) as listless, listing('{"data": [{"id": "gpt-4o"}]}') as lists:
+        path = file(f"""
+providers:
+  anthropic: {{wire: litellm}}
+  listless: {{base_url: "{listless}"}}
+  lists: {{base_url: "{lists}"}}
+models:
+  "claude-*": {{provider: anthropic, model: "anthropic/claude-*"}}
+  "llama-*": {{provider: listless}}
+  "gpt-*": {{provider: lists}}
+  "fixed-*": {{provider: lists, model: gpt-4o}}
+  "here-*": {{provider: local}}
+""")
+        gateway = gateway_of(path)
+        await gateway.open()
+        for name in ("claude-4", "llama-3", "gpt-4o", "fixed-1", "here-1"):
+            model = await gateway.retrieve_model(name)
+            assert (model["id"], model["object"]) == (name, "model")
+        with pytest.raises(ModelNotFound):
+            await gateway.retrieve_model("gpt-5o")
+        assert [model["id"] for model in await gateway.list_models()] == ["gpt-4o"]
         await gateway.close()
 
 
