@@ -21,7 +21,9 @@ _DEPLOYED = re.compile("(.+?)/((?:chat/)?completions|embeddings|(?:audio|images)
 
 def is_azure(scope: Scope) -> bool:
     """Return whether a request has Azure's form."""
-    return VERSION in scope["query_string"] or scope["path"].startswith(("/openai/", PREFIX + DEPLOYMENTS))
+    path: str = scope["path"]
+    has_version = VERSION in scope["query_string"] and path.startswith(PREFIX + "/")
+    return has_version or path.startswith((BASE + "/", PREFIX + DEPLOYMENTS))
 
 
 def openai_request(scope: Scope) -> tuple[Scope, str | None]:

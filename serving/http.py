@@ -7,8 +7,6 @@ import structlog
 
 from handlers.errors import ApiError, NotFound, ServerError
 from serving.access import PROBE, AccessLog
-from serving.azure import openai_request
-from serving.access import AccessLog
 from serving.azure import is_azure, openai_request
 from serving.browser_guard import BrowserGuard
 from serving.environ import Environs

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import structlog
 
 from inference.errors import ModelNotFound, ProviderError, ProviderRejected
-from inference.gateway import failures, fields, normalize, sse
+from inference.gateway import failures, normalize, sse
 from inference.gateway.accumulator import ChunkAccumulator, text_completion
 from inference.gateway.callers import CallerPolicy, Credentials, complete
 from inference.gateway.context_windows import context_windows
 from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
 from inference.gateway.local_driver import LocalDriver
+from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
 from inference.gateway.requests import chat_request
@@ -45,9 +46,6 @@ Most errors of providers come sooner, and keep their status.
 LIST_TIMEOUT = 10.0
 """Seconds for a provider's list of models."""
 
-NO_LIST = frozenset({404, 405, 501})
-"""Statuses of a provider that does not list its models."""
-
 log = structlog.get_logger("astrolabe.gateway")
 
 
@@ -64,6 +62,7 @@ class Gateway:
     ) -> None:
         self._routes = routes
         self._find = lru_cache(maxsize=1024)(routes.find)
+        self._models = ModelList(routes, self._provider_models)
         self.local = local
         self._policy = policy or CallerPolicy()
         self._drivers: dict[Wire, Driver] = {}
@@ -96,105 +95,29 @@ class Gateway:
         """Raise ModelNotFound if no route serves that name; no provider is asked."""
         self._find(name)
 
-    def models(self) -> list[JSON]:
-        """Return the model objects of all routes, without those of patterns."""
-        return [
-            self._model(route.name, route.targets[0])
-            for route in self._routes.routes.values()
-            if not route.is_pattern
-        ]
-
     async def list_models(self, credentials: Credentials | None = None) -> list[JSON]:
         """Return the models of all routes, and for each pattern the provider's models that match it.
 
         A provider that does not answer is left out and logged.
         """
-        found = {model["id"]: model for model in self.models()}
-        patterns = [route for route in self._routes.routes.values() if route.is_pattern]
-        for models in await asyncio.gather(
-            *(self._reachable_models(route, credentials) for route in patterns)
-        ):
-            for model in models:
-                found.setdefault(model["id"], model)
-        return list(found.values())
+        return await self._models.served(credentials)
 
     async def retrieve_model(self, name: str, credentials: Credentials | None = None) -> JSON:
         """Return a model that is served; raise ModelNotFound, or the error of the provider asked.
 
         A name that matches a pattern is a model if the provider lists it, or has no list of models.
         """
-        target = self._routes.find(name)[0]
-        if name in self._routes.routes:
-            return self._model(name, target)
-        failed: ProviderError | None = None
-        for route in self._routes.patterns(name):
-            if not _has_list(route):
-                return self._model(name, route.targets[0])
-            try:
-                models = await self._models_of(route, credentials)
-            except ProviderError as exc:
-                if exc.status in NO_LIST:
-                    return self._model(name, route.targets[0])
-                failed = failed or exc
-                continue
-            for model in models:
-                if model["id"] == name:
-                    return model
-        if failed is not None:
-            raise failed
-        raise ModelNotFound(name)
+        return await self._models.retrieve(name, credentials)
 
-    async def _reachable_models(self, route: Route, credentials: Credentials | None) -> list[JSON]:
-        if not _has_list(route):
-            return []
-        try:
-            return await self._models_of(route, credentials)
-        except ProviderError as exc:
-            provider = route.targets[0].provider
-            log.warning("models_unavailable", provider=provider, route=route.name, reason=exc.message)
-            return []
-
-    async def _models_of(self, route: Route, credentials: Credentials | None) -> list[JSON]:
-        """Return the provider's models that match a pattern, by the names that they have here."""
+    async def _provider_models(self, route: Route, credentials: Credentials | None) -> JSON:
         target = self._with_credentials(route.targets[:1], credentials)[0]
         try:
             async with asyncio.timeout(LIST_TIMEOUT):
                 response = await self.send(target, ProviderRequest("GET", MODELS))
                 async with aclosing(response):
-                    data = normalize.parsed(target, await response.read()).get("data")
+                    return normalize.parsed(target, await response.read())
         except TimeoutError as exc:
             raise failures.timed_out(LIST_TIMEOUT) from exc
-        if not isinstance(data, list):
-            raise failures.unreadable("it is not a list of models")
-        models = []
-        for model in data:
-            model = {"id": model} if isinstance(model, str) else model  # noqa: PLW2901
-            id = model.get("id") if isinstance(model, dict) else None
-            name = _alias(route.name, route.targets[0].model, id)
-            if name is not None:
-                models.append(self._listed(name, target, model))
-        return models
-
-    def _listed(self, name: str, target: Target, model: JSON) -> JSON:
-        own = self._model(name, target)
-        created = fields.timestamp(model.get("created"))
-        owned_by = model.get("owned_by")
-        return {
-            **own,
-            **model,
-            "id": name,
-            "object": "model",
-            "created": own["created"] if created is None else created,
-            "owned_by": owned_by if isinstance(owned_by, str) else own["owned_by"],
-        }
-
-    def _model(self, name: str, target: Target) -> JSON:
-        return {
-            "id": name,
-            "object": "model",
-            "created": self._routes.created,
-            "owned_by": target.provider,
-        }
 
     def default_embedding_model(self) -> str | None:
         """Return the model that embeds vector stores; None if search is BM25 alone."""
@@ -396,19 +319,6 @@ def _named(request: JSON, target: Target) -> JSON:
     return fields
 
 
-def _has_list(route: Route) -> bool:
-    """Return whether the provider behind a pattern can list what matches it."""
-    return route.targets[0].wire == "openai" and "*" in route.targets[0].model
-
-
 def _count(input: Any) -> int:
     """Return how many embeddings an input asks for: a list of integers is one text's tokens."""
     return len(input) if isinstance(input, list) and input and not isinstance(input[0], int) else 1
-
-
-def _alias(pattern: str, upstream: str, id: Any) -> str | None:
-    """Return the name by which `pattern` serves the provider's model `id`, or None if it does not."""
-    before, star, after = upstream.partition("*")
-    if not isinstance(id, str) or not star or not id.startswith(before) or not id.endswith(after):
-        return None
-    return pattern.replace("*", id[len(before) : len(id) - len(after)])

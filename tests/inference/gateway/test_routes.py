@@ -271,7 +271,6 @@ async def test_models_are_named_routes_and_the_providers_matches_of_patterns(two
     assert (await two.retrieve_model("fake-4o"))["id"] == "fake-4o"
     with pytest.raises(ModelNotFound):
         await two.retrieve_model("fake-nothing")
-    assert {model["id"] for model in two.models()} == {"first", "second", "retried", "gone"}
 
 
 def test_a_context_window_comes_from_the_route_then_the_table_then_a_default() -> None:
