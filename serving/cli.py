@@ -170,9 +170,9 @@ def migrate() -> None:
 
 @main.command()
 def models() -> None:
-    """List the models that each name leads to.
+    """List every model name with what serves it, in the order in which it is tried.
 
-    Best first, as ASTROLABE_MODELS or OPENAI_API_KEY and OPENAI_BASE_URL say.
+    ASTROLABE_MODELS, or OPENAI_API_KEY and OPENAI_BASE_URL, set them.
     """
     from serving.services import make_routes  # noqa: PLC0415 - imports every provider's client
 
@@ -180,7 +180,7 @@ def models() -> None:
         routes = make_routes(Settings.read())
     for route in routes.routes.values():
         targets = " then ".join(f"{target.model} at {target.provider}" for target in route.targets)
-        mark = ", embeds vector stores" if route.name == routes.embedding_model else ""
+        mark = " of vector stores" if route.name == routes.embedding_model else ""
         click.echo(f"{route.name:<32} {targets} ({route.kind}{mark})")
 
 
@@ -192,13 +192,13 @@ def models() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("astrolabe-move.checkpoint"),
     show_default=True,
-    help="Keeps how far the move is, so that the same command goes on after an interruption.",
+    help="File with the progress, from which the same command continues after an interruption.",
 )
 def move_store(source: str, destination: str, checkpoint: Path) -> None:
     """Copy one store into another.
 
-    SOURCE and DESTINATION are URLs as of ASTROLABE_STORE. Stop the servers of both first. In the end
-    both are read again and compared by count and checksum; the source stays as it is.
+    SOURCE and DESTINATION are URLs, written as in ASTROLABE_STORE. Stop the servers of both first. In
+    the end both are read again and compared by count and checksum. The source is not changed.
     """
     if source == destination:
         raise click.UsageError("SOURCE and DESTINATION are the same store.")
@@ -249,7 +249,7 @@ async def with_progress(work: Callable[[Callable[[Progress], None]], Awaitable[T
 
 @main.group()
 def keys() -> None:
-    """Make, list and revoke API keys (for ASTROLABE_AUTH=keys)."""
+    """Create, list and revoke API keys (ASTROLABE_AUTH=keys)."""
 
 
 def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
@@ -272,7 +272,10 @@ def one_line(_: click.Context, __: click.Parameter, value: str) -> str:
 @click.option("--project", required=True, callback=project_name, help="Project whose objects the key opens.")
 @click.option("--name", default="", callback=one_line, help="What the key is for, shown in lists.")
 def create_key(project: str, name: str) -> None:
-    """Make a key and print it; it is shown only now."""
+    """Create a key and print it, only this once.
+
+    Clients send it as their API key. It opens the objects of --project and no others.
+    """
     url = store_url()
     secret = with_store(url, lambda store: KeyRing(store).create(project, name), names_new=True)
     click.echo(secret)
@@ -281,7 +284,10 @@ def create_key(project: str, name: str) -> None:
 
 @keys.command("list")
 def list_keys() -> None:
-    """List the keys, oldest first; of a key itself only its ends are kept."""
+    """List the keys, oldest first.
+
+    Each line has the key's id, project, state, date, first and last characters, and name.
+    """
     url = store_url()
     found = with_store(url, lambda store: KeyRing(store).all(), migrate=False)
     count = "no keys" if not found else "1 key" if len(found) == 1 else f"{len(found)} keys"
@@ -295,7 +301,10 @@ def list_keys() -> None:
 @keys.command("revoke")
 @click.argument("id")
 def revoke_key(id: str) -> None:
-    """Revoke the key ID; workers notice within five seconds."""
+    """Revoke a key, within five seconds.
+
+    `astrolabe keys list` shows each key's ID.
+    """
     url = store_url()
     if not with_store(url, lambda store: KeyRing(store).revoke(id), migrate=False):
         sys.exit(
@@ -307,7 +316,7 @@ def revoke_key(id: str) -> None:
 
 @main.group()
 def spec() -> None:
-    """Editions of openapi.yaml."""
+    """Make editions of openapi.yaml (for developers)."""
 
 
 @spec.command("distil")

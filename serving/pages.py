@@ -78,7 +78,7 @@ def index_html(facts: dict[str, object]) -> str:
 <h1>Astrolabe</h1>
 <p>This server speaks OpenAI's HTTP API. Point an OpenAI SDK at it:</p>
 <p><code>OpenAI(base_url="{escape(flask.request.host_url)}v1", api_key=…)</code></p>
-<p>Version {facts["version"]}, edition {escape(str(facts["edition"]))}: {facts["served"]} of
+<p>Version {facts["version"]}, edition {escape(str(facts["edition"]))}: {facts["served"]} of OpenAI's
 {facts["operations"]} operations are served, the others answer 501.</p>
 <ul><li><a href="/docs">Operations</a></li><li><a href="/openapi.yaml">The edition (openapi.yaml)</a></li>
 <li><a href="/readyz">Health</a></li><li><a href="/metrics">Metrics</a></li></ul>"""
@@ -92,7 +92,7 @@ def docs_html(served: ServedEdition) -> str:
         f"<h2>{escape(tag)}</h2><table>{''.join(map(_row, group))}</table>"
         for tag, group in groupby(routes, _tag)
     ]
-    intro = f"{counts.served} of {counts.operations} operations are served, the others answer 501."
+    intro = f"{counts.served} of OpenAI's {counts.operations} operations are served, the others answer 501."
     return f"<h1>Edition {escape(counts.edition)}</h1><p>{intro} <a href='/'>Back</a></p>{''.join(sections)}"
 
 
@@ -105,5 +105,6 @@ def _row(route: Route) -> str:
     state = "served" if route.handler else "missing"
     path = escape(f"{PREFIX}{operation.path}")
     label = "served" if route.handler else "501"
-    cells = (operation.method, path, escape(operation.id), f'<span class="{state}">{label}</span>')
+    name = escape(operation.id) + (" (not in OpenAI's API)" if operation.own else "")
+    cells = (operation.method, path, name, f'<span class="{state}">{label}</span>')
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -32,7 +32,7 @@ class MainDatabase:
     async def open(self) -> None:
         """Connect; StoreRefused where the file or its newest schema is missing."""
         if not self.path.exists():
-            raise StoreRefused(f"{self.path} does not exist: run `astrolabe migrate` to create it")
+            raise StoreRefused(f"{self.path.absolute()} does not exist: run `astrolabe migrate` to create it")
         with mapped_errors(self.path):
             connection = database.connect(self.path)
             version = database.check(connection, MAIN, self.path)
