@@ -7,6 +7,7 @@ INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
 PYTEST := $(BIN)/python -m pytest --quiet
 CLIENTS := $(addsuffix /.ready,$(patsubst requirements/client-%.in,.venvs/client-%,$(wildcard requirements/client-*.in)) \
   $(patsubst tests/clients/%/package.json,build/clients/%,$(wildcard tests/clients/*/package.json)))
+SDKS := $(patsubst %,.venvs/%/.ready,sdk-1 sdk-1.20 sdk-3 astra-assistants)
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-clients test-cluster test-pythons chaos check bench attack cassandra cassandra-stop lock clean
@@ -17,7 +18,7 @@ help: ## list the targets
 serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 	@$(BIN)/astrolabe serve
 
-test: .venv/.dev .venvs/sdk-1/.ready .venvs/sdk-1.20/.ready .venvs/sdk-3/.ready ## run every test except test-cluster's
+test: .venv/.dev $(SDKS) ## run every test except test-cluster's
 	$(PYTEST) -n 4 --dist worksteal tests
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
