@@ -46,7 +46,7 @@ async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     async with RequestVectorStores(context) as stores:
 
         async def attempt() -> None:
-            thread = await _free_thread(context, thread_id)
+            thread = await free_thread(context, thread_id)
             present = thread.value["tool_resources"]
             resources = await stores.attach(present, [insert])
             guard: Operation = Check(thread)
@@ -58,7 +58,8 @@ async def create_message(context: Context, thread_id: str, body: JSON) -> JSON:
     return insert.value
 
 
-async def _free_thread(context: Context, thread_id: str) -> Document:
+async def free_thread(context: Context, thread_id: str) -> Document:
+    """Return the thread; raise BadRequest if it has an active run."""
     thread = await find_thread(context, thread_id)
     active = await context.services.runs.active_run(thread)
     if active is not None:

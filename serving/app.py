@@ -1,5 +1,6 @@
 """Builds the application: settings in, one ASGI app out."""
 
+from handlers import astra_assistants
 from handlers.context import Limits, Services
 from handlers.registry import registered_handlers
 from serving.access import AccessLog
@@ -88,6 +89,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
 def make_flask_app(settings: Settings, routing: Routing) -> Application:
     """Make Connexion's application of the editions, and add them to the routing."""
     registered = registered_handlers()
+    if settings.auth == "astra":
+        registered = astra_assistants.with_rules(registered)
     loaded = load_editions(settings)
     application = Application("astrolabe", resolver=HandlerResolver(registered))
     add_error_handlers(application.flask, routing)
@@ -102,10 +105,11 @@ def make_flask_app(settings: Settings, routing: Routing) -> Application:
 
 def load_editions(settings: Settings) -> list[Edition]:
     """Return the default edition first, then the one that v1 clients need, unless it is the default."""
-    default = editions.load(settings.spec, settings.cache)
+    rules = astra_assistants.SCHEMA_RULES if settings.auth == "astra" else ()
+    default = editions.load(settings.spec, settings.cache, rules)
     if default.name == ASSISTANTS_V1:
         return [default]
-    return [default, editions.load(ASSISTANTS_V1, settings.cache)]
+    return [default, editions.load(ASSISTANTS_V1, settings.cache, rules)]
 
 
 def make_connection_limits(settings: Settings) -> ConnectionLimits:

@@ -1,7 +1,7 @@
 """The changes that errata make to a document, each in place; they return whether they applied."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from spec.schema import SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
@@ -70,6 +70,30 @@ def shows(prop: str, kind: str, *components: str) -> Callable[[JSON], bool]:
         for one in missing:
             one[prop] = {"type": [kind, "null"]}
         return bool(missing)
+
+    return change
+
+
+def takes_fields_of(source: str, target: str, names: Iterable[str]) -> Callable[[JSON], bool]:
+    """Let the requests of one component have fields of another's, none of them required."""
+
+    def change(document: JSON) -> bool:
+        there, here = (_at(document, component).get("properties", {}) for component in (source, target))
+        added = {name: there[name] for name in names if name in there and name not in here}
+        here.update(added)
+        return bool(added)
+
+    return change
+
+
+def takes_unknown_fields(*components: str) -> Callable[[JSON], bool]:
+    """Let requests have fields that the spec does not know; they are ignored."""
+
+    def change(document: JSON) -> bool:
+        closed = [one for one in (_at(document, component) for component in components) if one]
+        for one in closed:
+            one["additionalProperties"] = True
+        return bool(closed)
 
     return change
 

@@ -1,6 +1,6 @@
 """Editions: dated versions of openapi.yaml, shipped or the operator's own, ready to serve."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from spec.cache import cached, digest
-from spec.errata import apply_errata
+from spec.errata import Erratum, apply_errata
 from spec.errors import InvalidSpec
 from spec.facade import facade
 from spec.normalize import normalize
@@ -59,11 +59,11 @@ def shipped() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def load(spec: str, cache: Path | None) -> Edition:
+def load(spec: str, cache: Path | None, rules: Sequence[Erratum] = ()) -> Edition:
     """Load the edition of that name, or the openapi.yaml or .json at that path.
 
-    `cache` is a directory for normalized documents, created if missing; None for no cache. Raises
-    InvalidSpec with one line if it cannot be served.
+    `cache` is a directory for normalized documents, created if missing; None for no cache. `rules` are
+    changes beyond the errata. Raises InvalidSpec with one line if it cannot be served.
     """
     name, path = _located(spec)
     raw = read(path)
@@ -75,6 +75,8 @@ def load(spec: str, cache: Path | None) -> Edition:
         )
 
     document = cached(cache, digest((spec.encode(), raw, own)), make)
+    for rule in rules:
+        rule.change(document)
     return Edition(name, tuple(_operations(document)), document)
 
 

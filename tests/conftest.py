@@ -6,8 +6,8 @@ from tests.fixtures.stores import project, sqlite_url
 
 __all__ = ["cassandra_url", "http", "project", "provider", "server", "sqlite_url", "tag"]
 
-collect_ignore = ["api/sdk", "api/sdk_v1"]
-"""These run in other environments, started by api/test_sdks.py."""
+collect_ignore = ["api/astra", "api/sdk", "api/sdk_v1"]
+"""These run in other environments, started by api/test_sdks.py and api/test_astra_assistants.py."""
 
 ON_REQUEST = {
     "clients": "the environments of other clients are for `make test-clients`",
