@@ -20,7 +20,11 @@ PYTHON = ROOT / ".venvs/astra-assistants/bin/python"
 def astra_server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
     """A server of two workers in astra mode whose models are the provider's."""
     folder = tmp_path_factory.mktemp("astra")
-    environment = {"OPENAI_API_KEY": OPERATORS_KEY, "OPENAI_BASE_URL": provider.url, "ASTROLABE_AUTH": "astra"}
+    environment = {
+        "OPENAI_API_KEY": OPERATORS_KEY,
+        "OPENAI_BASE_URL": provider.url,
+        "ASTROLABE_AUTH": "astra",
+    }
     with Server(folder, **environment) as server:
         yield server
 
@@ -30,7 +34,17 @@ def astra_server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderPro
 def test_the_client_astra_assistants_finds_its_api(astra_server: Server, tmp_path: Path) -> None:
     if not PYTHON.exists():
         unavailable(f"{PYTHON} is missing: make test makes it")
-    command = [PYTHON, "-m", "pytest", "--quiet", "-c", FOLDER / "pytest.ini", "-p", "no:cacheprovider", FOLDER]
+    command = [
+        PYTHON,
+        "-m",
+        "pytest",
+        "--quiet",
+        "-c",
+        FOLDER / "pytest.ini",
+        "-p",
+        "no:cacheprovider",
+        FOLDER,
+    ]
     run = subprocess.run(
         list(map(str, command)),
         cwd=tmp_path,

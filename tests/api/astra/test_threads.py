@@ -59,7 +59,9 @@ def test_a_message_may_be_given_parts_and_attachments(client: OpenAI):
     assert [one.id for one in client.vector_stores.files.list(vector_store_id=store).data] == [file.id]
 
 
-@pytest.mark.parametrize("field", [{"content": ""}, {"content": 5}, {"role": "system"}, {"attachments": [{}]}])
+@pytest.mark.parametrize(
+    "field", [{"content": ""}, {"content": 5}, {"role": "system"}, {"attachments": [{}]}]
+)
 def test_a_message_is_changed_to_valid_values_only(client: OpenAI, field: dict):
     thread = client.beta.threads.create()
     message = client.beta.threads.messages.create(thread_id=thread.id, role="user", content="puppies")
