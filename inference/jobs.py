@@ -1,4 +1,4 @@
-"""The worker side of the store's jobs: takes what is due, holds the lease, runs the handler."""
+"""The worker side of the store's jobs: takes what is due, runs the handler while the lease is held."""
 
 import asyncio
 import contextlib
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from inference.fair_slots import FairSlots
+from inference.leases import RENEWAL, HeldLease, Lease, LeaseRenewer
 from inference.limits import MAX_TAKEOVERS
 from persistence.errors import LeaseLost, StoreError
 from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
@@ -25,17 +26,7 @@ RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 3600.0
 """Before the next attempt at a job that cannot be given up: what it is to delete must not stay for ever."""
 
-RENEWAL = 0.3
-"""The part of a lease after which it is renewed: three tries fit in, so one slow write loses nothing."""
-
 log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class Lease:
-    """A job that this process holds; `job` is always its newest renewal, so guard writes with it."""
-
-    job: Job
 
 
 Handler = Callable[[Lease], Awaitable[None]]
@@ -60,9 +51,8 @@ class _Kind:
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    lease: Lease
+    held: HeldLease
     task: asyncio.Task[None]
-    renewed: float = field(default_factory=time.monotonic)
 
 
 class Jobs:
@@ -95,9 +85,12 @@ class Jobs:
         self._interrupted: list[Lease] = []
         self._kinds: dict[str, _Kind] = {}
         self._running: dict[tuple[str, str, str], _Running] = {}
-        self._loops: list[asyncio.Task[None]] = []
+        self._renewer = LeaseRenewer(store, lease)
+        self._polling: asyncio.Task[None] | None = None
         self._polls: set[asyncio.Task[None]] = set()
-        self._stopping = self._renewing = False
+        self._stopping = False
+        self._seen = time.time()
+        self._resumes = 0.0
         self._at_once = asyncio.Event()
 
     @property
@@ -145,27 +138,24 @@ class Jobs:
         kind = self._kinds[job.kind]
         lease = Lease(job)
         task = asyncio.get_running_loop().create_task(self._run(kind, lease), name=f"{job.kind} {job.id}")
-        entry = _Running(lease, task)
+        entry = _Running(HeldLease(lease, task.cancel, lambda: self._interrupt(entry)), task)
         self._running[key] = entry
+        self._renewer.add(entry.held)
         kind.running += 1
         if kind.slots is not None:
             kind.slots.take(job.project)
-        task.add_done_callback(lambda _: self._forget(key, entry, kind))
+        task.add_done_callback(lambda _: self._remove(key, entry, kind))
 
     async def start(self) -> None:
         """Begin to poll."""
-        self._renewing = True
-        self._loops = [
-            asyncio.create_task(self._poll_forever(), name="jobs: poll"),
-            asyncio.create_task(self._renew_forever(), name="jobs: renew"),
-        ]
+        self._renewer.start()
+        self._polling = asyncio.create_task(self._poll_forever(), name="jobs: poll")
 
     async def stop(self, grace: float) -> None:
         """Take nothing more, wait `grace` seconds for what runs, and free the rest at once."""
         self._stopping = True
-        poll, renewals = self._loops[:1], self._loops[1:]
-        for loop in poll:
-            await _cancelled(loop)
+        if self._polling is not None:
+            await _cancelled(self._polling)
         await asyncio.gather(*self._polls)
         if self._running and grace > 0:
             ends = asyncio.ensure_future(asyncio.wait([entry.task for entry in self._running.values()]))
@@ -173,14 +163,12 @@ class Jobs:
             await asyncio.wait([ends, at_once], timeout=grace, return_when=asyncio.FIRST_COMPLETED)
             ends.cancel()
             at_once.cancel()
-        self._renewing = False
-        for loop in renewals:
-            await _cancelled(loop)
+        await self._renewer.stop()
         rest = list(self._running.values())
         for entry in rest:
             await _cancelled(entry.task)
-        await asyncio.gather(*(self._release(entry.lease) for entry in rest), self._release_interrupted())
-        self._loops = []
+        leases = [entry.held.lease for entry in rest]
+        await asyncio.gather(*(self._release(lease) for lease in leases), self._release_interrupted())
 
     def stop_at_once(self) -> None:
         """End the grace time of a `stop` that has begun."""
@@ -257,10 +245,16 @@ class Jobs:
             log.exception("job_not_given_up", kind=job.kind, id=job.id)
             await self._store.write(Finish(lease.job))
 
-    def _forget(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
+    def _interrupt(self, entry: _Running) -> None:
+        """Cancel a job whose lease ran out while the store did not answer."""
+        entry.task.cancel()
+        self._interrupted.append(entry.held.lease)
+
+    def _remove(self, key: tuple[str, str, str], entry: _Running, kind: _Kind) -> None:
+        self._renewer.remove(entry.held)
         kind.running -= 1
         if kind.slots is not None:
-            kind.slots.release(entry.lease.job.project)
+            kind.slots.release(entry.held.lease.job.project)
         if self._running.get(key) is entry:
             del self._running[key]
 
@@ -283,7 +277,7 @@ class Jobs:
     # --- taking ---
 
     # A cancellation that meets an error on its way is lost (asyncio.gather raises the error), so the
-    # loops look for themselves whether they are still wanted.
+    # loop looks for itself whether it is still wanted.
 
     async def _poll_forever(self) -> None:
         while not self._stopping:
@@ -301,6 +295,7 @@ class Jobs:
         """Take due jobs; of a fair kind one by one, since each changes which projects have room."""
         async with kind.lock:
             while kind.running < kind.concurrency and not self._stopping:
+                await self._let_others_renew()
                 limit = kind.concurrency - kind.running if kind.slots is None else 1
                 skipped = () if kind.slots is None else kind.slots.exhausted()
                 jobs = await self._due(name, limit, skipped)
@@ -309,6 +304,19 @@ class Jobs:
                 if kind.slots is None or not jobs:
                     return
 
+    async def _let_others_renew(self) -> None:
+        """After a time in which this process did not run, wait before jobs are taken.
+
+        The whole machine may have been suspended: its workers renew their leases as soon as it wakes,
+        and continue with their jobs.
+        """
+        slept = time.time() - self._seen
+        if slept > self.lease / 2:
+            log.warning("process_suspended", seconds=round(slept, 1))
+            self._resumes = time.monotonic() + RENEWAL * self.lease
+        await asyncio.sleep(max(0.0, self._resumes - time.monotonic()))
+        self._seen = time.time()
+
     async def _due(self, name: str, limit: int, skipped: Collection[str]) -> Sequence[Job]:
         try:
             return await self._store.take_jobs(name, self.owner, self.lease, limit, skipped)
@@ -316,31 +324,6 @@ class Jobs:
             is_bug = not isinstance(exc, StoreError)
             log.warning("jobs_not_taken", kind=name, error=str(exc), exc_info=is_bug)
             return ()
-
-    # --- renewing ---
-
-    async def _renew_forever(self) -> None:
-        while self._renewing:
-            await asyncio.sleep(RENEWAL * self.lease / 6)
-            now = time.monotonic()
-            due = [each for each in self._running.values() if now - each.renewed >= RENEWAL * self.lease]
-            await asyncio.gather(*(self._renew(entry) for entry in due))
-
-    async def _renew(self, entry: _Running) -> None:
-        started = time.monotonic()
-        try:
-            entry.lease.job = await self._store.renew_job(entry.lease.job, self.lease)
-        except LeaseLost:
-            # A handler that has just ended its job is done in a moment, and cancelling does nothing.
-            entry.task.cancel()
-        except Exception as exc:  # an error with one job must not end the renewals of all
-            job, is_bug = entry.lease.job, not isinstance(exc, StoreError)
-            log.warning("job_not_renewed", kind=job.kind, id=job.id, error=str(exc), exc_info=is_bug)
-            if started - entry.renewed >= self.lease:
-                entry.task.cancel()
-                self._interrupted.append(entry.lease)
-        else:
-            entry.renewed = started
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

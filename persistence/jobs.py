@@ -104,4 +104,7 @@ class JobQueue(Protocol):
         """
 
     async def renew_job(self, job: Job, lease: float) -> Job:
-        """Hold `job` for `lease` seconds from now; LeaseLost if another token has it."""
+        """Hold `job` for `lease` seconds from now; LeaseLost if another token has it.
+
+        Safe to call in the event loop of any thread.
+        """

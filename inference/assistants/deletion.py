@@ -6,7 +6,8 @@ import time
 
 from inference.assistants.api import AssistantsApi
 from inference.engine.state import ACTIVE_RUN
-from inference.jobs import Jobs, Lease
+from inference.jobs import Jobs
+from inference.leases import Lease
 from persistence.collections import MESSAGES, RUN_STEPS, RUNS
 from persistence.store import Cancel, Clear, Delete, Document, Enqueue, Finish, Job, Operation, Store
 

@@ -18,7 +18,8 @@ from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
 from inference.engine.unit_of_work import UnitOfWork
 from inference.gateway import Credentials, Gateway
-from inference.jobs import Jobs, Lease
+from inference.jobs import Jobs
+from inference.leases import Lease
 from inference.limits import MAX_ANSWER
 from persistence.retry import retry_from
 from persistence.store import (

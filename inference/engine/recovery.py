@@ -7,7 +7,7 @@ from inference.engine.renderer import WRITTEN_AHEAD, Api
 from inference.engine.state import ACTIVE_RUN, FENCE, RunState
 from inference.engine.statuses import ENDED
 from inference.engine.unit_of_work import UnitOfWork
-from inference.jobs import Lease
+from inference.leases import Lease
 from persistence.retry import update_with_retry
 from persistence.store import Delete, Document, Hold, Key, Replace, Store
 

@@ -15,7 +15,7 @@ from inference.engine.recorder import Batch, Recorder
 from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
 from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED, SETTLED
-from inference.jobs import Lease
+from inference.leases import Lease
 from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store

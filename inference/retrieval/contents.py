@@ -5,7 +5,7 @@ nobody would find. So a job that deletes it is enqueued while it arrives, and ca
 that creates the object.
 """
 
-from inference.jobs import Lease
+from inference.leases import Lease
 from inference.retrieval.deadlines import Deadlines
 from persistence.collections import CONTENTS
 from persistence.store import Cancel, Enqueue, Finish, Store

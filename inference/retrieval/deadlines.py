@@ -8,7 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from inference.jobs import LEASE_SECONDS, Jobs, Lease
+from inference.jobs import LEASE_SECONDS, Jobs
+from inference.leases import Lease
 from persistence.store import Cancel, Enqueue, Finish, Job, Store
 
 EXPIRE = "expire"

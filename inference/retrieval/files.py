@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from inference.identifiers import new_id
-from inference.jobs import Lease
+from inference.leases import Lease
 from inference.retrieval.contents import claim
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file

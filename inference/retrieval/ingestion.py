@@ -14,7 +14,8 @@ from inference.errors import (
     ProviderRejected,
     ProviderUnreadable,
 )
-from inference.jobs import Jobs, Lease
+from inference.jobs import Jobs
+from inference.leases import Lease
 from inference.parsing.chunking import Chunking
 from inference.parsing.sandbox import Parsed, Sandbox
 from inference.retrieval.attachments import INGEST, vector_store_file_id

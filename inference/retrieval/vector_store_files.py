@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from inference.identifiers import new_id
-from inference.jobs import Jobs, Lease
+from inference.jobs import Jobs
+from inference.leases import Lease
 from inference.retrieval.attachments import (
     BATCH_OBJECT,
     INGEST,

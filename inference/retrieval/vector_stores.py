@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inference.identifiers import new_id
-from inference.jobs import Lease
+from inference.leases import Lease
 from inference.retrieval.counts import empty_counts
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import expired_vector_store, no_such_vector_store

@@ -106,6 +106,12 @@ class Committer:
         self._queues: dict[Partition, deque[PendingTransaction]] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
+    def here(self) -> "Committer":
+        """Return this committer, or a new one in another event loop than the connection's."""
+        if asyncio.get_running_loop() is self._connection.loop:
+            return self
+        return Committer(self._connection, self._merge)
+
     def lock(self, partition: Partition) -> asyncio.Lock:
         """Return this process's lock of a partition."""
         return self._locks.setdefault(partition, asyncio.Lock())

@@ -39,6 +39,8 @@ from persistence.errors import StoreRefused, StoreUnavailable
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
+Loop = asyncio.AbstractEventLoop
+Arrival = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 CONNECT_ERRORS: tuple[type[Exception], ...] = (*CAUSES, ValueError)
 TRANSACTION_TIMEOUT = 2.5
@@ -53,9 +55,9 @@ class Outcome(NamedTuple):
 
 
 class Connection:
-    """A session of the driver for one event loop.
+    """A session of the driver for event loops: the one that opens it, `loop`, and any of other threads.
 
-    The driver completes futures in its own thread; they reach the loop in batches, with one wake-up each.
+    The driver completes futures in its own thread; they reach a loop in batches, with one wake-up each.
     """
 
     def __init__(self, target: Target) -> None:
@@ -63,11 +65,11 @@ class Connection:
         self.sent = 0
         self._cluster: Cluster | None = None
         self._session: Session | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: Loop | None = None
         self._prepared: dict[str, PreparedStatement] = {}
-        self._preparing: dict[str, asyncio.Task[PreparedStatement]] = {}
+        self._preparing: dict[tuple[Loop, str], asyncio.Task[PreparedStatement]] = {}
         self._lock = threading.Lock()
-        self._arrived: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        self._arrived: dict[Loop, list[Arrival]] = {}
         self._policy = AvoidFailedHosts(target.datacenter)
         self._bundle: bytes | None = None
 
@@ -78,7 +80,7 @@ class Connection:
 
         StoreRefused at once for wrong credentials or a missing keyspace.
         """
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         if self.target.database and not self.target.bundle and self._bundle is None:
             self._bundle = await astra.DevOps(self.target).fetch_bundle()
         deadline = time.monotonic() + self.target.wait
@@ -249,21 +251,22 @@ class Connection:
 
     async def _prepare(self, query: str) -> PreparedStatement:
         """Prepare a statement once for all callers."""
+        key = (asyncio.get_running_loop(), query)
         while True:
-            task = self._preparing.get(query)
+            task = self._preparing.get(key)
             if task is None:
                 task = asyncio.ensure_future(asyncio.to_thread(self.session.prepare, query))
-                self._preparing[query] = task
+                self._preparing[key] = task
             try:
                 prepared = await asyncio.shield(task)
             except CAUSES as exc:
-                self._preparing.pop(query, None)
+                self._preparing.pop(key, None)
                 if not is_busy(exc):
                     raise map_error(exc, self.target.name) from exc
                 await asyncio.sleep(0.05)
             else:
                 break
-        self._preparing.pop(query, None)
+        self._preparing.pop(key, None)
         prepared.is_idempotent = True
         prepared.column_metadata = [as_bytes(column) for column in prepared.column_metadata]
         self._prepared[query] = prepared
@@ -285,9 +288,8 @@ class Connection:
                 await asyncio.sleep(0.01)  # nothing was sent: sockets take no more just now
 
     async def _attempt(self, statement: Any, state: Any, options: dict[str, float]) -> tuple[Any, list[Row]]:
-        assert self._loop is not None  # noqa: S101 - set by open, or session would raise
         session = self.session
-        future: asyncio.Future[list[Row]] = self._loop.create_future()
+        future: asyncio.Future[list[Row]] = asyncio.get_running_loop().create_future()
         response = session.execute_async(statement, paging_state=state, **options)
         response.add_callbacks(
             callback=self._arrive, callback_args=(future,), errback=self._fail, errback_args=(future,)
@@ -308,15 +310,21 @@ class Connection:
         self._deliver(future, None, error)
 
     def _deliver(self, future: asyncio.Future[Any], rows: Any, error: BaseException | None) -> None:
+        loop = future.get_loop()
         with self._lock:
-            wake = not self._arrived
-            self._arrived.append((future, rows, error))
-        if wake and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._resolve_futures)
+            arrived = self._arrived.get(loop)
+            if arrived is not None:
+                arrived.append((future, rows, error))
+                return
+            self._arrived[loop] = [(future, rows, error)]
+        try:
+            loop.call_soon_threadsafe(self._resolve_futures, loop)
+        except RuntimeError:  # the loop is closed: nobody waits any longer
+            self._arrived.pop(loop, None)
 
-    def _resolve_futures(self) -> None:
+    def _resolve_futures(self, loop: Loop) -> None:
         with self._lock:
-            arrived, self._arrived = self._arrived, []
+            arrived = self._arrived.pop(loop)
         for future, rows, error in arrived:
             if future.done():  # its caller was cancelled
                 continue

@@ -90,7 +90,7 @@ class JobQueue:
         part = RenewLease(job, self._clock() + lease)
         if part.renewed.due < job.due:  # earlier than the index knows
             await self.add_entry(job.project, job.kind, job.id, part.renewed.due)
-        await self._committer.commit(Transaction(Partition(job.project, job.id, 0), [part]))
+        await self._committer.here().commit(Transaction(Partition(job.project, job.id, 0), [part]))
         return part.renewed
 
     # --- taking ---

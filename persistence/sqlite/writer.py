@@ -1,6 +1,7 @@
 """The one writing thread of a process, which commits everything that is queued at once."""
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -56,7 +57,6 @@ class Writer:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._loop = asyncio.get_running_loop()
         self._connection = connect(path)
         self.file = FileIdentity(path)
         self._fair_lock = FairLock(Path(f"{path}-turn"))
@@ -69,11 +69,12 @@ class Writer:
         """Run `work` in a transaction; an error rolls it back and is raised here."""
         if self._closed:
             raise StoreUnavailable(f"{self._path} is closed")
-        future: asyncio.Future[T] = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
         write = QueuedWrite(work, future)
         self._queue.put(write)
         # A timer takes 1 µs, asyncio.timeout 6.
-        timer = self._loop.call_later(WRITE_TIMEOUT, self._give_up, write)
+        timer = loop.call_later(WRITE_TIMEOUT, self._give_up, write)
         try:
             return await future
         finally:
@@ -98,7 +99,7 @@ class Writer:
             if writes:
                 with self._fair_lock:
                     self._transact(writes)
-                self._loop.call_soon_threadsafe(settle, writes)
+                settle_in_loops(writes)
         self._fair_lock.close()
         self._connection.close()
 
@@ -155,6 +156,15 @@ class Writer:
         mapped = map_error(error, self._path)
         mapped.__cause__ = error
         return mapped
+
+
+def settle_in_loops(writes: list[QueuedWrite]) -> None:
+    """Resolve the futures of a transaction, each in its event loop."""
+    loops = {write.future.get_loop() for write in writes}
+    for loop in loops:
+        own = writes if len(loops) == 1 else [write for write in writes if write.future.get_loop() is loop]
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+            loop.call_soon_threadsafe(settle, own)
 
 
 def settle(writes: list[QueuedWrite]) -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import secrets
+import threading
 import time
 from dataclasses import replace
 
@@ -350,3 +351,21 @@ async def test_looking_for_work_costs_the_same_after_many_finished_jobs(
             await asyncio.gather(*(store.write(Finish(job)) for job in jobs))
             finished += len(jobs)
     assert await idle() < before * 10 + 0.005
+
+
+async def test_a_lease_is_renewed_by_another_thread_while_this_event_loop_is_blocked(
+    store: Store, job: Job
+) -> None:
+    await store.write(Enqueue(job))
+    [taken] = await take(store, job.kind, lease=5)
+    renewed: list[Job] = []
+
+    async def renew() -> None:
+        renewed.append(await store.renew_job(taken, LEASE))
+
+    thread = threading.Thread(target=asyncio.run, args=(renew(),))
+    thread.start()
+    thread.join()  # blocks the loop
+    assert renewed[0].due > taken.due
+    await store.write(Hold(renewed[0]))
+    await store.write(Finish(renewed[0]))

@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 
-from inference.jobs import Jobs, Lease
+from inference.jobs import Jobs
+from inference.leases import Lease
 from persistence.engines import open_store
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,12 +14,13 @@ from pathlib import Path
 import pytest
 
 import inference.jobs
-from inference.jobs import ATTEMPTS, Handler, Jobs, Lease
+from inference.jobs import ATTEMPTS, Handler, Jobs
+from inference.leases import RENEWAL, Lease
 from inference.limits import MAX_TAKEOVERS
 from persistence.engines import open_store
 from persistence.errors import LeaseLost, StoreUnavailable
 from persistence.store import Document, Enqueue, Finish, Hold, Job, Operation, Reschedule, Store
-from tests.inference import killed_worker
+from tests.inference import killed_worker, slow_worker
 
 LEASE = 0.3
 
@@ -107,6 +109,66 @@ async def test_a_job_that_takes_longer_than_its_lease_is_renewed_and_stays(store
 
     assert other.begun == []
     assert work.cancelled == []
+
+
+async def test_a_blocked_event_loop_loses_no_lease(store: Store, tmp_path: Path) -> None:
+    taken: list[Job] = []
+    ended = threading.Event()
+
+    async def take() -> None:
+        """Take what is free, as a worker of another process."""
+        other = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
+        await other.open()
+        while not ended.is_set():
+            taken.extend(await other.take_jobs("k", "b", LEASE, 10))
+            await asyncio.sleep(LEASE / 10)
+        await other.close()
+
+    async def block(lease: Lease) -> None:
+        rival = threading.Thread(target=asyncio.run, args=(take(),))
+        rival.start()
+        time.sleep(10 * LEASE)
+        ended.set()
+        rival.join()
+        await store.write(Finish(lease.job))
+        done.set()
+
+    done = asyncio.Event()
+    await store.write(Enqueue(job()))
+    async with working(store, "a", block):
+        await asyncio.wait_for(done.wait(), 30)
+    assert taken == []
+
+
+async def test_a_job_continues_after_the_machine_was_suspended(store: Store, tmp_path: Path) -> None:
+    """The worker that holds it and an idle one stop for longer than a lease; the idle one wakes first."""
+    await store.write(Enqueue(job()))
+    command = (
+        sys.executable,
+        "-m",
+        slow_worker.__name__,
+        f"sqlite:///{tmp_path}/astrolabe.db",
+        str(tmp_path),
+    )
+    holder = await asyncio.create_subprocess_exec(*command, "holder")
+    await eventually((tmp_path / "holder began").exists, 60)
+    idle = await asyncio.create_subprocess_exec(*command, "idle")
+    await eventually((tmp_path / "idle is ready").exists, 60)
+    try:
+        for worker in (holder, idle):
+            worker.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(1.5 * slow_worker.LEASE)
+        idle.send_signal(signal.SIGCONT)
+        await asyncio.sleep(RENEWAL / 3 * slow_worker.LEASE)
+        holder.send_signal(signal.SIGCONT)
+        await asyncio.sleep(slow_worker.LEASE)
+        (tmp_path / "end").touch()
+        assert await asyncio.wait_for(holder.wait(), 60) == 0
+    finally:
+        for worker in (holder, idle):
+            if worker.returncode is None:
+                worker.kill()
+    assert not (tmp_path / "idle began").exists()
 
 
 async def test_a_job_whose_lease_was_taken_is_cancelled(store: Store) -> None:
