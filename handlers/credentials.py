@@ -5,7 +5,9 @@ and `EMBEDDING-PARAM-*`, which count only if ASTROLABE_CALLER_KEYS allows it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -15,6 +17,8 @@ from handlers.errors import BadRequest, NotFound
 from handlers.google import google_credentials
 from inference.gateway import CallerSettings, Credentials
 from inference.retrieval.errors import ObjectNotFound
+from inference.retrieval.files import EMBEDDING_MODEL
+from persistence.types import JSON
 
 CHAT = "llm-param-"
 EMBEDDING = "embedding-param-"
@@ -64,7 +68,9 @@ FIELDS: Mapping[str, type] = {
 
 async def caller_settings(context: Context) -> CallerSettings | None:
     """Return the settings of a request's headers, None without any; raises BadRequest naming a header."""
-    headers = context.headers
+    headers, gateway = context.headers, context.services.gateway
+    if not gateway.accepts_credentials:
+        return None
     if not context.principal.is_astra:
         chat, embedding = _credentials(headers, CHAT), _credentials(headers, EMBEDDING)
         if chat is None and embedding is None:
@@ -78,6 +84,40 @@ async def caller_settings(context: Context) -> CallerSettings | None:
         headers.get("embedding-model") or None,
     )
     return None if settings == CallerSettings() else settings
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionSettings:
+    """How a request's files are embedded: `caller` is for the payloads of their jobs."""
+
+    model: str | None = None
+    caller: JSON = field(default_factory=dict)
+
+
+async def ingestion_settings(context: Context, file_ids: Sequence[str] = ()) -> IngestionSettings:
+    """Return how files that a request attaches are embedded; SettingsNotKept where settings cannot be kept.
+
+    The model is that of the header `embedding-model`, else that of the first file's upload.
+    """
+    settings = await caller_settings(context)
+    if settings is None:
+        return IngestionSettings()
+    gateway, model = context.services.gateway, settings.embedding_model
+    if model is None and file_ids:
+        model = await _uploads_model(context, file_ids[0])
+    used = model or gateway.default_embedding_model()
+    if used is None or not gateway.uses_credentials(used):
+        return IngestionSettings(model)
+    kept = CallerSettings(embedding=settings.embedding)
+    return IngestionSettings(model, context.services.retrieval.sealer.seal(context.project, kept))
+
+
+async def _uploads_model(context: Context, file_id: str) -> str | None:
+    with suppress(ObjectNotFound):
+        document = await context.services.retrieval.files.get(context.project, file_id)
+        model: str | None = document.state.get(EMBEDDING_MODEL)
+        return model
+    return None
 
 
 async def chat_credentials(context: Context) -> Credentials | None:

@@ -201,6 +201,10 @@ def _request_refused(exc: retrieval.RequestRefused) -> ApiError:
     return BadRequest(exc.message, param=exc.param, code=exc.code)
 
 
+def _settings_not_kept(exc: inference.SettingsNotKept) -> ApiError:
+    return BadRequest(str(exc), code="settings_not_kept")
+
+
 def _gone(exc: runs.RunError) -> ApiError:
     return NotFound(str(exc))
 
@@ -223,6 +227,7 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
     (inference.ModelNotFound, _model_not_found),
+    (inference.SettingsNotKept, _settings_not_kept),
     (inference.ProviderLimited, _limited),
     (inference.ProviderError, _provider),
     (persistence.Conflict, _conflict),

@@ -31,6 +31,7 @@ async def create_file(context: Context, body: JSON) -> JSON:
         purpose=body["purpose"],
         media_type=uploaded.content_type,
         expires_after=body.get("expires_after"),
+        embedding_model=context.headers.get("embedding-model") if context.principal.is_astra else None,
     )
     return document.value
 

@@ -7,7 +7,7 @@ from typing import Unpack
 from handlers.assistants import OPTIONS, SAMPLING, check_definitions
 from handlers.assistants_v1 import supports_v1
 from handlers.context import Answer, Context, Stream
-from handlers.credentials import chat_credentials
+from handlers.credentials import caller_settings
 from handlers.errors import BadRequest
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_page, read_page
@@ -108,7 +108,7 @@ async def submit_tool_outputs_to_run(context: Context, thread_id: str, run_id: s
         run,
         _outputs(body["tool_outputs"]),
         stream=bool(body.get("stream")),
-        credentials=await chat_credentials(context),
+        caller=await caller_settings(context),
     )
     return _answer(started)
 
@@ -161,7 +161,7 @@ async def _run_request(
         _options(assistant, request),
         request.get("tool_resources") or assistant.value["tool_resources"],
         stream=bool(request.get("stream")),
-        credentials=await chat_credentials(context),
+        caller=await caller_settings(context),
         include_results=RESULTS_CONTENT in (include or ()),
     )
 

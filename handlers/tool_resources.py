@@ -1,11 +1,12 @@
 """The `tool_resources` of a request: checked with the rest of it, and created after that."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from handlers.context import Context
+from handlers.credentials import ingestion_settings
 from handlers.errors import ApiError
 from handlers.resources import find_file
 from inference.errors import InferenceError
@@ -73,6 +74,7 @@ class RequestVectorStores:
     """The vector stores that a request creates; unused ones are deleted at the end."""
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._project = context.project
         self._retrieval = context.services.retrieval
         self._made: list[str] = []
@@ -99,8 +101,10 @@ class RequestVectorStores:
             return resources.stored
         ids = list(resources.stored["file_search"]["vector_store_ids"])
         for one in resources.new:
+            settings = await ingestion_settings(self._context, [each.file for each in one.attachments])
+            attachments = [replace(each, caller=settings.caller) for each in one.attachments]
             made = await self._retrieval.create_vector_store(
-                self._project, one.attachments, metadata=one.metadata
+                self._project, attachments, model=settings.model, metadata=one.metadata
             )
             self._made.append(made.id)
             ids.append(made.id)
@@ -126,8 +130,14 @@ class RequestVectorStores:
             changed["code_interpreter"] = {"file_ids": list(dict.fromkeys([*present, *code]))}
         if search:
             ids = (resources.get("file_search") or {}).get("vector_store_ids") or [self._for_files]
+            settings = await ingestion_settings(self._context, search)
             self._attached = await self._retrieval.attach_files(
-                self._project, ids[0], search, expires=expires
+                self._project,
+                ids[0],
+                search,
+                expires=expires,
+                caller=settings.caller,
+                model=settings.model,
             )
             if self._attached not in {ids[0], *self._made}:
                 self._for_files = self._attached

@@ -1,9 +1,11 @@
 """File batches of a vector store: create, retrieve, cancel, list files."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
 from handlers.context import Context
+from handlers.credentials import ingestion_settings
 from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
@@ -17,8 +19,10 @@ from persistence.types import JSON
 @operation("createVectorStoreFileBatch")
 async def create_vector_store_file_batch(context: Context, vector_store_id: str, body: JSON) -> JSON:
     """Put many files into the store, with attributes and chunking of their own or shared."""
+    caller = (await ingestion_settings(context)).caller
+    attachments = [replace(each, caller=caller) for each in _attachments(body)]
     document = await context.services.retrieval.vector_store_files.create_batch(
-        context.project, vector_store_id, _attachments(body)
+        context.project, vector_store_id, attachments
     )
     return document.value
 

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Literal, Unpack
 
 from handlers.context import Context
+from handlers.credentials import ingestion_settings
 from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
@@ -22,7 +23,10 @@ async def create_vector_store_file(context: Context, vector_store_id: str, body:
     """Put a file into the store; it is ingested in the background."""
     files = context.services.retrieval.vector_store_files
     attachment = Attachment(
-        body["file_id"], body.get("attributes") or {}, parse_chunking(body.get("chunking_strategy"))
+        body["file_id"],
+        body.get("attributes") or {},
+        parse_chunking(body.get("chunking_strategy")),
+        caller=(await ingestion_settings(context)).caller,
     )
     await files.attach(context.project, vector_store_id, [attachment])
     return (await files.get(context.project, vector_store_id, attachment.file)).value

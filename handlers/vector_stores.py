@@ -3,6 +3,7 @@
 from typing import Unpack
 
 from handlers.context import Context
+from handlers.credentials import embedding_credentials, ingestion_settings
 from handlers.errors import BadRequest
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
@@ -22,13 +23,16 @@ from persistence.types import JSON
 async def create_vector_store(context: Context, body: JSON) -> JSON:
     """Create a vector store, with files that are ingested in the background."""
     chunking = parse_chunking(body.get("chunking_strategy"))
+    file_ids = body.get("file_ids") or []
+    settings = await ingestion_settings(context, file_ids)
     attachments = [
-        Attachment(file, chunking=chunking, param=f"file_ids[{number}]")
-        for number, file in enumerate(body.get("file_ids") or ())
+        Attachment(file, chunking=chunking, param=f"file_ids[{number}]", caller=settings.caller)
+        for number, file in enumerate(file_ids)
     ]
     document = await context.services.retrieval.create_vector_store(
         context.project,
         attachments,
+        model=settings.model,
         name=body.get("name"),
         description=body.get("description"),
         expires_after=body.get("expires_after"),
@@ -86,6 +90,7 @@ async def search_vector_store(context: Context, vector_store_id: str, body: JSON
         limit=body.get("max_num_results") or DEFAULT_RESULTS,
         filter=parse_filter(body["filters"]) if body.get("filters") is not None else None,
         ranking=RankingOptions(**(body.get("ranking_options") or {})),
+        credentials=await embedding_credentials(context),
     )
     return {
         "object": "vector_store.search_results.page",

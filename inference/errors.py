@@ -9,6 +9,7 @@ InferenceError
 │   ├── ProviderTimeout      nothing came for longer than the route's timeout
 │   └── ProviderBroken       5xx, or the connection was lost
 │       └── ProviderUnreadable   the answer cannot be read
+├── SettingsNotKept      the provider settings of a caller are not there for work in the background
 └── DocumentError        a file's text cannot be read: `code` is unsupported_file or invalid_file
 """
 
@@ -78,6 +79,10 @@ class ProviderBroken(ProviderError):
 
 class ProviderUnreadable(ProviderBroken):
     """The provider's answer cannot be read; a retry would probably get the same and cost the same."""
+
+
+class SettingsNotKept(InferenceError):
+    """The provider settings of a caller are not there for work in the background."""
 
 
 class DocumentError(InferenceError):

@@ -17,6 +17,7 @@ from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
+from inference.sealing import Sealer
 from persistence.engines import open_store
 from persistence.errors import StoreError
 from persistence.store import Store
@@ -42,11 +43,18 @@ def services_over(store: Store, settings: Settings) -> Services:
     accepts = settings.caller_keys or settings.auth == "astra"
     policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
     gateway = Gateway(routes, policy, local)
+    secret = settings.secret.get_secret_value() if settings.secret else None
+    sealer = Sealer(secret)
     jobs = Jobs(store, owner="", max_takeovers=settings.max_takeovers)
     downloads = settings.download_assistants_files
     parser_memory = settings.parser_memory // settings.workers
     retrieval = Retrieval(
-        store, gateway, jobs, download_assistants_files=downloads, parser_memory=parser_memory
+        store,
+        gateway,
+        jobs,
+        download_assistants_files=downloads,
+        parser_memory=parser_memory,
+        sealer=sealer,
     )
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     runs = Runs(
@@ -56,6 +64,7 @@ def services_over(store: Store, settings: Settings) -> Services:
         tools,
         log_lifetime=settings.log_days * 86_400,
         max_answer=settings.max_answer,
+        sealer=sealer,
     )
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
 

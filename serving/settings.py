@@ -18,6 +18,9 @@ PREFIX = "ASTROLABE_"
 LIKENESS = 0.7
 """Share of two names' letters that agree, from which on one is taken for the other misspelt."""
 
+SECRETS = frozenset({"ASTROLABE_SECRET", "OPENAI_API_KEY"})
+"""Variables whose values no error shows."""
+
 MEGABYTE = 1024 * 1024
 USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
 SECRET_PARAMETER = re.compile(
@@ -79,6 +82,13 @@ class Settings(BaseSettings):
         (),
         "Hosts, separated by commas, that a request's own base URL may name besides the providers' own "
         "(`name` or `name:port`).",
+    )
+    secret: SecretStr | None = variable(
+        "ASTROLABE_SECRET",
+        None,
+        "At least 16 characters, the same for all replicas: encrypts callers' provider settings while work "
+        "in the background needs them.",
+        min_length=16,
     )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
@@ -258,7 +268,8 @@ def _explain(error: Any) -> str:
     """Return one line for one wrong variable: its name, its value and what it should be."""
     name = str(error["loc"][0]) if error["loc"] else "settings"
     reason = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{name}={error['input']!r}: should be {reason}. Change it, or unset it for the default."
+    value = "***" if name in SECRETS else repr(error["input"])
+    return f"{name}={value}: should be {reason}. Change it, or unset it for the default."
 
 
 def _is_loopback(host: str) -> bool:

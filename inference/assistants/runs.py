@@ -12,10 +12,11 @@ from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.engine.statuses import ENDED
-from inference.gateway import Credentials, Gateway
+from inference.gateway import CallerSettings, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
+from inference.sealing import Sealer
 from persistence.collections import RUNS
 from persistence.store import LOG_LIFETIME, Document, Insert, Key, Replace, Store
 from persistence.types import JSON
@@ -34,7 +35,7 @@ class RunRequest:
     options: JSON
     resources: JSON
     stream: bool = False
-    credentials: Credentials | None = None
+    caller: CallerSettings | None = None
     include_results: bool = False
 
 
@@ -54,13 +55,14 @@ class Runs:
         lifetime: float = objects.LIFETIME,
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
         self._lifetime = lifetime
         self.deletion = ThreadDeletion(store, jobs)
         api = AssistantsApi(store)
         self.engine = Engine(
-            store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer
+            store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer, sealer=sealer
         )
 
     async def start(
@@ -120,7 +122,7 @@ class Runs:
             made,
             RunState(live=request.stream, extra=extra),
             messages,
-            request.credentials,
+            request.caller,
         )
         return await self.engine.start(start)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
 from inference.engine.turns import CUT_SHORT, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
-from inference.gateway import Credentials, Gateway
+from inference.gateway import CallerSettings, Gateway
 from inference.limits import MAX_ANSWER
 from persistence.errors import StoreError
 from persistence.store import Finish, Operation, Reschedule, Store
@@ -50,7 +50,7 @@ class RunAttempt:
         tools: ToolFactories,
         api: Api,
         work: UnitOfWork,
-        credentials: Credentials | None = None,
+        open_caller: Callable[[], CallerSettings | None] = lambda: None,
         max_answer: int = MAX_ANSWER,
     ) -> None:
         self._max_answer = max_answer
@@ -59,7 +59,7 @@ class RunAttempt:
         self._tools = tools
         self._api = api
         self._work = work
-        self._credentials = credentials
+        self._open_caller = open_caller
         self._settings: Settings = api.settings(work.run.document)
 
     @property
@@ -85,7 +85,7 @@ class RunAttempt:
         elif state.status != "requires_action":
             await self._take_turns()
         if state.status == "requires_action":
-            return Reschedule(job.job, due=self._settings.expires_at)
+            return Reschedule(job.job, self._settings.expires_at, payload={})
         return Finish(job.job)
 
     async def _take_turns(self) -> None:
@@ -115,13 +115,15 @@ class RunAttempt:
     async def _ask_model(self) -> None:
         """Ask the model until it has no more calls for the server's tools."""
         async with self._writing():
+            caller = self._open_caller()
+            credentials = None if caller is None else caller.chat
             window = self._gateway.context_window(self._settings.model)
             history = await self._api.history(self._work.run.document, window)
-            tools = await self._make_tools()
+            tools = await self._make_tools(caller)
             builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
 
             def send(request: JSON) -> AsyncGenerator[JSON, None]:
-                return self._gateway.chunks(request, self._credentials)
+                return self._gateway.chunks(request, credentials)
 
             turns = run_turns(send, builder.build, tools, self._state, self._max_answer)
             recorded = 0
@@ -173,7 +175,7 @@ class RunAttempt:
         if not turn.finished_messages:
             self._work.record(TurnFinished(INTERRUPTED, _now()))
 
-    async def _make_tools(self) -> Toolbox:
+    async def _make_tools(self, caller: CallerSettings | None) -> Toolbox:
         """Make the server's tools of this run."""
         made: dict[str, Tool] = {}
         for tool in self._settings.tools:
@@ -182,15 +184,15 @@ class RunAttempt:
             factory = self._tools.get(tool["type"])
             if factory is None:
                 raise ToolUnavailable(tool["type"])
-            made[tool["type"]] = await factory(self._context(tool))
+            made[tool["type"]] = await factory(self._context(tool, caller))
         return Toolbox(made)
 
-    def _context(self, tool: Mapping[str, Any]) -> ToolContext:
+    def _context(self, tool: Mapping[str, Any], caller: CallerSettings | None) -> ToolContext:
         calls = [call for turn in self._state.turns for call in turn.calls]
         results = tuple(call.details for call in calls if call.type == f"{tool['type']}_call")
         run = self._work.run.key
         resources = self._settings.resources
-        return ToolContext(run.project, run.id, self._settings.model, dict(tool), resources, results)
+        return ToolContext(run.project, run.id, self._settings.model, dict(tool), resources, results, caller)
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from inference.engine.attempt import BROKEN, RunAttempt
@@ -17,10 +17,11 @@ from inference.engine.state import RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
 from inference.engine.unit_of_work import UnitOfWork
-from inference.gateway import Credentials, Gateway
+from inference.gateway import CallerSettings, Gateway
 from inference.jobs import Jobs
 from inference.leases import Lease
 from inference.limits import MAX_ANSWER
+from inference.sealing import CALLER, Sealer
 from persistence.retry import retry_from
 from persistence.store import (
     LOG_LIFETIME,
@@ -60,7 +61,7 @@ class RunStart:
     objects: JSON
     state: RunState
     operations: Sequence[Operation] = ()
-    credentials: Credentials | None = None
+    caller: CallerSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class _Prepared:
     run: Document
     conversation: Document
     recorder: Recorder
-    credentials: Credentials | None
+    caller: CallerSettings | None
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class _AttemptStart:
     recorder: Recorder
     operations: list[Operation] = field(default_factory=list)
     conversation: Document | None = None
-    credentials: Credentials | None = None
+    caller: CallerSettings | None = None
 
 
 class Engine:
@@ -111,8 +112,10 @@ class Engine:
         *,
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,
+        sealer: Sealer | None = None,
     ) -> None:
         self._max_answer = max_answer
+        self._sealer = sealer or Sealer()
         self._store = store
         self._gateway = gateway
         self._jobs = jobs
@@ -128,7 +131,7 @@ class Engine:
         """Write a run and start it; VersionConflict if its conversation was changed since it was read."""
         key = start.key
         recorder = Recorder(start.state, self._api.renderer(key.project, start.run, start.state))
-        attempt_start = _AttemptStart(key, self._own_job(key), recorder, credentials=start.credentials)
+        attempt_start = _AttemptStart(key, self._own_job(key), recorder, caller=start.caller)
         recorder.record(RunCreated(start.objects))
         answered = self._queue(attempt_start)
         run = Insert(key, recorder.renderer.run, start.state.to_json(), parent=start.parent)
@@ -141,7 +144,7 @@ class Engine:
         outputs: Sequence[tuple[str, str]],
         *,
         stream: bool,
-        credentials: Credentials | None = None,
+        caller: CallerSettings | None = None,
     ) -> Started:
         """Submit the outputs of all calls that a run waits for, as (call id, output), and continue the run.
 
@@ -154,7 +157,7 @@ class Engine:
             if conversation is None:
                 raise RunGone(f"No thread found with id '{run.parent}'.")
             attempt_start = await self._submitted(run, outputs, stream=stream)
-            attempt_start.conversation, attempt_start.credentials = conversation, credentials
+            attempt_start.conversation, attempt_start.caller = conversation, caller
             answered = self._queue(attempt_start)
             recorder = attempt_start.recorder
             # The run is last, next to its job: Cassandra changes these two in one transaction.
@@ -230,7 +233,7 @@ class Engine:
     async def _begin(self, attempt_start: _AttemptStart, answered: JSON) -> Started:
         """Write the start of an attempt with its job, and run the job here if there is room."""
         project, run_id = attempt_start.key.project, attempt_start.key.id
-        recorder, job = attempt_start.recorder, attempt_start.job
+        recorder, job = attempt_start.recorder, self._with_settings(attempt_start)
         batch = recorder.take()
         reader = self._feeds.subscribe(project, run_id) if recorder.state.live else None
         log = self._feeds.append(project, run_id, batch.first, batch.lines)
@@ -244,7 +247,7 @@ class Engine:
         run = next(each for each in documents if each.key == attempt_start.key)
         conversation = attempt_start.conversation or documents[0]
         if job.owner:
-            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt_start.credentials)
+            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt_start.caller)
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
@@ -252,6 +255,18 @@ class Engine:
         return Started(
             answered, follow_attempt(self._store, self._feeds, self._api, attempt_start.key, reader, after)
         )
+
+    def _with_settings(self, attempt_start: _AttemptStart) -> Job:
+        """Return the job with its caller's settings sealed; SettingsNotKept if that cannot be.
+
+        Without a secret, a streamed run has them in this process's memory alone.
+        """
+        job, caller = attempt_start.job, attempt_start.caller
+        if caller is None:
+            return job
+        if attempt_start.recorder.state.live and job.owner and not self._sealer.can_seal:
+            return replace(job, payload={**job.payload, CALLER: ""})
+        return replace(job, payload={**job.payload, **self._sealer.seal(job.project, caller)})
 
     def _own_job(self, key: Key) -> Job:
         """Return a job held by this process, or a free one if this process has no room for it."""
@@ -268,10 +283,15 @@ class Engine:
 
     async def _run_job(self, lease: Lease) -> None:
         prepared = self._prepared.pop(lease.job.token, None)
-        credentials = None
+
+        def open_caller() -> CallerSettings | None:
+            if prepared is not None:
+                return prepared.caller
+            return self._sealer.open(lease.job.project, lease.job.payload)
+
         try:
             if prepared is not None:
-                run, conversation, credentials = prepared.run, prepared.conversation, prepared.credentials
+                run, conversation = prepared.run, prepared.conversation
                 work = UnitOfWork(self._store, self._feeds, lease, run, conversation, prepared.recorder)
             else:
                 recovered = await recover(self._store, self._feeds, self._api, lease)
@@ -280,7 +300,7 @@ class Engine:
                     return
                 work = recovered
             attempt = RunAttempt(
-                self._store, self._gateway, self._tools, self._api, work, credentials, self._max_answer
+                self._store, self._gateway, self._tools, self._api, work, open_caller, self._max_answer
             )
             await attempt.run()
         finally:

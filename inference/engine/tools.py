@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference.engine.items import Call
+from inference.gateway import CallerSettings
 from persistence.types import JSON
 
 Emit = Callable[[str, JSON], None]
@@ -42,7 +43,8 @@ class ToolContext:
     """What a tool knows of its run.
 
     `tool` is the tool's entry in the run, `resources` are the run's tool resources. `results` are the details
-    of the tool's earlier calls in the run, to which citation marks refer.
+    of the tool's earlier calls in the run, to which citation marks refer. `caller` are the provider settings
+    of the run's caller.
     """
 
     project: str
@@ -51,6 +53,7 @@ class ToolContext:
     tool: JSON
     resources: tuple[JSON, ...]
     results: tuple[JSON, ...] = ()
+    caller: CallerSettings | None = None
 
 
 ToolFactory = Callable[[ToolContext], Awaitable[Tool]]

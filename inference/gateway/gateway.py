@@ -119,6 +119,15 @@ class Gateway:
         except TimeoutError as exc:
             raise failures.timed_out(LIST_TIMEOUT) from exc
 
+    @property
+    def accepts_credentials(self) -> bool:
+        """Whether callers may bring their own credentials."""
+        return self._policy.accepts_credentials
+
+    def uses_credentials(self, model: str) -> bool:
+        """Return whether a caller's credentials matter for a model: local ones need none."""
+        return self.accepts_credentials and any(one.wire != "local" for one in self._find(model))
+
     def default_embedding_model(self) -> str | None:
         """Return the model that embeds vector stores; None if search is BM25 alone."""
         return self._routes.embedding_model

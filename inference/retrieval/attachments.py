@@ -30,12 +30,16 @@ service was seen to answer `vector_store.file_batch`."""
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file to put into a store; `param` is the request's field that names it."""
+    """A file to put into a store; `param` is the request's field that names it.
+
+    `caller` is a part of the job's payload: the sealed provider settings of the caller.
+    """
 
     file: str
     attributes: Attributes = field(default_factory=dict)
     chunking: Chunking = AUTO
     param: str = "file_id"
+    caller: JSON = field(default_factory=dict)
 
 
 def vector_store_file_id(vector_store: str, file: str) -> str:
@@ -88,7 +92,7 @@ class Additions:
             self.replaced.append(previous)
             self.operations.append(Replace(previous, value=value, state=state, labels=marks))
         self.number += 1
-        self.operations.append(Enqueue(self._job(key, attachment.file, now)))
+        self.operations.append(Enqueue(self._job(key, attachment, now)))
 
     def apply_counts(self, value: Mapping[str, Any]) -> JSON:
         """Return the store's object with these files in progress."""
@@ -112,8 +116,8 @@ class Additions:
             "attributes": dict(attachment.attributes),
         }
 
-    def _job(self, store_file: Key, file: str, now: float) -> Job:
-        payload = {"vector_store": self.store.id, "file": file}
+    def _job(self, store_file: Key, attachment: Attachment, now: float) -> Job:
+        payload = {"vector_store": self.store.id, "file": attachment.file, **attachment.caller}
         if self.held is not None or not self.owner:
             return Job(store_file.project, INGEST, store_file.id, now, payload=payload)
         due = now + LEASE_SECONDS

@@ -71,6 +71,7 @@ class FileSearch:
         self._options = context.tool.get("file_search") or {}
         self._stores = _vector_stores(context.resources)
         self._calls = list(context.results)
+        self._credentials = None if context.caller is None else context.caller.embedding
         self._budget = budget
 
     def definitions(self) -> list[JSON]:
@@ -119,7 +120,14 @@ class FileSearch:
     ) -> list[Found]:
         await self._retrieval.ingested(self._project, stores)
         limit = self._options.get("max_num_results") or DEFAULT_RESULTS
-        return await self._retrieval.search(self._project, stores, queries, limit=limit, ranking=ranking)
+        return await self._retrieval.search(
+            self._project,
+            stores,
+            queries,
+            limit=limit,
+            ranking=ranking,
+            credentials=self._credentials,
+        )
 
 
 def _vector_stores(resources: Sequence[JSON]) -> list[str]:

@@ -15,6 +15,9 @@ from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Enqueue, Finish, Insert, Key, Operation, Store
 from persistence.types import JSON
 
+EMBEDDING_MODEL = "embedding_model"
+"""Member of a file's state."""
+
 
 def purpose_label(purpose: str) -> str:
     """Return the label of the files of one purpose."""
@@ -50,6 +53,7 @@ class Files:
         purpose: str,
         media_type: str = "",
         expires_after: Mapping[str, Any] | None = None,
+        embedding_model: str | None = None,
     ) -> Document:
         """Create a file of a content that is already in the store."""
         operations = self.creation(
@@ -60,6 +64,7 @@ class Files:
             purpose=purpose,
             media_type=media_type,
             expires_after=expires_after,
+            embedding_model=embedding_model,
         )
         return (await self._store.write(*operations))[0]
 
@@ -73,8 +78,12 @@ class Files:
         purpose: str,
         media_type: str = "",
         expires_after: Mapping[str, Any] | None = None,
+        embedding_model: str | None = None,
     ) -> list[Operation]:
-        """Return the operations that create a file; the first is its Insert."""
+        """Return the operations that create a file; the first is its Insert.
+
+        `embedding_model` is kept as what the caller wants the file's vector stores to use.
+        """
         created_at = int(time.time())
         value: JSON = {
             "id": new_id("file-"),
@@ -87,11 +96,12 @@ class Files:
             "status": "processed",
             "status_details": None,
         }
+        model = {EMBEDDING_MODEL: embedding_model} if embedding_model else {}
         operations: list[Operation] = [
             Insert(
                 Key(project, FILES, value["id"]),
                 value,
-                state={"content": content, "media_type": media_type},
+                state={"content": content, "media_type": media_type, **model},
                 labels=frozenset({purpose_label(purpose)}),
             ),
             claim(project, content),

@@ -13,6 +13,7 @@ from inference.errors import (
     ProviderError,
     ProviderRejected,
     ProviderUnreadable,
+    SettingsNotKept,
 )
 from inference.jobs import Jobs
 from inference.leases import Lease
@@ -23,6 +24,7 @@ from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import has_expired
+from inference.sealing import Sealer
 from persistence.collections import FILES, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.errors import ContentNotFound, DimensionMismatch
 from persistence.store import (
@@ -70,12 +72,14 @@ class Ingestion:
         embedder: Embedder,
         vector_store_files: VectorStoreFiles,
         sandbox: Sandbox,
+        sealer: Sealer,
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._embedder = embedder
         self._vector_store_files = vector_store_files
         self._sandbox = sandbox
+        self._sealer = sealer
         jobs.register(INGEST, self._run, concurrency=CONCURRENCY, give_up=self._give_up, fair=True)
 
     async def _run(self, lease: Lease) -> None:
@@ -148,10 +152,12 @@ class Ingestion:
         """Store the chunks; return how many bytes they take."""
         project, vector_store, file = member.key.project, member.parent, member.value["id"]
         batch = EMBEDDED_BATCH if model else PLAIN_BATCH
+        caller = self._sealer.open(project, lease.job.payload)
+        credentials = None if caller is None else caller.embedding
         usage = 0
         for start in range(0, len(parsed.spans), batch):
             texts = parsed.chunks(start, start + batch)
-            vectors = await self._embedder.embed(model, texts) if model else [None] * len(texts)
+            vectors = await self._embedder.embed(model, texts, credentials) if model else [None] * len(texts)
             chunks = [
                 Chunk(start + n, text, vector)
                 for n, (text, vector) in enumerate(zip(texts, vectors, strict=True))
@@ -203,7 +209,7 @@ def _is_permanent(error: InferenceError) -> bool:
     """Return whether trying again cannot help."""
     if isinstance(error, DocumentError):
         return error.code != "server_error"
-    return isinstance(error, (ModelNotFound, ProviderRejected, ProviderUnreadable))
+    return isinstance(error, (ModelNotFound, ProviderRejected, ProviderUnreadable, SettingsNotKept))
 
 
 def _failure(error: InferenceError) -> JSON:

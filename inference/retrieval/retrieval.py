@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 
-from inference.gateway import Gateway
+from inference.gateway import Credentials, Gateway
 from inference.jobs import Jobs
 from inference.parsing.chunking import AUTO
 from inference.parsing.sandbox import PARSER_MEMORY, Sandbox
@@ -23,6 +23,7 @@ from inference.retrieval.search import DEFAULT_RESULTS, Found, RankingOptions, S
 from inference.retrieval.uploads import Uploads
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import VectorStores, view
+from inference.sealing import Sealer
 from persistence.collections import CONTENTS, FILES, UPLOADS, VECTOR_STORE_FILES, VECTOR_STORES
 from persistence.store import Document, Filter, Key, Store
 from persistence.types import JSON
@@ -56,8 +57,10 @@ class Retrieval:
         *,
         download_assistants_files: bool = True,
         parser_memory: int = PARSER_MEMORY,
+        sealer: Sealer | None = None,
     ) -> None:
         self._store = store
+        self.sealer = sealer or Sealer()
         self._embedder = Embedder(gateway)
         self._sandbox = Sandbox(parser_memory)
         deadlines = Deadlines(store, jobs)
@@ -66,7 +69,9 @@ class Retrieval:
         self.vector_stores = VectorStores(store, deadlines)
         self.vector_store_files = VectorStoreFiles(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
-        self._ingestion = Ingestion(store, jobs, self._embedder, self.vector_store_files, self._sandbox)
+        self._ingestion = Ingestion(
+            store, jobs, self._embedder, self.vector_store_files, self._sandbox, self.sealer
+        )
         deadlines.register(CONTENTS, expire=UnclaimedContents(store).expire)
         deadlines.register(FILES, expire=self.files.expire, purge=self.vector_store_files.purge_file)
         deadlines.register(UPLOADS, expire=self.uploads.expire, purge=self.uploads.purge)
@@ -92,26 +97,33 @@ class Retrieval:
     # --- vector stores ---
 
     async def create_vector_store(
-        self, project: str, attachments: Sequence[Attachment] = (), **fields: Any
+        self, project: str, attachments: Sequence[Attachment] = (), *, model: str | None = None, **fields: Any
     ) -> Document:
-        """Create a vector store of the default embedding model, and start to ingest files into it.
+        """Create a vector store, and start to ingest files into it.
 
-        `fields` are name, description, expires_after and metadata. Raises ObjectNotFound for a file that
-        does not exist.
+        `model` embeds it, else the default embedding model. `fields` are name, description,
+        expires_after and metadata. Raises ObjectNotFound for a file that does not exist.
         """
         return await self.vector_store_files.create_store(
-            project, self._embedder.default_model(), attachments, **fields
+            project, model or self._embedder.default_model(), attachments, **fields
         )
 
     async def attach_files(
-        self, project: str, vector_store: str | None, files: Sequence[str], *, expires: bool = True
+        self,
+        project: str,
+        vector_store: str | None,
+        files: Sequence[str],
+        *,
+        expires: bool = True,
+        caller: JSON | None = None,
+        model: str | None = None,
     ) -> str:
         """Put files that a request attaches into a vector store; return the store's id.
 
         Without one, or if it is gone or has expired, a store is made. With `expires` it expires a week
         after it was last used.
         """
-        attachments = [Attachment(file, param="attachments") for file in files]
+        attachments = [Attachment(file, param="attachments", caller=caller or {}) for file in files]
         if vector_store is not None:
             try:
                 await self.vector_stores.usable(project, vector_store)
@@ -119,7 +131,9 @@ class Retrieval:
                 vector_store = None
         if vector_store is None:
             expires_after = HELPER_EXPIRES_AFTER if expires else None
-            created = await self.create_vector_store(project, attachments, expires_after=expires_after)
+            created = await self.create_vector_store(
+                project, attachments, model=model, expires_after=expires_after
+            )
             return created.id
         await self.vector_store_files.attach(project, vector_store, attachments, again=False)
         return vector_store
@@ -146,13 +160,20 @@ class Retrieval:
         limit: int = DEFAULT_RESULTS,
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
+        credentials: Credentials | None = None,
     ) -> list[Found]:
         """Return the best chunks of several vector stores for several queries, best first.
 
         Raises ObjectNotFound for a store that does not exist, RequestRefused for one that has expired.
         """
         return await self._search.search(
-            project, vector_stores, queries, limit=limit, filter=filter, ranking=ranking
+            project,
+            vector_stores,
+            queries,
+            limit=limit,
+            filter=filter,
+            ranking=ranking,
+            credentials=credentials,
         )
 
     async def present(self, project: str, vector_stores: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from inference.errors import ModelNotFound, ProviderError
+from inference.gateway import Credentials
 from inference.retrieval.attachments import vector_store_file_id
 from inference.retrieval.embedding import Embedder, Vector
 from inference.retrieval.ranking import Ranked, Ranking, Result, fuse, unite
@@ -49,6 +50,17 @@ class RankingOptions:
     score_threshold: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """One query of a search: `depth` hits of each measure are fused, by `ranker`."""
+
+    text: str
+    depth: int
+    filter: Filter | None
+    ranker: str
+    credentials: Credentials | None
+
+
 class Search:
     """Finds chunks in vector stores, each by the embedding model that it was made with."""
 
@@ -66,6 +78,7 @@ class Search:
         limit: int = DEFAULT_RESULTS,
         filter: Filter | None = None,
         ranking: RankingOptions | None = None,
+        credentials: Credentials | None = None,
     ) -> list[Found]:
         """Return the best chunks of several vector stores for several queries, best first.
 
@@ -78,7 +91,8 @@ class Search:
 
         async def rank(query: str) -> list[Ranked]:
             async with slots:
-                return fuse(await self._rankings(stores, query, depth, filter, options.ranker))
+                asked = _Query(query, depth, filter, options.ranker, credentials)
+                return fuse(await self._rankings(stores, asked))
 
         ranked = unite(await asyncio.gather(*(rank(query) for query in queries if query.strip())))
         above = [item for item in ranked if item.score >= options.score_threshold]
@@ -87,30 +101,23 @@ class Search:
             await self._vector_stores.note_use(store)
         return found
 
-    async def _rankings(
-        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None, ranker: str
-    ) -> list[Ranking]:
+    async def _rankings(self, stores: Sequence[Document], query: _Query) -> list[Ranking]:
         """Return the rankings of one query: by words, and by vectors if there are some."""
-        if ranker == NO_FUSION:
-            alone = await self._by_vectors(stores, query, depth, filter)
-            return [alone or await self._by_text(stores, query, depth, filter)]
-        vectors, text = await asyncio.gather(
-            self._by_vectors(stores, query, depth, filter), self._by_text(stores, query, depth, filter)
-        )
+        if query.ranker == NO_FUSION:
+            return [await self._by_vectors(stores, query) or await self._by_text(stores, query)]
+        vectors, text = await asyncio.gather(self._by_vectors(stores, query), self._by_text(stores, query))
         return [text] if vectors is None else [vectors, text]
 
-    async def _by_text(
-        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None
-    ) -> Ranking:
+    async def _by_text(self, stores: Sequence[Document], query: _Query) -> Ranking:
         async def search(store: Document) -> Result:
-            hits = await self._store.search_text(store.key.project, store.id, query, depth, filter)
+            hits = await self._store.search_text(
+                store.key.project, store.id, query.text, query.depth, query.filter
+            )
             return store.id, hits
 
-        return Ranking.by_text(query, await asyncio.gather(*map(search, stores)))
+        return Ranking.by_text(query.text, await asyncio.gather(*map(search, stores)))
 
-    async def _by_vectors(
-        self, stores: Sequence[Document], query: str, depth: int, filter: Filter | None
-    ) -> Ranking | None:
+    async def _by_vectors(self, stores: Sequence[Document], query: _Query) -> Ranking | None:
         """Return the ranking by vectors; None if no store has some, or no model could embed the query."""
         vectors = await self._vectors(stores, query)
         if not vectors:
@@ -121,7 +128,9 @@ class Search:
             if vector is None:
                 return store.id, ()
             try:
-                hits = await self._store.search_vectors(store.key.project, store.id, vector, depth, filter)
+                hits = await self._store.search_vectors(
+                    store.key.project, store.id, vector, query.depth, query.filter
+                )
             except DimensionMismatch as exc:
                 log.warning("search_without_vectors", vector_store=store.id, reason=str(exc))
                 return store.id, ()
@@ -129,14 +138,14 @@ class Search:
 
         return Ranking.by_vectors(await asyncio.gather(*map(search, stores)))
 
-    async def _vectors(self, stores: Sequence[Document], query: str) -> dict[str, Vector]:
+    async def _vectors(self, stores: Sequence[Document], query: _Query) -> dict[str, Vector]:
         """Return the query's vector by each of the stores' models; a model that fails is left out."""
         vectors = {}
         for model in dict.fromkeys(store.state["embedding_model"] for store in stores):
             if model is None:
                 continue
             try:
-                vectors[model] = await self._embedder.embed_query(model, query)
+                vectors[model] = await self._embedder.embed_query(model, query.text, query.credentials)
             except (ModelNotFound, ProviderError) as exc:
                 log.warning("search_without_vectors", model=model, reason=str(exc))
         return vectors
