@@ -9,7 +9,7 @@ from typing import Any
 pythonpath = str(Path(__file__).resolve().parent)
 sys.path.insert(0, pythonpath)
 
-from serving.cli import errors_as_exit
+from serving.commands import errors_as_exit
 from serving.logs import configure, logging_config
 from serving.multiprocess import metrics_files
 from serving.settings import Settings

@@ -1,7 +1,7 @@
 """What gunicorn loads: `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
 from serving.app import create_app
-from serving.cli import errors_as_exit
+from serving.commands import errors_as_exit
 from serving.settings import Settings
 
 with errors_as_exit():

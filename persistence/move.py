@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
@@ -22,9 +22,9 @@ Digest = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a move is: what this phase has copied or compared."""
+    """How far a move or an import is: what this phase (`copying`) has done, by kind."""
 
-    phase: Literal["copying", "verifying source", "verifying destination"]
+    phase: str
     counts: dict[str, int]
 
     @property

@@ -1,91 +1,29 @@
-"""The command line: `astrolabe serve`, `keys`, `models`, `migrate`, `move`, `spec`."""
+"""The command line: `astrolabe serve`, `keys`, `models`, `migrate`, `move`, `export`, `import`, `spec`."""
 
-import asyncio
 import errno
 import os
-import re
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from time import gmtime, strftime
-from types import MappingProxyType
-from typing import Any, TypeVar
 
 import click
-from tqdm import tqdm
 
-from inference.errors import RoutesRefused
 from persistence.engines import open_store
-from persistence.errors import StoreError
 from persistence.move import Progress, Report, move
 from persistence.store import Store
-from serving.errors import ServingError, SettingsRefused
-from serving.keys import SYSTEM, KeyRing
+from serving.commands import errors_as_exit, project_name, store_url, with_progress, with_store
+from serving.errors import SettingsRefused
+from serving.keys import KeyRing
 from serving.settings import Settings, shown_store, without_secrets
-from spec.errors import SpecError
+from serving.transfer import export_project, import_project
 
-EXPECTED_ERRORS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
-VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
-    {SpecError: "ASTROLABE_SPEC", RoutesRefused: "ASTROLABE_MODELS", StoreError: "ASTROLABE_STORE"}
-)
-"""The variable that an error is about."""
-
-PROJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ROOT = Path(__file__).resolve().parent.parent
 
 TAKEN_SECONDS = 2.5
 """How long `serve` waits for its address."""
-
-T = TypeVar("T")
-
-
-@contextmanager
-def errors_as_exit(variables: Mapping[type[Exception], str] = VARIABLES) -> Iterator[None]:
-    """Exit with an expected error's message in one line instead of a traceback.
-
-    The line names the variable that the error is about; pass no `variables` for errors of arguments.
-    """
-    try:
-        yield
-    except EXPECTED_ERRORS as exc:
-        variable = next((f"{name}: " for kind, name in variables.items() if isinstance(exc, kind)), "")
-        sys.exit(f"astrolabe: {variable}{exc}")
-
-
-def store_url() -> str:
-    """Return ASTROLABE_STORE; exits if any variable cannot be used."""
-    with errors_as_exit():
-        return Settings.read().store
-
-
-def with_store(
-    url: str,
-    work: Callable[[Store], Awaitable[T]],
-    *,
-    migrate: bool = True,
-    names_new: bool = False,
-    variables: Mapping[type[Exception], str] = VARIABLES,
-) -> T:
-    """Run `work` on the store of `url`; with `migrate`, create it or update its schema first.
-
-    With `names_new` a store that was created is named on standard error.
-    """
-
-    async def run() -> T:
-        store = open_store(url)
-        if migrate and await store.migrate() and names_new:
-            click.echo(f"Created the store {shown_store(url)}.", err=True)
-        await store.open()
-        try:
-            return await work(store)
-        finally:
-            await store.close()
-
-    with errors_as_exit(variables):
-        return asyncio.run(run())
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -228,37 +166,13 @@ async def moved(
         await destination.close()
 
 
-async def with_progress(work: Callable[[Callable[[Progress], None]], Awaitable[T]]) -> T:
-    """Show a bar on a terminal for each phase of a move."""
-    bars: dict[str, tqdm[Any]] = {}
-
-    def show(progress: Progress) -> None:
-        if progress.phase not in bars:
-            for done in bars.values():
-                done.close()
-            bars[progress.phase] = tqdm(desc=progress.phase, unit=" records", disable=None)
-        bar = bars[progress.phase]
-        bar.update(progress.records - bar.n)
-
-    try:
-        return await work(show)
-    finally:
-        for bar in bars.values():
-            bar.close()
+main.add_command(export_project)
+main.add_command(import_project)
 
 
 @main.group()
 def keys() -> None:
     """Create, list and revoke API keys (ASTROLABE_AUTH=keys)."""
-
-
-def project_name(_: click.Context, __: click.Parameter, value: str) -> str:
-    """Check --project: it becomes part of every key in the store."""
-    if not PROJECT.fullmatch(value) or value == SYSTEM:
-        raise click.BadParameter(
-            "1 to 64 letters, digits, '.', '_' or '-', beginning with one of the first two."
-        )
-    return value
 
 
 def one_line(_: click.Context, __: click.Parameter, value: str) -> str:

@@ -1,0 +1,1 @@
+"""Moves a project's objects here from another server: export over HTTP, import into any store."""
