@@ -11,3 +11,7 @@ class ServingError(Exception):
 
 class SettingsRefused(ServingError):
     """A variable's value cannot be used; the message names it, the value and what to set instead."""
+
+
+class SourceRefused(ServingError):
+    """What is to be imported cannot be read."""

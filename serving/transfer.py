@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
 from persistence.types import JSON
 from serving.commands import errors_as_exit, project_name, with_progress, with_store
+from serving.errors import SourceRefused
 from serving.settings import Settings
 
 if TYPE_CHECKING:
-    from inference.transfer.loader import Check, Report
+    from inference.transfer.loader import Check, Loader, Report
 
 OPEN_PROJECT = "default"
+ASTRA = "astra"
 SHOWN = 20
 """Lines of a report that are printed too."""
 
@@ -94,7 +97,8 @@ def export_project(
 
 
 @click.command("import")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("source")
+@click.argument("url", required=False)
 @click.option(
     "--project",
     default=OPEN_PROJECT,
@@ -112,24 +116,34 @@ def export_project(
 )
 @click.option(
     "--embedding-model",
-    help="Model of the vector stores. Default: the server's.",
+    help="Model of the vector stores. Default: the server's; for astra the one they were embedded with.",
 )
-def import_project(folder: Path, project: str, report_file: Path, embedding_model: str | None) -> None:
+def import_project(
+    source: str, url: str | None, project: str, report_file: Path, embedding_model: str | None
+) -> None:
     """Import a project into the store of ASTROLABE_STORE.
 
-    FOLDER is what `astrolabe export` wrote. Files of vector stores are embedded anew.
+    SOURCE is a folder that `astrolabe export` wrote, whose vector stores are embedded anew, or `astra` and
+    the URL of an Astra Assistants keyspace, whose embeddings are kept:
+
+    astrolabe import astra 'astra://DATABASE-ID/assistant_api?token=AstraCS:…'
+
     Ids and times are kept. What is there already stays as it is, so the same command goes on after an
     interruption.
     """
+    if source == ASTRA and url is None:
+        raise click.UsageError("astra needs the URL of its keyspace: cassandra://… or astra://….")
+    if source != ASTRA and url is not None:
+        raise click.UsageError("Only `import astra` has a URL.")
     with errors_as_exit():
         settings = Settings.read()
         check = edition_check(settings)
-    if embedding_model is None:
+    if source != ASTRA and embedding_model is None:
         embedding_model = default_embedding_model(settings)
 
     async def work(store: Store) -> "Report":
         return await with_progress(
-            lambda show: imported(store, folder, project, check, embedding_model, show)
+            lambda show: imported(store, source, url, project, check, embedding_model, show)
         )
 
     report = with_store(settings.store, work, names_new=True)
@@ -144,19 +158,41 @@ def import_project(folder: Path, project: str, report_file: Path, embedding_mode
 
 async def imported(
     store: Store,
-    folder: Path,
+    source: str,
+    url: str | None,
     project: str,
     check: "Check",
     model: str | None,
     show: Callable[[Progress], None],
 ) -> "Report":
-    """Import a folder; return what became of the records."""
+    """Import a folder or a keyspace; return what became of the records."""
     from inference.transfer.folder import import_folder  # noqa: PLC0415 - no other command needs it
     from inference.transfer.loader import Loader  # noqa: PLC0415
 
     loader = Loader(store, project, check, lambda counts: show(Progress("importing", dict(counts))))
-    await import_folder(folder, loader, model)
+    if url is None:
+        await import_folder(Path(source), loader, model)
+    else:
+        await import_keyspace(url, loader, project, model)
     return loader.report
+
+
+async def import_keyspace(url: str, loader: "Loader", project: str, model: str | None) -> None:
+    """Import an Astra Assistants keyspace."""
+    from inference.transfer.astra import AstraImport  # noqa: PLC0415 - no other command needs it
+    from persistence.cassandra.foreign import ForeignKeyspace  # noqa: PLC0415
+
+    try:
+        keyspace = ForeignKeyspace(url)
+        source = AstraImport(keyspace, loader, project, model)
+        await keyspace.open()
+        await source.check()
+    except StoreError as exc:  # which is not about ASTROLABE_STORE
+        raise SourceRefused(f"the keyspace to import: {exc}") from exc
+    try:
+        await source.run()
+    finally:
+        await keyspace.close()
 
 
 def edition_check(settings: Settings) -> "Check":

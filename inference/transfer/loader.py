@@ -49,7 +49,7 @@ class StoreFile:
     """A file of a vector store; with `chunks` it is searched at once, without it is ingested again."""
 
     record: Any
-    chunks: FileChunks | None = None
+    chunks: Callable[[], AsyncIterator[FileChunks]] | None = None
 
 
 class Loader:
@@ -120,7 +120,7 @@ class Loader:
             if present:
                 continue
             if file.chunks is not None:
-                await self._store.load([file.chunks])
+                built[0].value["usage_bytes"] = await self._load_chunks(file.chunks())
             counts[built[0].value["status"]] += 1
             counts["total"] += 1
             usage += built[0].value["usage_bytes"]
@@ -150,6 +150,14 @@ class Loader:
         if searched and file.chunks is None:
             value |= {"status": "in_progress", "usage_bytes": 0}
         return vector_store_documents(self._project, value, uploaded.value["filename"])
+
+    async def _load_chunks(self, chunks: AsyncIterator[FileChunks]) -> int:
+        """Load a file's chunks; return how many bytes their texts and vectors have."""
+        usage = 0
+        async for some in chunks:
+            await self._store.load([some])
+            usage += sum(len(each.text.encode()) + 4 * len(each.vector or ()) for each in some.chunks)
+        return usage
 
     async def _ingest(self, documents: Sequence[Document]) -> None:
         """Enqueue the ingestion of files that are in progress in the store."""

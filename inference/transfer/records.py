@@ -218,12 +218,17 @@ def complete(kind: str, record: Any) -> JSON:
 
 def _settled(kind: str, value: JSON) -> JSON:
     """Return the object in a state that can be stored: nothing works on it here."""
+    if "tool_resources" in value:
+        resources = value["tool_resources"]
+        value["tool_resources"] = {name: each for name, each in resources.items() if each is not None}
     match kind:
+        case "vector_stores":
+            value["file_counts"] = empty_counts()  # counted again when its files are loaded
         case "assistants" | "runs":
             value["tools"] = [tool_with_defaults(tool) for tool in value["tools"]]
         case "vector_store_files" if value["chunking_strategy"].get("type") != "static":
             value["chunking_strategy"] = AUTO.rendered()
-        case "messages" if value["status"] == "in_progress":
+        case "messages" if value["status"] not in ("completed", "incomplete"):
             value["status"] = "incomplete"
             value["incomplete_details"] = value["incomplete_details"] or {"reason": "run_failed"}
         case "run_steps":
