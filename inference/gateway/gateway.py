@@ -37,7 +37,7 @@ LARGEST_ERROR = 64 * 1024
 
 DEFAULT_CONTEXT_WINDOW = 8192
 
-FIRST_EVENT_WAIT = 1.0
+FIRST_EVENT_WAIT = 0.75
 """Seconds of an attempt's silence after which a stream's client is sent its headers.
 
 Most errors of providers come sooner, and keep their status.

@@ -11,6 +11,8 @@ from handlers import runs, threads
 from handlers.errors import BadRequest, NotFound
 from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
 from inference.gateway import Gateway, Routes
+from inference.gateway.routes import Route
+from inference.gateway.targets import Target
 from persistence.collections import RUNS
 from persistence.store import Append, Enqueue, Job, Key, Replace, Reschedule, Store
 from persistence.types import JSON
@@ -373,6 +375,25 @@ async def test_a_provider_that_falls_silent_fails_the_run(
             assert run["last_error"]["code"] == "server_error"
             await worker.message(thread["id"], "The thread takes messages again.")
     await gateway.close()
+
+
+async def test_a_run_whose_model_is_no_longer_served_says_which_models_are(
+    store: Store, worker: Process
+) -> None:
+    assistant = await worker.assistant(tools=WEATHER)
+    thread = await worker.thread(script(CALL))
+    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
+    (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+
+    routes = Routes({"known": Route("known", "chat", (Target("p", "openai", "m"),))})
+    async with process(store, Gateway(routes)) as changed:
+        await changed.submit(run, **{call["id"]: "sunny"})
+        run = await changed.settled_from(run, "requires_action")
+    assert run["status"] == "failed"
+    assert run["last_error"] == {
+        "code": "server_error",
+        "message": "The model 'm' does not exist. This server serves known.",
+    }
 
 
 async def test_a_run_with_an_unreadable_log_fails_and_frees_its_thread(
