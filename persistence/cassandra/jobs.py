@@ -17,7 +17,7 @@ from persistence.cassandra.driver import Connection
 from persistence.cassandra.leases import RenewLease, TakeJob
 from persistence.cassandra.rows import AT, Partition, decode_job, job_row_key
 from persistence.cassandra.time_index import TimeIndexMarks
-from persistence.errors import LeaseLost
+from persistence.errors import LeaseLost, StoreError
 from persistence.store import Job
 
 BUCKET_WIDTH = 30_000_000
@@ -98,7 +98,10 @@ class JobQueue:
     async def take_jobs(
         self, kind: str, owner: str, lease: float, limit: int, skipped: Collection[str] = ()
     ) -> list[Job]:
-        """Take free jobs in the order of the index: one or two statements if none is due, four per job."""
+        """Take free jobs in the order of the index: one or two statements if none is due, four per job.
+
+        After an error the jobs taken before it are returned: nobody else can take them until their leases end.
+        """
         state = await self._state(kind)
         if state is None or limit < 1:
             return []
@@ -107,7 +110,12 @@ class JobQueue:
             now = self._now()
             left: int | None = None
             for bucket in range(state.mark // BUCKET_WIDTH, now // BUCKET_WIDTH + 1):
-                left = _earlier(left, await self._take_from(request, bucket, now))
+                try:
+                    left = _earlier(left, await self._take_from(request, bucket, now))
+                except StoreError:
+                    if request.taken:
+                        return request.taken
+                    raise
                 if left is not None and (not skipped or len(request.taken) >= limit):
                     break
             settled = now - LATENESS
@@ -153,9 +161,13 @@ class JobQueue:
         kind, room = request.kind, request.limit - len(request.taken)
         found = await asyncio.gather(*(self._read_job(kind, entry) for entry in entries))
         chosen = [job for job in found if job is not None and job.due <= self._clock()][:room]
-        got = await asyncio.gather(*(self._take_one(job, request.owner, request.lease) for job in chosen))
+        takes = (self._take_one(job, request.owner, request.lease) for job in chosen)
+        got = await asyncio.gather(*takes, return_exceptions=True)
+        request.taken += [job for job in got if isinstance(job, Job)]
+        for error in got:
+            if isinstance(error, BaseException):
+                raise error
         results = {(job.project, job.id): result for job, result in zip(chosen, got, strict=True)}
-        request.taken += [job for job in got if job is not None]
         left: int | None = None
         for entry, job in zip(entries, found, strict=True):
             if job is not None and job.due > self._clock():
