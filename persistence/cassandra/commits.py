@@ -17,6 +17,7 @@ from persistence.cassandra.rows import AT, Partition, RowKey
 from persistence.errors import StoreError, StoreUnavailable, VersionConflict
 
 CHECKED_COLUMNS = ("version", "place", "lease", "owner")
+WRITER = f"SELECT writer FROM objects WHERE {AT}"
 CHECKED = f"SELECT {', '.join(CHECKED_COLUMNS)} FROM objects WHERE {AT}"
 
 MAX_COMBINED = 50
@@ -186,6 +187,7 @@ class Committer:
                     [part for each in batch for part in each.transaction.parts], partition, token
                 )
                 outcome = await self._decide(statements)
+                rows = await self._rows(outcome, partition, batch if unsure else [])
             except OutcomeUnknown as exc:
                 if time.monotonic() > deadline:
                     reject(batch, exc)
@@ -196,11 +198,6 @@ class Committer:
             except (StoreError, ValueError) as exc:
                 reject(batch, exc)
                 return
-            rows = {
-                RowKey(row["section"], row["label"], row["position"]): row
-                for row in outcome.rows
-                if "section" in row
-            }
             if outcome.applied or (unsure and batch_was_applied(batch, rows, token)):
                 resolve(batch)
                 return
@@ -209,6 +206,29 @@ class Committer:
             if time.monotonic() > deadline:
                 reject(batch, StoreUnavailable(f"too many writers at {partition.home}"))
                 return
+
+    async def _rows(
+        self, outcome: Outcome, partition: Partition, attempted: Sequence[PendingTransaction]
+    ) -> Rows:
+        """Return the rows of a refusal; those that `attempted` may have changed before with their writers.
+
+        A refusal shows only the columns of its conditions. A read at quorum sees who wrote a row, because
+        the refused transaction has completed what was under way before it.
+        """
+        rows = {
+            RowKey(row["section"], row["label"], row["position"]): row
+            for row in outcome.rows
+            if "section" in row
+        }
+        changed = {key for each in attempted for part in each.transaction.parts for key in part.row_keys}
+        for row_key in changed & rows.keys():
+            if "writer" not in rows[row_key]:
+                try:
+                    found = await self._connection.run(WRITER, (*partition, *row_key))
+                except StoreUnavailable as exc:
+                    raise OutcomeUnknown(str(exc)) from exc
+                rows[row_key]["writer"] = found[0][0] if found else None
+        return rows
 
     async def _decide(self, statements: list[Statement]) -> Outcome:
         if not statements:  # every part found that there is nothing left to do

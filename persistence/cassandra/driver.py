@@ -200,7 +200,8 @@ class Connection:
     async def compare_and_set(self, statements: Sequence[Statement]) -> Outcome:
         """Run a lightweight transaction on one partition; OutcomeUnknown if no answer came.
 
-        Even one statement is sent as a batch: only then a refusal returns whole rows.
+        Even one statement is sent as a batch: only then a refusal names its rows. It shows their keys and
+        the columns of the conditions, or all columns if one condition is IF NOT EXISTS.
         """
         statement = BatchStatement(BatchType.UNLOGGED)
         for query, parameters in statements:

@@ -100,7 +100,8 @@ class JobQueue:
     ) -> list[Job]:
         """Take free jobs in the order of the index: one or two statements if none is due, four per job.
 
-        After an error the jobs taken before it are returned: nobody else can take them until their leases end.
+        After an error the jobs taken before it are returned: no other worker could take them until
+        their leases end.
         """
         state = await self._state(kind)
         if state is None or limit < 1:
