@@ -40,7 +40,8 @@ class Principal:
     """The authenticated caller of an operation.
 
     A caller sees only the objects of its `project`. `key_id` is None if no key is needed. `is_astra` is
-    true where the caller uses the headers of the Astra Assistants API.
+    true where the caller uses the headers of the Astra Assistants API. `services` are the tenant's own,
+    where its token opens a store of its own.
     """
 
     project: str
@@ -48,6 +49,7 @@ class Principal:
     role: str = "member"
     limits: Limits = Limits()
     is_astra: bool = False
+    services: Services | None = None
 
 
 @dataclass(frozen=True, slots=True)

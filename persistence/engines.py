@@ -21,6 +21,26 @@ def open_store(url: str) -> Store:
     raise StoreRefused(f"{url!r} is not a store's URL: write {FORMS}")
 
 
+def token_template(url: str) -> Store:
+    """Return what stands for the stores of all tokens, never opened; StoreRefused for an unusable URL."""
+    from persistence.cassandra import template  # noqa: PLC0415 - the driver takes 0.2 s
+
+    return template(url)
+
+
+def is_for_tokens(url: str) -> bool:
+    """Return whether a URL is `astra://` without a token, so that each caller's token opens a store."""
+    parts = urlsplit(url)
+    return parts.scheme == "astra" and not parts.password and "token" not in dict(parse_qsl(parts.query))
+
+
+async def open_for_token(url: str, token: str, database: str) -> Store:
+    """Return the store of a caller's token, not connected yet; StoreRefused, StoreUnavailable."""
+    from persistence.cassandra import for_token  # noqa: PLC0415 - the driver takes 0.2 s
+
+    return await for_token(url, token, database)
+
+
 def sqlite(url: str) -> Store:
     """Return the SQLite store of a path; `?vector_memory_mb=` limits the vectors that a worker keeps."""
     from persistence.sqlite import SQLiteStore  # noqa: PLC0415 - needs apsw's library

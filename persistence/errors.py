@@ -12,6 +12,8 @@ StoreError
 ├── StoreUnavailable       the database cannot be reached or does not answer in time; try again
 ├── StoreFull              no room left on the device
 └── StoreRefused           start-up: a wrong URL, a newer schema, a file that is no store
+    ├── CredentialsRefused     the database does not accept the user or the token
+    └── DatabaseAmbiguous      a token opens several databases, or none, and none is named
 """
 
 
@@ -61,3 +63,11 @@ class StoreFull(StoreError):
 
 class StoreRefused(StoreError):
     """Start-up cannot go on: a wrong URL, a newer schema, a file that is no store."""
+
+
+class CredentialsRefused(StoreRefused):
+    """The database does not accept the user or the token, or has none of that name for it."""
+
+
+class DatabaseAmbiguous(StoreRefused):
+    """A token opens several databases, or none, and none is named."""

@@ -7,11 +7,13 @@ import structlog
 from handlers.context import Services
 from serving.routes import ServedEdition
 from serving.routing import PREFIX
+from serving.services import opens_store_per_token
 from serving.settings import Settings, shown_store
 
 AUTH = {
     "open": "open: any key is accepted",
     "keys": "keys",
+    "tokens": "astra: each token opens its own database",
     "astra": "astra: any token is accepted, and opens a project of its own",
 }
 
@@ -44,6 +46,6 @@ class Announcement:
             "edition": f"{counts.edition}: {counts.served} of {counts.operations} operations",
             "store": shown_store(settings.store),
             **self._services.gateway.summary(),
-            "auth": AUTH[settings.auth],
+            "auth": AUTH["tokens" if opens_store_per_token(settings) else settings.auth],
         }
         return {name: fact for name, fact in facts.items() if fact}

@@ -7,7 +7,7 @@ from serving.access import AccessLog
 from serving.announcement import Announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
-from serving.auth_astra import AstraAuthenticator
+from serving.auth_astra import AstraAuthenticator, AstraDatabaseAuthenticator
 from serving.browser_guard import BrowserGuard
 from serving.calling import HandlerCaller
 from serving.cors import Cors
@@ -28,8 +28,9 @@ from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
 from serving.sending import Sending
-from serving.services import lives, make_services
+from serving.services import lives, make_services, make_tenants, opens_store_per_token, shared_lives
 from serving.settings import Settings
+from serving.tenants import Tenants
 from spec import edition as editions
 from spec.edition import Edition
 
@@ -45,7 +46,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     routing = Routing()
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
-    service_lives = lives(services, grace=settings.grace)
+    tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
+    service_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
     responder = Responder(
@@ -53,7 +55,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     )
     pipeline = Pipeline(
         routing=routing,
-        authenticator=make_authenticator(settings, services),
+        authenticator=make_authenticator(settings, services, tenants),
         decoder=Decoder(services.store, held),
         caller=HandlerCaller(services, interruptions),
         responder=responder,
@@ -129,9 +131,11 @@ def make_held_bodies(settings: Settings) -> HeldBodies:
     return HeldBodies(limit, share=share, largest=settings.max_body)
 
 
-def make_authenticator(settings: Settings, services: Services) -> Authenticator:
+def make_authenticator(settings: Settings, services: Services, tenants: Tenants | None) -> Authenticator:
     """Return the authenticator that ASTROLABE_AUTH names."""
     limits = Limits(settings.max_body, settings.max_file)
     if settings.auth == "keys":
         return KeyAuthenticator(services.store, limits)
+    if tenants is not None:
+        return AstraDatabaseAuthenticator(limits, tenants)
     return AstraAuthenticator(limits) if settings.auth == "astra" else OpenAuthenticator(limits)

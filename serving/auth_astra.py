@@ -6,9 +6,13 @@ import re
 from handlers.context import Limits, Principal
 from handlers.errors import BadRequest, Forbidden, Unauthorized
 from serving.request import Request
+from serving.tenants import Tenants
 
 TOKEN = "astra-api-token"  # noqa: S105 - the header's name
 DATABASE = "astra-db-id"
+
+TENANT_PROJECT = "default"
+"""The project of a database that is its tenant's own: another token for it finds the same objects."""
 
 TOKEN_FORM = re.compile(rb"[!-~]{1,1024}")
 DATABASE_FORM = re.compile(rb"[0-9A-Za-z-]{1,64}")
@@ -25,6 +29,21 @@ class AstraAuthenticator:
         token = token_of(request)
         database_of(request)
         return Principal(tenant_project(token), limits=self._limits, is_astra=True)
+
+
+class AstraDatabaseAuthenticator:
+    """Takes tokens that open a database: the tenant is the store of token and database."""
+
+    def __init__(self, limits: Limits, tenants: Tenants) -> None:
+        self._limits = limits
+        self._tenants = tenants
+
+    async def authenticate(self, request: Request) -> Principal:
+        """Return the token's tenant; the request holds its store until it ends."""
+        token, database = token_of(request), database_of(request)
+        tenant, services = await self._tenants.hold(token.decode("ascii"), database)
+        request.release = tenant.release
+        return Principal(TENANT_PROJECT, limits=self._limits, is_astra=True, services=services)
 
 
 def token_of(request: Request) -> bytes:

@@ -20,7 +20,7 @@ class HandlerCaller:
         served, handler = request.edition, route.handler
         assert served is not None and handler is not None  # noqa: S101, PT018 - set by earlier stages
         context = Context(
-            services=self._services,
+            services=request.principal.services or self._services,
             principal=request.principal,
             operation_id=request.operation_id,
             edition=served.edition.name,

@@ -85,7 +85,8 @@ class Decoder:
         boundary = boundary_of(headers.get("content-type", ""))
         text, file = principal.limits.body, file_limit(request)
         hold = partial(self._held.add, request)
-        reader = MultipartReader(self._store, principal.project, boundary, body.takes_file, text, file, hold)
+        store = principal.services.store if principal.services else self._store
+        reader = MultipartReader(store, principal.project, boundary, body.takes_file, text, file, hold)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
         form = await reader.read(read_pieces(request.receive, file + text, encoding))
         request.received = form.size

@@ -72,6 +72,8 @@ class HTTPServer:
             self._access.record(request, response.status)
         finally:
             self._held.release(request)
+            if request.release is not None:
+                request.release()
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
         path, model = scope["path"], None

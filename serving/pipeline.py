@@ -82,9 +82,10 @@ class Pipeline:
 
     async def discard_uploads(self, request: Request) -> None:
         """Delete the files of a request that failed; a second failure is only logged."""
-        project = request.principal.project
+        principal = request.principal
+        store = principal.services.store if principal.services else self._store
         for upload in request.uploads:
             try:
-                await discard(self._store, project, upload.content_id)
+                await discard(store, principal.project, upload.content_id)
             except StoreError as exc:
                 log.warning("upload_not_deleted", content=upload.content_id, reason=str(exc))

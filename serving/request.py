@@ -61,6 +61,7 @@ class Request:
     `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies, `held` those in
     memory that `HeldBodies` counts. `open_stream` sends the head of an event stream whose first event
     takes long; None where nothing is sent.
+    `release` is called at the end: the request no longer uses its tenant's store.
     `default_model` is the model of a body that names none (Azure's deployments).
     """
 
@@ -84,3 +85,4 @@ class Request:
     held: int = 0
     open_stream: Callable[[], None] | None = None
     default_model: str | None = None
+    release: Callable[[], None] | None = None

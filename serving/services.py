@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from secrets import token_hex
 
 import structlog
@@ -15,46 +16,69 @@ from inference.gateway.discovery import find_embedding_model
 from inference.gateway.hosts import HostGuard
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
+from inference.parsing.sandbox import Sandbox
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
-from persistence.engines import open_store
+from persistence.engines import is_for_tokens, open_for_token, open_store, token_template
 from persistence.errors import StoreError
 from persistence.store import Store
 from persistence.types import JSON
 from serving.lifespan import Service
 from serving.settings import Settings
+from serving.tenants import Tenants
 
 SWEEP_SECONDS = 600.0
 """How often each worker has the store delete what has expired."""
+
+POLL_SECONDS = 1.0
+TENANT_POLL_SECONDS = 5.0
+"""Seconds between two looks for due jobs; tenants' stores may be many."""
+
+OF_A_STORE = frozenset({"store", "jobs", "sweep"})
+"""The lives of what each store has for itself."""
 
 log = structlog.get_logger("astrolabe.services")
 
 
 def make_services(settings: Settings) -> Services:
     """Return the services that handlers use, none of them open; raises RoutesRefused or StoreRefused."""
+    if opens_store_per_token(settings):
+        return services_over(token_template(settings.store), settings)
     return services_over(open_store(settings.store), settings)
 
 
-def services_over(store: Store, settings: Settings) -> Services:
-    """Return the services over a store that exists already."""
-    routes = make_routes(settings)
-    local = LocalModels(settings.cache) if "local" in routes.wires() else None
-    accepts = settings.caller_keys or settings.auth == "astra"
-    policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
-    gateway = Gateway(routes, policy, local)
+def opens_store_per_token(settings: Settings) -> bool:
+    """Return whether each caller's token opens a database of its own."""
+    return settings.auth == "astra" and is_for_tokens(settings.store)
+
+
+def make_tenants(settings: Settings, services: Services) -> Tenants:
+    """Return the stores of callers' tokens; they share the gateway and the file parser of `services`."""
+
+    async def make(token: str, database: str) -> tuple[Services, Sequence[Service]]:
+        store = await open_for_token(settings.store, token, database)
+        made = services_over(store, settings, services)
+        return made, [life for life in lives(made, grace=settings.grace) if life.name in OF_A_STORE]
+
+    return Tenants(make)
+
+
+def services_over(store: Store, settings: Settings, shared: Services | None = None) -> Services:
+    """Return the services over a store that exists already; of `shared` they use what has no store."""
+    gateway = shared.gateway if shared else make_gateway(settings)
+    sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
     secret = settings.secret.get_secret_value() if settings.secret else None
     sealer = Sealer(secret)
-    jobs = Jobs(store, owner="", max_takeovers=settings.max_takeovers)
-    downloads = settings.download_assistants_files
-    parser_memory = settings.parser_memory // settings.workers
-    retrieval = Retrieval(
+    jobs = Jobs(
         store,
-        gateway,
-        jobs,
-        download_assistants_files=downloads,
-        parser_memory=parser_memory,
-        sealer=sealer,
+        owner="",
+        poll=TENANT_POLL_SECONDS if shared else POLL_SECONDS,
+        max_takeovers=settings.max_takeovers,
+    )
+    downloads = settings.download_assistants_files
+    retrieval = Retrieval(
+        store, gateway, jobs, download_assistants_files=downloads, sandbox=sandbox, sealer=sealer
     )
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     runs = Runs(
@@ -67,6 +91,15 @@ def services_over(store: Store, settings: Settings) -> Services:
         sealer=sealer,
     )
     return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
+
+
+def make_gateway(settings: Settings) -> Gateway:
+    """Return the gateway to the settings' providers."""
+    routes = make_routes(settings)
+    local = LocalModels(settings.cache) if "local" in routes.wires() else None
+    accepts = settings.caller_keys or settings.auth == "astra"
+    policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
+    return Gateway(routes, policy, local)
 
 
 def make_routes(settings: Settings) -> Routes:
@@ -120,6 +153,21 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
             stop_at_once=services.jobs.stop_at_once,
         ),
         Service("sweep", sweep.open, sweep.close),
+    )
+
+
+def shared_lives(services: Services, tenants: Tenants) -> tuple[Service, ...]:
+    """Return the lives of a worker whose stores are its tenants' own."""
+    shared = [life for life in lives(services, grace=0) if life.name not in OF_A_STORE]
+    return (
+        *shared,
+        Service(
+            "tenants",
+            tenants.open,
+            tenants.close,
+            begin_stop=tenants.begin_stop,
+            stop_at_once=tenants.stop_at_once,
+        ),
     )
 
 

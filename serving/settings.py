@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference.limits import MAX_ANSWER, MAX_TAKEOVERS
+from persistence.engines import is_for_tokens
 from serving.errors import SettingsRefused
 
 PREFIX = "ASTROLABE_"
@@ -50,7 +51,8 @@ class Settings(BaseSettings):
         "ASTROLABE_STORE",
         "sqlite:///./data/astrolabe.db",
         "`sqlite:///path`, `cassandra://host[:port],…/keyspace?dc=…&rf=…` or "
-        "`astra://database-id/keyspace?token=AstraCS:…` (bundle fetched, keyspace made if missing).",
+        "`astra://database-id/keyspace?token=AstraCS:…` (bundle fetched, keyspace made if missing). With "
+        "`ASTROLABE_AUTH=astra`, `astra:///keyspace` without a token opens the database of each caller's.",
     )
     auth: Literal["open", "keys", "astra"] = variable(
         "ASTROLABE_AUTH",
@@ -228,7 +230,8 @@ class Settings(BaseSettings):
 
     def refuse_open_network(self) -> None:
         """Refuse to let anybody on the network in without a key, or with a token that nobody checks."""
-        if self.auth == "keys" or self.allow_open or _is_loopback(self.host):
+        is_checked = self.auth == "keys" or (self.auth == "astra" and is_for_tokens(self.store))
+        if is_checked or self.allow_open or _is_loopback(self.host):
             return
         raise SettingsRefused(
             f"HOST={self.host}: ASTROLABE_AUTH={self.auth} serves anybody who reaches that address. "

@@ -11,7 +11,7 @@ import structlog
 from inference.gateway import Credentials, Gateway
 from inference.jobs import Jobs
 from inference.parsing.chunking import AUTO
-from inference.parsing.sandbox import PARSER_MEMORY, Sandbox
+from inference.parsing.sandbox import Sandbox
 from inference.retrieval.attachments import Attachment, status_label
 from inference.retrieval.contents import UnclaimedContents
 from inference.retrieval.deadlines import Deadlines
@@ -45,8 +45,8 @@ class Retrieval:
     """Files, uploads, vector stores and their search.
 
     Create it before `jobs` start, because it registers handlers. `download_assistants_files=False`
-    keeps OpenAI's rule that files of the purpose assistants cannot be read back. `parser_memory` is
-    how many bytes the files that this process parses may take together.
+    keeps OpenAI's rule that files of the purpose assistants cannot be read back. `sandbox`
+    parses files; by default it is this object's own.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Retrieval:
         jobs: Jobs,
         *,
         download_assistants_files: bool = True,
-        parser_memory: int = PARSER_MEMORY,
+        sandbox: Sandbox | None = None,
         sealer: Sealer | None = None,
     ) -> None:
         self._store = store
         self.sealer = sealer or Sealer()
         self._embedder = Embedder(gateway)
-        self._sandbox = Sandbox(parser_memory)
+        self.sandbox = sandbox or Sandbox()
         deadlines = Deadlines(store, jobs)
         self.files = Files(store, deadlines, download_assistants_files=download_assistants_files)
         self.uploads = Uploads(store, deadlines, self.files)
@@ -70,7 +70,7 @@ class Retrieval:
         self.vector_store_files = VectorStoreFiles(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
         self._ingestion = Ingestion(
-            store, jobs, self._embedder, self.vector_store_files, self._sandbox, self.sealer
+            store, jobs, self._embedder, self.vector_store_files, self.sandbox, self.sealer
         )
         deadlines.register(CONTENTS, expire=UnclaimedContents(store).expire)
         deadlines.register(FILES, expire=self.files.expire, purge=self.vector_store_files.purge_file)
@@ -87,7 +87,7 @@ class Retrieval:
 
     async def close(self) -> None:
         """End the parser process; call it after the jobs have stopped."""
-        await self._sandbox.close()
+        await self.sandbox.close()
 
     def describe(self) -> JSON:
         """Return how vector stores are searched: "hybrid" with a model's name, or "bm25" without one."""
@@ -204,7 +204,7 @@ class Retrieval:
         if store_file.value["status"] != "completed":
             return None
         document = await self.files.get(project, file)
-        parsed = await self._sandbox.parse(
+        parsed = await self.sandbox.parse(
             project, self.files.read(document), document.value["filename"], AUTO
         )
         try:

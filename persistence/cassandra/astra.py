@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from persistence.cassandra.url import Target
-from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.errors import CredentialsRefused, DatabaseAmbiguous, StoreRefused, StoreUnavailable
 
 PAUSE = 1.0
 """Seconds between two questions whether a database is ready."""
@@ -82,6 +82,18 @@ class DevOps:
             raise StoreRefused(f"{self._name}: the API returned something other than a secure-connect bundle")
         return content
 
+    async def only_database(self) -> str:
+        """Return the id of the one database that the token opens; DatabaseAmbiguous unless there is one."""
+        async with self._session() as session:
+            answer = await self._request_with_retry(session, "GET", f"{self._target.api}/v2/databases")
+        found = answer if isinstance(answer, list) else []
+        ids = [str(each["id"]) for each in found if isinstance(each, dict) and each.get("id")]
+        if len(ids) != 1:
+            raise DatabaseAmbiguous(
+                f"the token opens {len(ids)} databases: name one in the header astra-db-id"
+            )
+        return ids[0]
+
     async def create_keyspace(self) -> None:
         """Create the target's keyspace if it is missing, and wait until the database is active."""
         keyspace = self._target.keyspace
@@ -125,7 +137,9 @@ class DevOps:
 
     async def _request(self, session: aiohttp.ClientSession, method: str, url: str) -> Any:
         """Return the API's answer, JSON or bytes; None if a retry may help."""
-        is_devops = url.startswith(self._database)  # the bundle lies elsewhere, and is not to see the token
+        is_devops = url.startswith(
+            f"{self._target.api}/v2/databases"
+        )  # the bundle lies elsewhere, and is not to see the token
         headers = {"Authorization": f"Bearer {self._target.password}"} if is_devops else {}
         try:
             async with session.request(method, url, headers=headers) as response:
@@ -144,9 +158,9 @@ class DevOps:
     def _refusal(self, status: int, content: bytes) -> StoreRefused:
         if status in DENIED:
             advice = "make a token for it whose role may create keyspaces and connect by CQL"
-            return StoreRefused(f"{self._name} is not open to this token ({status}): {advice}")
+            return CredentialsRefused(f"{self._name} is not open to this token ({status}): {advice}")
         if status == 404:
-            return StoreRefused(f"{self._name} does not exist, or its token is another organization's")
+            return CredentialsRefused(f"{self._name} does not exist, or its token is another organization's")
         return StoreRefused(f"{self._name}: the API answered {status}{self._clean(error_message(content))}")
 
     async def _wait(self, why: str) -> None:

@@ -35,7 +35,7 @@ from persistence.cassandra.errors import (
 )
 from persistence.cassandra.policies import AvoidFailedHosts, RetryIdempotent, speculative_execution
 from persistence.cassandra.url import Target
-from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.errors import CredentialsRefused, StoreUnavailable
 
 Row = tuple[Any, ...]
 Statement = tuple[str, Sequence[Any]]
@@ -94,7 +94,7 @@ class Connection:
                 await asyncio.to_thread(self._disconnect)
                 message = f"cannot use Cassandra at {self.target.name}: {describe(exc)}"
                 if is_auth_failure(exc):
-                    raise StoreRefused(message) from exc
+                    raise CredentialsRefused(message) from exc
                 if time.monotonic() > deadline:
                     raise StoreUnavailable(message) from exc
                 await asyncio.sleep(0.5)

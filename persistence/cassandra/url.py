@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from persistence.errors import StoreRefused
 
@@ -42,10 +42,11 @@ class Target:
         return ", ".join(f"{host}:{self.port}" for host in self.contact_points)
 
 
-def parse(url: str) -> Target:
+def parse(url: str, *, token: str = "", database: str = "") -> Target:
     """Return the target of `cassandra://[user:password@]host[:port][,host…]/keyspace?dc=…&rf=…&ssl=…`.
 
-    Or of `astra://database-id/keyspace?token=…`. Options: `ssl` (true or false), `ca` (a file of trusted
+    Or of `astra://database-id/keyspace?token=…`; `token` and `database` are used where it has none (a named
+    database goes before the URL's). Options: `ssl` (true or false), `ca` (a file of trusted
     certificates), `bundle` (a file, else it is fetched), `api` (another DevOps API), `wait` (seconds that
     start-up waits: 30, Astra 120), `timeout` (seconds of an operation). StoreRefused names what is wrong.
     """
@@ -58,7 +59,8 @@ def parse(url: str) -> Target:
         raise StoreRefused(f"{keyspace!r} cannot be the name of a keyspace")
     timeout = _seconds(options, "timeout", 10.0)
     if parts.scheme == "astra":
-        return _astra(parts, options, keyspace.lower(), timeout)
+        options.setdefault("token", unquote(parts.password or "") or token)
+        return _astra(database or parts.hostname or "", options, keyspace.lower(), timeout)
     hosts, port = _hosts(parts.netloc.rpartition("@")[2])
     credentials = parts.netloc.rpartition("@")[0]
     user, _, password = credentials.partition(":")
@@ -77,14 +79,14 @@ def parse(url: str) -> Target:
     )
 
 
-def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, timeout: float) -> Target:
-    bundle, token = options.get("bundle"), options.get("token") or unquote(parts.password or "")
+def _astra(database: str, options: dict[str, str], keyspace: str, timeout: float) -> Target:
+    bundle, token = options.get("bundle"), options["token"]
     api = options.get("api", ASTRA_API).rstrip("/")
     if bundle is not None:
         bundle = str(Path(bundle).expanduser())
         if not Path(bundle).is_file():
             raise StoreRefused(f"bundle={bundle} is not a file: leave the option out to fetch the bundle")
-    if not parts.hostname:
+    if not database:
         raise StoreRefused("the store's URL names no database: astra://database-id/keyspace?token=AstraCS:…")
     if not token:
         raise StoreRefused("astra:// needs token=AstraCS:…, a token of the database")
@@ -95,7 +97,7 @@ def _astra(parts: SplitResult, options: dict[str, str], keyspace: str, timeout: 
         username="token",
         password=token,
         bundle=bundle,
-        database=parts.hostname,
+        database=database,
         api=api,
         wait=_seconds(options, "wait", 120.0),
         timeout=timeout,

@@ -34,6 +34,9 @@ class Astra:
     failures: list[int] = field(default_factory=list)
     """What the next requests are answered with instead."""
 
+    databases: list[str] = field(default_factory=lambda: [DATABASE])
+    """What the token opens."""
+
     bundle: bytes = b""
     made: Made | None = None
     requests: list[str] = field(default_factory=list)
@@ -42,6 +45,7 @@ class Astra:
     def application(self) -> web.Application:
         application = web.Application(middlewares=[self._check])
         database = "/v2/databases/{database}"
+        application.router.add_get("/v2/databases", self._list)
         application.router.add_get(database, self._show)
         application.router.add_post(f"{database}/secureBundleURL", self._bundle_url)
         application.router.add_post(f"{database}/keyspaces/{{keyspace}}", self._keyspace)
@@ -61,9 +65,12 @@ class Astra:
             return refusal(self.failures.pop(0), "Something is broken")
         if authorization != f"Bearer {TOKEN}":
             return refusal(401, f"token {authorization} is not valid")
-        if request.match_info["database"] != DATABASE:
+        if request.match_info.get("database", DATABASE) != DATABASE:
             return refusal(404, "database not found")
         return await handler(request)
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response([{"id": id, "status": self.status} for id in self.databases])
 
     async def _show(self, _: web.Request) -> web.Response:
         status = self.status

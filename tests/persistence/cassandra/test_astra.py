@@ -10,7 +10,7 @@ import pytest
 
 from persistence.cassandra import CassandraStore, astra, from_url, schema
 from persistence.cassandra.url import parse
-from persistence.errors import StoreRefused, StoreUnavailable
+from persistence.errors import DatabaseAmbiguous, StoreRefused, StoreUnavailable
 from persistence.store import Insert, Key
 from tests.fixtures.required import requires
 from tests.persistence.cassandra.devops import (
@@ -99,6 +99,14 @@ async def test_a_database_that_sleeps_is_refused_at_once(api: Astra) -> None:
     with pytest.raises(StoreRefused, match=rf"{DATABASE} is HIBERNATED: resume it"):
         await devops(api).create_keyspace()
     assert time.monotonic() - began < 2
+
+
+async def test_the_one_database_of_a_token_needs_no_name(api: Astra) -> None:
+    assert await devops(api).only_database() == DATABASE
+    for databases in ([], [DATABASE, "another"]):
+        api.databases = databases
+        with pytest.raises(DatabaseAmbiguous, match="astra-db-id"):
+            await devops(api).only_database()
 
 
 async def test_an_api_that_nobody_serves_is_named() -> None:
