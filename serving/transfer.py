@@ -13,6 +13,7 @@ from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
 from persistence.types import JSON
+from serving.auth_astra import tenant_project
 from serving.commands import errors_as_exit, project_name, with_progress, with_store
 from serving.errors import SourceRefused
 from serving.settings import Settings
@@ -107,6 +108,11 @@ def export_project(
     help="Project that gets the objects: that of a key, or `default` with ASTROLABE_AUTH=open.",
 )
 @click.option(
+    "--token",
+    envvar="ASTRA_DB_APPLICATION_TOKEN",
+    help="With ASTROLABE_AUTH=astra: the token whose tenant gets the objects, instead of --project.",
+)
+@click.option(
     "--report",
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -119,7 +125,12 @@ def export_project(
     help="Model of the vector stores. Default: the server's; for astra the one they were embedded with.",
 )
 def import_project(
-    source: str, url: str | None, project: str, report_file: Path, embedding_model: str | None
+    source: str,
+    url: str | None,
+    project: str,
+    token: str | None,
+    report_file: Path,
+    embedding_model: str | None,
 ) -> None:
     """Import a project into the store of ASTROLABE_STORE.
 
@@ -138,6 +149,10 @@ def import_project(
     with errors_as_exit():
         settings = Settings.read()
         check = edition_check(settings)
+    if settings.auth == "astra":
+        if not token:
+            raise click.UsageError("With ASTROLABE_AUTH=astra, --token says whose objects they become.")
+        project = tenant_project(token.encode())
     if source != ASTRA and embedding_model is None:
         embedding_model = default_embedding_model(settings)
 

@@ -207,6 +207,8 @@ def complete(kind: str, record: Any) -> JSON:
             given = copy.deepcopy(default)
         value[name] = given
     value["object"] = KINDS[kind].fields["object"]
+    if kind == "files" and isinstance(record.get("embedding_model"), str):
+        value["embedding_model"] = record["embedding_model"]  # which clients of Astra Assistants read
     for name in ("id", "thread_id", "run_id", "vector_store_id"):
         id = value.get(name)
         if id is not None and not (isinstance(id, str) and ID.fullmatch(id)):

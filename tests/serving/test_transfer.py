@@ -289,3 +289,20 @@ def test_what_cannot_be_read_is_said_in_one_line(
     assert said in run.stderr.splitlines()[-1]
     assert "secret" not in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_in_astra_mode_the_objects_become_those_of_a_token(
+    folder: Path, provider: ProviderProcess, tmp_path: Path
+) -> None:
+    token = "AstraCS:test"
+    refused = command(tmp_path, "import", str(folder), ASTROLABE_AUTH="astra", OPENAI_API_KEY="sk-x")
+    assert refused.returncode == 2
+    assert "--token" in refused.stderr
+    variables = {"ASTROLABE_AUTH": "astra", "OPENAI_API_KEY": "sk-x", "ASTRA_DB_APPLICATION_TOKEN": token}
+    done(command(tmp_path, "import", str(folder), **variables))
+    store = f"sqlite:///{tmp_path}/data/astrolabe.db"
+    with serving(tmp_path, provider, ASTROLABE_AUTH="astra", ASTROLABE_STORE=store) as server:
+        for sent, number in ((token, 1), ("AstraCS:other", 0)):
+            headers = {"astra-api-token": sent, "openai-beta": "assistants=v2"}
+            answer = httpx.get(f"{server.url}/assistants", headers=headers, timeout=30)
+            assert len(answer.raise_for_status().json()["data"]) == number
