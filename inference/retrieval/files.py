@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from email.message import Message
 from typing import Any
 
 from inference.identifiers import new_id
@@ -22,6 +23,13 @@ EMBEDDING_MODEL = "embedding_model"
 def purpose_label(purpose: str) -> str:
     """Return the label of the files of one purpose."""
     return f"purpose:{purpose}"
+
+
+def declared_charset(file: Document) -> str:
+    """Return the charset that the upload of a file declared, or an empty string."""
+    header = Message()
+    header["Content-Type"] = file.state["media_type"]
+    return header.get_content_charset("")
 
 
 class Files:
