@@ -124,7 +124,9 @@ class Files:
         async def attempt() -> Enqueue:
             document = await self.get(project, file)
             purge = self._deadlines.purge(project, FILES, file, content=document.state["content"])
-            await self._store.write(Delete(document), self._deadlines.never(project, FILES, file), purge)
+            await self._store.write(
+                Delete(document), self._deadlines.cancel_expiry(project, FILES, file), purge
+            )
             return purge
 
         await self._deadlines.run(await retry_on_conflict(attempt))
@@ -151,4 +153,4 @@ class Files:
             await self._store.write(Delete(document), Finish(job), purge)
         except VersionConflict:  # It was deleted just now, and its expire job with it.
             return
-        self._deadlines.adopt(purge)
+        self._deadlines.run_in_background(purge)

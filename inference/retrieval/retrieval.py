@@ -120,7 +120,7 @@ class Retrieval:
     ) -> str:
         """Put files that a request attaches into a vector store; return the store's id.
 
-        Without one, or if it is gone or has expired, a store is made. With `expires` it expires a week
+        Without one, or if it was deleted or has expired, a store is made. With `expires` it expires a week
         after it was last used.
         """
         attachments = [Attachment(file, param="attachments", caller=caller or {}) for file in files]
