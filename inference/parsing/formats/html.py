@@ -9,7 +9,7 @@ import lxml.html
 from inference.errors import DocumentError
 from inference.parsing.formats.text import decode
 
-# Elements that do not part the words around them; every other one begins and ends a line.
+# Elements that do not separate the words around them; every other one begins and ends a line.
 # fmt: off
 INLINE = frozenset(
     {
