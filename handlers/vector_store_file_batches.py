@@ -1,18 +1,16 @@
 """File batches of a vector store: create, retrieve, cancel, list files."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Unpack
 
 from handlers.context import Context
 from handlers.credentials import ingestion_settings
 from handlers.errors import BadRequest
-from handlers.pages import PageQuery, list_page, read_page
+from handlers.pages import PageQuery
 from handlers.registry import operation
-from handlers.vector_store_files import Status
-from inference.retrieval.attachments import Attachment, status_label, vector_store_file_id
+from handlers.vector_store_files import Status, files_page
+from inference.retrieval.attachments import Attachment, status_label
 from inference.retrieval.chunking import parse_chunking
-from persistence.collections import VECTOR_STORE_FILES
 from persistence.types import JSON
 
 
@@ -55,15 +53,8 @@ async def list_files_in_vector_store_batch(
 ) -> JSON:
     """Return a page of the batch's files, of one status if one is named."""
     await context.services.retrieval.vector_store_files.get_batch(context.project, vector_store_id, batch_id)
-    found = await read_page(
-        context,
-        VECTOR_STORE_FILES,
-        vector_store_id,
-        label=status_label(filter, batch_id) if filter else batch_id,
-        to_id=partial(vector_store_file_id, vector_store_id),
-        **page,
-    )
-    return list_page(found)
+    label = status_label(filter, batch_id) if filter else batch_id
+    return await files_page(context, vector_store_id, label, **page)
 
 
 def _attachments(body: JSON) -> list[Attachment]:

@@ -41,15 +41,17 @@ async def list_vector_store_files(
 ) -> JSON:
     """Return a page of the store's files, of one status if one is named."""
     await context.services.retrieval.vector_stores.get(context.project, vector_store_id)
-    found = await read_page(
-        context,
-        VECTOR_STORE_FILES,
-        vector_store_id,
-        label=status_label(filter) if filter else None,
-        to_id=partial(vector_store_file_id, vector_store_id),
-        **page,
+    return await files_page(context, vector_store_id, status_label(filter) if filter else None, **page)
+
+
+async def files_page(
+    context: Context, vector_store_id: str, label: str | None, **page: Unpack[PageQuery]
+) -> JSON:
+    """Return a page of the store's files that have a label."""
+    to_id = partial(vector_store_file_id, vector_store_id)
+    return list_page(
+        await read_page(context, VECTOR_STORE_FILES, vector_store_id, label=label, to_id=to_id, **page)
     )
-    return list_page(found)
 
 
 @operation("getVectorStoreFile")

@@ -4,6 +4,7 @@
 outlives the process that started it, even if that one is killed.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from inference.local import weights
 from inference.local.models import CHAT_SOCKET, CONTEXT_WINDOW, EMBEDDING_SOCKET, PARALLEL_CHATS
 from inference.subprocesses import python_module
+
+AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
 
 
 def main(sockets: Path, cache: Path) -> None:
@@ -34,6 +37,9 @@ def main(sockets: Path, cache: Path) -> None:
 
 
 def _serve_embeddings(folder: Path, cache: Path, socket: Path) -> None:
+    if has_avx512():
+        # CTranslate2 uses AVX2 outside of matrix products unless it is asked for more.
+        os.environ.setdefault("CT2_FORCE_CPU_ISA", "AVX512")
     from inference.local.embedder import Embedder  # noqa: PLC0415  Its packages may not be installed.
     from inference.local.embedding_server import EmbeddingServer  # noqa: PLC0415
 
@@ -44,6 +50,14 @@ def _serve_embeddings(folder: Path, cache: Path, socket: Path) -> None:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603
     server = EmbeddingServer(socket, Embedder(model, folder / "tokenizer.json"))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+
+
+def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor has the parts of AVX-512 that CTranslate2 is built with (Linux only)."""
+    with contextlib.suppress(OSError), cpuinfo.open(encoding="ascii", errors="replace") as lines:
+        flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+        return set(flags) >= AVX512
+    return False
 
 
 def _serve_chat(model: Path, socket: Path) -> object:

@@ -33,7 +33,7 @@ def embedding_weights() -> Path | None:
 
 
 def has_runtime(package: str) -> bool:
-    """Tell whether the modules that a package's model runs on are installed."""
+    """Return whether the modules that a package's model runs on are installed."""
     return all(find_spec(module) is not None for module in RUNTIMES[package])
 
 

@@ -39,6 +39,7 @@ MAX_CONCURRENT = 4
 """Files that one worker parses at the same time, two of one project."""
 
 MAX_SUFFIX = 16
+MAX_CHARSET = 64
 
 log = structlog.get_logger()
 
@@ -81,14 +82,28 @@ class Sandbox:
         self._idle: asyncio.TimerHandle | None = None
 
     async def parse(
-        self, project: str, source: AsyncIterator[bytes], filename: str, chunking: Chunking
+        self,
+        project: str,
+        source: AsyncIterator[bytes],
+        filename: str,
+        chunking: Chunking,
+        *,
+        charset: str = "",
     ) -> Parsed:
-        """Return the text of a file and its chunks; raise DocumentError if it has no readable text."""
-        suffix = PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX]
+        """Return the text of a file and its chunks; raise DocumentError if it has no readable text.
+
+        `charset` is what the upload of a text declared.
+        """
+        request = {
+            "suffix": PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX],
+            "charset": charset[:MAX_CHARSET],
+            "size": chunking.size,
+            "overlap": chunking.overlap,
+        }
         async with self._slots.hold(project):
             self._active += 1
             try:
-                return await self._parse(source, suffix, chunking)
+                return await self._parse(source, request)
             finally:
                 self._active -= 1
                 self._end_later()
@@ -100,7 +115,7 @@ class Sandbox:
         parsers = [*self._retired, *([self._parser] if self._parser else [])]
         await asyncio.gather(*(parser.close() for parser in parsers))
 
-    async def _parse(self, source: AsyncIterator[bytes], suffix: str, chunking: Chunking) -> Parsed:
+    async def _parse(self, source: AsyncIterator[bytes], request: JSON) -> Parsed:
         with tempfile.TemporaryFile(buffering=0) as spool:
             async for piece in source:
                 await asyncio.to_thread(spool.write, piece)
@@ -108,7 +123,6 @@ class Sandbox:
             result = tempfile.TemporaryFile()  # noqa: SIM115  Parsed closes it.
             try:
                 parser = await self._running()
-                request = {"suffix": suffix, "size": chunking.size, "overlap": chunking.overlap}
                 reply = await parser.request(request, spool.fileno(), result.fileno())
                 return _parsed(reply, result)
             except BaseException:

@@ -21,7 +21,7 @@ def delete_unclaimed(project: str, content: str, due: float) -> Enqueue:
 
 def claim(project: str, content: str) -> Cancel:
     """Return the operation that keeps a content; it belongs into the write of the object that names it."""
-    return Deadlines.never(project, CONTENTS, content)
+    return Deadlines.cancel_expiry(project, CONTENTS, content)
 
 
 async def discard(store: Store, project: str, content: str) -> None:

@@ -13,7 +13,7 @@ def empty_counts() -> dict[str, int]:
 def move_count(
     counts: Mapping[str, int], before: str | None, after: str | None, number: int = 1
 ) -> dict[str, int]:
-    """Return the counts after `number` files moved from `before` (None: new) to `after` (None: gone)."""
+    """Return the counts after `number` files moved from `before` (None: added) to `after` (None: removed)."""
     changed = dict(counts)
     if before is not None:
         changed[before] -= number

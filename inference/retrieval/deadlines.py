@@ -1,7 +1,7 @@
 """Jobs for objects that expire ("expire") and for what deleted objects leave behind ("purge").
 
 An expire job is enqueued in the write that creates its object, a purge job in the write that deletes it,
-so a killed worker's jobs are taken over by another.
+so a killed worker's jobs are run by another.
 """
 
 import time
@@ -47,12 +47,15 @@ class Deadlines:
         )
 
     @staticmethod
-    def never(project: str, collection: str, id: str) -> Cancel:
+    def cancel_expiry(project: str, collection: str, id: str) -> Cancel:
         """Return the operation that cancels an object's expire job."""
         return Cancel(project, EXPIRE, f"{collection}:{id}")
 
     def purge(self, project: str, collection: str, id: str, **payload: Any) -> Enqueue:
-        """Return the operation that enqueues a purge job held by this process: `run` or `adopt` it then."""
+        """Return the operation that enqueues a purge job held by this process.
+
+        After the write, call `run` or `run_in_background`.
+        """
         return Enqueue(
             Job(
                 project,
@@ -68,7 +71,7 @@ class Deadlines:
         """Run a purge job that this process holds, and wait for its end."""
         await self._run(Lease(enqueued.job))
 
-    def adopt(self, enqueued: Enqueue) -> None:
+    def run_in_background(self, enqueued: Enqueue) -> None:
         """Run a purge job that this process holds, in the background."""
         self._jobs.adopt(enqueued.job)
 

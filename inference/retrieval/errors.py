@@ -38,5 +38,5 @@ def no_such_vector_store(vector_store: str, param: str = "vector_store_id") -> O
 
 
 def expired_vector_store(vector_store: str, param: str = "vector_store_id") -> RequestRefused:
-    """Return the error of a vector store that has expired: files are still listed, chunks are gone."""
+    """Return the error of a vector store that has expired: its files are listed, its chunks were deleted."""
     return RequestRefused(f"Vector store '{vector_store}' has expired.", param=param)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Mapping
+from email.message import Message
 from typing import Any
 
 from inference.identifiers import new_id
@@ -22,6 +23,13 @@ EMBEDDING_MODEL = "embedding_model"
 def purpose_label(purpose: str) -> str:
     """Return the label of the files of one purpose."""
     return f"purpose:{purpose}"
+
+
+def declared_charset(file: Document) -> str:
+    """Return the charset that the upload of a file declared, or an empty string."""
+    header = Message()
+    header["Content-Type"] = file.state["media_type"]
+    return header.get_content_charset("")
 
 
 class Files:
@@ -116,7 +124,9 @@ class Files:
         async def attempt() -> Enqueue:
             document = await self.get(project, file)
             purge = self._deadlines.purge(project, FILES, file, content=document.state["content"])
-            await self._store.write(Delete(document), self._deadlines.never(project, FILES, file), purge)
+            await self._store.write(
+                Delete(document), self._deadlines.cancel_expiry(project, FILES, file), purge
+            )
             return purge
 
         await self._deadlines.run(await retry_on_conflict(attempt))
@@ -143,4 +153,4 @@ class Files:
             await self._store.write(Delete(document), Finish(job), purge)
         except VersionConflict:  # It was deleted just now, and its expire job with it.
             return
-        self._deadlines.adopt(purge)
+        self._deadlines.run_in_background(purge)

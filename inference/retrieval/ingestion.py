@@ -22,6 +22,7 @@ from inference.parsing.sandbox import Parsed, Sandbox
 from inference.retrieval.attachments import INGEST, vector_store_file_id
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound
+from inference.retrieval.files import declared_charset
 from inference.retrieval.vector_store_files import VectorStoreFiles
 from inference.retrieval.vector_stores import has_expired
 from inference.sealing import Sealer
@@ -133,10 +134,14 @@ class Ingestion:
         source = self._store.read_content(member.key.project, document.state["content"])
         try:
             parsed = await self._sandbox.parse(
-                lease.job.project, source, document.value["filename"], chunking
+                lease.job.project,
+                source,
+                document.value["filename"],
+                chunking,
+                charset=declared_charset(document),
             )
         except ContentNotFound as exc:
-            raise DocumentError("The file's content is gone.", code="invalid_file") from exc
+            raise DocumentError("The file's content is missing.", code="invalid_file") from exc
         try:
             usage = await self._store_chunks(lease, member, store.state["embedding_model"], parsed)
         except DimensionMismatch as exc:

@@ -1,12 +1,12 @@
 """Fuse two rankings into one: reciprocal rank fusion, weighted by relevance.
 
-A hit's relevance is how well it matches by itself, between 0 and 1: the cosine of its vector; and by
-words, its BM25 score as a part of the best hit's, times the part of the query's words that the best
-hit holds (BM25 has no scale of its own: in a store of three files every score is next to nothing).
-A chunk's score is the reciprocal ranks that it has by both measures, 1 where it is first by both,
-times the mean of both relevances. So the order is robust, as ranks are, and a threshold means
-something, as ranks do not: what matches badly has a low score even where nothing matches better.
-Where there is one measure alone, the score is the relevance by it.
+A hit's relevance, between 0 and 1, is how well it matches by itself. By vectors it is the cosine. By
+words it is its BM25 score as a share of the best hit's, times the share of the query's words that the
+best hit contains: BM25 has no scale of its own, and in a store of three files every score is near 0.
+
+A chunk's score is the sum of its reciprocal ranks by both measures (1 if it is first by both), times
+the mean of its relevances. Ranks make the order robust. Relevances give score_threshold a meaning: a
+bad match has a low score even if nothing matches better. With one measure the score is its relevance.
 """
 
 from collections.abc import Iterable, Sequence

@@ -17,7 +17,7 @@ from inference.retrieval.contents import UnclaimedContents
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.embedding import Embedder
 from inference.retrieval.errors import ObjectNotFound, RequestRefused
-from inference.retrieval.files import Files
+from inference.retrieval.files import Files, declared_charset
 from inference.retrieval.ingestion import Ingestion
 from inference.retrieval.search import DEFAULT_RESULTS, Found, RankingOptions, Search
 from inference.retrieval.uploads import Uploads
@@ -120,7 +120,7 @@ class Retrieval:
     ) -> str:
         """Put files that a request attaches into a vector store; return the store's id.
 
-        Without one, or if it is gone or has expired, a store is made. With `expires` it expires a week
+        Without one, or if it was deleted or has expired, a store is made. With `expires` it expires a week
         after it was last used.
         """
         attachments = [Attachment(file, param="attachments", caller=caller or {}) for file in files]
@@ -205,7 +205,11 @@ class Retrieval:
             return None
         document = await self.files.get(project, file)
         parsed = await self.sandbox.parse(
-            project, self.files.read(document), document.value["filename"], AUTO
+            project,
+            self.files.read(document),
+            document.value["filename"],
+            AUTO,
+            charset=declared_charset(document),
         )
         try:
             return parsed.text()

@@ -141,7 +141,7 @@ class Uploads:
             document = _pending(await self.get(project, upload), "be cancelled")
             written = await self._store.write(
                 Replace(document, value={**document.value, "status": "cancelled"}),
-                self._deadlines.never(project, UPLOADS, upload),
+                self._deadlines.cancel_expiry(project, UPLOADS, upload),
                 purge,
             )
             return written[0]
@@ -161,7 +161,7 @@ class Uploads:
         await self._store.write(
             Replace(document, value={**document.value, "status": "expired"}), Finish(job), purge
         )
-        self._deadlines.adopt(purge)
+        self._deadlines.run_in_background(purge)
 
     async def purge(self, lease: Lease) -> None:
         """Run an upload's purge job: delete its parts, and copies that were not used."""
@@ -235,7 +235,9 @@ class Uploads:
                 value={**document.value, "status": "completed", "file": file},
                 state={**document.state, "content": content},
             )
-            return (await self._store.write(replace, *creation, self._deadlines.never(*key), purge))[0]
+            return (await self._store.write(replace, *creation, self._deadlines.cancel_expiry(*key), purge))[
+                0
+            ]
 
         completed = await retry_on_conflict(attempt)
         await self._deadlines.run(purge)

@@ -97,7 +97,7 @@ class VectorStoreFiles:
         additions = self._additions(insert.key, attachments, filenames, {}, None)
         insert = replace(insert, value=with_status(additions.apply_counts(insert.value)))
         written = await self._store.write(insert, *others, *additions.operations)
-        self._adopt(additions)
+        self._run_held(additions)
         return written[0]
 
     async def attach(
@@ -130,7 +130,7 @@ class VectorStoreFiles:
             await self._store.write(*operations, Replace(store, value=value))
             return additions
 
-        self._adopt(await retry_on_conflict(attempt, (VersionConflict, AlreadyExists)))
+        self._run_held(await retry_on_conflict(attempt, (VersionConflict, AlreadyExists)))
 
     async def detach(self, project: str, vector_store: str, file: str) -> None:
         """Take a file out of a store, with its chunks; raise ObjectNotFound for either."""
@@ -309,14 +309,14 @@ class VectorStoreFiles:
                 changes.append(batch_change(document, "cancelled", number))
         return changes
 
-    def _adopt(self, additions: Additions) -> None:
+    def _run_held(self, additions: Additions) -> None:
         if additions.held is not None:
             self._jobs.adopt(additions.held)
 
     async def _changes(
         self, store_files: Sequence[Document], outcome: Mapping[str, Any]
     ) -> list[Operation] | None:
-        """Return what moves files of one store and batch out of progress; None if the store is gone."""
+        """Return what moves files of one store and batch out of progress; None if the store was deleted."""
         first = store_files[0]
         project, batch = first.key.project, first.state["batch"]
         store = await self._store.get(Key(project, VECTOR_STORES, first.parent))

@@ -142,10 +142,10 @@ class VectorStores:
         async def attempt() -> Enqueue:
             document = await self.get(project, vector_store)
             purge = self._deadlines.purge(project, VECTOR_STORES, vector_store)
-            await self._store.write(Delete(document), self._deadlines.never(*document.key), purge)
+            await self._store.write(Delete(document), self._deadlines.cancel_expiry(*document.key), purge)
             return purge
 
-        self._deadlines.adopt(await retry_on_conflict(attempt))
+        self._deadlines.run_in_background(await retry_on_conflict(attempt))
 
     async def expire(self, lease: Lease) -> None:
         """Run a store's expire job: delete its chunks, keep its object and the list of its files."""
@@ -163,7 +163,7 @@ class VectorStores:
 
     def _deadline(self, key: Key, value: JSON) -> list[Operation]:
         if value["expires_at"] is None:
-            return [self._deadlines.never(*key)]
+            return [self._deadlines.cancel_expiry(*key)]
         return [self._deadlines.expire_at(*key, value["expires_at"])]
 
 

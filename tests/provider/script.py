@@ -25,7 +25,7 @@ class Turn:
         messages = (
             body.get("messages")
             or _geminis(body)
-            or [{"role": "user", "content": body.get("input", body.get("prompt"))}]
+            or [{"role": "user", "content": body.get("input") or body.get("inputs") or body.get("prompt")}]
         )
         for roles in (("user",), ("system", "developer")):
             for place in range(len(messages) - 1, -1, -1):

@@ -6,6 +6,7 @@ not match it is refused. Each type has a module, imported when its first file is
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import BinaryIO
 
@@ -26,6 +27,9 @@ MODULES = {
     ".xhtml": "html",
     ".xlsx": "xlsx",
 }
+
+DECODED = frozenset({"html", "json", "text"})
+"""Modules whose files are texts, in whichever charset."""
 
 # fmt: off
 TEXTS = frozenset(
@@ -49,19 +53,22 @@ UNSUPPORTED = frozenset(
 """Types whose files never hold text that can be read."""
 
 
-def reader(suffix: str) -> Callable[[BinaryIO], Iterator[str]]:
+def reader(suffix: str, charset: str = "") -> Callable[[BinaryIO], Iterator[str]]:
     """Return the function that reads files with the extension `suffix` (`.pdf`)."""
-    module = import_module(f"{__name__}.{MODULES.get(suffix, 'text')}")
-    read: Callable[[BinaryIO], Iterator[str]] = module.read
-    return read
+    name = MODULES.get(suffix, "text")
+    read: Callable[..., Iterator[str]] = import_module(f"{__name__}.{name}").read
+    return partial(read, charset=charset) if name in DECODED else read
 
 
-def extract(file: BinaryIO, suffix: str) -> str:
-    """Return the text of a file with the extension `suffix` (`.pdf`); raise DocumentError."""
+def extract(file: BinaryIO, suffix: str, charset: str = "") -> str:
+    """Return the text of a file with the extension `suffix` (`.pdf`); raise DocumentError.
+
+    `charset` is what the upload of a text declared; it is used if the text is not Unicode.
+    """
     if suffix in UNSUPPORTED:
         raise DocumentError(f"Files with the extension {suffix} are not supported.", code="unsupported_file")
     try:
-        text = _join(reader(suffix)(file))
+        text = _join(reader(suffix, charset)(file))
     except UnicodeDecodeError as exc:
         raise _not_text(suffix) from exc
     # Lone surrogates cannot be stored as UTF-8.
@@ -75,7 +82,9 @@ def extract(file: BinaryIO, suffix: str) -> str:
 
 def _not_text(suffix: str) -> DocumentError:
     if suffix in TEXTS or suffix in MODULES:
-        return DocumentError("The file is not UTF-8, UTF-16 or ASCII text.", code="invalid_file")
+        return DocumentError(
+            "The file is not UTF-8, UTF-16 or ASCII text, and declares no other charset.", code="invalid_file"
+        )
     shown = f"the extension {suffix}" if suffix else "no extension"
     return DocumentError(
         f"Files with {shown} are not supported, unless they are text.", code="unsupported_file"

@@ -75,13 +75,13 @@ def _pieces(root: Any) -> Iterator[str]:
 
 
 def _is_hidden(text: Any) -> bool:
-    """Tell whether the run of this text is formatted as hidden."""
+    """Return whether the run of this text is formatted as hidden."""
     properties = text.getparent().find("{*}rPr")
     mark = properties.find("{*}vanish") if properties is not None else None
     return mark is not None and attribute(mark, "val") not in OFF
 
 
 def _ends_cell(paragraph: Any) -> bool:
-    """Tell whether a tab or the row's end follows, and not another line of the cell."""
+    """Return whether a tab or the row's end follows, and not another line of the cell."""
     parent = paragraph.getparent()
     return local_name(parent) == "tc" and paragraph.getnext() is None

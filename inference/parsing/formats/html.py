@@ -9,7 +9,7 @@ import lxml.html
 from inference.errors import DocumentError
 from inference.parsing.formats.text import decode
 
-# Elements that do not part the words around them; every other one begins and ends a line.
+# Elements that do not separate the words around them; every other one begins and ends a line.
 # fmt: off
 INLINE = frozenset(
     {
@@ -24,9 +24,9 @@ HIDDEN = frozenset(
 )
 
 
-def read(file: BinaryIO) -> Iterator[str]:
+def read(file: BinaryIO, charset: str) -> Iterator[str]:
     """Yield what a reader of the page sees, block by block; raise DocumentError."""
-    text = decode(file)
+    text = decode(file, charset)
     if not text.strip():
         return
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)

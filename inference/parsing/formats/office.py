@@ -121,7 +121,7 @@ def walk(root: Any, skipped: frozenset[str] = frozenset()) -> Iterator[tuple[str
 
 
 def _is_chosen(branch: Any) -> bool:
-    """Tell whether this branch of an AlternateContent is the one to read."""
+    """Return whether this branch of an AlternateContent is the one to read."""
     earlier = branch.getprevious()
     while earlier is not None:
         if local_name(earlier) == "Choice" and len(earlier):

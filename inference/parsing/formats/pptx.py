@@ -55,5 +55,5 @@ def _shapes(package: Package, part: str, root: Any) -> Iterator[str]:
 
 
 def _is_merged(cell: Any) -> bool:
-    """Tell whether another cell of the table covers this one."""
+    """Return whether another cell of the table covers this one."""
     return cell.get("hMerge") in ("1", "true") or cell.get("vMerge") in ("1", "true")

@@ -1,27 +1,45 @@
-"""Plain text in UTF-8 or UTF-16."""
+"""Plain text in UTF-8, UTF-16 or a declared charset."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from inference.parsing.formats.charsets import declared, legacy_codec
 
 MAX_TEXT = 40_000_000
 """Characters; more than 5,000,000 tokens, OpenAI's limit, except for very dense code."""
 
 
-def read(file: BinaryIO) -> Iterator[str]:
+def read(file: BinaryIO, charset: str) -> Iterator[str]:
     """Yield the whole text; raise UnicodeDecodeError for anything else."""
-    yield decode(file)
+    yield decode(file, charset)
 
 
-def decode(file: BinaryIO) -> str:
-    """Return the text; the encoding is detected by a byte order mark or by where NUL bytes are."""
+def decode(file: BinaryIO, charset: str) -> str:
+    """Return the text; `charset` is what its upload declared, or empty.
+
+    UTF-16 is detected by a byte order mark or by where NUL bytes are. What is valid UTF-8 is read as
+    such: many files were converted without a change of their declaration.
+    """
     data = file.read(4 * MAX_TEXT + 1)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16")
     if b"\0" not in data:
-        return data.decode("utf-8-sig")
+        return _without_nul(data, charset)
     sample = data[:4096]
     if sample[1::2].count(0) > len(sample) // 6 and not sample[::2].count(0):
         return data.decode("utf-16-le")
     if sample[::2].count(0) > len(sample) // 6 and not sample[1::2].count(0):
         return data.decode("utf-16-be")
     return data.decode("utf-8")
+
+
+def _without_nul(data: bytes, charset: str) -> str:
+    codec = legacy_codec(charset) or legacy_codec(declared(data))
+    if codec == "iso2022_jp":  # Its bytes are valid UTF-8.
+        return data.decode(codec, "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if codec is None:
+            raise
+        return data.decode(codec, "replace")

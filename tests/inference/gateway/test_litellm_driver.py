@@ -332,3 +332,43 @@ async def test_a_message_with_unknown_members_can_be_sent_back(claude: Gateway, 
     again = {**request, "messages": [*request["messages"], message, result]}
     answer = await claude.complete(again)
     assert answer["choices"][0]["message"]["content"] == "The script has ended."
+
+
+VECTOR = '{"data": [{"object": "embedding", "index": 0, "embedding": [0.6, 0.8]}], "usage": {}}'
+WATSONX = '{"results": [{"embedding": [0.6, 0.8]}], "input_token_count": 2}'
+EMBEDDERS = {
+    "huggingface/BAAI/bge-small-en-v1.5": ("/embeddings", "input_type: feature-extraction", "[[0.6, 0.8]]"),
+    "jina_ai/jina-embeddings-v3": ("/v1", "", VECTOR),
+    "ollama/nomic-embed-text": ("", "", '{"embeddings": [[0.6, 0.8]], "prompt_eval_count": 2}'),
+    "voyage/voyage-3": ("/v1/embeddings", "", VECTOR),
+    "watsonx/ibm/slate-30m-english-rtrvr": ("", "project_id: p", WATSONX),
+}
+"""Models of other APIs: what follows the provider's root, litellm's parameters, and an answer."""
+
+
+@pytest.mark.parametrize("model", EMBEDDERS)
+@pytest.mark.parametrize("encoding", [{}, {"encoding_format": "base64"}])
+async def test_providers_that_take_no_encoding_format_get_none(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    provider: ProviderProcess,
+    tag: str,
+    model: str,
+    encoding: JSON,
+) -> None:
+    monkeypatch.setenv("WATSONX_TOKEN", "a-token")  # or litellm would ask IBM for one
+    path, parameters, answer = EMBEDDERS[model]
+    routes = tmp_path / "models.yaml"
+    routes.write_text(f"""
+providers: {{p: {{wire: litellm, base_url: "{provider.root}{path}", parameters: {{{parameters}}}}}}}
+models: {{embedder: {{provider: p, model: {model}, kind: embedding}}}}
+""")
+    gateway = Gateway(Routes.from_file(routes, {}))
+    await gateway.open()
+    script = {"tag": tag, "turns": [{"raw": answer, "content_type": "application/json"}]}
+    request = {"model": "embedder", "input": f"script: {orjson.dumps(script).decode()}", **encoding}
+    (embedded,) = (await gateway.embed(request))["data"]
+    await gateway.close()
+    assert isinstance(embedded["embedding"], str if encoding else list)
+    (record,) = provider.received(tag)
+    assert "encoding_format" not in orjson.dumps(record["body"]).decode()

@@ -8,6 +8,7 @@ import pytest
 from inference.local import weights
 from inference.local.embedder import Embedder, TextTooLong, WindowQueue
 from inference.local.models import LocalModels
+from inference.local.server import has_avx512
 
 needs_model = pytest.mark.skipif(
     bool(LocalModels.missing()), reason=f"not installed: {', '.join(LocalModels.missing())}"
@@ -97,3 +98,27 @@ def test_weights_other_than_the_pinned_ones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(minilm.WeightsMismatch):
         minilm.convert(tmp_path, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "found"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512dq avx512cd avx512bw avx512vl\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512cd\n", False),
+        ("Features\t: fp asimd\n", False),
+    ],
+)
+def test_avx512_is_used_where_the_processor_has_all_of_it(
+    tmp_path: Path, cpuinfo: str, *, found: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert has_avx512(tmp_path / "cpuinfo") is found
+    assert not has_avx512(tmp_path / "missing")
+
+
+@needs_model
+def test_vectors_stay_comparable_with_those_of_earlier_stores(embedder: Embedder) -> None:
+    (vector,) = embedder.embed(["The harbour master wrote of storms."], is_batch=True).vectors
+    assert vector[:6].tolist() == pytest.approx(
+        [0.0054363, 0.0252677, 0.1012353, 0.0835187, -0.0095260, 0.0175428], abs=1e-5
+    )

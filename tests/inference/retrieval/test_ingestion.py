@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
+from handlers import files
 from persistence.engines import open_store
 from persistence.store import Chunk, Key, Store
 from tests.inference.retrieval.library import Library, library_at, until
@@ -47,6 +49,18 @@ async def test_a_text_of_273_kilobytes_costs_at_most_twenty_round_trips(
     await until(ingested)
     # Polling and renewing are not the file's, but for the two times that it pulls the next along.
     assert calls.total() + 2 <= ROUND_TRIPS, calls
+
+
+async def test_a_text_is_read_in_the_charset_that_its_upload_declared(library: Library) -> None:
+    part = await library.uploaded("crème brûlée".encode("latin-1"), "a.txt")
+    part = replace(part, content_type='text/plain; charset="ISO-8859-1"')
+    file = await files.create_file(library.context(), {"file": part, "purpose": "assistants"})
+    store = await library.vector_store()
+    await library.attach(store["id"], file["id"])
+    await library.settled(store["id"])
+    (found,) = await library.search(store["id"], "brûlée")
+    assert found["content"][0]["text"] == "crème brûlée"
+    assert await library.retrieval.file_text("p", store["id"], file["id"]) == "crème brûlée"
 
 
 @pytest.mark.parametrize("answer", ['{"data": []}', '{"data": [{"embedding": [NaN]}]}'])
