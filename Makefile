@@ -38,6 +38,7 @@ check: .venv/.dev ## check lint, types, import directions and lock files
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/mypy .
+	$(BIN)/mypy --config-file client/pyproject.toml --python-executable $(BIN)/python client/astrolabe_client.py
 	$(PYTEST) tests/test_imports.py
 	UV=$(UV) requirements/lock.sh --check
 

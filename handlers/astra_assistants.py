@@ -107,20 +107,18 @@ def rewrites(handler: Handler) -> Handler:
     @wraps(handler)
     async def call(context: Context, thread_id: str, message_id: str, body: JSON) -> Any:
         given = {name: value for name, value in body.items() if name in REWRITABLE and value is not None}
+        rest = {name: value for name, value in body.items() if name not in REWRITABLE}
         if not given:
-            rest = {name: value for name, value in body.items() if name not in REWRITABLE}
             return await handler(context, thread_id=thread_id, message_id=message_id, body=rest)
         find = partial(find_child, context, MESSAGES, thread_id, message_id, "message")
         await find()
         # A message made of the request's fields checks them; "-" stands for the content that stays.
         checked = await message_insert(context, thread_id, {"role": "user", "content": "-", **given})
         changes = {name: checked.value[name] for name in given}
-        if "metadata" in body:
-            changes["metadata"] = body["metadata"] or {}
         key = Key(context.project, MESSAGES, child_id(thread_id, message_id))
         async with RequestVectorStores(context) as stores:
 
-            async def attempt() -> Document:
+            async def attempt() -> None:
                 thread, message = await free_thread(context, thread_id), await find()
                 value = {**message.value, **changes}
                 present = thread.value["tool_resources"]
@@ -129,9 +127,10 @@ def rewrites(handler: Handler) -> Handler:
                 guard: Operation = Check(thread)
                 if resources != present:
                     guard = Replace(thread, value={**thread.value, "tool_resources": resources})
-                return (await context.services.store.write(guard, Replace(message, value=value)))[-1]
+                await context.services.store.write(guard, Replace(message, value=value))
 
-            return (await retry_on_conflict(attempt)).value
+            await retry_on_conflict(attempt)
+        return await handler(context, thread_id=thread_id, message_id=message_id, body=rest)
 
     return call
 

@@ -2,31 +2,15 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fixtures.clients import OPERATORS_KEY
 from tests.fixtures.required import unavailable
-from tests.provider import ProviderProcess
 from tests.server import ROOT, Server
 
 FOLDER = Path(__file__).parent / "astra"
 PYTHON = ROOT / ".venvs/astra-assistants/bin/python"
-
-
-@pytest.fixture(scope="module")
-def astra_server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
-    """A server of two workers in astra mode whose models are the provider's."""
-    folder = tmp_path_factory.mktemp("astra")
-    environment = {
-        "OPENAI_API_KEY": OPERATORS_KEY,
-        "OPENAI_BASE_URL": provider.url,
-        "ASTROLABE_AUTH": "astra",
-    }
-    with Server(folder, **environment) as server:
-        yield server
 
 
 @pytest.mark.server
