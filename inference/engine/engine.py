@@ -98,7 +98,7 @@ class Engine:
 
     `tools` are the server's own, by type; a run with any other tool than these and functions fails and says
     so. `log_lifetime` is how long a run's events are kept, in seconds, `max_answer` the most
-    characters of one answer.
+    bytes of one answer.
     """
 
     def __init__(
