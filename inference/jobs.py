@@ -11,7 +11,7 @@ import structlog
 from inference.fair_slots import FairSlots
 from inference.leases import RENEWAL, HeldLease, Lease, LeaseRenewer
 from inference.limits import MAX_TAKEOVERS
-from persistence.errors import LeaseLost, StoreError
+from persistence.errors import DocumentTooLarge, LeaseLost, StoreError
 from persistence.store import Enqueue, Finish, Hold, Job, Reschedule, Store
 
 LEASE_SECONDS = 10.0
@@ -193,6 +193,9 @@ class Jobs:
                 await kind.handler(lease)
             else:
                 await self._run_last_attempt(kind, lease)
+        except DocumentTooLarge as exc:  # another attempt would fail in the same way
+            log.warning("job_too_large", kind=lease.job.kind, id=lease.job.id, error=str(exc))
+            await self._give_up(kind, lease, attempts=1)
         except StoreError:
             raise
         except Exception:

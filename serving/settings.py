@@ -167,8 +167,9 @@ class Settings(BaseSettings):
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
         MAX_ANSWER,
-        "Characters of one answer in a run, at most (each piece counts 16 more); a longer one is cut off.",
+        "Bytes of one answer in a run as JSON, at most (each piece counts 16 more); a longer one is cut off.",
         ge=1,
+        le=5 * MEGABYTE,
     )
     max_takeovers: int = variable(
         "ASTROLABE_MAX_TAKEOVERS",

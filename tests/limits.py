@@ -40,7 +40,7 @@ SERVER = (
     ("Values of a JSON body", "spec.body.MAX_VALUES", ""),
     ("Objects and arrays of a JSON body", "spec.body.MAX_CONTAINERS", ""),
     ("URL of an image, unless it is a data URL", "handlers.image_urls.MAX_WEB_URL", "characters"),
-    ("Answer of a run", "ASTROLABE_MAX_ANSWER", "characters"),
+    ("Answer of a run, as JSON", "ASTROLABE_MAX_ANSWER", "bytes"),
     ("Items of one answer", "inference.engine.turns.MAX_ITEMS", ""),
     ("Takeovers of a job", "ASTROLABE_MAX_TAKEOVERS", ""),
     ("Levels of a search filter", "inference.retrieval.filters.MAX_DEPTH", ""),

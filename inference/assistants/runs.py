@@ -42,7 +42,7 @@ class RunRequest:
 class Runs:
     """The runs of threads.
 
-    `lifetime` and `log_lifetime` (of a run's events) are in seconds, `max_answer` in characters.
+    `lifetime` and `log_lifetime` (of a run's events) are in seconds, `max_answer` in bytes.
     """
 
     def __init__(

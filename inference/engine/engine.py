@@ -10,6 +10,7 @@ from inference.engine.errors import OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
 from inference.engine.following import check_kept, follow_attempt, replay
+from inference.engine.pacing import Pacer
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
@@ -99,7 +100,7 @@ class Engine:
 
     `tools` are the server's own, by type; a run with any other tool than these and functions fails and says
     so. `log_lifetime` is how long a run's events are kept, in seconds, `max_answer` the most
-    characters of one answer.
+    bytes of one answer.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Engine:
         self._api = api
         self._tools = tools or {}
         self._feeds = Feeds(log_lifetime)
+        self._pacer = Pacer()
         self._prepared: dict[int, _Prepared] = {}
         jobs.register(api.kind, self._run_job, concurrency=CONCURRENCY, give_up=self._give_up)
 
@@ -300,7 +302,14 @@ class Engine:
                     return
                 work = recovered
             attempt = RunAttempt(
-                self._store, self._gateway, self._tools, self._api, work, open_caller, self._max_answer
+                self._store,
+                self._gateway,
+                self._tools,
+                self._api,
+                work,
+                self._pacer,
+                open_caller,
+                self._max_answer,
             )
             await attempt.run()
         finally:

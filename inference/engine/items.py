@@ -11,6 +11,9 @@ MESSAGE = "message"
 REASONING = "reasoning"
 FUNCTION_CALL = "function_call"
 
+GROWING_PARTS = frozenset({"text", "refusal", "arguments"})
+"""Members of items that are texts, and grow by deltas."""
+
 CALL_TYPES = frozenset(
     {
         FUNCTION_CALL,
@@ -182,7 +185,7 @@ def item_to_json(item: Item) -> JSON:
 def item_from_json(value: JSON) -> Item:
     """Return the item that was stored."""
     fields: dict[str, Any] = {
-        name: GrowingText(each) if name in _GROWING else each for name, each in value.items()
+        name: GrowingText(each) if name in GROWING_PARTS else each for name, each in value.items()
     }
     kind: type[Message | Reasoning | Call] = _CLASSES.get(value["type"], Call)
     return kind(**fields)
@@ -206,4 +209,3 @@ def pending_calls(turns: Sequence[Turn]) -> list[Call]:
 
 
 _CLASSES: dict[str, type[Message | Reasoning]] = {MESSAGE: Message, REASONING: Reasoning}
-_GROWING = frozenset({"text", "refusal", "arguments"})

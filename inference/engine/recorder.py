@@ -14,6 +14,7 @@ from inference.engine.events import (
     encode,
 )
 from inference.engine.feeds import NumberedFrame, frame
+from inference.engine.items import GROWING_PARTS
 from inference.engine.renderer import ObjectChange, Renderer
 from inference.engine.state import RunState
 from persistence.store import Key
@@ -137,6 +138,6 @@ def _merged(events: list[Event]) -> list[Event]:
 
 def _growing_text(event: Event) -> tuple[str, str] | None:
     """Return which text a delta extends, None for any other event."""
-    if isinstance(event, ItemDelta) and event.part in ("text", "refusal", "arguments"):
+    if isinstance(event, ItemDelta) and event.part in GROWING_PARTS:
         return event.id, event.part
     return None

@@ -9,7 +9,10 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from inference.engine.citations import CitationReader
 from inference.engine.events import (
@@ -22,7 +25,7 @@ from inference.engine.events import (
     TurnStarted,
     started,
 )
-from inference.engine.items import FUNCTION_CALL, Call, Item, Message, Reasoning, Turn
+from inference.engine.items import FUNCTION_CALL, GROWING_PARTS, Call, Item, Message, Reasoning, Turn
 from inference.engine.state import RunState
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.errors import ProviderBroken
@@ -40,7 +43,7 @@ MAX_ITEMS = 1000
 """Messages, reasonings and calls of one answer; what follows is cut off in the same way."""
 
 PIECE = 16
-"""Characters that each piece and annotation of an answer counts besides its text, for their memory."""
+"""Bytes that each piece of an answer counts besides its text, for its memory."""
 
 SendRequest = Callable[[JSON], AsyncGenerator[JSON, None]]
 """Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
@@ -131,21 +134,17 @@ class TurnReader:
         self, tools: Toolbox, used_ids: set[str], *, skip_text: bool = False, max_answer: int = MAX_ANSWER
     ) -> None:
         self.finish = ""
+        self.is_full = False
+        """Whether the answer has reached the most that a run takes; it has ended there."""
         self.tokens = (0, 0)
         self._tools = tools
         self._used_ids = used_ids
-        self._max_answer = max_answer
-        self._length = 0
+        self._room = max_answer
         self._items = 0
         self._open: Message | Reasoning | None = None
         self._skips_text = self._has_message = skip_text
         self._calls: dict[Any, Call] = {}
         self._citations = CitationReader(tools)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the answer has reached the most that a run takes."""
-        return self._length > self._max_answer or self._items > MAX_ITEMS
 
     def read(self, chunk: JSON) -> list[Event]:
         """Return the events of one chunk."""
@@ -159,19 +158,37 @@ class TurnReader:
             if logprobs and isinstance(self._open, Message):
                 events.append(ItemDelta(self._open.id, "", "logprobs", logprobs))
             self.finish = choice.get("finish_reason") or self.finish
-        for event in events:
-            if isinstance(event, ItemDelta):
-                self._length += len(event.text) + PIECE * (1 + len(event.annotations))
-            elif isinstance(event, ItemStarted):
-                self._items += 1
-        if self.is_full:
-            self.finish = "length"
+        for index, event in enumerate(events):
+            if not self._fits(event):
+                self.is_full, self.finish = True, "length"
+                return [*events[:index], *self._beginning(event)]
         return events
+
+    def _fits(self, event: Event) -> bool:
+        """Count an event, and return whether the answer may have it."""
+        if isinstance(event, ItemDelta):
+            annotations = len(orjson.dumps(event.annotations)) if event.annotations else 0
+            size = PIECE + json_size(event.text) + annotations
+            if size > self._room:
+                return False
+            self._room -= size
+        elif isinstance(event, ItemStarted):
+            self._items += 1
+        return self._items <= MAX_ITEMS
+
+    def _beginning(self, event: Event) -> list[Event]:
+        """Return what there is room for of the event that does not fit: the beginning of a text."""
+        if not isinstance(event, ItemDelta) or event.part not in GROWING_PARTS:
+            return []
+        text = beginning(event.text, self._room - PIECE)
+        return [replace(event, text=text, annotations=[])] if text else []
 
     def end(self) -> list[Event]:
         """Return the events of the answer's end; ProviderBroken if the answer was cut off."""
         if not self.finish:
             raise ProviderBroken("The model's answer broke off.")
+        if self.is_full:
+            return []
         events = self._text(self._citations.end())
         if not self._has_message and not self._calls:
             events += self._message()
@@ -269,6 +286,19 @@ class TurnReader:
         tool = self._tools.find(name)
         extra = {member: part[member] for member in SENT_BACK if part.get(member)}
         return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name, extra=extra)
+
+
+def json_size(text: str) -> int:
+    """Return the bytes of a text as JSON, without its quotes."""
+    return len(orjson.dumps(text)) - 2
+
+
+def beginning(text: str, most: int) -> str:
+    """Return the beginning of a text that has at most so many bytes as JSON."""
+    text = text[: max(0, most)]
+    while (excess := json_size(text) - most) > 0 and text:
+        text = text[: -max(1, excess // 6)]  # no character has more than six bytes
+    return text
 
 
 def _now() -> int:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from bench.measuring import cpu_seconds
+from inference.engine.turns import PIECE
 from tests.attacks.reads import reads_meanwhile
 from tests.provider import ProviderProcess
 from tests.server import Server
@@ -60,9 +61,11 @@ def test_an_answer_ends_at_the_most_that_a_run_takes(
         assistant = client.post("/assistants", json={"model": "gpt-4o"}).json()["id"]
         streams = list(threads.map(lambda _: run(client, assistant), range(STREAMS)))
 
+    pieces = -(-MAX_ANSWER // (1000 + PIECE))
+    length = MAX_ANSWER - PIECE * pieces
     for stream in streams:
         message = next(data for name, data in stream if name == "thread.message.incomplete")
-        assert MAX_ANSWER - 10_000 < len(message["content"][0]["text"]["value"]) < MAX_ANSWER + 1000
+        assert len(message["content"][0]["text"]["value"]) == length
         name, ended = stream[-1]
         assert name == "thread.run.incomplete"
         assert ended["incomplete_details"] == {"reason": "max_completion_tokens"}

@@ -18,7 +18,7 @@ from inference.jobs import ATTEMPTS, Handler, Jobs
 from inference.leases import RENEWAL, Lease
 from inference.limits import MAX_TAKEOVERS
 from persistence.engines import open_store
-from persistence.errors import LeaseLost, StoreUnavailable
+from persistence.errors import DocumentTooLarge, LeaseLost, StoreUnavailable
 from persistence.store import Document, Enqueue, Finish, Hold, Job, Operation, Reschedule, Store
 from tests.inference import killed_worker, slow_worker
 
@@ -271,6 +271,27 @@ async def test_a_job_that_fails_three_times_is_given_up_and_never_tried_again(st
 
     assert (len(tries), given_up) == (ATTEMPTS, ["1"])
     assert list(await store.take_jobs("k", "b", 60, 10)) == []
+
+
+async def test_a_job_whose_object_is_too_large_is_given_up_at_once(store: Store) -> None:
+    ended: list[str] = []
+
+    async def work(lease: Lease) -> None:
+        ended.append("tried")
+        raise DocumentTooLarge("It has too many bytes.")
+
+    async def give_up(lease: Lease) -> None:
+        await store.write(Finish(lease.job))
+        ended.append("given up")
+
+    jobs = Jobs(store, "a", poll=0.02, lease=60)
+    jobs.register("k", work, concurrency=10, give_up=give_up)
+    await store.write(Enqueue(job()))
+    await jobs.start()
+    await eventually(lambda: "given up" in ended)
+    await jobs.stop(5)
+
+    assert ended == ["tried", "given up"]
 
 
 async def test_a_job_that_cannot_be_given_up_is_put_off_and_tried_again(
