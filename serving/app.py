@@ -8,6 +8,7 @@ from serving.announcement import Announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.auth_astra import AstraAuthenticator
+from serving.body_checker import BodyChecker
 from serving.browser_guard import BrowserGuard
 from serving.calling import HandlerCaller
 from serving.cors import Cors
@@ -45,7 +46,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     routing = Routing()
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
-    service_lives = lives(services, grace=settings.grace)
+    checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache)
+    service_lives = [*lives(services, grace=settings.grace), checker.life]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
     responder = Responder(
@@ -54,7 +56,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     pipeline = Pipeline(
         routing=routing,
         authenticator=make_authenticator(settings, services),
-        decoder=Decoder(services.store, held),
+        decoder=Decoder(services.store, held, checker),
         caller=HandlerCaller(services, interruptions),
         responder=responder,
         store=services.store,

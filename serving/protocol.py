@@ -21,6 +21,9 @@ MAX_HEAD = 64 * 1024
 BODY_PROGRESS = 32 * 1024
 """Bytes of a body, or its end, that must arrive within each `body_seconds`."""
 
+JOINED = 64 * 1024
+"""Bytes of a body that are copied behind its head; a larger one takes system calls of its own anyway."""
+
 EVICTED_SHARE = 20
 """One in so many connections is closed at once where there are too many."""
 
@@ -53,6 +56,9 @@ class Cork:
     def write(self, data: bytes) -> None:
         """Hold the first bytes back until the next, or until the loop's next turn if none come."""
         if self._is_open:
+            self._transport.write(data)
+        elif self._head and len(data) > JOINED:
+            self._release()
             self._transport.write(data)
         elif self._head:
             self._is_open = True
