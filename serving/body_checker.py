@@ -128,6 +128,8 @@ async def _in_thread(work: Callable[[], T]) -> T:
         with contextlib.suppress(Exception):
             await task
         raise
+    finally:
+        del task  # An error's traceback refers to it, and it to the error: the body would stay in memory.
 
 
 class _BodyProcess:
