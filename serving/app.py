@@ -69,7 +69,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         pipeline=pipeline,
         interruptions=interruptions,
         access=AccessLog(metrics, request_log),
-        probes=Probes(service_lives),
+        probes=Probes(service_lives, metrics.set_full),
         guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
         held=held,
         sending=sending,
@@ -120,6 +120,7 @@ def make_connection_limits(settings: Settings) -> ConnectionLimits:
         connections=settings.max_connections,
         head_seconds=settings.head_timeout,
         body_seconds=settings.body_timeout,
+        whole_body_seconds=settings.whole_body_timeout,
         send_seconds=settings.send_timeout,
     )
 
