@@ -88,7 +88,7 @@ class Sandbox:
         async with self._slots.hold(project):
             self._active += 1
             try:
-                return await self._parse(source, suffix, chunking)
+                return await self._parse(project, source, suffix, chunking)
             finally:
                 self._active -= 1
                 self._end_later()
@@ -100,7 +100,9 @@ class Sandbox:
         parsers = [*self._retired, *([self._parser] if self._parser else [])]
         await asyncio.gather(*(parser.close() for parser in parsers))
 
-    async def _parse(self, source: AsyncIterator[bytes], suffix: str, chunking: Chunking) -> Parsed:
+    async def _parse(
+        self, project: str, source: AsyncIterator[bytes], suffix: str, chunking: Chunking
+    ) -> Parsed:
         with tempfile.TemporaryFile(buffering=0) as spool:
             async for piece in source:
                 await asyncio.to_thread(spool.write, piece)
@@ -110,6 +112,7 @@ class Sandbox:
                 parser = await self._running()
                 request = {"suffix": suffix, "size": chunking.size, "overlap": chunking.overlap}
                 reply = await parser.request(request, spool.fileno(), result.fileno())
+                self._slots.charge(project, reply["cpu"])
                 return _parsed(reply, result)
             except BaseException:
                 result.close()
