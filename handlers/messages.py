@@ -178,7 +178,7 @@ async def _part(context: Context, part: JSON, param: str) -> JSON:
             return {**part, "image_file": {"detail": "auto", **image}}
         case _:
             image = part["image_url"]
-            check_image_url(image["url"], f"{param}.image_url.url")
+            await check_image_url(image["url"], f"{param}.image_url.url")
             return {**part, "image_url": {"detail": "auto", **image}}
 
 

@@ -9,12 +9,15 @@ from contextlib import asynccontextmanager
 class FairSlots:
     """A project that holds n slots may take another only while more than n are free.
 
-    So a project alone gets half of the slots, the next one half of the rest, and so on.
+    So a project alone gets half of the slots, the next one half of the rest, and so on. Of those that wait
+    for a slot, the project whose work has cost least comes first; costs are forgotten when nobody is left.
     """
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._held: Counter[str] = Counter()
+        self._waiting: Counter[str] = Counter()
+        self._costs: Counter[str] = Counter()
         self._changed = asyncio.Condition()
 
     @property
@@ -40,15 +43,30 @@ class FairSlots:
         if not self._held[project]:
             del self._held[project]
 
+    def charge(self, project: str, cost: int) -> None:
+        """Add to what the project's work has cost, such as milliseconds of CPU time."""
+        self._costs[project] += cost
+
     @asynccontextmanager
     async def hold(self, project: str) -> AsyncIterator[None]:
         """Hold a slot, once the project may take one."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.has_room(project))
-            self.take(project)
+            self._waiting[project] += 1
+            try:
+                await self._changed.wait_for(lambda: self._is_next(project))
+                self.take(project)
+            finally:
+                self._waiting -= Counter({project: 1})
+                self._changed.notify_all()  # another project may be the next now
         try:
             yield
         finally:
             self.release(project)
+            if not self._held and not self._waiting:
+                self._costs.clear()
             async with self._changed:
                 self._changed.notify_all()
+
+    def _is_next(self, project: str) -> bool:
+        others = (other for other in self._waiting if self.has_room(other))
+        return self.has_room(project) and all(self._costs[project] <= self._costs[other] for other in others)

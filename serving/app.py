@@ -8,6 +8,7 @@ from serving.announcement import Announcement
 from serving.asgi import ASGIApplication, RequestIds
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.auth_astra import AstraAuthenticator, AstraDatabaseAuthenticator
+from serving.body_checker import BodyChecker
 from serving.browser_guard import BrowserGuard
 from serving.calling import HandlerCaller
 from serving.cors import Cors
@@ -47,7 +48,9 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
-    service_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
+    checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache)
+    own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
+    service_lives = [*own_lives, checker.life]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
     responder = Responder(
@@ -56,7 +59,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     pipeline = Pipeline(
         routing=routing,
         authenticator=make_authenticator(settings, services, tenants),
-        decoder=Decoder(services.store, held),
+        decoder=Decoder(services.store, held, checker),
         caller=HandlerCaller(services, interruptions),
         responder=responder,
         store=services.store,
@@ -69,7 +72,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         pipeline=pipeline,
         interruptions=interruptions,
         access=AccessLog(metrics, request_log),
-        probes=Probes(service_lives),
+        probes=Probes(service_lives, metrics.set_full),
         guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
         held=held,
         sending=sending,
@@ -120,6 +123,7 @@ def make_connection_limits(settings: Settings) -> ConnectionLimits:
         connections=settings.max_connections,
         head_seconds=settings.head_timeout,
         body_seconds=settings.body_timeout,
+        whole_body_seconds=settings.whole_body_timeout,
         send_seconds=settings.send_timeout,
     )
 

@@ -1,6 +1,5 @@
 """The decoding stage: a request's path, query and body as the handler's arguments, valid by the edition."""
 
-import asyncio
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -8,28 +7,26 @@ from typing import Any
 from handlers.errors import NotImplementedYet
 from persistence.store import Store
 from serving.bodies import MultipartReader, boundary_of
+from serving.body_checker import BodyChecker
 from serving.limits import HeldBodies, check_body, file_limit
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
 from serving.routing import PREFIX
-from spec.body import parse_json
 from spec.operation import Body, Operation
 from spec.parameters import split_query
 
 MULTIPART = "multipart/form-data"
 JSON_TYPE = "application/json"
 
-CHECKED_IN_LOOP = 256 * 1024
-"""Bytes of a JSON body that is parsed and validated in the loop; a larger one would hold up the others."""
-
 
 class Decoder:
     """Decodes and validates requests; files go into the store as they arrive."""
 
-    def __init__(self, store: Store, held: HeldBodies) -> None:
+    def __init__(self, store: Store, held: HeldBodies, checker: BodyChecker) -> None:
         self._store = store
         self._held = held
+        self._checker = checker
 
     async def decode(self, request: Request, route: Route) -> dict[str, Any]:
         """Return the handler's arguments of an HTTP request; raises InvalidRequest or an ApiError."""
@@ -75,9 +72,7 @@ class Decoder:
         request.received = len(raw)
         if body.media != JSON_TYPE:
             return body.decode(split_query(raw))
-        if len(raw) <= CHECKED_IN_LOOP:
-            return _checked(raw, body, request.default_model)
-        return await asyncio.to_thread(_checked, raw, body, request.default_model)
+        return await self._checker.check(raw, request, operation, body)
 
     async def _form(self, request: Request, body: Body) -> dict[str, Any]:
         """Return a multipart body as a dict; its files are in the store already, as `UploadedFile`."""
@@ -92,14 +87,6 @@ class Decoder:
         request.received = form.size
         request.uploads = form.files
         return body.decode(form.fields)
-
-
-def _checked(raw: bytes, body: Body, model: str | None) -> Any:
-    value = parse_json(raw)
-    if model is not None and isinstance(value, dict):
-        value.setdefault("model", model)
-    body.check(value)
-    return value
 
 
 def _accepted(route: Route, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ YOUNG_OBJECTS = 10_000
 collector walks the open requests over and over (3 % of the CPU of a chat completion)."""
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a busy thread lets another one run Python. With Python's 5 ms a busy loop delays
-the commits of the writer's thread: 16 clients get a tenth to a fifth fewer POSTs a second."""
+"""Seconds after which a busy thread lets another one run Python. At Python's 5 ms the event loop waits
+that long each time it wakes up while a thread decodes a body: a timer of 1 ms is late by 7 to 12 ms instead
+of 1.4 to 3.2 (medians of six rounds each, alternating)."""
 
 log = structlog.get_logger("astrolabe.lifespan")
 

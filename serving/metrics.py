@@ -70,6 +70,13 @@ class Metrics:
         self.open_streams = Gauge(
             "astrolabe_open_streams", "Streams being sent now", multiprocess_mode="livesum", registry=registry
         )
+        self._full = Gauge(
+            "astrolabe_service_full",
+            "Whether a service had no room for more data when /readyz last asked it",
+            ("service",),
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
         self._invalid = Counter(
             "astrolabe_invalid_responses_total",
             "Responses that did not fit the edition, by whether a provider wrote them",
@@ -104,6 +111,10 @@ class Metrics:
         meters = tuple(Meter(kind.labels(operation, str(status))) for kind in kinds)
         self._meters[operation, status] = meters
         return meters
+
+    def set_full(self, service: str, is_full: bool) -> None:
+        """Show whether a service has no room for more data."""
+        self._full.labels(service).set(is_full)
 
     def count_invalid(self, operation: str, origin: str) -> None:
         """Count a response that did not fit the edition; `origin` is `server` or `provider`."""

@@ -21,6 +21,9 @@ MAX_HEAD = 64 * 1024
 BODY_PROGRESS = 32 * 1024
 """Bytes of a body, or its end, that must arrive within each `body_seconds`."""
 
+JOINED = 64 * 1024
+"""Bytes of a body that are copied behind its head; a larger one takes system calls of its own anyway."""
+
 EVICTED_SHARE = 20
 """One in so many connections is closed at once where there are too many."""
 
@@ -30,12 +33,14 @@ class ConnectionLimits:
     """The bounds of a worker's connections; times are in seconds.
 
     `head_seconds` is the time for a request's head, `body_seconds` that for each BODY_PROGRESS bytes
-    of its body, and `send_seconds` that in which a client must read some of its response.
+    of its body, `whole_body_seconds` that for all of it, and `send_seconds` that in which a client must
+    read some of its response.
     """
 
     connections: int
     head_seconds: float
     body_seconds: float
+    whole_body_seconds: float
     send_seconds: float
 
 
@@ -53,6 +58,9 @@ class Cork:
     def write(self, data: bytes) -> None:
         """Hold the first bytes back until the next, or until the loop's next turn if none come."""
         if self._is_open:
+            self._transport.write(data)
+        elif self._head and len(data) > JOINED:
+            self._release()
             self._transport.write(data)
         elif self._head:
             self._is_open = True
@@ -115,6 +123,9 @@ class Protocol(HttpToolsProtocol):
 
     _overhead = 0
     """Bytes since the last ones of the body."""
+
+    _body_began = 0.0
+    """When the head of the request that is being read had arrived, on the loop's clock."""
 
     _progress = 0
     """Bytes since the timer of the body was started."""
@@ -200,6 +211,7 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Begin the request, whose response will go through a cork."""
         self._head_size = -1
+        self._body_began = self.loop.time()
         self._stop_timer()
         self._is_upgrade = self.parser.should_upgrade()
         if self._is_upgrade:
@@ -264,8 +276,7 @@ class Protocol(HttpToolsProtocol):
         if self.flow.read_paused:  # a pipelined request waits for its turn
             self._start_head_timer()
         elif self._in_request and self.is_idle:
-            seconds = self._limits.head_seconds
-            self._refuse(_timeout_error(f"The head of the request did not arrive within {seconds:g} s."))
+            self._refuse(_timeout_error("The request's head", self._limits.head_seconds))
         else:
             self.transport.close()
 
@@ -273,15 +284,13 @@ class Protocol(HttpToolsProtocol):
         self._timer = None
         if self.is_idle:  # answered already: the rest of the body is of no use
             self.transport.close()
+        elif self.loop.time() - self._body_began >= self._limits.whole_body_seconds:
+            self._refuse(_timeout_error("The request's body", self._limits.whole_body_seconds))
         elif self.flow.read_paused or self._was_paused or self._progress >= BODY_PROGRESS:
             self._start_body_progress_timer()
         else:
-            seconds = self._limits.body_seconds
-            self._refuse(
-                _timeout_error(
-                    f"Less than {BODY_PROGRESS} bytes of the request's body arrived within {seconds:g} s."
-                )
-            )
+            expected = f"{BODY_PROGRESS} more bytes of the request's body"
+            self._refuse(_timeout_error(expected, self._limits.body_seconds))
 
     def pause_writing(self) -> None:
         """Have the application wait, for a limited time, until the client has read some of its response."""
@@ -331,5 +340,6 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def _timeout_error(message: str) -> ApiError:
+def _timeout_error(what: str, seconds: float) -> ApiError:
+    message = f"{what} did not arrive within {seconds:g} s."
     return ApiError(message, status=408, type="invalid_request_error", code="request_timeout")

@@ -1,6 +1,7 @@
 """Reads a request's body as it arrives: bounded, and decompressed where it is compressed."""
 
 import asyncio
+import io
 import zlib
 from collections.abc import AsyncIterator, Callable
 
@@ -37,11 +38,13 @@ async def read_whole(receive: Receive, limit: int, hold: Callable[[int], None], 
         if len(piece) > limit:
             raise too_large(limit)
         return piece
-    pieces = []
+    # Joining pieces at the end would copy all of them at once; this buffer grows where it is, and is not
+    # copied when it is taken.
+    whole = io.BytesIO()
     async for piece in read_pieces(_Replay(message, receive), limit, encoding):
         hold(len(piece))
-        pieces.append(piece)
-    return b"".join(pieces)
+        whole.write(piece)
+    return whole.getvalue()
 
 
 class _Replay:

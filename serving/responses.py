@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import flask
 import orjson
@@ -33,6 +33,9 @@ POLLED = {
     "batch": b"250",
 }
 """Objects that clients poll, with the milliseconds after which an SDK should ask again."""
+
+CHECKED_IN_LOOP = 1024 * 1024
+"""Bytes of an answer that is checked where it is made; a larger one is checked only if it can be refused."""
 
 log = structlog.get_logger("astrolabe.responses")
 
@@ -121,8 +124,12 @@ class Responder:
     async def respond(self, request: Request, route: Route, answer: Answer) -> Response:
         """Return the response; a stream has begun by then, so that it could still fail."""
         if isinstance(answer, dict):
-            self._check(route, answer)
-            return json_response(answer, route.status)
+            response = json_response(answer, route.status)
+            if len(cast(bytes, response.body)) <= CHECKED_IN_LOOP:
+                self._check(route, answer)
+            elif self._strict:
+                await asyncio.to_thread(self._check, route, answer)
+            return response
         if isinstance(answer, Relayed):
             self._check_relayed(route, answer.value)
             return json_response(answer.value, route.status)

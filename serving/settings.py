@@ -123,6 +123,12 @@ class Settings(BaseSettings):
         "Seconds in which 32 kB more of a body, or its end, must arrive; else 408.",
         gt=0,
     )
+    whole_body_timeout: float = variable(
+        "ASTROLABE_WHOLE_BODY_TIMEOUT",
+        7200.0,
+        "Seconds in which the whole body must arrive (512 MB at 0.6 Mbit/s do); else 408.",
+        gt=0,
+    )
     send_timeout: float = variable(
         "ASTROLABE_SEND_TIMEOUT",
         60.0,

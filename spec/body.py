@@ -18,14 +18,12 @@ import jiter
 from spec.errors import InvalidRequest
 from spec.explain import field_path
 from spec.types import JSON
+from spec.weight import count, count_outside_strings
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
 MAX_VALUES = 500_000
 MAX_CONTAINERS = 50_000
-
-# Bytes that are searched at once for the number of values.
-_BLOCK = 256 * 1024
 
 # A body that is refused and larger than this is not parsed again to name the key given twice.
 MAX_SEARCHED = 1_000_000
@@ -68,39 +66,15 @@ def _check_counts(raw: bytes) -> None:
 
     Marks in strings count only if the others are too many: then the strings are left out.
     """
-    commas, brackets = _count(raw, b","), _count(raw, b"[") + _count(raw, b"{")
-    if commas < MAX_VALUES and brackets <= MAX_CONTAINERS:
+    if count(raw, b",") < MAX_VALUES and count(raw, b"[") + count(raw, b"{") <= MAX_CONTAINERS:
         return
-    commas, brackets = _count_outside_strings(raw)
+    commas, brackets = count_outside_strings(raw, MAX_VALUES, MAX_CONTAINERS)
     if commas >= MAX_VALUES:
         message = f"Invalid body: more than {MAX_VALUES:,} values."
         raise InvalidRequest(message, None, "array_above_max_length")
     if brackets > MAX_CONTAINERS:
         message = f"Invalid body: more than {MAX_CONTAINERS:,} objects and arrays."
         raise InvalidRequest(message, None, "array_above_max_length")
-
-
-def _count(raw: bytes, mark: bytes) -> int:
-    return sum(raw.count(mark, start, start + _BLOCK) for start in range(0, len(raw), _BLOCK))
-
-
-def _count_outside_strings(raw: bytes) -> tuple[int, int]:
-    """Return the numbers of commas and of opening brackets, up to the first that is too many."""
-    commas = brackets = start = 0
-    inside = False
-    while start < len(raw) and commas < MAX_VALUES and brackets <= MAX_CONTAINERS:
-        end = start + _BLOCK
-        block = raw[start:end]
-        if (len(block) - len(block.rstrip(b"\\"))) % 2:  # an escape continues in the next block
-            end += 1
-            block = raw[start:end]
-        parts = block.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        outside = b"".join(parts[inside::2])
-        commas += outside.count(b",")
-        brackets += outside.count(b"[") + outside.count(b"{")
-        inside ^= len(parts) % 2 == 0
-        start = end
-    return commas, brackets
 
 
 def _normalize(value: dict[Any, Any] | list[Any], depth: int) -> None:

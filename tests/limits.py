@@ -19,6 +19,7 @@ SERVER = (
     ("Head of a request", "serving.protocol.MAX_HEAD", "bytes"),
     ("Time of a head", "ASTROLABE_HEAD_TIMEOUT", "seconds"),
     ("Time in which a body must make progress", "ASTROLABE_BODY_TIMEOUT", "seconds"),
+    ("Time of a whole body", "ASTROLABE_WHOLE_BODY_TIMEOUT", "seconds"),
     ("Body of a request, files apart", "ASTROLABE_MAX_BODY", "bytes"),
     ("Levels of a JSON body", "spec.body.MAX_DEPTH", ""),
     ("Properties of an object in a JSON body", "spec.body.MAX_PROPERTIES", ""),

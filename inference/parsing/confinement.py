@@ -10,7 +10,8 @@ import os
 import platform
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -25,19 +26,33 @@ WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
 RIGHTS = {1: 13, 2: 14}
 """Rights that each version knows, as a number of bits; later ones know 15."""
 
-AUDIT_X86_64 = 0xC000003E
 X32 = 0x40000000
 ALLOW, DENY, MISSING, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
 LOAD, EQUALS, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 """Offsets in the record that a filter reads; arguments have 8 bytes each."""
 
-OPENAT, CLONE, CLONE3 = 257, 56, 435
+CLONE3 = 435
 CLONE_THREAD = 0x10000
 WRITABLE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """The numbers that a filter compares: the architecture's own, and those of system calls.
+
+    `calls` are what a file's process may ask of the kernel, beside opening files to read (`openat`) and
+    starting threads (`clone`).
+    """
+
+    audit: int
+    openat: int
+    clone: int
+    calls: Mapping[str, int]
+
+
 # fmt: off
-CALLS = {
+X86_64 = Architecture(0xC000003E, openat=257, clone=56, calls={
     "read": 0, "write": 1, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
     "ioctl": 16, "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21, "sched_yield": 24,
@@ -49,9 +64,23 @@ CALLS = {
     "clock_nanosleep": 230, "exit_group": 231, "tgkill": 234, "newfstatat": 262, "readlinkat": 267,
     "faccessat": 269, "set_robust_list": 273, "getrandom": 318, "membarrier": 324, "statx": 332, "rseq": 334,
     "faccessat2": 439,
-}
+})
+AARCH64 = Architecture(0xC00000B7, openat=56, clone=220, calls={
+    "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "ftruncate": 46, "faccessat": 48,
+    "close": 57, "getdents64": 61, "lseek": 62, "read": 63, "write": 64, "readv": 65, "writev": 66,
+    "pread64": 67, "pwrite64": 68, "ppoll": 73, "readlinkat": 78, "newfstatat": 79, "fstat": 80, "exit": 93,
+    "exit_group": 94, "futex": 98, "set_robust_list": 99, "nanosleep": 101, "clock_gettime": 113,
+    "clock_getres": 114, "clock_nanosleep": 115, "sched_getaffinity": 123, "sched_yield": 124,
+    "restart_syscall": 128, "tgkill": 131, "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135,
+    "rt_sigreturn": 139, "times": 153, "uname": 160, "getrusage": 165, "gettimeofday": 169, "getpid": 172,
+    "getuid": 174, "geteuid": 175, "getgid": 176, "getegid": 177, "gettid": 178, "sysinfo": 179, "brk": 214,
+    "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278,
+    "membarrier": 283, "statx": 291, "rseq": 293, "faccessat2": 439,
+})
 # fmt: on
-"""What a file's process may ask of the kernel (x86-64), beside opening files to read and starting threads."""
+
+ARCHITECTURES = {"x86_64": X86_64, "aarch64": AARCH64}
+"""Those that have a filter, by the names of `platform.machine()`."""
 
 
 SYSTEM_FILES = (
@@ -71,7 +100,7 @@ def confine_parser() -> list[str]:
     Call it before there are threads, and after every file outside of Python's folders was opened.
     """
     if sys.platform != "linux":
-        return ["namespaces", "landlock"]
+        return ["namespaces", "landlock", "seccomp"]
     libc = _libc()
     failed = []
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) != 0:
@@ -79,16 +108,19 @@ def confine_parser() -> list[str]:
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if not _restrict_files(libc):
         failed.append("landlock")
+    if platform.machine() not in ARCHITECTURES:
+        failed.append("seccomp")
     return failed
 
 
 def confine_file() -> bool:
     """Allow the process of one file only the system calls that reading it takes; return whether it worked."""
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    architecture = ARCHITECTURES.get(platform.machine())
+    if sys.platform != "linux" or architecture is None:
         return False
     libc = _libc()
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    instructions = b"".join(struct.pack("HBBI", *each) for each in _filter())
+    instructions = b"".join(struct.pack("HBBI", *each) for each in _filter(architecture))
     code = ctypes.create_string_buffer(instructions, len(instructions))
     program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
     return bool(libc.prctl(PR_SET_SECCOMP, 2, ctypes.create_string_buffer(program), 0, 0) == 0)
@@ -133,21 +165,21 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def _filter() -> list[tuple[int, int, int, int]]:
+def _filter(architecture: Architecture) -> list[tuple[int, int, int, int]]:
     """Return the program that judges each system call: (operation, jump if true, jump if false, operand)."""
     return [
         (LOAD, 0, 0, ARCHITECTURE),
-        (EQUALS, 1, 0, AUDIT_X86_64),
+        (EQUALS, 1, 0, architecture.audit),
         (RETURN, 0, 0, KILL),
         (LOAD, 0, 0, NUMBER),
         *_verdict(AT_LEAST, X32, DENY),
-        *chain.from_iterable(_verdict(EQUALS, number, ALLOW) for number in CALLS.values()),
+        *chain.from_iterable(_verdict(EQUALS, number, ALLOW) for number in architecture.calls.values()),
         *_verdict(EQUALS, CLONE3, MISSING),  # the C library then uses clone, whose flags can be read
-        (EQUALS, 0, 4, OPENAT),
+        (EQUALS, 0, 4, architecture.openat),
         (LOAD, 0, 0, ARGUMENTS + 2 * 8),
         *_verdict(ANY_BIT, WRITABLE, DENY),
         (RETURN, 0, 0, ALLOW),
-        (EQUALS, 0, 3, CLONE),
+        (EQUALS, 0, 3, architecture.clone),
         (LOAD, 0, 0, ARGUMENTS),
         *_verdict(ANY_BIT, CLONE_THREAD, ALLOW),
         (RETURN, 0, 0, DENY),

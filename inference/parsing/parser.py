@@ -7,9 +7,9 @@ network and the file system from it. MEMORY bounds what all of its children have
 the largest is killed.
 
 A request is one line of JSON on the socket FD, sent with two open files: the source and an empty
-file for the result. A reply is one line of JSON on stdout; the first line names what could not be
-confined. The result is the text in UTF-8, followed by the chunks as pairs of 64-bit byte offsets into
-the text.
+file for the result. A reply is one line of JSON on stdout, with the milliseconds of CPU time as `cpu`;
+the first line names what could not be confined. The result is the text in UTF-8, followed by the chunks
+as pairs of 64-bit byte offsets into the text.
 """
 
 import contextlib
@@ -87,14 +87,17 @@ def _reap(children: dict[int, int]) -> None:
     """Reply for each child that ended without replying."""
     with contextlib.suppress(ChildProcessError):
         while True:
-            child, status = os.waitpid(-1, os.WNOHANG)
+            child, status, used = os.wait4(-1, os.WNOHANG)
             if child == 0:
                 return
             request = children.pop(child)
-            if os.WIFSIGNALED(status):
-                _reply({"id": request, "signal": os.WTERMSIG(status)})
-            elif os.WEXITSTATUS(status) != 0:
-                _reply({"id": request, "signal": 0})
+            if status != 0:
+                number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+                _reply({"id": request, "signal": number, "cpu": _milliseconds(used)})
+
+
+def _milliseconds(used: resource.struct_rusage) -> int:
+    return round(1000 * (used.ru_utime + used.ru_stime))
 
 
 def _reply(reply: JSON) -> None:
@@ -111,7 +114,9 @@ def _run_child(request: JSON, files: Sequence[int], chunker: Chunker) -> NoRetur
         _limit(request)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
         confine_file()
-        _reply({"id": request["id"], **_outcome(request, *files, chunker=chunker)})
+        outcome = _outcome(request, *files, chunker=chunker)
+        cpu = _milliseconds(resource.getrusage(resource.RUSAGE_SELF))
+        _reply({"id": request["id"], "cpu": cpu, **outcome})
         status = 0
     finally:
         os._exit(status)

@@ -103,7 +103,7 @@ class Sandbox:
         async with self._slots.hold(project):
             self._active += 1
             try:
-                return await self._parse(source, request)
+                return await self._parse(project, source, request)
             finally:
                 self._active -= 1
                 self._end_later()
@@ -115,7 +115,7 @@ class Sandbox:
         parsers = [*self._retired, *([self._parser] if self._parser else [])]
         await asyncio.gather(*(parser.close() for parser in parsers))
 
-    async def _parse(self, source: AsyncIterator[bytes], request: JSON) -> Parsed:
+    async def _parse(self, project: str, source: AsyncIterator[bytes], request: JSON) -> Parsed:
         with tempfile.TemporaryFile(buffering=0) as spool:
             async for piece in source:
                 await asyncio.to_thread(spool.write, piece)
@@ -124,6 +124,7 @@ class Sandbox:
             try:
                 parser = await self._running()
                 reply = await parser.request(request, spool.fileno(), result.fileno())
+                self._slots.charge(project, reply["cpu"])
                 return _parsed(reply, result)
             except BaseException:
                 result.close()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from persistence.errors import StoreUnavailable
+from persistence.errors import StoreError, StoreUnavailable
 from persistence.sqlite.database import FileIdentity, connect
 from persistence.sqlite.errors import map_error
 from persistence.sqlite.fair_lock import FairLock
@@ -79,6 +79,7 @@ class Writer:
             return await future
         finally:
             timer.cancel()
+            del write, future  # An error refers to this frame, and they to the error.
 
     def _give_up(self, write: QueuedWrite) -> None:
         if not write.future.done() and write.claim():
@@ -151,6 +152,9 @@ class Writer:
         connection.execute("RELEASE unit")
 
     def _mapped(self, error: Exception) -> Exception:
+        if isinstance(error, apsw.Error | StoreError):
+            # Its frames hold what was to be written, perhaps megabytes, and refer to the error themselves.
+            error.__traceback__ = None
         if not isinstance(error, apsw.Error):
             return error
         mapped = map_error(error, self._path)

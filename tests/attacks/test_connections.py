@@ -14,7 +14,7 @@ from tests.server import Server, until
 
 pytestmark = pytest.mark.server
 
-SECONDS = 1.0
+SECONDS, WHOLE_BODY = 1.0, 5.0
 CHUNKED = b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -22,7 +22,7 @@ CHUNKED = b"POST /v1/threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/js
 def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of two workers that waits a second for a head, for more of a body, and for a client to read."""
     names = ("ASTROLABE_HEAD_TIMEOUT", "ASTROLABE_BODY_TIMEOUT", "ASTROLABE_SEND_TIMEOUT")
-    timeouts = dict.fromkeys(names, str(SECONDS))
+    timeouts = dict.fromkeys(names, str(SECONDS)) | {"ASTROLABE_WHOLE_BODY_TIMEOUT": str(WHOLE_BODY)}
     with Server(tmp_path_factory.mktemp("impatient"), OPENAI_API_KEY="sk-x", **timeouts) as server:
         yield server
 
@@ -125,6 +125,20 @@ def test_a_slow_body_that_goes_on_is_served(impatient: Server) -> None:
             client.sendall(body[start : start + 16_000])
             time.sleep(SECONDS / 4)
         assert status(client.recv(65536)) == 200
+
+
+def test_a_body_that_goes_on_for_too_long_gets_408(impatient: Server) -> None:
+    with connect(impatient) as client:
+        client.settimeout(0.1)
+        client.sendall(CHUNKED.replace(b"Transfer-Encoding: chunked", b"Content-Length: 30000000"))
+        began, received = time.monotonic(), b""
+        while not received and time.monotonic() - began < 30:
+            try:
+                received = client.recv(65536)
+            except TimeoutError:
+                client.sendall(b" " * 10_000)
+    assert status(received) == 408
+    assert time.monotonic() - began >= WHOLE_BODY
 
 
 def test_an_answered_request_whose_body_goes_on_is_closed(impatient: Server) -> None:

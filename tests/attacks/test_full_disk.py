@@ -45,7 +45,8 @@ def test_deletes_work_on_a_full_disk(small: httpx.Client) -> None:
         assert answer.status_code == 507
     assert small.post("/v1/threads", json={"messages": [{"role": "user", "content": "x" * 200_000}]}).is_error
     readiness = small.get("/readyz")
-    assert (readiness.status_code, readiness.json()["checks"]["store"]) == (503, "full")
+    assert (readiness.status_code, readiness.json()["checks"]["store"]) == (200, "full")
+    assert 'astrolabe_service_full{service="store"} 1.0' in small.get("/metrics").text
     for file in files:
         assert small.delete(f"/v1/files/{file}").json()["deleted"]
     assert upload(2_000_000).status_code == 200

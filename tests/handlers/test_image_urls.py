@@ -15,8 +15,8 @@ from handlers.image_urls import MAX_WEB_URL, check_image_url
         "data:image/png;base64," + "iVBO" * MAX_WEB_URL,
     ],
 )
-def test_urls_of_images_are_valid(url: str) -> None:
-    check_image_url(url, "url")
+async def test_urls_of_images_are_valid(url: str) -> None:
+    await check_image_url(url, "url")
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def test_urls_of_images_are_valid(url: str) -> None:
         "data:image/png;base64,iVBO\n",
     ],
 )
-def test_other_urls_are_refused(url: str) -> None:
+async def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(BadRequest) as refused:
-        check_image_url(url, "content[0].image_url.url")
+        await check_image_url(url, "content[0].image_url.url")
     assert (refused.value.param, refused.value.code) == ("content[0].image_url.url", "invalid_url")
 
 
-def test_checking_a_data_url_of_30_megabytes_is_fast() -> None:
+async def test_checking_a_data_url_of_30_megabytes_is_fast() -> None:
     url = "data:image/png;base64," + "iVBORw0K" * 3_750_000
     began = time.process_time()
-    check_image_url(url, "url")
+    await check_image_url(url, "url")
     assert time.process_time() - began < 0.5

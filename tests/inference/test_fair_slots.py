@@ -46,3 +46,24 @@ async def test_a_project_waits_for_its_own_slots_and_not_for_those_of_others() -
     done.set()
     await asyncio.gather(*tasks)
     assert (slots.free, slots.exhausted()) == (2, [])
+
+
+async def test_the_project_whose_work_has_cost_least_comes_first() -> None:
+    slots, order = FairSlots(1), list[str]()
+    done = {project: asyncio.Event() for project in "ab"}
+
+    async def work(project: str) -> None:
+        async with slots.hold(project):
+            order.append(project)
+            await done[project].wait()
+            slots.charge(project, 10)
+
+    first = asyncio.create_task(work("a"))
+    await asyncio.sleep(0)
+    waiting = [asyncio.create_task(work(project)) for project in "ab"]
+    await asyncio.sleep(0)
+    done["a"].set()
+    await first
+    done["b"].set()
+    await asyncio.gather(*waiting)
+    assert order == ["a", "b", "a"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import spec.body
+import spec.weight
 from spec.body import MAX_CONTAINERS, MAX_DEPTH, MAX_PROPERTIES, MAX_SEARCHED, MAX_VALUES, parse_json
 from spec.errors import InvalidRequest
 
@@ -157,8 +157,8 @@ TEXTS = st.lists(st.sampled_from([",", "[{", "\\", '"', "\\\\", ""]), max_size=4
 def test_marks_in_texts_are_no_values(texts: list[str], block: int) -> None:
     raw = json.dumps({"[,": texts, ",{": [[texts]]}).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spec.body, "_BLOCK", block)
-        counted = spec.body._count_outside_strings(raw)
+        patch.setattr(spec.weight, "_BLOCK", block)
+        counted = spec.weight.count_outside_strings(raw, MAX_VALUES, MAX_CONTAINERS)
     assert counted == (1 + 2 * max(0, len(texts) - 1), 5)
 
 

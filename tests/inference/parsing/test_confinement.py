@@ -1,12 +1,14 @@
 """What the parser process and its children cannot do, tried in processes of their own."""
 
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from inference.parsing.confinement import AARCH64, ARCHITECTURES, X86_64
 from inference.subprocesses import PYTHON_PATH
 from tests.fixtures.required import requires
 from tests.server import ROOT
@@ -25,6 +27,20 @@ def fails(call, *arguments):
     return "allowed"
 """
 CHILD = PARSER + "print(confine_file())\n"
+
+
+OLDER = {
+    "stat": "newfstatat",
+    "lstat": "newfstatat",
+    "poll": "ppoll",
+    "access": "faccessat",
+    "dup2": "dup3",
+    "readlink": "readlinkat",
+}
+"""Calls that only x86-64 has, and what aarch64 has instead."""
+
+TABLE = Path("/usr/include/asm-generic/unistd.h")
+"""The numbers of system calls that new architectures share."""
 
 
 def attempt(script: str, folder: Path) -> list[str]:
@@ -56,7 +72,7 @@ print(fails(socket.create_connection, ("127.0.0.1", 9)), os.getuid() == 65534)
     assert outcomes == ["PermissionError PermissionError", "PermissionError PermissionError", "OSError True"]
 
 
-@requires(platform.machine() == "x86_64", "the filter is for x86-64")
+@requires(platform.machine() in ARCHITECTURES, "the filter is for x86-64 and aarch64")
 @pytest.mark.parametrize(
     "call",
     [
@@ -72,7 +88,7 @@ def test_the_process_of_a_file_may_only_read_and_compute(call: str, tmp_path: Pa
     assert attempt(CHILD + f"print(fails({call}))", tmp_path)[1:] == ["True", "PermissionError"]
 
 
-@requires(platform.machine() == "x86_64", "the filter is for x86-64")
+@requires(platform.machine() in ARCHITECTURES, "the filter is for x86-64 and aarch64")
 def test_the_process_of_a_file_may_start_threads_and_import_modules(tmp_path: Path) -> None:
     script = (
         CHILD
@@ -84,3 +100,15 @@ thread.join()
 """
     )
     assert attempt(script, tmp_path)[1:] == ["True", "started"]
+
+
+def test_both_filters_allow_the_same_calls() -> None:
+    assert {OLDER.get(name, name) for name in X86_64.calls} == AARCH64.calls.keys()
+
+
+@requires(TABLE.exists(), "the kernel's headers are not installed")
+def test_the_numbers_of_aarch64_are_the_kernels() -> None:
+    defined = re.findall(r"#define __NR(?:3264)?_(\w+) (\d+)", TABLE.read_text())
+    numbers = {"newfstatat" if name == "fstatat" else name: int(number) for name, number in defined}
+    judged = {"openat": AARCH64.openat, "clone": AARCH64.clone}
+    assert {name: numbers[name] for name in (*AARCH64.calls, *judged)} == {**AARCH64.calls, **judged}
