@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from inference.errors import ModelNotFound, ProviderError
+from inference.errors import ModelNotFound, ProviderError, ProviderUnreadable
 from inference.gateway import failures, fields
 from inference.gateway.callers import Credentials
 from inference.gateway.routes import Route, Routes
@@ -51,7 +51,7 @@ class ModelList:
             try:
                 models = await self._matching(route, credentials)
             except ProviderError as exc:
-                if exc.status in NO_LIST:
+                if exc.status in NO_LIST or isinstance(exc, ProviderUnreadable):
                     return self._model(name, route)
                 failed = failed or exc
                 continue

@@ -341,22 +341,28 @@ models:
 async def test_a_name_of_a_pattern_is_a_model_where_no_provider_lists_its_models(
     file: Callable[[str], Path],
 ) -> None:
-    async with listing("{}", 404) as listless, listing('{"data": [{"id": "gpt-4o"}]}') as lists:
+    async with (
+        listing("{}", 404) as listless,
+        listing("<html>") as page,
+        listing('{"data": [{"id": "gpt-4o"}]}') as lists,
+    ):
         path = file(f"""
 providers:
   anthropic: {{wire: litellm}}
   listless: {{base_url: "{listless}"}}
+  page: {{base_url: "{page}"}}
   lists: {{base_url: "{lists}"}}
 models:
   "claude-*": {{provider: anthropic, model: "anthropic/claude-*"}}
   "llama-*": {{provider: listless}}
+  "page-*": {{provider: page}}
   "gpt-*": {{provider: lists}}
   "fixed-*": {{provider: lists, model: gpt-4o}}
   "here-*": {{provider: local}}
 """)
         gateway = gateway_of(path)
         await gateway.open()
-        for name in ("claude-4", "llama-3", "gpt-4o", "fixed-1", "here-1"):
+        for name in ("claude-4", "llama-3", "page-1", "gpt-4o", "fixed-1", "here-1"):
             model = await gateway.retrieve_model(name)
             assert (model["id"], model["object"]) == (name, "model")
         with pytest.raises(ModelNotFound):
