@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     max_held_bodies: int = variable(
         "ASTROLABE_MAX_HELD_BODIES",
         96 * MEGABYTE,
-        "Bytes that a worker's bodies may take in memory together (a project's: half of it); else 503.",
+        "Bytes that request bodies may take in a worker's memory (one project: half of it); else 503.",
         ge=1024,
     )
     max_connections: int = variable(
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     send_timeout: float = variable(
         "ASTROLABE_SEND_TIMEOUT",
         60.0,
-        "Seconds in which a client must read some of its response; else the connection is closed.",
+        "Seconds in which a client must read some of its response; else it is disconnected.",
         gt=0,
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
     strict_responses: bool = variable(
         "ASTROLABE_STRICT_RESPONSES",
         False,
-        "Answers 500 where an answer of the server's own does not fit the spec (else logs and counts it).",
+        "Answers 500 where the server's own response does not fit the edition (else logs and counts it).",
     )
     keep_alive: float = variable(
         "ASTROLABE_KEEP_ALIVE",
@@ -162,12 +162,12 @@ class Settings(BaseSettings):
         gt=0,
     )
     grace: float = variable(
-        "ASTROLABE_GRACE", 25.0, "Seconds that open streams have to end at a stop.", ge=0, le=3600
+        "ASTROLABE_GRACE", 25.0, "Seconds that open requests and jobs have to end at a stop.", ge=0, le=3600
     )
     parser_memory: int = variable(
         "ASTROLABE_PARSER_MEMORY",
         4096 * MEGABYTE,
-        "Bytes that all files that are being read may take together; above it the largest one fails.",
+        "Bytes of memory for all files that are being parsed; above it the largest one fails.",
         ge=64 * MEGABYTE,
     )
     max_answer: int = variable(
@@ -180,17 +180,17 @@ class Settings(BaseSettings):
     max_takeovers: int = variable(
         "ASTROLABE_MAX_TAKEOVERS",
         MAX_TAKEOVERS,
-        "Times that a run or another job is taken over from a worker that died; then it fails.",
+        "Times that a run or another job is taken over from a worker that died, before it fails.",
         ge=1,
     )
-    log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days after which a run's event log goes.", gt=0)
+    log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days that a run's event log is kept.", gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = variable(
-        "ASTROLABE_LOG_LEVEL", "info", "Least level of log lines."
+        "ASTROLABE_LOG_LEVEL", "info", "Lowest level of log lines."
     )
     log_format: Literal["auto", "json", "text"] = variable(
         "ASTROLABE_LOG_FORMAT",
         "auto",
-        "Form of log lines: `json`, `text`, or `auto` (readable lines on a terminal, JSON elsewhere).",
+        "Form of log lines: `json`, `text`, or `auto` (`text` on a terminal, `json` elsewhere).",
     )
     cache: Path = variable(
         "ASTROLABE_CACHE",
