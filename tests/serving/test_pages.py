@@ -1,12 +1,15 @@
 """What a person sees: the pages, and the lines of a start."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.server import Server, until
+from tests.test_readme import README
 
 pytestmark = pytest.mark.server
 
@@ -63,3 +66,11 @@ def test_pages_are_logged_by_name(tmp_path: Path) -> None:
     lines = map(json.loads, server.log.read_text().splitlines())
     found = [line["operation"] for line in lines if line["event"] == "request_finished"]
     assert found == ["index", "docs", "openapi", "prometheus_metrics", "unmatched"]
+
+
+def test_the_first_program_prints_an_answer(server: Server) -> None:
+    program = README.split("```python\n")[1].split("```")[0].replace("http://127.0.0.1:8080/v1", server.url)
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("You said: Why is the sky blue?\nstored in thread_")
