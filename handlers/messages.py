@@ -21,7 +21,7 @@ from handlers.resources import (
 from handlers.tool_resources import RequestVectorStores
 from inference.assistants.objects import message_object, run_label, text_part
 from inference.identifiers import new_id
-from inference.images import SIGNATURE_BYTES, image_type
+from inference.images import MAX_IMAGE, SIGNATURE_BYTES, image_type
 from inference.parsing import formats
 from persistence.collections import MESSAGES
 from persistence.errors import ContentNotFound
@@ -191,6 +191,11 @@ async def _check_image(context: Context, file_id: str, param: str) -> None:
             param=param,
             code="invalid_image_format",
         )
+    if file.value["bytes"] > MAX_IMAGE:
+        message = (
+            f"Invalid '{param}': the image has {file.value['bytes']} bytes, and {MAX_IMAGE} are allowed."
+        )
+        raise BadRequest(message, param=param, code="image_too_large")
 
 
 def _text(text: str, param: str) -> JSON:

@@ -10,11 +10,12 @@ from typing import Any, Unpack
 import orjson
 
 from handlers.context import Context
-from handlers.errors import NotFound
+from handlers.errors import BadRequest, NotFound
 from handlers.pages import PageQuery, list_page, list_slice, read_page
 from handlers.registry import operation
 from handlers.resources import check_fixed, delete_object, update_object
 from persistence.collections import CHAT_COMPLETIONS
+from persistence.documents import MAX_DOCUMENT_BYTES
 from persistence.store import Document, Insert, Key, Page, Replace
 from persistence.types import JSON
 
@@ -22,9 +23,21 @@ SHOWN_FIELDS = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty
 """Fields of the request that a stored completion shows under their own names."""
 
 
+MAX_REQUEST = MAX_DOCUMENT_BYTES // 2
+"""Bytes of the request of a completion that is stored: every engine takes them."""
+
+
 def new_id() -> str:
     """Return an id for a completion."""
     return f"chatcmpl-{secrets.token_hex(14)}"
+
+
+async def check_size(body: JSON) -> None:
+    """Raise BadRequest for a request that is too large to be stored, before its model is asked."""
+    size = len(await asyncio.to_thread(orjson.dumps, body))
+    if size > MAX_REQUEST:
+        message = f"The request is too large for `store`: it has {size} bytes, and {MAX_REQUEST} are allowed."
+        raise BadRequest(message, code="object_too_large")
 
 
 async def store_completion(context: Context, body: JSON, completion: JSON) -> None:

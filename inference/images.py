@@ -1,6 +1,9 @@
-"""Find the type of an image, among those that models take, by its first bytes."""
+"""Images that models take: their types, by the first bytes, and their size."""
 
 SIGNATURE_BYTES = 16
+
+MAX_IMAGE = 20 * 1024 * 1024
+"""Bytes of an image."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),

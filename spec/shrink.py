@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 Path = tuple[str | int, ...]
 
 _SMALL = 400
-_LONGEST = 1000
+# Tried one after the other: errors hold copies of a string, and 256,000 and 1,048,576 are bounds of some.
+_LONGEST = (1000, 300_000, 1_100_000, None)
 # More than one, because some schemas require two items.
 _ITEMS = 4
 _TRIALS = 200
@@ -47,10 +48,12 @@ def shrink(value: Any, fits: Callable[[Any], bool]) -> Shrunk:
     """Return an invalid value made smaller; the value itself if it is small."""
     if is_small(value, _SMALL):
         return Shrunk(value)
-    short = _copied(value, _LONGEST)
-    if fits(short):
-        # Only the length of a string was wrong.
-        short = _copied(value, None)
+    short = _copied(value, _LONGEST[0])
+    for longest in _LONGEST[1:]:
+        if not fits(short):
+            break
+        # Only the length of a string is wrong.
+        short = _copied(value, longest)
     return _Cutter(short, fits).done()
 
 

@@ -1,11 +1,13 @@
 """Requests whose values are large: pictures, names of models, filters."""
 
+import json
 import time
 
 import httpx
 import pytest
 
 from tests.attacks.reads import reads_meanwhile
+from tests.provider import ProviderProcess
 from tests.server import Server
 
 pytestmark = pytest.mark.server
@@ -100,3 +102,13 @@ def test_a_message_too_large_to_be_stored_is_refused(http: httpx.Client) -> None
     answer = http.post(f"/threads/{thread}/messages", json={"role": "user", "content": content})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "object_too_large")
     assert http.get(f"/threads/{thread}/messages").json()["data"] == []
+
+
+def test_a_completion_too_large_to_be_stored_is_refused_before_its_model_is_asked(
+    http: httpx.Client, provider: ProviderProcess, tag: str
+) -> None:
+    script = json.dumps({"tag": tag, "turns": [{"text": "Hi."}]})
+    messages = [{"role": "user", "content": each} for each in ("x" * 7_000_000, f"script: {script}")]
+    answer = http.post("/chat/completions", json={"model": "m", "store": True, "messages": messages})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "object_too_large")
+    assert provider.received(tag) == []

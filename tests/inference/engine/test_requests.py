@@ -5,7 +5,10 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from inference import tokens
+from inference.assistants import history
 from persistence.store import Insert, Key, Store, child_id
 from persistence.types import JSON
 from tests.inference.engine.conftest import Asked
@@ -181,6 +184,23 @@ async def test_images_reach_the_model(store: Store, worker: Process, asked: Aske
     assert url["image_url"]["url"] == "https://example.com/cat.png"
     data = base64.b64encode(picture).decode()
     assert file_part["image_url"]["url"] == f"data:image/png;base64,{data}"
+
+
+async def test_the_newest_images_reach_the_model_up_to_so_many_bytes(
+    worker: Process, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_IMAGES", 100)
+    assistant, thread = await worker.assistant(), await worker.thread()
+    urls = [f"https://example.com/{name}.png" + "?" * 20 for name in ("old", "new", "newest")]
+    for url in urls:
+        await worker.message(thread["id"], [{"type": "image_url", "image_url": {"url": url}}])
+    await worker.message(thread["id"], script({"text": "Cats."}, tag=asked.tag))
+
+    await worker.settled(await worker.run(thread["id"], assistant["id"]))
+
+    old, *newer, _ = asked.all()[0]["messages"]
+    assert "left out" in old["content"]
+    assert [message["content"][0]["image_url"]["url"] for message in newer] == urls[1:]
 
 
 async def test_the_next_run_sees_complete_answers_only(store: Store, worker: Process, asked: Asked) -> None:
