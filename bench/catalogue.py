@@ -34,6 +34,7 @@ class Bench:
 
 BENCHES = (
     Bench("get", "GET one assistant against bare Flask", reads.get_assistant),
+    Bench("get-astra", "GET one assistant in astra mode against keys", reads.get_in_astra_mode),
     Bench("completions", "chat completions against the provider itself", relay.completions),
     Bench("streams", "streams of 100 chunks against the provider itself", relay.relayed_streams),
     Bench(

@@ -155,10 +155,12 @@ def request(method: str, path: str, body: Any = None, headers: Mapping[str, str]
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode() + content
 
 
-async def ask(port: int, method: str, path: str, body: Any = None) -> Any:
+async def ask(
+    port: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> Any:
     """Send one request on its own connection and return the response's JSON; BenchFailed on an error."""
     async with Connection(port) as connection:
-        return (await connection.send(request(method, path, body))).json()
+        return (await connection.send(request(method, path, body, headers))).json()
 
 
 async def each_in_turn(port: int, requests: Iterable[bytes]) -> list[Answer]:

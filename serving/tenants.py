@@ -53,9 +53,15 @@ class Tenant:
     used_at: float = field(default_factory=time.monotonic)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the store was opened."""
+        done = self.opening.done() and not self.opening.cancelled()
+        return done and self.opening.exception() is None
+
+    @property
     def is_free(self) -> bool:
         """Whether no request holds the store and none of its jobs runs here."""
-        if self.uses or not self.opening.done():
+        if self.uses or not self.is_open:
             return False
         return not self.opening.result().services.jobs.running
 
@@ -103,7 +109,7 @@ class Tenants:
 
     def _signal(self, name: str) -> None:
         for tenant in self._tenants.values():
-            if tenant.opening.done():
+            if tenant.is_open:
                 for life in tenant.opening.result().lives:
                     call: Callable[[], None] | None = getattr(life, name)
                     if call is not None:
@@ -134,16 +140,20 @@ class Tenants:
             tenant = self._start(key, token, database)
         self._tenants.move_to_end(key)
         tenant.uses += 1
+        if not tenant.is_open:
+            await self._wait(tenant)
+        return tenant, tenant.opening.result().services
+
+    async def _wait(self, tenant: Tenant) -> None:
+        """Wait until a store is open; a client that disconnects does not end what others wait for."""
         try:
-            # A client that disconnects must not end what other requests wait for.
-            opened = await asyncio.shield(tenant.opening)
+            await asyncio.shield(tenant.opening)
         except StoreError as exc:
             tenant.release()
             raise _failure(exc) from exc
         except BaseException:
             tenant.release()
             raise
-        return tenant, opened.services
 
     def _raise_known_failure(self, key: bytes) -> None:
         failed = self._failures.get(key)
