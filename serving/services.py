@@ -32,8 +32,9 @@ SWEEP_SECONDS = 600.0
 """How often each worker has the store delete what has expired."""
 
 POLL_SECONDS = 1.0
-TENANT_POLL_SECONDS = 5.0
-"""Seconds between two looks for due jobs; tenants' stores may be many."""
+TENANT_POLL_SECONDS = 2.0
+"""Seconds between two looks for due jobs; tenants' stores may be many. Half a lease would count as a
+suspended machine."""
 
 OF_A_STORE = frozenset({"store", "jobs", "sweep"})
 """The lives of what each store has for itself."""
