@@ -19,9 +19,9 @@ from handlers.registry import Registered
 from handlers.resources import find_child
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.tool_resources import RequestVectorStores
-from persistence.collections import FILES, MESSAGES
-from persistence.retry import retry_on_conflict, update_with_retry
-from persistence.store import Check, Document, Insert, Key, Operation, Replace, child_id
+from persistence.collections import MESSAGES
+from persistence.retry import retry_on_conflict
+from persistence.store import Check, Insert, Key, Operation, Replace, child_id
 from persistence.types import JSON
 from spec.changes import takes_fields_of, takes_unknown_fields
 from spec.errata import Erratum
@@ -47,26 +47,6 @@ def shows_embedding_model(handler: Handler) -> Handler:
         if answer["object"] == "list":
             return {**answer, "data": [_with_model(context, file) for file in answer["data"]]}
         return _with_model(context, answer)
-
-    return call
-
-
-def keeps_embedding_model(handler: Handler) -> Handler:
-    """Keep the header `embedding-model` of an upload with its file."""
-
-    @wraps(handler)
-    async def call(context: Context, **arguments: Any) -> Any:
-        file = await handler(context, **arguments)
-        model = context.headers.get("embedding-model")
-        if not model:
-            return file
-
-        def change(document: Document) -> Replace:
-            return Replace(document, value={**document.value, "embedding_model": model})
-
-        key = Key(context.project, FILES, file["id"])
-        changed = await update_with_retry(context.services.store, key, change)
-        return file if changed is None else changed.value
 
     return call
 
@@ -216,6 +196,19 @@ def _call_with_chunks(call: JSON) -> JSON:
     return {**call, "file_search": {**call["file_search"], "chunks": chunks}}
 
 
+# --- connections ---
+
+
+def shares_connections(headers: Mapping[str, str]) -> bool:
+    """Return whether a client may use one connection in several event loops, where it breaks.
+
+    The async client of `astra-assistants` looks models up in loops of their own, over the connections of
+    the caller's loop; on a connection that is not kept alive nothing is left to share. It needs SDK 1.
+    """
+    is_async = headers.get("x-stainless-async", "").startswith("async")
+    return is_async and headers.get("x-stainless-package-version", "").startswith("1.")
+
+
 # --- the rules ---
 
 SCHEMA_RULES: tuple[Erratum, ...] = (
@@ -231,33 +224,30 @@ SCHEMA_RULES: tuple[Erratum, ...] = (
     ),
 )
 
-HANDLER_RULES: Mapping[str, tuple[Callable[[Handler], Handler], ...]] = {
+HANDLER_RULES: Mapping[str, Callable[[Handler], Handler]] = {
     # Before each run the client reads `embedding_model` of a vector store's first file, without asking
     # whether it is there; a run with file_search fails without it.
-    "create_file": (keeps_embedding_model, shows_embedding_model),
-    "retrieve_file": (shows_embedding_model,),
-    "list_files": (shows_embedding_model,),
+    "create_file": shows_embedding_model,
+    "retrieve_file": shows_embedding_model,
+    "list_files": shows_embedding_model,
     # Applications delete a file before they upload it, as its id was that of its content.
-    "delete_file": (deletes_unknown,),
+    "delete_file": deletes_unknown,
     # The client's messages.update changes what OpenAI's cannot.
-    "modify_message": (rewrites,),
+    "modify_message": rewrites,
     # The client's event handler reads `tool_calls` of every step that ends, and `function` of every call
     # in a delta; applications read `file_search.chunks`.
-    "create_run": (shows_chunks,),
-    "create_thread_and_run": (changes_events,),
-    "submit_tool_outputs_to_run": (changes_events,),
-    "get_run_events": (changes_events,),
-    "get_run_step": (shows_chunks,),
-    "list_run_steps": (shows_chunks,),
+    "create_run": shows_chunks,
+    "create_thread_and_run": changes_events,
+    "submit_tool_outputs_to_run": changes_events,
+    "get_run_events": changes_events,
+    "get_run_step": shows_chunks,
+    "list_run_steps": shows_chunks,
 }
 
 
 def with_rules(registered: Mapping[str, Registered]) -> dict[str, Registered]:
-    """Return the handlers, those that have rules with them."""
+    """Return the handlers, with the rules that they have."""
     found = dict(registered)
-    for name, rules in HANDLER_RULES.items():
-        handle = found[name].handle
-        for rule in rules:
-            handle = rule(handle)
-        found[name] = replace(found[name], handle=handle)
+    for name, rule in HANDLER_RULES.items():
+        found[name] = replace(found[name], handle=rule(found[name].handle))
     return found

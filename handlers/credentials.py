@@ -115,7 +115,7 @@ async def ingestion_settings(context: Context, file_ids: Sequence[str] = ()) -> 
 async def _uploads_model(context: Context, file_id: str) -> str | None:
     with suppress(ObjectNotFound):
         document = await context.services.retrieval.files.get(context.project, file_id)
-        model: str | None = document.state.get(EMBEDDING_MODEL)
+        model: str | None = document.value.get(EMBEDDING_MODEL)
         return model
     return None
 

@@ -14,6 +14,18 @@ DATABASE = "astra-db-id"
 TENANT_PROJECT = "default"
 """The project of a database that is its tenant's own: another token for it finds the same objects."""
 
+STATELESS = frozenset(
+    {
+        "create_chat_completion",
+        "create_completion",
+        "create_embedding",
+        "create_moderation",
+        "list_models",
+        "retrieve_model",
+    }
+)
+"""Operations that need no database: `astra-assistants` calls them with a provider's key alone."""
+
 TOKEN_FORM = re.compile(rb"[!-~]{1,1024}")
 DATABASE_FORM = re.compile(rb"[0-9A-Za-z-]{1,64}")
 
@@ -25,8 +37,11 @@ class AstraAuthenticator:
         self._limits = limits
 
     async def authenticate(self, request: Request) -> Principal:
-        """Return the token's tenant; raises Forbidden without a token, Unauthorized for what is none."""
-        token = token_of(request)
+        """Return the token's tenant; raises Forbidden without a token, Unauthorized for what is none.
+
+        An operation that needs no database takes the caller's provider key instead, which it asks with.
+        """
+        token = stateless_key(request) or token_of(request)
         database_of(request)
         return Principal(tenant_project(token), limits=self._limits, is_astra=True)
 
@@ -40,10 +55,21 @@ class AstraDatabaseAuthenticator:
 
     async def authenticate(self, request: Request) -> Principal:
         """Return the token's tenant; the request holds its store until it ends."""
+        if key := stateless_key(request):
+            return Principal(tenant_project(key), limits=self._limits, is_astra=True)
         token, database = token_of(request), database_of(request)
         tenant, services = await self._tenants.hold(token.decode("ascii"), database)
         request.release = tenant.release
         return Principal(TENANT_PROJECT, limits=self._limits, is_astra=True, services=services)
+
+
+def stateless_key(request: Request) -> bytes:
+    """Return the provider's key of a request without a token, if it needs no database; else nothing."""
+    headers, route = request.headers, request.route
+    if headers.raw(b"astra-api-token") or route is None or route.operation.name not in STATELESS:
+        return b""
+    key = headers.raw(b"api-key") or headers.raw(b"authorization")
+    return b"key:" + key if key else b""
 
 
 def token_of(request: Request) -> bytes:

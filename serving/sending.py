@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 import structlog
 
+from handlers.astra_assistants import shares_connections
 from handlers.errors import ApiError
 from serving.cors import Cors
 from serving.failures import error_event, revoked_error, stopping_error, to_api_error
@@ -122,6 +123,8 @@ class Sender:
         headers.append((b"openai-processing-ms", b"%d" % milliseconds))
         if request.principal.project:
             headers.append((b"openai-project", request.principal.project.encode()))
+        if request.principal.is_astra and shares_connections(request.headers):
+            headers.append((b"connection", b"close"))
         headers += self._sending.cors.headers(request)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -90,7 +90,7 @@ class Files:
     ) -> list[Operation]:
         """Return the operations that create a file; the first is its Insert.
 
-        `embedding_model` is kept as what the caller wants the file's vector stores to use.
+        `embedding_model` is shown, and is what the caller wants the file's vector stores to use.
         """
         created_at = int(time.time())
         value: JSON = {
@@ -104,12 +104,13 @@ class Files:
             "status": "processed",
             "status_details": None,
         }
-        model = {EMBEDDING_MODEL: embedding_model} if embedding_model else {}
+        if embedding_model:
+            value[EMBEDDING_MODEL] = embedding_model
         operations: list[Operation] = [
             Insert(
                 Key(project, FILES, value["id"]),
                 value,
-                state={"content": content, "media_type": media_type, **model},
+                state={"content": content, "media_type": media_type},
                 labels=frozenset({purpose_label(purpose)}),
             ),
             claim(project, content),

@@ -26,7 +26,7 @@ def client() -> OpenAI:
 
 @pytest.fixture
 def async_client() -> AsyncOpenAI:
-    return patch(AsyncOpenAI(max_retries=0, timeout=60))
+    return patch(AsyncOpenAI(max_retries=0, timeout=60))  # no retry hides a broken connection
 
 
 def script(*turns: dict, tag: str | None = None) -> str:
