@@ -13,6 +13,7 @@ from functools import partial
 from persistence.cassandra.commits import Committer, Transaction
 from persistence.cassandra.documents import CheckVersion, DeleteEntries, DeleteRow, ReplaceRow, UpdateEntries
 from persistence.cassandra.entries import OLDER, StaleListHead, UnfinishedInsert
+from persistence.cassandra.errors import OutcomeUnknown
 from persistence.cassandra.jobs import JobQueue
 from persistence.cassandra.leases import CancelJob, FinishJob, Lease, PutJob, ReleaseJob
 from persistence.cassandra.list_heads import ListHead, ListHeads
@@ -159,9 +160,12 @@ class Writer:
                 await self._run(stage, done)
             if indexed:
                 await indexed
-        except StoreError:
+        except StoreError as exc:
             await asyncio.gather(*([indexed] if indexed else []), return_exceptions=True)
-            await self._committer.undo(done)
+            # If the last transaction may have been applied, what it builds on must stay: the write is
+            # left as if this process had died, and repaired in the same way.
+            if not isinstance(exc, OutcomeUnknown):
+                await self._committer.undo(done)
             raise
         await self._finish(plan)
 

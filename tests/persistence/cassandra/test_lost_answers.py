@@ -3,12 +3,14 @@
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from persistence.cassandra import CassandraStore
 from persistence.cassandra.driver import Outcome, Statement
 from persistence.cassandra.errors import OutcomeUnknown
+from persistence.errors import StoreUnavailable
 from persistence.store import Append, Delete, Enqueue, Finish, Hold, Insert, Job, Key, Replace, Reschedule
 
 pytestmark = pytest.mark.cassandra
@@ -122,3 +124,29 @@ async def test_other_writes_are_acknowledged(
     write: Callable[..., Awaitable[bool]],
 ) -> None:
     assert await write(store, project, lose_answers)
+
+
+async def test_a_write_whose_end_is_unknown_is_not_undone_in_part(
+    store: CassandraStore, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = await store.write(Insert(Key(project, "runs", "run_1"), {"n": 1}))
+    send = store.connection.compare_and_set
+    is_lost = False
+
+    async def compare_and_set(statements: Sequence[Statement]) -> Outcome:
+        nonlocal is_lost
+        outcome = await send(statements)
+        is_lost = is_lost or any("'run_1'" in repr(parameters) for _, parameters in statements)
+        if is_lost:
+            raise OutcomeUnknown("no answer in time")
+        return outcome
+
+    monkeypatch.setattr(store.connection, "compare_and_set", compare_and_set)
+    monkeypatch.setattr(store.connection, "target", replace(store.target, timeout=1.0))
+    message = Key(project, "messages", "msg_1")
+    with pytest.raises(StoreUnavailable):
+        await store.write(Insert(message, {"text": "one"}, parent="thread_1"), Replace(run, value={"n": 2}))
+    monkeypatch.undo()
+
+    found, changed = await store.get(message), await store.get(run.key)
+    assert (found is not None) == (changed.value == {"n": 2})
