@@ -198,7 +198,7 @@ class Jobs:
             await self._give_up(kind, lease, attempts=1)
         except StoreError:
             raise
-        except Exception:
+        except Exception:  # a bug in a handler must end neither the worker nor its other jobs
             log.exception("job_failed", kind=lease.job.kind, id=lease.job.id)
             await self._retry_or_give_up(kind, lease)
 
@@ -244,7 +244,7 @@ class Jobs:
             await kind.give_up(lease)
         except StoreError:
             raise
-        except Exception:
+        except Exception:  # the same bug, most likely: without its job it is tried no more
             log.exception("job_not_given_up", kind=job.kind, id=job.id)
             await self._store.write(Finish(lease.job))
 

@@ -16,9 +16,8 @@ def child_id(parent: str, id: str) -> str:
 class Key(NamedTuple):
     """The key of a document; no key reaches another project's documents.
 
-    An id of the form `parent/rest`, of a document in a list of that parent, says that it is only
-    asked for by way of its parent: an engine of many machines keeps the two together, so that both
-    change in one step.
+    An id of the form `parent/rest` says that the document is only read through its parent, in
+    whose list it is: an engine may store the two together and change both in one transaction.
     """
 
     project: str
@@ -144,8 +143,8 @@ class DocumentStore(Protocol):
         """Return a page of a list by position; `after` and `before` are ids of its documents.
 
         `after` starts behind that document in the order asked for, `before` ends ahead of it: with
-        `before` alone the page is the one that ends just there, and `has_more` tells of documents
-        ahead of the page; otherwise of documents behind it (and ahead of `before`).
+        `before` alone the page is the one that ends just there, and `has_more` says whether there are
+        documents ahead of the page; otherwise, whether there are any behind it (and ahead of `before`).
         CursorNotFound for an id that is not in that parent's list; one that has not the label is.
         An engine may give a document's `state` and `version` as they were before changes that
         touched nothing but the state: `get` has the last word. A page has fewer documents than

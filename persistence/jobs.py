@@ -83,7 +83,7 @@ class Reschedule:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Delete a job whoever holds it, so that its holder loses the lease; none is no error."""
+    """Delete a job, also one that is held: its holder loses the lease. A missing job is no error."""
 
     project: str
     kind: str

@@ -46,8 +46,8 @@ class Store(DocumentStore, JobQueue, EventLog, ContentStore, ChunkStore, Protoco
     atomic_writes: bool
     """Whether a crash never leaves a write half applied.
 
-    Cassandra has no transactions over several partitions: there, whoever takes a run over looks for what a
-    crash left undone.
+    Cassandra has no transactions over several partitions: there, a worker that takes over a run looks for
+    what a crash left undone.
     """
 
     async def open(self) -> None:

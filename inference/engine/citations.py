@@ -7,7 +7,7 @@ OPENING, CLOSING = "\u3010", "\u3011"
 LONGEST = 64
 """Characters of a mark, at most; a longer one is plain text."""
 
-REACH = 300
+CONTEXT = 300
 """Characters before a mark that its tool gets to see."""
 
 
@@ -38,7 +38,7 @@ class CitationReader:
     def _piece(self, text: str) -> tuple[str, list[JSON]]:
         annotations = self._annotations(text) if CLOSING in text else []
         self._offset += len(text)
-        self._before = (self._before + text)[-REACH:]
+        self._before = (self._before + text)[-CONTEXT:]
         return text, annotations
 
     def _annotations(self, text: str) -> list[JSON]:
@@ -46,7 +46,7 @@ class CitationReader:
         end = 0
         while (start := text.find(OPENING, end)) >= 0 and (close := text.find(CLOSING, start)) >= 0:
             start = text.rfind(OPENING, start, close)
-            before = (self._before + text[max(0, start - REACH) : start])[-REACH:]
+            before = (self._before + text[max(0, start - CONTEXT) : start])[-CONTEXT:]
             before = before.rpartition(CLOSING)[2]
             annotation = self._tools.cite(text[start : close + 1], self._offset + start, before)
             if annotation is not None:

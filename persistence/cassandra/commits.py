@@ -165,7 +165,7 @@ class Committer:
             row_keys = set[RowKey]().union(*(part.row_keys for part in pending.transaction.parts))
             if pending.until < time.monotonic():
                 pending.reject(StoreUnavailable(f"too many writers at {pending.transaction.partition.home}"))
-            if pending.done.done():  # also if whoever waited was cancelled
+            if pending.done.done():  # also if its caller was cancelled
                 continue
             if changed & row_keys:
                 left.append(pending)

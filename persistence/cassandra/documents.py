@@ -230,6 +230,6 @@ class DeleteEntries(Part):
         """Return None: no row shows it, and applying it twice is harmless."""
 
     def on_refused(self, rows: Rows) -> None:
-        """Do nothing where the entries are gone already."""
+        """Do nothing where the entries were deleted already."""
         row = rows.get(self._mark)
         self._away = row is None or row["place"] != self._document.position

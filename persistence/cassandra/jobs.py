@@ -3,7 +3,7 @@
 A job is a row in the partition of the object of the same id. The index `due` has an entry, in a partition
 per kind and half minute, for each time at which a job may be free. Entries are not deleted (their table
 expires). A poller reads the entries from its mark to now and looks each job up: it takes the job, or skips
-it if it is gone, or adds an entry for the job's new time, so that a renewal needs none. Then the entry is
+it if it was deleted, or adds an entry for the job's new time, so that a renewal needs none. Then the entry is
 settled. The mark follows the settled entries, but stays as far behind now as writers can be late.
 """
 

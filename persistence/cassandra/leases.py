@@ -119,7 +119,7 @@ class TakeJob(Part):
 
 
 class PutJob(Part):
-    """Insert or replace a job, whoever holds it."""
+    """Insert or replace a job, also one that is held."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -134,7 +134,7 @@ class PutJob(Part):
 
 
 class CancelJob(Part):
-    """Delete a job, whoever holds it."""
+    """Delete a job, also one that is held."""
 
     def was_applied(self, rows: Rows, token: str) -> None:
         """Return None: no row shows it, and applying it twice is harmless."""

@@ -42,7 +42,7 @@ class ListHead:
         return self.closed or self.rows >= ROWS or self.bytes >= BYTES
 
     def update(self, row: dict[str, Any] | None) -> None:
-        """Take over the row of the head as the database has it."""
+        """Set the head from its row in the database."""
         row = row or {}
         self.last, self.closed = row.get("last"), bool(row.get("closed"))
         self.rows, self.bytes, self.added = row.get("rows") or 0, row.get("bytes") or 0, 0

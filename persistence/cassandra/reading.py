@@ -226,7 +226,7 @@ class ListScan:
         documents = []
         for row in rows:
             kept = bodies.get(row[5])
-            if kept is None:  # gone since
+            if kept is None:  # deleted since
                 continue
             id, value, state, labels, version = kept
             size = len(value) + len(state or "")

@@ -31,7 +31,7 @@ ATTEMPTS = 50
 PUT = """INSERT INTO chunks (project, store, source, number, text, pile, shard, words)
     VALUES (?,?,?,?,?,?,?,?)"""
 READ = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number>? LIMIT ?"
-SOME = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number IN ?"
+SELECT_TEXTS = "SELECT number, text FROM chunks WHERE project=? AND store=? AND source=? AND number IN ?"
 WHOLE = "SELECT number, text, pile, shard, words FROM chunks WHERE project=? AND store=? AND source=?"
 DROP = "DELETE FROM chunks WHERE project=? AND store=? AND source=?"
 
@@ -224,7 +224,7 @@ class Chunks:
             hits = await self._hits(meta, found, limit)
             if len(hits) == limit or len(found) < wanted or wanted >= MOST:
                 return hits
-            wanted *= 4  # some were of chunks that are gone
+            wanted *= 4  # some were of deleted chunks
 
     async def _hits(self, meta: VectorStoreMeta, found: Iterable[Found], limit: int) -> list[Hit]:
         """Return the first hits that still exist, with their texts: a statement for each file."""
@@ -245,7 +245,7 @@ class Chunks:
             numbers.setdefault(source, []).append(number)
         key = (meta.project, meta.store)
         parts = await asyncio.gather(
-            *(self._connection.run(SOME, (*key, source, some)) for source, some in numbers.items())
+            *(self._connection.run(SELECT_TEXTS, (*key, source, some)) for source, some in numbers.items())
         )
         return {
             (source, number): text
@@ -289,8 +289,8 @@ class ChunkUpdate:
             words=sum(map(len, self.terms.values())) - before,
         )
         self.shard, self.part = self.meta.shard, self.meta.part
-        gone = {row[2] for row in replaced}
-        batches = {name: batch for name, batch in source.batches.items() if name not in gone}
+        deleted = {row[2] for row in replaced}
+        batches = {name: batch for name, batch in source.batches.items() if name not in deleted}
         if self.texts:
             batches[self.batch] = Batch(len(self.texts), self.part, self.shard)
         for shard in set(self._shards.values()) - {None, NO_SHARD, self.shard}:

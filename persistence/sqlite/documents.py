@@ -231,16 +231,16 @@ class Documents:
         return int(row[0])
 
     def _label(
-        self, connection: apsw.Connection, row: int, gone: frozenset[str], new: frozenset[str]
+        self, connection: apsw.Connection, row: int, removed: frozenset[str], added: frozenset[str]
     ) -> None:
         """Remove a document from the lists of some labels and add it to others."""
-        for label in gone:
+        for label in removed:
             sql = (
                 "DELETE FROM labels WHERE label=? AND (collection_id, parent, position)="
                 "(SELECT collection_id, parent, position FROM documents WHERE row=?)"
             )
             connection.execute(sql, (label, row))
-        for label in new:
+        for label in added:
             sql = (
                 "INSERT INTO labels (collection_id, parent, label, position, document) "
                 "SELECT collection_id, parent, ?, position, row FROM documents WHERE row=?"

@@ -116,7 +116,7 @@ class Indexes:
     # --- databases ---
 
     async def run(self, name: str, work: Callable[[apsw.Connection], T]) -> T:
-        """Return the result of `work` on a database; DatabaseDeleted if it is gone."""
+        """Return the result of `work` on a database; DatabaseDeleted if there is none."""
         return await self._call(self._run, name, work)
 
     async def create(self, project: str, vector_store: str) -> None:

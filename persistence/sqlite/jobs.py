@@ -86,7 +86,7 @@ class Jobs:
         expect(connection, operation.job)
 
     def cancel(self, connection: apsw.Connection, operation: Cancel) -> None:
-        """Delete a job whoever holds it."""
+        """Delete a job, also one that is held."""
         sql = "DELETE FROM jobs WHERE project=? AND kind=? AND id=?"
         connection.execute(sql, (operation.project, operation.kind, operation.id))
 

@@ -35,7 +35,7 @@ class Pool:
 
     @contextmanager
     def connection(self, name: str) -> Iterator[apsw.Connection]:
-        """Yield a connection without an open transaction; DatabaseDeleted if the database is gone."""
+        """Yield a connection without an open transaction; DatabaseDeleted if there is none."""
         with mapped_errors(self._directory.path_of(name)):
             connection = self._find(name) or self._open(name)
             try:
@@ -83,8 +83,8 @@ class Pool:
     def sweep(self) -> None:
         """Close connections to databases that another process deleted, which would keep their disk space."""
         with self._lock:
-            gone = [c for c, name in self._idle.items() if not self._directory.path_of(name).exists()]
-            for connection in gone:
+            deleted = [c for c, name in self._idle.items() if not self._directory.path_of(name).exists()]
+            for connection in deleted:
                 del self._idle[connection]
-        for connection in gone:
+        for connection in deleted:
             connection.close()

@@ -71,8 +71,8 @@ class CachedVectors:
         removed = removals(connection)
         if removed > self._removed:  # fewer: the transaction is older than what another thread saw
             live = np.fromiter((row[0] for row in connection.execute("SELECT chunk FROM chunks")), np.int64)
-            gone = ~np.isin(self._chunks[: self._count], live)
-            self._sources[: self._count][gone] = REMOVED
+            deleted = ~np.isin(self._chunks[: self._count], live)
+            self._sources[: self._count][deleted] = REMOVED
             self._removed = removed
         last = int(self._chunks[self._count - 1]) if self._count else 0
         for block in blocks(connection, last):
