@@ -162,6 +162,7 @@ def streams(document: JSON) -> bool:
 
 
 _STREAMED = (
+    "/chat/completions",
     "/completions",
     "/threads/runs",
     "/threads/{thread_id}/runs",

@@ -175,7 +175,7 @@ ERRATA: tuple[Erratum, ...] = (
     ),
     Erratum(
         "streams",
-        "text completions and runs that are asked for with `stream` are answered as events",
+        "completions and runs that are asked for with `stream` are answered as events",
         streams,
     ),
     Erratum(
