@@ -231,6 +231,17 @@ def test_threads_are_exported_by_their_ids(source: Server, folder: Path, tmp_pat
     assert json.loads(line)["id"] == wanted
 
 
+def test_an_azure_endpoint_is_exported_with_its_header_and_version(
+    source: Server, folder: Path, tmp_path: Path
+) -> None:
+    url = f"{source.root}/openai?api-version=2024-05-01-preview"
+    done(command(tmp_path, "export", url, "out", "--header", "api-key: any"))
+    for kind in KINDS:
+        exported, same = ((path / f"{kind}.jsonl").read_text() for path in (folder, tmp_path / "out"))
+        assert sorted(exported.splitlines()) == sorted(same.splitlines())
+    assert (tmp_path / "out" / "source.txt").read_text() == f"{source.root}/openai\n"
+
+
 def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     (broken / "files").mkdir(parents=True)
