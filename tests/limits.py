@@ -25,6 +25,8 @@ SERVER = (
     ("Properties of an object in a JSON body", "spec.body.MAX_PROPERTIES", ""),
     ("Bodies that a worker holds together", "ASTROLABE_MAX_HELD_BODIES", "bytes"),
     ("Connections of a worker", "ASTROLABE_MAX_CONNECTIONS", ""),
+    ("Databases of Astra tokens that a worker has open", "serving.tenants.MOST_OPEN", ""),
+    ("Header with a caller's provider setting", "handlers.credentials.LARGEST", "bytes"),
     ("Fields of a form", "serving.bodies.MAX_FIELDS", ""),
     ("Field of a form", "serving.bodies.MAX_FIELD", "bytes"),
     ("File of one request (OpenAI: the same)", "ASTROLABE_MAX_FILE", "bytes"),

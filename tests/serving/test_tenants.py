@@ -10,9 +10,10 @@ import pytest
 
 from handlers.context import Services
 from handlers.errors import ApiError, BadRequest, Unauthorized, Unavailable
+from inference.leases import Lease
 from persistence.engines import open_store
 from persistence.errors import CredentialsRefused, DatabaseAmbiguous, StoreRefused, StoreUnavailable
-from persistence.store import Insert, Job, Key
+from persistence.store import Enqueue, Finish, Insert, Job, Key
 from serving.lifespan import Service
 from serving.services import OF_A_STORE, lives, services_over
 from serving.settings import Settings
@@ -34,10 +35,17 @@ class Stores:
         self.failure: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.done: list[str] = []
 
     async def make(self, token: str, database: str) -> tuple[Services, Sequence[Service]]:
         name = hashlib.sha256(f"{token}{database}".encode()).hexdigest()[:16]
         services = services_over(open_store(f"sqlite:///{self.folder}/{name}.db"), self.settings, self.shared)
+
+        async def work(lease: Lease) -> None:
+            self.done.append(lease.job.id)
+            await services.store.write(Finish(lease.job))
+
+        services.jobs.register("work", work, concurrency=1)
         first, *rest = [life for life in lives(services, grace=0) if life.name in OF_A_STORE]
 
         async def opened() -> None:
@@ -149,6 +157,21 @@ async def test_a_store_with_a_running_job_stays_open_until_it_ends(
     while services.jobs.running:
         await asyncio.sleep(0)
     (await tenants.hold("b", ""))[0].release()
+
+
+async def test_a_job_that_a_worker_left_behind_is_taken_over_when_its_store_is_opened_next(
+    stores: Stores, make: Callable[..., Tenants]
+) -> None:
+    lost, other = make(), make()
+    tenant, services = await lost.hold("a", "")
+    await services.jobs.stop(0)  # as a worker that died: nothing of the store's is taken here
+    await services.store.write(Enqueue(Job("default", "work", "left", 0)))
+    assert stores.done == []
+    await other.hold("a", "")
+    async with asyncio.timeout(10):
+        while stores.done != ["left"]:
+            await asyncio.sleep(0.01)
+    tenant.release()
 
 
 async def test_an_idle_store_is_closed(stores: Stores, make: Callable[..., Tenants]) -> None:
