@@ -67,9 +67,8 @@ def test_a_run_answers_and_streams(run: Callable[..., Any]) -> None:
         body = {"assistant_id": assistant, "stream": True}
         streamed = await send("POST", f"/threads/{thread}/runs", json=body)
         assert streamed.headers["content-type"].startswith("text/event-stream")
-        events = [
-            block.split("\n")[0].removeprefix("event: ") for block in streamed.text.split("\n\n") if block
-        ]
+        lines = streamed.text.splitlines()
+        events = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
         assert (events[0], events[-2:]) == ("thread.run.created", ["thread.run.completed", "done"])
         messages = (await send("GET", f"/threads/{thread}/messages")).json()["data"]
         assert [one["content"][0]["text"]["value"] for one in messages] == ["You said: hi", "hi"]
