@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from handlers.context import Context, Relayed, Stream
-from handlers.credentials import chat_credentials
+from handlers.credentials import chat_credentials, require_store
 from handlers.registry import operation
 from handlers.stored_completions import check_size, new_id, store_completion
 from inference.gateway import ChunkAccumulator, sse
@@ -20,6 +20,7 @@ async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stre
         if body.get("stream"):
             return Stream(gateway.relay(request, credentials, on_silence=context.open_stream))
         return Relayed(await gateway.complete(request, credentials))
+    require_store(context, "'store'")
     await check_size(body)
     # The completion is stored here, so the provider gets neither of the two fields.
     request = {name: value for name, value in body.items() if name not in ("store", "metadata")}

@@ -41,7 +41,8 @@ class Principal:
 
     A caller sees only the objects of its `project`. `key_id` is None if no key is needed. `is_astra` is
     true where the caller uses the headers of the Astra Assistants API. `services` are the tenant's own,
-    where its token opens a store of its own.
+    where its token opens a store of its own. `has_store` is false for a caller known by a provider's key
+    only, who may ask models but store nothing.
     """
 
     project: str
@@ -50,6 +51,7 @@ class Principal:
     limits: Limits = Limits()
     is_astra: bool = False
     services: Services | None = None
+    has_store: bool = True
 
 
 @dataclass(frozen=True, slots=True)

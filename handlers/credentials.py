@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from handlers.context import Context
-from handlers.errors import BadRequest, NotFound
+from handlers.errors import BadRequest, Forbidden, NotFound
 from handlers.google import google_credentials
 from inference.gateway import CallerSettings, Credentials
 from inference.retrieval.errors import ObjectNotFound
@@ -204,8 +204,18 @@ def _cast(header: str, value: str, kind: type) -> Any:
     return parsed
 
 
+def require_store(context: Context, what: str) -> None:
+    """Raise Forbidden for a caller who is known by a provider's key only."""
+    if not context.principal.has_store:
+        raise Forbidden(
+            f"Astrolabe needs the header 'astra-api-token' for {what}: send an Astra DB token in it.",
+            code="missing_token",
+        )
+
+
 async def _google(context: Context, file_id: str) -> str:
     """Return Google's credentials from a file of the caller's, as JSON; raises BadRequest or NotFound."""
+    require_store(context, f"the header '{GOOGLE}'")
     files = context.services.retrieval.files
     try:
         document = await files.get(context.project, file_id, GOOGLE)

@@ -41,9 +41,10 @@ class AstraAuthenticator:
 
         An operation that needs no database takes the caller's provider key instead, which it asks with.
         """
-        token = stateless_key(request) or token_of(request)
         database_of(request)
-        return Principal(tenant_project(token), limits=self._limits, is_astra=True)
+        if key := stateless_key(request):
+            return stateless_principal(key, self._limits)
+        return Principal(tenant_project(token_of(request)), limits=self._limits, is_astra=True)
 
 
 class AstraDatabaseAuthenticator:
@@ -56,7 +57,7 @@ class AstraDatabaseAuthenticator:
     async def authenticate(self, request: Request) -> Principal:
         """Return the token's tenant; the request holds its store until it ends."""
         if key := stateless_key(request):
-            return Principal(tenant_project(key), limits=self._limits, is_astra=True)
+            return stateless_principal(key, self._limits)
         token, database = token_of(request), database_of(request)
         tenant, services = await self._tenants.hold(token.decode("ascii"), database)
         request.release = tenant.release
@@ -70,6 +71,11 @@ def stateless_key(request: Request) -> bytes:
         return b""
     key = headers.raw(b"api-key") or headers.raw(b"authorization")
     return b"key:" + key if key else b""
+
+
+def stateless_principal(key: bytes, limits: Limits) -> Principal:
+    """Return the caller who is known by a provider's key only."""
+    return Principal(tenant_project(key), limits=limits, is_astra=True, has_store=False)
 
 
 def token_of(request: Request) -> bytes:

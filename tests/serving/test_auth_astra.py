@@ -92,3 +92,13 @@ def test_tokens_that_nobody_checks_need_the_operators_word_to_listen_on_the_netw
     with pytest.raises(SettingsRefused, match=r"HOST=0\.0\.0\.0: ASTROLABE_AUTH=astra"):
         Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="astra")
     assert Settings.read(HOST="0.0.0.0", ASTROLABE_AUTH="astra", ASTROLABE_ALLOW_OPEN="true").allow_open
+
+
+def test_a_caller_without_a_token_may_ask_models_but_store_nothing(astra: Server) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    key = {"authorization": "Bearer sk-the-callers-own-key"}
+    file = {**key, "google_application_credentials_file_id": "file-1"}
+    for sent, headers in (({**body, "store": True}, key), (body, file)):
+        status, message, code = error_of(ask(astra, "POST", "chat/completions", sent, **headers))
+        assert (status, code) == (403, "missing_token")
+        assert "astra-api-token" in message
