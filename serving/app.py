@@ -6,6 +6,7 @@ from handlers.registry import registered_handlers
 from serving.access import AccessLog
 from serving.announcement import Announcement
 from serving.asgi import ASGIApplication, RequestIds
+from serving.astra_routing import AstraRouting, v1_prefixed
 from serving.auth import Authenticator, KeyAuthenticator, OpenAuthenticator
 from serving.auth_astra import AstraAuthenticator, AstraDatabaseAuthenticator
 from serving.body_checker import BodyChecker
@@ -44,7 +45,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
 
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
-    routing = Routing()
+    is_astra = settings.auth == "astra"
+    routing = AstraRouting() if is_astra else Routing()
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
@@ -76,6 +78,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
         held=held,
         sending=sending,
+        rewrite=v1_prefixed if is_astra else None,
     )
     return ASGIApplication(
         flask=flask,

@@ -1,6 +1,7 @@
 """Serves HTTP requests: Flask's hooks and error handlers around the pipeline, one log line each."""
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
 
 import structlog
@@ -44,6 +45,7 @@ class HTTPServer:
         guard: BrowserGuard | None,
         held: HeldBodies,
         sending: Sending,
+        rewrite: Callable[[Scope], Scope] | None = None,
     ) -> None:
         self._flask = flask
         self._pipeline = pipeline
@@ -53,6 +55,7 @@ class HTTPServer:
         self._guard = guard
         self._held = held
         self._sending = sending
+        self._rewrite = rewrite
         self._environs = Environs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,6 +79,8 @@ class HTTPServer:
                 request.release()
 
     def _request(self, scope: Scope, receive: Receive) -> Request:
+        if self._rewrite is not None:
+            scope = self._rewrite(scope)
         path, model = scope["path"], None
         if is_azure(scope):
             scope, model = openai_request(scope)

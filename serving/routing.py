@@ -35,10 +35,10 @@ class Routing:
 
     def find(self, request: Request) -> Route:
         """Set the request's edition, route and path values; raises NotFound or MethodNotAllowed."""
-        beta = request.headers.raw(b"openai-beta")
-        served = (ASSISTANTS_V1 in beta and self._assistants_v1) or self.default
-        request.edition = served
+        request.edition = self.default
         path = request.raw_path[len(PREFIX) :]
+        is_v1 = self.is_assistants_v1(path, request.headers.raw(b"openai-beta"))
+        request.edition = served = (is_v1 and self._assistants_v1) or self.default
         try:
             operation, values = served.router.match(request.method, path, request.query.decode("latin-1"))
         except PathNotFound as exc:
@@ -59,6 +59,10 @@ class Routing:
         request.route = route = served.routes[operation.id]
         request.operation_id = operation.id
         return route
+
+    def is_assistants_v1(self, path: str, beta: bytes) -> bool:  # noqa: ARG002 - for the astra mode
+        """Return whether a request, by its `OpenAI-Beta` header, means version 1 of the Assistants API."""
+        return ASSISTANTS_V1 in beta
 
     def find_operation(self, request: Request, operation_id: str) -> Route:
         """Set the request's edition and route by an operationId; raises NotFound."""

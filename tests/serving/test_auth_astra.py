@@ -102,3 +102,33 @@ def test_a_caller_without_a_token_may_ask_models_but_store_nothing(astra: Server
         status, message, code = error_of(ask(astra, "POST", "chat/completions", sent, **headers))
         assert (status, code) == (403, "missing_token")
         assert "astra-api-token" in message
+
+
+@pytest.mark.parametrize(
+    ("prefix", "beta", "version"),
+    [
+        ("v1", None, 1),
+        ("v1", "assistants=v1", 1),
+        ("v1", "assistants=v2", 2),
+        ("v2", None, 2),
+        ("v2", "assistants=v1", 1),
+        ("v2", "assistants=v2", 2),
+    ],
+)
+def test_the_version_is_that_of_the_header_and_without_one_that_of_the_path(
+    astra: Server, prefix: str, beta: str | None, version: int
+) -> None:
+    headers = {"astra-api-token": OURS, **({"OpenAI-Beta": beta} if beta else {})}
+    url = f"{astra.url.removesuffix('/v1')}/{prefix}/assistants"
+    made = httpx.post(url, headers=headers, json={"model": "m"}, timeout=30).json()
+    assert ("file_ids" in made, "tool_resources" in made) == (version == 1, version == 2)
+    assert httpx.get(f"{url}/{made['id']}", headers=headers).json() == made
+
+
+@pytest.mark.parametrize("beta", ["assistants=v3", "x" * 60_000])
+def test_another_version_is_refused_on_the_paths_of_the_assistants_api_only(astra: Server, beta: str) -> None:
+    headers = {"astra-api-token": OURS, "OpenAI-Beta": beta}
+    status, message, code = error_of(httpx.get(f"{astra.url}/threads/thread_1", headers=headers))
+    assert (status, code) == (400, "invalid_header")
+    assert "OpenAI-Beta" in message
+    assert httpx.get(f"{astra.url}/files", headers=headers).status_code == 200
