@@ -16,7 +16,6 @@ from inference.engine.events import (
     RunMoved,
     TurnFinished,
 )
-from inference.engine.pacing import Pacer
 from inference.engine.renderer import Api
 from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import RunState, Settings
@@ -36,7 +35,7 @@ FUNCTION = "function"
 BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
 
 SLICE = 32
-"""Events that a run records before other tasks get their turn, however fast its provider is: 2 ms."""
+"""Events after which other tasks get their turn, however fast a provider is."""
 
 log = structlog.get_logger("astrolabe.engine")
 
@@ -51,7 +50,6 @@ class RunAttempt:
         tools: ToolFactories,
         api: Api,
         work: UnitOfWork,
-        pacer: Pacer,
         open_caller: Callable[[], CallerSettings | None] = lambda: None,
         max_answer: int = MAX_ANSWER,
     ) -> None:
@@ -61,7 +59,6 @@ class RunAttempt:
         self._tools = tools
         self._api = api
         self._work = work
-        self._pacer = pacer
         self._open_caller = open_caller
         self._settings: Settings = api.settings(work.run.document)
 
@@ -139,7 +136,7 @@ class RunAttempt:
                             await self._work.flush()
                     recorded += 1
                     if recorded % SLICE == 0:
-                        await self._pacer.pause()
+                        await asyncio.sleep(0)
 
     def _settle(self, turn: TurnFinished) -> None:
         """Move the run to the status in which the turn leaves it, if it settles."""

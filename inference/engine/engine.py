@@ -10,7 +10,6 @@ from inference.engine.errors import OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
 from inference.engine.following import check_kept, follow_attempt, replay
-from inference.engine.pacing import Pacer
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
@@ -123,7 +122,6 @@ class Engine:
         self._api = api
         self._tools = tools or {}
         self._feeds = Feeds(log_lifetime)
-        self._pacer = Pacer()
         self._prepared: dict[int, _Prepared] = {}
         jobs.register(api.kind, self._run_job, concurrency=CONCURRENCY, give_up=self._give_up)
 
@@ -307,7 +305,6 @@ class Engine:
                 self._tools,
                 self._api,
                 work,
-                self._pacer,
                 open_caller,
                 self._max_answer,
             )
