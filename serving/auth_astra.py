@@ -1,10 +1,10 @@
 """Authentication of the Astra Assistants API: a database token is both the credential and the tenant."""
 
-import hashlib
 import re
 
 from handlers.context import Limits, Principal
 from handlers.errors import BadRequest, Forbidden, Unauthorized
+from serving.keys import tenant_project
 from serving.request import Request
 from serving.tenants import Tenants
 
@@ -104,8 +104,3 @@ def database_of(request: Request) -> str:
             code="invalid_header",
         )
     return database.decode("ascii")
-
-
-def tenant_project(token: bytes) -> str:
-    """Return the project of a token's tenant; from its name the token cannot be told."""
-    return f"astra_{hashlib.sha256(b'astrolabe.tenant:' + token).hexdigest()[:40]}"

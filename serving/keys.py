@@ -74,3 +74,8 @@ def fingerprint(secret: str) -> str:
 def mask(secret: str) -> str:
     """Return a key as errors and lists may show it: stars, with the ends of a long key around them."""
     return f"{secret[:8]}{'*' * 8}{secret[-4:]}" if len(secret) > 16 else "*" * len(secret)
+
+
+def tenant_project(token: bytes) -> str:
+    """Return the project of a token's tenant; from its name the token cannot be told."""
+    return f"astra_{hashlib.sha256(b'astrolabe.tenant:' + token).hexdigest()[:40]}"

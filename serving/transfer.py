@@ -13,9 +13,9 @@ from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
 from persistence.types import JSON
-from serving.auth_astra import tenant_project
 from serving.commands import errors_as_exit, project_name, with_progress, with_store
 from serving.errors import SourceRefused
+from serving.keys import tenant_project
 from serving.settings import Settings
 
 if TYPE_CHECKING:
