@@ -148,6 +148,7 @@ class Jobs:
 
     async def start(self) -> None:
         """Begin to poll."""
+        self._seen = time.time()  # made before the fork, perhaps long ago
         self._renewer.start()
         self._polling = asyncio.create_task(self._poll_forever(), name="jobs: poll")
 

@@ -18,6 +18,8 @@ from persistence.errors import StoreError
 NO_ANSWER = {
     "RoutesRefused": "stops start-up",
     "StoreRefused": "stops start-up",
+    "CredentialsRefused": "stops start-up; for a tenant's token serving/tenants.py answers 401",
+    "DatabaseAmbiguous": "stops start-up; for a tenant's token serving/tenants.py answers 400",
     "KeyspaceMissing": "creates the keyspace, or stops start-up",
     "DocumentError": "fails the ingestion of a file; its content's handler names the field",
     "ToolUnavailable": "fails a run",

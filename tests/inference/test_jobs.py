@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import structlog
 
 import inference.jobs
 from inference.jobs import ATTEMPTS, Handler, Jobs
@@ -169,6 +170,23 @@ async def test_a_job_continues_after_the_machine_was_suspended(store: Store, tmp
             if worker.returncode is None:
                 worker.kill()
     assert not (tmp_path / "idle began").exists()
+
+
+async def test_a_worker_made_long_before_it_starts_takes_jobs_at_once(store: Store) -> None:
+    work = Work(store)
+    work.go.set()
+    await store.write(Enqueue(job()))
+    jobs = Jobs(store, "a", poll=0.02, lease=LEASE)
+    jobs.register("k", work, concurrency=1)
+    await asyncio.sleep(LEASE)  # gunicorn makes it before the fork, and a worker that follows another
+
+    with structlog.testing.capture_logs() as logs:
+        await jobs.start()
+        try:
+            await eventually(lambda: bool(work.begun))
+        finally:
+            await jobs.stop(0)
+    assert "process_suspended" not in {line["event"] for line in logs}
 
 
 async def test_a_job_whose_lease_was_taken_is_cancelled(store: Store) -> None:
