@@ -96,9 +96,9 @@ async def test_a_store_is_only_searched_with_the_model_that_it_was_made_with(
         asked = []
         embed = library.gateway.embed
 
-        async def noted(request: JSON) -> JSON:
+        async def noted(request: JSON, *arguments: object) -> JSON:
             asked.append(request["model"])
-            return await embed(request)
+            return await embed(request, *arguments)
 
         library.gateway.embed = noted  # type: ignore[method-assign,assignment]
         assert len(await library.search(store["id"], "storms")) == 1

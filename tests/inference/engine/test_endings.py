@@ -360,7 +360,7 @@ async def test_a_provider_that_falls_silent_fails_the_run(
     routes = tmp_path / "models.yaml"
     routes.write_text(
         f"providers: {{p: {{base_url: '{provider.url}', api_key: k, read_timeout: 0.5, retries: 0}}}}\n"
-        "models: {'m*': {provider: p}}\n"
+        "models: {m: {provider: p}}\n"
     )
     gateway = Gateway(Routes.from_file(routes, {}))
     await gateway.open()
