@@ -50,7 +50,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
-    checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache)
+    checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache, is_astra=is_astra)
     own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
     service_lives = [*own_lives, checker.life]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)

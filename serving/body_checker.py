@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ import structlog
 from handlers.errors import BadRequest, Unavailable
 from inference.fair_slots import FairSlots
 from inference.subprocesses import PYTHON_PATH, python_module
-from serving.body_process import REFUSAL, Task, checked
+from serving.body_process import ASTRA, REFUSAL, Task, checked
 from serving.json_frames import from_frames
 from serving.lifespan import Service
 from serving.request import Request
@@ -46,12 +46,12 @@ class BodyChecker:
 
     Small bodies are checked in the event loop, large ones in a thread, and those of many values in a
     process. `specs` says how `spec.edition.load` names an edition that has another name; `cache` is its
-    directory.
+    directory. `is_astra` is true where the editions have the rules of `astra` mode.
     """
 
-    def __init__(self, specs: Mapping[str, str], cache: Path) -> None:
+    def __init__(self, specs: Mapping[str, str], cache: Path, *, is_astra: bool = False) -> None:
         self._specs = specs
-        self._cache = cache
+        self._arguments = (str(cache), *((ASTRA,) if is_astra else ()))
         self._in_threads = FairSlots(SLOTS)
         self._in_process = FairSlots(SLOTS)
         self._turn = asyncio.Lock()
@@ -90,7 +90,7 @@ class BodyChecker:
             self._idle.cancel()
         try:
             if self._process is None:
-                self._process = await _in_thread(lambda: _BodyProcess(self._cache))
+                self._process = await _in_thread(lambda: _BodyProcess(self._arguments))
             process = self._process
             return await _in_thread(lambda: process.check(task, raw))
         except (OSError, EOFError) as exc:
@@ -135,11 +135,11 @@ async def _in_thread(work: Callable[[], T]) -> T:
 class _BodyProcess:
     """A running process; its methods block, and are called by one thread at a time."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, arguments: Sequence[str]) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - a command of ours
-                python_module("serving.body_process", str(theirs.fileno()), str(cache)),
+                python_module("serving.body_process", str(theirs.fileno()), *arguments),
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env=PYTHON_PATH,  # none of the server's, which holds keys

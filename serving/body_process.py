@@ -1,4 +1,4 @@
-"""The process that checks JSON bodies of many values: `python -m serving.body_process FD CACHE`.
+"""The process that checks JSON bodies of many values: `python -m serving.body_process FD CACHE [astra]`.
 
 Parsing and checking such a body is a few calls of C code that hold Python's lock for up to seconds: in
 the worker, all of its requests would wait.
@@ -10,7 +10,7 @@ or one refusal, then an empty message.
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing.connection import Connection
@@ -22,11 +22,15 @@ import orjson
 from serving.json_frames import to_frames
 from spec import edition as editions
 from spec.body import parse_json
+from spec.errata import Erratum
 from spec.errors import InvalidRequest
 from spec.operation import Body, Operation
 
 SECONDS = 30.0
 """Time for one body, after which the process ends."""
+
+ASTRA = "astra"
+"""The argument where the server runs in `astra` mode."""
 
 REFUSAL = b"!"
 """The first byte of a refusal, where a frame has its kind."""
@@ -83,10 +87,14 @@ def replies(task: Task, raw: bytes, operations: "Operations") -> Iterator[bytes]
 
 
 class Operations:
-    """The operations of the editions, which are loaded on first use from the `directory` of prepared ones."""
+    """The operations of the editions, which are loaded on first use from the `directory` of prepared ones.
 
-    def __init__(self, directory: Path) -> None:
+    `rules` are the server's changes of its editions.
+    """
+
+    def __init__(self, directory: Path, rules: Sequence[Erratum] = ()) -> None:
         self._directory = directory
+        self._rules = rules
         self._of_edition = cache(self._load)
 
     def find(self, task: Task) -> Operation:
@@ -94,7 +102,7 @@ class Operations:
         return self._of_edition(task.spec)[task.operation]
 
     def _load(self, spec: str) -> dict[str, Operation]:
-        return {one.id: one for one in editions.load(spec, self._directory).operations}
+        return {one.id: one for one in editions.load(spec, self._directory, self._rules).operations}
 
 
 def main() -> None:
@@ -103,7 +111,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(5)
     with Connection(int(sys.argv[1])) as requests:
-        serve(requests, Operations(Path(sys.argv[2])))
+        serve(requests, Operations(Path(sys.argv[2]), _astra_rules() if ASTRA in sys.argv[3:] else ()))
+
+
+def _astra_rules() -> Sequence[Erratum]:
+    from handlers.astra_assistants import SCHEMA_RULES  # noqa: PLC0415 - imports all handlers
+
+    return SCHEMA_RULES
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The limiting stage: what a caller may send, and how much of it the worker holds at once."""
 
+from collections import Counter
+
 import orjson
 
 from handlers.credentials import CALLER_HEADERS, CHAT, EMBEDDING
@@ -57,10 +59,9 @@ def check_headers(request: Request) -> None:
     headers = request.scope["headers"]
     if len(headers) == len(request.headers):
         return
-    names = [name for name, _ in headers]
-    for name in dict.fromkeys(names):
+    for name, count in Counter(name for name, _ in headers).items():
         is_single = name in SINGLE_HEADERS or name.startswith(PARAMETER_PREFIXES)
-        if is_single and names.count(name) > 1:
+        if is_single and count > 1:
             shown = name.decode("latin-1")
             raise BadRequest(f"The header '{shown}' was sent more than once.", code="repeated_header")
 
