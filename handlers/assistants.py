@@ -13,7 +13,7 @@ from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object, find_assistant, update_object
 from handlers.tool_resources import RequestVectorStores, check_tool_resources
-from inference.defaults import resources_with_defaults, tool_with_defaults
+from inference.defaults import ASSISTANT, SAMPLING, resources_with_defaults, tool_with_defaults
 from inference.identifiers import new_id
 from persistence.collections import ASSISTANTS
 from persistence.store import Document, Insert, Key, Replace
@@ -26,8 +26,6 @@ MAX_DEFINITION = 1024 * 1024
 """Bytes of the tools of an assistant or a run as JSON, and of its response format: every event of a run's
 status carries them."""
 
-SAMPLING = ("temperature", "top_p")
-
 
 @operation("createAssistant")
 @supports_v1
@@ -38,16 +36,7 @@ async def create_assistant(context: Context, body: JSON) -> JSON:
         "id": new_id("asst_"),
         "object": "assistant",
         "created_at": int(time.time()),
-        "name": None,
-        "description": None,
-        "instructions": None,
-        "reasoning_effort": None,
-        "tools": [],
-        "tool_resources": {},
-        "metadata": {},
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "response_format": "auto",
+        **ASSISTANT,
     }
     checked = await check_tool_resources(context, body.get("tool_resources"))
     async with RequestVectorStores(context) as stores:

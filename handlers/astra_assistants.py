@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 
 from handlers.context import Answer, Context, Stream
-from handlers.errors import NotFound, map_error
 from handlers.messages import free_thread, message_insert
 from handlers.registry import Registered
 from handlers.resources import find_child
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.tool_resources import RequestVectorStores
+from inference.retrieval.errors import ObjectNotFound
 from persistence.collections import MESSAGES
 from persistence.retry import retry_on_conflict
 from persistence.store import Check, Insert, Key, Operation, Replace, child_id
@@ -70,9 +70,7 @@ def deletes_unknown(handler: Handler) -> Handler:
     async def call(context: Context, file_id: str) -> Any:
         try:
             return await handler(context, file_id=file_id)
-        except Exception as exc:
-            if not isinstance(map_error(exc), NotFound):
-                raise
+        except ObjectNotFound:
             return {"id": file_id, "object": "file", "deleted": True}
 
     return call

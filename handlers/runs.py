@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Unpack
 
-from handlers.assistants import OPTIONS, SAMPLING, check_definitions
+from handlers.assistants import OPTIONS, check_definitions
 from handlers.assistants_v1 import supports_v1
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings
@@ -17,6 +17,7 @@ from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import check_thread
 from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
 from inference.assistants.runs import RunRequest
+from inference.defaults import SAMPLING
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
 from inference.errors import ModelNotFound

@@ -2,6 +2,23 @@
 
 from persistence.types import JSON
 
+ASSISTANT: JSON = {
+    "name": None,
+    "description": None,
+    "instructions": None,
+    "reasoning_effort": None,
+    "tools": [],
+    "tool_resources": {},
+    "metadata": {},
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "response_format": "auto",
+}
+"""Fields of an assistant whose creator did not set them."""
+
+SAMPLING = ("temperature", "top_p")
+"""Fields of an assistant whose defaults may be the model's own."""
+
 RANKING_OPTIONS: JSON = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
 
 

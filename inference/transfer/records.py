@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from inference.assistants.objects import run_label
-from inference.defaults import RANKING_OPTIONS, tool_with_defaults
+from inference.defaults import ASSISTANT, RANKING_OPTIONS, SAMPLING, tool_with_defaults
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
 from inference.parsing.chunking import AUTO
@@ -32,8 +32,6 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
 
 REQUIRED = object()
 """Stands for the default of a field that has none."""
-
-SAMPLING = ("temperature", "top_p")
 
 
 class BrokenRecord(Exception):
@@ -101,17 +99,8 @@ KINDS: Mapping[str, Kind] = {
         "getAssistant",
         {
             **_common("assistant"),
-            "name": None,
-            "description": None,
             "model": REQUIRED,
-            "instructions": None,
-            "reasoning_effort": None,
-            "tools": [],
-            "tool_resources": {},
-            "metadata": {},
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "response_format": "auto",
+            **ASSISTANT,
         },
     ),
     "threads": Kind(THREADS, "getThread", {**_common("thread"), "metadata": {}, "tool_resources": {}}),

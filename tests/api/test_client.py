@@ -1,6 +1,5 @@
 """Our own client (`client/`), with two major versions of OpenAI's SDK, against a live server in astra mode."""
 
-import os
 import subprocess
 import sys
 import zipfile
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.api.environments import run_tests
 from tests.fixtures.required import unavailable
 from tests.server import ROOT, Server
 
@@ -22,17 +22,7 @@ def test_our_client_finds_its_server(sdk: str, astra_server: Server, tmp_path: P
     python = ENVIRONMENTS[sdk]
     if not python.exists():
         unavailable(f"{python} is missing: make test makes it")
-    tests = CLIENT / "tests"
-    command = [python, "-m", "pytest", "--quiet", "-c", tests / "pytest.ini", "-p", "no:cacheprovider", tests]
-    run = subprocess.run(
-        list(map(str, command)),
-        cwd=tmp_path,
-        env={**os.environ, "ASTROLABE_TEST_URL": astra_server.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    run_tests(python, CLIENT / "tests", astra_server.url, tmp_path)
 
 
 def test_the_wheel_of_our_client_is_one_typed_package(tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """OpenAI's Python SDK, each version in its own environment, against a live server."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.api.environments import run_tests
 from tests.server import ROOT, Server
 
 TESTS = Path(__file__).parent
@@ -25,22 +24,4 @@ def test_the_sdk_finds_openais_api(sdk: str, server: Server) -> None:
     python = ENVIRONMENTS[sdk]
     assert python.exists(), f"{python} is missing: make test makes it"
     folder = TESTS / ("sdk_v1" if sdk == "1.20" else "sdk")
-    command = [
-        str(python),
-        "-m",
-        "pytest",
-        "--quiet",
-        "-c",
-        str(folder / "pytest.ini"),
-        "-p",
-        "no:cacheprovider",
-        str(folder),
-    ]
-    run = subprocess.run(
-        command,
-        env={**os.environ, "ASTROLABE_TEST_URL": server.url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
+    run_tests(python, folder, server.url, ROOT)

@@ -11,7 +11,7 @@ import pytest
 from serving.errors import SettingsRefused
 from serving.settings import Settings, without_secrets
 from spec import edition
-from tests.server import Server, base_environment
+from tests.server import Server, base_environment, command
 
 pytestmark = pytest.mark.server
 
@@ -136,18 +136,6 @@ def test_an_ipv6_address_is_written_in_brackets() -> None:
     for host in ("::1", "[::1]"):
         assert Settings.read(HOST=host, PORT=8081).address == "[::1]:8081"
     assert Settings.read().address == "127.0.0.1:8080"
-
-
-def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "serving.cli", *arguments],
-        env={**base_environment(), **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("arguments", [("keys", "create", "--project", "p"), ("keys", "list"), ("migrate",)])

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from openai import OpenAI
 
 from tests.provider import ProviderProcess
-from tests.server import Server, base_environment
+from tests.server import Server, command
 
 pytestmark = [pytest.mark.server, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -29,18 +28,6 @@ KINDS = [
     "runs",
     "run_steps",
 ]
-
-
-def command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "serving.cli", *arguments],
-        env={**base_environment(), **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def done(run: subprocess.CompletedProcess[str]) -> str:

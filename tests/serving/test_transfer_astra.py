@@ -11,8 +11,8 @@ import pytest
 from cassandra.cluster import Cluster, Session
 
 from tests.provider import ProviderProcess
-from tests.server import Server
-from tests.serving.test_transfer import command, done, serving, wait_ingested
+from tests.server import Server, command
+from tests.serving.test_transfer import done, serving, wait_ingested
 
 pytestmark = pytest.mark.server
 
