@@ -4,6 +4,7 @@ A file of an assistant is in `code_interpreter.file_ids`, in its vector stores, 
 it into both, and into the first store.
 """
 
+import asyncio
 from functools import partial
 from typing import Unpack
 
@@ -97,8 +98,9 @@ async def get_assistant_file(context: Context, assistant_id: str, file_id: str) 
 async def list_assistant_files(context: Context, assistant_id: str, **page: Unpack[PageQuery]) -> JSON:
     """Return a page of the assistant's files."""
     assistant = await find_assistant(context, assistant_id)
-    ids = await resource_files(context, assistant.value["tool_resources"])
-    found = [await _created_at(context, assistant.value["tool_resources"], id) for id in ids]
+    resources = assistant.value["tool_resources"]
+    ids = await resource_files(context, resources)
+    found = await asyncio.gather(*(_created_at(context, resources, id) for id in ids))
     files = [_shown(assistant_id, id, at) for id, at in zip(ids, found, strict=True) if at is not None]
     return list_slice(sorted(files, key=lambda file: file["created_at"]), **page)
 

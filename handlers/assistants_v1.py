@@ -7,9 +7,7 @@ In version 2 `file_ids` became `tool_resources` and `attachments`, and the tool 
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
@@ -120,7 +118,7 @@ class V1Renderer:
     async def answer(self, answer: Answer) -> Answer:
         """Render an object, a list of objects or a stream of events."""
         if isinstance(answer, Stream):
-            return replace(answer, events=self._frames(answer.events))
+            return answer.changed(self._frame)
         return await self._object(answer) if isinstance(answer, dict) else answer
 
     async def _object(self, value: JSON) -> JSON:
@@ -161,12 +159,6 @@ class V1Renderer:
             self._files[key] = files
         return self._files[key]
 
-    async def _frames(self, frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(_closable(frames)) as source:
-            async for piece in source:
-                rendered = [await self._frame(each) for each in piece.split(b"\n\n") if each]
-                yield b"".join(frame + b"\n\n" for frame in rendered)
-
     async def _frame(self, frame: bytes) -> bytes:
         head, mark, data = frame.partition(b"\ndata: ")
         if not data.startswith(b"{"):
@@ -174,11 +166,6 @@ class V1Renderer:
         name, event, kind = head.rpartition(b"event: ")
         head = name + event + LATER_EVENTS.get(kind, kind)
         return head + mark + orjson.dumps(await self._object(orjson.loads(data)))
-
-
-async def _closable(frames: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    async for piece in frames:
-        yield piece
 
 
 def _tool(tool: JSON) -> JSON:

@@ -4,8 +4,7 @@ A rule is a change of the edition's schemas (`SCHEMA_RULES`), or a decorator of 
 (`HANDLER_RULES`). Each line says who needs it. The client is `astra-assistants` 2.5.5.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
@@ -123,7 +122,7 @@ def shows_chunks(handler: Handler) -> Handler:
     async def call(context: Context, include: list[str] | None = None, **arguments: Any) -> Any:
         answer = await handler(context, include=include or [RESULTS_CONTENT], **arguments)
         if isinstance(answer, Stream):
-            return Stream(_events(answer.events))
+            return answer.changed(_event)
         if answer["object"] == "list":
             return {**answer, "data": [_with_chunks(step) for step in answer["data"]]}
         return _with_chunks(answer)
@@ -137,38 +136,23 @@ def changes_events(handler: Handler) -> Handler:
     @wraps(handler)
     async def call(context: Context, **arguments: Any) -> Answer:
         answer: Answer = await handler(context, **arguments)
-        return Stream(_events(answer.events)) if isinstance(answer, Stream) else answer
+        return answer.changed(_event) if isinstance(answer, Stream) else answer
 
     return call
 
 
-async def _events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(_closable(pieces)) as source:
-        async for piece in source:
-            if b"thread.run.step." not in piece:
-                yield piece
-            elif changed := b"".join(_event(one) for one in piece.split(b"\n\n") if one):
-                yield changed
-
-
-async def _closable(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    async for piece in pieces:
-        yield piece
-
-
-def _event(event: bytes) -> bytes:
+async def _event(event: bytes) -> bytes:
     """Return an event as it is sent; nothing for one that is left out."""
     head, mark, data = event.partition(b"\ndata: ")
     if b"thread.run.step." not in head:
-        return event + b"\n\n"
+        return event
     value = orjson.loads(data)
     if value["object"] == "thread.run.step.delta":
         calls = value["delta"]["step_details"].get("tool_calls") or ()
-        is_search = any(call["type"] == "file_search" for call in calls)
-        return b"" if is_search else event + b"\n\n"
+        return b"" if any(call["type"] == "file_search" for call in calls) else event
     if value["type"] == "message_creation" and value["status"] == "completed":
         return b""
-    return head + mark + orjson.dumps(_with_chunks(value)) + b"\n\n"
+    return head + mark + orjson.dumps(_with_chunks(value))
 
 
 def _with_chunks(step: JSON) -> JSON:

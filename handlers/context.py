@@ -1,7 +1,7 @@
 """The context that a handler gets, and the answers that it may return."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from persistence.types import JSON
@@ -102,6 +102,23 @@ class Stream:
 
     events: AsyncIterator[bytes]
     after_stop: str = SEND_AGAIN
+
+    def changed(self, change: Callable[[bytes], Awaitable[bytes]]) -> "Stream":
+        """Return the stream with each event changed, without its blank line; b"" leaves it out."""
+        return replace(self, events=_changed(self.events, change))
+
+
+async def _changed(
+    pieces: AsyncIterator[bytes], change: Callable[[bytes], Awaitable[bytes]]
+) -> AsyncGenerator[bytes, None]:
+    try:
+        async for piece in pieces:
+            changed = [await change(event) for event in piece.split(b"\n\n") if event]
+            if any(changed):
+                yield b"".join(event + b"\n\n" for event in changed if event)
+    finally:
+        if isinstance(pieces, AsyncGenerator):
+            await pieces.aclose()
 
 
 @dataclass(frozen=True, slots=True)
