@@ -169,6 +169,7 @@ async def test_a_job_continues_after_the_machine_was_suspended(store: Store, tmp
         for worker in (holder, idle):
             if worker.returncode is None:
                 worker.kill()
+            await worker.wait()
     assert not (tmp_path / "idle began").exists()
 
 
