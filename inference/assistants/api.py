@@ -2,13 +2,14 @@
 
 from inference.assistants import objects
 from inference.assistants.history import read_history
-from inference.assistants.renderer import INCLUDE_RESULTS, AssistantsRenderer
+from inference.assistants.renderer import DONE, INCLUDE_RESULTS, AssistantsRenderer, Frame, numbered
 from inference.engine.events import ItemDelta
+from inference.engine.feeds import NumberedFrame
 from inference.engine.items import Message
 from inference.engine.renderer import Renderer
 from inference.engine.state import RunState, Settings
 from persistence.collections import MESSAGES, RUNS, THREADS
-from persistence.store import Document, Store
+from persistence.store import Document, Key, Store
 from persistence.types import JSON
 
 OPTIONS = "options"
@@ -23,10 +24,15 @@ class AssistantsApi:
 
     kind = "run"
     runs = RUNS
-    conversations = THREADS
+    calls_end_runs = False
+    conversation_last = False
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def conversation(self, run: Document) -> Key:
+        """Return the key of the run's thread."""
+        return Key(run.key.project, THREADS, run.parent)
 
     def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
         """Return the renderer of a run as it is stored."""
@@ -62,6 +68,16 @@ class AssistantsApi:
     async def history(self, run: Document, window: int) -> list[JSON]:
         """Return the thread's messages as chat messages."""
         return await read_history(self._store, run.value, run.key.project, window)
+
+    def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
+        """Return the run's object as its last event, or an error, and `done`."""
+        if run is None:
+            message = f"No run found with id '{key.id}'."
+            error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+            ending: Frame = ("error", {**error, "error": error})
+        else:
+            ending = (f"thread.run.{run.value['status']}", run.value)
+        return numbered([ending, (DONE, None)], number)
 
     async def newest_output(self, run: Document) -> Document | None:
         """Return the newest message of the run."""

@@ -1,16 +1,27 @@
 """Renders a run's events as the Assistants API's objects and stream events."""
 
+from typing import Any
+
+import orjson
+
 from inference.assistants import objects
 from inference.assistants.objects import without_content
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage
-from inference.engine.renderer import Frame, ObjectChange
+from inference.engine.feeds import NumberedFrame
+from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED, SETTLED
 from persistence.collections import MESSAGES, RUN_STEPS
 from persistence.store import Key, child_id
 from persistence.types import JSON
+
+Frame = tuple[str, Any]
+"""The name of an event and its data."""
+
+DONE = "done"
+"""The name of the event that ends each stream."""
 
 INCLUDE_RESULTS = "include_results"
 """A run's own option: whether events show the content of what file_search finds."""
@@ -54,8 +65,11 @@ class AssistantsRenderer:
         if state.pending:
             self._restore_calls_step(state.turns[-1])
 
-    def render(self, event: Event, state: RunState) -> list[Frame]:
+    def render(self, event: Event, state: RunState) -> list[NumberedFrame]:
         """Return the frames of an event."""
+        return numbered(self._frames(event, state), state.shown)
+
+    def _frames(self, event: Event, state: RunState) -> list[Frame]:
         match event:
             case events.RunCreated(made):
                 thread = [("thread.created", made["thread"])] if "thread" in made else []
@@ -100,7 +114,7 @@ class AssistantsRenderer:
             frames = self._close_steps(event.status, event.at, objects.step_error(event.error))
         if event.status != self.run["status"]:
             self.run = objects.moved(self.run, event.status, event.at, **changes)
-        done = [("done", None)] if event.status in SETTLED else []
+        done = [(DONE, None)] if event.status in SETTLED else []
         return [*frames, (f"thread.run.{event.status}", self.run), *done]
 
     # --- messages ---
@@ -253,6 +267,18 @@ class AssistantsRenderer:
 
     def _without_content(self, call: JSON) -> JSON:
         return call if self._include_results else without_content(call)
+
+
+def numbered(frames: list[Frame], first: int) -> list[NumberedFrame]:
+    """Return frames as Server-Sent Events, the first with that number."""
+    return [
+        NumberedFrame(number, b"id: %d\nevent: done\ndata: [DONE]\n\n" % number, ends=True)
+        if name == DONE
+        else NumberedFrame(
+            number, b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), orjson.dumps(data))
+        )
+        for number, (name, data) in enumerate(frames, first)
+    ]
 
 
 def _message_step(item: Message) -> str:

@@ -251,7 +251,7 @@ class Engine:
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
-        after = batch.frames[0][0] - 1
+        after = batch.frames[0].number - 1
         return Started(
             answered, follow_attempt(self._store, self._feeds, self._api, attempt_start.key, reader, after)
         )

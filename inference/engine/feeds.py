@@ -3,31 +3,20 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
-
-import orjson
+from typing import NamedTuple
 
 from persistence.store import LOG_LIFETIME, Append
-
-NumberedFrame = tuple[int, bytes]
-"""An encoded event and its number."""
-
-DONE = b"id: %d\nevent: done\ndata: [DONE]\n\n"
 
 BACKLOG = 1000
 """Events that wait for a slow client, at most; one that is further behind reads the log instead."""
 
 
-def frame(sequence: int, event: str, data: Any) -> bytes:
-    """Return one event as a numbered frame of Server-Sent Events."""
-    if event == "done":
-        return DONE % sequence
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (sequence, event.encode(), orjson.dumps(data))
+class NumberedFrame(NamedTuple):
+    """An event as clients get it, and its number; `ends` if it is the last of a stream."""
 
-
-def is_done(frame: bytes) -> bool:
-    """Return whether that frame is the last of a stream."""
-    return frame.endswith(b"event: done\ndata: [DONE]\n\n")
+    number: int
+    data: bytes
+    ends: bool = False
 
 
 class Reader:

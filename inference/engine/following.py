@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 from inference.engine.errors import EventsGone
 from inference.engine.events import Event, RunCreated, decode
-from inference.engine.feeds import Feeds, NumberedFrame, Reader, frame, is_done
+from inference.engine.feeds import Feeds, NumberedFrame, Reader
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
 from inference.engine.statuses import SETTLED
-from persistence.store import Document, Key, Store
+from persistence.store import Key, Store
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.05, 0.5
 """Seconds between two reads of the log; the pause grows while there is nothing new."""
@@ -65,16 +65,16 @@ async def follow_attempt(
     """Yield the frames of one attempt up to its `done`; from the log once `reader` is closed."""
     try:
         while frames := await reader.read():
-            fresh = [each for each in frames if each[0] > after]
+            fresh = [each for each in frames if each.number > after]
             if fresh:
-                after = fresh[-1][0]
+                after = fresh[-1].number
                 yield _joined(fresh)
-                if is_done(fresh[-1][1]):
+                if fresh[-1].ends:
                     return
     finally:
         feeds.unsubscribe(run.project, run.id, reader)
     async for frames in _from_log(store, api, run, after):
-        end = next((at for at, (_, each) in enumerate(frames, 1) if is_done(each)), None)
+        end = next((at for at, each in enumerate(frames, 1) if each.ends), None)
         yield _joined(frames[:end])
         if end is not None:
             return
@@ -86,12 +86,12 @@ async def replay(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[
     A `done` between two attempts is left out: it would end the stream for its reader.
     """
     async for frames in _from_log(store, api, run, after):
-        shown = [each for each in frames[:-1] if not is_done(each[1])]
-        if not is_done(frames[-1][1]) or await _is_settled(store, run):
+        shown = [each for each in frames[:-1] if not each.ends]
+        if not frames[-1].ends or await _is_settled(store, run):
             shown.append(frames[-1])
         if shown:
             yield _joined(shown)
-        if shown and is_done(shown[-1][1]):
+        if shown and shown[-1].ends:
             return
 
 
@@ -119,7 +119,7 @@ async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterat
         frames = await log.read()
         if frames:
             pause, silent_since, last = MIN_POLL_SECONDS, time.monotonic(), frames[-1:]
-            fresh = [each for each in frames if each[0] > after]
+            fresh = [each for each in frames if each.number > after]
             if fresh:
                 yield fresh
             continue
@@ -128,23 +128,12 @@ async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterat
             if await log.has_more():
                 continue  # the run settled between the two reads
             # An engine may show a run's last change before the events that were written with it.
-            has_ended = bool(last) and is_done(last[0][1])
+            has_ended = bool(last) and last[0].ends
             if document is None or has_ended or time.monotonic() - silent_since > PATIENCE:
-                yield last if has_ended else _ending(log.shown, run, document)
+                yield last if has_ended else api.ending(log.shown, run, document)
                 return
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, MAX_POLL_SECONDS)
-
-
-def _ending(number: int, run: Key, document: Document | None) -> list[NumberedFrame]:
-    """Return the end of a stream whose log has none: the run's object, and `done`."""
-    if document is None:
-        message = f"No run found with id '{run.id}'."
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-        ending = frame(number, "error", {**error, "error": error})
-    else:
-        ending = frame(number, f"{document.value['object']}.{document.value['status']}", document.value)
-    return [(number, ending), (number + 1, frame(number + 1, "done", None))]
 
 
 async def _is_settled(store: Store, run: Key) -> bool:
@@ -154,4 +143,4 @@ async def _is_settled(store: Store, run: Key) -> bool:
 
 
 def _joined(frames: list[NumberedFrame]) -> bytes:
-    return b"".join(each for _, each in frames)
+    return b"".join(each.data for each in frames)

@@ -13,7 +13,7 @@ from inference.engine.events import (
     TurnFinished,
     encode,
 )
-from inference.engine.feeds import NumberedFrame, frame
+from inference.engine.feeds import NumberedFrame
 from inference.engine.items import GROWING_PARTS
 from inference.engine.renderer import ObjectChange, Renderer
 from inference.engine.state import RunState
@@ -114,10 +114,8 @@ class Recorder:
         return isinstance(event, RunMoved | OutputsSubmitted)
 
     def _frames_of(self, event: Event) -> list[NumberedFrame]:
-        frames = []
-        for name, data in self.renderer.render(event, self.state):
-            frames.append((self.state.shown, frame(self.state.shown, name, data)))
-            self.state.shown += 1
+        frames = self.renderer.render(event, self.state)
+        self.state.shown += len(frames)
         return frames
 
 

@@ -1,15 +1,13 @@
 """What the engine needs of an API: how its runs are rendered, and what they send to a model."""
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from inference.engine.events import Event, ItemDelta
+from inference.engine.feeds import NumberedFrame
 from inference.engine.state import RunState, Settings
 from persistence.store import Document, Key
 from persistence.types import JSON
-
-Frame = tuple[str, Any]
-"""An event as an API's clients see it: its name and its data."""
 
 WRITTEN_AHEAD = "written_ahead"
 """State of an object that is written before the part that the lease guards: the events of the same write."""
@@ -45,8 +43,8 @@ class Renderer(Protocol):
     open_objects: dict[Key, ObjectChange]
     """The objects that are not finished."""
 
-    def render(self, event: Event, state: RunState) -> list[Frame]:
-        """Return what clients see of an event; `state` is the run's after it."""
+    def render(self, event: Event, state: RunState) -> list[NumberedFrame]:
+        """Return what clients see of an event, numbered from `state.shown` on; `state` is the run's after it."""
 
 
 class Api(Protocol):
@@ -58,8 +56,14 @@ class Api(Protocol):
     runs: str
     """The collection of its runs' objects."""
 
-    conversations: str
-    """The collection of its conversations; a run's parent is one of them."""
+    calls_end_runs: bool
+    """Whether a run that calls the caller's functions is completed; else it waits for their outputs."""
+
+    conversation_last: bool
+    """Whether a run's end is written before its conversation, which a reader can complete from it."""
+
+    def conversation(self, run: Document) -> Key | None:
+        """Return the key of the conversation that the run belongs to, if it has one."""
 
     def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
         """Return the renderer of a run as it is stored, with nothing open."""
@@ -75,6 +79,9 @@ class Api(Protocol):
 
     async def history(self, run: Document, window: int) -> list[JSON]:
         """Return the conversation before the run as chat messages, not much more than `window` tokens."""
+
+    def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
+        """Return the end of a stream whose log has none; `run` is None if it was deleted."""
 
     async def newest_output(self, run: Document) -> Document | None:
         """Return the newest of the run's objects that are written ahead."""
