@@ -25,7 +25,7 @@ class AssistantsApi:
     kind = "run"
     runs = RUNS
     calls_end_runs = False
-    conversation_last = False
+    outlives_conversation = False
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -8,8 +8,8 @@ from inference.assistants import objects
 from inference.assistants.objects import without_content
 from inference.engine import events
 from inference.engine.events import Event
-from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage
 from inference.engine.feeds import NumberedFrame
+from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED, SETTLED

@@ -115,14 +115,14 @@ class Runs:
         if isinstance(busy, Insert):
             made["thread"] = thread.value
         start = RunStart(
-            busy,
             Key(thread.key.project, RUNS, run_id),
             thread.id,
             run,
             made,
             RunState(live=request.stream, extra=extra),
-            messages,
-            request.caller,
+            conversation=busy,
+            operations=messages,
+            caller=request.caller,
         )
         return await self.engine.start(start)
 

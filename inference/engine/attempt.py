@@ -23,11 +23,11 @@ from inference.engine.statuses import ENDED, SETTLED
 from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
 from inference.engine.turns import CUT_SHORT, run_turns
 from inference.engine.unit_of_work import UnitOfWork
+from inference.engine.unstored import UnstoredWork
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import CallerSettings, Gateway
 from inference.limits import MAX_ANSWER
 from persistence.errors import StoreError
-from persistence.store import Finish, Operation, Reschedule, Store
 from persistence.types import JSON
 
 FUNCTION = "function"
@@ -45,16 +45,16 @@ class RunAttempt:
 
     def __init__(
         self,
-        store: Store,
         gateway: Gateway,
         tools: ToolFactories,
         api: Api,
-        work: UnitOfWork,
+        work: UnitOfWork | UnstoredWork,
         open_caller: Callable[[], CallerSettings | None] = lambda: None,
         max_answer: int = MAX_ANSWER,
+        history: list[JSON] | None = None,
     ) -> None:
         self._max_answer = max_answer
-        self._store = store
+        self._history = history
         self._gateway = gateway
         self._tools = tools
         self._api = api
@@ -68,15 +68,13 @@ class RunAttempt:
 
     async def run(self) -> None:
         """Advance the run until it settles; write the last events together with the end of its job."""
-        try:
-            await self._work.flush(await self._advance())
-        except RunGone:
-            await self._store.write(Finish(self._work.lease.job))
+        await self._work.finish(await self._advance())
 
-    async def _advance(self) -> Operation:
-        state, job = self._state, self._work.lease
+    async def _advance(self) -> float | None:
+        """Advance the run; return when its job is due again, None if the run has ended."""
+        state = self._state
         if state.status in ENDED:
-            self._work.conversation.release()
+            self._work.release_conversation()
         elif state.status == "cancelling":
             self._work.record(RunMoved("cancelling", _now()))
             self.end("cancelled")
@@ -85,8 +83,8 @@ class RunAttempt:
         elif state.status != "requires_action":
             await self._take_turns()
         if state.status == "requires_action":
-            return Reschedule(job.job, self._settings.expires_at, payload={})
-        return Finish(job.job)
+            return self._settings.expires_at
+        return None
 
     async def _take_turns(self) -> None:
         """Take turns with the model until the run settles; an error ends the run."""
@@ -118,7 +116,9 @@ class RunAttempt:
             caller = self._open_caller()
             credentials = None if caller is None else caller.chat
             window = self._gateway.context_window(self._settings.model)
-            history = await self._api.history(self._work.run.document, window)
+            history, self._history = self._history, None  # it may be long, so it is not kept
+            if history is None:
+                history = await self._api.history(self._work.run.document, window)
             tools = await self._make_tools(caller)
             builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
 
@@ -144,9 +144,9 @@ class RunAttempt:
         if turn.finish in CUT_SHORT:
             reason = "max_completion_tokens" if turn.finish == "length" else None
             self._work.record(RunMoved("incomplete", now, reason=reason))
-        elif self._state.pending:
+        elif self._state.pending and not self._api.calls_end_runs:
             self._work.record(RunMoved("requires_action", now))
-        elif not self._state.turns[-1].calls:
+        elif self._state.pending or not self._state.turns[-1].calls:
             self._work.record(RunMoved("completed", now))
 
     def _fail(self, error: JSON) -> None:

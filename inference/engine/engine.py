@@ -1,7 +1,8 @@
 """The runs of one process as an API's handlers use them: start, submit outputs, cancel, follow."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -17,6 +18,7 @@ from inference.engine.state import RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolFactories
 from inference.engine.unit_of_work import UnitOfWork
+from inference.engine.unstored import UnstoredWork
 from inference.gateway import CallerSettings, Gateway
 from inference.jobs import Jobs
 from inference.leases import Lease
@@ -50,18 +52,22 @@ CONCURRENCY = 1000
 class RunStart:
     """A run to be started.
 
-    `conversation` is the write that marks the conversation `parent` as busy with the run; `operations` are
-    written between it and the run. `objects` go into the log's first event, for the renderer.
+    `conversation` is the write that marks the run's conversation as busy with it; `operations` are
+    written between it and the run, whose list has the parent `parent`. `objects` go into the log's first
+    event, for the renderer. `history` is the conversation as chat messages, where it was read already.
+    With `follows` the caller gets the run's events even if it is not live.
     """
 
-    conversation: Insert | Replace
     key: Key
     parent: str
     run: JSON
     objects: JSON
     state: RunState
+    conversation: Insert | Replace | None = None
     operations: Sequence[Operation] = ()
     caller: CallerSettings | None = None
+    history: list[JSON] | None = None
+    follows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +83,10 @@ class _Prepared:
     """What an attempt needs, for a run that this process has just written."""
 
     run: Document
-    conversation: Document
+    conversation: Document | None
     recorder: Recorder
     caller: CallerSettings | None
+    history: list[JSON] | None
 
 
 @dataclass(slots=True)
@@ -92,6 +99,8 @@ class _AttemptStart:
     operations: list[Operation] = field(default_factory=list)
     conversation: Document | None = None
     caller: CallerSettings | None = None
+    history: list[JSON] | None = None
+    follows: bool = False
 
 
 class Engine:
@@ -131,11 +140,19 @@ class Engine:
         """Write a run and start it; VersionConflict if its conversation was changed since it was read."""
         key = start.key
         recorder = Recorder(start.state, self._api.renderer(key.project, start.run, start.state))
-        attempt_start = _AttemptStart(key, self._own_job(key), recorder, caller=start.caller)
+        attempt_start = _AttemptStart(
+            key,
+            self._own_job(key),
+            recorder,
+            caller=start.caller,
+            history=start.history,
+            follows=start.follows or start.state.live,
+        )
         recorder.record(RunCreated(start.objects))
         answered = self._queue(attempt_start)
         run = Insert(key, recorder.renderer.run, start.state.to_json(), parent=start.parent)
-        attempt_start.operations = [start.conversation, *start.operations, run]
+        busy = [start.conversation] if start.conversation is not None else []
+        attempt_start.operations = [*busy, *start.operations, run]
         return await self._begin(attempt_start, answered)
 
     async def submit(
@@ -152,8 +169,8 @@ class Engine:
         """
 
         async def attempt(run: Document) -> Started:
-            key = Key(run.key.project, self._api.conversations, run.parent)
-            conversation = await self._store.get(key)
+            key = self._api.conversation(run)
+            conversation = await self._store.get(key) if key is not None else None
             if conversation is None:
                 raise RunGone(f"No thread found with id '{run.parent}'.")
             attempt_start = await self._submitted(run, outputs, stream=stream)
@@ -184,11 +201,40 @@ class Engine:
         self._adopt(job)
         return value
 
-    async def replay(self, run: Document, after: int) -> AsyncIterator[bytes]:
-        """Return the run's events with numbers over `after`, then those to come; EventsGone."""
+    async def replay(self, run: Document, after: int, options: JSON | None = None) -> AsyncIterator[bytes]:
+        """Return the run's events with numbers over `after`, then those to come; EventsGone.
+
+        `options` go to the renderer, over the objects of the log's first event.
+        """
         if run.value["status"] in SETTLED:
             await check_kept(self._store, run.key)
-        return replay(self._store, self._api, run.key, after)
+        return replay(self._store, self._api, run.key, after, options)
+
+    async def run_unstored(self, start: RunStart) -> AsyncGenerator[bytes, None]:
+        """Run without the store and yield the events; closing it cancels the run."""
+        recorder = Recorder(start.state, self._api.renderer(start.key.project, start.run, start.state))
+        run = Document(start.key, start.run, start.state.to_json(), parent=start.parent)
+        work = UnstoredWork(run, recorder)
+        now = int(time.time())
+        for event in (RunCreated(start.objects), RunMoved("queued", now), RunMoved("in_progress", now)):
+            work.record(event)
+        attempt = RunAttempt(
+            self._gateway,
+            self._tools,
+            self._api,
+            work,
+            lambda: start.caller,
+            self._max_answer,
+            start.history,
+        )
+        task = asyncio.create_task(attempt.run())
+        task.add_done_callback(lambda _: work.close())
+        try:
+            while frames := await work.read():
+                yield b"".join(frame.data for frame in frames)
+            await task
+        finally:
+            task.cancel()
 
     # --- beginning an attempt ---
 
@@ -216,7 +262,7 @@ class Engine:
             for key, change in recorder.renderer.changes.items()
             if key in documents
         ]
-        return _AttemptStart(run.key, self._own_job(run.key), recorder, [*changes])
+        return _AttemptStart(run.key, self._own_job(run.key), recorder, [*changes], follows=stream)
 
     def _queue(self, attempt_start: _AttemptStart) -> JSON:
         """Queue the run and return the object that its caller gets.
@@ -235,7 +281,7 @@ class Engine:
         project, run_id = attempt_start.key.project, attempt_start.key.id
         recorder, job = attempt_start.recorder, self._with_settings(attempt_start)
         batch = recorder.take()
-        reader = self._feeds.subscribe(project, run_id) if recorder.state.live else None
+        reader = self._feeds.subscribe(project, run_id) if attempt_start.follows else None
         log = self._feeds.append(project, run_id, batch.first, batch.lines)
         try:
             documents = await self._store.write(*attempt_start.operations, Enqueue(job), log)
@@ -245,9 +291,16 @@ class Engine:
             raise
         self._feeds.publish(project, run_id, batch.frames)
         run = next(each for each in documents if each.key == attempt_start.key)
-        conversation = attempt_start.conversation or documents[0]
+        conversation = attempt_start.conversation
+        conversation_key = self._api.conversation(run)
+        if conversation is None:
+            conversation = next((each for each in documents if each.key == conversation_key), None)
         if job.owner:
-            self._prepared[job.token] = _Prepared(run, conversation, recorder, attempt_start.caller)
+            self._prepared[job.token] = _Prepared(
+                run, conversation, recorder, attempt_start.caller, attempt_start.history
+            )
+        elif reader is not None:
+            reader.close()  # another process may run it: the log has the events
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
@@ -292,7 +345,15 @@ class Engine:
         try:
             if prepared is not None:
                 run, conversation = prepared.run, prepared.conversation
-                work = UnitOfWork(self._store, self._feeds, lease, run, conversation, prepared.recorder)
+                work = UnitOfWork(
+                    self._store,
+                    self._feeds,
+                    lease,
+                    run,
+                    conversation,
+                    prepared.recorder,
+                    outlives_conversation=self._api.outlives_conversation,
+                )
             else:
                 recovered = await recover(self._store, self._feeds, self._api, lease)
                 if recovered is None:
@@ -300,15 +361,18 @@ class Engine:
                     return
                 work = recovered
             attempt = RunAttempt(
-                self._store,
                 self._gateway,
                 self._tools,
                 self._api,
                 work,
                 open_caller,
                 self._max_answer,
+                prepared.history if prepared is not None else None,
             )
-            await attempt.run()
+            try:
+                await attempt.run()
+            except RunGone:
+                await work.abandon()
         finally:
             self._feeds.close(lease.job.project, lease.job.id)
 

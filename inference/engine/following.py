@@ -11,6 +11,7 @@ from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
 from inference.engine.statuses import SETTLED
 from persistence.store import Key, Store
+from persistence.types import JSON
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.05, 0.5
 """Seconds between two reads of the log; the pause grows while there is nothing new."""
@@ -22,10 +23,11 @@ PATIENCE = 5.0
 class LogReader:
     """Renders a run's log from its first event on, so that frames get the same numbers as live ones."""
 
-    def __init__(self, store: Store, api: Api, run: Key) -> None:
+    def __init__(self, store: Store, api: Api, run: Key, options: JSON | None = None) -> None:
         self._store = store
         self._api = api
         self._run = run
+        self._options = options or {}
         self._next = 0
         self._recorder: Recorder | None = None
 
@@ -52,7 +54,7 @@ class LogReader:
     def _rendered(self, line: bytes) -> list[NumberedFrame]:
         event = _decoded(self._run, line)
         if isinstance(event, RunCreated):
-            state, renderer = self._api.replay(self._run.project, event.objects)
+            state, renderer = self._api.replay(self._run.project, event.objects | self._options)
             self._recorder = Recorder(state, renderer)
         if self._recorder is None:
             raise EventsGone(self._run.id)
@@ -80,12 +82,14 @@ async def follow_attempt(
             return
 
 
-async def replay(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[bytes]:
+async def replay(
+    store: Store, api: Api, run: Key, after: int, options: JSON | None = None
+) -> AsyncIterator[bytes]:
     """Yield the frames of all attempts with numbers over `after`, until the run ends.
 
     A `done` between two attempts is left out: it would end the stream for its reader.
     """
-    async for frames in _from_log(store, api, run, after):
+    async for frames in _from_log(store, api, run, after, options):
         shown = [each for each in frames[:-1] if not each.ends]
         if not frames[-1].ends or await _is_settled(store, run):
             shown.append(frames[-1])
@@ -110,9 +114,11 @@ def _decoded(run: Key, line: bytes) -> Event:
         raise EventsGone(run.id) from exc
 
 
-async def _from_log(store: Store, api: Api, run: Key, after: int) -> AsyncIterator[list[NumberedFrame]]:
+async def _from_log(
+    store: Store, api: Api, run: Key, after: int, options: JSON | None = None
+) -> AsyncIterator[list[NumberedFrame]]:
     """Yield the frames of the log after number `after`, also new ones; the last item ends with `done`."""
-    log = LogReader(store, api, run)
+    log = LogReader(store, api, run, options)
     pause, silent_since = MIN_POLL_SECONDS, time.monotonic()
     last: list[NumberedFrame] = []
     while True:

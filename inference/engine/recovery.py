@@ -16,15 +16,25 @@ async def recover(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfW
     """Return the run of a job, rebuilt from its log; None if the run or its conversation was deleted."""
     project, run_id = lease.job.project, lease.job.id
     run = await store.get(Key(project, api.runs, run_id))
-    conversation = await _fenced(store, api, run, lease) if run is not None else None
-    if run is None or conversation is None:
+    if run is None:
+        return None
+    conversation = await _fenced(store, api, run, lease)
+    if conversation is None and not api.outlives_conversation:
         return None
     state = RunState.from_json(run.state)
     recorder = Recorder(state, api.renderer(project, run.value, state))
     while entries := await store.read_log(project, run_id, state.sequence - 1):
         for _, line in entries:
             recorder.replay(decode(line))
-    work = UnitOfWork(store, feeds, lease, run, conversation, recorder)
+    work = UnitOfWork(
+        store,
+        feeds,
+        lease,
+        run,
+        conversation,
+        recorder,
+        outlives_conversation=api.outlives_conversation,
+    )
     ahead = await api.newest_output(run)
     await track_open_objects(store, work)
     if ahead is not None:
@@ -36,14 +46,24 @@ async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) ->
     """Return a run without reading its log's events, to end it; None if it was deleted or has ended."""
     project, run_id = lease.job.project, lease.job.id
     run = await store.get(Key(project, api.runs, run_id))
-    conversation = await _fenced(store, api, run, lease) if run is not None else None
-    if run is None or conversation is None or run.value["status"] in ENDED:
+    if run is None or run.value["status"] in ENDED:
+        return None
+    conversation = await _fenced(store, api, run, lease)
+    if conversation is None and not api.outlives_conversation:
         return None
     state = RunState(run.value["status"], shown=run.state.get("shown", 0))
     while entries := await store.read_log(project, run_id, state.sequence - 1):
         state.sequence = entries[-1][0] + 1
     recorder = Recorder(state, api.renderer(project, run.value, state))
-    return UnitOfWork(store, feeds, lease, run, conversation, recorder)
+    return UnitOfWork(
+        store,
+        feeds,
+        lease,
+        run,
+        conversation,
+        recorder,
+        outlives_conversation=api.outlives_conversation,
+    )
 
 
 async def track_open_objects(store: Store, work: UnitOfWork) -> None:
@@ -63,7 +83,12 @@ async def _fenced(store: Store, api: Api, run: Document, lease: Lease) -> Docume
             return None
         return Replace(conversation, state={**conversation.state, FENCE: lease.job.token})
 
-    return await update_with_retry(store, Key(run.key.project, api.conversations, run.parent), fence)
+    key = api.conversation(run)
+    if key is None:
+        return None
+    if api.outlives_conversation:  # its items are written after the part that the lease guards
+        return await store.get(key)
+    return await update_with_retry(store, key, fence)
 
 
 async def _catch_up(store: Store, api: Api, work: UnitOfWork, ahead: Document) -> None:

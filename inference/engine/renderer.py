@@ -44,7 +44,10 @@ class Renderer(Protocol):
     """The objects that are not finished."""
 
     def render(self, event: Event, state: RunState) -> list[NumberedFrame]:
-        """Return what clients see of an event, numbered from `state.shown` on; `state` is the run's after it."""
+        """Return what clients see of an event, numbered from `state.shown` on.
+
+        `state` is the run's after the event.
+        """
 
 
 class Api(Protocol):
@@ -59,8 +62,11 @@ class Api(Protocol):
     calls_end_runs: bool
     """Whether a run that calls the caller's functions is completed; else it waits for their outputs."""
 
-    conversation_last: bool
-    """Whether a run's end is written before its conversation, which a reader can complete from it."""
+    outlives_conversation: bool
+    """Whether a run ends as usual after its conversation was deleted.
+
+    Its end is written before the change of its conversation, which readers can complete from it.
+    """
 
     def conversation(self, run: Document) -> Key | None:
         """Return the key of the conversation that the run belongs to, if it has one."""

@@ -18,7 +18,18 @@ from inference.engine.statuses import ENDED, SETTLED
 from inference.leases import Lease
 from persistence.errors import AlreadyExists, LeaseLost, VersionConflict
 from persistence.retry import retry_on_conflict
-from persistence.store import Check, Document, Hold, Insert, Key, Operation, Replace, Store
+from persistence.store import (
+    Check,
+    Document,
+    Finish,
+    Hold,
+    Insert,
+    Key,
+    Operation,
+    Replace,
+    Reschedule,
+    Store,
+)
 from persistence.types import JSON
 
 INTERVAL = 0.1
@@ -116,6 +127,25 @@ class TrackedConversation:
 Tracked = TrackedObject | TrackedRun | TrackedConversation
 
 
+@dataclass(frozen=True, slots=True)
+class _InOrder:
+    """What one write changes: before the part that the lease guards, in it, and after it."""
+
+    first: list[Tracked]
+    then: list[Tracked]
+    last: list[Tracked]
+
+    @property
+    def parts(self) -> tuple[list[Tracked], list[Tracked], list[Tracked]]:
+        """The three parts in their order."""
+        return self.first, self.then, self.last
+
+    @property
+    def all(self) -> list[Tracked]:
+        """All of them in their order."""
+        return [*self.first, *self.then, *self.last]
+
+
 class UnitOfWork:
     """Collects a run's events and writes them with the objects that they change, before clients see them.
 
@@ -129,13 +159,16 @@ class UnitOfWork:
         feeds: Feeds,
         lease: Lease,
         run: Document,
-        conversation: Document,
+        conversation: Document | None,
         recorder: Recorder,
+        *,
+        outlives_conversation: bool = False,
     ) -> None:
         self.lease = lease
         self.recorder = recorder
         self.run = TrackedRun(run, recorder)
-        self.conversation = TrackedConversation(conversation, run.id)
+        self.conversation = None if conversation is None else TrackedConversation(conversation, run.id)
+        self._outlives_conversation = outlives_conversation
         self._store = store
         self._feeds = feeds
         self._objects: dict[Key, TrackedObject] = {}
@@ -153,12 +186,21 @@ class UnitOfWork:
         """Record an event for the next write."""
         self.recorder.record(event)
         if self.recorder.state.status in ENDED:
-            self.conversation.release()
+            self.release_conversation()
         if self._is_first(event) and self.recorder.has_frames:
             self._due.set()
         elif self.recorder.has_frames and self._timer is None:
             delay = max(0.0, self._written + INTERVAL - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._due.set)
+
+    def release_conversation(self) -> None:
+        """Let the conversation take messages and runs again, with the next write."""
+        if self.conversation is not None:
+            self.conversation.release()
+
+    @property
+    def _releases_conversation(self) -> bool:
+        return self.conversation is not None and self.conversation.is_changed
 
     def _is_first(self, event: Event) -> bool:
         """Return whether an event is the first that a client sees of an item."""
@@ -170,6 +212,15 @@ class UnitOfWork:
             return True
         return False
 
+    async def finish(self, due: float | None) -> None:
+        """Write the last events with the end of the job, or with the time at which it is due again."""
+        job = self.lease.job
+        await self.flush(Finish(job) if due is None else Reschedule(job, due, payload={}))
+
+    async def abandon(self) -> None:
+        """End the job of a run that was deleted."""
+        await self._store.write(Finish(self.lease.job))
+
     async def flush(self, *operations: Operation) -> None:
         """Write what is recorded, with `operations`; then publish it to the readers."""
         async with self._lock:
@@ -180,7 +231,7 @@ class UnitOfWork:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not (self.recorder.has_events or self.conversation.is_changed or operations):
+        if not (self.recorder.has_events or self._releases_conversation or operations):
             return
         self._written = time.monotonic()
         batch = self.recorder.take()
@@ -192,7 +243,7 @@ class UnitOfWork:
             objects.append(self.run)
         project, run_id = self.run.key.project, self.run.key.id
         log = [self._feeds.append(project, run_id, batch.first, batch.lines)] if batch.lines else []
-        await self._write(objects, *operations, *log)
+        await self._write(objects, [*operations, *log])
         self._feeds.publish(project, run_id, batch.frames)
 
     def _tracked(self, change: ObjectChange) -> TrackedObject:
@@ -240,44 +291,48 @@ class UnitOfWork:
                     return  # the last events are written with the end of the job
                 await self._flush()
 
-    def _ordered(self, objects: list[Tracked]) -> tuple[list[Tracked], list[Tracked]]:
-        """Return what is written first, and what is written under the lease.
+    def _ordered(self, objects: list[Tracked]) -> "_InOrder":
+        """Return the objects in the order in which an engine without transactions writes them.
 
-        Only an engine without transactions does the two one after the other. Messages come first, fenced by
-        the conversation: the next owner finds what the run has said, and clients never find a settled run
-        whose message is missing.
+        Messages come first, fenced by the conversation: the next owner finds what the run has said, and
+        clients never find a settled run whose message is missing. A run that outlives its conversation is
+        written first instead.
         """
-        first = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
-        then = [each for each in objects if each not in first and each is not self.conversation]
-        if self.conversation.is_changed or (first and not self._store.atomic_writes):
-            return [self.conversation, *first], then
-        return [*first], then
+        conversation: list[Tracked] = [self.conversation] if self.conversation is not None else []
+        ahead = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
+        rest = [each for each in objects if each not in ahead and each not in conversation]
+        if self._outlives_conversation:
+            run: list[Tracked] = [each for each in rest if each is self.run]
+            items = [each for each in rest if each is not self.run]
+            return _InOrder([], run, [*conversation, *items] if self._releases_conversation or items else [])
+        if self._releases_conversation or (ahead and not self._store.atomic_writes):
+            return _InOrder([*conversation, *ahead], rest, [])
+        return _InOrder([*ahead], rest, [])
 
-    async def _write(self, objects: list[Tracked], *operations: Operation) -> None:
+    async def _write(self, objects: list[Tracked], operations: Sequence[Operation]) -> None:
         """Write once; after a conflict, on top of what others changed."""
-        first, then = self._ordered(objects)
+        ordered = self._ordered(objects)
         is_fresh = True
 
         async def attempt() -> None:
-            nonlocal first, then, is_fresh
+            nonlocal ordered, is_fresh
             if not is_fresh:
-                first, then = self._ordered(await self._rebased([*first, *then]))
+                ordered = self._ordered(await self._rebased(ordered.all))
             is_fresh = False
-            await self._write_in_order(first, then, operations)
+            await self._write_in_order(ordered, operations)
 
         await retry_on_conflict(attempt, (VersionConflict, AlreadyExists))
 
-    async def _write_in_order(
-        self, first: Sequence[Tracked], then: Sequence[Tracked], operations: Sequence[Operation]
-    ) -> None:
-        before, after = [each.operation() for each in first], [each.operation() for each in then]
-        documents = await _finished(self._store.write(*before, Hold(self.lease.job), *after, *operations))
-        pairs = zip([*first, *then], [*before, *after], strict=True)
-        changed = [each for each, write in pairs if not isinstance(write, Check)]
+    async def _write_in_order(self, ordered: "_InOrder", operations: Sequence[Operation]) -> None:
+        writes = {id(each): each.operation() for each in ordered.all}
+        first, then, last = ([writes[id(each)] for each in part] for part in ordered.parts)
+        hold = Hold(self.lease.job)
+        documents = await _finished(self._store.write(*first, hold, *then, *operations, *last))
+        changed = [each for each in ordered.all if not isinstance(writes[id(each)], Check)]
         for each, document in zip(changed, documents, strict=True):
             each.document = document
-            if each is self.conversation:
-                self.conversation.rebase(document)
+            if isinstance(each, TrackedConversation):
+                each.rebase(document)
 
     async def _rebased(self, objects: list[Tracked]) -> list[Tracked]:
         """Return the objects with their newest documents, without those that a caller deleted."""
@@ -288,6 +343,9 @@ class UnitOfWork:
                 each.document = fresh  # the first part of the write was done
             elif fresh is not None:
                 each.rebase(fresh)
+            elif each is self.conversation and self._outlives_conversation:
+                self.conversation = None
+                return [each for each in objects if each is self.run]
             elif not isinstance(each, TrackedObject):
                 raise RunGone(f"'{each.key.id}' was deleted.")
             else:
