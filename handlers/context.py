@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from inference.assistants.runs import Runs
     from inference.gateway import Gateway
     from inference.jobs import Jobs
+    from inference.responses.conversations import Conversations
     from inference.retrieval import Retrieval
     from persistence.store import Store
 
@@ -25,6 +26,7 @@ class Services:
     jobs: "Jobs"
     runs: "Runs"
     retrieval: "Retrieval"
+    conversations: "Conversations"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Any
 
 from inference import errors as inference
 from inference.engine import errors as runs
+from inference.responses import errors as responses
 from inference.retrieval import errors as retrieval
 from persistence import errors as persistence
 from persistence.types import JSON
@@ -209,6 +210,14 @@ def _gone(exc: runs.RunError) -> ApiError:
     return NotFound(str(exc))
 
 
+def _conversation_not_found(exc: responses.ConversationNotFound) -> ApiError:
+    return NotFound(str(exc))
+
+
+def _conversation_locked(exc: responses.ConversationLocked) -> ApiError:
+    return ConflictError(str(exc), param="conversation", code="conversation_locked")
+
+
 def _outputs(exc: runs.OutputsRefused) -> ApiError:
     return BadRequest(str(exc), param="tool_outputs")
 
@@ -226,6 +235,8 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.OutputsNotAwaited, _run_state),
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
+    (responses.ConversationNotFound, _conversation_not_found),
+    (responses.ConversationLocked, _conversation_locked),
     (inference.ModelNotFound, _model_not_found),
     (inference.SettingsNotKept, _settings_not_kept),
     (inference.ProviderLimited, _limited),

@@ -90,7 +90,7 @@ async def delete_thread(context: Context, thread_id: str) -> JSON:
     """Delete the thread with its messages, runs and steps; an active run ends at once."""
 
     async def attempt() -> None:
-        await context.services.runs.deletion.delete(await find_thread(context, thread_id))
+        await context.services.runs.delete_thread(await find_thread(context, thread_id))
 
     await retry_on_conflict(attempt)
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}

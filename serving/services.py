@@ -17,6 +17,7 @@ from inference.gateway.hosts import HostGuard
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
+from inference.responses.conversations import Conversations
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
@@ -91,7 +92,14 @@ def services_over(store: Store, settings: Settings, shared: Services | None = No
         max_answer=settings.max_answer,
         sealer=sealer,
     )
-    return Services(store=store, gateway=gateway, jobs=jobs, runs=runs, retrieval=retrieval)
+    return Services(
+        store=store,
+        gateway=gateway,
+        jobs=jobs,
+        runs=runs,
+        retrieval=retrieval,
+        conversations=Conversations(store, jobs),
+    )
 
 
 def make_gateway(settings: Settings) -> Gateway:

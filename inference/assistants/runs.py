@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from inference.assistants import objects
 from inference.assistants.api import OPTIONS, RESOURCES, AssistantsApi
-from inference.assistants.deletion import ThreadDeletion
 from inference.assistants.renderer import INCLUDE_RESULTS
+from inference.deletion import Deletion
 from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
@@ -17,8 +17,8 @@ from inference.identifiers import new_id
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.sealing import Sealer
-from persistence.collections import RUNS
-from persistence.store import LOG_LIFETIME, Document, Insert, Key, Replace, Store
+from persistence.collections import MESSAGES, RUN_STEPS, RUNS
+from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Replace, Store
 from persistence.types import JSON
 
 
@@ -59,7 +59,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._lifetime = lifetime
-        self.deletion = ThreadDeletion(store, jobs)
+        self._deletion = Deletion(store, jobs, "thread_deletion", (RUNS, MESSAGES), {RUNS: RUN_STEPS})
         api = AssistantsApi(store)
         self.engine = Engine(
             store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer, sealer=sealer
@@ -125,6 +125,15 @@ class Runs:
             caller=request.caller,
         )
         return await self.engine.start(start)
+
+    async def delete_thread(self, thread: Document) -> None:
+        """Delete a thread with all it has and end its active run; VersionConflict if it was changed."""
+        project, run_id = thread.key.project, thread.state.get(ACTIVE_RUN)
+        if run_id is None:
+            await self._deletion.delete(thread)
+        else:
+            end = (Cancel(project, AssistantsApi.kind, run_id), Clear(project, RUN_STEPS, run_id))
+            await self._deletion.delete(thread, *end)
 
     async def check_free(self, thread: Document) -> None:
         """Raise ConversationBusy if the thread has an active run."""

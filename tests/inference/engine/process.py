@@ -13,6 +13,7 @@ from handlers.context import Context, Principal, Services, Stream
 from inference.assistants.runs import Runs
 from inference.gateway import Gateway, Routes
 from inference.jobs import LEASE_SECONDS, Jobs
+from inference.responses.conversations import Conversations
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from persistence.store import Store
@@ -32,6 +33,7 @@ class Process:
         name = f"worker-{secrets.token_hex(4)}"
         self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE_SECONDS))
         self.retrieval = Retrieval(store, gateway, self.jobs)
+        self.conversations = Conversations(store, self.jobs)
         searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
         self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)
 
@@ -42,6 +44,7 @@ class Process:
             jobs=self.jobs,
             runs=self.runs,
             retrieval=self.retrieval,
+            conversations=self.conversations,
         )
         return Context(services, Principal(project), "", "test", "req")
 

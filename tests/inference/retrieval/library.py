@@ -58,6 +58,7 @@ class Library:
             jobs=self.jobs,
             runs=None,  # type: ignore[arg-type]
             retrieval=self.retrieval,
+            conversations=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 

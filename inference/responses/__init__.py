@@ -1,0 +1,1 @@
+"""The view of the engine that the Responses and Conversations APIs have."""
