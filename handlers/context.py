@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from inference.gateway import Gateway
     from inference.jobs import Jobs
     from inference.responses.conversations import Conversations
+    from inference.responses.memory import ConnectionMemory
     from inference.retrieval import Retrieval
     from persistence.store import Store
 
@@ -62,7 +63,8 @@ class Context:
 
     The names of `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true if
     the caller sent `OpenAI-Beta: assistants=v1`. `open_stream` sends the headers of an event stream
-    ahead of its first event, once; None where nothing is sent.
+    ahead of its first event, once; None where nothing is sent. `connection` is what the caller's
+    WebSocket remembers; None for a request over HTTP.
     """
 
     services: Services
@@ -73,6 +75,7 @@ class Context:
     headers: Mapping[str, str] = field(default_factory=dict)
     assistants_v1: bool = False
     open_stream: Callable[[], None] | None = None
+    connection: "ConnectionMemory | None" = None
 
     @property
     def project(self) -> str:
