@@ -45,7 +45,7 @@ SERVER = (
     ("URL of an image, unless it is a data URL", "handlers.image_urls.MAX_WEB_URL", "characters"),
     ("Request of a stored chat completion", "handlers.stored_completions.MAX_REQUEST", "bytes"),
     ("Image of a message (OpenAI: the same)", "inference.images.MAX_IMAGE", "bytes"),
-    ("Images in a run's request, as base64", "inference.assistants.history.MAX_IMAGES", "bytes"),
+    ("Images and files in a run's request, as base64", "inference.input_files.MAX_BYTES", "bytes"),
     ("Answer of a run, as JSON", "ASTROLABE_MAX_ANSWER", "bytes"),
     ("Items of one answer", "inference.engine.turns.MAX_ITEMS", ""),
     ("Takeovers of a job", "ASTROLABE_MAX_TAKEOVERS", ""),

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from inference import tokens
-from inference.assistants import history
+from inference import input_files, tokens
 from persistence.store import Insert, Key, Store, child_id
 from persistence.types import JSON
 from tests.inference.engine.conftest import Asked
@@ -189,7 +188,7 @@ async def test_images_reach_the_model(store: Store, worker: Process, asked: Aske
 async def test_the_newest_images_reach_the_model_up_to_so_many_bytes(
     worker: Process, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "MAX_IMAGES", 100)
+    monkeypatch.setattr(input_files, "MAX_BYTES", 100)
     assistant, thread = await worker.assistant(), await worker.thread()
     urls = [f"https://example.com/{name}.png" + "?" * 20 for name in ("old", "new", "newest")]
     for url in urls:

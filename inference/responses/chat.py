@@ -1,0 +1,229 @@
+"""Items of a context as the chat messages that a model reads."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from inference.gateway.thinking import joined
+from inference.input_files import InputFiles
+from inference.responses.items import OUTPUT_TYPES, pair_outputs
+from inference.responses.tools import RequestTools
+from persistence.types import JSON
+
+NO_OUTPUT = "[There is no output.]"
+NOT_KEPT = "[The results are no longer there.]"
+
+
+async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTools | None) -> list[JSON]:
+    """Return a context's items as chat messages.
+
+    Reasoning, messages and calls of one turn become one assistant's message, the outputs of its calls the
+    messages of role `tool` behind it. Two members say what an item's sealed content holds: `blocks` of
+    reasoning (thinking blocks for its provider), and `summary_text` of a compaction.
+    """
+    pairs, orphans = pair_outputs(items)
+    contents = await _contents(items, files)
+    writer = _Writer(tools or RequestTools())
+    skipped = frozenset(orphans)
+    for index, item in enumerate(items):
+        output = pairs.get(index)
+        if index not in skipped:
+            writer.add(item, contents.get(index), None if output is None else contents[output])
+    writer.end_turn()
+    return writer.messages
+
+
+# --- parts ---
+
+
+async def _contents(items: list[JSON], files: InputFiles) -> dict[int, list[JSON]]:
+    """Return the parts of messages and outputs by their item's index.
+
+    The newest come first, as there may be more images and files than fit a request.
+    """
+    contents: dict[int, list[JSON]] = {}
+    for index in range(len(items) - 1, -1, -1):
+        read = _PARTS.get(items[index]["type"])
+        if read is not None:
+            parts = read(items[index])
+            contents[index] = [await _chat_part(part, files) for part in parts]
+    return contents
+
+
+async def _chat_part(part: JSON, files: InputFiles) -> JSON:
+    match part["type"]:
+        case "input_image" | "computer_screenshot":
+            image = {"detail": part.get("detail") or "auto"}
+            if part.get("image_url"):
+                return files.image_by_url({"url": part["image_url"], **image})
+            if part.get("file_id"):
+                return await files.image_by_id({"file_id": part["file_id"], **image})
+            return _text("[The image is no longer there.]")
+        case "input_file":
+            if part.get("file_id"):
+                return await files.file_by_id(part["file_id"])
+            return files.file_by_data(part.get("file_data") or "", part.get("filename") or "file.pdf")
+        case "input_audio":
+            return {"type": "input_audio", "input_audio": part["input_audio"]}
+        case "refusal":
+            return _text(part["refusal"])
+        case _:
+            return _text(part.get("text") or "")
+
+
+def _text(text: str) -> JSON:
+    return {"type": "text", "text": text}
+
+
+def _output_parts(item: JSON) -> list[JSON]:
+    output = item.get("output")
+    if isinstance(output, dict):
+        return [output]
+    if isinstance(output, list):
+        return output
+    return [_text(str(output or item.get("status") or ""))]
+
+
+def _shell_parts(item: JSON) -> list[JSON]:
+    return [_text("\n".join(_shell_text(each) for each in item["output"]))]
+
+
+def _shell_text(output: JSON) -> str:
+    outcome = output["outcome"]
+    end = "timed out" if outcome["type"] == "timeout" else f"exit code {outcome['exit_code']}"
+    return "\n".join(filter(None, (output["stdout"], output["stderr"], f"[{end}]")))
+
+
+def _apply_patch_parts(item: JSON) -> list[JSON]:
+    return [_text(f"{item['status']}\n{item.get('output') or ''}".strip())]
+
+
+def _tool_search_parts(item: JSON) -> list[JSON]:
+    names = [tool.get("name") or tool["type"] for tool in item["tools"]]
+    return [_text(f"Tools that are available now: {', '.join(names)}." if names else "No tools were found.")]
+
+
+_PARTS: dict[str, Callable[[JSON], list[JSON]]] = {
+    "message": lambda item: item["content"],
+    "function_call_output": _output_parts,
+    "custom_tool_call_output": _output_parts,
+    "computer_call_output": _output_parts,
+    "local_shell_call_output": _output_parts,
+    "shell_call_output": _shell_parts,
+    "apply_patch_call_output": _apply_patch_parts,
+    "tool_search_output": _tool_search_parts,
+}
+
+
+def _joined(parts: list[JSON]) -> str | list[JSON]:
+    """Return parts as a chat message's content: a text if they are texts only."""
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+# --- messages ---
+
+
+@dataclass(slots=True)
+class _Turn:
+    """An assistant's turn; `answers` are the parts of the outputs of its calls, in their order."""
+
+    texts: list[str] = field(default_factory=list)
+    blocks: list[JSON] = field(default_factory=list)
+    calls: list[JSON] = field(default_factory=list)
+    answers: list[list[JSON]] = field(default_factory=list)
+    is_answered: bool = False
+
+    def messages(self) -> list[JSON]:
+        """Return the turn as messages; images of outputs follow as the user's, as tools answer texts."""
+        if not (self.texts or self.calls):
+            return []
+        message: JSON = {"role": "assistant", "content": "\n".join(self.texts) or None}
+        if self.calls:
+            message["tool_calls"] = self.calls
+        if self.calls and self.blocks:
+            message["thinking_blocks"] = joined(self.blocks)
+        outputs: list[JSON] = []
+        media: list[JSON] = []
+        for call, parts in zip(self.calls, self.answers, strict=True):
+            texts = [part for part in parts if part["type"] == "text"]
+            others = [part for part in parts if part["type"] != "text"]
+            if others:
+                name = call["function"]["name"]
+                texts.append(_text(f"[Images and files of this output follow as '{call['id']}'.]"))
+                media += [_text(f"[Output '{call['id']}' of {name}:]"), *others]
+            outputs.append({"role": "tool", "tool_call_id": call["id"], "content": _joined(texts)})
+        return [message, *outputs, *([{"role": "user", "content": media}] if media else ())]
+
+
+class _Writer:
+    """Writes messages, turn by turn."""
+
+    def __init__(self, tools: RequestTools) -> None:
+        self.messages: list[JSON] = []
+        self._tools = tools
+        self._turn = _Turn()
+
+    def end_turn(self) -> None:
+        """Write the turn that is open."""
+        self.messages += self._turn.messages()
+        self._turn = _Turn()
+
+    def add(self, item: JSON, content: list[JSON] | None, output: list[JSON] | None) -> None:
+        """Add an item with its parts, and the parts of its output."""
+        type = item["type"]
+        if type == "message" and item["role"] != "assistant":
+            self.end_turn()
+            role = "system" if item["role"] == "developer" else item["role"]
+            self.messages.append({"role": role, "content": _joined(content or [])})
+        elif type == "message":
+            self._open().texts += [part["text"] for part in content or ()]
+        elif type == "reasoning":
+            self._open().blocks += item.get("blocks") or ()
+        elif type in OUTPUT_TYPES:
+            name, arguments = self._tools.function_call(item)
+            self._call(item.get("call_id") or item["id"], name, arguments, output or [_text(NO_OUTPUT)])
+        elif content is not None:
+            self._turn.is_answered = True
+        elif type == "compaction":
+            self.end_turn()
+            if item.get("summary_text"):
+                self.messages.append({"role": "user", "content": item["summary_text"]})
+        elif type in _HOSTED:
+            name, given, parts = _HOSTED[type](item)
+            self._call(item.get("call_id") or item["id"], name, _dumped(given), parts)
+            self._turn.is_answered = True
+
+    def _open(self) -> _Turn:
+        """Return the turn that the model's next item belongs to: a new one after outputs."""
+        if self._turn.is_answered:
+            self.end_turn()
+        return self._turn
+
+    def _call(self, call_id: str, name: str, arguments: str, output: list[JSON]) -> None:
+        turn = self._open()
+        function = {"name": name, "arguments": arguments or "{}"}
+        turn.calls.append({"id": call_id, "type": "function", "function": function})
+        turn.answers.append(output)
+
+
+# --- calls that a server answered ---
+
+
+def _file_search(item: JSON) -> tuple[str, JSON, list[JSON]]:
+    results = item.get("results")
+    passages = [f"{one.get('filename', '')}\n{one.get('text', '')}" for one in results or ()]
+    none = NOT_KEPT if results is None else "Nothing was found in the files."
+    return "file_search", {"queries": item["queries"]}, [_text("\n\n".join(passages) or none)]
+
+
+_HOSTED: dict[str, Callable[[JSON], tuple[str, JSON, list[JSON]]]] = {
+    "file_search_call": _file_search,
+}
+
+
+def _dumped(arguments: JSON | str) -> str:
+    if isinstance(arguments, str):
+        return arguments
+    return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,361 @@
+"""Items of responses and conversations in their stored form: what the edition's ItemResource describes."""
+
+import re
+import secrets
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
+
+from inference.errors import InferenceError
+from inference.identifiers import ALPHABET, LENGTH
+from persistence.types import JSON
+
+PREFIXES = {
+    "message": "msg_",
+    "reasoning": "rs_",
+    "function_call": "fc_",
+    "function_call_output": "fco_",
+    "custom_tool_call": "ctc_",
+    "custom_tool_call_output": "ctco_",
+    "file_search_call": "fs_",
+    "web_search_call": "ws_",
+    "code_interpreter_call": "ci_",
+    "image_generation_call": "ig_",
+    "computer_call": "cu_",
+    "computer_call_output": "cuo_",
+    "local_shell_call": "lsh_",
+    "local_shell_call_output": "lsho_",
+    "shell_call": "sh_",
+    "shell_call_output": "sho_",
+    "apply_patch_call": "apc_",
+    "apply_patch_call_output": "apco_",
+    "mcp_call": "mcp_",
+    "mcp_list_tools": "mcpl_",
+    "mcp_approval_request": "mcpr_",
+    "mcp_approval_response": "mcpa_",
+    "tool_search_call": "tsc_",
+    "tool_search_output": "tso_",
+    "compaction": "cmp_",
+    "additional_tools": "at_",
+    "program": "prg_",
+    "program_output": "prgo_",
+}
+"""The beginning of an item's id, by the item's type."""
+
+UNRESOLVED = frozenset({"item_reference", "compaction_trigger"})
+"""Types of input that are no items: the caller of `stored_items` replaces or removes them."""
+
+REFERENCE = "item_reference"
+
+OUTPUT_TYPES = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+    "computer_call": "computer_call_output",
+    "local_shell_call": "local_shell_call_output",
+    "shell_call": "shell_call_output",
+    "apply_patch_call": "apply_patch_call_output",
+    "tool_search_call": "tool_search_output",
+}
+"""Calls that the caller answers, and the type of their answer."""
+
+CALL_TYPES = {output: call for call, output in OUTPUT_TYPES.items()}
+
+_COMPLETED = {"status": "completed"}
+
+_DEFAULTS: dict[str, JSON] = {
+    "message": _COMPLETED,
+    "reasoning": {"summary": []},
+    "function_call": _COMPLETED,
+    "function_call_output": _COMPLETED,
+    "custom_tool_call": _COMPLETED,
+    "custom_tool_call_output": _COMPLETED,
+    "file_search_call": {"status": "completed", "queries": [], "results": None},
+    "web_search_call": _COMPLETED,
+    "code_interpreter_call": {"status": "completed", "code": None, "outputs": None},
+    "image_generation_call": {"status": "completed", "result": None},
+    "computer_call": {"status": "completed", "pending_safety_checks": []},
+    "computer_call_output": _COMPLETED,
+    "local_shell_call": _COMPLETED,
+    "local_shell_call_output": _COMPLETED,
+    "shell_call": {"status": "completed", "environment": None},
+    "shell_call_output": {"status": "completed", "max_output_length": None},
+    "apply_patch_call": _COMPLETED,
+    "apply_patch_call_output": _COMPLETED,
+    "mcp_call": {"status": "completed", "output": None, "error": None},
+    "tool_search_call": {"status": "completed", "call_id": None, "execution": "client"},
+    "tool_search_output": {"status": "completed", "call_id": None, "execution": "client"},
+    "additional_tools": {"role": "developer"},
+    "program_output": _COMPLETED,
+}
+"""Members that a stored item always has, with what they are if the request leaves them out."""
+
+_NOT_STORED = frozenset({"internal_chat_message_metadata_passthrough"})
+"""Members that clients send for themselves."""
+
+_OWNER = {4: ("response", "resp_"), 8: ("conversation", "conv_")}
+"""What made an item, by the number of characters that its id has behind its owner's."""
+
+_OWNED = re.compile(r"[a-z]+_([0-9A-Za-z]{24})([0-9A-Za-z]{8}|[0-9a-f]{4})")
+
+
+class ItemRefused(InferenceError):
+    """An item or a tool of a request cannot be used; `param` names it, as in `input[3].call_id`."""
+
+    def __init__(self, message: str, param: str = "input", code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+# --- ids ---
+
+
+def output_id(type: str, owner: str, index: int) -> str:
+    """Return the id of a response's output item; `owner` is the response's id."""
+    return f"{PREFIXES[type]}{owner[-LENGTH:]}{index:04x}"
+
+
+def conversation_item_id(type: str, owner: str) -> str:
+    """Return a new id for an item that is made in the conversation `owner`."""
+    rest = "".join(secrets.choice(ALPHABET) for _ in range(8))
+    return f"{PREFIXES[type]}{owner[-LENGTH:]}{rest}"
+
+
+def item_owner(item_id: str) -> tuple[str, str] | None:
+    """Return what made an item, ("response", "resp_…") or ("conversation", "conv_…"), by its id's form."""
+    match = _OWNED.fullmatch(item_id)
+    if match is None:
+        return None
+    kind, prefix = _OWNER[len(match[2])]
+    return kind, prefix + match[1]
+
+
+# --- the stored form ---
+
+
+def stored_items(input: str | list[JSON], make_id: Callable[[str], str], param: str = "input") -> list[JSON]:
+    """Return a request's input as stored items.
+
+    Items without an id get one from `make_id`, which takes the prefix (`msg_`). References and compaction
+    triggers stay as they are. ItemRefused.
+    """
+    given = [{"role": "user", "content": input}] if isinstance(input, str) else input
+    return [_stored(item, make_id, f"{param}[{index}]") for index, item in enumerate(given)]
+
+
+def _stored(given: JSON, make_id: Callable[[str], str], param: str) -> JSON:
+    type = given.get("type") or ("message" if "role" in given else REFERENCE)
+    if type in UNRESOLVED:
+        return {"type": type} | ({"id": given["id"]} if type == REFERENCE else {})
+    if type not in PREFIXES:
+        raise ItemRefused(f"Items of the type '{type}' are not supported.", f"{param}.type", "invalid_value")
+    present = {name: value for name, value in given.items() if value is not None and name not in _NOT_STORED}
+    id = present.pop("id", None) or make_id(PREFIXES[type])
+    item = {"id": id, "type": type, **_DEFAULTS.get(type, {}), **present}
+    normalize = _NORMALIZE.get(type)
+    if normalize is not None:
+        normalize(item, param)
+    return item
+
+
+def _message(item: JSON, param: str) -> None:
+    is_output = item["role"] == "assistant"
+    content = item["content"]
+    parts = [{"type": "input_text", "text": content}] if isinstance(content, str) else content
+    make = _output_part if is_output else _input_part
+    item["content"] = [make(part, f"{param}.content[{index}]") for index, part in enumerate(parts)]
+
+
+def _output_part(part: JSON, param: str) -> JSON:
+    match part["type"]:
+        case "input_text" | "output_text":
+            annotations, logprobs = part.get("annotations") or [], part.get("logprobs") or []
+            text = part["text"]
+            return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs}
+        case "refusal":
+            return {"type": "refusal", "refusal": part["refusal"]}
+        case type:
+            message = f"Invalid value: '{type}'. Supported values are: 'output_text' and 'refusal'."
+            raise ItemRefused(message, param, "invalid_value")
+
+
+def _input_part(part: JSON, param: str) -> JSON:
+    present = {name: value for name, value in part.items() if value is not None}
+    match part["type"]:
+        case "input_image":
+            present.setdefault("detail", "auto")
+            _one_source(present, ("image_url", "file_id"), param)
+        case "input_file":
+            if "file_url" in present:
+                message = "Files by URL are not supported: send `file_data`, or upload it and send `file_id`."
+                raise ItemRefused(message, f"{param}.file_url", "unsupported_value")
+            _one_source(present, ("file_data", "file_id"), param)
+    return present
+
+
+def _one_source(part: JSON, names: tuple[str, ...], param: str) -> None:
+    if not any(name in part for name in names):
+        listed = " or ".join(f"'{param}.{name}'" for name in names)
+        raise ItemRefused(f"Missing required parameter: {listed}.", param, "missing_required_parameter")
+
+
+def _tool_output(item: JSON, param: str) -> None:
+    output = item["output"]
+    if isinstance(output, list):
+        item["output"] = [_input_part(part, f"{param}.output[{i}]") for i, part in enumerate(output)]
+
+
+def _reasoning(item: JSON, _param: str) -> None:
+    """Drop an empty text, which clients send back in place of an encrypted one."""
+    if not item.get("content"):
+        item.pop("content", None)
+
+
+def _local_shell_output(item: JSON, _param: str) -> None:
+    """Name the call by `call_id`; SDKs have only `id` for it, which then is not the output's own."""
+    item.setdefault("call_id", item["id"])
+
+
+def _shell_call(item: JSON, _param: str) -> None:
+    item["action"] = {"timeout_ms": None, "max_output_length": None, **item["action"]}
+
+
+_NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
+    "message": _message,
+    "reasoning": _reasoning,
+    "function_call_output": _tool_output,
+    "custom_tool_call_output": _tool_output,
+    "local_shell_call_output": _local_shell_output,
+    "shell_call": _shell_call,
+}
+
+
+def named_files(items: list[JSON], param: str = "input") -> Iterator[tuple[str, str]]:
+    """Yield the uploaded files that items name: the id and where it stands, `input[0].content[1].file_id`."""
+    for index, item in enumerate(items):
+        for member in ("content", "output"):
+            parts = item.get(member)
+            path = f"{param}[{index}].{member}"
+            if isinstance(parts, dict) and parts.get("file_id"):
+                yield parts["file_id"], f"{path}.file_id"
+            elif isinstance(parts, list):
+                named = ((i, part.get("file_id")) for i, part in enumerate(parts))
+                yield from ((id, f"{path}[{i}].file_id") for i, id in named if id)
+
+
+# --- calls and their outputs ---
+
+
+def call_key(item: JSON) -> str | None:
+    """Return what a call and its output have in common; None for a call that its server answers."""
+    if item["type"].startswith("tool_search_") and item.get("execution") == "server":
+        return None
+    key: str | None = item.get("call_id") or item["id"]
+    return key
+
+
+def pair_outputs(items: list[JSON]) -> tuple[dict[int, int], list[int]]:
+    """Return the index of each call's output by the call's index, and the indexes of outputs without a call.
+
+    An output belongs to the oldest call before it that has its `call_id` and no output yet. Its type does not
+    matter: clients answer a local_shell_call by a function_call_output.
+    """
+    waiting: dict[str | None, list[int]] = {}
+    pairs: dict[int, int] = {}
+    orphans: list[int] = []
+    for index, item in enumerate(items):
+        type = item["type"]
+        if type in OUTPUT_TYPES:
+            waiting.setdefault(call_key(item), []).append(index)
+        elif type in CALL_TYPES:
+            calls = waiting.get(call_key(item))
+            if calls:
+                pairs[calls.pop(0)] = index
+            else:
+                orphans.append(index)
+    return pairs, orphans
+
+
+def check_pairs(items: list[JSON], first_new: int) -> None:
+    """Refuse a context with a call that has no output, or with an output or an id that is wrong.
+
+    `items` are the whole context; those from `first_new` on came with the request. ItemRefused.
+    """
+    seen: set[str] = set()
+    for index, item in enumerate(items):
+        if index >= first_new and item.get("id") in seen:
+            advice = "Remove duplicate items from your input and try again."
+            raise ItemRefused(f"Duplicate item found with id {item['id']}. {advice}")
+        seen.add(item.get("id", ""))
+    pairs, orphans = pair_outputs(items)
+    for index in orphans:
+        if index >= first_new and (key := call_key(items[index])) is not None:
+            what = _words(CALL_TYPES[items[index]["type"]])
+            raise ItemRefused(f"No tool call found for {what} output with call_id {key}.")
+    for index, item in enumerate(items):
+        if item["type"] in OUTPUT_TYPES and index not in pairs and call_key(item) is not None:
+            raise ItemRefused(f"No tool output found for {_words(item['type'])} {call_key(item)}.")
+
+
+def _words(type: str) -> str:
+    return type.replace("_", " ")
+
+
+# --- what clients see ---
+
+
+def shown(item: JSON, include: Collection[str]) -> JSON:
+    """Return an item as lists and retrieves show it: large members only if `include` names them."""
+    hide = _HIDE.get(item["type"])
+    return item if hide is None else hide(item, include)
+
+
+def _hide(name: str, member: str, empty: Any) -> Callable[[JSON, Collection[str]], JSON]:
+    def hide(item: JSON, include: Collection[str]) -> JSON:
+        return item if name in include or not item.get(member) else {**item, member: empty}
+
+    return hide
+
+
+def _hide_encrypted(item: JSON, include: Collection[str]) -> JSON:
+    if "reasoning.encrypted_content" in include:
+        return item
+    return {name: value for name, value in item.items() if name != "encrypted_content"}
+
+
+def _hide_in_message(item: JSON, include: Collection[str]) -> JSON:
+    return {**item, "content": [_shown_part(part, include) for part in item["content"]]}
+
+
+def _shown_part(part: JSON, include: Collection[str]) -> JSON:
+    if part.get("logprobs") and "message.output_text.logprobs" not in include:
+        return {**part, "logprobs": []}
+    if part.get("image_url") and "message.input_image.image_url" not in include:
+        return {**part, "image_url": None}
+    return part
+
+
+def _hide_screenshot(item: JSON, include: Collection[str]) -> JSON:
+    if "computer_call_output.output.image_url" in include:
+        return item
+    return {**item, "output": {name: value for name, value in item["output"].items() if name != "image_url"}}
+
+
+def _hide_search(item: JSON, include: Collection[str]) -> JSON:
+    """Hide the sources and the results of a web search."""
+    item = dict(item)
+    if "web_search_call.results" not in include:
+        item.pop("results", None)
+    if "web_search_call.action.sources" not in include:
+        item["action"] = {name: value for name, value in item["action"].items() if name != "sources"}
+    return item
+
+
+_HIDE: dict[str, Callable[[JSON, Collection[str]], JSON]] = {
+    "message": _hide_in_message,
+    "reasoning": _hide_encrypted,
+    "file_search_call": _hide("file_search_call.results", "results", None),
+    "code_interpreter_call": _hide("code_interpreter_call.outputs", "outputs", None),
+    "computer_call_output": _hide_screenshot,
+    "web_search_call": _hide_search,
+}

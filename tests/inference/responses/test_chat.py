@@ -1,0 +1,164 @@
+"""Items become the chat messages that any model understands."""
+
+from typing import Any
+
+import pytest
+
+from inference.responses.chat import chat_messages
+from inference.responses.items import stored_items
+from inference.responses.tools import RequestTools
+
+JSON = dict[str, Any]
+
+
+class Files:
+    """Images and files by their names."""
+
+    def image_by_url(self, image: JSON) -> JSON:
+        return {"type": "image_url", "image_url": image}
+
+    async def image_by_id(self, image: JSON) -> JSON:
+        return {"type": "image_url", "image_url": {"url": f"data:{image['file_id']}"}}
+
+    def file_by_data(self, data: str, filename: str) -> JSON:
+        return {"type": "file", "file": {"file_data": data, "filename": filename}}
+
+    async def file_by_id(self, file_id: str) -> JSON:
+        return {"type": "file", "file": {"file_data": f"data:{file_id}", "filename": "a.pdf"}}
+
+
+async def messages(items: str | list[JSON], tools: RequestTools | None = None) -> list[JSON]:
+    return await chat_messages(stored_items(items, lambda prefix: f"{prefix}1"), Files(), tools)
+
+
+def call(call_id: str, name: str = "f", arguments: str = "{}") -> JSON:
+    return {"type": "function_call", "call_id": call_id, "name": name, "arguments": arguments}
+
+
+def output(call_id: str, text: str | list[JSON]) -> JSON:
+    return {"type": "function_call_output", "call_id": call_id, "output": text}
+
+
+def tool_call(call_id: str, name: str = "f", arguments: str = "{}") -> JSON:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+async def test_a_text_is_a_message_of_the_user() -> None:
+    assert await messages("Hello") == [{"role": "user", "content": "Hello"}]
+
+
+async def test_a_developer_speaks_as_the_system() -> None:
+    assert await messages([{"role": "developer", "content": "Be brief."}]) == [
+        {"role": "system", "content": "Be brief."}
+    ]
+
+
+async def test_reasoning_message_and_calls_of_a_turn_are_one_message() -> None:
+    sent = await messages(
+        [
+            {"role": "user", "content": "Weather?"},
+            {"type": "reasoning", "summary": [], "content": None},
+            {"role": "assistant", "content": "I look."},
+            call("a"),
+            call("b"),
+            output("b", "rain"),
+            output("a", "sun"),
+            {"role": "assistant", "content": "Both."},
+        ]
+    )
+
+    assert sent == [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "I look.", "tool_calls": [tool_call("a"), tool_call("b")]},
+        {"role": "tool", "tool_call_id": "a", "content": "sun"},
+        {"role": "tool", "tool_call_id": "b", "content": "rain"},
+        {"role": "assistant", "content": "Both."},
+    ]
+
+
+async def test_a_call_behind_an_output_begins_a_new_turn() -> None:
+    sent = await messages([call("a"), output("a", "1"), call("b"), output("b", "2")])
+
+    assert [one["role"] for one in sent] == ["assistant", "tool", "assistant", "tool"]
+
+
+async def test_calls_of_different_turns_may_share_an_id() -> None:
+    sent = await messages([call("a"), output("a", "1"), call("a"), output("a", "2")])
+
+    assert [one["content"] for one in sent] == [None, "1", None, "2"]
+
+
+async def test_an_output_without_its_call_is_left_out() -> None:
+    assert await messages([output("a", "1"), {"role": "user", "content": "Hi"}]) == [
+        {"role": "user", "content": "Hi"}
+    ]
+
+
+async def test_images_of_an_output_follow_as_the_users() -> None:
+    image = {"type": "input_image", "image_url": "https://a.example/x.png"}
+    sent = await messages([call("a"), output("a", [{"type": "input_text", "text": "Here."}, image])])
+
+    assert sent[1]["content"].startswith("Here.\n[Images")
+    assert sent[2]["role"] == "user"
+    assert sent[2]["content"][1] == {
+        "type": "image_url",
+        "image_url": {"url": "https://a.example/x.png", "detail": "auto"},
+    }
+
+
+async def test_images_and_files_are_parts() -> None:
+    parts = [
+        {"type": "input_text", "text": "Look."},
+        {"type": "input_image", "file_id": "file-1"},
+        {"type": "input_file", "file_id": "file-2"},
+        {"type": "input_file", "file_data": "data:application/pdf;base64,AA==", "filename": "b.pdf"},
+    ]
+    (message,) = await messages([{"role": "user", "content": parts}])
+
+    assert message["content"] == [
+        {"type": "text", "text": "Look."},
+        {"type": "image_url", "image_url": {"url": "data:file-1"}},
+        {"type": "file", "file": {"file_data": "data:file-2", "filename": "a.pdf"}},
+        {"type": "file", "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "b.pdf"}},
+    ]
+
+
+async def test_custom_calls_and_calls_in_namespaces_are_functions() -> None:
+    space = {"type": "namespace", "name": "mail", "description": "Mail.", "tools": []}
+    space["tools"] = [{"type": "function", "name": "send", "parameters": {}, "strict": None}]
+    tools = RequestTools.of([space], "auto", [])
+    sent = await messages(
+        [
+            {"type": "custom_tool_call", "call_id": "a", "name": "exec", "input": "1 + 1"},
+            {**call("b", "send"), "namespace": "mail"},
+        ],
+        tools,
+    )
+
+    assert sent[0]["tool_calls"] == [
+        tool_call("a", "exec", '{"input":"1 + 1"}'),
+        tool_call("b", "mail__send"),
+    ]
+
+
+async def test_a_file_search_shows_its_results_again() -> None:
+    search = {"type": "file_search_call", "id": "fs_1", "status": "completed", "queries": ["tea"]}
+    search["results"] = [{"file_id": "file-1", "filename": "tea.txt", "text": "Green.", "score": 0.5}]
+    sent = await messages([search, {"role": "assistant", "content": "Green."}])
+
+    assert sent == [
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [tool_call("fs_1", "file_search", '{"queries":["tea"]}')],
+        },
+        {"role": "tool", "tool_call_id": "fs_1", "content": "tea.txt\nGreen."},
+        {"role": "assistant", "content": "Green."},
+    ]
+
+
+@pytest.mark.parametrize(("parts", "text"), [([{"type": "refusal", "refusal": "No."}], "No.")])
+async def test_a_refusal_is_what_the_model_said(parts: list[JSON], text: str) -> None:
+    assert await messages([{"role": "assistant", "content": parts}]) == [
+        {"role": "assistant", "content": text}
+    ]
