@@ -1,5 +1,6 @@
 """Models: list, retrieve, delete."""
 
+from handlers.codex import codex_model
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.errors import Forbidden, NotFound
@@ -9,10 +10,20 @@ from persistence.types import JSON
 
 
 @operation("listModels")
-async def list_models(context: Context) -> Relayed:
-    """Return the models of all routes, and those of providers behind patterns."""
-    models = await context.services.gateway.list_models(await chat_credentials(context))
-    return Relayed({"object": "list", "data": models})
+async def list_models(context: Context, client_version: str | None = None) -> Relayed:
+    """Return the models of all routes, and those of providers behind patterns.
+
+    Codex, which names its version, finds what it wants to know about them in `models`.
+    """
+    gateway = context.services.gateway
+    models = await gateway.list_models(await chat_credentials(context))
+    listed: JSON = {"object": "list", "data": models}
+    if client_version is not None:
+        names = (model["id"] for model in models)
+        listed["models"] = [
+            codex_model(name, gateway.known_context_window(name), place) for place, name in enumerate(names)
+        ]
+    return Relayed(listed)
 
 
 @operation("retrieveModel")

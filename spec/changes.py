@@ -61,6 +61,22 @@ def also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
     return change
 
 
+def takes(path: str, **queries: JSON) -> Callable[[JSON], bool]:
+    """Add query parameters that a GET takes and the spec lacks."""
+
+    def change(document: JSON) -> bool:
+        operation = document["paths"].get(path, {}).get("get")
+        if not operation:
+            return False
+        parameters = operation.setdefault("parameters", [])
+        known = {one["name"] for one in parameters}
+        added = queries.keys() - known
+        parameters += [{"name": name, "in": "query", "schema": queries[name]} for name in sorted(added)]
+        return bool(added)
+
+    return change
+
+
 def shows(prop: str, kind: str, *components: str) -> Callable[[JSON], bool]:
     """Add a property, of that type or null, that the service's objects have and the spec lacks."""
 
@@ -257,21 +273,6 @@ def list_limits(document: JSON) -> bool:
     for schema in applied:
         schema |= {"minimum": 1, "maximum": most[schema["default"]]}
     return bool(applied)
-
-
-def pages_of_files(document: JSON) -> bool:
-    """Add the paging parameters that older editions lack for the list of files."""
-    listed = document["paths"].get("/files", {}).get("get", {})
-    parameters = listed.get("parameters", [])
-    if not listed or any(one["name"] == "limit" for one in parameters):
-        return False
-    for name, schema in (
-        ("limit", {"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000}),
-        ("order", {"type": "string", "enum": ["asc", "desc"], "default": "desc"}),
-        ("after", {"type": "string"}),
-    ):
-        parameters.append({"name": name, "in": "query", "schema": schema})
-    return True
 
 
 def function_names(document: JSON) -> bool:

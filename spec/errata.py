@@ -27,10 +27,10 @@ from spec.changes import (
     metadata_limits,
     no_vector_store,
     optional,
-    pages_of_files,
     shows,
     stored_completions,
     streams,
+    takes,
     two_vector_stores,
 )
 from spec.types import JSON
@@ -66,7 +66,17 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "pages-of-files",
         "older editions list files without limit, order and after, which the service takes",
-        pages_of_files,
+        takes(
+            "/files",
+            limit={"type": "integer", "minimum": 1, "maximum": 10_000, "default": 10_000},
+            order={"type": "string", "enum": ["asc", "desc"], "default": "desc"},
+            after={"type": "string"},
+        ),
+    ),
+    Erratum(
+        "models-for-codex",
+        "Codex names its version when it asks for models, and wants to know more about each",
+        takes("/models", client_version={"type": "string", "maxLength": 64}),
     ),
     Erratum(
         "function-names",

@@ -133,20 +133,21 @@ class Gateway:
         return self._routes.embedding_model
 
     def context_window(self, model: str) -> int:
-        """Return the tokens of the model's context window, of prompt and completion together.
+        """Return the tokens of the model's context window, of prompt and completion together."""
+        return self.known_context_window(model) or DEFAULT_CONTEXT_WINDOW
 
-        It comes from the routes, else from litellm's table, else it is DEFAULT_CONTEXT_WINDOW.
-        """
+    def known_context_window(self, model: str) -> int | None:
+        """Return the model's context window from the routes or from litellm's table, else None."""
         try:
             target = self._routes.find(model)[0]
         except ModelNotFound:
-            return DEFAULT_CONTEXT_WINDOW
+            return None
         if target.context_window is not None:
             return target.context_window
         if self._windows is None:
             self._windows = context_windows()
         name = target.model
-        return self._windows.get(name) or self._windows.get(name.rpartition("/")[2]) or DEFAULT_CONTEXT_WINDOW
+        return self._windows.get(name) or self._windows.get(name.rpartition("/")[2])
 
     # --- requests ---
 

@@ -42,5 +42,12 @@ def test_a_javascript_client_works(client: str, server: Server) -> None:
     run(server, "node", program)
 
 
+@pytest.mark.parametrize("api", ["openai-chat"])
+def test_llm_comply_finds_no_fault(api: str, server: Server) -> None:
+    # Its test of reasoning is skipped for models of other names.
+    options = ["--base-url", server.url, "--api-key", "any", "--model", "gpt-5-eager"]
+    run(server, ROOT / ".venvs" / "client-llm-comply" / "bin" / "llm-comply", "--format", api, *options)
+
+
 def test_the_go_sdk_works(server: Server) -> None:
     run(server, BUILD / "openai-go")

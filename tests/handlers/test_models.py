@@ -11,6 +11,17 @@ def test_models_of_a_single_provider_are_listed(http: httpx.Client) -> None:
     assert all(model["object"] == "model" for model in listed["data"])
 
 
+def test_codex_is_told_more_about_each_model(http: httpx.Client) -> None:
+    plain = http.get("models").json()
+    answer = http.get("models", params={"client_version": "0.169.0"}).json()
+    assert answer["data"] == plain["data"]
+    assert [model["slug"] for model in answer["models"]] == [model["id"] for model in answer["data"]]
+    windows = {model["slug"]: model["context_window"] for model in answer["models"]}
+    assert windows["gpt-4o"] == 128_000
+    assert windows["fake-model"] is None
+    assert "models" not in plain
+
+
 def test_a_model_is_retrieved_by_its_name(http: httpx.Client) -> None:
     assert http.get("models/gpt-4o").json()["id"] == "gpt-4o"
 

@@ -129,5 +129,11 @@ def _forced(body: JSON) -> Iterator[str]:
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         yield choice.get("function", {}).get("name") or choice.get("name", "")
-    elif choice == "required":
+    elif choice == "required" or _is_eager(body):
         yield body["tools"][0]["function"]["name"]
+
+
+def _is_eager(body: JSON) -> bool:
+    """Whether the model calls the first function offered, once, without being asked to."""
+    messages = body.get("messages") or [{}]
+    return "eager" in body.get("model", "") and bool(body.get("tools")) and messages[-1].get("role") != "tool"
