@@ -57,12 +57,13 @@ class ItemStarted:
 
 @dataclass(frozen=True, slots=True)
 class ItemDelta:
-    """An item grew. `part` is what grew: text, refusal, arguments, audio, image, logprobs, blocks."""
+    """An item grew. `part` is what grew: text, refusal, arguments, audio, image, blocks."""
 
     id: str
     text: str
     part: str = "text"
     annotations: list[JSON] = field(default_factory=list)
+    logprobs: list[JSON] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class ItemProgress:
 class ItemFinished:
     """An item ended: completed, incomplete, failed, cancelled, expired or interrupted.
 
-    `tokens` are prompt and completion, where the item is the only one of its turn. `reason` is the finish
+    `tokens` are those of `Usage`, where the item is the only one of its turn. `reason` is the finish
     of an answer that is incomplete, `error` why an item failed.
     """
 
@@ -87,7 +88,7 @@ class ItemFinished:
     at: int
     output: str | None = None
     details: JSON = field(default_factory=dict)
-    tokens: tuple[int, int] = (0, 0)
+    tokens: tuple[int, ...] = ()
     reason: str = ""
     error: JSON | None = None
 
@@ -98,7 +99,7 @@ class TurnFinished:
 
     finish: str
     at: int
-    tokens: tuple[int, int] = (0, 0)
+    tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

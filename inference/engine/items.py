@@ -35,13 +35,20 @@ CALLER_ANSWERS = frozenset({FUNCTION_CALL, "custom_tool_call", "mcp_approval_req
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens, as the provider counted them."""
+    """Tokens, as the provider counted them; `cached` are of the prompt, `reasoning` of the completion."""
 
     prompt: int = 0
     completion: int = 0
+    cached: int = 0
+    reasoning: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.prompt + other.prompt, self.completion + other.completion)
+        return Usage(
+            self.prompt + other.prompt,
+            self.completion + other.completion,
+            self.cached + other.cached,
+            self.reasoning + other.reasoning,
+        )
 
 
 class GrowingText:

@@ -127,8 +127,9 @@ def _merged(events: list[Event]) -> list[Event]:
         if identity is not None and isinstance(deltas[0], ItemDelta):
             texts = [each for each in deltas if isinstance(each, ItemDelta)]
             annotations = [annotation for each in texts for annotation in each.annotations]
+            logprobs = [logprob for each in texts for logprob in each.logprobs]
             text = "".join(each.text for each in texts)
-            merged.append(replace(deltas[0], text=text, annotations=annotations))
+            merged.append(replace(deltas[0], text=text, annotations=annotations, logprobs=logprobs))
         else:
             merged += deltas
     return merged

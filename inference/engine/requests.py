@@ -9,6 +9,7 @@ import orjson
 import structlog
 
 from inference.defaults import sent_function
+from inference.engine.items import CALLER_ANSWERS
 from inference.engine.state import RunState, Settings
 from inference.engine.tools import Toolbox
 from persistence.types import JSON
@@ -73,7 +74,7 @@ class RequestBuilder:
     def _tool_fields(self) -> JSON:
         """Return tools and tool choice. Only the first turn is forced to call: the run would never end."""
         functions = [sent_function(tool) for tool in self.settings.tools if tool["type"] == FUNCTION]
-        tools = [*functions, *self.tools.definitions]
+        tools = [*functions, *(self.tools.definitions if self._may_call_tools() else ())]
         if not tools:
             return {}
         fields: JSON = {"tools": tools}
@@ -83,6 +84,14 @@ class RequestBuilder:
         if not self.settings.parallel_tool_calls:
             fields["parallel_tool_calls"] = False
         return fields
+
+    def _may_call_tools(self) -> bool:
+        """Return whether the server's tools may be called once more."""
+        most = self.settings.max_tool_calls
+        if most is None:
+            return True
+        calls = [call for turn in self.state.turns for call in turn.calls if call.type not in CALLER_ANSWERS]
+        return len(calls) < most
 
     def _choice(self) -> Any:
         choice = self.settings.tool_choice
@@ -103,6 +112,11 @@ class RequestBuilder:
         extras = [
             orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request
         ]
+        if not self.settings.drops_oldest:
+            request["messages"] = [*system, *self.history, *tail]
+            if left is not None:
+                request["max_completion_tokens"] = left
+            return
         fixed = [*system, *tail]
         budget = self._prompt_budget(min(reserved, self.context_window // 2))
         kept, used = self.history, _sum([*fixed, *self.history], extras, _byte_length)
@@ -116,6 +130,8 @@ class RequestBuilder:
             if used > budget or (self.history and not kept):
                 log.warning("prompt_too_long", tokens=used, **self._limits())
                 raise LimitReached("max_prompt_tokens")
+        while kept and kept[0]["role"] == "tool":  # its call was dropped
+            kept = kept[1:]
         request["messages"] = [*system, *kept, *tail]
         if left is not None:
             request["max_completion_tokens"] = max(1, min(left, self.context_window - used))

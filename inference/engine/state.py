@@ -1,6 +1,6 @@
 """The state of a run, stored with its object and changed by the events of its log."""
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any, Self
 
 from inference.engine import events
@@ -36,7 +36,9 @@ class Settings:
 
     `tools` are the run's entries as the API has them, `resources` what they may use, `options` sampling
     parameters as chat completions name them. `tool_choice` is "auto", "none", "required", or a tool's type
-    or function. `expires_at` is in seconds since the epoch.
+    or function. `expires_at` is in seconds since the epoch. `max_tool_calls` bounds the calls of the server's
+    tools. With `drops_oldest` the conversation is cut to what fits the model's context; else the provider
+    refuses what does not.
     """
 
     model: str
@@ -51,6 +53,8 @@ class Settings:
     reasoning_effort: str | None = None
     max_completion_tokens: int | None = None
     max_prompt_tokens: int | None = None
+    max_tool_calls: int | None = None
+    drops_oldest: bool = True
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ class RunState:
             "sequence": self.sequence,
             "shown": self.shown,
             "turns": turns,
-            "usage": [self.usage.prompt, self.usage.completion],
+            "usage": astuple(self.usage),
             "extra": self.extra,
         }
 
@@ -134,9 +138,6 @@ class RunState:
 
 
 def _grow(item: Item, delta: events.ItemDelta) -> None:
-    if delta.part == "logprobs" and isinstance(item, Message):
-        item.logprobs += delta.annotations
-        return
     if delta.part == "blocks" and isinstance(item, Reasoning):
         item.blocks += delta.annotations
         return
@@ -147,6 +148,7 @@ def _grow(item: Item, delta: events.ItemDelta) -> None:
     grown.add(delta.text)
     if isinstance(item, Message):
         item.annotations += delta.annotations
+        item.logprobs += delta.logprobs
 
 
 def _finish(item: Item, event: events.ItemFinished) -> None:

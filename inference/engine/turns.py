@@ -84,7 +84,7 @@ async def run_turns(
                 yield event
         else:
             for item in state.turns[-1].open:
-                usage = reader.tokens if isinstance(item, Message) else (0, 0)
+                usage = reader.tokens if isinstance(item, Message) else ()
                 yield ItemFinished(item.id, "incomplete", _now(), tokens=usage, reason=reader.finish)
         yield TurnFinished(reader.finish, _now(), reader.tokens)
         turn = state.turns[-1]
@@ -136,7 +136,7 @@ class TurnReader:
         self.finish = ""
         self.is_full = False
         """Whether the answer has reached the most that a run takes; it has ended there."""
-        self.tokens = (0, 0)
+        self.tokens: tuple[int, ...] = ()
         self._tools = tools
         self._used_ids = used_ids
         self._room = max_answer
@@ -150,13 +150,13 @@ class TurnReader:
         """Return the events of one chunk."""
         usage = chunk.get("usage")
         if usage:
-            self.tokens = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+            self.tokens = _tokens(usage)
         events: list[Event] = []
         for choice in (chunk.get("choices") or [])[:1]:
             events += self._delta(choice.get("delta") or {})
             logprobs = (choice.get("logprobs") or {}).get("content")
             if logprobs and isinstance(self._open, Message):
-                events.append(ItemDelta(self._open.id, "", "logprobs", logprobs))
+                events = self._with_logprobs(events, logprobs)
             self.finish = choice.get("finish_reason") or self.finish
         for index, event in enumerate(events):
             if not self._fits(event):
@@ -164,11 +164,18 @@ class TurnReader:
                 return [*events[:index], *self._beginning(event)]
         return events
 
+    def _with_logprobs(self, events: list[Event], logprobs: list[JSON]) -> list[Event]:
+        """Return the events with the logprobs at their last piece of text."""
+        for at, event in reversed(list(enumerate(events))):
+            if isinstance(event, ItemDelta) and event.part == "text":
+                return [*events[:at], replace(event, logprobs=logprobs), *events[at + 1 :]]
+        return [*events, ItemDelta(self._open_id(), "", logprobs=logprobs)]
+
     def _fits(self, event: Event) -> bool:
         """Count an event, and return whether the answer may have it."""
         if isinstance(event, ItemDelta):
-            annotations = len(orjson.dumps(event.annotations)) if event.annotations else 0
-            size = PIECE + json_size(event.text) + annotations
+            more = [each for each in (event.annotations, event.logprobs) if each]
+            size = PIECE + json_size(event.text) + sum(len(orjson.dumps(each)) for each in more)
             if size > self._room:
                 return False
             self._room -= size
@@ -194,7 +201,7 @@ class TurnReader:
             events += self._message()
         if self.finish in CUT_SHORT:
             return events
-        events += self._finish_open((0, 0) if self._calls else self.tokens)
+        events += self._finish_open(() if self._calls else self.tokens)
         events += [
             ItemFinished(call.id, "completed", _now())
             for call in self._calls.values()
@@ -250,7 +257,7 @@ class TurnReader:
         self._open = kind(new_id(prefix))
         return [*events, started(self._open, _now())]
 
-    def _finish_open(self, usage: tuple[int, int] = (0, 0)) -> list[Event]:
+    def _finish_open(self, usage: tuple[int, ...] = ()) -> list[Event]:
         item, self._open = self._open, None
         return [] if item is None else [ItemFinished(item.id, "completed", _now(), tokens=usage)]
 
@@ -286,6 +293,14 @@ class TurnReader:
         tool = self._tools.find(name)
         extra = {member: part[member] for member in SENT_BACK if part.get(member)}
         return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name, extra=extra)
+
+
+def _tokens(usage: JSON) -> tuple[int, ...]:
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    details = (prompt.get("cached_tokens"), completion.get("reasoning_tokens"))
+    return tuple(count or 0 for count in (*counts, *details))
 
 
 def json_size(text: str) -> int:
