@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from inference.jobs import Jobs
     from inference.responses.conversations import Conversations
     from inference.responses.memory import ConnectionMemory
+    from inference.responses.responses import Responses
     from inference.retrieval import Retrieval
     from persistence.store import Store
 
@@ -28,6 +29,7 @@ class Services:
     runs: "Runs"
     retrieval: "Retrieval"
     conversations: "Conversations"
+    responses: "Responses"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import Any
 from inference import errors as inference
 from inference.engine import errors as runs
 from inference.responses import errors as responses
+from inference.responses.items import ItemRefused
 from inference.retrieval import errors as retrieval
 from persistence import errors as persistence
 from persistence.types import JSON
@@ -218,6 +219,29 @@ def _conversation_locked(exc: responses.ConversationLocked) -> ApiError:
     return ConflictError(str(exc), param="conversation", code="conversation_locked")
 
 
+def _context_too_long(exc: responses.ContextTooLong) -> ApiError:
+    return BadRequest(str(exc), param="input", code="context_length_exceeded")
+
+
+def _item_not_found(exc: responses.ItemNotFound) -> ApiError:
+    return NotFound(str(exc), param="input")
+
+
+def _item_refused(exc: ItemRefused) -> ApiError:
+    return BadRequest(exc.message, param=exc.param, code=exc.code)
+
+
+def _response_not_found(exc: responses.ResponseNotFound) -> ApiError:
+    if exc.previous:
+        message, code = str(exc), "previous_response_not_found"
+        return BadRequest(message, param="previous_response_id", code=code)
+    return NotFound(str(exc))
+
+
+def _response_unfinished(exc: responses.ResponseUnfinished) -> ApiError:
+    return BadRequest(str(exc), param="previous_response_id", code="response_unfinished")
+
+
 def _outputs(exc: runs.OutputsRefused) -> ApiError:
     return BadRequest(str(exc), param="tool_outputs")
 
@@ -237,6 +261,11 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.IllegalTransition, _run_state),
     (responses.ConversationNotFound, _conversation_not_found),
     (responses.ConversationLocked, _conversation_locked),
+    (responses.ContextTooLong, _context_too_long),
+    (responses.ItemNotFound, _item_not_found),
+    (responses.ResponseNotFound, _response_not_found),
+    (responses.ResponseUnfinished, _response_unfinished),
+    (ItemRefused, _item_refused),
     (inference.ModelNotFound, _model_not_found),
     (inference.SettingsNotKept, _settings_not_kept),
     (inference.ProviderLimited, _limited),

@@ -152,6 +152,11 @@ class Jobs:
         self._renewer.start()
         self._polling = asyncio.create_task(self._poll_forever(), name="jobs: poll")
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the process takes no more jobs."""
+        return self._stopping
+
     async def stop(self, grace: float) -> None:
         """Take nothing more, wait `grace` seconds for what runs, and free the rest at once."""
         self._stopping = True

@@ -18,6 +18,7 @@ from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
+from inference.responses.responses import Responses
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
@@ -92,6 +93,15 @@ def services_over(store: Store, settings: Settings, shared: Services | None = No
         max_answer=settings.max_answer,
         sealer=sealer,
     )
+    responses = Responses(
+        store,
+        gateway,
+        jobs,
+        tools,
+        log_lifetime=settings.log_days * 86_400,
+        max_answer=settings.max_answer,
+        sealer=sealer,
+    )
     return Services(
         store=store,
         gateway=gateway,
@@ -99,6 +109,7 @@ def services_over(store: Store, settings: Settings, shared: Services | None = No
         runs=runs,
         retrieval=retrieval,
         conversations=Conversations(store, jobs),
+        responses=responses,
     )
 
 

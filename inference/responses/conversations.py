@@ -9,6 +9,8 @@ from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED
 from inference.jobs import Jobs
 from inference.responses.errors import ConversationLocked, ConversationNotFound
+from inference.responses.objects import conversation_items
+from inference.responses.state import INPUT
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, RESPONSES
 from persistence.errors import AlreadyExists, VersionConflict
 from persistence.retry import retry_on_conflict
@@ -16,9 +18,6 @@ from persistence.store import Document, Insert, Key, Replace, Store, child_id
 from persistence.types import JSON
 
 PAGE = 100
-
-NOT_KEPT = frozenset({"item_reference", "compaction_trigger"})
-"""Types of input items that say what to do and are no part of a conversation."""
 
 
 def conversation_object(id: str, *, now: int, metadata: JSON | None = None) -> JSON:
@@ -38,10 +37,17 @@ def item_inserts(project: str, conversation_id: str, items: Sequence[JSON]) -> l
     ]
 
 
-async def newest_items(store: Store, conversation: Document) -> AsyncIterator[JSON]:
-    """Yield a conversation's items in stored form, the newest first; read by pages, as far as asked."""
+async def newest_items(store: Store, conversation: Document, until: str | None = None) -> AsyncIterator[JSON]:
+    """Yield a conversation's items in stored form, the newest first; read by pages, as far as asked.
+
+    With `until`, begin with the item of that id, if it still exists.
+    """
     project, id = conversation.key.project, conversation.id
     after: str | None = None
+    last = await store.get(item_key(project, id, until)) if until is not None else None
+    if last is not None:
+        yield last.value
+        after = last.id
     while True:
         page = await store.page(project, CONVERSATION_ITEMS, id, after=after, limit=PAGE, order="desc")
         for document in page.documents:
@@ -51,10 +57,15 @@ async def newest_items(store: Store, conversation: Document) -> AsyncIterator[JS
         after = page.documents[-1].id
 
 
+async def newest_item(store: Store, conversation: Document) -> JSON | None:
+    """Return the newest item of a conversation, None if it is empty."""
+    page = await store.page(conversation.key.project, CONVERSATION_ITEMS, conversation.id, limit=1)
+    return page.documents[0].value if page.documents else None
+
+
 def ended_items(response: Document) -> list[JSON]:
     """Return the items that a response which has ended adds to its conversation, each id once."""
-    items = [*response.state["extra"]["input"], *response.value["output"]]
-    return list({item["id"]: item for item in items if item["type"] not in NOT_KEPT}.values())
+    return conversation_items(response.value, response.state["extra"][INPUT])
 
 
 async def settled(store: Store, conversation: Document) -> Document:

@@ -129,18 +129,18 @@ def shown_response(response: JSON, include: Collection[str]) -> JSON:
 def conversation_items(response: JSON, input: list[JSON]) -> list[JSON]:
     """Return the items that an ended response adds to its conversation, each id once.
 
-    A response that failed or was cancelled adds none: its request is sent again. Calls that were cut off
-    in the middle are left out, as nobody can answer them.
+    A response that failed or was cancelled adds none: its request is sent again.
     """
     if response["status"] not in APPENDED:
         return []
-    output = [item for item in response["output"] if not _is_cut_off(item)]
-    items = [item for item in (*input, *output) if item["type"] not in UNRESOLVED]
+    items = [*input, *without_cut_off(response["output"])]
+    items = [item for item in items if item["type"] not in UNRESOLVED]
     return list({item["id"]: item for item in items}.values())
 
 
-def _is_cut_off(item: JSON) -> bool:
-    return item["type"] != "message" and item.get("status") == "incomplete"
+def without_cut_off(output: list[JSON]) -> list[JSON]:
+    """Return the items of an output without calls that were cut off in the middle: nobody can answer them."""
+    return [item for item in output if item["type"] == "message" or item.get("status") != "incomplete"]
 
 
 def has_ended(response: JSON) -> bool:

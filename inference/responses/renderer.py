@@ -17,6 +17,7 @@ from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
 from inference.responses import objects
 from inference.responses.items import output_id, shown
+from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATION_ITEMS
 from persistence.store import Key, child_id
@@ -27,21 +28,6 @@ Frame = tuple[str, JSON]
 
 Seal = Callable[[JSON], str]
 """Encrypts what a reasoning item keeps for its provider; the same content gives the same text."""
-
-INPUT = "input"
-"""A response's own state: its input items."""
-
-INCLUDE = "include"
-"""A response's own state: the members of items that its request asks for."""
-
-OBFUSCATION = "obfuscation"
-"""A response's own state: whether deltas are padded, so that their sizes tell nothing of their texts."""
-
-BROUGHT = "brought"
-"""A response's own state: items of its context that bring tools."""
-
-PLACES = "places"
-"""A response's own state: how many output items were begun, also those that a lost worker left."""
 
 PADDED_TO = 16
 """Characters of a padded delta are a multiple of this."""
@@ -160,7 +146,7 @@ class ResponsesRenderer:
         type = self._type(item)
         opened = _Open(index, output_id(type, self.run["id"], index), type)
         self._open[item.id] = opened
-        begun = self._item(item, opened, "in_progress", state)
+        begun = self._item(item, opened, "in_progress")
         frames: list[Frame] = [("response.output_item.added", {"output_index": index, "item": begun})]
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
             frames.append((f"response.{type}.in_progress", _at(opened)))
@@ -176,15 +162,19 @@ class ResponsesRenderer:
         if isinstance(item, Message) and event.part == "text":
             return self._grow_text(item, opened, event, state)
         if isinstance(item, Message) and event.part == "refusal":
-            part = {"type": "refusal", "refusal": ""}
-            frames = [] if opened.refuses else [_part("content_part.added", opened, part, _refusal_at(opened))]
-            opened.refuses = True
-            return [*frames, self._delta("refusal", opened, event.text, content_index=_refusal_at(opened))]
+            return self._grow_refusal(opened, event.text)
         if isinstance(item, Reasoning) and event.part == "text":
             return self._grow_reasoning(opened, event.text)
         if isinstance(item, Call) and opened.type == FUNCTION_CALL:
             return [self._delta("function_call_arguments", opened, event.text)]
         return []
+
+    def _grow_refusal(self, opened: _Open, text: str) -> list[Frame]:
+        index = 1 if opened.has_part else 0
+        part = {"type": "refusal", "refusal": ""}
+        frames = [] if opened.refuses else [_part("content_part.added", opened, part, index)]
+        opened.refuses = True
+        return [*frames, self._delta("refusal", opened, text, content_index=index)]
 
     def _grow_text(
         self, item: Message, opened: _Open, event: events.ItemDelta, state: RunState
@@ -236,13 +226,16 @@ class ResponsesRenderer:
 
     def _finish(self, event: events.ItemFinished, state: RunState) -> list[Frame]:
         item = state.turns[-1].item(event.id)
-        if isinstance(item, Call) and item.type != FUNCTION_CALL and event.output is None and (
-            event.status == "completed"
+        if (
+            isinstance(item, Call)
+            and item.type != FUNCTION_CALL
+            and event.output is None
+            and (event.status == "completed")
         ):
             return []
         opened = self._open.pop(event.id)
         status = "completed" if event.status == "completed" else "incomplete"
-        finished = self._item(item, opened, status, state)
+        finished = self._item(item, opened, status)
         if event.status != events.INTERRUPTED:
             self._output = [*self._output, finished]
             self._of_turn[event.id] = finished
@@ -301,7 +294,7 @@ class ResponsesRenderer:
 
     # --- objects ---
 
-    def _item(self, item: Item, opened: _Open, status: str, state: RunState) -> JSON:
+    def _item(self, item: Item, opened: _Open, status: str) -> JSON:
         """Return an item in its stored form; one in progress has no content."""
         if isinstance(item, Message):
             content = [] if status == "in_progress" else _content(item, opened)
@@ -366,10 +359,6 @@ def _part(name: str, opened: _Open, part: JSON, index: int) -> Frame:
     return f"response.{name}", {**_at(opened), "content_index": index, "part": part}
 
 
-def _refusal_at(opened: _Open) -> int:
-    return 1 if opened.has_part else 0
-
-
 def _content(item: Message, opened: _Open) -> list[JSON]:
     parts: list[JSON] = []
     if item.text or not item.refusal:
@@ -404,10 +393,7 @@ def _annotation(mark: JSON, opened: _Open, state: RunState) -> JSON:
 
 def _filename(file_id: str, state: RunState) -> str:
     results = (
-        result
-        for turn in state.turns
-        for call in turn.calls
-        for result in call.details.get("results") or ()
+        result for turn in state.turns for call in turn.calls for result in call.details.get("results") or ()
     )
     return next((str(each["file_name"]) for each in results if each["file_id"] == file_id), "")
 

@@ -45,6 +45,7 @@ class Process:
             runs=self.runs,
             retrieval=self.retrieval,
             conversations=self.conversations,
+            responses=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req")
 

@@ -59,6 +59,7 @@ class Library:
             runs=None,  # type: ignore[arg-type]
             retrieval=self.retrieval,
             conversations=None,  # type: ignore[arg-type]
+            responses=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 

@@ -1,0 +1,255 @@
+"""Responses: create, retrieve, follow, cancel, delete, list their input."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Unpack
+
+import orjson
+
+from handlers.context import Answer, Context, Stream
+from handlers.credentials import caller_settings, require_store
+from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
+from handlers.pages import PageQuery, list_slice
+from handlers.registry import operation
+from inference.engine.errors import IllegalTransition
+from inference.errors import InferenceError, ModelNotFound
+from inference.identifiers import new_id
+from inference.responses.items import UNRESOLVED, shown, stored_items
+from inference.responses.objects import shown_response
+from inference.responses.renderer import TERMINAL
+from inference.responses.responses import ResponseRequest
+from inference.responses.tools import RequestTools
+from persistence.errors import StoreError
+from persistence.store import Document
+from persistence.types import JSON
+
+UNSUPPORTED = ("moderation",)
+"""Fields that this server does not serve; they are refused, not dropped."""
+
+AS_IN_CHAT = (
+    "frequency_penalty",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "temperature",
+    "top_p",
+    "user",
+)
+"""Fields that chat completions have under the same name."""
+
+EVENT, DATA = b"event: ", b"\ndata: "
+
+_running: set[asyncio.Task[Any]] = set()
+"""Cancellations under way: the loop itself keeps only weak references."""
+
+
+@operation("createResponse", cancel_on_disconnect=True)
+async def create_response(context: Context, body: JSON) -> Answer:
+    """Ask a model, with what a response or a conversation holds already."""
+    request = await _checked(context, body)
+    started = await context.services.responses.start(request)
+    if started.events is None:
+        return started.run
+    events = _until_end(context, request, started.events)
+    if body.get("stream"):
+        return _stream(started.run, events)
+    return await _whole(events)
+
+
+@operation("getResponse")
+async def get_response(
+    context: Context,
+    response_id: str,
+    include: list[str] | None = None,
+    stream: bool | None = None,
+    starting_after: int | None = None,
+    include_obfuscation: bool | None = None,
+) -> Answer:
+    """Return the response, or its events after that number until its end."""
+    response = await _find(context, response_id)
+    if not stream:
+        if starting_after is not None:
+            raise BadRequest("'starting_after' needs 'stream'.", param="starting_after")
+        return shown_response(response.value, include or response.state["extra"]["include"])
+    options: JSON = {} if include_obfuscation is None else {"obfuscation": include_obfuscation}
+    after = -1 if starting_after is None else starting_after
+    engine = context.services.responses.engine
+    return _stream(response.value, await engine.replay(response, after, options))
+
+
+@operation("deleteResponse")
+async def delete_response(context: Context, response_id: str) -> JSON:
+    """Delete the response; responses that continue it lose its items."""
+    await context.services.responses.delete(context.project, response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+@operation("cancelResponse")
+async def cancel_response(context: Context, response_id: str) -> JSON:
+    """Cancel a response that runs in the background; once more changes nothing."""
+    response = await _find(context, response_id)
+    if not response.value["background"]:
+        raise BadRequest("Cannot cancel a synchronous response.", param="response_id")
+    if response.value["status"] == "cancelled":
+        return shown_response(response.value, ())
+    try:
+        return shown_response(await context.services.responses.engine.cancel(response), ())
+    except IllegalTransition as exc:
+        raise BadRequest(f"Cannot cancel a {exc.status} response.", param="response_id") from exc
+
+
+@operation("listInputItems")
+async def list_input_items(
+    context: Context, response_id: str, include: list[str] | None = None, **page: Unpack[PageQuery]
+) -> JSON:
+    """Return a page of the items that the response's model read, those of earlier responses included."""
+    response = await _find(context, response_id)
+    window = context.services.gateway.context_window(response.value["model"])
+    items = await context.services.responses.contexts.of_request(response, window)
+    listed = [shown(item, include or ()) for item in items if item["type"] not in UNRESOLVED]
+    return list_slice(listed, **page)
+
+
+# --- requests ---
+
+
+async def _checked(context: Context, body: JSON) -> ResponseRequest:
+    """Return the request that a body asks for; what cannot be served is refused by its name."""
+    if body.get("store") is not False:
+        require_store(context, "'store'")
+        body = {**body, "store": True}
+    _check_fields(body)
+    model = body.get("model")
+    if model is None:
+        raise _missing("model")
+    try:
+        context.services.gateway.check_model(model)
+    except ModelNotFound as exc:
+        message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
+        raise BadRequest(message, param="model", code="model_not_found") from exc
+    tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
+    if tools.unserved:
+        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
+        raise BadRequest(
+            f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
+        )
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        body = {**body, "conversation": conversation["id"]}
+    return ResponseRequest(
+        context.project,
+        body,
+        stored_items(body.get("input") or [], new_id),
+        _chat_options(body),
+        caller=await caller_settings(context),
+        memory=context.connection,
+    )
+
+
+def _check_fields(body: JSON) -> None:
+    if body.get("previous_response_id") is not None and body.get("conversation") is not None:
+        raise BadRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you are only "
+            "providing one of: 'previous_response_id' or 'conversation'.",
+            code="mutually_exclusive_parameters",
+        )
+    if not body["store"] if "store" in body else False:
+        for name in ("background", "conversation"):
+            if body.get(name):
+                raise BadRequest(f"'{name}' needs a response that is stored.", param=name)
+    for name in UNSUPPORTED:
+        if body.get(name) is not None:
+            raise BadRequest(
+                f"This server does not support '{name}'.", param=name, code="unsupported_parameter"
+            )
+
+
+def _missing(name: str) -> BadRequest:
+    return BadRequest(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
+
+
+def _chat_options(body: JSON) -> JSON:
+    """Return the fields of a request as chat completions name them."""
+    options = {name: body[name] for name in AS_IN_CHAT if body.get(name) is not None}
+    verbosity = (body.get("text") or {}).get("verbosity")
+    if verbosity is not None:
+        options["verbosity"] = verbosity
+    top = body.get("top_logprobs")
+    if top or "message.output_text.logprobs" in (body.get("include") or ()):
+        options |= {"logprobs": True, "top_logprobs": top or 0}
+    return options
+
+
+# --- answers ---
+
+
+async def _until_end(
+    context: Context, request: ResponseRequest, events: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes, None]:
+    """Yield the events; a response in the foreground is cancelled if its client leaves before its end."""
+    last = b""
+    try:
+        async for piece in events:
+            last = piece
+            yield piece
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+        in_foreground = request.is_stored and not request.body.get("background")
+        if in_foreground and not _ends(last):
+            task = asyncio.create_task(_cancel(context, request.id))
+            _running.add(task)
+            task.add_done_callback(_running.discard)
+
+
+async def _cancel(context: Context, id: str) -> None:
+    services = context.services
+    if services.jobs.is_stopping:  # another worker continues it
+        return
+    # If it has ended or is gone there is nothing to do; else its lease runs out, and it ends by itself.
+    with contextlib.suppress(InferenceError, StoreError):
+        await services.responses.engine.cancel(await services.responses.find(context.project, id))
+
+
+async def _whole(events: AsyncGenerator[bytes, None]) -> JSON:
+    """Return the response at the end of its events; one that failed is an error."""
+    last = b""
+    async for piece in events:
+        last = piece
+    if not _ends(last):
+        raise ServerError("The response's events ended before it did.")
+    response: JSON = orjson.loads(last[last.rfind(DATA) + len(DATA) :])["response"]
+    if response["status"] == "failed":
+        raise _failure(response["error"])
+    return response
+
+
+def _ends(piece: bytes) -> bool:
+    """Return whether a piece of a stream has its last event."""
+    name = piece[piece.rfind(EVENT) + len(EVENT) :].partition(b"\n")[0]
+    return name.decode() in TERMINAL.values()
+
+
+def _failure(error: JSON) -> ApiError:
+    match error["code"]:
+        case "rate_limit_exceeded":
+            return TooManyRequests(error["message"])
+        case "invalid_prompt":
+            return BadRequest(error["message"], code="invalid_prompt")
+        case _:
+            return ServerError(error["message"], code=error["code"])
+
+
+def _stream(response: JSON, events: AsyncIterator[bytes]) -> Stream:
+    path = f"/v1/responses/{response['id']}?stream=true&starting_after=N"
+    return Stream(
+        events, f"The response continues; GET {path} returns its events after the event with number N."
+    )
+
+
+async def _find(context: Context, id: str) -> Document:
+    return await context.services.responses.find(context.project, id)

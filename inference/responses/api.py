@@ -1,0 +1,123 @@
+"""What the engine needs of the Responses API."""
+
+from typing import Any
+
+from inference.engine.events import ItemDelta
+from inference.engine.feeds import NumberedFrame
+from inference.engine.renderer import Renderer
+from inference.engine.state import RunState, Settings
+from inference.input_files import InputFiles
+from inference.responses import objects
+from inference.responses.chat import chat_messages
+from inference.responses.context import Contexts
+from inference.responses.renderer import TERMINAL, ResponsesRenderer, sse
+from inference.responses.state import BROUGHT, OPTIONS
+from inference.responses.tools import RequestTools
+from persistence.collections import CONVERSATIONS, RESPONSES
+from persistence.store import Document, Key, Store
+from persistence.types import JSON
+
+LIFETIME = 3600
+"""Seconds that a response may take."""
+
+
+class ResponsesApi:
+    """Runs are responses; items are their output items."""
+
+    kind = "response"
+    runs = RESPONSES
+    calls_end_runs = True
+    outlives_conversation = True
+
+    def __init__(self, store: Store, contexts: Contexts) -> None:
+        self._store = store
+        self._contexts = contexts
+
+    def conversation(self, run: Document) -> Key | None:
+        """Return the key of the response's conversation."""
+        conversation = run.value.get("conversation")
+        return None if conversation is None else Key(run.key.project, CONVERSATIONS, conversation["id"])
+
+    def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
+        """Return the renderer of a response as it is stored."""
+        return ResponsesRenderer(project, run, state)
+
+    def replay(self, project: str, objects: JSON) -> tuple[RunState, Renderer]:
+        """Return state and renderer for a log from its first event on."""
+        extra = {name: value for name, value in objects.items() if name != "run"}
+        state = RunState(extra=extra)
+        return state, ResponsesRenderer(project, objects["run"], state)
+
+    def move(self, run: JSON, status: str, at: int) -> JSON:
+        """Return the response in another status."""
+        return objects.moved(run, status, at)
+
+    def settings(self, run: Document) -> Settings:
+        """Return what a response asks of its model."""
+        value, extra = run.value, run.state["extra"]
+        tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
+        return Settings(
+            model=value["model"],
+            instructions=value["instructions"] or "",
+            expires_at=value["created_at"] + LIFETIME,
+            tools=[*tools.functions, *map(_engine_tool, tools.server)],
+            resources=tuple(_resources(tool) for tool in tools.server),
+            options=extra[OPTIONS],
+            tool_choice=tools.choice or "auto",
+            parallel_tool_calls=value["parallel_tool_calls"],
+            response_format=_response_format(value["text"]["format"]),
+            reasoning_effort=value["reasoning"]["effort"],
+            max_completion_tokens=value["max_output_tokens"],
+            max_tool_calls=value["max_tool_calls"],
+            drops_oldest=value["truncation"] == "auto",
+        )
+
+    async def history(self, run: Document, window: int) -> list[JSON]:
+        """Return the response's context with its input as chat messages."""
+        items = await self._contexts.of_request(run, window)
+        return await self.messages(run, items)
+
+    async def messages(self, run: Document, items: list[JSON]) -> list[JSON]:
+        """Return the items of a response's context as chat messages."""
+        value, brought = run.value, run.state["extra"][BROUGHT]
+        tools = RequestTools.of(value["tools"], value["tool_choice"], brought)
+        return await chat_messages(items, InputFiles(self._store, run.key.project), tools)
+
+    def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
+        """Return the response as its last event, or an error."""
+        if run is None:
+            message = f"Response with id '{key.id}' not found."
+            event: JSON = {"type": "error", "code": None, "message": message, "param": None}
+        else:
+            event = {"type": TERMINAL[run.value["status"]], "response": objects.shown_response(run.value, ())}
+        return [NumberedFrame(number, sse({**event, "sequence_number": number}), ends=True)]
+
+    async def newest_output(self, run: Document) -> Document | None:  # noqa: ARG002 - of the protocol
+        """Return None: a response is stored with its output."""
+        return None
+
+    def missing_delta(self, output: Document, state: RunState) -> ItemDelta | None:  # noqa: ARG002
+        """Return None: nothing is written ahead."""
+        return None
+
+
+def _engine_tool(tool: JSON) -> JSON:
+    """Return a tool of the server as the engine's factories read it: its options under its type."""
+    options = {name: value for name, value in tool.items() if name not in ("type", "vector_store_ids")}
+    return {"type": tool["type"], tool["type"]: options}
+
+
+def _resources(tool: JSON) -> JSON:
+    return {tool["type"]: {"vector_store_ids": tool.get("vector_store_ids") or []}}
+
+
+def _response_format(format: JSON) -> Any:
+    """Return a text format as chat completions have it."""
+    match format["type"]:
+        case "text":
+            return "auto"
+        case "json_schema":
+            schema = {name: value for name, value in format.items() if name != "type" and value is not None}
+            return {"type": "json_schema", "json_schema": schema}
+        case _:
+            return format

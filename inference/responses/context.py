@@ -1,0 +1,111 @@
+"""The contexts of responses: what was said before them, read from the store.
+
+Responses that continue each other are a list in the store, a chain, so that a long context is read by pages.
+A second continuation of the same response begins a new chain. A response's `segments` say where its context
+is, the oldest first: a chain up to a response, or a conversation up to an item.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import orjson
+
+from inference.input_files import MAX_BYTES
+from inference.responses.conversations import newest_items
+from inference.responses.errors import ContextTooLong
+from inference.responses.objects import without_cut_off
+from inference.responses.state import INPUT, SEGMENTS
+from persistence.collections import CONVERSATIONS, RESPONSES
+from persistence.errors import CursorNotFound
+from persistence.store import Document, Key, Store
+from persistence.types import JSON
+
+PAGE = 100
+MOST_BYTES_OF_A_TOKEN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What a new response continues: its chain ("" for one of its own), its segments and their items."""
+
+    chain: str
+    segments: list[JSON]
+    items: list[JSON]
+
+
+def segments_with(response: Document) -> list[JSON]:
+    """Return the segments that hold a response's context and the response itself."""
+    chain = response.parent
+    before = response.state["extra"][SEGMENTS]
+    if before and before[-1].get("chain") == chain:
+        before = before[:-1]
+    return [*before, {"chain": chain, "until": response.id, "position": response.position}]
+
+
+class Contexts:
+    """Reads contexts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def of_request(self, response: Document, window: int) -> list[JSON]:
+        """Return the items of a response's context and its input, oldest first; ContextTooLong."""
+        project, extra = response.key.project, response.state["extra"]
+        own: list[JSON] = extra[INPUT]
+        truncates = response.value["truncation"] == "auto"
+        return [*await self.read(project, extra[SEGMENTS], window, truncates=truncates), *own]
+
+    async def read(
+        self, project: str, segments: list[JSON], window: int, *, truncates: bool = False
+    ) -> list[JSON]:
+        """Return the items of segments, oldest first.
+
+        What cannot fit into a model's context of `window` tokens is left out with `truncates`; else it is
+        ContextTooLong.
+        """
+        room = window * MOST_BYTES_OF_A_TOKEN + MAX_BYTES
+        newest: list[JSON] = []
+        for segment in reversed(segments):
+            async for item in self._newest(project, segment):
+                newest.append(item)
+                room -= len(orjson.dumps(item))
+                if room < 0:
+                    if truncates:
+                        return newest[::-1]
+                    raise ContextTooLong
+        return newest[::-1]
+
+    async def _newest(self, project: str, segment: JSON) -> AsyncIterator[JSON]:
+        if "conversation" in segment:
+            conversation = await self._store.get(Key(project, CONVERSATIONS, segment["conversation"]))
+            if conversation is None or segment["until"] is None:
+                return
+            async for item in newest_items(self._store, conversation, until=segment["until"]):
+                yield item
+            return
+        async for response in self._chain(project, segment):
+            for item in reversed(without_cut_off(response.value["output"])):
+                yield item
+            for item in reversed(response.state["extra"][INPUT]):
+                yield item
+
+    async def _chain(self, project: str, segment: JSON) -> AsyncIterator[Document]:
+        """Yield the responses of a chain up to the segment's, the newest first."""
+        last = await self._store.get(Key(project, RESPONSES, segment["until"]))
+        if last is not None:
+            yield last
+        after: str | None = segment["until"] if last is not None else None
+        while True:
+            try:
+                page = await self._store.page(
+                    project, RESPONSES, segment["chain"], after=after, limit=PAGE, order="desc"
+                )
+            except CursorNotFound:  # deleted meanwhile
+                after = None
+                continue
+            for document in page.documents:
+                if document.position < segment["position"]:
+                    yield document
+            if not page.has_more:
+                return
+            after = page.documents[-1].id

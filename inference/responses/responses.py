@@ -1,0 +1,265 @@
+"""Starts responses: finds what they continue, and runs them on the engine."""
+
+import time
+from dataclasses import dataclass, field
+
+from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine.state import ACTIVE_RUN, RunState
+from inference.gateway import CallerSettings, Gateway
+from inference.identifiers import new_id
+from inference.jobs import Jobs
+from inference.limits import MAX_ANSWER
+from inference.responses import objects
+from inference.responses.api import ResponsesApi
+from inference.responses.context import Contexts, Previous, segments_with
+from inference.responses.conversations import check_unlocked, item_key, newest_item, settled
+from inference.responses.errors import (
+    ConversationNotFound,
+    ItemNotFound,
+    ResponseNotFound,
+    ResponseUnfinished,
+)
+from inference.responses.items import REFERENCE, ItemRefused, check_pairs, item_owner
+from inference.responses.memory import ConnectionMemory
+from inference.responses.state import (
+    BROUGHT,
+    CONTINUED,
+    INCLUDE,
+    INPUT,
+    OBFUSCATION,
+    OPTIONS,
+    SEGMENTS,
+)
+from inference.sealing import Sealer
+from persistence.collections import CONVERSATIONS, RESPONSES
+from persistence.errors import VersionConflict
+from persistence.retry import retry_on_conflict
+from persistence.store import LOG_LIFETIME, Delete, Document, Key, Operation, Replace, Store
+from persistence.types import JSON
+
+BRINGS_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+"""Items that bring tools into a context."""
+
+
+@dataclass(slots=True)
+class ResponseRequest:
+    """A caller's request for a response.
+
+    `body` is the request's, `input` its items in stored form, `options` its fields as chat completions name
+    them. `memory` are the responses of the caller's connection, which need not be stored.
+    """
+
+    project: str
+    body: JSON
+    input: list[JSON]
+    options: JSON
+    id: str = field(default_factory=lambda: new_id("resp_"))
+    caller: CallerSettings | None = None
+    memory: ConnectionMemory | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the response is kept."""
+        return self.body.get("store") is not False
+
+
+class Responses:
+    """The responses of a store; `log_lifetime` (of their events) is in seconds, `max_answer` in bytes."""
+
+    def __init__(
+        self,
+        store: Store,
+        gateway: Gateway,
+        jobs: Jobs,
+        tools: ToolFactories | None = None,
+        *,
+        log_lifetime: float = LOG_LIFETIME,
+        max_answer: int = MAX_ANSWER,
+        sealer: Sealer | None = None,
+    ) -> None:
+        self._store = store
+        self._gateway = gateway
+        self.contexts = Contexts(store)
+        self._api = ResponsesApi(store, self.contexts)
+        self.engine = Engine(
+            store,
+            gateway,
+            jobs,
+            self._api,
+            tools,
+            log_lifetime=log_lifetime,
+            max_answer=max_answer,
+            sealer=sealer,
+        )
+
+    async def find(self, project: str, id: str) -> Document:
+        """Return a response; ResponseNotFound."""
+        response = await self._store.get(Key(project, RESPONSES, id))
+        if response is None:
+            raise ResponseNotFound(id)
+        return response
+
+    async def delete(self, project: str, id: str) -> None:
+        """Delete a response; one that runs ends without a trace. ResponseNotFound."""
+
+        async def attempt() -> None:
+            await self._store.write(Delete(await self.find(project, id)))
+
+        await retry_on_conflict(attempt)
+
+    async def start(self, request: ResponseRequest) -> Started:
+        """Start a response.
+
+        Its events are returned unless it runs in the background and is not streamed. ItemRefused,
+        ItemNotFound, ResponseNotFound, ResponseUnfinished, ConversationNotFound, ConversationLocked,
+        ContextTooLong.
+        """
+        try:
+            if not request.is_stored:
+                return await self._start_unstored(request)
+            return await retry_on_conflict(lambda: self._start_stored(request), (VersionConflict,))
+        except ItemRefused:
+            _forget_previous(request)
+            raise
+
+    async def _start_stored(self, request: ResponseRequest) -> Started:
+        previous, operations, busy = await self._previous(request)
+        start, _ = await self._run_start(request, previous)
+        start = RunStart(
+            start.key,
+            previous.chain or request.id,
+            start.run,
+            start.objects,
+            start.state,
+            conversation=busy,
+            operations=operations,
+            caller=request.caller,
+            history=start.history,
+            follows=not request.body.get("background"),
+        )
+        return await self.engine.start(start)
+
+    async def _start_unstored(self, request: ResponseRequest) -> Started:
+        previous, _, _ = await self._previous(request)
+        start, context = await self._run_start(request, previous)
+
+        def remember(response: JSON) -> None:
+            if request.memory is None:
+                return
+            if response["status"] in objects.APPENDED:
+                output = objects.without_cut_off(response["output"])
+                request.memory.put(request.id, [*context, *output])
+            else:
+                _forget_previous(request)
+
+        return Started(start.run, self.engine.run_unstored(start, remember))
+
+    async def _run_start(self, request: ResponseRequest, previous: Previous) -> tuple[RunStart, list[JSON]]:
+        """Return the run of a response, and the items that its model reads."""
+        known = {item["id"] for item in previous.items}
+        input = await self._resolved(request, known)
+        if not previous.chain and not previous.segments and previous.items:
+            input = [*previous.items, *input]  # of a connection's memory: nothing else keeps them
+            items = input
+        else:
+            items = [*previous.items, *input]
+        check_pairs(items, len(items) - len(request.input))
+        run = objects.response_object(request.id, request.body, now=int(time.time()))
+        extra = {
+            INPUT: input,
+            SEGMENTS: previous.segments,
+            OPTIONS: request.options,
+            INCLUDE: request.body.get("include") or [],
+            OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
+            BROUGHT: [item for item in items if item["type"] in BRINGS_TOOLS],
+        }
+        key = Key(request.project, RESPONSES, request.id)
+        state = RunState(live=bool(request.body.get("stream")), extra=extra)
+        document = Document(key, run, {"extra": extra})
+        history = await self._api.messages(document, items)
+        made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT)}}
+        return RunStart(key, request.id, run, made, state, caller=request.caller, history=history), items
+
+    # --- what a response continues ---
+
+    async def _previous(self, request: ResponseRequest) -> tuple[Previous, list[Operation], Replace | None]:
+        """Return what a response continues, and the writes that mark it: in its chain, or a conversation."""
+        previous_id = request.body.get("previous_response_id")
+        if previous_id is not None:
+            return await self._continued(request, previous_id)
+        conversation_id = request.body.get("conversation")
+        if conversation_id is not None:
+            return await self._in_conversation(request, conversation_id)
+        return Previous("", [], []), [], None
+
+    async def _continued(
+        self, request: ResponseRequest, id: str
+    ) -> tuple[Previous, list[Operation], Replace | None]:
+        remembered = request.memory.get(id) if request.memory is not None else None
+        if remembered is not None:
+            return Previous("", [], remembered), [], None
+        document = await self._store.get(Key(request.project, RESPONSES, id))
+        if document is None:
+            raise ResponseNotFound(id, previous=True)
+        if not objects.has_ended(document.value):
+            raise ResponseUnfinished(id)
+        segments = segments_with(document)
+        items = await self._items(request, segments)
+        extra = document.state["extra"]
+        if not request.is_stored or extra.get(CONTINUED):
+            return Previous("", segments, items), [], None
+        state = {**document.state, "extra": {**extra, CONTINUED: True}}
+        return Previous(document.parent, segments, items), [Replace(document, state=state)], None
+
+    async def _in_conversation(
+        self, request: ResponseRequest, id: str
+    ) -> tuple[Previous, list[Operation], Replace | None]:
+        conversation = await self._store.get(Key(request.project, CONVERSATIONS, id))
+        if conversation is None:
+            raise ConversationNotFound(id)
+        conversation = await settled(self._store, conversation)
+        check_unlocked(conversation)
+        newest = await newest_item(self._store, conversation)
+        segments = [{"conversation": id, "until": newest and newest["id"]}]
+        items = await self._items(request, segments)
+        busy = Replace(conversation, state={**conversation.state, ACTIVE_RUN: request.id})
+        return Previous("", segments, items), [], busy
+
+    async def _items(self, request: ResponseRequest, segments: list[JSON]) -> list[JSON]:
+        window = self._gateway.context_window(request.body["model"])
+        truncates = request.body.get("truncation") == "auto"
+        return await self.contexts.read(request.project, segments, window, truncates=truncates)
+
+    # --- references ---
+
+    async def _resolved(self, request: ResponseRequest, known: set[str]) -> list[JSON]:
+        """Return the input with items in place of references; those to items of the context are left out."""
+        resolved: list[JSON] = []
+        for item in request.input:
+            if item["type"] != REFERENCE:
+                resolved.append(item)
+            elif item["id"] not in known:
+                resolved.append(await self._referenced(request, item["id"]))
+        return resolved
+
+    async def _referenced(self, request: ResponseRequest, id: str) -> JSON:
+        kind, owner = item_owner(id) or ("", "")
+        if kind == "response":
+            response = await self._store.get(Key(request.project, RESPONSES, owner))
+            if response is not None:
+                items = [*response.state["extra"][INPUT], *response.value["output"]]
+                for item in items:
+                    if item["id"] == id:
+                        return dict(item)
+        if kind == "conversation":
+            document = await self._store.get(item_key(request.project, owner, id))
+            if document is not None:
+                return document.value
+        raise ItemNotFound(id)
+
+
+def _forget_previous(request: ResponseRequest) -> None:
+    """Let a connection forget the response that a request failed to continue."""
+    previous = request.body.get("previous_response_id")
+    if request.memory is not None and previous is not None:
+        request.memory.discard(previous)

@@ -1,0 +1,25 @@
+"""The names of a response's own state, in `RunState.extra`."""
+
+INPUT = "input"
+"""Its input items in stored form."""
+
+SEGMENTS = "segments"
+"""Where its context is."""
+
+CONTINUED = "continued"
+"""Whether another response of its chain continues it."""
+
+OPTIONS = "options"
+"""Fields of its request as chat completions name them."""
+
+INCLUDE = "include"
+"""The members of items that its request asks for."""
+
+OBFUSCATION = "obfuscation"
+"""Whether deltas are padded, so that their sizes tell nothing of their texts."""
+
+BROUGHT = "brought"
+"""Items of its context that bring tools."""
+
+PLACES = "places"
+"""How many output items were begun, also those that a lost worker left."""
