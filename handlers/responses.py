@@ -3,25 +3,26 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any, Unpack
+from itertools import count
+from typing import Any
 
 import orjson
 
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
-from handlers.pages import PageQuery, list_slice
+from handlers.pages import list_slice
 from handlers.registry import operation
 from inference.engine.errors import IllegalTransition
 from inference.errors import InferenceError, ModelNotFound
 from inference.identifiers import new_id
-from inference.responses.items import UNRESOLVED, shown, stored_items
+from inference.responses.items import UNRESOLVED, owned_id, shown, stored_items
 from inference.responses.objects import shown_response
 from inference.responses.renderer import TERMINAL
 from inference.responses.responses import ResponseRequest
 from inference.responses.tools import RequestTools
 from persistence.errors import StoreError
-from persistence.store import Document
+from persistence.store import Document, Order
 from persistence.types import JSON
 
 UNSUPPORTED = ("moderation",)
@@ -40,6 +41,9 @@ AS_IN_CHAT = (
     "user",
 )
 """Fields that chat completions have under the same name."""
+
+FIRST_INPUT = 0x8000
+"""The number in the id of a response's first input item; those of its output begin with 0."""
 
 EVENT, DATA = b"event: ", b"\ndata: "
 
@@ -104,14 +108,19 @@ async def cancel_response(context: Context, response_id: str) -> JSON:
 
 @operation("listInputItems")
 async def list_input_items(
-    context: Context, response_id: str, include: list[str] | None = None, **page: Unpack[PageQuery]
+    context: Context,
+    response_id: str,
+    include: list[str] | None = None,
+    limit: int = 20,
+    order: Order = "desc",
+    after: str | None = None,
 ) -> JSON:
     """Return a page of the items that the response's model read, those of earlier responses included."""
     response = await _find(context, response_id)
     window = context.services.gateway.context_window(response.value["model"])
     items = await context.services.responses.contexts.of_request(response, window)
     listed = [shown(item, include or ()) for item in items if item["type"] not in UNRESOLVED]
-    return list_slice(listed, **page)
+    return list_slice(listed, limit=limit, order=order, after=after)
 
 
 # --- requests ---
@@ -140,10 +149,13 @@ async def _checked(context: Context, body: JSON) -> ResponseRequest:
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         body = {**body, "conversation": conversation["id"]}
+    id = new_id("resp_")
+    numbers = count(FIRST_INPUT)
     return ResponseRequest(
         context.project,
+        id,
         body,
-        stored_items(body.get("input") or [], new_id),
+        stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers))),
         _chat_options(body),
         caller=await caller_settings(context),
         memory=context.connection,

@@ -112,7 +112,12 @@ class ItemRefused(InferenceError):
 
 def output_id(type: str, owner: str, index: int) -> str:
     """Return the id of a response's output item; `owner` is the response's id."""
-    return f"{PREFIXES[type]}{owner[-LENGTH:]}{index:04x}"
+    return owned_id(PREFIXES[type], owner, index)
+
+
+def owned_id(prefix: str, owner: str, index: int) -> str:
+    """Return the id of an item of the response `owner`, which is found by it."""
+    return f"{prefix}{owner[-LENGTH:]}{index:04x}"
 
 
 def conversation_item_id(type: str, owner: str) -> str:

@@ -1,12 +1,11 @@
 """Starts responses: finds what they continue, and runs them on the engine."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from inference.engine import Engine, RunStart, Started, ToolFactories
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
-from inference.identifiers import new_id
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
@@ -50,10 +49,10 @@ class ResponseRequest:
     """
 
     project: str
+    id: str
     body: JSON
     input: list[JSON]
     options: JSON
-    id: str = field(default_factory=lambda: new_id("resp_"))
     caller: CallerSettings | None = None
     memory: ConnectionMemory | None = None
 
