@@ -1,12 +1,13 @@
 """Conversations: their objects and items, and the response that holds one while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
 from inference.deletion import Deletion
 from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED
+from inference.identifiers import LENGTH, new_id
 from inference.jobs import Jobs
 from inference.responses.errors import ConversationLocked, ConversationNotFound
 from inference.responses.objects import conversation_items
@@ -23,6 +24,11 @@ PAGE = 100
 def conversation_object(id: str, *, now: int, metadata: JSON | None = None) -> JSON:
     """Return a conversation without items."""
     return {"id": id, "object": "conversation", "created_at": now, "metadata": metadata or {}}
+
+
+def make_item_id(conversation_id: str) -> Callable[[str], str]:
+    """Return what makes the ids of a conversation's new items from their prefixes."""
+    return lambda prefix: f"{prefix}{conversation_id[-LENGTH:]}{new_id('')[:8]}"
 
 
 def item_key(project: str, conversation_id: str, item_id: str) -> Key:
@@ -119,12 +125,22 @@ class Conversations:
         self._store = store
         self._deletion = Deletion(store, jobs, "conversation_deletion", (CONVERSATION_ITEMS,))
 
-    async def find(self, project: str, id: str) -> Document:
-        """Return a conversation, settled; ConversationNotFound."""
+    async def get(self, project: str, id: str) -> Document:
+        """Return a conversation as it is stored; ConversationNotFound."""
         conversation = await self._store.get(Key(project, CONVERSATIONS, id))
         if conversation is None:
             raise ConversationNotFound(id)
-        return await settled(self._store, conversation)
+        return conversation
+
+    async def settled(self, project: str, id: str) -> Document:
+        """Return a conversation whose items can be read; ConversationNotFound."""
+        return await settled(self._store, await self.get(project, id))
+
+    async def unlocked(self, project: str, id: str) -> Document:
+        """Return a conversation whose items can be changed; ConversationLocked, ConversationNotFound."""
+        conversation = await self.settled(project, id)
+        check_unlocked(conversation)
+        return conversation
 
     async def delete(self, conversation: Document) -> None:
         """Delete a conversation with its items; VersionConflict if it was changed meanwhile."""

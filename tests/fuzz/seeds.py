@@ -49,6 +49,8 @@ class Seeds:
             "deleteMessage": ended,
             "deleteVectorStoreFile": ended,
             "deleteChatCompletion": ended,
+            "deleteConversation": self._conversation(),
+            "deleteConversationItem": self._conversation(),
         }
 
     def pin(self, document: JSON) -> None:
@@ -103,7 +105,14 @@ class Seeds:
                 "/chat/completions", {"model": MODEL, "messages": [said], "store": True}
             ),
             "model": MODEL,
+            **self._conversation(),
         }
+
+    def _conversation(self) -> dict[str, str]:
+        conversation = self._made("/conversations", {})
+        items = [{"role": "user", "content": "hi"}]
+        added = self._ask(f"/conversations/{conversation}/items", {"items": items})
+        return {"conversation_id": conversation, "item_id": added["first_id"]}
 
     def _waiting(self) -> dict[str, str]:
         """Create a run that waits for the outputs of its tool."""

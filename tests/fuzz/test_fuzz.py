@@ -26,6 +26,7 @@ EXCLUDED = {
 # (gh-106905: "AST constructor recursion depth mismatch").
 RESOURCES = {
     "assistants": ("assistants", "threads"),
+    "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
     "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
 }

@@ -1,0 +1,22 @@
+"""Check what the items of responses and conversations name: uploaded files, and images by URL."""
+
+from handlers.context import Context
+from handlers.image_urls import check_image_url
+from handlers.resources import find_file
+from inference.responses.items import named_files
+from persistence.types import JSON
+
+
+async def check_files_and_images(context: Context, items: list[JSON], param: str) -> None:
+    """Refuse items that name a file which the project does not have, or an image by a broken URL.
+
+    `items` are in stored form; `param` is the field that has them.
+    """
+    for id, where in named_files(items, param):
+        await find_file(context, id, where)
+    for index, item in enumerate(items):
+        for member in ("content", "output"):
+            parts = item.get(member)
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+                if part.get("type") == "input_image" and "image_url" in part:
+                    await check_image_url(part["image_url"], f"{param}[{index}].{member}[{number}].image_url")
