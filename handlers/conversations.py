@@ -39,12 +39,8 @@ async def get_conversation(context: Context, conversation_id: str) -> JSON:
 
 
 @operation("updateConversation")
-async def update_conversation(context: Context, conversation_id: str, body: JSON | None = None) -> JSON:
+async def update_conversation(context: Context, conversation_id: str, body: JSON) -> JSON:
     """Change the metadata, also while a response runs."""
-    if body is None:
-        raise BadRequest(
-            "Missing required parameter: 'metadata'.", param="metadata", code="missing_required_parameter"
-        )
     find = partial(context.services.conversations.get, context.project, conversation_id)
     return await update_metadata(context, find, body)
 

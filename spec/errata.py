@@ -7,6 +7,7 @@ leaves the others alone; tests compare the result with observed traffic.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from spec.bodies import required_bodies
 from spec.changes import (
     NULL,
     allows,
@@ -212,6 +213,11 @@ ERRATA: tuple[Erratum, ...] = (
         "echoed-assistant-message",
         "applications append the assistant's message to the next request as it was received",
         echoed_assistant_message,
+    ),
+    Erratum(
+        "required-bodies",
+        "a body with a required member is required, and an object; the spec leaves it open for some",
+        required_bodies,
     ),
     Erratum(
         "stored-messages-of-any-role",

@@ -99,5 +99,16 @@ def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:
 
 
 def _renamed(schema: Any) -> Any:
+    """Return a schema that refers to the answers' schemas; their names are no values of a discriminator."""
+    schema = _without_discriminators(schema)
     text = json.dumps(schema).replace(f'"$ref": "{SCHEMAS}', f'"$ref": "{SCHEMAS}{ANSWERED}')
     return json.loads(text.replace(f'"{SCHEMAS}', f'"{SCHEMAS}{ANSWERED}') if '"mapping"' in text else text)
+
+
+def _without_discriminators(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_without_discriminators(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: one for name, one in schema.items() if name != "discriminator" or "propertyName" not in one}
+    return {name: _without_discriminators(one) for name, one in kept.items()}

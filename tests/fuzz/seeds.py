@@ -21,6 +21,9 @@ OF_COMPONENT = {
     ),
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
+NOT_PINNED = ("Chat", "Answered.", "ContainerAuto", "AutoCodeInterpreter", "ImageGenTool")
+"""Components whose ids of files are not looked up when they are stored."""
+
 NAMED = {"type": "string", "minLength": 1}
 """The schema of a model's name: the provider accepts any, the server refuses an empty one."""
 
@@ -63,7 +66,7 @@ class Seeds:
                         parameter["schema"] = {"type": "string", "enum": [ids[parameter["name"]]]}
                 self._pin_bodies(operation.get("requestBody", {}), IN_BODIES)
         for name, schema in document["components"]["schemas"].items():
-            if name in OF_COMPONENT or not ("Chat" in name or name.startswith("Answered.")):
+            if name in OF_COMPONENT or not any(part in name for part in NOT_PINNED):
                 self._pin_bodies(schema, OF_COMPONENT.get(name, IN_BODIES))
 
     def _pin_bodies(self, schema: Any, names: tuple[str, ...]) -> None:
@@ -76,7 +79,11 @@ class Seeds:
                 properties[name] = NAMED
             elif name in properties:
                 only = {"type": "string", "enum": [self.any[name.replace("_ids", "_id")]]}
-                properties[name] = {**properties[name], "items": only} if name.endswith("_ids") else only
+                if name.endswith("_ids"):
+                    properties[name] = {**properties[name], "items": only}
+                else:
+                    nullable = {"type": "null"} in properties[name].get("anyOf", ())
+                    properties[name] = {"anyOf": [only, {"type": "null"}]} if nullable else only
 
     def _set(self) -> dict[str, str]:
         said = {"role": "user", "content": "hi"}
