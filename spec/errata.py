@@ -34,6 +34,7 @@ from spec.changes import (
     takes,
     two_vector_stores,
 )
+from spec.response_changes import fields_of_codex, free_parameters, items_as_sent
 from spec.types import JSON
 
 
@@ -223,5 +224,30 @@ ERRATA: tuple[Erratum, ...] = (
         "stored-messages-of-any-role",
         "the messages of a stored completion are what was asked, the spec has the assistant's alone",
         messages_of_any_role,
+    ),
+    Erratum(
+        "items-as-sent",
+        "clients leave out ids and statuses of items, and send answers back with members of their own",
+        items_as_sent,
+    ),
+    Erratum(
+        "free-parameters",
+        "a function in a namespace has parameters, the spec has an object without members",
+        free_parameters,
+    ),
+    Erratum(
+        "functions-without-strict",
+        "clients leave out `strict` and `parameters` of a function",
+        optional("FunctionTool", "strict", "parameters"),
+    ),
+    Erratum(
+        "fields-of-codex",
+        "Codex sends client_metadata and generate, and what a web search may find",
+        fields_of_codex,
+    ),
+    Erratum(
+        "local-shell-output-names-its-call",
+        "the output of a local shell requires call_id, and the spec does not describe it",
+        shows("call_id", "string", "LocalShellToolCallOutput"),
     ),
 )

@@ -1,17 +1,16 @@
 """Items of a context as the chat messages that a model reads."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
+from inference.responses.hosted_calls import HOSTED, text_part
 from inference.responses.items import OUTPUT_TYPES, pair_outputs
 from inference.responses.tools import RequestTools
 from persistence.types import JSON
 
 NO_OUTPUT = "[There is no output.]"
-NOT_KEPT = "[The results are no longer there.]"
 
 
 async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTools | None) -> list[JSON]:
@@ -43,11 +42,19 @@ async def _contents(items: list[JSON], files: InputFiles) -> dict[int, list[JSON
     """
     contents: dict[int, list[JSON]] = {}
     for index in range(len(items) - 1, -1, -1):
-        read = _PARTS.get(items[index]["type"])
-        if read is not None:
-            parts = read(items[index])
+        parts = _parts(items[index])
+        if parts is not None:
             contents[index] = [await _chat_part(part, files) for part in parts]
     return contents
+
+
+def _parts(item: JSON) -> list[JSON] | None:
+    """Return the parts of a message or of a call's output; None for other items."""
+    hosted = HOSTED.get(item["type"])
+    if hosted is not None:
+        return hosted(item).output
+    read = _PARTS.get(item["type"])
+    return None if read is None else read(item)
 
 
 async def _chat_part(part: JSON, files: InputFiles) -> JSON:
@@ -58,7 +65,7 @@ async def _chat_part(part: JSON, files: InputFiles) -> JSON:
                 return files.image_by_url({"url": part["image_url"], **image})
             if part.get("file_id"):
                 return await files.image_by_id({"file_id": part["file_id"], **image})
-            return _text("[The image is no longer there.]")
+            return text_part("[The image is no longer there.]")
         case "input_file":
             if part.get("file_id"):
                 return await files.file_by_id(part["file_id"])
@@ -66,13 +73,9 @@ async def _chat_part(part: JSON, files: InputFiles) -> JSON:
         case "input_audio":
             return {"type": "input_audio", "input_audio": part["input_audio"]}
         case "refusal":
-            return _text(part["refusal"])
+            return text_part(part["refusal"])
         case _:
-            return _text(part.get("text") or "")
-
-
-def _text(text: str) -> JSON:
-    return {"type": "text", "text": text}
+            return text_part(part.get("text") or "")
 
 
 def _output_parts(item: JSON) -> list[JSON]:
@@ -81,11 +84,11 @@ def _output_parts(item: JSON) -> list[JSON]:
         return [output]
     if isinstance(output, list):
         return output
-    return [_text(str(output or item.get("status") or ""))]
+    return [text_part(str(output or item.get("status") or ""))]
 
 
 def _shell_parts(item: JSON) -> list[JSON]:
-    return [_text("\n".join(_shell_text(each) for each in item["output"]))]
+    return [text_part("\n".join(_shell_text(each) for each in item["output"]))]
 
 
 def _shell_text(output: JSON) -> str:
@@ -95,12 +98,14 @@ def _shell_text(output: JSON) -> str:
 
 
 def _apply_patch_parts(item: JSON) -> list[JSON]:
-    return [_text(f"{item['status']}\n{item.get('output') or ''}".strip())]
+    return [text_part(f"{item['status']}\n{item.get('output') or ''}".strip())]
 
 
 def _tool_search_parts(item: JSON) -> list[JSON]:
     names = [tool.get("name") or tool["type"] for tool in item["tools"]]
-    return [_text(f"Tools that are available now: {', '.join(names)}." if names else "No tools were found.")]
+    return [
+        text_part(f"Tools that are available now: {', '.join(names)}." if names else "No tools were found.")
+    ]
 
 
 _PARTS: dict[str, Callable[[JSON], list[JSON]]] = {
@@ -112,6 +117,7 @@ _PARTS: dict[str, Callable[[JSON], list[JSON]]] = {
     "shell_call_output": _shell_parts,
     "apply_patch_call_output": _apply_patch_parts,
     "tool_search_output": _tool_search_parts,
+    "program_output": lambda item: [text_part(item["result"])],
 }
 
 
@@ -151,8 +157,8 @@ class _Turn:
             others = [part for part in parts if part["type"] != "text"]
             if others:
                 name = call["function"]["name"]
-                texts.append(_text(f"[Images and files of this output follow as '{call['id']}'.]"))
-                media += [_text(f"[Output '{call['id']}' of {name}:]"), *others]
+                texts.append(text_part(f"[Images and files of this output follow as '{call['id']}'.]"))
+                media += [text_part(f"[Output '{call['id']}' of {name}:]"), *others]
             outputs.append({"role": "tool", "tool_call_id": call["id"], "content": _joined(texts)})
         return [message, *outputs, *([{"role": "user", "content": media}] if media else ())]
 
@@ -183,17 +189,17 @@ class _Writer:
             self._open().blocks += item.get("blocks") or ()
         elif type in OUTPUT_TYPES:
             name, arguments = self._tools.function_call(item)
-            self._call(item.get("call_id") or item["id"], name, arguments, output or [_text(NO_OUTPUT)])
+            self._call(item.get("call_id") or item["id"], name, arguments, output or [text_part(NO_OUTPUT)])
+        elif type in HOSTED:
+            name, arguments, _ = HOSTED[type](item)
+            self._call(item["id"], name, arguments, content or [])
+            self._turn.is_answered = True
         elif content is not None:
             self._turn.is_answered = True
         elif type == "compaction":
             self.end_turn()
             if item.get("summary_text"):
                 self.messages.append({"role": "user", "content": item["summary_text"]})
-        elif type in _HOSTED:
-            name, given, parts = _HOSTED[type](item)
-            self._call(item.get("call_id") or item["id"], name, _dumped(given), parts)
-            self._turn.is_answered = True
 
     def _open(self) -> _Turn:
         """Return the turn that the model's next item belongs to: a new one after outputs."""
@@ -206,24 +212,3 @@ class _Writer:
         function = {"name": name, "arguments": arguments or "{}"}
         turn.calls.append({"id": call_id, "type": "function", "function": function})
         turn.answers.append(output)
-
-
-# --- calls that a server answered ---
-
-
-def _file_search(item: JSON) -> tuple[str, JSON, list[JSON]]:
-    results = item.get("results")
-    passages = [f"{one.get('filename', '')}\n{one.get('text', '')}" for one in results or ()]
-    none = NOT_KEPT if results is None else "Nothing was found in the files."
-    return "file_search", {"queries": item["queries"]}, [_text("\n\n".join(passages) or none)]
-
-
-_HOSTED: dict[str, Callable[[JSON], tuple[str, JSON, list[JSON]]]] = {
-    "file_search_call": _file_search,
-}
-
-
-def _dumped(arguments: JSON | str) -> str:
-    if isinstance(arguments, str):
-        return arguments
-    return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))

@@ -314,7 +314,7 @@ def tool_type(item: JSON) -> str:
     return _TOOL_TYPES[item["type"]]
 
 
-_TOOL_TYPES = {call: tool for tool, call in CALL_TYPES.items()}
+_TOOL_TYPES = {call: tool for tool, call in CALL_TYPES.items()} | {"program": "program"}
 
 
 def call_arguments(item: JSON) -> str:
@@ -324,6 +324,8 @@ def call_arguments(item: JSON) -> str:
             return str(item["arguments"])
         case "custom_tool_call":
             arguments = {"input": item["input"]}
+        case "program":
+            arguments = {"code": item["code"]}
         case "local_shell_call":
             arguments = {name: value for name, value in item["action"].items() if name != "type"}
         case "shell_call":

@@ -54,8 +54,9 @@ OUTPUT_TYPES = {
     "shell_call": "shell_call_output",
     "apply_patch_call": "apply_patch_call_output",
     "tool_search_call": "tool_search_output",
+    "program": "program_output",
 }
-"""Calls that the caller answers, and the type of their answer."""
+"""Calls whose output is an item of its own, and the type of that."""
 
 CALL_TYPES = {output: call for call, output in OUTPUT_TYPES.items()}
 
@@ -69,7 +70,7 @@ _DEFAULTS: dict[str, JSON] = {
     "custom_tool_call": _COMPLETED,
     "custom_tool_call_output": _COMPLETED,
     "file_search_call": {"status": "completed", "queries": [], "results": None},
-    "web_search_call": _COMPLETED,
+    "web_search_call": {"status": "completed", "action": {"type": "search", "queries": []}},
     "code_interpreter_call": {"status": "completed", "code": None, "outputs": None},
     "image_generation_call": {"status": "completed", "result": None},
     "computer_call": {"status": "completed", "pending_safety_checks": []},
@@ -216,6 +217,11 @@ def _reasoning(item: JSON, _param: str) -> None:
         item.pop("content", None)
 
 
+def _local_shell_call(item: JSON, _param: str) -> None:
+    present = {name: value for name, value in item["action"].items() if value is not None}
+    item["action"] = {"env": {}, **present}
+
+
 def _local_shell_output(item: JSON, _param: str) -> None:
     """Name the call by `call_id`; SDKs have only `id` for it, which then is not the output's own."""
     item.setdefault("call_id", item["id"])
@@ -230,6 +236,7 @@ _NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
     "reasoning": _reasoning,
     "function_call_output": _tool_output,
     "custom_tool_call_output": _tool_output,
+    "local_shell_call": _local_shell_call,
     "local_shell_call_output": _local_shell_output,
     "shell_call": _shell_call,
 }

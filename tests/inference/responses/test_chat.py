@@ -1,5 +1,6 @@
 """Items become the chat messages that any model understands."""
 
+import json
 from typing import Any
 
 import pytest
@@ -162,3 +163,139 @@ async def test_a_refusal_is_what_the_model_said(parts: list[JSON], text: str) ->
     assert await messages([{"role": "assistant", "content": parts}]) == [
         {"role": "assistant", "content": text}
     ]
+
+
+HOSTED: list[tuple[JSON, str, JSON, str]] = [
+    (
+        {"type": "web_search_call", "action": {"type": "search", "query": "tea"}},
+        "web_search",
+        {"type": "search", "query": "tea"},
+        "[The results are no longer there.]",
+    ),
+    (
+        {
+            "type": "code_interpreter_call",
+            "container_id": "cntr_1",
+            "code": "1",
+            "outputs": [{"type": "logs", "logs": "1"}],
+        },
+        "code_interpreter",
+        {"code": "1"},
+        "1",
+    ),
+    (
+        {
+            "type": "mcp_call",
+            "server_label": "mail",
+            "name": "send",
+            "arguments": '{"a":1}',
+            "output": "Sent.",
+        },
+        "mail__send",
+        {"a": 1},
+        "Sent.",
+    ),
+    (
+        {
+            "type": "mcp_call",
+            "server_label": "mail",
+            "name": "send",
+            "arguments": "",
+            "error": {"type": "http_error", "code": 500, "message": "Down."},
+        },
+        "mail__send",
+        {},
+        "Error: Down.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("item", "name", "arguments", "text"), HOSTED)
+async def test_a_call_that_a_server_answered_is_one_of_a_function(
+    item: JSON, name: str, arguments: JSON, text: str
+) -> None:
+    assistant, tool = await messages([item])
+
+    (call,) = assistant["tool_calls"]
+    assert call["function"]["name"] == name
+    assert json.loads(call["function"]["arguments"]) == arguments
+    assert tool == {"role": "tool", "tool_call_id": call["id"], "content": text}
+
+
+async def test_a_generated_image_is_seen_by_the_model() -> None:
+    item = {"type": "image_generation_call", "revised_prompt": "A cat.", "result": "AA=="}
+    sent = await messages([item, {"role": "user", "content": "Make it blue."}])
+
+    assert [one["role"] for one in sent] == ["assistant", "tool", "user", "user"]
+    assert sent[2]["content"][1]["image_url"]["url"] == "data:image/png;base64,AA=="
+
+
+OUTPUTS: list[tuple[JSON, JSON, str]] = [
+    (
+        {"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]}},
+        {
+            "type": "shell_call_output",
+            "call_id": "c",
+            "output": [
+                {"stdout": "a", "stderr": "b", "outcome": {"type": "exit", "exit_code": 1}},
+                {"stdout": "", "stderr": "", "outcome": {"type": "timeout"}},
+            ],
+        },
+        "a\nb\n[exit code 1]\n[timed out]",
+    ),
+    (
+        {
+            "type": "apply_patch_call",
+            "call_id": "c",
+            "operation": {"type": "delete_file", "path": "a"},
+        },
+        {"type": "apply_patch_call_output", "call_id": "c", "status": "failed", "output": "No such file."},
+        "failed\nNo such file.",
+    ),
+    (
+        {
+            "type": "local_shell_call",
+            "call_id": "c",
+            "action": {"type": "exec", "command": ["ls"], "env": {}},
+        },
+        {"type": "local_shell_call_output", "id": "c", "output": "a"},
+        "a",
+    ),
+    (
+        {"type": "tool_search_call", "call_id": "c", "arguments": {"query": "mail"}},
+        {"type": "tool_search_output", "call_id": "c", "tools": [{"type": "function", "name": "send"}]},
+        "Tools that are available now: send.",
+    ),
+    (
+        {"type": "custom_tool_call", "call_id": "c", "name": "exec", "input": "1"},
+        {"type": "custom_tool_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "1"}]},
+        "1",
+    ),
+    (
+        {"type": "program", "call_id": "c", "code": "1", "fingerprint": "x"},
+        {"type": "program_output", "call_id": "c", "result": "1"},
+        "1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "answer", "text"), OUTPUTS)
+async def test_the_output_of_any_call_is_a_text(made: JSON, answer: JSON, text: str) -> None:
+    assistant, tool = await messages([made, answer])
+
+    assert assistant["tool_calls"][0]["id"] == "c"
+    assert tool == {"role": "tool", "tool_call_id": "c", "content": text}
+
+
+async def test_an_unsealed_compaction_is_its_summary() -> None:
+    compaction = {"id": "cmp_1", "type": "compaction", "encrypted_content": "x", "summary_text": "Tea."}
+
+    assert await chat_messages([compaction], Files(), None) == [{"role": "user", "content": "Tea."}]
+
+
+async def test_thinking_blocks_go_back_with_the_calls_of_their_turn() -> None:
+    block = {"type": "thinking", "thinking": "Hm.", "signature": "x"}
+    reasoning = {"id": "rs_1", "type": "reasoning", "summary": [], "blocks": [block]}
+    items = [reasoning, *stored_items([call("a"), output("a", "1")], lambda prefix: prefix)]
+
+    assert (await chat_messages(items, Files(), None))[0]["thinking_blocks"] == [block]
