@@ -7,10 +7,12 @@ INSTALL := $(UV) pip install --quiet --compile-bytecode --require-hashes
 PYTEST := $(BIN)/python -m pytest --quiet
 CLIENTS := $(addsuffix /.ready,$(patsubst requirements/client-%.in,.venvs/client-%,$(wildcard requirements/client-*.in)) \
   $(patsubst tests/clients/%/package.json,build/clients/%,$(wildcard tests/clients/*/package.json)))
+OPENRESPONSES ?= https://github.com/Stars1233/openresponses
+OPENRESPONSES_COMMIT := 92c12d96d7b61d6d15e2214daa5e9c6000ab6e1c
 SDKS := $(patsubst %,.venvs/%/.ready,sdk-1 sdk-1.20 sdk-3 astra-assistants)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-clients test-cluster test-pythons chaos check bench attack cassandra cassandra-stop lock clean
+.PHONY: help serve test test-clients test-compliance test-cluster test-pythons chaos check bench attack cassandra cassandra-stop lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -26,6 +28,9 @@ test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas
 
 test-clients: .venv/.dev $(CLIENTS) build/clients/openai-go ## try other SDKs and frameworks (needs node, npm and go)
 	$(PYTEST) -m clients tests/clients
+
+test-compliance: .venv/.dev build/compliance/.ready ## run OpenResponses' tests (needs node, npm and its repository)
+	$(PYTEST) -m compliance tests/compliance
 
 test-pythons: .venv/.dev ## run the fast tests on Python 3.11, 3.12 and 3.13 (needs pyenv, or them on PATH)
 	@for version in 3.11 3.12 3.13; do requirements/with-python.sh $$version || exit 1; done
@@ -90,6 +95,16 @@ build/clients/%/.ready: tests/clients/%/package.json tests/clients/%/package-loc
 	@echo "Installing $* and what it needs into build/clients"
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build/compliance/.ready: tests/compliance/package.json tests/compliance/package-lock.json Makefile
+	@echo "Installing OpenResponses' tests into build/compliance"
+	@rm -rf $(@D) && mkdir -p $(@D) && cp tests/compliance/package*.json $(@D)
+	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@git init --quiet $(@D)/openresponses
+	@git -C $(@D)/openresponses fetch --quiet --depth 1 $(OPENRESPONSES) $(OPENRESPONSES_COMMIT) || \
+	  { echo "Cannot fetch $(OPENRESPONSES); name a clone with OPENRESPONSES=FOLDER" >&2; exit 1; }
+	@git -C $(@D)/openresponses checkout --quiet FETCH_HEAD
 	@touch $@
 
 build/clients/openai-go: $(wildcard tests/clients/openai-go/*)

@@ -11,6 +11,7 @@ collect_ignore = ["api/astra", "api/sdk", "api/sdk_v1"]
 
 ON_REQUEST = {
     "clients": "the environments of other clients are for `make test-clients`",
+    "compliance": "OpenResponses' tests are for `make test-compliance`",
     "cluster": "three nodes are for `make test-cluster`",
 }
 """Marks of tests that run only with `-m MARK`, because of what they need."""
