@@ -141,8 +141,8 @@ async def _checked(context: Context, body: JSON) -> ResponseRequest:
         message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
         raise BadRequest(message, param="model", code="model_not_found") from exc
     tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
-    if tools.unserved:
-        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
+    if tools.refused:
+        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.refused}))
         raise BadRequest(
             f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
 from inference.responses.hosted_calls import HOSTED, text_part
-from inference.responses.items import OUTPUT_TYPES, pair_outputs
+from inference.responses.items import EXTRA, OUTPUT_TYPES, pair_outputs
 from inference.responses.tools import RequestTools
 from persistence.types import JSON
 
@@ -102,7 +102,7 @@ def _apply_patch_parts(item: JSON) -> list[JSON]:
 
 
 def _tool_search_parts(item: JSON) -> list[JSON]:
-    names = [tool.get("name") or tool["type"] for tool in item["tools"]]
+    names = [definition["function"]["name"] for definition in RequestTools.of([], None, [item]).functions]
     return [
         text_part(f"Tools that are available now: {', '.join(names)}." if names else "No tools were found.")
     ]
@@ -189,7 +189,8 @@ class _Writer:
             self._open().blocks += item.get("blocks") or ()
         elif type in OUTPUT_TYPES:
             name, arguments = self._tools.function_call(item)
-            self._call(item.get("call_id") or item["id"], name, arguments, output or [text_part(NO_OUTPUT)])
+            id = item.get("call_id") or item["id"]
+            self._call(id, name, arguments, output or [text_part(NO_OUTPUT)], item.get(EXTRA))
         elif type in HOSTED:
             name, arguments, _ = HOSTED[type](item)
             self._call(item["id"], name, arguments, content or [])
@@ -207,8 +208,10 @@ class _Writer:
             self.end_turn()
         return self._turn
 
-    def _call(self, call_id: str, name: str, arguments: str, output: list[JSON]) -> None:
+    def _call(
+        self, call_id: str, name: str, arguments: str, output: list[JSON], extra: JSON | None = None
+    ) -> None:
         turn = self._open()
         function = {"name": name, "arguments": arguments or "{}"}
-        turn.calls.append({"id": call_id, "type": "function", "function": function})
+        turn.calls.append({**(extra or {}), "id": call_id, "type": "function", "function": function})
         turn.answers.append(output)

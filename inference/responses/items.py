@@ -60,6 +60,9 @@ OUTPUT_TYPES = {
 
 CALL_TYPES = {output: call for call, output in OUTPUT_TYPES.items()}
 
+EXTRA = "extra"
+"""The member of a stored call that holds what its provider wants back with it; clients do not see it."""
+
 _COMPLETED = {"status": "completed"}
 
 _DEFAULTS: dict[str, JSON] = {
@@ -317,7 +320,10 @@ def _words(type: str) -> str:
 
 
 def shown(item: JSON, include: Collection[str]) -> JSON:
-    """Return an item as lists and retrieves show it: large members only if `include` names them."""
+    """Return an item as lists and retrieves show it: large members only if `include` names them.
+
+    Images always show their URL: clients send listed items back, and a model cannot read one without it.
+    """
     hide = _HIDE.get(item["type"])
     return item if hide is None else hide(item, include)
 
@@ -335,22 +341,16 @@ def _hide_encrypted(item: JSON, include: Collection[str]) -> JSON:
     return {name: value for name, value in item.items() if name != "encrypted_content"}
 
 
-def _hide_in_message(item: JSON, include: Collection[str]) -> JSON:
-    return {**item, "content": [_shown_part(part, include) for part in item["content"]]}
-
-
-def _shown_part(part: JSON, include: Collection[str]) -> JSON:
-    if part.get("logprobs") and "message.output_text.logprobs" not in include:
-        return {**part, "logprobs": []}
-    if part.get("image_url") and "message.input_image.image_url" not in include:
-        return {**part, "image_url": None}
-    return part
-
-
-def _hide_screenshot(item: JSON, include: Collection[str]) -> JSON:
-    if "computer_call_output.output.image_url" in include:
+def _hide_logprobs(item: JSON, include: Collection[str]) -> JSON:
+    if "message.output_text.logprobs" in include or not any(part.get("logprobs") for part in item["content"]):
         return item
-    return {**item, "output": {name: value for name, value in item["output"].items() if name != "image_url"}}
+    parts = [{**part, "logprobs": []} if part.get("logprobs") else part for part in item["content"]]
+    return {**item, "content": parts}
+
+
+def _hide_extra(item: JSON, _include: Collection[str]) -> JSON:
+    """Hide what the call's provider wants back."""
+    return {name: value for name, value in item.items() if name != EXTRA} if EXTRA in item else item
 
 
 def _hide_search(item: JSON, include: Collection[str]) -> JSON:
@@ -364,10 +364,10 @@ def _hide_search(item: JSON, include: Collection[str]) -> JSON:
 
 
 _HIDE: dict[str, Callable[[JSON, Collection[str]], JSON]] = {
-    "message": _hide_in_message,
+    "message": _hide_logprobs,
     "reasoning": _hide_encrypted,
     "file_search_call": _hide("file_search_call.results", "results", None),
     "code_interpreter_call": _hide("code_interpreter_call.outputs", "outputs", None),
-    "computer_call_output": _hide_screenshot,
     "web_search_call": _hide_search,
+    **dict.fromkeys(OUTPUT_TYPES, _hide_extra),
 }

@@ -16,7 +16,7 @@ from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
 from inference.responses import objects
-from inference.responses.items import output_id, shown
+from inference.responses.items import EXTRA, output_id, shown
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATION_ITEMS
@@ -147,7 +147,8 @@ class ResponsesRenderer:
         opened = _Open(index, output_id(type, self.run["id"], index), type)
         self._open[item.id] = opened
         begun = self._item(item, opened, "in_progress")
-        frames: list[Frame] = [("response.output_item.added", {"output_index": index, "item": begun})]
+        added = {"output_index": index, "item": shown(begun, self._include)}
+        frames: list[Frame] = [("response.output_item.added", added)]
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
             frames.append((f"response.{type}.in_progress", _at(opened)))
         return frames
@@ -306,7 +307,8 @@ class ResponsesRenderer:
             call = self._tools.item(item.name, "" if begun else str(item.arguments), item.call_id)
             if begun and call["type"] == FUNCTION_CALL:
                 call["arguments"] = ""
-            return {"id": opened.id, **call, "status": status}
+            extra = {EXTRA: item.extra} if item.extra else {}
+            return {"id": opened.id, **call, "status": status, **extra}
         found = item.details.get("results") or []
         results = [objects.file_search_result(each) for each in found] if status == "completed" else None
         return objects.file_search_item(opened.id, status, _queries(str(item.arguments)), results)

@@ -51,6 +51,7 @@ class RequestTools:
     server: list[JSON] = field(default_factory=list)
     unserved: list[JSON] = field(default_factory=list)
     choice: Any = None
+    _reserved: frozenset[str] = frozenset()
     _by_name: dict[str, _Function] = field(default_factory=dict)
     _names: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
 
@@ -58,6 +59,7 @@ class RequestTools:
     def of(cls, tools: list[JSON], tool_choice: Any, items: list[JSON]) -> "RequestTools":
         """Read a request's tools and the tools that items of its context bring; ItemRefused."""
         self = cls()
+        self._reserved = SERVED.intersection(tool["type"] for tool in tools)
         for index, tool in enumerate(tools):
             self._add(tool, f"tools[{index}]")
         brought = (item.get("tools") or () for item in items if item["type"] in _BROUGHT_TOOLS)
@@ -66,6 +68,15 @@ class RequestTools:
         self.functions = [function.definition for function in self._by_name.values()]
         self._choose(tool_choice)
         return self
+
+    @property
+    def refused(self) -> list[JSON]:
+        """The unserved tools that a request cannot do without.
+
+        Codex offers a web search in every request; a model that is free to choose answers without it.
+        """
+        is_free = self.choice in ("auto", "none")
+        return [tool for tool in self.unserved if not (is_free and "external_web_access" in tool)]
 
     # --- calls ---
 
@@ -113,7 +124,7 @@ class RequestTools:
                 return  # brought twice by the conversation
             raise ItemRefused(f"The tool '{own}' is given twice.", param, "invalid_value")
         name = _function_name(own, space)
-        if name in self._by_name:
+        if name in self._by_name or name in self._reserved:
             name = _hashed(name, type)
         prefix = "" if namespace is None else (namespace.get("description") or "")
         self._by_name[name] = _Function(type, own, space, definition(tool, name, prefix))

@@ -299,3 +299,12 @@ async def test_thinking_blocks_go_back_with_the_calls_of_their_turn() -> None:
     items = [reasoning, *stored_items([call("a"), output("a", "1")], lambda prefix: prefix)]
 
     assert (await chat_messages(items, Files(), None))[0]["thinking_blocks"] == [block]
+
+
+async def test_what_a_provider_wants_back_goes_with_the_call() -> None:
+    items = stored_items([call("a"), output("a", "1")], lambda prefix: prefix)
+    items[0]["extra"] = {"thought_signature": "x"}
+
+    (sent,) = (await chat_messages(items, Files(), None))[0]["tool_calls"]
+
+    assert sent == {**tool_call("a"), "thought_signature": "x"}

@@ -189,13 +189,16 @@ def test_large_members_are_shown_on_request() -> None:
     assert shown(search, ["file_search_call.results"]) == search
 
 
-def test_log_probabilities_and_image_urls_are_shown_on_request() -> None:
+def test_log_probabilities_are_shown_on_request_and_image_urls_always() -> None:
     text = {"type": "output_text", "text": "x", "annotations": [], "logprobs": [{"token": "x"}]}
     image = {"type": "input_image", "image_url": "data:x", "detail": "auto"}
     message = {"id": "msg_1", "type": "message", "role": "user", "content": [text, image]}
 
-    assert [part.get("logprobs") or part.get("image_url") for part in shown(message, [])["content"]] == [
-        None,
-        None,
-    ]
-    assert shown(message, ["message.output_text.logprobs", "message.input_image.image_url"]) == message
+    assert shown(message, [])["content"] == [{**text, "logprobs": []}, image]
+    assert shown(message, ["message.output_text.logprobs"]) == message
+
+
+def test_what_a_provider_wants_back_with_a_call_is_not_shown() -> None:
+    call = {**CALL, "id": "fc_1", "extra": {"thought_signature": "x"}}
+
+    assert "extra" not in shown(call, [])

@@ -29,7 +29,7 @@ def validator(edition: Edition) -> Callable[[str], ResponseValidator]:
     components = edition.document["components"]["schemas"]
     made = {
         name: ResponseValidator({"$ref": f"#/components/schemas/{name}"}, components)
-        for name in ("ItemResource", "ConversationItem")
+        for name in ("ItemResource", "ConversationItem", "OutputItem")
     }
     return made.__getitem__
 
@@ -74,3 +74,54 @@ async def test_any_model_reads_any_item(item: JSON) -> None:
             assert isinstance(json.loads(call["function"]["arguments"]), dict)
     calls = [call["id"] for message in messages for call in message.get("tool_calls", ())]
     assert [message["tool_call_id"] for message in messages if message["role"] == "tool"] == calls
+
+
+TOOLS: list[JSON] = [
+    {"type": "function", "name": "f", "parameters": {}},
+    {"type": "custom", "name": "f"},
+    {"type": "namespace", "name": "a.b", "description": "A.", "tools": [{"type": "function", "name": "f"}]},
+    {"type": "local_shell"},
+    {"type": "shell"},
+    {"type": "apply_patch"},
+    {"type": "computer"},
+    {
+        "type": "computer_use_preview",
+        "environment": "linux",
+        "display_width": 1024,
+        "display_height": 768,
+    },
+    {"type": "tool_search", "execution": "client"},
+]
+ARGUMENTS = [
+    "",
+    "no JSON",
+    "[]",
+    "{}",
+    '{"command":"ls","commands":"ls","env":{"a":1},"timeout_ms":"x","user":5}',
+    '{"command":["ls",1],"commands":["ls",1],"env":5,"timeout_ms":1.5}',
+    '{"type":"create_file","path":"a"}',
+    '{"type":"click","x":1}',
+    '{"type":"click","x":1,"y":2,"button":"left","extra":1}',
+    '{"type":"drag","path":[{"x":1,"y":2},{"x":1}]}',
+    '{"type":{},"actions":[{"type":[]},5,{"type":"scroll","x":1,"y":1,"scroll_x":0,"scroll_y":5}]}',
+    '{"type":"keypress","keys":["ctrl","c"]}',
+    '{"input":5}',
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS)
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool["type"])
+def test_a_call_with_any_arguments_is_a_valid_item(
+    tool: JSON, arguments: str, validator: Callable[[str], ResponseValidator]
+) -> None:
+    tools = RequestTools.of([tool], "auto", [])
+    (function,) = tools.functions
+
+    item = tools.item(function["function"]["name"], arguments, "call_1")
+
+    whole = {"id": "x_1", **item, "status": "completed"}
+    validator("OutputItem").check(whole)
+    validator("ItemResource").check(whole)
+    name, sent = tools.function_call(whole)
+    assert name == function["function"]["name"]
+    assert tool["type"] in ("function", "namespace") or isinstance(json.loads(sent), dict)

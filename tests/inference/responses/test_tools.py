@@ -97,6 +97,14 @@ def test_a_function_and_a_tool_of_one_name_are_kept_apart() -> None:
     assert tools.item(second, '{"commands":["ls"]}', "c")["type"] == "shell_call"
 
 
+def test_a_function_named_as_a_tool_of_the_server_is_kept_apart() -> None:
+    search = {**WEATHER, "name": "file_search"}
+
+    assert names(RequestTools.of([search], "auto", [])) == ["file_search"]
+    (name,) = names(RequestTools.of([search, {"type": "file_search"}], "auto", []))
+    assert name != "file_search"
+
+
 def test_tools_of_items_count_too() -> None:
     brought = {"type": "additional_tools", "role": "developer", "tools": [MAIL]}
     found = {"type": "tool_search_output", "tools": [MAIL, {**WEATHER, "defer_loading": True}]}
@@ -112,6 +120,19 @@ def test_tools_of_the_server_are_listed_as_the_request_has_them() -> None:
     assert tools.server == [search]
     assert tools.unserved == [web]
     assert names(tools) == ["weather"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "choice", "refused"),
+    [
+        ({"type": "web_search", "external_web_access": False}, "auto", False),
+        ({"type": "web_search", "external_web_access": False}, "required", True),
+        ({"type": "web_search"}, "auto", True),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, "auto", True),
+    ],
+)
+def test_a_web_search_of_codex_may_be_left_out(tool: JSON, choice: str, *, refused: bool) -> None:
+    assert RequestTools.of([tool], choice, []).refused == ([tool] if refused else [])
 
 
 def test_a_shell_in_a_container_is_the_servers() -> None:
