@@ -91,6 +91,15 @@ class MethodNotAllowed(ApiError):
     status, type = 405, "invalid_request_error"
 
 
+class UpgradeRequired(ApiError):
+    """A WebSocket was asked for where there is none, or HTTP where there is nothing else."""
+
+    status, type, code = 426, "invalid_request_error", "upgrade_required"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Upgrade": "websocket"})
+
+
 class ConflictError(ApiError):
     """The object's state does not allow the request."""
 

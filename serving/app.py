@@ -26,6 +26,7 @@ from serving.pages import add_pages
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.protocol import ConnectionLimits
+from serving.request_factory import RequestFactory
 from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
@@ -33,6 +34,7 @@ from serving.sending import Sending
 from serving.services import lives, make_services, make_tenants, opens_store_per_token, shared_lives
 from serving.settings import Settings
 from serving.tenants import Tenants
+from serving.websocket import WebSocketServer
 from spec import edition as editions
 from spec.edition import Edition
 
@@ -69,22 +71,29 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     )
     cors = Cors(settings.cors_origins)
     sending = Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive)
+    requests = RequestFactory(ids, v1_prefixed if is_astra else None)
+    access = AccessLog(metrics, request_log)
+    guard = BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None
     http = HTTPServer(
         flask=flask,
+        requests=requests,
         pipeline=pipeline,
         interruptions=interruptions,
-        access=AccessLog(metrics, request_log),
+        access=access,
         probes=Probes(service_lives, metrics.set_full),
-        guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
+        guard=guard,
         held=held,
         sending=sending,
-        rewrite=v1_prefixed if is_astra else None,
+    )
+    websockets = WebSocketServer(
+        requests=requests, pipeline=pipeline, access=access, guard=guard, held=held, sending=sending
     )
     return ASGIApplication(
         flask=flask,
         services=services,
         pipeline=pipeline,
         http=http,
+        websockets=websockets,
         interruptions=interruptions,
         lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
@@ -128,6 +137,8 @@ def make_connection_limits(settings: Settings) -> ConnectionLimits:
         body_seconds=settings.body_timeout,
         whole_body_seconds=settings.whole_body_timeout,
         send_seconds=settings.send_timeout,
+        message_bytes=settings.max_body,
+        ping_seconds=settings.keep_alive,
     )
 
 

@@ -1,4 +1,4 @@
-"""The ASGI application: requests to the HTTP server, the worker's life to the lifespan."""
+"""The ASGI application: requests and WebSockets to their servers, the worker's life to the lifespan."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from serving.lifespan import Lifespan
 from serving.pipeline import Pipeline
 from serving.protocol import ConnectionLimits
 from serving.request import Receive, Scope, Send
+from serving.websocket import WebSocketServer
 
 log = structlog.get_logger("astrolabe.app")
 
@@ -45,6 +46,7 @@ class ASGIApplication:
         services: Services,
         pipeline: Pipeline,
         http: HTTPServer,
+        websockets: WebSocketServer,
         interruptions: Interruptions,
         lifespan: Lifespan,
         ids: RequestIds,
@@ -60,6 +62,7 @@ class ASGIApplication:
         self.announce = announce
         self.connection_limits = connection_limits
         self._http = http
+        self._websockets = websockets
         self._interruptions = interruptions
         self._lifespan = lifespan
         self._ids = ids
@@ -68,11 +71,11 @@ class ASGIApplication:
         """Serve one ASGI scope."""
         if scope["type"] == "http":
             await self._http(scope, receive, send)
-        elif scope["type"] == "lifespan":
+        elif scope["type"] == "websocket":
+            await self._websockets(scope, receive, send)
+        else:
             self._ids.reseed()
             await self._lifespan(scope, receive, send)
-        else:
-            await send({"type": "websocket.close", "code": 1003})
 
     @property
     def may_start_later(self) -> bool:
@@ -102,6 +105,7 @@ class ASGIApplication:
             )
         self._lifespan.begin_stop()
         self._interruptions.stop_after(self.grace)
+        self._websockets.begin_stop()
 
     def stop_at_once(self) -> None:
         """End the grace time of a stop that has begun."""

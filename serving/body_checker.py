@@ -58,15 +58,21 @@ class BodyChecker:
         self._process: _BodyProcess | None = None
         self._idle: asyncio.TimerHandle | None = None
 
-    async def check(self, raw: bytes, request: Request, operation: Operation, body: Body) -> Any:
-        """Return a body as Python data; raises InvalidRequest."""
+    async def check(
+        self, raw: bytes, request: Request, operation: Operation, body: Body, beside: Sequence[str] = ()
+    ) -> Any:
+        """Return a body as Python data; raises InvalidRequest.
+
+        `beside` names members that are no part of the body: they are returned unchecked.
+        """
+        model = request.default_model
         if len(raw) <= CHECKED_IN_LOOP:
-            return checked(raw, body, request.default_model)
+            return checked(raw, body, model, beside)
         async with self._in_threads.hold(request.principal.project):
             if not await _in_thread(lambda: takes_long(raw, CHECKED_IN_THREAD)):
-                return await _in_thread(lambda: checked(raw, body, request.default_model))
+                return await _in_thread(lambda: checked(raw, body, model, beside))
         edition = request.edition.edition.name if request.edition else ""
-        task = Task(self._specs.get(edition, edition), operation.id, body.media, request.default_model)
+        task = Task(self._specs.get(edition, edition), operation.id, body.media, model, beside)
         async with self._in_process.hold(request.principal.project), self._turn:
             return await self._check_in_process(task, raw)
 

@@ -40,25 +40,34 @@ REFUSAL = b"!"
 class Task:
     """What a body has to fit: an operation of an edition, named as `spec.edition.load` takes it.
 
-    `model` is that of a body that names none.
+    `model` is that of a body that names none, and `beside` are members that are no part of it.
     """
 
     spec: str
     operation: str
     media: str
     model: str | None
+    beside: Sequence[str] = ()
 
     def encode(self) -> bytes:
         """Return the task as a message."""
         return orjson.dumps(asdict(self))
 
 
-def checked(raw: bytes, body: Body, model: str | None) -> Any:
-    """Return a JSON body as it fits the edition; raise InvalidRequest if it does not."""
+def checked(raw: bytes, body: Body, model: str | None, beside: Sequence[str] = ()) -> Any:
+    """Return a JSON body as it fits the edition; raise InvalidRequest if it does not.
+
+    Members named by `beside` are returned as they are.
+    """
     value = parse_json(raw)
-    if model is not None and isinstance(value, dict):
+    if not isinstance(value, dict):
+        body.check(value)
+        return value
+    if model is not None:
         value.setdefault("model", model)
+    unchecked = {name: value.pop(name) for name in beside if name in value}
     body.check(value)
+    value.update(unchecked)
     return value
 
 
@@ -78,7 +87,7 @@ def serve(requests: Connection, operations: "Operations") -> None:
 def replies(task: Task, raw: bytes, operations: "Operations") -> Iterator[bytes]:
     """Yield the messages that answer a request."""
     try:
-        value = checked(raw, operations.find(task).body(task.media), task.model)
+        value = checked(raw, operations.find(task).body(task.media), task.model, task.beside)
     except InvalidRequest as exc:
         yield REFUSAL + orjson.dumps([exc.message, exc.param, exc.code])
     else:

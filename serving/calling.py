@@ -28,6 +28,7 @@ class HandlerCaller:
             headers=request.headers,
             assistants_v1=served.is_assistants_v1,
             open_stream=request.open_stream,
+            connection=request.connection,
         )
         if not route.cancel_on_disconnect:
             answer: Answer = await handler(context, **arguments)

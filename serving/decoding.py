@@ -1,14 +1,14 @@
 """The decoding stage: a request's path, query and body as the handler's arguments, valid by the edition."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from handlers.errors import NotImplementedYet
 from persistence.store import Store
 from serving.bodies import MultipartReader, boundary_of
-from serving.body_checker import BodyChecker
-from serving.limits import HeldBodies, check_body, file_limit
+from serving.body_checker import CHECKED_IN_LOOP, BodyChecker
+from serving.limits import HeldBodies, check_body, file_limit, message_too_large
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
@@ -54,6 +54,20 @@ class Decoder:
             operation.body(JSON_TYPE).check(body)
             checked["body"] = body
         return _accepted(route, checked)
+
+    async def decode_message(
+        self, request: Request, route: Route, raw: bytes, beside: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return a message that holds the operation's body and, unchecked, the members named by `beside`."""
+        _check_implemented(request, route)
+        request.received = len(raw)
+        if len(raw) > CHECKED_IN_LOOP:
+            self._held.add(request, len(raw))
+        if len(raw) > request.principal.limits.body:
+            raise message_too_large(request.principal.limits.body)
+        body = route.operation.body(JSON_TYPE)
+        message: dict[str, Any] = await self._checker.check(raw, request, route.operation, body, beside)
+        return message
 
     async def _body(self, request: Request, operation: Operation) -> Any:
         """Return the body, decoded and valid; None where it may be left out and is."""

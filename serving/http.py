@@ -1,14 +1,12 @@
 """Serves HTTP requests: Flask's hooks and error handlers around the pipeline, one log line each."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 import structlog
 
 from handlers.errors import ApiError, NotFound, ServerError
 from serving.access import PROBE, AccessLog
-from serving.azure import is_azure, openai_request
 from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
 from serving.failures import revoked_error, stopping_error
@@ -18,7 +16,8 @@ from serving.limits import HeldBodies, check_headers
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.reading import ClientDisconnect
-from serving.request import UNMATCHED, Headers, Receive, Request, Scope, Send
+from serving.request import UNMATCHED, Receive, Request, Scope, Send
+from serving.request_factory import RequestFactory
 from serving.responses import JSON_TYPE, Response, error_response
 from serving.routes import Route
 from serving.routing import PREFIX
@@ -38,6 +37,7 @@ class HTTPServer:
         self,
         *,
         flask: Flask,
+        requests: RequestFactory,
         pipeline: Pipeline,
         interruptions: Interruptions,
         access: AccessLog,
@@ -45,7 +45,6 @@ class HTTPServer:
         guard: BrowserGuard | None,
         held: HeldBodies,
         sending: Sending,
-        rewrite: Callable[[Scope], Scope] | None = None,
     ) -> None:
         self._flask = flask
         self._pipeline = pipeline
@@ -55,12 +54,12 @@ class HTTPServer:
         self._guard = guard
         self._held = held
         self._sending = sending
-        self._rewrite = rewrite
+        self._requests = requests
         self._environs = Environs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = self._request(scope, receive)
+        request = self._requests(scope, receive)
         sender = Sender(request, send, self._sending)
         if request.method != "HEAD":
             request.open_stream = sender.open_stream
@@ -77,26 +76,6 @@ class HTTPServer:
             self._held.release(request)
             if request.release is not None:
                 request.release()
-
-    def _request(self, scope: Scope, receive: Receive) -> Request:
-        if self._rewrite is not None:
-            scope = self._rewrite(scope)
-        path, model = scope["path"], None
-        if is_azure(scope):
-            scope, model = openai_request(scope)
-            path = scope["path"]
-        raw_path = scope.get("raw_path")
-        return Request(
-            self._pipeline.new_id(),
-            scope["method"],
-            path,
-            raw_path.decode("latin-1").partition("?")[0] if raw_path else path,
-            scope["query_string"],
-            Headers(scope["headers"]),
-            receive,
-            scope,
-            default_model=model,
-        )
 
     async def _response(self, request: Request) -> Response | None:
         """Return the response; None where the client has disconnected."""

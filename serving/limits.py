@@ -101,3 +101,10 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(
         f"The request body is larger than this server's limit of {limit} bytes.", code="request_too_large"
     )
+
+
+def message_too_large(limit: int) -> TooLarge:
+    """Return the error of a WebSocket's message over `limit` bytes."""
+    return TooLarge(
+        f"The message is larger than this server's limit of {limit} bytes.", code="request_too_large"
+    )

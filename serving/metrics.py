@@ -70,6 +70,9 @@ class Metrics:
         self.open_streams = Gauge(
             "astrolabe_open_streams", "Streams being sent now", multiprocess_mode="livesum", registry=registry
         )
+        self.open_websockets = Gauge(
+            "astrolabe_open_websockets", "WebSockets open now", multiprocess_mode="livesum", registry=registry
+        )
         self._full = Gauge(
             "astrolabe_service_full",
             "Whether a service had no room for more data when /readyz last asked it",

@@ -1,6 +1,6 @@
 """The stages of an operation in their order: authenticate, limit, decode, call, respond."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from handlers.context import Principal
@@ -8,6 +8,7 @@ from handlers.errors import Unauthorized
 from inference.retrieval.contents import discard
 from persistence.errors import StoreError
 from persistence.store import Store
+from persistence.types import JSON
 from serving.auth import Authenticator
 from serving.calling import HandlerCaller
 from serving.decoding import Decoder
@@ -60,10 +61,27 @@ class Pipeline:
         try:
             route = self.routing.find_operation(request, operation)
             checked = self._decoder.check(request, route, arguments)
-            answer = await self._caller.call(request, route, checked)
+        except Exception as exc:  # noqa: BLE001 - the outermost edge, as HTTP's
+            return error_response(to_api_error(exc))
+        return await self.run(request, route, checked)
+
+    async def run(self, request: Request, route: Route, arguments: dict[str, Any]) -> Response:
+        """Return the response of an operation whose arguments were checked, errors included."""
+        try:
+            answer = await self._caller.call(request, route, arguments)
             return await self._responder.respond(request, route, answer)
         except Exception as exc:  # noqa: BLE001 - the outermost edge, as HTTP's
             return error_response(to_api_error(exc))
+
+    async def admit(self, request: Request, operation: str) -> Route:
+        """Authenticate a WebSocket's handshake, or one of its messages; return the operation's route."""
+        route = self.routing.find_operation(request, operation)
+        request.principal = await self._authenticator.authenticate(request)
+        return route
+
+    async def decode_message(self, request: Request, route: Route, raw: bytes, beside: Sequence[str]) -> JSON:
+        """Return an admitted message's body with the members named by `beside`; raises as the stages do."""
+        return await self._decoder.decode_message(request, route, raw, beside)
 
     async def has_valid_key(self, request: Request) -> bool:
         """Return whether the key of a request that was authenticated still opens its project.

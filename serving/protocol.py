@@ -1,5 +1,6 @@
 """The HTTP/1.1 protocol of a connection: bounds on time and size, and one write for head and body."""
 
+import asyncio
 import heapq
 from asyncio import AbstractEventLoop, TimerHandle, Transport
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class ConnectionLimits:
 
     `head_seconds` is the time for a request's head, `body_seconds` that for each BODY_PROGRESS bytes
     of its body, `whole_body_seconds` that for all of it, and `send_seconds` that in which a client must
-    read some of its response.
+    read some of its response. A WebSocket's messages have those of bodies, and up to `message_bytes`;
+    it gets a ping after `ping_seconds`.
     """
 
     connections: int
@@ -42,6 +44,8 @@ class ConnectionLimits:
     body_seconds: float
     whole_body_seconds: float
     send_seconds: float
+    message_bytes: int
+    ping_seconds: float
 
 
 class Cork:
@@ -100,13 +104,51 @@ class RequestParser(HttpRequestParser):
         try:
             super().feed_data(data)
         except HttpParserUpgrade as exc:
-            self._protocol.ignore_upgrade(bytes(data[exc.args[0] :]))
+            self._protocol.on_upgrade(bytes(data[exc.args[0] :]))
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with bounds, and with requests to upgrade served as they are.
+class BoundedWriting(asyncio.Protocol):
+    """A protocol that disconnects a client which reads nothing of what is sent to it."""
 
-    HTTP allows a server to ignore an Upgrade; the JDK's client asks for `h2c` by default.
+    transport: Transport
+    loop: AbstractEventLoop
+    _limits: ConnectionLimits
+
+    _send_timer: TimerHandle | None = None
+    """Runs while the client does not read what is sent to it."""
+
+    def pause_writing(self) -> None:
+        """Have the application wait, for a limited time, until the client has read some of its response."""
+        super().pause_writing()
+        self._start_send_timer()
+
+    def resume_writing(self) -> None:
+        """Let the application go on."""
+        self._stop_send_timer()
+        super().resume_writing()
+
+    def _start_send_timer(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._on_send_timeout, unsent)
+
+    def _stop_send_timer(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+
+    def _on_send_timeout(self, unsent: int) -> None:
+        self._send_timer = None
+        if self.transport.get_write_buffer_size() < unsent:
+            self._start_send_timer()
+        else:
+            self.transport.abort()
+
+
+class Protocol(BoundedWriting, HttpToolsProtocol):
+    """uvicorn's protocol with bounds, whose connection can become a WebSocket's.
+
+    Other requests to upgrade are served as they are. HTTP allows a server to ignore an Upgrade; the
+    JDK's client asks for `h2c` by default.
     """
 
     _head_size = -1
@@ -135,8 +177,8 @@ class Protocol(HttpToolsProtocol):
 
     _timer: TimerHandle | None = None
 
-    _send_timer: TimerHandle | None = None
-    """Runs while the client does not read what is sent to it."""
+    _is_websocket = False
+    """Whether the connection has become that of a WebSocket, which has a protocol of its own."""
 
     def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -183,6 +225,8 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_request:
             self._bound(len(data))
+        elif self._is_websocket:
+            return
         elif self._timer is None and self.is_idle and self.timeout_keep_alive_task is None:
             self._start_head_timer()  # line ends between requests, of which the parser says nothing
 
@@ -236,13 +280,41 @@ class Protocol(HttpToolsProtocol):
         if not self._is_upgrade:
             super().on_message_complete()
 
-    def ignore_upgrade(self, rest: bytes) -> None:
-        """Read a request again without its Upgrade header; `rest` is what follows its head."""
+    def on_upgrade(self, rest: bytes) -> None:
+        """Open the WebSocket that a request asks for, or serve the request.
+
+        `rest` is what follows its head.
+        """
         self._is_upgrade = False
-        method, url = self.parser.get_method(), self.url
-        if method == b"CONNECT":
+        if self.parser.get_method() == b"CONNECT":
             self.send_400_response("This server is no proxy.")
-            return
+        elif self._opens_websocket():
+            self._open_websocket(rest)
+        else:
+            self._ignore_upgrade(rest)
+
+    def _opens_websocket(self) -> bool:
+        headers = dict(self.headers)
+        return (
+            headers.get(b"upgrade", b"").lower() == b"websocket"
+            and b"sec-websocket-key" in headers
+            and self.parser.get_method() == b"GET"
+            and self.parser.get_http_version() == "1.1"
+            and self.is_idle
+        )
+
+    def _open_websocket(self, rest: bytes) -> None:
+        self._is_websocket = True
+        self._stop_send_timer()
+        self.connections.discard(self)
+        protocol = cast(Any, self.ws_protocol_class)(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.begin(self.url, self.headers, rest)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Read a request again without its Upgrade header."""
+        method, url = self.parser.get_method(), self.url
         version = self.parser.get_http_version().encode()
         lines = [b"%s %s HTTP/%s" % (method, url, version)]
         for name, value in self.headers:
@@ -276,7 +348,7 @@ class Protocol(HttpToolsProtocol):
         if self.flow.read_paused:  # a pipelined request waits for its turn
             self._start_head_timer()
         elif self._in_request and self.is_idle:
-            self._refuse(_timeout_error("The request's head", self._limits.head_seconds))
+            self._refuse(timeout_error("The request's head", self._limits.head_seconds))
         else:
             self.transport.close()
 
@@ -285,38 +357,12 @@ class Protocol(HttpToolsProtocol):
         if self.is_idle:  # answered already: the rest of the body is of no use
             self.transport.close()
         elif self.loop.time() - self._body_began >= self._limits.whole_body_seconds:
-            self._refuse(_timeout_error("The request's body", self._limits.whole_body_seconds))
+            self._refuse(timeout_error("The request's body", self._limits.whole_body_seconds))
         elif self.flow.read_paused or self._was_paused or self._progress >= BODY_PROGRESS:
             self._start_body_progress_timer()
         else:
             expected = f"{BODY_PROGRESS} more bytes of the request's body"
-            self._refuse(_timeout_error(expected, self._limits.body_seconds))
-
-    def pause_writing(self) -> None:
-        """Have the application wait, for a limited time, until the client has read some of its response."""
-        super().pause_writing()
-        self._start_send_timer()
-
-    def resume_writing(self) -> None:
-        """Let the application go on."""
-        self._stop_send_timer()
-        super().resume_writing()
-
-    def _start_send_timer(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        self._send_timer = self.loop.call_later(self._limits.send_seconds, self._on_send_timeout, unsent)
-
-    def _stop_send_timer(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
-
-    def _on_send_timeout(self, unsent: int) -> None:
-        self._send_timer = None
-        if self.transport.get_write_buffer_size() < unsent:
-            self._start_send_timer()
-        else:
-            self.transport.abort()
+            self._refuse(timeout_error(expected, self._limits.body_seconds))
 
     # --- refusals ---
 
@@ -333,13 +379,19 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self.is_idle or not self.cycle.response_started:
-            response = error_response(error)
-            status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()
-            head = [status, b"connection: close", *(b": ".join(header) for header in response.headers)]
-            self.transport.write(b"\r\n".join((*head, b"", cast(bytes, response.body))))
+            self.transport.write(last_response(error))
         self.transport.close()
 
 
-def _timeout_error(what: str, seconds: float) -> ApiError:
+def last_response(error: ApiError) -> bytes:
+    """Return an error as the bytes of the last response on a connection."""
+    response = error_response(error)
+    status = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}".encode()
+    head = [status, b"connection: close", *(b": ".join(header) for header in response.headers)]
+    return b"\r\n".join((*head, b"", cast(bytes, response.body)))
+
+
+def timeout_error(what: str, seconds: float) -> ApiError:
+    """Return the error of something that did not arrive in time."""
     message = f"{what} did not arrive within {seconds:g} s."
     return ApiError(message, status=408, type="invalid_request_error", code="request_timeout")

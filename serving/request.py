@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.context import Principal, UploadedFile
+from inference.responses.memory import ConnectionMemory
 from serving.routes import Route, ServedEdition
 
 Scope = MutableMapping[str, Any]
@@ -62,7 +63,8 @@ class Request:
     memory that `HeldBodies` counts. `open_stream` sends the head of an event stream whose first event
     takes long; None where nothing is sent.
     `release` is called at the end: the request no longer uses its tenant's store.
-    `default_model` is the model of a body that names none (Azure's deployments).
+    `default_model` is the model of a body that names none (Azure's deployments). `connection` is what
+    the WebSocket remembers that the request came over.
     """
 
     id: str
@@ -86,3 +88,4 @@ class Request:
     open_stream: Callable[[], None] | None = None
     default_model: str | None = None
     release: Callable[[], None] | None = None
+    connection: ConnectionMemory | None = None

@@ -1,6 +1,6 @@
 """The routing stage: which edition and which operation a request means."""
 
-from handlers.errors import MethodNotAllowed, NotFound
+from handlers.errors import MethodNotAllowed, NotFound, UpgradeRequired
 from serving.request import Request
 from serving.routes import Route, ServedEdition
 from spec.errors import MethodNotAllowed as WrongMethod
@@ -34,7 +34,10 @@ class Routing:
         return list(self._editions.values())
 
     def find(self, request: Request) -> Route:
-        """Set the request's edition, route and path values; raises NotFound or MethodNotAllowed."""
+        """Set the request's edition, route and path values; raises NotFound or MethodNotAllowed.
+
+        The handshake of a WebSocket that a proxy has made a plain request raises UpgradeRequired.
+        """
         request.edition = self.default
         path = request.raw_path[len(PREFIX) :]
         is_v1 = self.is_assistants_v1(path, request.headers.raw(b"openai-beta"))
@@ -42,6 +45,7 @@ class Routing:
         try:
             operation, values = served.router.match(request.method, path, request.query.decode("latin-1"))
         except PathNotFound as exc:
+            _refuse_handshake(request)
             if served is not self.default and self._exists(request.method, path):
                 raise NotFound(
                     f"Edition {served.edition.name} has no {request.method} {request.path}; "
@@ -49,6 +53,7 @@ class Routing:
                 ) from exc
             raise self.not_found(request.method, request.path) from exc
         except WrongMethod as exc:
+            _refuse_handshake(request)
             allowed = ", ".join(exc.allow)
             raise MethodNotAllowed(
                 f"Not allowed to {request.method} on {request.path}. Allowed: {allowed}.",
@@ -86,3 +91,11 @@ class Routing:
         except Exception:  # noqa: BLE001 - whatever is wrong with it, it is no path to suggest
             return False
         return True
+
+
+def _refuse_handshake(request: Request) -> None:
+    if request.headers.raw(b"sec-websocket-key"):
+        raise UpgradeRequired(
+            f"No WebSocket can be opened at {request.path}: the request has no 'Upgrade: websocket', which a "
+            "proxy may have removed. Use HTTP, or have the proxy keep the headers Upgrade and Connection."
+        )

@@ -8,7 +8,7 @@ import signal
 import sys
 from functools import partial
 from types import FrameType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import structlog
 from gunicorn.arbiter import Arbiter
@@ -19,6 +19,7 @@ from uvicorn_worker import UvicornWorker
 from serving.memory import return_large_blocks
 from serving.open_files import allow_open_files
 from serving.protocol import ConnectionLimits, Protocol
+from serving.websocket_protocol import WebSocketProtocol
 
 RETRY = 1.0
 """Seconds after which a worker that could not reach the database exits, to be started again."""
@@ -90,7 +91,7 @@ class Worker(UvicornWorker):
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "uvloop",
-        "ws": "none",
+        "ws_per_message_deflate": False,  # WebSocketProtocol has its own
         "lifespan": "on",
         "access_log": False,
         "server_header": False,
@@ -120,6 +121,7 @@ class Worker(UvicornWorker):
         self.config.app = self.wsgi
         limits = possible_limits(self.wsgi.connection_limits)
         self.config.http = partial(Protocol, limits=limits)
+        self.config.ws = cast(Any, partial(WebSocketProtocol, limits=limits))
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
         self._server = DrainingServer(self.config, self.wsgi)
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.

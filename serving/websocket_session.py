@@ -1,0 +1,331 @@
+"""One open WebSocket: takes `response.create` messages and sends the events of their responses."""
+
+import asyncio
+import time
+from asyncio import Task, TimerHandle
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from handlers.context import SEND_AGAIN
+from handlers.errors import ApiError, BadRequest
+from persistence.types import JSON
+from serving.access import AccessLog
+from serving.body_checker import CHECKED_IN_LOOP
+from serving.failures import revoked_error, stopping_error, to_api_error
+from serving.interruptions import STOPPING
+from serving.limits import HeldBodies
+from serving.pipeline import Pipeline
+from serving.reading import ClientDisconnect
+from serving.request import Message, Receive, Request, Send
+from serving.request_factory import RequestFactory
+from serving.responses import Pieces
+from serving.routes import Route
+from serving.sending import Sending
+from serving.websocket_events import (
+    CREATE,
+    ENVELOPE,
+    body_of,
+    error_event,
+    error_text,
+    events_of,
+    message_type,
+    stream_id_of,
+    with_stream_id,
+)
+from spec.body import parse_json
+
+MAX_RUNNING = 16
+"""Responses that run at the same time on one connection, as at OpenAI."""
+
+MAX_WAITING = 64
+"""Messages that were read and are not answered; further ones are not read yet."""
+
+MAX_LANES = 32
+"""Lanes with a name on one connection, as at OpenAI."""
+
+MAX_SECONDS = 3600.0
+"""Age from which a connection takes no messages, as at OpenAI."""
+
+GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
+
+CLIENT_CLOSED = 499
+"""The status that is logged for a response whose client has disconnected."""
+
+
+@dataclass(slots=True)
+class Create:
+    """A message that asks for a response, and has the right to one."""
+
+    request: Request
+    route: Route
+    body: JSON
+    stream_id: str | None
+
+
+class Session:
+    """One connection. Messages of one lane are answered one after another, lanes at the same time.
+
+    An error is an event and leaves the connection open, except where its key is not valid any more.
+    """
+
+    def __init__(
+        self,
+        handshake: Request,
+        receive: Receive,
+        send: Send,
+        *,
+        operation: str,
+        requests: RequestFactory,
+        pipeline: Pipeline,
+        access: AccessLog,
+        held: HeldBodies,
+        sending: Sending,
+    ) -> None:
+        self._handshake = handshake
+        self._receive = receive
+        self._send = send
+        self._operation = operation
+        self._requests = requests
+        self._pipeline = pipeline
+        self._access = access
+        self._held = held
+        self._interruptions = sending.interruptions
+        self._metrics = sending.metrics
+        self._has_valid_key = sending.has_valid_key
+        self._check_seconds = sending.keep_alive / 2
+        self._began = time.monotonic()
+        self._lanes: dict[str | None, Task[None]] = {}
+        self._tasks: set[Task[None]] = set()
+        self._running = asyncio.Semaphore(MAX_RUNNING)
+        self._waiting = asyncio.Semaphore(MAX_WAITING)
+        self._disconnected = asyncio.Event()
+        self._is_closed = False
+        self._timer: TimerHandle | None = None
+        self._checking: Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve the connection to its end."""
+        self._metrics.open_websockets.inc()
+        self._check_later()
+        try:
+            while (message := await self._receive())["type"] != "websocket.disconnect":
+                await self._take(message)
+        except ClientDisconnect:
+            pass
+        finally:
+            self._metrics.open_websockets.dec()
+            self._disconnected.set()
+            if self._timer is not None:
+                self._timer.cancel()
+            if self._checking is not None:
+                self._checking.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    def begin_stop(self) -> None:
+        """Close the connection as soon as no response is running."""
+        if not self._tasks and not self._is_closed:
+            self._start(self._close(SERVICE_RESTART))
+
+    # --- messages ---
+
+    async def _take(self, message: Message) -> None:
+        """Start what a message asks for, once there is room for it."""
+        text = message.get("text")
+        if text is None:
+            await self._send_text(
+                error_text(BadRequest("Binary frames are not supported: send JSON in text frames."))
+            )
+            return
+        await self._waiting.acquire()
+        request = self._requests.for_message(self._handshake, self._receive_disconnect)
+        create = None
+        try:
+            create = await self._create(request, text.encode())
+        finally:
+            if create is None:
+                self._release(request)
+        if create is None:
+            return
+        before = self._lanes.get(create.stream_id)
+        self._lanes[create.stream_id] = self._start(self._answer_after(before, create))
+
+    async def _create(self, request: Request, raw: bytes) -> Create | None:
+        """Return what is to be answered; None where an error was sent, or there is nothing to do."""
+        stream_id = None
+        try:
+            self._check_age()
+            if len(raw) <= CHECKED_IN_LOOP:
+                message = parse_json(raw)
+                stream_id = stream_id_of(message)
+                if message_type(message) != CREATE:
+                    return None
+            route = await self._pipeline.admit(request, self._operation)
+            message = await self._pipeline.decode_message(request, route, raw, ENVELOPE)
+            message_type(message)
+            stream_id = stream_id_of(message)
+            self._check_lanes(stream_id)
+            return Create(request, route, body_of(message), stream_id)
+        except Exception as exc:  # noqa: BLE001 - the outermost edge: an error is an event
+            error = to_api_error(exc)
+        request.operation_id = self._operation
+        self._access.record(request, error.status)
+        await self._send_text(with_stream_id(error_text(error), stream_id))
+        if error.status == 401:
+            await self._close(POLICY_VIOLATION)
+        elif error.code == "websocket_connection_limit_reached":
+            await self._close(GOING_AWAY)
+        return None
+
+    def _check_age(self) -> None:
+        if time.monotonic() - self._began > MAX_SECONDS:
+            raise BadRequest(
+                "This WebSocket has been open for 60 minutes. Open a new one to continue.",
+                code="websocket_connection_limit_reached",
+            )
+
+    def _check_lanes(self, stream_id: str | None) -> None:
+        named = len(self._lanes) - (None in self._lanes)
+        if stream_id is not None and stream_id not in self._lanes and named >= MAX_LANES:
+            raise BadRequest(
+                f"This WebSocket has {MAX_LANES} values of 'stream_id' already: use one of them again, or "
+                "open another WebSocket.",
+                param="stream_id",
+                code="websocket_stream_limit_reached",
+            )
+
+    # --- responses ---
+
+    async def _answer_after(self, before: Task[None] | None, create: Create) -> None:
+        """Send a response when the one ahead of it in its lane has ended."""
+        status = CLIENT_CLOSED
+        try:
+            if before is not None:
+                await asyncio.wait([before])
+            async with self._running:
+                if not self._disconnected.is_set():
+                    status = await self._answer(create)
+        except (asyncio.CancelledError, ClientDisconnect):
+            return
+        finally:
+            self._access.record(create.request, status)
+            self._release(create.request)
+
+    async def _answer(self, create: Create) -> int:
+        """Send the events of a response; return the status that is logged."""
+        body: bytes | Pieces = b""
+        self._metrics.open_streams.inc()
+        try:
+            if self._interruptions.stopping:
+                raise stopping_error()  # noqa: TRY301 - answered as those below
+            response = await self._pipeline.run(create.request, create.route, {"body": create.body})
+            body = response.body
+            if isinstance(body, bytes):
+                await self._send_failure(create, error_event(response.status, orjson.loads(body)))
+                return response.status
+            with self._interruptions.interruptible(create.request.receive):
+                await self._send_events(create, body)
+        except asyncio.CancelledError as exc:
+            if STOPPING not in exc.args:
+                return CLIENT_CLOSED
+            after_stop = body.after_stop if isinstance(body, Pieces) else SEND_AGAIN
+            return await self._fail(create, stopping_error(after_stop))
+        except ClientDisconnect:
+            return CLIENT_CLOSED
+        except Exception as exc:  # noqa: BLE001 - the outermost edge: an error is an event
+            return await self._fail(create, to_api_error(exc))
+        finally:
+            self._metrics.open_streams.dec()
+            if isinstance(body, Pieces):
+                await body.close()
+        return response.status
+
+    async def _send_events(self, create: Create, pieces: Pieces) -> None:
+        request = create.request
+        async for piece in pieces:
+            for text, has_failed in events_of(piece):
+                if has_failed:
+                    self._forget_previous(create)
+                await self._send_text(with_stream_id(text, create.stream_id))
+                request.sent += len(text)
+
+    async def _fail(self, create: Create, error: ApiError) -> int:
+        await self._send_failure(create, error_text(error))
+        return error.status
+
+    async def _send_failure(self, create: Create, text: str) -> None:
+        self._forget_previous(create)
+        await self._send_text(with_stream_id(text, create.stream_id))
+
+    def _forget_previous(self, create: Create) -> None:
+        """Forget the response that could not be continued, as OpenAI does."""
+        previous, memory = create.body.get("previous_response_id"), self._handshake.connection
+        if isinstance(previous, str) and memory is not None:
+            memory.discard(previous)
+
+    def _release(self, request: Request) -> None:
+        self._waiting.release()
+        self._held.release(request)
+        if request.release is not None:
+            request.release()
+
+    # --- the connection ---
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_end)
+        return task
+
+    def _on_end(self, task: Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._interruptions.stopping:
+            self.begin_stop()
+
+    async def _receive_disconnect(self) -> Message:
+        """Return once the client has disconnected, which ends the calls and streams of its responses."""
+        await self._disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send_text(self, text: str) -> None:
+        try:
+            await self._send({"type": "websocket.send", "text": text})
+        except OSError as exc:
+            self._disconnected.set()
+            raise ClientDisconnect from exc
+
+    async def _close(self, code: int) -> None:
+        """Close the connection, unless it is."""
+        if not self._is_closed and not self._disconnected.is_set():
+            self._is_closed = True
+            with suppress(OSError):
+                await self._send({"type": "websocket.close", "code": code})
+
+    def _check_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._check_seconds, self._on_check)
+
+    def _on_check(self) -> None:
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check())
+        self._check_later()
+
+    async def _check(self) -> None:
+        """Close a connection that nothing runs on if it is too old, and any whose key was revoked."""
+        with suppress(ClientDisconnect):
+            if not await self._has_valid_key(self._handshake):
+                await self._send_text(error_text(revoked_error()))
+                await self._close(POLICY_VIOLATION)
+            elif not self._tasks:
+                await self._close_if_old()
+
+    async def _close_if_old(self) -> None:
+        try:
+            self._check_age()
+        except BadRequest as error:
+            await self._send_text(error_text(error))
+            await self._close(GOING_AWAY)
