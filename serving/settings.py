@@ -158,7 +158,8 @@ class Settings(BaseSettings):
     keep_alive: float = variable(
         "ASTROLABE_KEEP_ALIVE",
         15.0,
-        "Seconds of silence on an event stream after which a comment is sent.",
+        "Seconds of silence on an event stream after which a comment is sent, and between pings of a "
+        "WebSocket.",
         gt=0,
     )
     grace: float = variable(
