@@ -26,6 +26,7 @@ class AssistantsApi:
     runs = RUNS
     calls_end_runs = False
     outlives_conversation = False
+    ends_with_mark = True
 
     def __init__(self, store: Store) -> None:
         self._store = store

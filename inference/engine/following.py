@@ -136,7 +136,10 @@ async def _from_log(
             # An engine may show a run's last change before the events that were written with it.
             has_ended = bool(last) and last[0].ends
             if document is None or has_ended or time.monotonic() - silent_since > PATIENCE:
-                yield last if has_ended else api.ending(log.shown, run, document)
+                if not has_ended:
+                    yield api.ending(log.shown, run, document)
+                elif api.ends_with_mark:
+                    yield last
                 return
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, MAX_POLL_SECONDS)

@@ -68,6 +68,9 @@ class Api(Protocol):
     Its end is written before the change of its conversation, which readers can complete from it.
     """
 
+    ends_with_mark: bool
+    """Whether the last event of a stream is only a mark, which a stream without other events has too."""
+
     def conversation(self, run: Document) -> Key | None:
         """Return the key of the conversation that the run belongs to, if it has one."""
 

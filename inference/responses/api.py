@@ -28,6 +28,7 @@ class ResponsesApi:
     runs = RESPONSES
     calls_end_runs = True
     outlives_conversation = True
+    ends_with_mark = False
 
     def __init__(self, store: Store, contexts: Contexts) -> None:
         self._store = store
