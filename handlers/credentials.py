@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -190,18 +191,27 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
 
 def _cast(header: str, value: str, kind: type) -> Any:
     try:
-        if kind in (int, float):
-            return kind(value)
-        if kind is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-        if kind is list and not value.startswith("["):
-            return [value]
-        parsed = orjson.loads(value) if kind in (dict, list) else value
-    except (ValueError, KeyError):
+        parsed = _parsed(value, kind)
+        orjson.dumps([[[[parsed]]]])  # as deep as in a job's payload
+    except (ValueError, KeyError, TypeError):
         parsed = None
     if not isinstance(parsed, kind):
         raise _invalid(header, f"is '{value[:64]}', which is not of the type {kind.__name__}")
     return parsed
+
+
+def _parsed(value: str, kind: type) -> Any:
+    """Return a value of JSON; raises ValueError, or KeyError for what is no truth value."""
+    if kind is int:
+        return int(value)
+    if kind is float:
+        number = float(value)
+        return number if isfinite(number) else None
+    if kind is bool:
+        return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+    if kind is list and not value.startswith("["):
+        return [value]
+    return orjson.loads(value) if kind in (dict, list) else value
 
 
 def require_store(context: Context, what: str) -> None:

@@ -21,15 +21,14 @@ class AstraRouting(Routing):
         """Return whether a request means version 1; raises BadRequest for versions that do not exist."""
         if ASSISTANTS.match(path) is None:
             return super().is_assistants_v1(path, beta)
-        if ASSISTANTS_V2 in beta:
-            return False
-        if beta and ASSISTANTS_V1 not in beta:
+        is_v1, is_v2 = ASSISTANTS_V1 in beta, ASSISTANTS_V2 in beta
+        if beta and is_v1 == is_v2:
             raise BadRequest(
                 f"The header 'OpenAI-Beta' is '{beta[:64].decode('latin-1')}'. Send 'assistants=v2' or "
                 "'assistants=v1'; without the header it is version 1.",
                 code="invalid_header",
             )
-        return True
+        return not is_v2
 
 
 def v1_prefixed(scope: Scope) -> Scope:

@@ -11,8 +11,10 @@ from serving.request import Request
 
 MULTIPART = b"multipart/form-data"
 PARAMETER_PREFIXES = (CHAT.encode(), EMBEDDING.encode())
-SINGLE_HEADERS = frozenset({b"authorization", b"host", *(name.encode() for name in CALLER_HEADERS)})
-"""Headers that decide who asks, or who is asked."""
+SINGLE_HEADERS = frozenset(
+    {b"authorization", b"host", b"openai-beta", *(name.encode() for name in CALLER_HEADERS)}
+)
+"""Headers that decide who asks, who is asked, or by which version of the API."""
 
 
 class HeldBodies:
@@ -55,7 +57,7 @@ class HeldBodies:
 
 
 def check_headers(request: Request) -> None:
-    """Raise BadRequest where a header that decides who is asked, or by whom, was sent twice."""
+    """Raise BadRequest where one of `SINGLE_HEADERS`, or a provider's parameter, was sent twice."""
     headers = request.scope["headers"]
     if len(headers) == len(request.headers):
         return

@@ -175,7 +175,13 @@ def test_a_header_of_garbage_is_refused_by_its_name(
     ("name", "value"),
     [
         ("LLM-PARAM-temperature", "hot"),
+        ("LLM-PARAM-temperature", "nan"),
+        ("LLM-PARAM-temperature", "1e999"),
         ("LLM-PARAM-seed", "1.5"),
+        ("LLM-PARAM-seed", "1" + "0" * 300),
+        ("LLM-PARAM-seed", "1" + "0" * 5000),
+        ("LLM-PARAM-stop", "[" * 253 + "]" * 253),
+        ("LLM-PARAM-logit-bias", '{"a":' * 900 + "1" + "}" * 900),
         ("LLM-PARAM-logprobs", "maybe"),
         ("LLM-PARAM-response-format", "[1]"),
         ("Authorization", "Basic dXNlcjpwYXNz"),
