@@ -46,8 +46,8 @@ class Principal:
 
     A caller sees only the objects of its `project`. `key_id` is None if no key is needed. `is_astra` is
     true where the caller uses the headers of the Astra Assistants API. `services` are the tenant's own,
-    where its token opens a store of its own. `has_store` is false for a caller known by a provider's key
-    only, who may ask models but store nothing.
+    where its token opens a store of its own, and `tenant` names that store. `has_store` is false for a
+    caller known by a provider's key only, who may ask models but store nothing.
     """
 
     project: str
@@ -56,7 +56,13 @@ class Principal:
     limits: Limits = Limits()
     is_astra: bool = False
     services: Services | None = None
+    tenant: str = ""
     has_store: bool = True
+
+    @property
+    def sharer(self) -> str:
+        """Who gets a share of the worker's memory and slots; projects of tenants' stores may be namesakes."""
+        return self.tenant or self.project
 
 
 @dataclass(frozen=True, slots=True)

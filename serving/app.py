@@ -100,6 +100,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         announce=Announcement(settings, services, routing.default),
         connection_limits=make_connection_limits(settings),
         grace=settings.grace,
+        running_jobs=lambda: tenants.running_jobs if tenants else services.jobs.running,
     )
 
 

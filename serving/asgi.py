@@ -53,6 +53,7 @@ class ASGIApplication:
         announce: Callable[[str], None],
         connection_limits: ConnectionLimits,
         grace: float,
+        running_jobs: Callable[[], int],
     ) -> None:
         self.flask = flask
         self.services = services
@@ -66,6 +67,7 @@ class ASGIApplication:
         self._interruptions = interruptions
         self._lifespan = lifespan
         self._ids = ids
+        self._running_jobs = running_jobs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -94,12 +96,13 @@ class ASGIApplication:
 
     def begin_stop(self) -> None:
         """Take no new jobs, and end the streams and waiting calls that outlast the grace time."""
-        waits = waiting_for(self._interruptions.open_requests, self.services.jobs.running)
+        jobs = self._running_jobs()
+        waits = waiting_for(self._interruptions.open_requests, jobs)
         if waits:
             log.info(
                 "server_stopping",
                 open_requests=self._interruptions.open_requests,
-                running_jobs=self.services.jobs.running,
+                running_jobs=jobs,
                 grace=self.grace,
                 text=f"Stopping: up to {self.grace:g} s for {waits} to end (Ctrl-C again stops at once)",
             )

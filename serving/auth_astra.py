@@ -61,7 +61,9 @@ class AstraDatabaseAuthenticator:
         token, database = token_of(request), database_of(request)
         tenant, services = await self._tenants.hold(token.decode("ascii"), database)
         request.release = tenant.release
-        return Principal(TENANT_PROJECT, limits=self._limits, is_astra=True, services=services)
+        return Principal(
+            TENANT_PROJECT, limits=self._limits, is_astra=True, services=services, tenant=tenant.name
+        )
 
 
 def stateless_key(request: Request) -> bytes:

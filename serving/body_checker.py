@@ -68,12 +68,12 @@ class BodyChecker:
         model = request.default_model
         if len(raw) <= CHECKED_IN_LOOP:
             return checked(raw, body, model, beside)
-        async with self._in_threads.hold(request.principal.project):
+        async with self._in_threads.hold(request.principal.sharer):
             if not await _in_thread(lambda: takes_long(raw, CHECKED_IN_THREAD)):
                 return await _in_thread(lambda: checked(raw, body, model, beside))
         edition = request.edition.edition.name if request.edition else ""
         task = Task(self._specs.get(edition, edition), operation.id, body.media, model, beside)
-        async with self._in_process.hold(request.principal.project), self._turn:
+        async with self._in_process.hold(request.principal.sharer), self._turn:
             return await self._check_in_process(task, raw)
 
     @property

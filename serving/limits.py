@@ -18,7 +18,7 @@ SINGLE_HEADERS = frozenset(
 
 
 class HeldBodies:
-    """Bounds the bytes that bodies of a worker's requests take in memory, in all and for one project.
+    """Bounds the bytes that bodies of a worker's requests take in memory, in all and for one `sharer`.
 
     `largest` is the size that one body may have, which always fits. Bodies that arrive in one piece
     are not counted.
@@ -28,31 +28,31 @@ class HeldBodies:
         self._limit = max(limit, largest)
         self._share = max(share, largest)
         self._held = 0
-        self._by_project: dict[str, int] = {}
+        self._by_sharer: dict[str, int] = {}
 
     def add(self, request: Request, size: int) -> None:
         """Count `size` more bytes of a request's body; raises Unavailable where they are too many."""
-        project = request.principal.project
-        of_project = self._by_project.get(project, 0) + size
-        if self._held + size > self._limit or of_project > self._share:
+        sharer = request.principal.sharer
+        of_sharer = self._by_sharer.get(sharer, 0) + size
+        if self._held + size > self._limit or of_sharer > self._share:
             raise Unavailable(
                 "The server is reading too many large request bodies; try again later.",
                 code="too_many_large_bodies",
                 headers={"Retry-After": "2"},
             )
         self._held += size
-        self._by_project[project] = of_project
+        self._by_sharer[sharer] = of_sharer
         request.held += size
 
     def release(self, request: Request) -> None:
         """Forget the body of a request that has ended."""
         if not request.held:
             return
-        project = request.principal.project
+        sharer = request.principal.sharer
         self._held -= request.held
-        self._by_project[project] -= request.held
-        if not self._by_project[project]:
-            del self._by_project[project]
+        self._by_sharer[sharer] -= request.held
+        if not self._by_sharer[sharer]:
+            del self._by_sharer[sharer]
         request.held = 0
 
 

@@ -28,7 +28,7 @@ from persistence.store import Store
 from persistence.types import JSON
 from serving.lifespan import Service
 from serving.settings import Settings
-from serving.tenants import Tenants
+from serving.tenants import Tenants, tenant_name
 
 SWEEP_SECONDS = 600.0
 """How often each worker has the store delete what has expired."""
@@ -61,13 +61,15 @@ def make_tenants(settings: Settings, services: Services) -> Tenants:
 
     async def make(token: str, database: str) -> tuple[Services, Sequence[Service]]:
         store = await open_for_token(settings.store, token, database)
-        made = services_over(store, settings, services)
+        made = services_over(store, settings, services, tenant_name(token, database))
         return made, [life for life in lives(made, grace=settings.grace) if life.name in OF_A_STORE]
 
     return Tenants(make)
 
 
-def services_over(store: Store, settings: Settings, shared: Services | None = None) -> Services:
+def services_over(
+    store: Store, settings: Settings, shared: Services | None = None, tenant: str = ""
+) -> Services:
     """Return the services over a store that exists already; of `shared` they use what has no store."""
     gateway = shared.gateway if shared else make_gateway(settings)
     sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
@@ -81,7 +83,13 @@ def services_over(store: Store, settings: Settings, shared: Services | None = No
     )
     downloads = settings.download_assistants_files
     retrieval = Retrieval(
-        store, gateway, jobs, download_assistants_files=downloads, sandbox=sandbox, sealer=sealer
+        store,
+        gateway,
+        jobs,
+        download_assistants_files=downloads,
+        sandbox=sandbox,
+        sealer=sealer,
+        tenant=tenant,
     )
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     runs = Runs(

@@ -48,6 +48,7 @@ class OpenStore:
 class Tenant:
     """One token and database; `uses` counts the requests that hold it, `used_at` is the last one's end."""
 
+    name: str
     opening: asyncio.Task[OpenStore]
     uses: int = 0
     used_at: float = field(default_factory=time.monotonic)
@@ -61,9 +62,12 @@ class Tenant:
     @property
     def is_free(self) -> bool:
         """Whether no request holds the store and none of its jobs runs here."""
-        if self.uses or not self.is_open:
-            return False
-        return not self.opening.result().services.jobs.running
+        return self.is_open and not self.uses and not self.running_jobs
+
+    @property
+    def running_jobs(self) -> int:
+        """How many of the store's jobs run here."""
+        return self.opening.result().services.jobs.running if self.is_open else 0
 
     def release(self) -> None:
         """End one use."""
@@ -82,8 +86,8 @@ class Tenants:
         self._make = make
         self._most = most
         self._idle = idle
-        self._tenants: OrderedDict[bytes, Tenant] = OrderedDict()
-        self._failures: dict[bytes, tuple[StoreError, float]] = {}
+        self._tenants: OrderedDict[str, Tenant] = OrderedDict()
+        self._failures: dict[str, tuple[StoreError, float]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
         self._watch: asyncio.Task[None] | None = None
@@ -92,6 +96,11 @@ class Tenants:
     def number(self) -> int:
         """How many stores are open or being opened."""
         return len(self._tenants)
+
+    @property
+    def running_jobs(self) -> int:
+        """How many jobs of all stores run here."""
+        return sum(tenant.running_jobs for tenant in self._tenants.values())
 
     # --- a worker's life ---
 
@@ -133,12 +142,12 @@ class Tenants:
 
         Raises Unauthorized for a token that the database refuses, Unavailable where it cannot be used now.
         """
-        key = hashlib.sha256(f"{token}\n{database}".encode()).digest()
-        tenant = self._tenants.get(key)
+        name = tenant_name(token, database)
+        tenant = self._tenants.get(name)
         if tenant is None:
-            self._raise_known_failure(key)
-            tenant = self._start(key, token, database)
-        self._tenants.move_to_end(key)
+            self._raise_known_failure(name)
+            tenant = self._start(name, token, database)
+        self._tenants.move_to_end(name)
         tenant.uses += 1
         if not tenant.is_open:
             await self._wait(tenant)
@@ -155,12 +164,12 @@ class Tenants:
             tenant.release()
             raise
 
-    def _raise_known_failure(self, key: bytes) -> None:
-        failed = self._failures.get(key)
+    def _raise_known_failure(self, name: str) -> None:
+        failed = self._failures.get(name)
         if failed is not None and time.monotonic() < failed[1]:
             raise _failure(failed[0])
 
-    def _start(self, key: bytes, token: str, database: str) -> Tenant:
+    def _start(self, name: str, token: str, database: str) -> Tenant:
         """Begin to open a store; Unavailable where so many are in use that none can make room."""
         oldest: Tenant | None = None
         if len(self._tenants) >= self._most:
@@ -173,21 +182,21 @@ class Tenants:
                 )
             oldest = self._tenants.pop(free)
         opening = asyncio.create_task(self._open(oldest, token, database))
-        tenant = self._tenants[key] = Tenant(opening)
-        opening.add_done_callback(lambda task: self._opened(key, tenant, task))
+        tenant = self._tenants[name] = Tenant(name, opening)
+        opening.add_done_callback(lambda task: self._opened(tenant, task))
         return tenant
 
-    def _opened(self, key: bytes, tenant: Tenant, task: asyncio.Task[OpenStore]) -> None:
+    def _opened(self, tenant: Tenant, task: asyncio.Task[OpenStore]) -> None:
         """Forget a store that could not be opened, and keep the reason for some seconds."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
             return
-        if self._tenants.get(key) is tenant:
-            del self._tenants[key]
+        if self._tenants.get(tenant.name) is tenant:
+            del self._tenants[tenant.name]
         if isinstance(error, StoreError):
             if len(self._failures) >= MAX_FAILURES:
                 self._failures.clear()
-            self._failures[key] = (error, time.monotonic() + FAILURE_SECONDS)
+            self._failures[tenant.name] = (error, time.monotonic() + FAILURE_SECONDS)
             log.warning("tenant_not_opened", reason=str(error))
 
     async def _open(self, oldest: Tenant | None, token: str, database: str) -> OpenStore:
@@ -216,6 +225,11 @@ class Tenants:
                 closing = asyncio.create_task(self._close(self._tenants.pop(key)))
                 self._closing.add(closing)
                 closing.add_done_callback(self._closing.discard)
+
+
+def tenant_name(token: str, database: str) -> str:
+    """Return the name of a token's database, from which neither can be read."""
+    return hashlib.sha256(f"{token}\n{database}".encode()).hexdigest()
 
 
 def _failure(error: StoreError) -> ApiError:

@@ -83,7 +83,7 @@ class Sandbox:
 
     async def parse(
         self,
-        project: str,
+        sharer: str,
         source: AsyncIterator[bytes],
         filename: str,
         chunking: Chunking,
@@ -92,7 +92,8 @@ class Sandbox:
     ) -> Parsed:
         """Return the text of a file and its chunks; raise DocumentError if it has no readable text.
 
-        `charset` is what the upload of a text declared.
+        `sharer` is the project, or the tenant, in whose turn it is parsed. `charset` is what the upload of
+        a text declared.
         """
         request = {
             "suffix": PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX],
@@ -100,10 +101,10 @@ class Sandbox:
             "size": chunking.size,
             "overlap": chunking.overlap,
         }
-        async with self._slots.hold(project):
+        async with self._slots.hold(sharer):
             self._active += 1
             try:
-                return await self._parse(project, source, request)
+                return await self._parse(sharer, source, request)
             finally:
                 self._active -= 1
                 self._end_later()
@@ -115,7 +116,7 @@ class Sandbox:
         parsers = [*self._retired, *([self._parser] if self._parser else [])]
         await asyncio.gather(*(parser.close() for parser in parsers))
 
-    async def _parse(self, project: str, source: AsyncIterator[bytes], request: JSON) -> Parsed:
+    async def _parse(self, sharer: str, source: AsyncIterator[bytes], request: JSON) -> Parsed:
         with tempfile.TemporaryFile(buffering=0) as spool:
             async for piece in source:
                 await asyncio.to_thread(spool.write, piece)
@@ -124,7 +125,7 @@ class Sandbox:
             try:
                 parser = await self._running()
                 reply = await parser.request(request, spool.fileno(), result.fileno())
-                self._slots.charge(project, reply["cpu"])
+                self._slots.charge(sharer, reply["cpu"])
                 return _parsed(reply, result)
             except BaseException:
                 result.close()

@@ -74,6 +74,7 @@ class Ingestion:
         vector_store_files: VectorStoreFiles,
         sandbox: Sandbox,
         sealer: Sealer,
+        tenant: str,
     ) -> None:
         self._store = store
         self._jobs = jobs
@@ -81,6 +82,7 @@ class Ingestion:
         self._vector_store_files = vector_store_files
         self._sandbox = sandbox
         self._sealer = sealer
+        self._tenant = tenant
         jobs.register(INGEST, self._run, concurrency=CONCURRENCY, give_up=self._give_up, fair=True)
 
     async def _run(self, lease: Lease) -> None:
@@ -134,7 +136,7 @@ class Ingestion:
         source = self._store.read_content(member.key.project, document.state["content"])
         try:
             parsed = await self._sandbox.parse(
-                lease.job.project,
+                self._tenant or lease.job.project,
                 source,
                 document.value["filename"],
                 chunking,

@@ -46,7 +46,7 @@ class Retrieval:
 
     Create it before `jobs` start, because it registers handlers. `download_assistants_files=False`
     keeps OpenAI's rule that files of the purpose assistants cannot be read back. `sandbox`
-    parses files; by default it is this object's own.
+    parses files; by default it is this object's own. `tenant` names the store among those that share it.
     """
 
     def __init__(
@@ -58,8 +58,10 @@ class Retrieval:
         download_assistants_files: bool = True,
         sandbox: Sandbox | None = None,
         sealer: Sealer | None = None,
+        tenant: str = "",
     ) -> None:
         self._store = store
+        self._tenant = tenant
         self.sealer = sealer or Sealer()
         self._embedder = Embedder(gateway)
         self.sandbox = sandbox or Sandbox()
@@ -70,7 +72,7 @@ class Retrieval:
         self.vector_store_files = VectorStoreFiles(store, jobs, deadlines, self.files, self.vector_stores)
         self._search = Search(store, self._embedder, self.vector_stores)
         self._ingestion = Ingestion(
-            store, jobs, self._embedder, self.vector_store_files, self.sandbox, self.sealer
+            store, jobs, self._embedder, self.vector_store_files, self.sandbox, self.sealer, tenant
         )
         deadlines.register(CONTENTS, expire=UnclaimedContents(store).expire)
         deadlines.register(FILES, expire=self.files.expire, purge=self.vector_store_files.purge_file)
@@ -205,7 +207,7 @@ class Retrieval:
             return None
         document = await self.files.get(project, file)
         parsed = await self.sandbox.parse(
-            project,
+            self._tenant or project,
             self.files.read(document),
             document.value["filename"],
             AUTO,

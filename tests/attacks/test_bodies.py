@@ -55,13 +55,20 @@ def test_what_a_body_took_is_free_again_once_it_is_answered(small: Server) -> No
         assert httpx.post(f"{small.url}/threads", content=body).status_code == 400
 
 
-def request(project: str) -> Request:
-    return Request("req", "POST", "/", "/", b"", Headers(()), principal=Principal(project))
+def request(project: str, tenant: str = "") -> Request:
+    return Request("req", "POST", "/", "/", b"", Headers(()), principal=Principal(project, tenant=tenant))
 
 
-def test_one_project_holds_its_share_at_most() -> None:
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (request("ours"), request("theirs")),
+        (request("default", "our database"), request("default", "theirs")),
+    ],
+    ids=["projects", "databases"],
+)
+def test_one_project_holds_its_share_at_most(ours: Request, theirs: Request) -> None:
     held = HeldBodies(100, share=50, largest=10)
-    ours, theirs = request("ours"), request("theirs")
     held.add(ours, 50)
     with pytest.raises(Unavailable):
         held.add(ours, 1)

@@ -71,7 +71,9 @@ def test_what_is_no_database_id_is_refused_by_the_headers_name(astra: Server, da
     assert "astra-db-id" in message
 
 
-@pytest.mark.parametrize("name", ["astra-api-token", "astra-db-id", "base-url", "LLM-PARAM-top-k", "OpenAI-Beta"])
+@pytest.mark.parametrize(
+    "name", ["astra-api-token", "astra-db-id", "base-url", "LLM-PARAM-top-k", "OpenAI-Beta"]
+)
 def test_a_header_that_chooses_tenant_or_provider_may_be_sent_once_only(astra: Server, name: str) -> None:
     sent = [("astra-api-token", OURS), (name, OURS), (name, THEIRS)]
     status, message, code = error_of(httpx.get(f"{astra.url}/files", headers=sent))

@@ -10,14 +10,16 @@ import pytest
 
 from handlers.context import Services
 from handlers.errors import ApiError, BadRequest, Unauthorized, Unavailable
+from inference.errors import DocumentError
 from inference.leases import Lease
+from inference.transfer.records import complete, file_document, vector_store_documents
 from persistence.engines import open_store
 from persistence.errors import CredentialsRefused, DatabaseAmbiguous, StoreRefused, StoreUnavailable
-from persistence.store import Enqueue, Finish, Insert, Job, Key
+from persistence.store import Document, Enqueue, Finish, Insert, Job, Key
 from serving.lifespan import Service
 from serving.services import OF_A_STORE, lives, services_over
 from serving.settings import Settings
-from serving.tenants import Tenants
+from serving.tenants import Tenants, tenant_name
 from tests.memory import resident
 
 KEY = Key("default", "threads", "thread_1")
@@ -39,7 +41,8 @@ class Stores:
 
     async def make(self, token: str, database: str) -> tuple[Services, Sequence[Service]]:
         name = hashlib.sha256(f"{token}{database}".encode()).hexdigest()[:16]
-        services = services_over(open_store(f"sqlite:///{self.folder}/{name}.db"), self.settings, self.shared)
+        store = open_store(f"sqlite:///{self.folder}/{name}.db")
+        services = services_over(store, self.settings, self.shared, tenant_name(token, database))
 
         async def work(lease: Lease) -> None:
             self.done.append(lease.job.id)
@@ -153,10 +156,35 @@ async def test_a_store_with_a_running_job_stays_open_until_it_ends(
     tenant.release()
     with pytest.raises(Unavailable):
         await tenants.hold("b", "")
+    assert tenants.running_jobs == 1
     end.set()
-    while services.jobs.running:
+    while tenants.running_jobs:
         await asyncio.sleep(0)
     (await tenants.hold("b", ""))[0].release()
+
+
+async def test_files_of_tenants_are_parsed_in_turn_though_their_projects_are_namesakes(
+    stores: Stores, make: Callable[..., Tenants], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharers: list[str] = []
+
+    async def parse(sharer: str, *_: object, **__: object) -> None:
+        sharers.append(sharer)
+        raise DocumentError("seen", code="invalid_file")
+
+    monkeypatch.setattr(stores.shared.retrieval.sandbox, "parse", parse)
+    tenants = make()
+    for token in ("a", "b"):
+        tenant, services = await tenants.hold(token, "")
+        file = complete("files", {"id": "file-1", "created_at": 1, "filename": "a.txt"})
+        vector_store = Document(Key("default", "vector_stores", "vs_1"), {"id": "vs_1", "expires_at": None})
+        record = {"id": "file-1", "created_at": 1, "vector_store_id": "vs_1"}
+        attached = vector_store_documents("default", complete("vector_store_files", record), "a.txt")
+        await services.store.load([file_document("default", file, "content", 1), vector_store, *attached])
+        with pytest.raises(DocumentError, match="seen"):
+            await services.retrieval.file_text("default", "vs_1", "file-1")
+        tenant.release()
+    assert sharers == [tenant_name("a", ""), tenant_name("b", "")]
 
 
 async def test_a_job_that_a_worker_left_behind_is_taken_over_when_its_store_is_opened_next(
