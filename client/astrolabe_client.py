@@ -65,7 +65,8 @@ class RunFailed(OpenAIError):
     """A run ended without an answer; `run` has its status and `last_error`."""
 
     def __init__(self, run: Run) -> None:
-        reason = run.last_error.message if run.last_error else "no reason was given"
+        why = run.incomplete_details.reason if run.incomplete_details else None
+        reason = run.last_error.message if run.last_error else why or "no reason was given"
         super().__init__(f"Run {run.id} ended as {run.status}: {reason}")
         self.run = run
 

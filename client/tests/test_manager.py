@@ -161,6 +161,12 @@ def test_a_run_that_fails_raises_its_reason(client: Astrolabe) -> None:
     assert failure.value.run.status == "failed"
 
 
+def test_an_answer_that_is_cut_off_raises_its_reason(client: Astrolabe) -> None:
+    assistant = AssistantManager(client, model=MODEL)
+    with pytest.raises(RunFailed, match="incomplete: max_completion_tokens"):
+        assistant.run(script({"text": "one two", "finish_reason": "length"}))
+
+
 def test_a_hosted_tool_stands_beside_functions(client: Astrolabe) -> None:
     file = client.upload(("birds.txt", b"Penguins swim under ice."))
     store = client.vector_stores.create(file_ids=[file.id])

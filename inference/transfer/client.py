@@ -14,7 +14,8 @@ from persistence.types import JSON
 ATTEMPTS = 6
 LONGEST_WAIT = 60.0
 PAGE = 100
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+CONNECT_SECONDS = 10.0
+TIMEOUT = httpx.Timeout(60.0, connect=CONNECT_SECONDS)
 RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
@@ -31,7 +32,10 @@ class Refused(SourceError):
 
 
 class SourceClient:
-    """GETs JSON and bytes below a base URL; the query of the URL (`api-version`) goes with each request."""
+    """GETs JSON and bytes below a base URL; the query of the URL (`api-version`) goes with each request.
+
+    A server that cannot be reached is reported at once, and one that answered before is tried again.
+    """
 
     def __init__(self, url: str, headers: dict[str, str], concurrency: int) -> None:
         parts = urlsplit(url)
@@ -40,6 +44,7 @@ class SourceClient:
         self.name = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
         self._query = httpx.QueryParams(parts.query)
         self._base = self.name.rstrip("/")
+        self._has_answered = False
         self._slots = asyncio.Semaphore(concurrency)
         self._http = httpx.AsyncClient(
             headers={"OpenAI-Beta": "assistants=v2", **headers},
@@ -107,10 +112,14 @@ class SourceClient:
                 request = self._http.build_request("GET", self._base + path, params=self._query.merge(query))
                 response = await self._http.send(request, stream=True)
             except httpx.HTTPError as exc:
+                if not self._has_answered and isinstance(exc, (httpx.ConnectError, httpx.ConnectTimeout)):
+                    reason = str(exc) or f"no connection within {CONNECT_SECONDS:g} s"
+                    raise SourceError(f"{self.name} cannot be reached: {reason}") from exc
                 if last:
                     raise SourceError(f"GET {path}: {exc or type(exc).__name__}") from exc
                 await asyncio.sleep(_wait(attempt, ""))
                 continue
+            self._has_answered = True
             if response.is_success:
                 return response
             reason = await _reason(response)

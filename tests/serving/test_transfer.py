@@ -1,5 +1,6 @@
 """Export over HTTP into a folder, and import of it into another store."""
 
+import asyncio
 import json
 import subprocess
 import time
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
+from inference.transfer.client import SourceClient, SourceError
 from tests.provider import ProviderProcess
 from tests.server import Server, command
 
@@ -276,7 +278,8 @@ def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_pat
     [
         (("import", "nowhere"), "nowhere holds no export"),
         (("export", "ftp://x", "out"), "not an http or https URL"),
-        (("export", "http://127.0.0.1:9/v1?api-version=secret", "out"), "GET /assistants"),
+        (("export", "http://me:secret@127.0.0.1:9/v1?api-version=secret", "out"), "127.0.0.1:9/v1 cannot be"),
+        (("export", "http://nowhere.invalid/v1", "out"), "http://nowhere.invalid/v1 cannot be reached: "),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(
@@ -287,6 +290,15 @@ def test_what_cannot_be_read_is_said_in_one_line(
     assert said in run.stderr.splitlines()[-1]
     assert "secret" not in run.stderr
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://nowhere.invalid/v1"])
+async def test_a_server_that_cannot_be_reached_is_not_tried_again(url: str) -> None:
+    client = SourceClient(url, {}, 1)
+    async with asyncio.timeout(5):  # six attempts take 8 s at least
+        with pytest.raises(SourceError, match="cannot be reached"):
+            await client.get("/assistants")
+        await client.close()
 
 
 def test_in_astra_mode_the_objects_become_those_of_a_token(
