@@ -21,6 +21,9 @@ _OF_CLIENTS: JSON = {
 _MADE_BY_SERVER = frozenset({"id", "status"})
 """Members that the server makes where a request leaves them out."""
 
+_MAX_CALL_ID = 65536
+"""Characters of a call's id: providers put a signature of the model's thoughts into it."""
+
 _NOT_ITEMS = frozenset({"ItemReferenceParam", "CompactionTriggerItemParam"})
 
 _OMITTED = {
@@ -104,6 +107,8 @@ def _add_sent(schemas: JSON, name: str) -> str:
     properties = sent["properties"]
     for member, schema in (("id", _ID), ("status", _STATUS), *_OF_CLIENTS.items()):
         properties.setdefault(member, schema)
+    if "call_id" in properties:
+        properties["call_id"] = _longer(properties["call_id"])
     if name in _ECHOED:
         sent |= _OTHER_MEMBERS
     change = _CHANGES.get(name)
@@ -111,6 +116,13 @@ def _add_sent(schemas: JSON, name: str) -> str:
         change(schemas, properties)
     schemas[name + _SENT] = sent
     return name + _SENT
+
+
+def _longer(schema: JSON) -> JSON:
+    """Return the schema of a call's id with the length that ids of any provider have."""
+    branches = [_longer(branch) for branch in schema.get("anyOf", ())]
+    length = {"maxLength": _MAX_CALL_ID} if "maxLength" in schema else {}
+    return {**schema, **length} | ({"anyOf": branches} if branches else {})
 
 
 def _input_message(_schemas: JSON, properties: JSON) -> None:

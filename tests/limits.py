@@ -75,6 +75,7 @@ OURS = frozenset(
         ("tool_outputs", "maxItems"),
         ("output", "maxLength"),
         ("tool_call_id", "maxLength"),
+        ("call_id", "maxLength"),
         ("additional_instructions", "maxLength"),
         ("part_ids", "maxItems"),
         ("part_ids", "maxLength"),

@@ -109,6 +109,11 @@ ITEMS: dict[str, JSON] = {
         "status": "completed",
     },
     "an output": {"type": "function_call_output", "call_id": "c", "output": "1"},
+    "an output of a call with a signature in its id": {
+        "type": "function_call_output",
+        "call_id": "call_1__thought__" + "A" * 4000,
+        "output": "1",
+    },
     "an output of parts": {
         "type": "function_call_output",
         "call_id": "c",
