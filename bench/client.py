@@ -15,14 +15,16 @@ import orjson
 from bench.load import KEY, BenchFailed
 from bench.measuring import Rate, cpu_seconds
 
-ENDS = (b"data: [DONE]\n\n",)
+DONE = b"data: [DONE]\n\n"
+ENDED = b'"type":"response.completed"'
 
 
 @dataclass(slots=True)
 class Answer:
     """A response; `first` and `seconds` count from the request's last byte.
 
-    `events` are the SSE frames; of a stream only the last bytes are kept.
+    `events` are the SSE frames; of a stream only the last bytes are kept. `has_ended` is true once a
+    response is completed.
     """
 
     status: int = 0
@@ -30,11 +32,12 @@ class Answer:
     first: float = 0.0
     seconds: float = 0.0
     body: bytes = b""
+    has_ended: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Return whether a stream ended as it should."""
-        return self.status == 200 and self.body.endswith(ENDS)
+        return self.status == 200 and (self.has_ended or self.body.endswith(DONE))
 
     def json(self) -> Any:
         """Return the body's JSON."""
@@ -131,6 +134,7 @@ class Connection(asyncio.Protocol):
             self._pieces.append(body)
             return
         data = self._tail + body
+        self._answer.has_ended = self._answer.has_ended or ENDED in body
         self._answer.events += data.count(b"\n\n")
         self._tail = b"\n" if data.endswith(b"\n") and not data.endswith(b"\n\n") else b""
         self._pieces[:] = [b"".join(self._pieces)[-32:] + body[-32:]]

@@ -141,7 +141,7 @@ def round_trips(rig: Rig) -> Iterator[Figure]:
 async def count(app: InProcess) -> dict[str, tuple[int, int | None]]:
     """Return the round trips and the bar of each operation."""
     async with app.running():
-        return {**await count_runs(app), **await count_files(app)}
+        return {**await count_runs(app), **await count_responses(app), **await count_files(app)}
 
 
 async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
@@ -171,6 +171,21 @@ async def count_runs(app: InProcess) -> dict[str, tuple[int, int | None]]:
         "a streamed run, whole": (streamed, 8),
         "a background run, whole": (background, None),
         "poll a run": (polling, 1),
+    }
+
+
+async def count_responses(app: InProcess) -> dict[str, tuple[int, int | None]]:
+    """Return those of responses."""
+    asked = {"model": "bench-20", "input": "Why is the sky blue?"}
+    made, first = await app.trips("POST", "/v1/responses", asked)
+    continued, _ = await app.trips("POST", "/v1/responses", {**asked, "previous_response_id": first["id"]})
+    streamed, _ = await app.trips("POST", "/v1/responses", {**asked, "stream": True})
+    got, _ = await app.trips("GET", f"/v1/responses/{first['id']}")
+    return {
+        "a response, whole": (made, 6),
+        "a response that continues another, whole": (continued, 6),
+        "a streamed response, whole": (streamed, 6),
+        "get a response": (got, 1),
     }
 
 
