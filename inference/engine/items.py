@@ -156,7 +156,10 @@ class Turn:
 
     def item(self, id: str) -> Item:
         """Return an item of the turn."""
-        return next(item for item in self.items if item.id == id)
+        for item in reversed(self.items):  # the newest are asked for most
+            if item.id == id:
+                return item
+        raise KeyError(id)
 
     def to_messages(self) -> list[JSON]:
         """The turn as chat messages: the assistant's, then one of role `tool` for each call."""

@@ -69,9 +69,11 @@ class Recorder:
         if not self.state.live and self.state.turn is not None:
             self._held.append(event)
             return
-        held, self._held = self._held, []
-        for each in (*_merged(held), event):
-            self._render(each)
+        if self._held:
+            held, self._held = self._held, []
+            for each in _merged(held):
+                self._render(each)
+        self._render(event)
 
     def replay(self, event: Event) -> list[NumberedFrame]:
         """Apply an event that is in the log already, and return its frames."""

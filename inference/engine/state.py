@@ -1,6 +1,6 @@
 """The state of a run, stored with its object and changed by the events of its log."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from inference.engine import events
@@ -86,6 +86,9 @@ class RunState:
 
     def apply(self, event: events.Event) -> None:
         """Apply an event. The caller counts `sequence` and `shown`."""
+        if isinstance(event, events.ItemDelta):  # first, as most events are
+            _grow(self._turn().item(event.id), event)
+            return
         match event:
             case events.RunMoved(status):
                 self.status = status
@@ -94,8 +97,6 @@ class RunState:
                 self.turns = [*(turn for turn in self.turns if turn.finish), Turn(id, kept)]
             case events.ItemStarted():
                 self._turn().items.append(events.started_item(event))
-            case events.ItemDelta():
-                _grow(self._turn().item(event.id), event)
             case events.ItemFinished():
                 _finish(self._turn().item(event.id), event)
             case events.OutputsSubmitted(outputs):
@@ -119,6 +120,7 @@ class RunState:
 
     def to_json(self) -> JSON:
         """Return the state as it is stored."""
+        usage = self.usage
         turns = [] if self.status in ENDED else [turn_to_json(turn) for turn in self.turns if turn.finish]
         return {
             "status": self.status,
@@ -126,7 +128,7 @@ class RunState:
             "sequence": self.sequence,
             "shown": self.shown,
             "turns": turns,
-            "usage": astuple(self.usage),
+            "usage": [usage.prompt, usage.completion, usage.cached, usage.reasoning],
             "extra": self.extra,
         }
 
@@ -147,8 +149,10 @@ def _grow(item: Item, delta: events.ItemDelta) -> None:
     grown: GrowingText = getattr(item, delta.part)
     grown.add(delta.text)
     if isinstance(item, Message):
-        item.annotations += delta.annotations
-        item.logprobs += delta.logprobs
+        if delta.annotations:
+            item.annotations += delta.annotations
+        if delta.logprobs:
+            item.logprobs += delta.logprobs
 
 
 def _finish(item: Item, event: events.ItemFinished) -> None:

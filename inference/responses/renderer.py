@@ -32,6 +32,12 @@ Seal = Callable[[JSON], str]
 PADDED_TO = 16
 """Characters of a padded delta are a multiple of this."""
 
+TEXT_DELTA = (
+    b"event: response.output_text.delta\n"
+    b'data: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%s","output_index":%d,'
+    b'"content_index":0,"logprobs":[],"delta":%s%s}\n\n'
+)
+
 TERMINAL = {
     "completed": "response.completed",
     "incomplete": "response.incomplete",
@@ -47,6 +53,8 @@ class _Open:
     index: int
     id: str
     type: str
+    is_plain: bool = False
+    """Whether it is a message: most frames are its deltas, which are written from a template."""
     has_part: bool = False
     refuses: bool = False
     annotations: list[JSON] = field(default_factory=list)
@@ -64,6 +72,7 @@ class ResponsesRenderer:
         self._seal = seal
         self._include: Collection[str] = state.extra[INCLUDE]
         self._pads = state.extra[OBFUSCATION]
+        self._noise = hashlib.blake2b(run["id"].encode(), digest_size=PADDED_TO).hexdigest()
         self._summarizes = run["reasoning"].get("summary") is not None
         self._tools = RequestTools.of(run["tools"], run["tool_choice"], state.extra[BROUGHT])
         self._open: dict[str, _Open] = {}
@@ -72,6 +81,10 @@ class ResponsesRenderer:
 
     def render(self, event: Event, state: RunState) -> list[NumberedFrame]:
         """Return the frames of an event."""
+        if isinstance(event, events.ItemDelta) and event.part == "text":
+            opened = self._open[event.id]
+            if opened.is_plain and opened.has_part and not event.annotations and not event.logprobs:
+                return [self._plain_delta(opened, event.text, state.shown)]
         return self._numbered(self._frames(event, state), state.shown)
 
     def _frames(self, event: Event, state: RunState) -> list[Frame]:
@@ -144,7 +157,7 @@ class ResponsesRenderer:
         index = state.extra.get(PLACES, 0)
         state.extra[PLACES] = index + 1
         type = self._type(item)
-        opened = _Open(index, output_id(type, self.run["id"], index), type)
+        opened = _Open(index, output_id(type, self.run["id"], index), type, isinstance(item, Message))
         self._open[item.id] = opened
         begun = self._item(item, opened, "in_progress")
         added = {"output_index": index, "item": shown(begun, self._include)}
@@ -331,13 +344,26 @@ class ResponsesRenderer:
     def _delta(self, name: str, opened: _Open, text: str, **more: Any) -> Frame:
         return f"response.{name}.delta", {**_at(opened), **more, "delta": text}
 
+    def _plain_delta(self, opened: _Open, text: str, number: int) -> NumberedFrame:
+        """Return the frame of a delta of a message's text, which has no logprobs."""
+        padding = b""
+        if self._pads:
+            padding = b',"obfuscation":"%s"' % self._padding(number, len(text)).encode()
+        values = (number, opened.id.encode(), opened.index, orjson.dumps(text), padding)
+        return NumberedFrame(number, TEXT_DELTA % values)
+
+    def _padding(self, number: int, length: int) -> str:
+        """Return characters that make a delta's length a multiple; the same for each replay."""
+        start = number % PADDED_TO
+        return self._noise[start : start + PADDED_TO - length % PADDED_TO]
+
     def _numbered(self, frames: list[Frame], first: int) -> list[NumberedFrame]:
         return [self._numbered_frame(number, *frame) for number, frame in enumerate(frames, first)]
 
     def _numbered_frame(self, number: int, name: str, data: JSON) -> NumberedFrame:
         event = {"type": name, "sequence_number": number, **data}
         if self._pads and name.endswith(".delta"):
-            event["obfuscation"] = _padding(self.run["id"], number, len(data["delta"]))
+            event["obfuscation"] = self._padding(number, len(data["delta"]))
         ends = name in ("response.completed", "response.failed", "response.incomplete")
         return NumberedFrame(number, sse(event), ends)
 
@@ -345,12 +371,6 @@ class ResponsesRenderer:
 def sse(event: JSON) -> bytes:
     """Return an event of a stream."""
     return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event))
-
-
-def _padding(id: str, number: int, length: int) -> str:
-    """Return characters that make a delta's length a multiple; the same for each replay."""
-    digest = hashlib.blake2b(b"%s%d" % (id.encode(), number), digest_size=PADDED_TO // 2).hexdigest()
-    return digest[: PADDED_TO - length % PADDED_TO]
 
 
 def _at(opened: _Open) -> JSON:
