@@ -3,11 +3,12 @@
 import time
 from collections.abc import Sequence
 from functools import partial
+from typing import Unpack
 
 from handlers.context import Context
 from handlers.errors import BadRequest, NotFound
 from handlers.item_contents import check_files_and_images
-from handlers.pages import list_page, read_page
+from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import update_metadata
 from inference.identifiers import new_id
@@ -55,6 +56,12 @@ async def delete_conversation(context: Context, conversation_id: str) -> JSON:
 
     await retry_on_conflict(attempt)
     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
+
+
+@operation("listConversations")
+async def list_conversations(context: Context, **page: Unpack[PageQuery]) -> JSON:
+    """Return a page of the project's conversations; OpenAI has no such operation."""
+    return list_page(await read_page(context, CONVERSATIONS, **page))
 
 
 # --- items ---

@@ -21,6 +21,9 @@ from persistence.collections import MESSAGES, RUN_STEPS, RUNS
 from persistence.store import LOG_LIFETIME, Cancel, Clear, Document, Insert, Key, Replace, Store
 from persistence.types import JSON
 
+THREAD_DELETION = "thread_deletion"
+"""The kind of the jobs that delete what threads have."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
@@ -59,7 +62,7 @@ class Runs:
     ) -> None:
         self._store = store
         self._lifetime = lifetime
-        self._deletion = Deletion(store, jobs, "thread_deletion", (RUNS, MESSAGES), {RUNS: RUN_STEPS})
+        self._deletion = Deletion(store, jobs, THREAD_DELETION, (RUNS, MESSAGES), {RUNS: RUN_STEPS})
         api = AssistantsApi(store)
         self.engine = Engine(
             store, gateway, jobs, api, tools, log_lifetime=log_lifetime, max_answer=max_answer, sealer=sealer

@@ -20,6 +20,9 @@ from persistence.types import JSON
 
 PAGE = 100
 
+CONVERSATION_DELETION = "conversation_deletion"
+"""The kind of the jobs that delete the items of conversations."""
+
 
 def conversation_object(id: str, *, now: int, metadata: JSON | None = None) -> JSON:
     """Return a conversation without items."""
@@ -123,7 +126,7 @@ class Conversations:
 
     def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store = store
-        self._deletion = Deletion(store, jobs, "conversation_deletion", (CONVERSATION_ITEMS,))
+        self._deletion = Deletion(store, jobs, CONVERSATION_DELETION, (CONVERSATION_ITEMS,))
 
     async def get(self, project: str, id: str) -> Document:
         """Return a conversation as it is stored; ConversationNotFound."""

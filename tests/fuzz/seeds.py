@@ -21,7 +21,7 @@ OF_COMPONENT = {
     ),
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
-NOT_PINNED = ("Chat", "Answered.", "ContainerAuto", "AutoCodeInterpreter", "ImageGenTool")
+NOT_PINNED = ("Chat", "Answered.", "ContainerAuto", "AutoCodeInterpreter", "ImageGenTool", "FileSearchTool")
 """Components whose ids of files are not looked up when they are stored."""
 
 NAMED = {"type": "string", "minLength": 1}

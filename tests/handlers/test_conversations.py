@@ -16,6 +16,7 @@ from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, RESPONSES
 from persistence.engines import open_store
 from persistence.store import Delete, Insert, Key, Replace
 from persistence.types import JSON
+from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
 from tests.inference.engine.process import Process, gateway_to, process
 
@@ -145,6 +146,8 @@ async def test_another_projects_conversations_are_404(worker: Process) -> None:
     ):
         await refused(call, NotFound)
     assert await listed(worker, id) == [item]
+    assert (await conversations.list_conversations(other, **PAGE))["data"] == []
+    assert (await conversations.list_conversations(worker.context(), **PAGE))["data"] == [made]
 
 
 async def test_another_projects_file_in_an_item_is_404(worker: Process) -> None:

@@ -57,9 +57,13 @@ def _only_as_property(text: str, word: str) -> bool:
     return all(place.lstrip(" ").startswith(("{", "\n")) for place in places)
 
 
+OURS = ("list_threads", "list_conversations", "create_thread_conversation", "create_conversation_thread")
+"""The operations whose paths none of OpenAI's have."""
+
+
 def test_our_own_operations_are_merged(newest: Edition) -> None:
     own = {one.name: one for one in newest.operations if one.own}
-    assert set(own) == {"get_health", "list_threads", "get_run_events"}
+    assert set(own) == {"get_health", "get_run_events", *OURS}
     router = newest.router()
     assert router.match("GET", "/threads", "")[0] is own["list_threads"]
     assert router.match("POST", "/threads", "")[0].id == "createThread"
@@ -79,7 +83,7 @@ paths:
   /threads/{id}/runs/{run}/events: {get: {operationId: theirEvents, responses: {}}}
 """
     names = {one.name: one.own for one in edition(tmp_path, text).operations}
-    assert names == {"theirs": False, "their_events": False, "list_threads": True}
+    assert names == {"theirs": False, "their_events": False, **dict.fromkeys(OURS, True)}
 
 
 def test_json_is_read_like_yaml(tmp_path: Path) -> None:
