@@ -19,6 +19,7 @@ from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
 from inference.responses.responses import Responses
+from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
@@ -73,8 +74,7 @@ def services_over(
     """Return the services over a store that exists already; of `shared` they use what has no store."""
     gateway = shared.gateway if shared else make_gateway(settings)
     sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
-    secret = settings.secret.get_secret_value() if settings.secret else None
-    sealer = Sealer(secret)
+    sealer = Sealer(*settings.secrets)
     jobs = Jobs(
         store,
         owner="",
@@ -109,6 +109,7 @@ def services_over(
         log_lifetime=settings.log_days * 86_400,
         max_answer=settings.max_answer,
         sealer=sealer,
+        item_sealer=ItemSealer(store, settings.secrets),
     )
     return Services(
         store=store,
@@ -162,6 +163,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
     async def open_store() -> None:
         await store.migrate()
         await store.open()
+        await services.responses.sealer.open()
 
     async def open_retrieval() -> None:
         retrieval.open()

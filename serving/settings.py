@@ -22,6 +22,9 @@ LIKENESS = 0.7
 SECRETS = frozenset({"ASTROLABE_SECRET", "OPENAI_API_KEY"})
 """Variables whose values no error shows."""
 
+SHORTEST_SECRET = 16
+"""Characters."""
+
 MEGABYTE = 1024 * 1024
 USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
 SECRET_PARAMETER = re.compile(
@@ -88,9 +91,9 @@ class Settings(BaseSettings):
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
         None,
-        "At least 16 characters, the same for all replicas: encrypts callers' provider settings while work "
-        "in the background needs them.",
-        min_length=16,
+        "At least 16 characters, the same for all replicas: encrypts reasoning and compacted contexts in "
+        "items, and callers' provider settings while work in the background needs them. To change it, put "
+        "the new one before the old one, separated by a comma or a line break.",
     )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
@@ -209,6 +212,19 @@ class Settings(BaseSettings):
             else value
         )
 
+    @field_validator("secret")
+    @classmethod
+    def check_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        """Refuse a secret that is too short to be one."""
+        if value is not None and min(map(len, _secrets(value)), default=0) < SHORTEST_SECRET:
+            raise ValueError(f"at least {SHORTEST_SECRET} characters long, each one of several")
+        return value
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The operator's secrets, the newest first."""
+        return () if self.secret is None else _secrets(self.secret)
+
     @classmethod
     def read(cls, **overrides: object) -> "Settings":
         """Read the environment, or raise SettingsRefused naming every variable that is wrong."""
@@ -246,6 +262,10 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
+
+
+def _secrets(value: SecretStr) -> tuple[str, ...]:
+    return tuple(filter(None, map(str.strip, re.split(r"[,\n]", value.get_secret_value()))))
 
 
 def refuse_misspelt_variables() -> None:

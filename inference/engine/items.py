@@ -168,13 +168,21 @@ class Turn:
         message: JSON = {"role": "assistant", "content": content or None}
         if self.calls:
             message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
-            blocks = [block for item in self.items if isinstance(item, Reasoning) for block in item.blocks]
-            message |= {"thinking_blocks": joined(blocks)} if blocks else {}
+            message |= self._reasoning()
         answers = [
             {"role": "tool", "tool_call_id": call.call_id, "content": call.output or ""}
             for call in self.calls
         ]
         return [message, *answers]
+
+    def _reasoning(self) -> JSON:
+        """Return what providers want back with the calls that follow it: signed blocks, or plain text."""
+        reasoning = [item for item in self.items if isinstance(item, Reasoning)]
+        blocks = [block for item in reasoning for block in item.blocks]
+        if blocks:
+            return {"thinking_blocks": joined(blocks)}
+        text = "\n".join(str(item.text) for item in reasoning if item.text)
+        return {"reasoning_content": text} if text else {}
 
 
 def _as_tool_call(call: Call) -> JSON:

@@ -213,7 +213,7 @@ class TurnReader:
         events: list[Event] = []
         if self._skips_text:
             delta = {"tool_calls": delta.get("tool_calls")}
-        if thought := delta.get("reasoning_content"):
+        if thought := delta.get("reasoning_content") or delta.get("reasoning"):
             events += self._reasoning(thought)
         if blocks := delta.get("thinking_blocks"):
             events += [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), "", "blocks", blocks)]

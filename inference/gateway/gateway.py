@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 
@@ -127,6 +128,11 @@ class Gateway:
     def uses_credentials(self, model: str) -> bool:
         """Return whether a caller's credentials matter for a model: local ones need none."""
         return self.accepts_credentials and any(one.wire != "local" for one in self._find(model))
+
+    def provider_of(self, model: str, credentials: Credentials | None = None) -> str:
+        """Return a name of the provider that serves a model, the first one if there are fallbacks."""
+        target = self._find(model, self._named_provider(credentials))[0]
+        return f"{target.provider} {urlsplit(target.base_url).hostname or ''}".strip()
 
     def default_embedding_model(self) -> str | None:
         """Return the model that embeds vector stores; None if search is BM25 alone."""
@@ -293,8 +299,11 @@ class Gateway:
         return await first_answer(self._targets(request, credentials), call)
 
     def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
-        provider = credentials.provider if credentials and self._policy.accepts_credentials else ""
+        provider = self._named_provider(credentials)
         return self._with_credentials(self._find(request["model"], provider), credentials)
+
+    def _named_provider(self, credentials: Credentials | None) -> str:
+        return credentials.provider if credentials and self._policy.accepts_credentials else ""
 
     def _filled(self, request: JSON, credentials: Credentials | None) -> JSON:
         """Return the request with the fields of the caller's settings that it does not have itself."""

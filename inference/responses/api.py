@@ -10,8 +10,9 @@ from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
-from inference.responses.renderer import TERMINAL, ResponsesRenderer, sse
-from inference.responses.state import BROUGHT, OPTIONS
+from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
+from inference.responses.sealing import ItemSealer, unsealed_item
+from inference.responses.state import BROUGHT, OPTIONS, PROVIDER
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATIONS, RESPONSES
 from persistence.store import Document, Key, Store
@@ -30,9 +31,10 @@ class ResponsesApi:
     outlives_conversation = True
     ends_with_mark = False
 
-    def __init__(self, store: Store, contexts: Contexts) -> None:
+    def __init__(self, store: Store, contexts: Contexts, sealer: ItemSealer) -> None:
         self._store = store
         self._contexts = contexts
+        self._sealer = sealer
 
     def conversation(self, run: Document) -> Key | None:
         """Return the key of the response's conversation."""
@@ -41,13 +43,20 @@ class ResponsesApi:
 
     def renderer(self, project: str, run: JSON, state: RunState) -> Renderer:
         """Return the renderer of a response as it is stored."""
-        return ResponsesRenderer(project, run, state)
+        return ResponsesRenderer(project, run, state, self._seal(project, state))
 
     def replay(self, project: str, objects: JSON) -> tuple[RunState, Renderer]:
         """Return state and renderer for a log from its first event on."""
         extra = {name: value for name, value in objects.items() if name != "run"}
         state = RunState(extra=extra)
-        return state, ResponsesRenderer(project, objects["run"], state)
+        return state, self.renderer(project, objects["run"], state)
+
+    def _seal(self, project: str, state: RunState) -> Seal | None:
+        """Return what encrypts the reasoning of a response; None without a key."""
+        if not self._sealer.can_seal:
+            return None
+        provider = state.extra.get(PROVIDER)
+        return lambda content: self._sealer.seal(project, "reasoning", {**content, PROVIDER: provider})
 
     def move(self, run: JSON, status: str, at: int) -> JSON:
         """Return the response in another status."""
@@ -80,9 +89,10 @@ class ResponsesApi:
 
     async def messages(self, run: Document, items: list[JSON]) -> list[JSON]:
         """Return the items of a response's context as chat messages."""
-        value, brought = run.value, run.state["extra"][BROUGHT]
-        tools = RequestTools.of(value["tools"], value["tool_choice"], brought)
-        return await chat_messages(items, InputFiles(self._store, run.key.project), tools)
+        project, value, extra = run.key.project, run.value, run.state["extra"]
+        tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
+        unsealed = [unsealed_item(item, self._sealer, project, extra.get(PROVIDER)) for item in items]
+        return await chat_messages(unsealed, InputFiles(self._store, project), tools)
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the response as its last event, or an error."""

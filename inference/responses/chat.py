@@ -17,8 +17,8 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
     """Return a context's items as chat messages.
 
     Reasoning, messages and calls of one turn become one assistant's message, the outputs of its calls the
-    messages of role `tool` behind it. Two members say what an item's sealed content holds: `blocks` of
-    reasoning (thinking blocks for its provider), and `summary_text` of a compaction.
+    messages of role `tool` behind it. Three members say what an item's sealed content holds: `blocks` and
+    `text` of reasoning (thinking blocks for its provider, or plain), and `summary_text` of a compaction.
     """
     pairs, orphans = pair_outputs(items)
     contents = await _contents(items, files)
@@ -137,6 +137,7 @@ class _Turn:
 
     texts: list[str] = field(default_factory=list)
     blocks: list[JSON] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
     calls: list[JSON] = field(default_factory=list)
     answers: list[list[JSON]] = field(default_factory=list)
     is_answered: bool = False
@@ -150,6 +151,8 @@ class _Turn:
             message["tool_calls"] = self.calls
         if self.calls and self.blocks:
             message["thinking_blocks"] = joined(self.blocks)
+        elif self.calls and self.thoughts:
+            message["reasoning_content"] = "\n".join(self.thoughts)
         outputs: list[JSON] = []
         media: list[JSON] = []
         for call, parts in zip(self.calls, self.answers, strict=True):
@@ -186,7 +189,9 @@ class _Writer:
         elif type == "message":
             self._open().texts += [part["text"] for part in content or ()]
         elif type == "reasoning":
-            self._open().blocks += item.get("blocks") or ()
+            turn = self._open()
+            turn.blocks += item.get("blocks") or ()
+            turn.thoughts += filter(None, [item.get("text")])
         elif type in OUTPUT_TYPES:
             name, arguments = self._tools.function_call(item)
             id = item.get("call_id") or item["id"]

@@ -20,6 +20,7 @@ from inference.responses.errors import (
 )
 from inference.responses.items import REFERENCE, ItemRefused, check_pairs, item_owner
 from inference.responses.memory import ConnectionMemory
+from inference.responses.sealing import ItemSealer
 from inference.responses.state import (
     BROUGHT,
     CONTINUED,
@@ -27,6 +28,7 @@ from inference.responses.state import (
     INPUT,
     OBFUSCATION,
     OPTIONS,
+    PROVIDER,
     SEGMENTS,
 )
 from inference.sealing import Sealer
@@ -75,11 +77,13 @@ class Responses:
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,
         sealer: Sealer | None = None,
+        item_sealer: ItemSealer | None = None,
     ) -> None:
         self._store = store
         self._gateway = gateway
         self.contexts = Contexts(store)
-        self._api = ResponsesApi(store, self.contexts)
+        self.sealer = item_sealer or ItemSealer(store)
+        self._api = ResponsesApi(store, self.contexts, self.sealer)
         self.engine = Engine(
             store,
             gateway,
@@ -164,10 +168,12 @@ class Responses:
             items = [*previous.items, *input]
         check_pairs(items, len(items) - len(request.input))
         run = objects.response_object(request.id, request.body, now=int(time.time()))
+        caller = request.caller.chat if request.caller is not None else None
         extra = {
             INPUT: input,
             SEGMENTS: previous.segments,
             OPTIONS: request.options,
+            PROVIDER: self._gateway.provider_of(run["model"], caller),
             INCLUDE: request.body.get("include") or [],
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
             BROUGHT: [item for item in items if item["type"] in BRINGS_TOOLS],
@@ -176,7 +182,7 @@ class Responses:
         state = RunState(live=bool(request.body.get("stream")), extra=extra)
         document = Document(key, run, {"extra": extra})
         history = await self._api.messages(document, items)
-        made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT)}}
+        made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT, PROVIDER)}}
         return RunStart(key, request.id, run, made, state, caller=request.caller, history=history), items
 
     # --- what a response continues ---

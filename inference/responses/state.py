@@ -23,3 +23,6 @@ BROUGHT = "brought"
 
 PLACES = "places"
 """How many output items were begun, also those that a lost worker left."""
+
+PROVIDER = "provider"
+"""The provider that its model is asked at; only that one gets its thinking blocks back."""

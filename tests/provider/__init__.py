@@ -36,6 +36,7 @@ tells each upstream model its own. Keys of a turn, all optional:
     repeat          the text so many times over (huge outputs)
     calls           function calls, in parallel: name, arguments (JSON, or a string sent as it is), id
     thinking        what it thinks first, signed; only in the other three APIs
+    reasoning       what it thinks first, as `reasoning_content`; only in OpenAI's API, streamed
     images          pictures in base64 that it makes; only in Gemini's API
     chunks          how many pieces the text is streamed in (default: one a word)
     delay           seconds before each piece;   wait: seconds before the first byte

@@ -69,6 +69,9 @@ class Answer:
 
     def deltas(self) -> Iterator[JSON]:
         """The pieces of the stream between its role and its end: of text, then of calls."""
+        reasoning = self.turn.step.get("reasoning")
+        for piece in self.turn.pieces(reasoning) if reasoning else ():
+            yield {"reasoning_content": piece}
         for piece in self.pieces:
             yield {"content": piece}
         for index, call in enumerate(self.calls):

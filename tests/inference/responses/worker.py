@@ -96,6 +96,7 @@ class Worker:
 async def worker(store: Store, gateway: Gateway, **options: Any) -> AsyncIterator[Worker]:
     """A worker that polls for jobs, until it is left."""
     made = Worker(store, gateway, **options)
+    await made.responses.sealer.open()
     await made.jobs.start()
     try:
         yield made
