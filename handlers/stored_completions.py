@@ -139,17 +139,19 @@ async def get_chat_completion_messages(
 ) -> JSON:
     """Return a page of the messages that the completion's request had."""
     document = await _find(context, completion_id)
-    return list_slice(
-        [_message(completion_id, *pair) for pair in enumerate(document.state["messages"])], **page
-    )
+    messages = document.state["messages"]
+    places: list[JSON] = [{"id": f"{completion_id}-{n}", "index": n} for n in range(len(messages))]
+    listed = list_slice(places, **page)
+    listed["data"] = [_message(one["id"], messages[one["index"]]) for one in listed["data"]]
+    return listed
 
 
-def _message(completion_id: str, index: int, message: JSON) -> JSON:
+def _message(id: str, message: JSON) -> JSON:
     content: Any = message.get("content")
     text = content if isinstance(content, str) else None
     parts = content if isinstance(content, list) else None
     shown = {"name": None, "refusal": None, **message, "content": text, "content_parts": parts}
-    return {"id": f"{completion_id}-{index}", **shown}
+    return {"id": id, **shown}
 
 
 def _key(context: Context, completion_id: str) -> Key:

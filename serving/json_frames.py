@@ -9,8 +9,15 @@ import orjson
 FRAME = 5000
 """Values of a frame at most."""
 
-OPEN_LIST, OPEN_OBJECT, CLOSE, NAME, MEMBERS = b"[", b"{", b"]", b"n", b"m"
-"""The first byte of a frame: it opens or closes a container, names the next member, or holds several."""
+CHARACTERS = 100
+"""Characters of a string that count as one value."""
+
+OPEN_LIST, OPEN_OBJECT, OPEN_TEXT, CLOSE, NAME, MEMBERS, TEXT = b"[", b"{", b'"', b"]", b"n", b"m", b"t"
+"""The first byte of a frame.
+
+It opens or closes a container or a long text, names the next member, or holds several members or a part of
+a text.
+"""
 
 
 def to_frames(value: Any) -> Iterator[bytes]:
@@ -24,20 +31,32 @@ def from_frames(frames: Iterable[bytes]) -> Any:
     """Return the value that the frames hold."""
     root: list[Any] = []
     containers: list[Any] = [root]
+    text: list[str] = []
     name = ""
     for frame in frames:
         kind, data = frame[:1], frame[1:]
         if kind == NAME:
             name = data.decode()
-        elif kind == CLOSE:
-            containers.pop()
+        elif kind == TEXT:
+            text.append(data.decode())
         elif kind == MEMBERS:
             _extend(containers[-1], jiter.from_json(data, cache_mode="keys"))
+        elif kind == OPEN_TEXT:
+            text = []
+            containers.append(text)
+        elif kind == CLOSE:
+            closed = containers.pop()
+            if closed is text:
+                _add(containers[-1], name, "".join(text))
         else:
             opened: Any = [] if kind == OPEN_LIST else {}
-            _extend(containers[-1], [opened] if type(containers[-1]) is list else {name: opened})
+            _add(containers[-1], name, opened)
             containers.append(opened)
     return root[0]
+
+
+def _add(container: Any, name: str, member: Any) -> None:
+    _extend(container, [member] if type(container) is list else {name: member})
 
 
 def _extend(container: Any, members: Any) -> None:
@@ -48,11 +67,14 @@ def _extend(container: Any, members: Any) -> None:
 
 
 def _weigh(value: Any, large: set[int]) -> int:
-    """Return how many values there are in `value`, and add the ids of containers of too many to `large`."""
+    """Return how many values there are in `value`, and add to `large` the ids of what has too many."""
     kind = type(value)
-    if kind is not dict and kind is not list:
+    if kind is str:
+        weight = 1 + len(value) // CHARACTERS
+    elif kind is not dict and kind is not list:
         return 1
-    weight = 1 + sum(_weigh(member, large) for member in (value.values() if kind is dict else value))
+    else:
+        weight = 1 + sum(_weigh(member, large) for member in (value.values() if kind is dict else value))
     if weight > FRAME:
         large.add(id(value))
     return weight
@@ -69,14 +91,24 @@ def _frames(container: Any, large: set[int]) -> Iterator[bytes]:
         if id(member) in large:
             if type(container) is dict:
                 yield NAME + str(name).encode()
-            yield OPEN_OBJECT if type(member) is dict else OPEN_LIST
-            yield from _frames(member, large)
+            yield from _open(member, large)
             yield CLOSE
         else:
             _extend(batch, {name: member} if type(container) is dict else [member])
             weight += added
     if batch:
         yield MEMBERS + orjson.dumps(batch)
+
+
+def _open(member: Any, large: set[int]) -> Iterator[bytes]:
+    if type(member) is str:
+        yield OPEN_TEXT
+        size = FRAME * CHARACTERS
+        for start in range(0, len(member), size):
+            yield TEXT + member[start : start + size].encode()
+    else:
+        yield OPEN_OBJECT if type(member) is dict else OPEN_LIST
+        yield from _frames(member, large)
 
 
 def _empty(container: Any) -> Any:

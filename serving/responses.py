@@ -11,6 +11,7 @@ import structlog
 
 from handlers.context import Answer, Binary, Relayed, Stream
 from handlers.errors import ApiError, ServerError
+from persistence import large_json
 from serving.interruptions import WATCH_AFTER, Interruptions
 from serving.metrics import Metrics
 from serving.request import Request
@@ -131,8 +132,9 @@ class Responder:
                 await asyncio.to_thread(self._check, route, answer)
             return response
         if isinstance(answer, Relayed):
-            self._check_relayed(route, answer.value)
-            return json_response(answer.value, route.status)
+            if not large_json.is_large(answer.value):
+                self._check_relayed(route, answer.value)
+            return json_response(answer.value, route.status, await large_json.dumps(answer.value))
         if isinstance(answer, Stream):
             with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
                 events = await Pieces.begin(
@@ -182,9 +184,9 @@ async def _binary_response(answer: Binary) -> Response:
     return Response(answer.status, headers, await Pieces.begin(answer.pieces, is_events=False))
 
 
-def json_response(value: Any, status: int) -> Response:
+def json_response(value: Any, status: int, encoded: bytes | None = None) -> Response:
     """Return the response of an object; one that clients poll says after how long to ask again."""
-    body = orjson.dumps(value)
+    body = orjson.dumps(value) if encoded is None else encoded
     headers = [JSON_TYPE, (b"content-length", b"%d" % len(body))]
     poll_after = POLLED.get(value.get("object"))
     if poll_after is not None:

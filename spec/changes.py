@@ -10,7 +10,7 @@ from spec.types import JSON
 NULL = {"type": "null"}
 
 
-def _at(document: JSON, path: str) -> JSON:
+def schema_at(document: JSON, path: str) -> JSON:
     """Return the schema at `Component.property.property`; empty if the edition has none."""
     component, *names = path.split(".")
     schema = document["components"]["schemas"].get(component, {})
@@ -23,7 +23,7 @@ def optional(path: str, *properties: str) -> Callable[[JSON], bool]:
     """Make properties optional that the spec requires and the service omits."""
 
     def change(document: JSON) -> bool:
-        schema = _at(document, path)
+        schema = schema_at(document, path)
         required = schema.get("required", [])
         kept = [name for name in required if name not in properties]
         if len(kept) == len(required):
@@ -38,7 +38,7 @@ def allows(path: str, prop: str, *values: str) -> Callable[[JSON], bool]:
     """Add enum values that the service sends and the spec lacks."""
 
     def change(document: JSON) -> bool:
-        enum = _at(document, f"{path}.{prop}")
+        enum = schema_at(document, f"{path}.{prop}")
         added = [value for value in values if value not in enum.get("enum", values)]
         if not added:
             return False
@@ -52,7 +52,7 @@ def also(path: str, prop: str, other: JSON) -> Callable[[JSON], bool]:
     """Allow another type that the service sends for a property."""
 
     def change(document: JSON) -> bool:
-        properties = _at(document, path).get("properties", {})
+        properties = schema_at(document, path).get("properties", {})
         if prop not in properties or other in properties[prop].get("anyOf", ()):
             return False
         properties[prop] = {"anyOf": [properties[prop], dict(other)]}
@@ -81,7 +81,7 @@ def shows(prop: str, kind: str, *components: str) -> Callable[[JSON], bool]:
     """Add a property, of that type or null, that the service's objects have and the spec lacks."""
 
     def change(document: JSON) -> bool:
-        properties = [_at(document, component).get("properties") for component in components]
+        properties = [schema_at(document, component).get("properties") for component in components]
         missing = [one for one in properties if one and prop not in one]
         for one in missing:
             one[prop] = {"type": [kind, "null"]}
@@ -94,7 +94,7 @@ def takes_fields_of(source: str, target: str, names: Iterable[str]) -> Callable[
     """Let the requests of one component have fields of another's, none of them required."""
 
     def change(document: JSON) -> bool:
-        there, here = (_at(document, component).get("properties", {}) for component in (source, target))
+        there, here = (schema_at(document, component).get("properties", {}) for component in (source, target))
         added = {name: there[name] for name in names if name in there and name not in here}
         here.update(added)
         return bool(added)
@@ -106,7 +106,7 @@ def takes_unknown_fields(*components: str) -> Callable[[JSON], bool]:
     """Let requests have fields that the spec does not know; they are ignored."""
 
     def change(document: JSON) -> bool:
-        closed = [one for one in (_at(document, component) for component in components) if one]
+        closed = [one for one in (schema_at(document, component) for component in components) if one]
         for one in closed:
             one["additionalProperties"] = True
         return bool(closed)
@@ -122,7 +122,7 @@ _OF_REQUEST = (
 
 def stored_completions(document: JSON) -> bool:
     """Add the fields of its request that a stored completion shows."""
-    properties = _at(document, "CreateChatCompletionResponse").get("properties", {})
+    properties = schema_at(document, "CreateChatCompletionResponse").get("properties", {})
     if "/chat/completions/{completion_id}" not in document["paths"] or "request_id" in properties:
         return False
     properties.update({name: {} for name in _OF_REQUEST if name not in properties})
@@ -133,7 +133,7 @@ def two_vector_stores(document: JSON) -> bool:
     """Allow two vector stores: the SDK can name one and create one in the same call."""
     applied = False
     for component in ("AssistantObject", "ModifyAssistantRequest", "ModifyThreadRequest", "ThreadObject"):
-        for one in _within(document["components"]["schemas"].get(component)):
+        for one in schemas_within(document["components"]["schemas"].get(component)):
             ids = one.get("properties", {}).get("vector_store_ids", {})
             if ids.get("maxItems") == 1:
                 ids["maxItems"] = 2
@@ -145,7 +145,7 @@ def no_vector_store(document: JSON) -> bool:
     """Allow a file_search without vector stores."""
     applied = False
     for component in ("CreateAssistantRequest", "CreateThreadRequest"):
-        for one in _within(document["components"]["schemas"].get(component)):
+        for one in schemas_within(document["components"]["schemas"].get(component)):
             unions = [key for key in ("anyOf", "oneOf") if key in one]
             if "vector_stores" in one.get("properties", {}) and unions:
                 for key in unions:
@@ -190,9 +190,9 @@ def exact_seeds(document: JSON) -> bool:
     """Bound `seed` to 64 bits; newer editions round the bounds, or only give a format."""
     bounds = {"minimum": -(2**63), "maximum": 2**63 - 1}
     schemas = document["components"]["schemas"].values()
-    objects = (one for schema in schemas for one in _within(schema))
+    objects = (one for schema in schemas for one in schemas_within(schema))
     seeds = (one.get("properties", {}).get("seed") for one in objects)
-    wide = [each for seed in seeds for each in _within(seed) if {"minimum", "format"} & each.keys()]
+    wide = [each for seed in seeds for each in schemas_within(seed) if {"minimum", "format"} & each.keys()]
     applied = [each for each in wide if {**each, **bounds} != each]
     for each in applied:
         each.update(bounds)
@@ -213,7 +213,7 @@ def empty_lists(document: JSON) -> bool:
     return applied
 
 
-_REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
+REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
 
 
 def metadata_limits(document: JSON) -> bool:
@@ -222,9 +222,9 @@ def metadata_limits(document: JSON) -> bool:
     for component, schema in document["components"]["schemas"].items():
         if component.endswith("Metadata") and isinstance(schema, dict):
             applied = _limit(schema) or applied
-        if not _REQUEST.fullmatch(component):
+        if not REQUEST.fullmatch(component):
             continue
-        for one in _within(schema):
+        for one in schemas_within(schema):
             member = one.get("properties", {}).get("metadata")
             applied = (isinstance(member, dict) and _limit(member)) or applied
     return applied
@@ -245,7 +245,7 @@ def _limit(schema: JSON) -> bool:
     return applied
 
 
-def _within(schema: Any) -> Iterator[JSON]:
+def schemas_within(schema: Any) -> Iterator[JSON]:
     """The schema and every schema in it, references not followed."""
     todo = [schema]
     while todo:
@@ -277,7 +277,7 @@ def list_limits(document: JSON) -> bool:
 
 def function_names(document: JSON) -> bool:
     """Require names of assistants' functions that a model can call."""
-    tool = _at(document, "AssistantToolsFunction").get("properties", {})
+    tool = schema_at(document, "AssistantToolsFunction").get("properties", {})
     if tool.get("function", {}).keys() != {"$ref"}:
         return False
     name = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
@@ -287,7 +287,7 @@ def function_names(document: JSON) -> bool:
 
 def attachments_name_files(document: JSON) -> bool:
     """Require the file_id of an attachment."""
-    arrays = _within(_at(document, "CreateMessageRequest.attachments"))
+    arrays = schemas_within(schema_at(document, "CreateMessageRequest.attachments"))
     items = [one["items"] for one in arrays if "file_id" in one.get("items", {}).get("properties", {})]
     items = [one for one in items if "required" not in one]
     for one in items:
@@ -295,94 +295,10 @@ def attachments_name_files(document: JSON) -> bool:
     return bool(items)
 
 
-MAX_MESSAGES = {"CreateThreadRequest.messages": 32, "CreateRunRequest.additional_messages": 100}
-MAX_PARTS = 100
-MAX_OUTPUTS = 1000
-OUTPUTS = "SubmitToolOutputsRunRequest.tool_outputs"
-LONGEST = {
-    "CreateMessageRequest.content": 256_000,
-    "MessageRequestContentTextObject.text": 256_000,
-    "CreateRunRequest.instructions": 256_000,
-    "CreateRunRequest.additional_instructions": 256_000,
-    "CreateThreadAndRunRequest.instructions": 256_000,
-    OUTPUTS: 1_048_576,
-}
-MAX_STORE_FILES = 10_000
-
-
-def lengths_of_threads(document: JSON) -> bool:
-    """Bound what one request can add to a thread: 32 messages is OpenAI's limit, the others are ours.
-
-    A new vector store takes 10,000 files, as in older editions.
-    """
-    arrays = [(one, most) for path, most in MAX_MESSAGES.items() for one in _within(_at(document, path))]
-    for field in ("content", "attachments"):
-        arrays += [(one, MAX_PARTS) for one in _within(_at(document, f"CreateMessageRequest.{field}"))]
-    for component in ("CreateAssistantRequest", "CreateThreadRequest"):
-        resources = _within(_at(document, f"{component}.tool_resources"))
-        arrays += [(one, MAX_STORE_FILES) for one in resources if one.get("maxItems", 0) > MAX_STORE_FILES]
-    applied = [(one, most) for one, most in arrays if "items" in one and one.get("maxItems") != most]
-    for one, most in applied:
-        one["maxItems"] = most
-    return bool(applied)
-
-
-def lengths_of_texts(document: JSON) -> bool:
-    """Bound the texts of messages and runs; a run's outputs are bounded by us, also in number."""
-    arrays = [one for one in _within(_at(document, OUTPUTS)) if "items" in one and "maxItems" not in one]
-    for one in arrays:
-        one["maxItems"] = MAX_OUTPUTS
-    schemas = ((one, most) for path, most in LONGEST.items() for one in _within(_at(document, path)))
-    texts = [(one, most) for one, most in schemas if "string" in one.get("type", "")]
-    unbounded = [(one, most) for one, most in texts if not {"maxLength", "enum"} & one.keys()]
-    for one, most in unbounded:
-        one["maxLength"] = most
-    return bool(unbounded or arrays)
-
-
-def lengths_of_file_ids(document: JSON) -> bool:
-    """Let a message of version 1 be made without files, and show all that version 2 attached."""
-    bounds = (("CreateMessageRequest.file_ids", "minItems"), ("MessageObject.file_ids", "maxItems"))
-    applied = [_at(document, path).pop(keyword, None) for path, keyword in bounds]
-    return any(applied)
-
-
-def lengths_of_searches(document: JSON) -> bool:
-    """Bound a search to 32 queries of 4,096 characters, and an upload to 10,000 parts: limits of ours."""
-    bounds = (("VectorStoreSearchRequest.query", 32, 4096), ("CompleteUploadRequest.part_ids", 10_000, 64))
-    applied = False
-    for path, most, longest in bounds:
-        for one in _within(_at(document, path)):
-            keyword, limit = {"array": ("maxItems", most), "string": ("maxLength", longest)}.get(
-                one.get("type", ""), ("", 0)
-            )
-            if keyword and keyword not in one:
-                one[keyword] = limit
-                applied = True
-    return applied
-
-
-def lengths_of_model_names(document: JSON) -> bool:
-    """Bound a model's name, which is a key of caches and metrics, to between 1 and 256 characters."""
-    operations = (one for item in document["paths"].values() for one in item.values())
-    parameters = [one for each in operations for one in each["parameters"] if one["name"] == "model"]
-    unbounded = [one["schema"] for one in parameters if "maxLength" not in one["schema"]]
-    for schema in unbounded:
-        schema["maxLength"] = 256
-    applied = bool(unbounded)
-    for component, schema in document["components"]["schemas"].items():
-        for one in _within(schema) if _REQUEST.fullmatch(component) else ():
-            properties = one.get("properties", {})
-            if "model" in properties and "maxLength" not in str(properties["model"]):
-                properties["model"] = {"allOf": [properties["model"], {"minLength": 1, "maxLength": 256}]}
-                applied = True
-    return applied
-
-
 def echoed_assistant_message(document: JSON) -> bool:
     """Accept `annotations` in a message, as completions answer them."""
-    known = _at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
-    answered = _at(document, "ChatCompletionResponseMessage").get("properties", {})
+    known = schema_at(document, "ChatCompletionRequestAssistantMessage").get("properties", {})
+    answered = schema_at(document, "ChatCompletionResponseMessage").get("properties", {})
     if not known or "annotations" not in answered or "annotations" in known:
         return False
     known["annotations"] = answered["annotations"]
@@ -391,8 +307,8 @@ def echoed_assistant_message(document: JSON) -> bool:
 
 def messages_of_any_role(document: JSON) -> bool:
     """Allow any role and content part in a stored completion's messages: they are its request's."""
-    members = _at(document, "ChatCompletionMessageList.data").get("items", {}).get("allOf", [])
-    answered = _at(document, "ChatCompletionResponseMessage")
+    members = schema_at(document, "ChatCompletionMessageList.data").get("items", {}).get("allOf", [])
+    answered = schema_at(document, "ChatCompletionResponseMessage")
     if not members or "$ref" not in members[0] or not answered:
         return False
     members[0] = {**answered, "properties": {**answered["properties"], "role": {"type": "string"}}}

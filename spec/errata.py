@@ -18,11 +18,6 @@ from spec.changes import (
     exact_seeds,
     file_contents,
     function_names,
-    lengths_of_file_ids,
-    lengths_of_model_names,
-    lengths_of_searches,
-    lengths_of_texts,
-    lengths_of_threads,
     list_limits,
     messages_of_any_role,
     metadata_limits,
@@ -33,6 +28,14 @@ from spec.changes import (
     streams,
     takes,
     two_vector_stores,
+)
+from spec.lengths import (
+    lengths_of_file_ids,
+    lengths_of_inputs,
+    lengths_of_model_names,
+    lengths_of_searches,
+    lengths_of_texts,
+    lengths_of_threads,
 )
 from spec.response_changes import fields_of_codex, free_parameters, items_as_sent
 from spec.types import JSON
@@ -99,6 +102,11 @@ ERRATA: tuple[Erratum, ...] = (
         "lengths-of-texts",
         "newer editions lack the bounds of a message's and a run's texts, which the service enforces",
         lengths_of_texts,
+    ),
+    Erratum(
+        "lengths-of-inputs",
+        "the service bounds every text that a model gets, the spec bounds some of those of responses",
+        lengths_of_inputs,
     ),
     Erratum(
         "lengths-of-file-ids",

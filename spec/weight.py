@@ -6,20 +6,29 @@ All counting here is in blocks, between which other threads run.
 ESCAPES = 32
 """Escaped characters of a string that take as long as one value."""
 
+NON_ASCII = 200
+"""Bytes of text that is not ASCII that take as long as one value."""
+
 _BLOCK = 256 * 1024
 
 
 def takes_long(raw: bytes, values: int) -> bool:
     """Return whether parsing the text takes as long as parsing that many values."""
-    escapes = count(raw, b"\\") // ESCAPES
-    if count(raw, b",") + count(raw, b"[") + count(raw, b"{") + escapes <= values:
+    texts = count(raw, b"\\") // ESCAPES + _non_ascii(raw) // NON_ASCII
+    if count(raw, b",") + count(raw, b"[") + count(raw, b"{") + texts <= values:
         return False
-    return sum(count_outside_strings(raw, values, values)) + escapes > values
+    return texts > values or sum(count_outside_strings(raw, values, values)) + texts > values
 
 
 def count(raw: bytes, mark: bytes) -> int:
     """Return how often the byte occurs."""
     return sum(raw.count(mark, start, start + _BLOCK) for start in range(0, len(raw), _BLOCK))
+
+
+def _non_ascii(raw: bytes) -> int:
+    """Return the bytes of the blocks that are not ASCII."""
+    blocks = (raw[start : start + _BLOCK] for start in range(0, len(raw), _BLOCK))
+    return sum(len(block) for block in blocks if not block.isascii())
 
 
 def count_outside_strings(raw: bytes, most_commas: int, most_brackets: int) -> tuple[int, int]:

@@ -82,9 +82,14 @@ OURS = frozenset(
         ("query", "maxItems"),
         ("query", "maxLength"),
         ("model", "maxLength"),
+        ("prompt", "maxLength"),
+        ("input", "maxLength"),
     }
 )
 """Fields whose bound is Astrolabe's own; the others that the spec lacks are enforced by OpenAI's service."""
+
+TEXTS = frozenset({("input", "maxLength")})
+"""Those of OURS that OpenAI has for responses."""
 
 SIZES = ((1024**3, "GB"), (1024**2, "MB"), (1024, "kB"))
 
@@ -127,19 +132,20 @@ def row(operation: Operation, document: Any, upstream: Any) -> str:
     path, method = operation.path, operation.method.lower()
     found = dict.fromkeys(bounds(document["paths"][path][method], document))
     known = set(bounds(upstream["paths"].get(path, {}).get(method, {}), upstream))
+    ours = OURS - TEXTS if path.startswith("/responses") else OURS
     fields = ", ".join(
-        f"`{name}` {number:,} {BOUNDS[keyword]}{origin(name, keyword, number, known)}"
+        f"`{name}` {number:,} {BOUNDS[keyword]}{origin(name, keyword, number, known, ours)}"
         for name, keyword, number in found
     )
     return f"| {operation.method.upper()} {path} | {fields or 'none'} |"
 
 
-def origin(path: str, keyword: str, number: int, known: set[Bound]) -> str:
+def origin(path: str, keyword: str, number: int, known: set[Bound], ours: frozenset[tuple[str, str]]) -> str:
     """Return the mark of a bound that OpenAI's spec does not state."""
     if (path, keyword, number) in known:
         return ""
     last = path.rpartition(".")[2].removesuffix("[]")
-    return " (ours)" if (last, keyword) in OURS else " (service)"
+    return " (ours)" if (last, keyword) in ours else " (service)"
 
 
 def bounds(item: Any, document: Any) -> Iterator[Bound]:

@@ -192,8 +192,8 @@ class Gateway:
         count = _count(request["input"])
 
         async def call(target: Target) -> JSON:
-            answer = await self._post(target, EMBEDDINGS, _named(request, target))
-            return normalize.embeddings(answer, target, encoding, count)
+            body = await self._read(target, EMBEDDINGS, _named(request, target))
+            return await normalize.embeddings(body, target, encoding, count)
 
         return await first_answer(self._targets(request, credentials), call)
 
@@ -260,11 +260,14 @@ class Gateway:
                 yield chunk
 
     async def _post(self, target: Target, path: str, body: JSON) -> JSON:
-        async with aclosing(await self.send(target, ProviderRequest("POST", path, body))) as response:
-            content = await response.read()
+        content = await self._read(target, path, body)
         if path in (CHAT, COMPLETIONS) and sse.is_stream(content):
             return _joined(CompletionStream(target, path, body).whole(content), path)
-        return normalize.parsed(target, content)
+        return await normalize.parsed_large(target, content)
+
+    async def _read(self, target: Target, path: str, body: JSON) -> bytes:
+        async with aclosing(await self.send(target, ProviderRequest("POST", path, body))) as response:
+            return await response.read()
 
     async def _open(
         self,

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 import time
 from array import array
 from typing import Any
@@ -10,7 +11,11 @@ from inference.gateway import failures, fields, tolerant_json
 from inference.gateway.calls import arguments_text
 from inference.gateway.targets import Target
 from inference.identifiers import new_id
+from persistence.large_json import LARGE_BYTES, Pauses
 from persistence.types import JSON
+
+_NAME = b'"embedding"'
+_VECTOR = re.compile(_NAME + rb'\s*:\s*(\[[^\[\]{}"]*\])')
 
 
 def parsed(target: Target, body: bytes) -> JSON:
@@ -19,6 +24,19 @@ def parsed(target: Target, body: bytes) -> JSON:
         value = tolerant_json.loads(body)
     except (ValueError, RecursionError) as exc:
         raise failures.unreadable(_no_json(body)) from exc
+    return _object(target, body, value)
+
+
+async def parsed_large(target: Target, body: bytes) -> JSON:
+    """Return what `parsed` returns; other requests have their turn while a large body is decoded."""
+    try:
+        value = await tolerant_json.loads_large(body)
+    except (ValueError, RecursionError) as exc:
+        raise failures.unreadable(_no_json(body)) from exc
+    return _object(target, body, value)
+
+
+def _object(target: Target, body: bytes, value: Any) -> JSON:
     if failures.is_error(value):
         raise failures.from_value(target, value)
     if isinstance(value, list):
@@ -156,11 +174,16 @@ def _finish(choice: JSON, target: Target, default: str) -> None:
     choice["finish_reason"] = reason or default
 
 
-def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
+async def embeddings(body: bytes, target: Target, encoding: str, count: int) -> JSON:
     """Return embeddings in the requested encoding ("float" or "base64"), in the order of the input.
+
+    Other requests have their turn meanwhile: a response can have millions of numbers.
 
     Raises ProviderBroken if there are not `count` of them.
     """
+    pauses = Pauses()
+    body, vectors = await _without_vectors(body, pauses)
+    answer = parsed(target, body)
     data = answer.get("data")
     if not isinstance(data, list) or len(data) != count:
         raise failures.unreadable(f"it does not hold {count} embeddings")
@@ -168,7 +191,10 @@ def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
         for position, item in enumerate(data):
             item["object"] = "embedding"
             item.setdefault("index", position)
-            item["embedding"] = _encoded(item["embedding"], encoding)
+            vector = item["embedding"]
+            vector = vectors.get(vector, vector) if isinstance(vector, str) else vector
+            item["embedding"] = _encoded(vector, encoding)
+            await pauses.pause_if_due()
         data.sort(key=lambda item: item["index"])
     except (TypeError, KeyError, ValueError, AttributeError) as exc:
         raise failures.unreadable("an embedding is not a list of numbers") from exc
@@ -181,6 +207,30 @@ def embeddings(answer: JSON, target: Target, encoding: str, count: int) -> JSON:
     if not isinstance(answer.get("model"), str):
         answer["model"] = target.model
     return answer
+
+
+async def _without_vectors(body: bytes, pauses: Pauses) -> tuple[bytes, dict[str, Any]]:
+    """Return a large response with a mark for each vector of numbers, and the vectors by their marks."""
+    if len(body) < LARGE_BYTES:
+        return body, {}
+    vectors: dict[str, Any] = {}
+    pieces: list[bytes] = []
+    end = 0
+    start = body.find(_NAME)
+    while start >= 0:
+        await pauses.pause_if_due()
+        match = _VECTOR.match(body, start)
+        start = body.find(_NAME, start + len(_NAME) if match is None else match.end())
+        if match is None:
+            continue
+        mark = f"vector:{len(vectors)}"  # never base64
+        try:
+            vectors[mark] = tolerant_json.loads(match[1])
+        except ValueError:
+            return body, {}
+        pieces += body[end : match.start(1)], f'"{mark}"'.encode()
+        end = match.end(1)
+    return b"".join(pieces) + body[end:], vectors
 
 
 def _encoded(vector: Any, encoding: str) -> Any:

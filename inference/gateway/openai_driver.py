@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterable
 from functools import lru_cache
 
-import orjson
 import yarl
 
 from inference.gateway.driver import ProviderRequest, ProviderResponse
@@ -11,6 +10,7 @@ from inference.gateway.http_client import HttpClient, Timeouts
 from inference.gateway.proxied_client import ProxiedClient
 from inference.gateway.proxies import proxy_of
 from inference.gateway.targets import Target
+from persistence import large_json
 
 LOCAL_HOST = "local"
 """The host name of the local models, which listen on Unix sockets."""
@@ -32,7 +32,7 @@ class OpenAIDriver:
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
         """Return the response, whatever its status."""
         url = url_of(target.base_url, request.path)
-        headers, body = encoded(target, request)
+        headers, body = await encoded(target, request)
         timeouts = Timeouts(target.connect_timeout, target.read_timeout)
         proxy = proxy_of(url.origin()) if url.host != LOCAL_HOST else None
         if proxy is None:
@@ -42,7 +42,7 @@ class OpenAIDriver:
         return await self._proxied.send(request.method, url, headers, body, timeouts, proxy)
 
 
-def encoded(
+async def encoded(
     target: Target, request: ProviderRequest
 ) -> tuple[dict[str, str], bytes | AsyncIterable[bytes] | None]:
     """Return the headers and the body of a request to send."""
@@ -52,7 +52,7 @@ def encoded(
         headers["authorization"] = f"Bearer {target.api_key}"
     if isinstance(body, dict):
         headers.setdefault("content-type", "application/json")
-        body = orjson.dumps(body)
+        body = await large_json.dumps(body)
     return headers, body
 
 

@@ -5,6 +5,9 @@ from typing import Any
 
 import orjson
 
+from persistence import large_json
+from persistence.large_json import LARGE_BYTES
+
 LEAST_LOGPROB = -9999.0
 """The log probability that OpenAI sends for nearly impossible tokens."""
 
@@ -20,7 +23,18 @@ def loads(data: bytes) -> Any:
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return json.loads(data.decode("utf-8", "replace"), parse_constant=_CONSTANTS.get, strict=False)
+        return _loads_text(data.decode("utf-8", "replace"))
+
+
+async def loads_large(data: bytes) -> Any:
+    """Return the value of `data` like `loads`; other requests have their turn while a long one is decoded."""
+    if len(data) < LARGE_BYTES or data.isascii():
+        return loads(data)
+    return _loads_text(await large_json.decoded(data, "replace"))
+
+
+def _loads_text(text: str) -> Any:
+    return json.loads(text, parse_constant=_CONSTANTS.get, strict=False)
 
 
 def without_surrogates(value: Any) -> Any:

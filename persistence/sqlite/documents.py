@@ -1,16 +1,18 @@
 """Documents in SQLite: one row each, found by id or by position in a list."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import apsw
 import orjson
 
+from persistence import large_json
 from persistence.documents import MAX_DOCUMENT_BYTES, PAGE_BYTES
 from persistence.errors import AlreadyExists, CursorNotFound, DocumentTooLarge, VersionConflict
 from persistence.sqlite.database import Row, fetch_all, fetch_one
-from persistence.store import Check, Clear, Delete, Document, Insert, Key, Order, Page, Replace
+from persistence.store import Check, Clear, Delete, Document, Insert, Key, Order, Replace
+from persistence.types import JSON
 
 FIRST, LAST = -(2**63), 2**63 - 1
 
@@ -35,16 +37,41 @@ def encode(value: Any) -> bytes:
 
 def decode(project: str, collection: str, row: Row) -> Document:
     """Return the document of a row of COLUMNS."""
-    id, parent, position, version, labels, state, value = row
+    return _document(
+        project, collection, row, orjson.loads(row[-1]), {} if row[-2] is None else orjson.loads(row[-2])
+    )
+
+
+async def decode_rows(project: str, collection: str, rows: Iterable[Row]) -> list[Document]:
+    """Return the documents of rows; other requests have their turn between and within large ones."""
+    documents: list[Document] = []
+    pauses = large_json.Pauses()
+    for row in rows:
+        if row_size(row) < large_json.LARGE_BYTES:
+            documents.append(decode(project, collection, row))
+        else:
+            value, state = await large_json.loads(row[-1]), await large_json.loads(row[-2] or b"{}")
+            documents.append(_document(project, collection, row, value, state))
+        await pauses.pause_if_due()
+    return documents
+
+
+def _document(project: str, collection: str, row: Row, value: JSON, state: JSON) -> Document:
+    id, parent, position, version, labels, *_ = row
     return Document(
         Key(project, collection, id),
-        orjson.loads(value),
-        {} if state is None else orjson.loads(state),
+        value,
+        state,
         parent,
         frozenset() if labels is None else frozenset(orjson.loads(labels)),
         position,
         version,
     )
+
+
+def row_size(row: Row) -> int:
+    """Return the bytes of a row's value and state."""
+    return len(row[-1]) + len(row[-2] or b"")
 
 
 class Collections:
@@ -91,13 +118,10 @@ class Documents:
         self._collections = Collections()
         self._clock = clock
 
-    def get(self, connection: apsw.Connection, key: Key) -> Document | None:
-        """Return the document, or None."""
+    def get(self, connection: apsw.Connection, key: Key) -> Row | None:
+        """Return the row of a document, or None."""
         collection_id = self._collections.find(connection, key.project, key.collection)
-        if collection_id is None:
-            return None
-        row = fetch_one(connection, GET, (collection_id, key.id))
-        return None if row is None else decode(key.project, key.collection, row)
+        return None if collection_id is None else fetch_one(connection, GET, (collection_id, key.id))
 
     def page(
         self,
@@ -110,8 +134,11 @@ class Documents:
         before: str | None,
         limit: int,
         order: Order,
-    ) -> Page:
-        """Return a page of a list: at most two lookups of cursors and one range of an index."""
+    ) -> tuple[list[Row], bool]:
+        """Return the rows of a page of a list, and whether there are more.
+
+        These are at most two lookups of cursors and one range of an index.
+        """
         collection_id = self._collections.find(connection, project, collection)
         lowest, highest = FIRST, LAST
         if after is not None:
@@ -121,17 +148,16 @@ class Documents:
             place = position(connection, collection_id, before, parent)
             lowest, highest = (lowest, place) if order == "asc" else (place, highest)
         if collection_id is None:
-            return Page([], has_more=False)
+            return [], False
         backwards = before is not None and after is None
         direction = "ASC" if (order == "asc") != backwards else "DESC"
         sql = LIST if label is None else LABELLED
         scope: Row = (collection_id, parent) if label is None else (collection_id, parent, label)
         bindings = (*scope, lowest, highest, limit + 1)
         rows, more = take_rows(connection.execute(sql.format(order=direction), bindings), limit)
-        documents = [decode(project, collection, row) for row in rows]
         if backwards:
-            documents.reverse()
-        return Page(documents, has_more=more)
+            rows.reverse()
+        return rows, more
 
     def insert(self, connection: apsw.Connection, operation: Insert) -> Document:
         """Insert a document at the end of its list, or at its position."""
@@ -253,7 +279,7 @@ def take_rows(cursor: apsw.Cursor, limit: int) -> tuple[list[Row], bool]:
     rows: list[Row] = []
     size = 0
     for row in cursor:
-        size += len(row[-1]) + len(row[-2] or b"")  # value and state
+        size += row_size(row)
         if len(rows) == limit or (rows and size > PAGE_BYTES):
             cursor.close()
             return rows, True

@@ -10,11 +10,12 @@ from typing import Any
 import apsw
 
 from persistence.errors import CursorNotFound, StoreRefused
+from persistence.large_json import LARGE_BYTES
 from persistence.sqlite import database
 from persistence.sqlite.contents import Contents
-from persistence.sqlite.database import fetch_one
+from persistence.sqlite.database import Row, fetch_one
 from persistence.sqlite.directory import Directory
-from persistence.sqlite.documents import Documents
+from persistence.sqlite.documents import Documents, decode, decode_rows, row_size
 from persistence.sqlite.indexes import Indexes
 from persistence.sqlite.jobs import Jobs
 from persistence.sqlite.logs import Logs
@@ -142,9 +143,13 @@ class SQLiteStore:
     async def get(self, key: Key) -> Document | None:
         """Look the document up in the index of ids."""
         try:
-            return self._database.read(lambda connection: self._documents.get(connection, key))
+            row = self._database.read(lambda connection: self._documents.get(connection, key))
         except UnicodeEncodeError:  # a lone surrogate: such an id was never stored
             return None
+        if row is None or row_size(row) < LARGE_BYTES:
+            return None if row is None else decode(key.project, key.collection, row)
+        (document,) = await decode_rows(key.project, key.collection, [row])
+        return document
 
     async def page(
         self,
@@ -160,16 +165,17 @@ class SQLiteStore:
     ) -> Page:
         """Read one range of the index of lists, whatever the list's length."""
 
-        def read(connection: apsw.Connection) -> Page:
+        def read(connection: apsw.Connection) -> tuple[list[Row], bool]:
             place = (project, collection, parent, label, after, before, limit, order)
             return self._documents.page(connection, *place)
 
         try:
-            return (
+            rows, has_more = (
                 self._database.read(read) if limit <= LOOP_ROWS else await self._database.read_in_thread(read)
             )
         except UnicodeEncodeError as error:
             raise CursorNotFound(f"{after or before!r} is not in the list") from error
+        return Page(await decode_rows(project, collection, rows), has_more)
 
     async def write(self, *operations: Operation) -> list[Document]:
         """Apply the operations in one savepoint of a transaction that waiting writes share."""

@@ -60,6 +60,24 @@ def test_filters_by_metadata_are_bounded(http: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "object_above_max_properties")
 
 
+TEXT = "x" * 10_485_761
+TEXTS = {
+    "/chat/completions": {"messages": [{"role": "user", "content": TEXT}]},
+    "/completions": {"prompt": TEXT},
+    "/embeddings": {"input": ["x", TEXT]},
+    "/moderations": {"input": TEXT},
+    "/responses": {"input": TEXT},
+}
+
+
+@pytest.mark.parametrize("path", TEXTS)
+def test_a_text_for_a_model_is_bounded(http: httpx.Client, path: str) -> None:
+    answer = http.post(path, json={"model": "m", **TEXTS[path]})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "string_above_max_length")
+    assert error["param"] in ("messages[0].content", "prompt", "input", "input[1]")
+
+
 FUNCTION = {"name": "f", "parameters": {"type": "object"}}
 UNBOUNDED = {
     "numbers": b"0," * 15_000_000 + b"0",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serving import json_frames
 from serving.json_frames import from_frames, to_frames
 
-TEXTS = st.text(st.characters(codec="utf-8"), max_size=5)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | TEXTS,
     lambda members: st.lists(members) | st.dictionaries(TEXTS, members),
@@ -22,6 +22,7 @@ VALUES = st.recursive(
 def small_frames() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_frames, "FRAME", 5)
+        patch.setattr(json_frames, "CHARACTERS", 3)
         yield
 
 
@@ -32,6 +33,6 @@ def test_frames_hold_the_value(value: Any) -> None:
 
 
 def test_frames_are_small() -> None:
-    frames = list(to_frames({"a": [{"b": [1, 2]}] * 100, "c": "d"}))
-    assert len(frames) > 50
+    frames = list(to_frames({"a": [{"b": [1, 2]}] * 100, "c": "d" * 300}))
+    assert len(frames) > 70
     assert max(map(len, frames)) < 40

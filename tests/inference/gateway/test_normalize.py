@@ -2,6 +2,7 @@ import base64
 from array import array
 from typing import Any
 
+import orjson
 import pytest
 
 from inference.errors import ProviderBroken
@@ -33,20 +34,39 @@ def test_nulls_that_the_schema_forbids_are_left_out() -> None:
     assert "tool_calls" not in answer["choices"][0]["message"]
 
 
-def test_floats_and_base64_are_converted() -> None:
+async def test_floats_and_base64_are_converted() -> None:
     vector = [0.5, -1.0, 2.0]
     encoded = base64.b64encode(array("f", vector).tobytes()).decode()
-    as_base64 = normalize.embeddings({"data": [{"embedding": vector}]}, TARGET, "base64", 1)
-    as_floats = normalize.embeddings({"data": [{"embedding": encoded}]}, TARGET, "float", 1)
+    as_base64 = await normalize.embeddings(
+        orjson.dumps({"data": [{"embedding": vector}]}), TARGET, "base64", 1
+    )
+    as_floats = await normalize.embeddings(
+        orjson.dumps({"data": [{"embedding": encoded}]}), TARGET, "float", 1
+    )
     assert as_base64["data"][0]["embedding"] == encoded
     assert as_floats["data"][0]["embedding"] == vector
 
 
-def test_embeddings_have_the_order_of_the_input() -> None:
+async def test_embeddings_have_the_order_of_the_input() -> None:
     data = [{"index": place, "embedding": [float(place)]} for place in (2, 0, 1)]
-    answer = normalize.embeddings({"data": data}, TARGET, "float", 3)
+    answer = await normalize.embeddings(orjson.dumps({"data": data}), TARGET, "float", 3)
     assert [item["embedding"] for item in answer["data"]] == [[0.0], [1.0], [2.0]]
     assert answer["usage"] == {"prompt_tokens": 0, "total_tokens": 0}
+
+
+@pytest.mark.parametrize("spaces", ["", " \n"])
+async def test_large_embeddings_are_read_vector_by_vector(spaces: str) -> None:
+    vectors = [[place + number / 1000 for number in range(1000)] for place in range(200)]
+    data = [{"text": '"embedding": [', "embedding": vector} for vector in vectors]
+    body = orjson.dumps({"data": data}).replace(b'"embedding":', f'"embedding"{spaces}:{spaces}'.encode())
+    answer = await normalize.embeddings(body, TARGET, "float", len(data))
+    assert [item["embedding"] for item in answer["data"]] == vectors
+
+
+async def test_a_large_embedding_of_other_things_is_a_providers_error() -> None:
+    data = [{"embedding": ["vector:0"] * 100_000}]
+    with pytest.raises(ProviderBroken):
+        await normalize.embeddings(orjson.dumps({"data": data}), TARGET, "float", 1)
 
 
 @pytest.mark.parametrize(
@@ -65,9 +85,9 @@ def test_embeddings_have_the_order_of_the_input() -> None:
         [{"embedding": "no base64!"}],
     ],
 )
-def test_unreadable_embeddings_are_a_providers_error(data: Any) -> None:
+async def test_unreadable_embeddings_are_a_providers_error(data: Any) -> None:
     with pytest.raises(ProviderBroken):
-        normalize.embeddings({"data": data}, TARGET, "float", 1)
+        await normalize.embeddings(orjson.dumps({"data": data}), TARGET, "float", 1)
 
 
 @pytest.mark.parametrize(
