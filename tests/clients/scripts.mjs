@@ -17,3 +17,6 @@ export const weatherTool = {
 
 export const words = script({ text: "one two three four", chunks: 4 });
 export const wordsAnswer = "one two three four";
+
+export const twoTurns = script({ text: "one" }, { text: "two" });
+export const place = script({ text: JSON.stringify({ city: "Paris" }) });

@@ -19,6 +19,11 @@ WEATHER_ANSWER = "It is sunny in Paris."
 WORDS = script({"text": "one two three four", "chunks": 4})
 WORDS_ANSWER = "one two three four"
 
+TWO_TURNS = script({"text": "one"}, {"text": "two"})
+"""The second answer shows that the model read the first."""
+
+PLACE = script({"text": json.dumps({"city": "Paris"})})
+
 
 def get_weather(city: str) -> str:
     """Tell the weather in a city."""

@@ -28,7 +28,7 @@ def run(server: Server, *command: str | Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
 
 
-@pytest.mark.parametrize("client", ["instructor", "langchain", "llama-index", "pydantic-ai"])
+@pytest.mark.parametrize("client", ["instructor", "langchain", "llama-index", "openai-agents", "pydantic-ai"])
 def test_a_python_framework_works(client: str, server: Server) -> None:
     program = HERE / f"with_{client.replace('-', '_')}.py"
     run(server, ROOT / ".venvs" / f"client-{client}" / "bin" / "python", program)
