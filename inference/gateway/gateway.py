@@ -22,6 +22,7 @@ from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
 from inference.gateway.requests import chat_request
+from inference.gateway.responses_driver import ResponsesDriver
 from inference.gateway.retries import first_answer
 from inference.gateway.routes import Route, Routes
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames
@@ -71,7 +72,8 @@ class Gateway:
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
-        self._drivers["openai"] = OpenAIDriver()
+        self._drivers["openai"] = openai = OpenAIDriver()
+        self._drivers["responses"] = ResponsesDriver(openai)
         if self.local is not None:
             self._drivers["local"] = LocalDriver(self.local.sockets)
 

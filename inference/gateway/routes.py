@@ -253,7 +253,7 @@ def _target(name: str, model: Model, file: _File, document: "_Document") -> Targ
         provider=model.provider,
         wire=provider.wire,
         model=upstream,
-        base_url=base_url or (OPENAI if provider.wire == "openai" else ""),
+        base_url=base_url or (OPENAI if provider.wire in ("openai", "responses") else ""),
         api_key=provider.api_key,
         headers=tuple(provider.headers.items()),
         parameters=tuple(provider.parameters.items()),

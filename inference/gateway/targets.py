@@ -7,7 +7,7 @@ from typing import Literal
 
 from inference.gateway.secrets_filter import SHORT, SecretsFilter, secrets_filter
 
-Wire = Literal["openai", "litellm", "local"]
+Wire = Literal["openai", "responses", "litellm", "local"]
 
 UnknownFields = Literal["pass", "drop", "refuse"]
 """What becomes of fields of a chat request that OpenAI's does not have."""

@@ -113,7 +113,9 @@ def test_the_id_of_a_conversations_item_names_its_conversation() -> None:
     assert item_owner(conversation_item_id("message", conversation)) == ("conversation", conversation)
 
 
-@pytest.mark.parametrize("id", ["msg_0199a1b2-7c3d-7000-8000-000000000000", "msg_" + "a" * 24, "msg", "", "x_"])
+@pytest.mark.parametrize(
+    "id", ["msg_0199a1b2-7c3d-7000-8000-000000000000", "msg_" + "a" * 24, "msg", "", "x_"]
+)
 def test_other_ids_name_nobody(id: str) -> None:
     assert item_owner(id) is None
 

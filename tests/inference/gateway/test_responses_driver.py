@@ -1,0 +1,119 @@
+"""Models behind the Responses API are asked as chat models; the provider here is another Astrolabe."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inference.errors import ProviderError, ProviderRejected
+from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway.responses_driver import responses_request
+from persistence.types import JSON
+from tests.server import Server
+
+MODELS = """
+providers:
+  upstream: {{wire: responses, base_url: "{url}", api_key: sk-test, retries: 0}}
+models:
+  "*": {{provider: upstream}}
+"""
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture
+async def responses_gateway(server: Server, tmp_path: Path) -> AsyncIterator[Gateway]:
+    path = tmp_path / "models.yaml"
+    path.write_text(MODELS.format(url=server.url))
+    gateway = Gateway(Routes.from_file(path, {}))
+    await gateway.open()
+    yield gateway
+    await gateway.close()
+
+
+def ask(*turns: JSON, **fields: Any) -> JSON:
+    said = "script: " + json.dumps({"turns": turns})
+    return {"model": "m", "messages": [{"role": "user", "content": said}], **fields}
+
+
+async def streamed(gateway: Gateway, request: JSON) -> JSON:
+    accumulator = ChunkAccumulator()
+    async for chunk in gateway.chunks(request):
+        accumulator.add(chunk)
+    return accumulator.completion()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_text_and_usage_come_back(responses_gateway: Gateway, stream: bool) -> None:
+    request = ask({"text": "Aye, sir."})
+    answer = await (streamed if stream else Gateway.complete)(responses_gateway, request)
+    choice = answer["choices"][0]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Aye, sir.", "stop")
+    assert answer["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_calls_come_back_and_take_their_outputs(responses_gateway: Gateway, stream: bool) -> None:
+    complete = streamed if stream else Gateway.complete
+    calls = [{"name": "look", "arguments": {"at": side}} for side in ("left", "right")]
+    request = ask({"calls": calls}, {"text": "{tool}!"}, tools=[TOOL])
+    message = (await complete(responses_gateway, request))["choices"][0]["message"]
+    asked = [json.loads(call["function"]["arguments"]) for call in message["tool_calls"]]
+    assert asked == [{"at": "left"}, {"at": "right"}]
+    outputs = [
+        {"role": "tool", "tool_call_id": call["id"], "content": "a door"} for call in message["tool_calls"]
+    ]
+    second = {**request, "messages": [*request["messages"], message, *outputs]}
+    assert (await complete(responses_gateway, second))["choices"][0]["message"]["content"] == "a door!"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_that_is_cut_short_says_so(responses_gateway: Gateway, stream: bool) -> None:
+    request = ask({"text": " ".join("abcdefghijklmnopqrstuvwxyz")}, max_completion_tokens=16)
+    answer = await (streamed if stream else Gateway.complete)(responses_gateway, request)
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_failure_has_the_providers_words(responses_gateway: Gateway, stream: bool) -> None:
+    request = ask({"fail": {"status": 400, "message": "Too odd."}})
+    with pytest.raises(ProviderError, match="Too odd"):
+        await (streamed if stream else Gateway.complete)(responses_gateway, request)
+
+
+def test_a_field_without_counterpart_is_refused_by_name() -> None:
+    with pytest.raises(ProviderRejected, match="'stop'"):
+        responses_request(ask(stop=["x"]))
+
+
+def test_options_keep_their_meaning() -> None:
+    schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
+    request = responses_request(
+        ask(
+            response_format={"type": "json_schema", "json_schema": schema},
+            reasoning_effort="high",
+            verbosity="low",
+            max_tokens=3,
+            tools=[TOOL],
+            tool_choice={"type": "function", "function": {"name": "look"}},
+        )
+    )
+    assert request["text"] == {"verbosity": "low", "format": {"type": "json_schema", **schema}}
+    assert request["reasoning"] == {"effort": "high", "summary": "auto"}
+    assert request["max_output_tokens"] == 16
+    assert request["tools"][0]["name"] == request["tool_choice"]["name"] == "look"
+    assert request["store"] is False
+
+
+def test_reasoning_travels_back_as_it_came() -> None:
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
+    message = {
+        "role": "assistant",
+        "content": "Hm.",
+        "thinking_blocks": [{"type": "reasoning_item", "item": item}],
+    }
+    request = responses_request({"model": "m", "messages": [message]})
+    assert [each["type"] for each in request["input"]] == ["reasoning", "message"]
+    assert request["input"][0] == item
