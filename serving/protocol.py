@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 from asyncio import AbstractEventLoop, TimerHandle, Transport
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
@@ -11,6 +12,8 @@ from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from handlers.errors import ApiError, BadRequest, Unavailable
+from serving.cork import Cork
+from serving.heads import largest_part
 from serving.responses import error_response
 
 UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
@@ -21,9 +24,6 @@ MAX_HEAD = 64 * 1024
 
 BODY_PROGRESS = 32 * 1024
 """Bytes of a body, or its end, that must arrive within each `body_seconds`."""
-
-JOINED = 64 * 1024
-"""Bytes of a body that are copied behind its head; a larger one takes system calls of its own anyway."""
 
 EVICTED_SHARE = 20
 """One in so many connections is closed at once where there are too many."""
@@ -48,47 +48,6 @@ class ConnectionLimits:
     ping_seconds: float
 
 
-class Cork:
-    """A transport for one answer: its head waits for its body, so that both leave in one system call."""
-
-    __slots__ = ("_head", "_is_open", "_loop", "_transport")
-
-    def __init__(self, transport: Transport, loop: AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._head = b""
-        self._is_open = False
-
-    def write(self, data: bytes) -> None:
-        """Hold the first bytes back until the next, or until the loop's next turn if none come."""
-        if self._is_open:
-            self._transport.write(data)
-        elif self._head and len(data) > JOINED:
-            self._release()
-            self._transport.write(data)
-        elif self._head:
-            self._is_open = True
-            self._transport.write(self._head + data)
-        else:
-            self._head = data
-            self._loop.call_soon(self._release)
-
-    def _release(self) -> None:
-        if not self._is_open:
-            self._is_open = True
-            self._transport.write(self._head)
-
-    def is_closing(self) -> bool:
-        """Whether the connection is closing."""
-        return self._transport.is_closing()
-
-    def close(self) -> None:
-        """Close the connection once everything is written."""
-        if self._head:
-            self._release()
-        self._transport.close()
-
-
 class RequestParser(HttpRequestParser):
     """httptools' parser, which stops at a request that asks for another protocol and drops its body.
 
@@ -105,6 +64,10 @@ class RequestParser(HttpRequestParser):
             super().feed_data(data)
         except HttpParserUpgrade as exc:
             self._protocol.on_upgrade(bytes(data[exc.args[0] :]))
+
+
+class HeadTooLarge(Exception):
+    """Stops the parser at a head that was refused."""
 
 
 class BoundedWriting(asyncio.Protocol):
@@ -151,8 +114,11 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
     JDK's client asks for `h2c` by default.
     """
 
-    _head_size = -1
-    """Bytes of the head that is being read; negative between heads."""
+    _head: bytearray | None = None
+    """What has come of the head that is being read; None between heads."""
+
+    _read = 0
+    """Bytes that came last."""
 
     _is_upgrade = False
     """Whether the request whose head was read asks for another protocol."""
@@ -222,39 +188,43 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what has come, within the bounds."""
         self.last_active = self.loop.time()
+        self._read = len(data)
         super().data_received(data)
         if self._in_request:
-            self._bound(len(data))
+            self._bound(data)
         elif self._is_websocket:
             return
         elif self._timer is None and self.is_idle and self.timeout_keep_alive_task is None:
             self._start_head_timer()  # line ends between requests, of which the parser says nothing
 
-    def _bound(self, size: int) -> None:
+    def _bound(self, data: bytes) -> None:
         """Refuse a head or trailers without end, and time what is to come."""
-        if self._head_size >= 0:
-            self._head_size += size
+        if self._head is not None:
+            self._head += data
             self._start_head_timer()
-            if self._head_size > MAX_HEAD:
-                self._refuse_size("The request's line and headers take")
+            if len(self._head) > MAX_HEAD:
+                self._refuse_head(bytes(self._head).split(b"\n"))
             return
+        size = len(data)
         self._overhead = 0 if self._got_body else self._overhead + size
         self._got_body = False
         self._progress += size
         if self._timer is None:
             self._start_body_progress_timer()
         if self._overhead > MAX_HEAD:
-            self._refuse_size("The trailers of the request's body take")
+            self._refuse_size("The trailers of the request's body take", "")
 
     def on_message_begin(self) -> None:
         """Begin to count the head's bytes."""
         super().on_message_begin()
-        self._head_size = 0
+        self._head = bytearray()
         self._in_request = True
 
     def on_headers_complete(self) -> None:
         """Begin the request, whose response will go through a cork."""
-        self._head_size = -1
+        came, self._head = len(self._head or b"") + self._read, None
+        if came > MAX_HEAD:
+            self._check_whole_head()
         self._body_began = self.loop.time()
         self._stop_timer()
         self._is_upgrade = self.parser.should_upgrade()
@@ -370,8 +340,17 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
         """Answer what is not HTTP."""
         self._refuse(BadRequest(msg))
 
-    def _refuse_size(self, what: str) -> None:
-        message = f"{what} more than {MAX_HEAD} bytes."
+    def _check_whole_head(self) -> None:
+        lines = [self.url, *map(b":".join, self.headers)]
+        if sum(map(len, lines)) > MAX_HEAD:
+            self._refuse_head(lines)
+            raise HeadTooLarge
+
+    def _refuse_head(self, lines: Sequence[bytes]) -> None:
+        self._refuse_size("The request's line and headers take", f" {largest_part(lines)}")
+
+    def _refuse_size(self, what: str, hint: str) -> None:
+        message = f"{what} more than {MAX_HEAD} bytes.{hint}"
         self._refuse(ApiError(message, status=431, type="invalid_request_error"))
 
     def _refuse(self, error: ApiError) -> None:

@@ -68,6 +68,32 @@ def test_a_head_that_never_ends_gets_408(impatient: Server) -> None:
     assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_timeout"
 
 
+@pytest.mark.parametrize("pieces", [1, 10], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    ("head", "largest"),
+    [
+        (b"GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nAccept: */*\r\n\r\n", "authorization"),
+        (b"GET /v1/models HTTP/1.1\r\nA: a\r\nastra-api-token: %s", "astra-api-token"),
+        (b"GET /v1/models?%s HTTP/1.1\r\nHost: x\r\n\r\n", "line"),
+    ],
+)
+def test_a_head_over_its_bound_is_refused_by_its_largest_header(
+    server: Server, head: bytes, largest: str, pieces: int
+) -> None:
+    content = head % (b"x" * 70_000)
+    with connect(server) as client:
+        for start in range(0, len(content), -(-len(content) // pieces)):
+            client.sendall(content[start : start + -(-len(content) // pieces)])
+            time.sleep(0.02 * (pieces > 1))
+        answer = rest(client)
+    assert status(answer) == 431
+    message = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["message"].lower()
+    assert message.startswith(
+        "the request's line and headers take more than 65536 bytes. the largest is the "
+    )
+    assert largest in message
+
+
 def test_bytes_now_and_then_do_not_make_a_head_live_longer(impatient: Server) -> None:
     with connect(impatient) as client:
         client.settimeout(0.1)
