@@ -1,10 +1,20 @@
 import pytest
 
-from tests.fixtures.cassandra import cassandra_url
+from tests.fixtures.cassandra import cassandra_url, password_node
 from tests.fixtures.clients import astra_server, http, provider, server, tag
 from tests.fixtures.stores import project, sqlite_url
 
-__all__ = ["astra_server", "cassandra_url", "http", "project", "provider", "server", "sqlite_url", "tag"]
+__all__ = [
+    "astra_server",
+    "cassandra_url",
+    "http",
+    "password_node",
+    "project",
+    "provider",
+    "server",
+    "sqlite_url",
+    "tag",
+]
 
 collect_ignore = ["api/astra", "api/sdk", "api/sdk_v1"]
 """These run in other environments, started by api/test_sdks.py and api/test_astra_assistants.py."""

@@ -105,6 +105,7 @@ class Node:
     heap: str = "512m"
     unsafe: bool = False
     brief: bool = False
+    passwords: bool = False
     pid: int = 0
 
     @property
@@ -175,6 +176,8 @@ class Node:
         flags += [f"--add-opens={name}=ALL-UNNAMED" for name in _OPENS.split()]
         if self.unsafe:  # do not flush the schema to disk on each change: creates tables in milliseconds
             flags.append("-Dcassandra.unsafesystem=true")
+        if self.passwords:  # create the superuser at once
+            flags.append("-Dcassandra.superuser_setup_delay_ms=0")
         return [
             "java",
             f"-javaagent:{agent}",
@@ -230,7 +233,7 @@ class Node:
             "memtable_offheap_space": f"{megabytes(self.heap) // 4}MiB",
             "key_cache_size": "8MiB",
             "file_cache_size": "64MiB",
-            "authenticator": "AllowAllAuthenticator",
+            "authenticator": "PasswordAuthenticator" if self.passwords else "AllowAllAuthenticator",
             "authorizer": "AllowAllAuthorizer",
         }
         return json.dumps(settings, indent=2)  # JSON is YAML
@@ -256,11 +259,13 @@ class LocalCluster:
         storage_port: int = 7000,
         unsafe: bool = False,
         brief: bool = False,
+        passwords: bool = False,
         heap: str = "512m",
     ) -> "LocalCluster":
         """Return the folder's nodes; create them on 127.0.0.1 and up if there are none.
 
-        `unsafe` is for nodes whose data may be lost, `brief` for nodes that live for minutes.
+        `unsafe` is for nodes whose data may be lost, `brief` for nodes that live for minutes. Nodes with
+        `passwords` let in who logs in, at first `cassandra` with that password.
         """
         cluster = cls(directory)
         if not cluster.nodes:
@@ -273,6 +278,7 @@ class LocalCluster:
                     storage_port,
                     unsafe=unsafe,
                     brief=brief,
+                    passwords=passwords,
                     heap=heap,
                 )
                 for i in range(1, count + 1)

@@ -1,4 +1,4 @@
-"""Tokens that open databases: two workers, Astra's DevOps API on loopback, a real node behind TLS."""
+"""Tokens that open databases: two workers, Astra's DevOps API on loopback, a real node behind TLS and passwords."""
 
 import asyncio
 import secrets
@@ -6,14 +6,13 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from cassandra.cluster import Cluster
 
+from tests.fixtures.cassandra import TOKEN, PasswordNode
 from tests.fixtures.required import requires
-from tests.persistence.cassandra.devops import DATABASE, TOKEN, Astra, serving, way_in
+from tests.persistence.cassandra.devops import DATABASE, Astra, serving, way_in
 from tests.provider import ProviderProcess
 from tests.server import Server, until
 
@@ -28,23 +27,17 @@ WRONG = "AstraCS:wrong:0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, cassandra_url: str) -> Iterator[Astra]:
+def api(tmp_path_factory: pytest.TempPathFactory, password_node: PasswordNode) -> Iterator[Astra]:
     """The DevOps API of one database, in an event loop of its own."""
-    node = urlsplit(cassandra_url).netloc
-    host, _, port = node.partition(":")
-    cluster = Cluster([host], port=int(port))
-    session = cluster.connect()
-    host_id = session.execute("SELECT host_id FROM system.local").one().host_id
+    node = password_node.address, password_node.host_id
     loop = asyncio.new_event_loop()
     stack = AsyncExitStack()
 
     async def make(keyspace: str) -> None:
-        replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
-        statement = f"CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"
-        await asyncio.to_thread(session.execute, statement)
+        await asyncio.to_thread(password_node.create_keyspace, keyspace)
 
     async def start() -> Astra:
-        content = await stack.enter_async_context(way_in(tmp_path_factory.mktemp("tls"), node, str(host_id)))
+        content = await stack.enter_async_context(way_in(tmp_path_factory.mktemp("tls"), *node))
         api = Astra(bundle=content, made=make)
         port = await stack.enter_async_context(serving(api.application()))
         api.url = f"http://127.0.0.1:{port}"
@@ -58,9 +51,6 @@ def api(tmp_path_factory: pytest.TempPathFactory, cassandra_url: str) -> Iterato
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
-    for keyspace in api.keyspaces[1:]:
-        session.execute(f"DROP KEYSPACE IF EXISTS {keyspace}", timeout=120)
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

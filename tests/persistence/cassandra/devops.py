@@ -16,8 +16,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tests.fixtures.cassandra import TOKEN
+
 DATABASE = "0f3a1c9e-2b64-4a5d-9d52-7f60c8a1e0b7"
-TOKEN = "AstraCS:id:secret"
 
 Made = Callable[[str], Awaitable[None]]
 

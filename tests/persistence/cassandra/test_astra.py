@@ -1,21 +1,21 @@
+import asyncio
 import secrets
 import shutil
 import stat
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
-from persistence.cassandra import CassandraStore, astra, from_url, schema
+from persistence.cassandra import astra, from_url, schema
 from persistence.cassandra.url import parse
-from persistence.errors import DatabaseAmbiguous, StoreRefused, StoreUnavailable
+from persistence.errors import CredentialsRefused, DatabaseAmbiguous, StoreRefused, StoreUnavailable
 from persistence.store import Insert, Key
+from tests.fixtures.cassandra import TOKEN, PasswordNode
 from tests.fixtures.required import requires
 from tests.persistence.cassandra.devops import (
     DATABASE,
-    TOKEN,
     Astra,
     bundle,
     serving,
@@ -160,15 +160,13 @@ def test_no_table_uses_options_that_astra_ignores_and_each_keeps_its_order() -> 
 @pytest.mark.filterwarnings("ignore:ssl.PROTOCOL_TLS is deprecated:DeprecationWarning")
 @requires(shutil.which("openssl"), "openssl is not installed")
 async def test_with_nothing_but_a_token_the_keyspace_is_made_and_served_over_tls(
-    store: CassandraStore, cassandra_url: str, tmp_path: Path
+    password_node: PasswordNode, tmp_path: Path
 ) -> None:
     async def make(keyspace: str) -> None:
-        replication = "{'class': 'NetworkTopologyStrategy', 'datacenter1': 1}"
-        await store.connection.execute_ddl(f"CREATE KEYSPACE {keyspace} WITH replication = {replication}")
+        await asyncio.to_thread(password_node.create_keyspace, keyspace)
 
-    [[host_id]] = await store.connection.run("SELECT host_id FROM system.local")
     keyspace = f"a_{secrets.token_hex(6)}"
-    async with way_in(tmp_path, urlsplit(cassandra_url).netloc, str(host_id)) as content:
+    async with way_in(tmp_path, password_node.address, password_node.host_id) as content:
         api = Astra(bundle=content, made=make)
         async with serving(api.application()) as port:
             far = from_url(f"astra://{DATABASE}/{keyspace}?token={TOKEN}&api=http://127.0.0.1:{port}")
@@ -183,3 +181,11 @@ async def test_with_nothing_but_a_token_the_keyspace_is_made_and_served_over_tls
             assert document is not None
             assert document.value == {"a": 1}
             await far.close()
+
+
+@pytest.mark.cassandra
+async def test_a_password_that_the_node_refuses_is_not_shown(password_node: PasswordNode) -> None:
+    store = from_url(f"cassandra://token:wrong-secret@{password_node.address}/k?dc=datacenter1&rf=1&wait=1")
+    with pytest.raises(CredentialsRefused) as refused:
+        await store.migrate()
+    assert "wrong-secret" not in str(refused.value)
