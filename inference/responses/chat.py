@@ -191,7 +191,8 @@ class _Writer:
         elif type == "reasoning":
             turn = self._open()
             turn.blocks += item.get("blocks") or ()
-            turn.thoughts += filter(None, [item.get("text")])
+            shown = (part["text"] for part in item.get("content") or ())
+            turn.thoughts += [item["text"]] if item.get("text") else shown
         elif type in OUTPUT_TYPES:
             name, arguments = self._tools.function_call(item)
             id = item.get("call_id") or item["id"]

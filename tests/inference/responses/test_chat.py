@@ -301,6 +301,24 @@ async def test_thinking_blocks_go_back_with_the_calls_of_their_turn() -> None:
     assert (await chat_messages(items, Files(), None))[0]["thinking_blocks"] == [block]
 
 
+@pytest.mark.parametrize(
+    "reasoning",
+    [
+        {"summary": [], "content": [{"type": "reasoning_text", "text": "Hm."}]},
+        {"summary": [], "encrypted_content": "x", "text": "Hm."},
+    ],
+)
+async def test_reasoning_without_signatures_goes_back_as_text_with_calls_only(reasoning: JSON) -> None:
+    thought = {"id": "rs_1", "type": "reasoning", **reasoning}
+    items = stored_items([call("a"), output("a", "1")], lambda prefix: prefix)
+    said = stored_items([{"role": "assistant", "content": "Hi"}], lambda prefix: prefix)
+
+    with_call, _, answer = await chat_messages([thought, *items, thought, *said], Files(), None)
+
+    assert with_call["reasoning_content"] == "Hm."
+    assert answer == {"role": "assistant", "content": "Hi"}
+
+
 async def test_what_a_provider_wants_back_goes_with_the_call() -> None:
     items = stored_items([call("a"), output("a", "1")], lambda prefix: prefix)
     items[0]["extra"] = {"thought_signature": "x"}
