@@ -10,7 +10,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ def scripted_server(folder: Path, provider: ProviderProcess, **environment: str)
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
-    limits = {"ASTROLABE_MAX_BODY": str(MAX_BODY), "ASTROLABE_BODY_TIMEOUT": "1", "ASTROLABE_KEEP_ALIVE": "1"}
+    limits = {"ASTROLABE_MAX_BODY": str(MAX_BODY), "ASTROLABE_KEEP_ALIVE": "1"}
+    limits |= {"ASTROLABE_BODY_TIMEOUT": "1", "ASTROLABE_SEND_TIMEOUT": "1"}
     with scripted_server(tmp_path_factory.mktemp("sockets"), provider, **limits) as server:
         yield server
 
@@ -312,6 +313,22 @@ def test_a_connection_without_messages_stays_open_and_gets_pings(server: Server)
         assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
         for _ in range(3):
             assert client.recv(65536)[0] == 0x80 | Opcode.PING
+
+
+def test_a_client_that_reads_nothing_is_disconnected(server: Server, tag: str) -> None:
+    frame = Frame(Opcode.TEXT, create(tag=tag, deltas=1_000_000, text="x" * 10_000).encode())
+    with raw(server, handshake(server), frame.serialize(mask=True)) as client:
+        until(lambda: ended(server, tag) == "interrupted", seconds=20)
+        with suppress(ConnectionResetError):
+            while client.recv(1_000_000):
+                pass
+
+
+def test_pings_without_end_of_a_client_that_reads_nothing_are_not_answered(server: Server) -> None:
+    pings = Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 10_000
+    with raw(server, handshake(server)) as client, pytest.raises(OSError):
+        for _ in range(1000):
+            client.sendall(pings)
 
 
 def test_what_breaks_the_protocol_ends_the_connection(server: Server) -> None:
