@@ -91,6 +91,9 @@ class RunAttempt:
         self._close_interrupted()
         if self._state.status == "queued":
             self._work.record(RunMoved("in_progress", _now()))
+        if not self._settings.asks_model:
+            self.end("completed")
+            return
         try:
             async with asyncio.timeout(self._settings.expires_at - time.time()) as lifetime:
                 await self._ask_model()

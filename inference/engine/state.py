@@ -38,7 +38,7 @@ class Settings:
     parameters as chat completions name them. `tool_choice` is "auto", "none", "required", or a tool's type
     or function. `expires_at` is in seconds since the epoch. `max_tool_calls` bounds the calls of the server's
     tools. With `drops_oldest` the conversation is cut to what fits the model's context; else the provider
-    refuses what does not.
+    refuses what does not. Without `asks_model` the run completes at once.
     """
 
     model: str
@@ -55,6 +55,7 @@ class Settings:
     max_prompt_tokens: int | None = None
     max_tool_calls: int | None = None
     drops_oldest: bool = True
+    asks_model: bool = True
 
 
 @dataclass(slots=True)

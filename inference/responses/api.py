@@ -12,7 +12,7 @@ from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
 from inference.responses.sealing import ItemSealer, unsealed_item
-from inference.responses.state import BROUGHT, OPTIONS, PROVIDER
+from inference.responses.state import BROUGHT, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATIONS, RESPONSES
 from persistence.store import Document, Key, Store
@@ -80,6 +80,7 @@ class ResponsesApi:
             max_completion_tokens=value["max_output_tokens"],
             max_tool_calls=value["max_tool_calls"],
             drops_oldest=value["truncation"] == "auto",
+            asks_model=not extra.get(WARM_UP),
         )
 
     async def history(self, run: Document, window: int) -> list[JSON]:

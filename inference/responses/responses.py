@@ -30,6 +30,7 @@ from inference.responses.state import (
     OPTIONS,
     PROVIDER,
     SEGMENTS,
+    WARM_UP,
 )
 from inference.sealing import Sealer
 from persistence.collections import CONVERSATIONS, RESPONSES
@@ -178,6 +179,8 @@ class Responses:
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
             BROUGHT: [item for item in items if item["type"] in BRINGS_TOOLS],
         }
+        if request.body.get("generate") is False:
+            extra[WARM_UP] = True
         key = Key(request.project, RESPONSES, request.id)
         state = RunState(live=bool(request.body.get("stream")), extra=extra)
         document = Document(key, run, {"extra": extra})

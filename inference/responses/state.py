@@ -26,3 +26,6 @@ PLACES = "places"
 
 PROVIDER = "provider"
 """The provider that its model is asked at; only that one gets its thinking blocks back."""
+
+WARM_UP = "warm_up"
+"""Whether its model is not asked: the response is only there to be continued."""

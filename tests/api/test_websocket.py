@@ -61,6 +61,43 @@ def test_a_chain_that_is_not_stored_lives_on_its_connection(client: OpenAI, serv
     assert httpx.get(f"{server.url}/responses/{response.id}").status_code == 404
 
 
+@pytest.mark.parametrize("store", [False, True])
+def test_a_warm_up_asks_no_model_and_can_be_continued(
+    client: OpenAI, provider: ProviderProcess, tag: str, store: bool
+) -> None:
+    with client.responses.connect() as connection:
+        fields = {"type": "response.create", "model": "m", "generate": False, "store": store}
+        content = script({"text": "warm"}, tag=tag)
+        connection.send_raw(json.dumps({**fields, "input": [{"role": "developer", "content": content}]}))
+        events = []
+        while not events or events[-1].type != "response.completed":
+            events.append(connection.recv())
+        assert [event.type for event in events] == [
+            "response.created",
+            "response.in_progress",
+            "response.completed",
+        ]
+        warm = events[-1].response
+        assert (warm.status, warm.output) == ("completed", [])
+        assert provider.received(tag) == []
+        turn = response_of(connection, input="go", store=store, previous_response_id=warm.id)
+        assert text_of(turn) == "warm"
+    [asked] = provider.received(tag)
+    assert [message["role"] for message in asked["body"]["messages"]] == ["system", "user"]
+
+
+def test_a_warm_up_may_have_no_input(client: OpenAI) -> None:
+    with client.responses.connect() as connection:
+        fields = {"type": "response.create", "model": "m", "generate": False, "store": False, "input": []}
+        connection.send_raw(json.dumps(fields))
+        events = [connection.recv() for _ in range(3)]
+        warm = events[-1].response
+        turn = response_of(
+            connection, input=script({"text": "on"}), store=False, previous_response_id=warm.id
+        )
+        assert text_of(turn) == "on"
+
+
 def test_a_stored_response_is_whole_when_its_last_event_arrives(client: OpenAI, server: Server) -> None:
     with client.responses.connect() as connection:
         for _ in range(20):
