@@ -15,6 +15,7 @@ from handlers.pages import list_slice
 from handlers.registry import operation
 from inference.engine.errors import IllegalTransition
 from inference.errors import InferenceError, ModelNotFound
+from inference.gateway.gateway import FIRST_EVENT_WAIT
 from inference.identifiers import new_id
 from inference.responses.items import UNRESOLVED, owned_id, shown, stored_items
 from inference.responses.objects import shown_response
@@ -45,7 +46,7 @@ AS_IN_CHAT = (
 FIRST_INPUT = 0x8000
 """The number in the id of a response's first input item; those of its output begin with 0."""
 
-EVENT, DATA = b"event: ", b"\ndata: "
+EVENT, DATA, FAILED = b"event: ", b"\ndata: ", b"event: response.failed\n"
 
 _running: set[asyncio.Task[Any]] = set()
 """Cancellations under way: the loop itself keeps only weak references."""
@@ -60,7 +61,7 @@ async def create_response(context: Context, body: JSON) -> Answer:
         return started.run
     events = _until_end(context, request, started.events)
     if body.get("stream"):
-        return _stream(started.run, events)
+        return _stream(started.run, await _begun(events))
     return await _whole(events)
 
 
@@ -227,6 +228,42 @@ async def _cancel(context: Context, id: str) -> None:
         await services.responses.engine.cancel(await services.responses.find(context.project, id))
 
 
+async def _begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return the events once the model has begun; a provider that refuses soon is an error with a status.
+
+    SDKs try again by the status. A slow provider is not waited for.
+    """
+    first = await anext(events)
+    following = asyncio.ensure_future(anext(events, b""))
+    try:
+        await asyncio.wait({following}, timeout=FIRST_EVENT_WAIT)
+    except asyncio.CancelledError:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await events.aclose()
+        raise
+    if following.done() and not following.exception() and following.result().startswith(FAILED):
+        response: JSON = _event_at_end(following.result())["response"]
+        if not response["output"]:
+            await events.aclose()
+            raise _failure(response["error"])
+    return _joined(first, following, events)
+
+
+async def _joined(
+    first: bytes, following: asyncio.Future[bytes], events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    try:
+        yield first
+        yield await following
+        async for piece in events:
+            yield piece
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await events.aclose()
+
+
 async def _whole(events: AsyncGenerator[bytes, None]) -> JSON:
     """Return the response at the end of its events; one that failed is an error."""
     last = b""
@@ -234,10 +271,15 @@ async def _whole(events: AsyncGenerator[bytes, None]) -> JSON:
         last = piece
     if not _ends(last):
         raise ServerError("The response's events ended before it did.")
-    response: JSON = orjson.loads(last[last.rfind(DATA) + len(DATA) :])["response"]
+    response: JSON = _event_at_end(last)["response"]
     if response["status"] == "failed":
         raise _failure(response["error"])
     return response
+
+
+def _event_at_end(piece: bytes) -> JSON:
+    event: JSON = orjson.loads(piece[piece.rfind(DATA) + len(DATA) :])
+    return event
 
 
 def _ends(piece: bytes) -> bool:

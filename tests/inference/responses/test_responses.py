@@ -237,6 +237,18 @@ async def test_a_provider_that_refuses_is_an_error_of_the_request(store: Store, 
             await one.create(script({"fail": {"status": 400, "message": "Too odd."}}))
 
 
+async def test_a_provider_that_refuses_at_once_has_a_status_in_streams_too(
+    store: Store, gateway: Gateway
+) -> None:
+    async with worker(store, gateway) as one:
+        with pytest.raises(TooManyRequests, match="Slow down"):
+            await one.stream(script({"fail": {"status": 429, "message": "Slow down.", "retry_after": 0}}))
+        slow = await one.stream(script({"fail": {"status": 400, "message": "Too odd."}, "wait": 1}))
+        events = parsed(b"".join([piece async for piece in slow]))
+        assert events[-1]["type"] == "response.failed"
+        assert events[-1]["response"]["error"]["message"] == "Too odd."
+
+
 async def test_output_that_is_cut_off_makes_the_response_incomplete(store: Store, gateway: Gateway) -> None:
     async with worker(store, gateway) as one:
         response = await one.create("one two three four five", max_output_tokens=2)
