@@ -55,11 +55,22 @@ def header(_: click.Context, __: click.Parameter, values: Iterable[str]) -> dict
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A file of threads' ids, one a line, where the server lists no threads.",
 )
+@click.option(
+    "--conversations",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of conversations' ids, one a line, where the server lists no conversations.",
+)
 @click.option("--concurrency", type=click.IntRange(1, 64), default=8, show_default=True)
 def export_project(
-    url: str, folder: Path, key: str | None, headers: dict[str, str], threads: Path | None, concurrency: int
+    url: str,
+    folder: Path,
+    key: str | None,
+    headers: dict[str, str],
+    threads: Path | None,
+    conversations: Path | None,
+    concurrency: int,
 ) -> None:
-    """Export a project's assistants, threads, files and vector stores.
+    """Export a project's assistants, threads, conversations, files and vector stores.
 
     URL is that of an API of OpenAI's form (https://api.openai.com/v1); a query in it (?api-version=…) goes
     with every request. The objects go into FOLDER, which `astrolabe import` reads. The same command goes on
@@ -74,14 +85,15 @@ def export_project(
             exporter = Exporter(
                 client, folder, concurrency, lambda counts: show(Progress("exporting", dict(counts)))
             )
-            await exporter.export(ids)
+            await exporter.export(thread_ids, conversation_ids)
         finally:
             await client.close()
         return exporter
 
     authorization = {"Authorization": f"Bearer {key}"} if key else {}
     with errors_as_exit({}):
-        ids = None if threads is None else [line for line in threads.read_text().split() if line]
+        thread_ids = None if threads is None else threads.read_text().split()
+        conversation_ids = None if conversations is None else conversations.read_text().split()
         try:
             exporter = asyncio.run(with_progress(run))
         except SourceError as exc:

@@ -87,12 +87,12 @@ class SourceClient:
                 await response.aclose()
         part.replace(to)
 
-    async def pages(self, path: str) -> AsyncIterator[list[JSON]]:
+    async def pages(self, path: str, **query: Any) -> AsyncIterator[list[JSON]]:
         """Yield the pages of a list, oldest objects first."""
         after: dict[str, Any] = {}
         seen: set[Any] = set()
         while True:
-            answer = await self.get(path, limit=PAGE, order="asc", **after)
+            answer = await self.get(path, limit=PAGE, order="asc", **query, **after)
             data = answer.get("data")
             if not isinstance(data, list):
                 raise SourceError(f"GET {path}: no list, but an object of {sorted(answer)[:8]}")

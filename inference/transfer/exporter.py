@@ -15,9 +15,24 @@ from persistence.types import JSON
 NOT_GIVEN = (400, 403, 404)
 """Statuses by which a server says that it does not give the bytes of a file."""
 
+NOT_SERVED = (400, 403, 404, 405, 501)
+"""Statuses by which a server says that it has no such list."""
+
+INCLUDE = (
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+)
+"""The members of items that are answered only where they are asked for."""
+
 
 class Exporter:
-    """Pulls objects, unit by unit: a file, a vector store, the assistants, a thread with all it has.
+    """Pulls objects, unit by unit: a file, a vector store, the assistants, a thread or conversation.
 
     A unit that is whole is noted in done.txt; an export that is started again leaves it out.
     """
@@ -35,8 +50,8 @@ class Exporter:
         self.failed: list[str] = []
         self.notes: list[str] = []
 
-    async def export(self, threads: Iterable[str] | None) -> None:
-        """Export everything; `threads` are ids, None for all that the server lists.
+    async def export(self, threads: Iterable[str] | None, conversations: Iterable[str] | None = None) -> None:
+        """Export everything; `threads` and `conversations` are ids, None for all that the server lists.
 
         Raise SourceError if the server cannot be used at all. What fails alone is in `failed`, and is tried
         again by the next export into the folder; `notes` say what is incomplete for good.
@@ -48,6 +63,8 @@ class Exporter:
         await self._each("vector_store", self._listed("/vector_stores"), self._vector_store)
         ids = self._listed("/threads") if threads is None else _given(threads)
         await self._each("thread", ids, self._thread)
+        ids = self._conversations() if conversations is None else _given(conversations)
+        await self._each("conversation", ids, self._conversation)
         for id, reason in self._without_bytes.items():
             has_text = file_paths(self._folder, id)[1].exists()
             kept = "its text is kept" if has_text else "and no vector store has its text: it is not imported"
@@ -118,6 +135,18 @@ class Exporter:
             for one in page:
                 yield one
 
+    async def _conversations(self) -> AsyncIterator[JSON]:
+        """Yield the conversations that the server lists; OpenAI's lists none."""
+        try:
+            async for one in self._listed("/conversations"):
+                yield one
+        except Refused as exc:
+            if exc.status not in NOT_SERVED:
+                raise
+            self.notes.append(
+                "conversations: this server lists none; give their ids with --conversations FILE, one a line"
+            )
+
     async def _assistants(self) -> AsyncIterator[tuple[str, list[JSON]]]:
         async for page in self._client.pages("/assistants"):
             yield "assistants", page
@@ -167,6 +196,27 @@ class Exporter:
             for run in page:
                 async for steps in self._client.pages(f"{path}/runs/{run['id']}/steps"):
                     yield "run_steps", steps
+
+    async def _conversation(self, conversation: JSON) -> AsyncIterator[tuple[str, list[JSON]]]:
+        path = f"/conversations/{conversation['id']}"
+        conversation = await self._client.get(path)
+        yield "conversations", [conversation]
+        number = 0
+        async for page in self._client.pages(f"{path}/items", **{"include[]": INCLUDE}):
+            yield (
+                "conversation_items",
+                [
+                    {
+                        "id": item.get("id"),
+                        "conversation_id": conversation["id"],
+                        "created_at": conversation.get("created_at"),
+                        "number": number + index,
+                        "item": item,
+                    }
+                    for index, item in enumerate(page)
+                ],
+            )
+            number += len(page)
 
 
 _HINTS: Mapping[str, str] = {

@@ -22,6 +22,9 @@ PIECE = 512 * 1024
 LINES = 500
 """Lines that are loaded together."""
 
+ROW_BY_ROW = ("assistants", "threads", "messages", "runs", "run_steps", "conversations", "conversation_items")
+"""The kinds whose objects need nothing but their line."""
+
 
 def file_paths(folder: Path, id: str) -> tuple[Path, Path]:
     """Return where a file's bytes are, and where its text is."""
@@ -42,7 +45,7 @@ async def import_folder(folder: Path, loader: Loader, model: str | None) -> None
     for store, orphans in files.items():
         for id in orphans:
             loader.report.add_broken("vector_store_files", f"{store}/{id}", "its vector store is missing")
-    for kind in ("assistants", "threads", "messages", "runs", "run_steps"):
+    for kind in ROW_BY_ROW:
         found = lines(folder, kind, loader)
         while some := list(islice(found, LINES)):
             await loader.load(kind, some)

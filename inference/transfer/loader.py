@@ -13,6 +13,7 @@ from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.vector_stores import with_status
 from inference.transfer.records import (
     BrokenRecord,
+    answered,
     complete,
     document,
     file_document,
@@ -181,7 +182,7 @@ class Loader:
     def _built(self, kind: str, record: Any) -> JSON | None:
         try:
             value = complete(kind, record)
-            self._check(kind, value)
+            self._check(kind, answered(kind, value))
         except BrokenRecord as exc:
             self._broken(kind, record, exc)
         except (AttributeError, TypeError, KeyError, ValueError) as exc:

@@ -16,6 +16,8 @@ from inference.retrieval.counts import empty_counts
 from inference.retrieval.files import purpose_label
 from persistence.collections import (
     ASSISTANTS,
+    CONVERSATION_ITEMS,
+    CONVERSATIONS,
     FILE_VECTOR_STORES,
     FILES,
     MESSAGES,
@@ -176,6 +178,18 @@ KINDS: Mapping[str, Kind] = {
             "usage": None,
         },
     ),
+    "conversations": Kind(CONVERSATIONS, "getConversation", {**_common("conversation"), "metadata": {}}),
+    "conversation_items": Kind(
+        CONVERSATION_ITEMS,
+        "getConversationItem",
+        {
+            "id": REQUIRED,
+            "conversation_id": REQUIRED,
+            "created_at": REQUIRED,  # the conversation's: items have no time of their own
+            "number": REQUIRED,
+            "item": REQUIRED,
+        },
+    ),
 }
 """The kinds in the order of an import: an object comes after those that it belongs to."""
 
@@ -195,10 +209,11 @@ def complete(kind: str, record: Any) -> JSON:
                 raise BrokenRecord(f"has no '{name}'")
             given = copy.deepcopy(default)
         value[name] = given
-    value["object"] = KINDS[kind].fields["object"]
+    if "object" in KINDS[kind].fields:
+        value["object"] = KINDS[kind].fields["object"]
     if kind == "files" and isinstance(record.get("embedding_model"), str):
         value["embedding_model"] = record["embedding_model"]  # which clients of Astra Assistants read
-    for name in ("id", "thread_id", "run_id", "vector_store_id"):
+    for name in ("id", "thread_id", "run_id", "vector_store_id", "conversation_id"):
         id = value.get(name)
         if id is not None and not (isinstance(id, str) and ID.fullmatch(id)):
             raise BrokenRecord(f"has an unusable '{name}': {str(id)[:80]!r}")
@@ -247,7 +262,7 @@ def _call(call: JSON) -> JSON:
 
 def position(value: JSON) -> int:
     """Return where an object belongs in its list; the store moves those of the same second apart."""
-    return int(value["created_at"]) * 1_000_000
+    return int(value["created_at"]) * 1_000_000 + int(value.get("number", 0))
 
 
 def document(project: str, kind: str, value: JSON) -> Document:
@@ -264,9 +279,16 @@ def document(project: str, kind: str, value: JSON) -> Document:
             parent, state = value["thread_id"], RunState(value["status"]).to_json()
         case "run_steps":
             id, parent = child_id(value["run_id"], id), value["run_id"]
-    return Document(
-        Key(project, KINDS[kind].collection, id), value, state, parent, marks, position=position(value)
-    )
+        case "conversation_items":
+            id, parent = child_id(value["conversation_id"], id), value["conversation_id"]
+    key = Key(project, KINDS[kind].collection, id)
+    return Document(key, answered(kind, value), state, parent, marks, position=position(value))
+
+
+def answered(kind: str, value: JSON) -> JSON:
+    """Return a complete object as the API answers it."""
+    item: JSON = value["item"] if kind == "conversation_items" else value
+    return item
 
 
 def parent_key(project: str, kind: str, value: JSON) -> Key | None:
@@ -276,6 +298,8 @@ def parent_key(project: str, kind: str, value: JSON) -> Key | None:
             return Key(project, THREADS, value["thread_id"])
         case "run_steps":
             return Key(project, RUNS, value["run_id"])
+        case "conversation_items":
+            return Key(project, CONVERSATIONS, value["conversation_id"])
         case _:
             return None
 

@@ -21,7 +21,10 @@ OF_COMPONENT = {
     ),
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
-NOT_PINNED = ("Chat", "Answered.", "ContainerAuto", "AutoCodeInterpreter", "ImageGenTool", "FileSearchTool")
+NOT_PINNED = (
+    "Chat", "Answered.", "ContainerAuto", "AutoCodeInterpreter", "ImageGenTool", "FileSearchTool",
+    "FilePath", "FileCitationBody",
+)  # fmt: skip
 """Components whose ids of files are not looked up when they are stored."""
 
 NAMED = {"type": "string", "minLength": 1}

@@ -29,6 +29,8 @@ KINDS = [
     "messages",
     "runs",
     "run_steps",
+    "conversations",
+    "conversation_items",
 ]
 
 
@@ -72,6 +74,12 @@ def source(provider: ProviderProcess, tmp_path_factory: pytest.TempPathFactory) 
             client.beta.threads.runs.create_and_poll(
                 thread_id=thread.id, assistant_id=assistant.id, poll_interval_ms=50
             )
+        image = {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "low"}
+        conversation = client.conversations.create(
+            metadata={"a": "b"}, items=[{"role": "user", "content": [image]}]
+        )
+        for text in "abc":
+            client.conversations.items.create(conversation.id, items=[{"role": "user", "content": text}] * 20)
         yield server
 
 
@@ -87,8 +95,8 @@ def everything(server: Server) -> dict[str, object]:
     """What a client sees, without what an import changes on purpose."""
     with httpx.Client(base_url=server.url, headers={"openai-beta": "assistants=v2"}, timeout=30) as http:
 
-        def read(path: str) -> list[dict]:
-            return http.get(f"{path}?limit=100&order=asc").raise_for_status().json()["data"]
+        def read(path: str, query: str = "") -> list[dict]:
+            return http.get(f"{path}?limit=100&order=asc&{query}").raise_for_status().json()["data"]
 
         seen: dict[str, object] = {}
         for path in ("/assistants", "/files", "/vector_stores", "/threads"):
@@ -98,6 +106,11 @@ def everything(server: Server) -> dict[str, object]:
             seen[f"content of {file['id']}"] = http.get(f"/files/{file['id']}/content").content
         for store in read("/vector_stores"):
             seen[f"files of {store['id']}"] = read(f"/vector_stores/{store['id']}/files")
+        for one in read("/conversations"):
+            seen[f"/conversations/{one['id']}"] = one
+            seen[f"items of {one['id']}"] = read(
+                f"/conversations/{one['id']}/items", "include=message.input_image.image_url"
+            )
         for thread in read("/threads"):
             path = f"/threads/{thread['id']}"
             seen[f"messages of {path}"] = read(f"{path}/messages")
@@ -213,9 +226,13 @@ def test_the_text_of_a_file_is_kept_where_its_bytes_are_not_given(
 def test_threads_are_exported_by_their_ids(source: Server, folder: Path, tmp_path: Path) -> None:
     wanted = json.loads((folder / "threads.jsonl").read_text().splitlines()[0])["id"]
     (tmp_path / "ids").write_text(f"{wanted}\nthread_missing\n")
-    run = command(tmp_path, "export", source.url, "out", "--key", "any", "--threads", "ids")
+    (tmp_path / "others").write_text("conv_missing\n")
+    chosen = ("--threads", "ids", "--conversations", "others")
+    run = command(tmp_path, "export", source.url, "out", "--key", "any", *chosen)
     assert run.returncode == 1
     assert "thread thread_missing: GET /threads/thread_missing: 404" in run.stderr
+    assert "conversation conv_missing: GET /conversations/conv_missing: 404" in run.stderr
+    assert not (tmp_path / "out" / "conversations.jsonl").exists()
     [line] = (tmp_path / "out" / "threads.jsonl").read_text().splitlines()
     assert json.loads(line)["id"] == wanted
 
@@ -250,6 +267,16 @@ def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_pat
             {**message, "id": "msg_2", "thread_id": "thread_missing"},
             {**message, "id": "msg_3", "content": [{"type": "text"}]},
         ],
+        "conversation_items": [
+            {
+                "id": "msg_4",
+                "conversation_id": "conv_missing",
+                "created_at": 1,
+                "number": 0,
+                "item": {"type": "x"},
+            },
+            {"id": "msg_5", "created_at": 1, "number": 0, "item": {}},
+        ],
         "vector_store_files": [{"id": "file-missing", "created_at": 1, "vector_store_id": "vs_missing"}],
     }
     for kind, records in bad.items():
@@ -263,7 +290,18 @@ def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_pat
     assert run.returncode == 1
     report = (tmp_path / "astrolabe-import.report").read_text()
     assert set(report.splitlines()) <= set(run.stderr.splitlines())
-    for key in ("asst_1", "asst_2", "../etc", "asst_4", "msg_1", "msg_2", "msg_3", "file-missing"):
+    for key in (
+        "asst_1",
+        "asst_2",
+        "../etc",
+        "asst_4",
+        "msg_1",
+        "msg_2",
+        "msg_3",
+        "msg_4",
+        "msg_5",
+        "file-missing",
+    ):
         assert key in report
     assert "asst_1: has no 'model'" in report
     assert "msg_2: its object 'thread_missing' is missing" in report
