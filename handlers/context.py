@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from inference.responses.memory import ConnectionMemory
     from inference.responses.responses import Responses
     from inference.retrieval import Retrieval
+    from inference.webhooks.delivery import Webhooks
     from persistence.store import Store
 
 SEND_AGAIN = "Send the request again."
@@ -30,6 +31,7 @@ class Services:
     retrieval: "Retrieval"
     conversations: "Conversations"
     responses: "Responses"
+    webhooks: "Webhooks"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 InferenceError
 ├── ModelNotFound        no route serves that model name
-├── RoutesRefused        start-up: models.yaml is wrong; the message names the line and the reason
+├── FileRefused          start-up: a file of the operator is wrong; the message names line and reason
+│   ├── RoutesRefused        models.yaml
+│   └── WebhooksRefused      the webhooks' file
 ├── ProviderError        the provider answered with an error, or did not answer
 │   ├── ProviderRejected     4xx other than 429: the request is at fault
 │   ├── ProviderLimited      429
@@ -29,8 +31,16 @@ class ModelNotFound(InferenceError):
         self.hint = hint
 
 
-class RoutesRefused(InferenceError):
-    """models.yaml cannot be used; the message names the file, the line and the reason."""
+class FileRefused(InferenceError):
+    """A file of the operator cannot be used; the message names the file, the line and the reason."""
+
+
+class RoutesRefused(FileRefused):
+    """models.yaml cannot be used."""
+
+
+class WebhooksRefused(FileRefused):
+    """The file of the webhooks cannot be used."""
 
 
 class ProviderError(InferenceError):

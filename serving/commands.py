@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from inference.errors import RoutesRefused
+from inference.errors import FileRefused, RoutesRefused, WebhooksRefused
 from persistence.engines import open_store
 from persistence.errors import StoreError
 from persistence.move import Progress
@@ -21,9 +21,14 @@ from serving.keys import SYSTEM
 from serving.settings import Settings, shown_store
 from spec.errors import SpecError
 
-EXPECTED_ERRORS = (ServingError, SpecError, RoutesRefused, StoreError, OSError)
+EXPECTED_ERRORS = (ServingError, SpecError, FileRefused, StoreError, OSError)
 VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
-    {SpecError: "ASTROLABE_SPEC", RoutesRefused: "ASTROLABE_MODELS", StoreError: "ASTROLABE_STORE"}
+    {
+        SpecError: "ASTROLABE_SPEC",
+        RoutesRefused: "ASTROLABE_MODELS",
+        WebhooksRefused: "ASTROLABE_WEBHOOKS",
+        StoreError: "ASTROLABE_STORE",
+    }
 )
 """The variable that an error is about."""
 

@@ -23,6 +23,8 @@ from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
+from inference.webhooks.delivery import Webhooks
+from inference.webhooks.registry import Registry
 from persistence.engines import is_for_tokens, open_for_token, open_store, token_template
 from persistence.errors import StoreError
 from persistence.store import Store
@@ -39,7 +41,7 @@ TENANT_POLL_SECONDS = 2.0
 """Seconds between two looks for due jobs; tenants' stores may be many. Half a lease would count as a
 suspended machine."""
 
-OF_A_STORE = frozenset({"store", "jobs", "sweep"})
+OF_A_STORE = frozenset({"store", "webhooks", "jobs", "sweep"})
 """The lives of what each store has for itself."""
 
 log = structlog.get_logger("astrolabe.services")
@@ -101,11 +103,13 @@ def services_over(
         max_answer=settings.max_answer,
         sealer=sealer,
     )
+    webhooks = Webhooks(store, jobs, shared.webhooks.registry if shared else make_registry(settings))
     responses = Responses(
         store,
         gateway,
         jobs,
         tools,
+        webhooks,
         log_lifetime=settings.log_days * 86_400,
         max_answer=settings.max_answer,
         sealer=sealer,
@@ -119,6 +123,7 @@ def services_over(
         retrieval=retrieval,
         conversations=Conversations(store, jobs),
         responses=responses,
+        webhooks=webhooks,
     )
 
 
@@ -129,6 +134,13 @@ def make_gateway(settings: Settings) -> Gateway:
     accepts = settings.caller_keys or settings.auth == "astra"
     policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
     return Gateway(routes, policy, local)
+
+
+def make_registry(settings: Settings) -> Registry:
+    """Return the webhooks that the operator registered; WebhooksRefused."""
+    if settings.webhooks is None:
+        return Registry()
+    return Registry.from_file(settings.webhooks, os.environ)
 
 
 def make_routes(settings: Settings) -> Routes:
@@ -168,6 +180,9 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
     async def open_retrieval() -> None:
         retrieval.open()
 
+    async def open_webhooks() -> None:
+        """Nothing: connections are opened by deliveries."""
+
     async def search() -> JSON:
         return retrieval.describe()
 
@@ -175,6 +190,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
         Service("store", open_store, store.close, ping=store.ping),
         Service("gateway", gateway.open, gateway.close),
         Service("retrieval", open_retrieval, retrieval.close, ping=search),
+        Service("webhooks", open_webhooks, services.webhooks.close),
         Service(
             "jobs",
             jobs.open,

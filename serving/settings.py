@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         "items, and callers' provider settings while work in the background needs them. To change it, put "
         "the new one before the old one, separated by a comma or a line break.",
     )
+    webhooks: Path | None = variable(
+        "ASTROLABE_WEBHOOKS", None, "Path of a YAML file: which URLs get the events of which project."
+    )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
     )

@@ -80,6 +80,10 @@ class AssistantsApi:
             ending = (f"thread.run.{run.value['status']}", run.value)
         return numbered([ending, (DONE, None)], number)
 
+    def after_end(self, project: str, run: JSON) -> tuple[()]:  # noqa: ARG002 - of the protocol
+        """Return nothing: webhooks have no events of runs."""
+        return ()
+
     async def newest_output(self, run: Document) -> Document | None:
         """Return the newest message of the run."""
         label = objects.run_label(run.id)

@@ -68,7 +68,10 @@ class RunAttempt:
 
     async def run(self) -> None:
         """Advance the run until it settles; write the last events together with the end of its job."""
-        await self._work.finish(await self._advance())
+        due = await self._advance()
+        run = self._work.recorder.renderer.run
+        ending = self._api.after_end(self._work.run.key.project, run) if due is None else ()
+        await self._work.finish(due, *ending)
 
     async def _advance(self) -> float | None:
         """Advance the run; return when its job is due again, None if the run has ended."""

@@ -389,7 +389,8 @@ class Engine:
         if recovered is not None:
             lost = lease.job.takeovers > self._jobs.max_takeovers
             recovered.record(RunMoved("failed", int(time.time()), WORKERS_LOST if lost else BROKEN))
-            await recovered.flush(Finish(lease.job))
+            run = recovered.recorder.renderer.run
+            await recovered.flush(Finish(lease.job), *self._api.after_end(lease.job.project, run))
         else:
             await self._store.write(Finish(lease.job))
 

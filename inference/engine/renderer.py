@@ -1,12 +1,13 @@
 """What the engine needs of an API: how its runs are rendered, and what they send to a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference.engine.events import Event, ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.state import RunState, Settings
-from persistence.store import Document, Key
+from persistence.store import Document, Key, Operation
 from persistence.types import JSON
 
 WRITTEN_AHEAD = "written_ahead"
@@ -91,6 +92,9 @@ class Api(Protocol):
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the end of a stream whose log has none; `run` is None if it was deleted."""
+
+    def after_end(self, project: str, run: JSON) -> Sequence[Operation]:
+        """Return what is written together with the end of a run, whose object is given."""
 
     async def newest_output(self, run: Document) -> Document | None:
         """Return the newest of the run's objects that are written ahead."""

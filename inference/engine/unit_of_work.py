@@ -212,10 +212,10 @@ class UnitOfWork:
             return True
         return False
 
-    async def finish(self, due: float | None) -> None:
+    async def finish(self, due: float | None, *operations: Operation) -> None:
         """Write the last events with the end of the job, or with the time at which it is due again."""
         job = self.lease.job
-        await self.flush(Finish(job) if due is None else Reschedule(job, due, payload={}))
+        await self.flush(Finish(job) if due is None else Reschedule(job, due, payload={}), *operations)
 
     async def abandon(self) -> None:
         """End the job of a run that was deleted."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
 from inference.engine.recorder import Recorder
-from persistence.store import Document, Key
+from persistence.store import Document, Key, Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ class UnstoredWork:
     async def flush(self) -> None:
         """Do nothing: nothing is written."""
 
-    async def finish(self, due: float | None) -> None:
-        """End the run."""
+    async def finish(self, due: float | None, *_: Operation) -> None:
+        """End the run; nothing is written."""
         if due is not None:
             raise RuntimeError("a run that is not stored cannot wait for its caller")
         self.close()

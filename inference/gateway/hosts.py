@@ -55,7 +55,7 @@ class HostGuard:
         except ValueError as exc:
             raise ProviderRejected.invalid("The provider's base URL is not a valid URL.", HEADER) from exc
         plain = url.scheme in ("http", "https") and not url.user and not url.query_string and not url.fragment
-        if not plain or not (self._lists(url) or (not only_listed and _is_providers(url, host))):
+        if not plain or not (self.lists(url) or (not only_listed and _is_providers(url, host))):
             raise _refusal(host)
         return base_url.rstrip("/")
 
@@ -66,7 +66,7 @@ class HostGuard:
         """
         url = yarl.URL(base_url)
         host, port = (url.host or "").lower(), url.port or 80
-        if self._lists(url) and (host == LOCALHOST or _as_address(host) is not None):
+        if self.lists(url) and (host == LOCALHOST or _as_address(host) is not None):
             return host
         try:
             async with asyncio.timeout(seconds):
@@ -74,12 +74,20 @@ class HostGuard:
         except (OSError, TimeoutError, UnicodeError) as exc:
             raise failures.unreachable(f"the host name '{host}' does not resolve") from exc
         addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-        may_be_private = self._lists(url)
+        may_be_private = self.lists(url)
         if not addresses or any(_is_forbidden(each, may_be_private=may_be_private) for each in addresses):
             raise _refusal(host)
         return str(addresses[0])
 
-    def _lists(self, url: yarl.URL) -> bool:
+    def is_private_address(self, host: str) -> bool:
+        """Return whether a host is this machine's name, or an address to which nobody connects unlisted."""
+        address = _as_address(host)
+        if address is None:
+            return host.lower() == LOCALHOST
+        return _is_forbidden(address, may_be_private=False)
+
+    def lists(self, url: yarl.URL) -> bool:
+        """Return whether the host of a URL is listed."""
         host = (url.host or "").lower()
         return f"{host}:{url.port}" in self.listed or (url.is_default_port() and host in self.listed)
 

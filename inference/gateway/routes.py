@@ -1,22 +1,18 @@
 """models.yaml: which provider's model serves which name. `models.example.yaml` shows every key."""
 
-import os
-import re
-import stat
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError
 
 from inference.errors import ModelNotFound, RoutesRefused
 from inference.gateway.targets import Target, UnknownFields, Wire
 from inference.local import weights
 from inference.local.models import CONTEXT_WINDOW
+from inference.yaml_file import Entry, YamlFile
 
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"
@@ -29,50 +25,37 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Retries = Annotated[int, Field(ge=0, le=10)]
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), hide_input_in_errors=True)
-
-
-class Provider(_Entry):
+class Provider(Entry):
     """One account at one provider, and the defaults of its models."""
 
     wire: Wire = "openai"
     base_url: HttpUrl | None = None
     api_key: str | None = None
-    headers: dict[str, str] = {}
-    parameters: dict[str, str | bool | int | float] = {}
+    headers: dict[str, str] = Field(default_factory=dict)
+    parameters: dict[str, str | bool | int | float] = Field(default_factory=dict)
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 600.0
     retries: Retries = 2
     unknown_fields: UnknownFields | None = None
 
 
-class Model(_Entry):
+class Model(Entry):
     """One name that clients may ask for; a `*` in it matches anything, and in `model` stands for that."""
 
     provider: str
     model: str | None = None
     kind: Kind = "chat"
-    fallbacks: list[str] = []
+    fallbacks: list[str] = Field(default_factory=list)
     context_window: Annotated[int, Field(gt=0)] | None = None
     read_timeout: Seconds | None = None
     retries: Retries | None = None
     unknown_fields: UnknownFields | None = None
 
 
-class _File(_Entry):
-    providers: dict[str, Provider] = {}
+class _File(Entry):
+    providers: dict[str, Provider] = Field(default_factory=dict)
     models: Annotated[dict[str, Model], Field(min_length=1)]
     embedding_model: str | None = None
-
-
-def unknown_key(where: tuple[int | str, ...]) -> str:
-    """Return the reason why an unknown key is refused, with the known ones of the same mapping."""
-    entries: dict[int | str, type[BaseModel]] = {"providers": Provider, "models": Model}
-    known = [*(_File if len(where) == 1 else entries[where[0]]).model_fields]
-    meant = get_close_matches(str(where[-1]), known, n=1)
-    guess = f" Did you mean '{meant[0]}'?" if meant else ""
-    return f"there is no such key.{guess} Keys here: {', '.join(known)}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +102,8 @@ class Routes:
 
         RoutesRefused names the file, the line and the reason.
         """
-        document = _Document.read(path, environment)
-        try:
-            file = _File.model_validate(document.value)
-        except ValidationError as exc:
-            errors = exc.errors(include_url=False, include_input=False)
-            # A misspelt key comes first: it is often why another one is missing.
-            unknown = next((error["loc"] for error in errors if error["type"] == "extra_forbidden"), None)
-            if unknown is not None:
-                raise document.refused(unknown, unknown_key(unknown)) from None
-            raise document.refused(errors[0]["loc"], errors[0]["msg"]) from None
+        document = YamlFile.read(path, environment, RoutesRefused)
+        file = document.parsed(_File)
         return _routes(file, document)
 
     @classmethod
@@ -213,7 +188,7 @@ _NEEDS = {
 """The packages that each local model needs."""
 
 
-def _routes(file: _File, document: "_Document") -> Routes:
+def _routes(file: _File, document: YamlFile) -> Routes:
     firsts = {name: _target(name, model, file, document) for name, model in file.models.items()}
     routes = {}
     for name, model in file.models.items():
@@ -233,7 +208,7 @@ def _routes(file: _File, document: "_Document") -> Routes:
     return found
 
 
-def _target(name: str, model: Model, file: _File, document: "_Document") -> Target:
+def _target(name: str, model: Model, file: _File, document: YamlFile) -> Target:
     where = ("models", name)
     provider = file.providers.get(model.provider)
     if provider is None and model.provider == "local":
@@ -263,103 +238,3 @@ def _target(name: str, model: Model, file: _File, document: "_Document") -> Targ
         unknown_fields=model.unknown_fields or provider.unknown_fields,
         context_window=model.context_window or (CONTEXT_WINDOW if provider.wire == "local" else None),
     )
-
-
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """A YAML file with the lines of its values."""
-
-    path: Path
-    node: yaml.Node
-    value: Any
-    modified: int
-
-    @classmethod
-    def read(cls, path: Path, environment: Mapping[str, str]) -> "_Document":
-        try:
-            with path.open(encoding="utf-8") as file:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise RoutesRefused(f"{path}: is not a file")
-                loader = yaml.SafeLoader(file.read())
-        except OSError as exc:
-            raise RoutesRefused(f"{path}: {exc.strerror}") from exc
-        except (UnicodeDecodeError, yaml.reader.ReaderError) as exc:
-            raise RoutesRefused(f"{path}: is not UTF-8 text: {exc}") from exc
-        try:
-            return cls._parse(loader, path, int(status.st_mtime), environment)
-        except yaml.MarkedYAMLError as exc:
-            line = exc.problem_mark.line + 1 if exc.problem_mark else 1
-            raise RoutesRefused(f"{path}, line {line}: {exc.problem}") from exc
-        except RecursionError as exc:
-            raise RoutesRefused(f"{path}, line 1: is nested too deeply") from exc
-        finally:
-            loader.dispose()
-
-    @classmethod
-    def _parse(
-        cls, loader: yaml.SafeLoader, path: Path, modified: int, environment: Mapping[str, str]
-    ) -> "_Document":
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise RoutesRefused(f"{path}, line 1: is not a mapping with the key 'models'")
-        document = cls(path, node, loader.construct_document(node), modified)
-        document.refuse_duplicates(node)
-        return replace(document, value=document.expand(document.value, environment, ()))
-
-    def refuse_duplicates(self, node: yaml.Node) -> None:
-        """Raise RoutesRefused for a repeated key: YAML would let the last one win."""
-        if not isinstance(node, yaml.MappingNode):
-            return
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise RoutesRefused(f"{self.path}, line {line}: the key '{key.value}' is repeated")
-            seen.add(key.value)
-            self.refuse_duplicates(value)
-
-    def expand(self, value: Any, environment: Mapping[str, str], where: tuple[str | int, ...]) -> Any:
-        """Return `value` with its `${NAME}`s replaced; raise RoutesRefused for an unset one."""
-        if isinstance(value, dict):
-            return {key: self.expand(item, environment, (*where, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.expand(item, environment, (*where, place)) for place, item in enumerate(value)]
-        if not isinstance(value, str):
-            return value
-        for name in _REFERENCE.findall(value):
-            if not environment.get(name):
-                raise self.refused(where, f"the environment variable {name} is not set")
-        return _REFERENCE.sub(lambda match: environment[match[1]], value)
-
-    def refused(self, where: tuple[str | int, ...], reason: str) -> RoutesRefused:
-        """Return the error for the value at `where`, with its line."""
-        node, known = self.node, []
-        for step in where:
-            child = _child(node, step)
-            if child is None:
-                break
-            node = child
-            known.append(step)
-        place = ".".join(map(str, where)) or "the file"
-        return RoutesRefused(f"{self.path}, line {node.start_mark.line + 1}: {place}: {reason}")
-
-
-def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        child: yaml.Node = node.value[step]
-        return child
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(step):
-                # The line of a mapping is its key's; that of a value its own.
-                return value if isinstance(value, yaml.ScalarNode) else _at(value, key)
-    return None
-
-
-def _at(value: yaml.Node, key: yaml.Node) -> yaml.Node:
-    value.start_mark = key.start_mark
-    return value

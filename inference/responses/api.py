@@ -14,8 +14,9 @@ from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
 from inference.responses.sealing import ItemSealer, unsealed_item
 from inference.responses.state import BROUGHT, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools
+from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
-from persistence.store import Document, Key, Store
+from persistence.store import Document, Key, Operation, Store
 from persistence.types import JSON
 
 LIFETIME = 3600
@@ -31,10 +32,11 @@ class ResponsesApi:
     outlives_conversation = True
     ends_with_mark = False
 
-    def __init__(self, store: Store, contexts: Contexts, sealer: ItemSealer) -> None:
+    def __init__(self, store: Store, contexts: Contexts, sealer: ItemSealer, webhooks: Webhooks) -> None:
         self._store = store
         self._contexts = contexts
         self._sealer = sealer
+        self._webhooks = webhooks
 
     def conversation(self, run: Document) -> Key | None:
         """Return the key of the response's conversation."""
@@ -103,6 +105,12 @@ class ResponsesApi:
         else:
             event = {"type": TERMINAL[run.value["status"]], "response": objects.shown_response(run.value, ())}
         return [NumberedFrame(number, sse({**event, "sequence_number": number}), ends=True)]
+
+    def after_end(self, project: str, run: JSON) -> list[Operation]:
+        """Return the delivery of the event that a response in the background has ended."""
+        if not run["background"]:
+            return []
+        return self._webhooks.announce(project, f"response.{run['status']}", run["id"])
 
     async def newest_output(self, run: Document) -> Document | None:  # noqa: ARG002 - of the protocol
         """Return None: a response is stored with its output."""

@@ -33,6 +33,7 @@ from inference.responses.state import (
     WARM_UP,
 )
 from inference.sealing import Sealer
+from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
 from persistence.errors import VersionConflict
 from persistence.retry import retry_on_conflict
@@ -73,7 +74,8 @@ class Responses:
         store: Store,
         gateway: Gateway,
         jobs: Jobs,
-        tools: ToolFactories | None = None,
+        tools: ToolFactories | None,
+        webhooks: Webhooks,
         *,
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,
@@ -84,7 +86,7 @@ class Responses:
         self._gateway = gateway
         self.contexts = Contexts(store)
         self.sealer = item_sealer or ItemSealer(store)
-        self._api = ResponsesApi(store, self.contexts, self.sealer)
+        self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks)
         self.engine = Engine(
             store,
             gateway,

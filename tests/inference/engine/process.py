@@ -46,6 +46,7 @@ class Process:
             retrieval=self.retrieval,
             conversations=self.conversations,
             responses=None,  # type: ignore[arg-type]
+            webhooks=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req")
 

@@ -60,6 +60,7 @@ class Library:
             retrieval=self.retrieval,
             conversations=None,  # type: ignore[arg-type]
             responses=None,  # type: ignore[arg-type]
+            webhooks=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 
