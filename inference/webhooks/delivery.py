@@ -24,6 +24,9 @@ KIND = "webhook"
 PAUSES = (5, 30, 120, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_400, 86_400)
 """Seconds before each retry: twelve attempts in three days."""
 
+RETRIED = sum(PAUSES)
+"""Seconds after which an event is given up."""
+
 CONCURRENCY = 64
 """Deliveries at once in one process; a project alone takes half."""
 
@@ -112,7 +115,7 @@ class Webhooks:
 
     def _log(self, job: Job, endpoint: Endpoint, reason: str, *, ends: bool) -> None:
         url = str(yarl.URL(endpoint.url).with_query(None))
-        facts: JSON = {"project": job.project, "url": url, "event": job.payload["event"]["type"]}
+        facts: JSON = {"project": job.project, "url": url, "type": job.payload["event"]["type"]}
         facts |= {"object": job.id, "retries": job.payload["retries"], "error": reason}
         if ends:
             log.error("webhook_given_up", **facts)

@@ -15,6 +15,8 @@ from inference.responses.memory import ConnectionMemory
 from inference.responses.responses import Responses
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
+from inference.webhooks.delivery import PAUSES, Webhooks
+from inference.webhooks.registry import Registry
 from persistence.store import Store
 from persistence.types import JSON
 from tests.inference.engine.process import until
@@ -33,7 +35,9 @@ class Worker:
         self.retrieval = Retrieval(store, gateway, self.jobs)
         searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
         self.conversations = Conversations(store, self.jobs)
-        self.responses = Responses(store, gateway, self.jobs, searching, **options)
+        pauses = options.pop("pauses", PAUSES)
+        self.webhooks = Webhooks(store, self.jobs, options.pop("registry", Registry()), pauses=pauses)
+        self.responses = Responses(store, gateway, self.jobs, searching, self.webhooks, **options)
 
     def context(self, project: str = "p", connection: ConnectionMemory | None = None) -> Context:
         services = Services(
@@ -44,6 +48,7 @@ class Worker:
             retrieval=self.retrieval,
             conversations=self.conversations,
             responses=self.responses,
+            webhooks=self.webhooks,
         )
         return Context(services, Principal(project), "", "test", "req", connection=connection)
 
@@ -103,6 +108,7 @@ async def worker(store: Store, gateway: Gateway, **options: Any) -> AsyncIterato
     finally:
         await made.jobs.stop(0)
         await made.retrieval.close()
+        await made.webhooks.close()
 
 
 def parsed(frames: bytes) -> list[JSON]:
