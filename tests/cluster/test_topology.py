@@ -2,11 +2,7 @@
 
 import asyncio
 import collections
-import os
-import shutil
 import signal
-import socket
-import subprocess
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -19,9 +15,9 @@ import pytest
 
 from deploy.cassandra.cluster import Node
 from tests.cluster.conftest import revive
-from tests.fixtures.required import unavailable
+from tests.fixtures.nginx import running_nginx
 from tests.provider import ProviderProcess
-from tests.server import ROOT, Server, free_port, until
+from tests.server import Server, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -31,15 +27,6 @@ RETRY_SECONDS = 10.0
 """The longest time for which a client may have to retry."""
 
 ENDED = {"completed", "failed", "cancelled", "incomplete", "expired"}
-
-
-@pytest.fixture
-def nginx() -> str:
-    """The path of nginx."""
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        unavailable("nginx is not installed, which stands in front of the two replicas")
-    return found
 
 
 @pytest.fixture
@@ -62,36 +49,10 @@ def replicas(tmp_path: Path, provider: ProviderProcess, cluster_url: str) -> Ite
 
 
 @pytest.fixture
-def front(nginx: str, tmp_path: Path, replicas: list[Server]) -> Iterator[str]:
+def front(tmp_path: Path, replicas: list[Server]) -> Iterator[str]:
     """The URL of nginx, with the configuration that deploy/ ships."""
-    port = free_port()
-    text = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text()
-    for number, replica in enumerate(replicas, 1):
-        text = text.replace(f"server astrolabe-{number}:8080", f"server 127.0.0.1:{replica.port}")
-    text = text.replace("listen 8080;", f"listen 127.0.0.1:{port};")
-    paths = "".join(
-        f"  {name}_temp_path {tmp_path}/{name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    text = text.replace("http {\n", f"http {{\n{paths}", 1)
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(f"daemon off;\npid {tmp_path}/nginx.pid;\nerror_log stderr error;\n{text}")
-    log = tmp_path / "nginx.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [nginx, "-e", "stderr", "-c", str(configuration)], stdout=output, stderr=output
-        )
-    try:
-        until(lambda: listens(port), seconds=10)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    with running_nginx(tmp_path, [replica.port for replica in replicas]) as root:
+        yield root
 
 
 @dataclass

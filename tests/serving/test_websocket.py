@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
+from tests.fixtures.nginx import running_nginx
 from tests.provider import ProviderProcess
 from tests.server import ROOT, Server, command, until
 
@@ -356,6 +357,16 @@ def test_a_handshake_that_a_proxy_made_a_plain_request_asks_for_the_upgrade(serv
     for path in ("responses", "nothing"):
         answer = httpx.get(f"{server.url}/{path}", headers=headers)
         assert (answer.status_code, answer.json()["error"]["code"]) == (426, "upgrade_required")
+
+
+def test_the_proxy_of_deploy_passes_websockets_on(server: Server, tmp_path: Path) -> None:
+    with running_nginx(tmp_path, [server.port, server.port]) as root:
+        with connect(f"{root.replace('http', 'ws')}/v1/responses") as client:
+            assert answer(client, create())["type"] == "response.completed"
+        assert httpx.get(f"{root}/v1/health").json() == {"status": "alive"}
+        with pytest.raises(InvalidStatus) as refused, connect(f"{root.replace('http', 'ws')}/v1/nothing"):
+            pass
+        assert refused.value.response.status_code == 426
 
 
 def test_a_plain_get_is_refused_as_before(server: Server) -> None:
