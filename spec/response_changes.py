@@ -10,11 +10,11 @@ _SENT = ".sent"
 """The end of the name of an item's schema in requests."""
 
 _ID = {"type": ["string", "null"]}
-_STATUS = {"type": ["string", "null"]}
+_STATUS = {"type": ["string", "null"], "enum": ["in_progress", "completed", "incomplete", None]}
 
 _OF_CLIENTS: JSON = {
     "internal_chat_message_metadata_passthrough": {},
-    "created_by": {},
+    "created_by": {"type": ["string", "null"]},
 }
 """Members of items that clients keep, and members of answers that they send back."""
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
 from inference.responses.hosted_calls import HOSTED, text_part
-from inference.responses.items import EXTRA, OUTPUT_TYPES, pair_outputs
+from inference.responses.items import EXTRA, OUTPUT_TYPES
+from inference.responses.pairs import pair_outputs
 from inference.responses.tools import RequestTools
 from persistence.types import JSON
 

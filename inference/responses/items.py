@@ -98,6 +98,11 @@ _NOT_STORED = frozenset({"internal_chat_message_metadata_passthrough"})
 _OWNER = {4: ("response", "resp_"), 8: ("conversation", "conv_")}
 """What made an item, by the number of characters that its id has behind its owner's."""
 
+MAX_ID = 256
+"""Characters of an item's id."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+
 _OWNED = re.compile(r"[a-z]+_([0-9A-Za-z]{24})([0-9A-Za-z]{8}|[0-9a-f]{4})")
 
 
@@ -159,12 +164,33 @@ def _stored(given: JSON, make_id: Callable[[str], str], param: str) -> JSON:
     if type not in PREFIXES:
         raise ItemRefused(f"Items of the type '{type}' are not supported.", f"{param}.type", "invalid_value")
     present = {name: value for name, value in given.items() if value is not None and name not in _NOT_STORED}
+    if type == "local_shell_call_output" and "call_id" not in present:
+        if not present.get("id"):
+            message = f"Missing required parameter: '{param}.call_id'."
+            raise ItemRefused(message, f"{param}.call_id", "missing_required_parameter")
+        present["call_id"] = present.pop("id")  # SDKs have no other member for it
     id = present.pop("id", None) or make_id(PREFIXES[type])
+    _check_id(id, f"{param}.id")
     item = {"id": id, "type": type, **_DEFAULTS.get(type, {}), **present}
     normalize = _NORMALIZE.get(type)
     if normalize is not None:
         normalize(item, param)
     return item
+
+
+def _check_id(id: str, param: str) -> None:
+    if len(id) > MAX_ID:
+        message = (
+            f"Invalid '{param}': string too long. Expected a string with maximum length {MAX_ID}, "
+            f"but got a string with length {len(id)} instead."
+        )
+        raise ItemRefused(message, param, "string_above_max_length")
+    if not _ID.fullmatch(id):
+        message = (
+            f"Invalid '{param}': '{id}'. Expected an ID that contains letters, numbers, underscores, or "
+            "dashes, but this value contained additional characters."
+        )
+        raise ItemRefused(message, param, "invalid_value")
 
 
 def _message(item: JSON, param: str) -> None:
@@ -225,9 +251,9 @@ def _local_shell_call(item: JSON, _param: str) -> None:
     item["action"] = {"env": {}, **present}
 
 
-def _local_shell_output(item: JSON, _param: str) -> None:
-    """Name the call by `call_id`; SDKs have only `id` for it, which then is not the output's own."""
-    item.setdefault("call_id", item["id"])
+def _computer_output(item: JSON, _param: str) -> None:
+    if item["status"] == "in_progress":  # a stored one has ended
+        item["status"] = "completed"
 
 
 def _shell_call(item: JSON, _param: str) -> None:
@@ -240,7 +266,7 @@ _NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
     "function_call_output": _tool_output,
     "custom_tool_call_output": _tool_output,
     "local_shell_call": _local_shell_call,
-    "local_shell_call_output": _local_shell_output,
+    "computer_call_output": _computer_output,
     "shell_call": _shell_call,
 }
 
@@ -256,64 +282,6 @@ def named_files(items: list[JSON], param: str = "input") -> Iterator[tuple[str, 
             elif isinstance(parts, list):
                 named = ((i, part.get("file_id")) for i, part in enumerate(parts))
                 yield from ((id, f"{path}[{i}].file_id") for i, id in named if id)
-
-
-# --- calls and their outputs ---
-
-
-def call_key(item: JSON) -> str | None:
-    """Return what a call and its output have in common; None for a call that its server answers."""
-    if item["type"].startswith("tool_search_") and item.get("execution") == "server":
-        return None
-    key: str | None = item.get("call_id") or item["id"]
-    return key
-
-
-def pair_outputs(items: list[JSON]) -> tuple[dict[int, int], list[int]]:
-    """Return the index of each call's output by the call's index, and the indexes of outputs without a call.
-
-    An output belongs to the oldest call before it that has its `call_id` and no output yet. Its type does not
-    matter: clients answer a local_shell_call by a function_call_output.
-    """
-    waiting: dict[str | None, list[int]] = {}
-    pairs: dict[int, int] = {}
-    orphans: list[int] = []
-    for index, item in enumerate(items):
-        type = item["type"]
-        if type in OUTPUT_TYPES:
-            waiting.setdefault(call_key(item), []).append(index)
-        elif type in CALL_TYPES:
-            calls = waiting.get(call_key(item))
-            if calls:
-                pairs[calls.pop(0)] = index
-            else:
-                orphans.append(index)
-    return pairs, orphans
-
-
-def check_pairs(items: list[JSON], first_new: int) -> None:
-    """Refuse a context with a call that has no output, or with an output or an id that is wrong.
-
-    `items` are the whole context; those from `first_new` on came with the request. ItemRefused.
-    """
-    seen: set[str] = set()
-    for index, item in enumerate(items):
-        if index >= first_new and item.get("id") in seen:
-            advice = "Remove duplicate items from your input and try again."
-            raise ItemRefused(f"Duplicate item found with id {item['id']}. {advice}")
-        seen.add(item.get("id", ""))
-    pairs, orphans = pair_outputs(items)
-    for index in orphans:
-        if index >= first_new and (key := call_key(items[index])) is not None:
-            what = _words(CALL_TYPES[items[index]["type"]])
-            raise ItemRefused(f"No tool call found for {what} output with call_id {key}.")
-    for index, item in enumerate(items):
-        if item["type"] in OUTPUT_TYPES and index not in pairs and call_key(item) is not None:
-            raise ItemRefused(f"No tool output found for {_words(item['type'])} {call_key(item)}.")
-
-
-def _words(type: str) -> str:
-    return type.replace("_", " ")
 
 
 # --- what clients see ---

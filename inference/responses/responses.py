@@ -18,8 +18,9 @@ from inference.responses.errors import (
     ResponseNotFound,
     ResponseUnfinished,
 )
-from inference.responses.items import REFERENCE, ItemRefused, check_pairs, item_owner
+from inference.responses.items import REFERENCE, ItemRefused, item_owner
 from inference.responses.memory import ConnectionMemory
+from inference.responses.pairs import check_pairs
 from inference.responses.sealing import ItemSealer
 from inference.responses.state import (
     BROUGHT,

@@ -7,7 +7,6 @@ import pytest
 from inference.identifiers import new_id
 from inference.responses.items import (
     ItemRefused,
-    check_pairs,
     conversation_item_id,
     item_owner,
     named_files,
@@ -49,6 +48,23 @@ def test_ids_that_clients_make_are_kept() -> None:
     (message,) = stored({"type": "message", "role": "user", "content": "Hi", "id": "msg_0199-ab-cd"})
 
     assert message["id"] == "msg_0199-ab-cd"
+
+
+@pytest.mark.parametrize(
+    ("id", "code"),
+    [("msg/1", "invalid_value"), ("é", "invalid_value"), ("x" * 257, "string_above_max_length")],
+)
+def test_an_id_of_other_characters_is_refused(id: str, code: str) -> None:
+    with pytest.raises(ItemRefused) as refused:
+        stored({"type": "message", "role": "user", "content": "Hi", "id": id})
+
+    assert (refused.value.param, refused.value.code) == ("input[0].id", code)
+
+
+def test_a_local_shell_output_that_has_its_calls_id_gets_its_own() -> None:
+    (item,) = stored({"type": "local_shell_call_output", "id": "call_1", "output": "1"})
+
+    assert (item["id"], item["call_id"]) == ("lsho_0", "call_1")
 
 
 def test_replayed_reasoning_loses_its_nulls() -> None:
@@ -134,51 +150,6 @@ def test_named_files_are_found_in_messages_and_outputs() -> None:
         ("file-2", "input[1].output[0].file_id"),
         ("file-3", "input[2].output.file_id"),
     ]
-
-
-def test_a_call_with_its_output_passes() -> None:
-    check_pairs(stored(CALL, OUTPUT), 0)
-
-
-def test_a_call_without_an_output_is_refused() -> None:
-    with pytest.raises(ItemRefused, match=r"^No tool output found for function call call_1\.$"):
-        check_pairs(stored(CALL, {"role": "user", "content": "And?"}), 1)
-
-
-def test_an_output_without_a_call_is_refused() -> None:
-    with pytest.raises(ItemRefused) as refused:
-        check_pairs(stored(OUTPUT), 0)
-
-    assert refused.value.message == "No tool call found for function call output with call_id call_1."
-    assert refused.value.param == "input"
-
-
-def test_an_old_output_whose_call_was_deleted_does_not_end_a_conversation() -> None:
-    check_pairs(stored(OUTPUT, {"role": "user", "content": "And?"}), 1)
-
-
-def test_a_local_shell_call_may_be_answered_as_a_function_is() -> None:
-    action = {"type": "exec", "command": ["ls"], "env": {}}
-    shell = {"type": "local_shell_call", "call_id": "call_1", "action": action}
-
-    check_pairs(stored(shell, OUTPUT), 0)
-
-
-def test_a_local_shell_output_may_name_its_call_by_its_id() -> None:
-    action = {"type": "exec", "command": ["ls"], "env": {}}
-    shell = {"type": "local_shell_call", "id": "lsh_1", "call_id": "call_1", "action": action}
-
-    check_pairs(stored(shell, {"type": "local_shell_call_output", "id": "call_1", "output": "1"}), 0)
-
-
-def test_an_id_that_comes_twice_is_refused() -> None:
-    message = {"type": "message", "role": "user", "content": "Hi", "id": "msg_x"}
-    advice = "Remove duplicate items from your input and try again."
-
-    with pytest.raises(ItemRefused) as refused:
-        check_pairs(stored(message, message), 1)
-
-    assert refused.value.message == f"Duplicate item found with id msg_x. {advice}"
 
 
 def test_large_members_are_shown_on_request() -> None:
