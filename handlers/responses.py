@@ -77,8 +77,6 @@ async def get_response(
     """Return the response, or its events after that number until its end."""
     response = await _find(context, response_id)
     if not stream:
-        if starting_after is not None:
-            raise BadRequest("'starting_after' needs 'stream'.", param="starting_after")
         return shown_response(response.value, include or response.state["extra"]["include"])
     options: JSON = {} if include_obfuscation is None else {"obfuscation": include_obfuscation}
     after = -1 if starting_after is None else starting_after
