@@ -22,6 +22,7 @@ from inference.responses.objects import shown_response
 from inference.responses.renderer import TERMINAL
 from inference.responses.responses import ResponseRequest
 from inference.responses.tools import RequestTools
+from inference.retrieval.filters import parse_filter
 from persistence.errors import StoreError
 from persistence.store import Document, Order
 from persistence.types import JSON
@@ -145,6 +146,7 @@ async def _checked(context: Context, body: JSON) -> ResponseRequest:
         raise BadRequest(
             f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
         )
+    await _check_vector_stores(context, tools.server)
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         body = {**body, "conversation": conversation["id"]}
@@ -159,6 +161,18 @@ async def _checked(context: Context, body: JSON) -> ResponseRequest:
         caller=await caller_settings(context),
         memory=context.connection,
     )
+
+
+async def _check_vector_stores(context: Context, tools: list[JSON]) -> None:
+    """Raise what the search would raise later, by the field."""
+    stores = context.services.retrieval.vector_stores
+    for tool in tools:
+        if tool["type"] != "file_search":
+            continue
+        for id in tool["vector_store_ids"]:
+            await stores.usable(context.project, id, "tools.vector_store_ids")
+        if tool.get("filters") is not None:
+            parse_filter(tool["filters"], "tools.filters")
 
 
 def _check_fields(body: JSON) -> None:

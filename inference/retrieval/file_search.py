@@ -9,6 +9,7 @@ from inference.engine.items import Call
 from inference.engine.tools import Emit, Tool, ToolContext, ToolFactory, ToolResult
 from inference.retrieval.citations import citation, mark
 from inference.retrieval.errors import RetrievalError
+from inference.retrieval.filters import parse_filter
 from inference.retrieval.retrieval import Retrieval
 from inference.retrieval.search import Found, RankingOptions
 from persistence.types import JSON
@@ -70,6 +71,8 @@ class FileSearch:
         self._project = context.project
         self._options = context.tool.get("file_search") or {}
         self._stores = _vector_stores(context.resources)
+        filters = self._options.get("filters")
+        self._filter = None if filters is None else parse_filter(filters, "tools.filters")
         self._calls = list(context.results)
         self._credentials = None if context.caller is None else context.caller.embedding
         self._budget = budget
@@ -125,6 +128,7 @@ class FileSearch:
             stores,
             queries,
             limit=limit,
+            filter=self._filter,
             ranking=ranking,
             credentials=self._credentials,
         )
