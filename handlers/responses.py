@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from handlers.compactions import compaction_rule
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
@@ -56,14 +57,14 @@ _running: set[asyncio.Task[Any]] = set()
 @operation("createResponse", cancel_on_disconnect=True)
 async def create_response(context: Context, body: JSON) -> Answer:
     """Ask a model, with what a response or a conversation holds already."""
-    request = await _checked(context, body)
+    request = await checked_request(context, body)
     started = await context.services.responses.start(request)
     if started.events is None:
         return started.run
-    events = _until_end(context, request, started.events)
+    events = until_end(context, request, started.events)
     if body.get("stream"):
         return _stream(started.run, await _begun(events))
-    return await _whole(events)
+    return await whole_response(events)
 
 
 @operation("getResponse")
@@ -126,7 +127,7 @@ async def list_input_items(
 # --- requests ---
 
 
-async def _checked(context: Context, body: JSON) -> ResponseRequest:
+async def checked_request(context: Context, body: JSON) -> ResponseRequest:
     """Return the request that a body asks for; what cannot be served is refused by its name."""
     if body.get("store") is not False:
         require_store(context, "'store'")
@@ -152,14 +153,17 @@ async def _checked(context: Context, body: JSON) -> ResponseRequest:
         body = {**body, "conversation": conversation["id"]}
     id = new_id("resp_")
     numbers = count(FIRST_INPUT)
+    items = stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers)))
+    compaction, items = compaction_rule(context, body, items)
     return ResponseRequest(
         context.project,
         id,
         body,
-        stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers))),
+        items,
         _chat_options(body),
         caller=await caller_settings(context),
         memory=context.connection,
+        compaction=compaction,
     )
 
 
@@ -212,7 +216,7 @@ def _chat_options(body: JSON) -> JSON:
 # --- answers ---
 
 
-async def _until_end(
+async def until_end(
     context: Context, request: ResponseRequest, events: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events; a response in the foreground is cancelled if its client leaves before its end."""
@@ -276,7 +280,7 @@ async def _joined(
         await events.aclose()
 
 
-async def _whole(events: AsyncGenerator[bytes, None]) -> JSON:
+async def whole_response(events: AsyncGenerator[bytes, None]) -> JSON:
     """Return the response at the end of its events; one that failed is an error."""
     last = b""
     async for piece in events:

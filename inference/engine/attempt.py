@@ -9,9 +9,12 @@ from typing import Any
 import structlog
 
 from inference import tokens
+from inference.engine.compaction import Compactor
 from inference.engine.errors import RunGone, ToolUnavailable
 from inference.engine.events import (
+    COMPACTED,
     INTERRUPTED,
+    Event,
     ItemFinished,
     RunMoved,
     TurnFinished,
@@ -21,7 +24,7 @@ from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import RunState, Settings
 from inference.engine.statuses import ENDED, SETTLED
 from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
-from inference.engine.turns import CUT_SHORT, run_turns
+from inference.engine.turns import CUT_SHORT, SendRequest, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
@@ -131,7 +134,7 @@ class RunAttempt:
             def send(request: JSON) -> AsyncGenerator[JSON, None]:
                 return self._gateway.chunks(request, credentials)
 
-            turns = run_turns(send, builder.build, tools, self._state, self._max_answer)
+            turns = self._turns(send, builder)
             recorded = 0
             async with aclosing(turns):
                 async for event in turns:
@@ -144,8 +147,22 @@ class RunAttempt:
                     if recorded % SLICE == 0:
                         await asyncio.sleep(0)
 
+    def _turns(self, send: SendRequest, builder: RequestBuilder) -> AsyncGenerator[Event, None]:
+        """Return the events of the run's turns: as many as it needs, or the one of its compaction."""
+        compact = Compactor(send, builder, self._max_answer).turn
+        if self._ends_by_compaction:
+            return compact()
+        return run_turns(send, builder.build, builder.tools, self._state, self._max_answer, compact)
+
+    @property
+    def _ends_by_compaction(self) -> bool:
+        rule = self._settings.compaction
+        return rule is not None and rule.ends_run
+
     def _settle(self, turn: TurnFinished) -> None:
         """Move the run to the status in which the turn leaves it, if it settles."""
+        if turn.finish == COMPACTED and not self._ends_by_compaction:
+            return
         now = _now()
         if turn.finish in CUT_SHORT:
             reason = "max_completion_tokens" if turn.finish == "length" else None

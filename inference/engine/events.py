@@ -18,6 +18,10 @@ INTERRUPTED = "interrupted"
 """How items and turns finish whose worker was lost; a new turn replaces them."""
 
 
+COMPACTED = "compacted"
+"""How a turn finishes in which the model summarized the conversation."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunCreated:
     """A run was created. `objects` are the API's objects at that time; only its renderer reads them."""

@@ -10,6 +10,7 @@ from persistence.types import JSON
 MESSAGE = "message"
 REASONING = "reasoning"
 FUNCTION_CALL = "function_call"
+COMPACTION = "compaction"
 
 GROWING_PARTS = frozenset({"text", "refusal", "arguments"})
 """Members of items that are texts, and grow by deltas."""
@@ -122,7 +123,22 @@ class Call:
         return self.type in CALLER_ANSWERS and self.output is None
 
 
-Item = Message | Reasoning | Call
+@dataclass(slots=True)
+class Compaction:
+    """The model's summary of the conversation before it.
+
+    `details` are what the summary does not cover: the texts of `system` messages, and of the user's `latest`
+    message, if it stays as it is.
+    """
+
+    id: str
+    text: GrowingText = field(default_factory=GrowingText)
+    details: JSON = field(default_factory=dict)
+    status: str = "in_progress"
+    type: str = COMPACTION
+
+
+Item = Message | Reasoning | Call | Compaction
 
 
 @dataclass(slots=True)
@@ -138,6 +154,11 @@ class Turn:
     def calls(self) -> list[Call]:
         """Its calls, in their order."""
         return [item for item in self.items if isinstance(item, Call)]
+
+    @property
+    def compaction(self) -> Compaction | None:
+        """The summary, if the turn has made one."""
+        return next((item for item in self.items if isinstance(item, Compaction)), None)
 
     @property
     def pending(self) -> list[Call]:
@@ -205,7 +226,7 @@ def item_from_json(value: JSON) -> Item:
     fields: dict[str, Any] = {
         name: GrowingText(each) if name in GROWING_PARTS else each for name, each in value.items()
     }
-    kind: type[Message | Reasoning | Call] = _CLASSES.get(value["type"], Call)
+    kind: type[Item] = _CLASSES.get(value["type"], Call)
     return kind(**fields)
 
 
@@ -226,4 +247,4 @@ def pending_calls(turns: Sequence[Turn]) -> list[Call]:
     return turns[-1].pending if turns else []
 
 
-_CLASSES: dict[str, type[Message | Reasoning]] = {MESSAGE: Message, REASONING: Reasoning}
+_CLASSES: dict[str, type[Item]] = {MESSAGE: Message, REASONING: Reasoning, COMPACTION: Compaction}

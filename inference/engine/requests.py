@@ -11,6 +11,7 @@ import structlog
 from inference.defaults import sent_function
 from inference.engine.items import CALLER_ANSWERS
 from inference.engine.state import RunState, Settings
+from inference.engine.summaries import compacted
 from inference.engine.tools import Toolbox
 from persistence.types import JSON
 
@@ -79,7 +80,7 @@ class RequestBuilder:
             return {}
         fields: JSON = {"tools": tools}
         choice = self._choice()
-        if choice != "auto" and (not self.state.turns or choice == "none"):
+        if choice != "auto" and (choice == "none" or all(turn.compaction for turn in self.state.turns)):
             fields["tool_choice"] = choice
         if not self.settings.parallel_tool_calls:
             fields["parallel_tool_calls"] = False
@@ -102,32 +103,43 @@ class RequestBuilder:
 
     # --- what fits ---
 
+    def conversation(self) -> tuple[list[JSON], list[JSON]]:
+        """Return the messages before the run's turns, and those of the turns, since the last compaction."""
+        history = self.history
+        tail: list[JSON] = []
+        for turn in self.state.turns:
+            if turn.compaction is not None and turn.finish:
+                history, tail = compacted([*history, *tail], turn.compaction), []
+            elif turn.finish:
+                tail += turn.to_messages()
+        return history, tail
+
     async def _fit(self, request: JSON) -> None:
         """Add the messages and the answer's limit, so that both fit the context with tools and schema."""
         instructions = self.settings.instructions
         system = [{"role": "system", "content": instructions}] if instructions else []
-        tail = [message for turn in self.state.turns if turn.finish for message in turn.to_messages()]
+        history, tail = self.conversation()
         left = self._completion_left()
         reserved = left if left is not None else RESERVED_FOR_ANSWER
         extras = [
             orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request
         ]
         if not self.settings.drops_oldest:
-            request["messages"] = [*system, *self.history, *tail]
+            request["messages"] = [*system, *history, *tail]
             if left is not None:
                 request["max_completion_tokens"] = left
             return
         fixed = [*system, *tail]
         budget = self._prompt_budget(min(reserved, self.context_window // 2))
-        kept, used = self.history, _sum([*fixed, *self.history], extras, _byte_length)
+        kept, used = history, _sum([*fixed, *history], extras, _byte_length)
         if used > min(budget, self.context_window - reserved):
             # Counting takes milliseconds for a long conversation, so it is done off the event loop.
-            kept, used = await asyncio.to_thread(fitting, self.history, fixed, extras, budget, self.count)
+            kept, used = await asyncio.to_thread(fitting, history, fixed, extras, budget, self.count)
             if not kept:  # prefer a shorter answer to none
                 budget = self._prompt_budget(min(reserved, RESERVED_FOR_ANSWER))
-                newest = self.history[-1:]
+                newest = history[-1:]
                 kept, used = await asyncio.to_thread(fitting, newest, fixed, extras, budget, self.count)
-            if used > budget or (self.history and not kept):
+            if used > budget or (history and not kept):
                 log.warning("prompt_too_long", tokens=used, **self._limits())
                 raise LimitReached("max_prompt_tokens")
         while kept and kept[0]["role"] == "tool":  # its call was dropped
@@ -147,7 +159,8 @@ class RequestBuilder:
         limit = self.settings.max_completion_tokens
         if limit is None:
             return None
-        left = limit - self.state.usage.completion
+        summaries = sum(turn.usage.completion for turn in self.state.turns if turn.compaction)
+        left = limit - self.state.usage.completion + summaries
         if left <= 0:
             raise LimitReached("max_completion_tokens")
         return left

@@ -31,6 +31,17 @@ this change stops the run's earlier owner.
 
 
 @dataclass(frozen=True, slots=True)
+class CompactionRule:
+    """When a run's conversation is compacted: before a turn of more than `threshold` tokens.
+
+    With `ends_run` it is compacted at once, and nothing else is done.
+    """
+
+    threshold: int = 0
+    ends_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a run sends to its model, and the bounds that its caller set.
 
@@ -56,6 +67,7 @@ class Settings:
     max_tool_calls: int | None = None
     drops_oldest: bool = True
     asks_model: bool = True
+    compaction: CompactionRule | None = None
 
 
 @dataclass(slots=True)

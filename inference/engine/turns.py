@@ -51,6 +51,9 @@ SendRequest = Callable[[JSON], AsyncGenerator[JSON, None]]
 BuildRequest = Callable[[], Awaitable[JSON]]
 """Builds the next request from the run's state."""
 
+Compact = Callable[[], AsyncGenerator[Event, None]]
+"""Yields the events of a turn that compacts the conversation, if that is due."""
+
 
 async def run_turns(
     send: SendRequest,
@@ -58,12 +61,17 @@ async def run_turns(
     tools: Toolbox,
     state: RunState,
     max_answer: int = MAX_ANSWER,
+    compact: Compact | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
     The caller applies each event to `state` before it takes the next one.
     """
     while True:
+        if compact is not None:
+            async with aclosing(compact()) as compaction:
+                async for event in compaction:
+                    yield event
         request = await build_request()
         yield TurnStarted(new_id("turn_"), _now())
         used_ids = {call.call_id for turn in state.turns for call in turn.calls}
@@ -150,7 +158,7 @@ class TurnReader:
         """Return the events of one chunk."""
         usage = chunk.get("usage")
         if usage:
-            self.tokens = _tokens(usage)
+            self.tokens = usage_tokens(usage)
         events: list[Event] = []
         for choice in (chunk.get("choices") or [])[:1]:
             events += self._delta(choice.get("delta") or {})
@@ -295,7 +303,8 @@ class TurnReader:
         return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name, extra=extra)
 
 
-def _tokens(usage: JSON) -> tuple[int, ...]:
+def usage_tokens(usage: JSON) -> tuple[int, ...]:
+    """Return a provider's usage as the numbers of `Usage`."""
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))

@@ -5,14 +5,14 @@ from typing import Any
 from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.renderer import Renderer
-from inference.engine.state import RunState, Settings
+from inference.engine.state import CompactionRule, RunState, Settings
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
-from inference.responses.sealing import ItemSealer, unsealed_item
-from inference.responses.state import BROUGHT, OPTIONS, PROVIDER, WARM_UP
+from inference.responses.sealing import ItemSealer, since_compaction, unsealed_item
+from inference.responses.state import BROUGHT, COMPACTION, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools
 from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
@@ -54,11 +54,11 @@ class ResponsesApi:
         return state, self.renderer(project, objects["run"], state)
 
     def _seal(self, project: str, state: RunState) -> Seal | None:
-        """Return what encrypts the reasoning of a response; None without a key."""
+        """Return what encrypts contents of a response's items; None without a key."""
         if not self._sealer.can_seal:
             return None
         provider = state.extra.get(PROVIDER)
-        return lambda content: self._sealer.seal(project, "reasoning", {**content, PROVIDER: provider})
+        return lambda kind, content: self._sealer.seal(project, kind, {**content, PROVIDER: provider})
 
     def move(self, run: JSON, status: str, at: int) -> JSON:
         """Return the response in another status."""
@@ -83,6 +83,7 @@ class ResponsesApi:
             max_tool_calls=value["max_tool_calls"],
             drops_oldest=value["truncation"] == "auto",
             asks_model=not extra.get(WARM_UP),
+            compaction=None if extra.get(COMPACTION) is None else CompactionRule(**extra[COMPACTION]),
         )
 
     async def history(self, run: Document, window: int) -> list[JSON]:
@@ -94,6 +95,7 @@ class ResponsesApi:
         """Return the items of a response's context as chat messages."""
         project, value, extra = run.key.project, run.value, run.state["extra"]
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
+        items = since_compaction(items, self._sealer, project)
         unsealed = [unsealed_item(item, self._sealer, project, extra.get(PROVIDER)) for item in items]
         return await chat_messages(unsealed, InputFiles(self._store, project), tools)
 

@@ -18,8 +18,8 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
     """Return a context's items as chat messages.
 
     Reasoning, messages and calls of one turn become one assistant's message, the outputs of its calls the
-    messages of role `tool` behind it. Three members say what an item's sealed content holds: `blocks` and
-    `text` of reasoning (thinking blocks for its provider, or plain), and `summary_text` of a compaction.
+    messages of role `tool` behind it. Members say what an item's sealed content holds: `blocks` and `text` of
+    reasoning (thinking blocks for its provider, or plain), `summary_text` and `system` texts of a compaction.
     """
     pairs, orphans = pair_outputs(items)
     contents = await _contents(items, files)
@@ -30,7 +30,7 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
         if index not in skipped:
             writer.add(item, contents.get(index), None if output is None else contents[output])
     writer.end_turn()
-    return writer.messages
+    return writer.messages_once()
 
 
 # --- parts ---
@@ -174,6 +174,14 @@ class _Writer:
         self.messages: list[JSON] = []
         self._tools = tools
         self._turn = _Turn()
+        self._carried: list[JSON] = []
+
+    def messages_once(self) -> list[JSON]:
+        """Return the messages; what a compaction carries is left out if the context still has it."""
+        carried = {id(message) for message in self._carried}
+        others = [message for message in self.messages if id(message) not in carried]
+        repeated = {id(message) for message in self._carried if message in others}
+        return [message for message in self.messages if id(message) not in repeated]
 
     def end_turn(self) -> None:
         """Write the turn that is open."""
@@ -206,8 +214,9 @@ class _Writer:
             self._turn.is_answered = True
         elif type == "compaction":
             self.end_turn()
+            self._carried += [{"role": "system", "content": text} for text in item.get("system") or ()]
             if item.get("summary_text"):
-                self.messages.append({"role": "user", "content": item["summary_text"]})
+                self.messages += [*self._carried, {"role": "user", "content": item["summary_text"]}]
 
     def _open(self) -> _Turn:
         """Return the turn that the model's next item belongs to: a new one after outputs."""

@@ -14,6 +14,7 @@ from inference.input_files import MAX_BYTES
 from inference.responses.conversations import newest_items
 from inference.responses.errors import ContextTooLong
 from inference.responses.objects import without_cut_off
+from inference.responses.sealing import ItemSealer
 from inference.responses.state import INPUT, SEGMENTS
 from persistence.collections import CONVERSATIONS, RESPONSES
 from persistence.errors import CursorNotFound
@@ -45,8 +46,9 @@ def segments_with(response: Document) -> list[JSON]:
 class Contexts:
     """Reads contexts."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, sealer: ItemSealer) -> None:
         self._store = store
+        self._sealer = sealer
 
     async def of_request(self, response: Document, window: int) -> list[JSON]:
         """Return the items of a response's context and its input, oldest first; ContextTooLong."""
@@ -58,7 +60,7 @@ class Contexts:
     async def read(
         self, project: str, segments: list[JSON], window: int, *, truncates: bool = False
     ) -> list[JSON]:
-        """Return the items of segments, oldest first.
+        """Return the items of segments, oldest first; they begin at the last compaction that can be read.
 
         What cannot fit into a model's context of `window` tokens is left out with `truncates`; else it is
         ContextTooLong.
@@ -68,6 +70,8 @@ class Contexts:
         for segment in reversed(segments):
             async for item in self._newest(project, segment):
                 newest.append(item)
+                if item["type"] == "compaction" and self._sealer.unseal(project, item) is not None:
+                    return newest[::-1]
                 room -= len(orjson.dumps(item))
                 if room < 0:
                     if truncates:

@@ -11,7 +11,7 @@ import orjson
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
-from inference.engine.items import FUNCTION_CALL, Call, Item, Message, Reasoning
+from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Message, Reasoning
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
@@ -26,8 +26,8 @@ from persistence.types import JSON
 Frame = tuple[str, JSON]
 """The name of an event and its data, without type and number."""
 
-Seal = Callable[[JSON], str]
-"""Encrypts what a reasoning item keeps for its provider; the same content gives the same text."""
+Seal = Callable[[str, JSON], str]
+"""Encrypts what an item of that type holds for the server; the same content gives the same text."""
 
 PADDED_TO = 16
 """Characters of a padded delta are a multiple of this."""
@@ -248,6 +248,8 @@ class ResponsesRenderer:
         ):
             return []
         opened = self._open.pop(event.id)
+        if isinstance(item, Compaction) and event.status != "completed":
+            return []
         status = "completed" if event.status == "completed" else "incomplete"
         finished = self._item(item, opened, status)
         if event.status != events.INTERRUPTED:
@@ -263,6 +265,8 @@ class ResponsesRenderer:
             return self._end_parts(opened, finished)
         if isinstance(item, Reasoning):
             return self._end_reasoning(item, opened)
+        if isinstance(item, Compaction):
+            return []
         at = _at(opened)
         if opened.type == FUNCTION_CALL:
             done = {**at, "name": finished["name"], "arguments": finished["arguments"]}
@@ -315,6 +319,8 @@ class ResponsesRenderer:
             return objects.message_item(opened.id, content, status)
         if isinstance(item, Reasoning):
             return self._reasoning(item, opened, status)
+        if isinstance(item, Compaction):
+            return self._compaction(item, opened, status)
         if item.type == FUNCTION_CALL:
             begun = status == "in_progress"
             call = self._tools.item(item.name, "" if begun else str(item.arguments), item.call_id)
@@ -336,8 +342,14 @@ class ResponsesRenderer:
         elif text:
             value["content"] = [{"type": "reasoning_text", "text": text}]
         if self._seal is not None:
-            value["encrypted_content"] = self._seal({"text": text, "blocks": item.blocks})
+            value["encrypted_content"] = self._seal("reasoning", {"text": text, "blocks": item.blocks})
         return {**value, "status": status}
+
+    def _compaction(self, item: Compaction, opened: _Open, status: str) -> JSON:
+        sealed = ""
+        if self._seal is not None and status != "in_progress":
+            sealed = self._seal("compaction", {"summary": str(item.text), **item.details})
+        return {"id": opened.id, "type": "compaction", "encrypted_content": sealed}
 
     # --- frames ---
 

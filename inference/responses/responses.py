@@ -21,9 +21,10 @@ from inference.responses.errors import (
 from inference.responses.items import REFERENCE, ItemRefused, item_owner
 from inference.responses.memory import ConnectionMemory
 from inference.responses.pairs import check_pairs
-from inference.responses.sealing import ItemSealer
+from inference.responses.sealing import ItemSealer, since_compaction
 from inference.responses.state import (
     BROUGHT,
+    COMPACTION,
     CONTINUED,
     INCLUDE,
     INPUT,
@@ -50,7 +51,8 @@ class ResponseRequest:
     """A caller's request for a response.
 
     `body` is the request's, `input` its items in stored form, `options` its fields as chat completions name
-    them. `memory` are the responses of the caller's connection, which need not be stored.
+    them. `memory` are the responses of the caller's connection, which need not be stored. `compaction` has
+    the fields of the engine's rule.
     """
 
     project: str
@@ -60,6 +62,7 @@ class ResponseRequest:
     options: JSON
     caller: CallerSettings | None = None
     memory: ConnectionMemory | None = None
+    compaction: JSON | None = None
 
     @property
     def is_stored(self) -> bool:
@@ -85,8 +88,8 @@ class Responses:
     ) -> None:
         self._store = store
         self._gateway = gateway
-        self.contexts = Contexts(store)
         self.sealer = item_sealer or ItemSealer(store)
+        self.contexts = Contexts(store, self.sealer)
         self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks)
         self.engine = Engine(
             store,
@@ -155,7 +158,8 @@ class Responses:
                 return
             if response["status"] in objects.APPENDED:
                 output = objects.without_cut_off(response["output"])
-                request.memory.put(request.id, [*context, *output])
+                items = since_compaction([*context, *output], self.sealer, request.project)
+                request.memory.put(request.id, items)
             else:
                 _forget_previous(request)
 
@@ -177,6 +181,7 @@ class Responses:
             INPUT: input,
             SEGMENTS: previous.segments,
             OPTIONS: request.options,
+            COMPACTION: request.compaction,
             PROVIDER: self._gateway.provider_of(run["model"], caller),
             INCLUDE: request.body.get("include") or [],
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,

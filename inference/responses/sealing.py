@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import structlog
 
+from inference.engine.summaries import summary_text
 from persistence.collections import SEALING_KEYS
 from persistence.errors import AlreadyExists
 from persistence.store import Insert, Key, Store, child_id
@@ -103,20 +104,36 @@ class ItemSealer:
         return None
 
 
+def since_compaction(items: list[JSON], sealer: ItemSealer, project: str) -> list[JSON]:
+    """Return the items from the last compaction on that can be read.
+
+    A client that keeps its own state may have put there itself what should stay: then nothing but messages of
+    users and developers is before the compaction, and they stay.
+    """
+    for at in range(len(items) - 1, 0, -1):
+        if items[at]["type"] == "compaction" and sealer.unseal(project, items[at]) is not None:
+            is_chosen = all(item["type"] == "message" and item["role"] != "assistant" for item in items[:at])
+            return items if is_chosen else items[at:]
+    return items
+
+
 def unsealed_item(item: JSON, sealer: ItemSealer, project: str, provider: str | None) -> JSON:
     """Return an item with what it holds encrypted, as `chat_messages` reads it.
 
-    Thinking blocks and the text of reasoning are only for the provider that made them; `text` stands for the
-    text of any that came without an encrypted content.
+    Reasoning gets `blocks` and `text` if this provider made it, a compaction `summary_text` and `system`.
     """
     match item["type"]:
-        case "reasoning" if not item.get(ENCRYPTED):
-            return {**item, "text": "".join(part["text"] for part in item.get("content") or ())}
         case "reasoning":
             content = sealer.unseal(project, item)
             if content is None or content["provider"] != provider:
                 return item
             return {**item, "blocks": content["blocks"], "text": content["text"]}
+        case "compaction":
+            content = sealer.unseal(project, item)
+            if content is None:
+                return item
+            text = summary_text(content["summary"], content["latest"])
+            return {**item, "summary_text": text, "system": content["system"]}
         case _:
             return item
 

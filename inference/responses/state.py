@@ -24,6 +24,9 @@ BROUGHT = "brought"
 PLACES = "places"
 """How many output items were begun, also those that a lost worker left."""
 
+COMPACTION = "compaction"
+"""When its context is compacted: the fields of the engine's rule, None for never."""
+
 PROVIDER = "provider"
 """The provider that its model is asked at; only that one gets its thinking blocks back."""
 

@@ -1,0 +1,31 @@
+"""Compact the context of responses."""
+
+from handlers.compactions import TRIGGER
+from handlers.context import Context
+from handlers.errors import ServerError
+from handlers.registry import operation
+from handlers.responses import checked_request, until_end, whole_response
+from persistence.types import JSON
+
+
+@operation("Compactconversation", cancel_on_disconnect=True)
+async def compact_conversation(context: Context, body: JSON) -> JSON:
+    """Return one item that stands for the context in later requests; nothing is stored."""
+    given = body.get("input") or []
+    items = [{"role": "user", "content": given}] if isinstance(given, str) else given
+    if not items or items[-1].get("type") != TRIGGER:
+        items = [*items, {"type": TRIGGER}]
+    request = await checked_request(context, {**body, "input": items, "store": False})
+    started = await context.services.responses.start(request)
+    if started.events is None:
+        raise RuntimeError("a response that is not stored has its events")
+    response = await whole_response(until_end(context, request, started.events))
+    if not response["output"]:
+        raise ServerError("The model gave no summary of the conversation.")
+    return {
+        "id": response["id"],
+        "object": "response.compaction",
+        "created_at": response["created_at"],
+        "output": response["output"],
+        "usage": response["usage"],
+    }
