@@ -95,7 +95,7 @@ class RequestTools:
     def function_call(self, item: JSON) -> tuple[str, str]:
         """Return a call's item as the name of its function and the arguments."""
         type = tool_type(item)
-        name, namespace = item.get("name") or type, item.get("namespace")
+        name, namespace = item.get("name", type), item.get("namespace")
         known = self._names.get((type, namespace, name))
         return known or _function_name(name, namespace), call_arguments(item)
 
@@ -157,6 +157,9 @@ class RequestTools:
     def _allow(self, allowed: list[JSON]) -> None:
         """Leave only the tools that are allowed; those of earlier calls keep their names."""
         for index, choice in enumerate(allowed):
+            if not isinstance(choice.get("type"), str):
+                param = f"tool_choice.tools[{index}].type"
+                raise ItemRefused(f"Invalid type for '{param}': expected a string.", param, "invalid_type")
             entries = (*self.server, *self.unserved)
             if not any(self._chosen(choice)) and not any(_is_entry(tool, choice) for tool in entries):
                 shown = choice.get("name") or choice.get("type")
@@ -207,7 +210,7 @@ def _function_name(name: str, namespace: str | None) -> str:
     """Return a name that chat models take."""
     joined = name if namespace is None else f"{namespace.removesuffix('__')}__{name}"
     valid = _FORBIDDEN.sub("_", joined)
-    return valid if valid == joined and len(valid) <= MAX_NAME else _hashed(valid, joined)
+    return valid if valid == joined and 0 < len(valid) <= MAX_NAME else _hashed(valid, joined)
 
 
 def _hashed(name: str, whole: str) -> str:

@@ -230,6 +230,8 @@ def test_allowed_tools_leave_out_the_others() -> None:
             {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "custom", "name": "x"}]},
             "tool_choice.tools[0]",
         ),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": {}}]}, "tool_choice.tools[0].type"),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{}]}, "tool_choice.tools[0].type"),
     ],
 )
 def test_a_choice_of_no_tool_is_refused(choice: JSON, param: str) -> None:
