@@ -41,15 +41,20 @@ class InputFiles:
         url = await asyncio.to_thread(_data_url, kind, data)
         return {"type": "image_url", "image_url": {"url": url, "detail": image.get("detail") or "auto"}}
 
-    def file_by_data(self, data: str, filename: str) -> JSON:
-        """Return a file that the request itself holds, as a data URL or as base64."""
+    async def file_by_data(self, data: str, filename: str) -> JSON:
+        """Return a file that the request itself holds, as a data URL or as base64.
+
+        A file of text is a text, which any model reads: chat completions take PDFs only.
+        """
         if not self._fits(len(data)):
             return FILE_LEFT_OUT
-        url = data if data.startswith("data:") else f"data:{_media_type(filename)};base64,{data}"
-        return _file_part(url, filename)
+        content = await asyncio.to_thread(_decoded, data)
+        if content is not None and (text := _text(content)) is not None:
+            return _text_part(text, filename)
+        return _file_part(data if data.startswith("data:") else _url_of(data, filename), filename)
 
     async def file_by_id(self, file_id: str) -> JSON:
-        """Return an uploaded file as a data URL, a deleted one as a text."""
+        """Return an uploaded file as a data URL; one of text, or a deleted one, as a text."""
         document = await self._document(file_id)
         if document is not None and not self._fits(document.value["bytes"] * 4 // 3):
             return FILE_LEFT_OUT
@@ -57,6 +62,8 @@ class InputFiles:
         if document is None or data is None:
             return {"type": "text", "text": f"[The file {file_id} was deleted.]"}
         filename = document.value["filename"]
+        if (text := _text(data)) is not None:
+            return _text_part(text, filename)
         return _file_part(await asyncio.to_thread(_data_url, _media_type(filename), data), filename)
 
     async def _document(self, file_id: str) -> Document | None:
@@ -80,6 +87,32 @@ class InputFiles:
 
 def _file_part(url: str, filename: str) -> JSON:
     return {"type": "file", "file": {"file_data": url, "filename": filename}}
+
+
+def _text_part(text: str, filename: str) -> JSON:
+    return {"type": "text", "text": f"[File {filename}]\n{text}"}
+
+
+def _text(content: bytes) -> str | None:
+    """Return the text of a file; None for a file that is not text."""
+    if content.startswith(b"%PDF") or b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _decoded(data: str) -> bytes | None:
+    """Return the bytes of a data URL or of base64; None if it is neither."""
+    try:
+        return base64.b64decode(data.rpartition(",")[2], validate=True)
+    except ValueError:
+        return None
+
+
+def _url_of(encoded: str, filename: str) -> str:
+    return f"data:{_media_type(filename)};base64,{encoded}"
 
 
 def _media_type(filename: str) -> str:

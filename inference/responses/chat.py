@@ -70,7 +70,7 @@ async def _chat_part(part: JSON, files: InputFiles) -> JSON:
         case "input_file":
             if part.get("file_id"):
                 return await files.file_by_id(part["file_id"])
-            return files.file_by_data(part.get("file_data") or "", part.get("filename") or "file.pdf")
+            return await files.file_by_data(part.get("file_data") or "", part.get("filename") or "file.pdf")
         case "input_audio":
             return {"type": "input_audio", "input_audio": part["input_audio"]}
         case "refusal":

@@ -21,7 +21,7 @@ class Files:
     async def image_by_id(self, image: JSON) -> JSON:
         return {"type": "image_url", "image_url": {"url": f"data:{image['file_id']}"}}
 
-    def file_by_data(self, data: str, filename: str) -> JSON:
+    async def file_by_data(self, data: str, filename: str) -> JSON:
         return {"type": "file", "file": {"file_data": data, "filename": filename}}
 
     async def file_by_id(self, file_id: str) -> JSON:
