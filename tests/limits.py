@@ -46,6 +46,7 @@ SERVER = (
     ("Request of a stored chat completion", "handlers.stored_completions.MAX_REQUEST", "bytes"),
     ("Image of a message (OpenAI: the same)", "inference.images.MAX_IMAGE", "bytes"),
     ("Images and files in a run's request, as base64", "inference.input_files.MAX_BYTES", "bytes"),
+    ("Id of an item", "inference.responses.items.MAX_ID", "characters"),
     ("Answer of a run, as JSON", "ASTROLABE_MAX_ANSWER", "bytes"),
     ("Items of one answer", "inference.engine.turns.MAX_ITEMS", ""),
     ("Takeovers of a job", "ASTROLABE_MAX_TAKEOVERS", ""),

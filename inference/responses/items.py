@@ -92,8 +92,10 @@ _DEFAULTS: dict[str, JSON] = {
 }
 """Members that a stored item always has, with what they are if the request leaves them out."""
 
-_NOT_STORED = frozenset({"internal_chat_message_metadata_passthrough"})
-"""Members that clients send for themselves."""
+_NOT_STORED = frozenset({"internal_chat_message_metadata_passthrough", "created_by"})
+"""Members that clients send for themselves, and those that only answers have."""
+
+_STATUSES = frozenset({"in_progress", "completed", "incomplete"})
 
 _OWNER = {4: ("response", "resp_"), 8: ("conversation", "conv_")}
 """What made an item, by the number of characters that its id has behind its owner's."""
@@ -234,6 +236,17 @@ def _one_source(part: JSON, names: tuple[str, ...], param: str) -> None:
         raise ItemRefused(f"Missing required parameter: {listed}.", param, "missing_required_parameter")
 
 
+def _custom_call(item: JSON, _param: str) -> None:
+    """Keep a status that is one: requests have none for custom tools, answers do."""
+    if not isinstance(item["status"], str) or item["status"] not in _STATUSES:
+        item["status"] = "completed"
+
+
+def _custom_output(item: JSON, param: str) -> None:
+    _custom_call(item, param)
+    _tool_output(item, param)
+
+
 def _tool_output(item: JSON, param: str) -> None:
     output = item["output"]
     if isinstance(output, list):
@@ -264,7 +277,8 @@ _NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
     "message": _message,
     "reasoning": _reasoning,
     "function_call_output": _tool_output,
-    "custom_tool_call_output": _tool_output,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _custom_output,
     "local_shell_call": _local_shell_call,
     "computer_call_output": _computer_output,
     "shell_call": _shell_call,

@@ -44,13 +44,13 @@ def test_items_of_every_kind_are_listed_as_they_were_added(client: OpenAI) -> No
 
 
 def test_what_is_included_is_shown(client: OpenAI) -> None:
-    image = {"type": "input_image", "image_url": "https://example.com/a.png", "detail": "auto"}
-    conversation = client.conversations.create(items=[{"role": "user", "content": [image]}])
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}
+    conversation = client.conversations.create(items=[reasoning])
     (item,) = client.conversations.items.list(conversation.id)
-    assert item.content[0].image_url is None
+    assert item.encrypted_content is None
     include = ["message.input_image.image_url", "reasoning.encrypted_content"]
     (item,) = client.conversations.items.list(conversation.id, include=include)
-    assert item.content[0].image_url == image["image_url"]
+    assert item.encrypted_content == "sealed"
 
 
 def test_deleting_an_item_answers_the_conversation(client: OpenAI) -> None:

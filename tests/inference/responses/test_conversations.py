@@ -71,7 +71,7 @@ async def test_what_an_interrupted_end_has_left_undone_is_added(store: Store) ->
 
 
 async def test_many_readers_at_once_add_the_items_once(store: Store) -> None:
-    conversation = await held(store, "failed")
+    conversation = await held(store, "completed")
 
     found = await asyncio.gather(*(settled(store, conversation) for _ in range(20)))
 

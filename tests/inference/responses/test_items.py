@@ -73,6 +73,16 @@ def test_replayed_reasoning_loses_its_nulls() -> None:
     assert item == {"id": "rs_0", "type": "reasoning", "summary": []}
 
 
+def test_members_that_only_answers_have_are_not_taken_from_requests() -> None:
+    call, custom = stored(
+        {**CALL, "created_by": {}},
+        {"type": "custom_tool_call", "call_id": "call_2", "name": "g", "input": "", "status": {}},
+    )
+
+    assert "created_by" not in call
+    assert custom["status"] == "completed"
+
+
 def test_members_that_codex_keeps_for_itself_are_not_stored() -> None:
     (item,) = stored({**CALL, "internal_chat_message_metadata_passthrough": {"turn": 1}})
 
