@@ -77,7 +77,8 @@ class CallerPolicy:
         for name in ("base_url", "api_base"):
             base_url = parameters.pop(name, None) if base_url is None else base_url
         if base_url is not None:
-            # litellm resolves names itself and follows redirects: only the operator can vouch for its hosts.
+            # litellm resolves names itself, perhaps to another address than was checked: only the operator
+            # can vouch for its hosts.
             base_url = self.guard.check(base_url, only_listed=target.wire == "litellm")
             target = replace(
                 target, base_url=base_url, is_callers_url=True, api_key=None, headers=(), parameters=()

@@ -116,6 +116,12 @@ def unreadable(reason: str) -> ProviderUnreadable:
     return ProviderUnreadable(f"The provider's answer cannot be read: {reason}.", status=502)
 
 
+def redirected() -> ProviderRejected:
+    """Return the error of a caller's base URL that redirects."""
+    message = "The provider at the given base URL redirects, which this server does not follow."
+    return ProviderRejected.invalid(message, "base-url")
+
+
 def cut_off() -> ProviderBroken:
     """Return the error of a stream that ended early."""
     return ProviderBroken("The provider closed the stream before its end.", status=502)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from inference.errors import ModelNotFound, ProviderError, ProviderRejected
+from inference.errors import ModelNotFound, ProviderError
 from inference.gateway import failures, normalize, sse
 from inference.gateway.accumulator import ChunkAccumulator, text_completion
 from inference.gateway.callers import CallerPolicy, Credentials, complete
@@ -172,8 +172,7 @@ class Gateway:
             return response
         if target.is_callers_url and 300 <= response.status < 400:
             await response.aclose()
-            message = "The provider at the given base URL redirects, which this server does not follow."
-            raise ProviderRejected.invalid(message, "base-url")
+            raise failures.redirected()
         async with aclosing(response):
             start = await response.start(LARGEST_ERROR)
         raise failures.from_response(target, request.described, response.status, response.headers, start)

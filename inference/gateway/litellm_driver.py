@@ -21,7 +21,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 import litellm
 
-from inference.gateway import failures, requests, sse, thinking
+from inference.gateway import failures, litellm_clients, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
@@ -52,11 +52,12 @@ class LiteLLMDriver:
 
     def __init__(self) -> None:
         litellm.suppress_debug_info = True
+        litellm_clients.install()
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # it logs the contents of requests
 
     async def close(self) -> None:
         """Close litellm's connections."""
-        await litellm.close_litellm_async_clients()
+        await litellm_clients.close()
 
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
         """Return a chat completion, embeddings, or an empty list of models."""

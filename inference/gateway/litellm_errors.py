@@ -91,6 +91,8 @@ def mapped_errors(target: Target) -> Iterator[None]:
 
 def as_provider_error(error: Exception, target: Target) -> ProviderError:
     """Return the ProviderError of one of litellm's errors, or of its cause if that is more specific."""
+    if target.is_callers_url and any(map(_is_redirect, _chain(error))):
+        return failures.redirected()
     if _is_unreadable(error):
         return failures.unreadable("the provider's library failed on it")
     first = error
@@ -133,6 +135,10 @@ def _is_unreadable(error: Exception) -> bool:
     causes = list(_chain(error))
     stumbled = any(isinstance(one, _STUMBLES) or _UNREADABLE in str(one) for one in causes)
     return stumbled and not any(isinstance(one, httpx.HTTPStatusError) for one in causes)
+
+
+def _is_redirect(error: Exception) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.is_redirect
 
 
 def _is_specific(error: Exception) -> bool:

@@ -1,7 +1,9 @@
 """Provider settings in the headers of one request, against a live server of two workers in `astra` mode."""
 
 import json
+import socket
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -233,14 +235,60 @@ def test_a_base_url_into_the_operators_network_is_refused_and_no_request_leaves(
     assert provider.received(tag) == []
 
 
-def test_a_redirect_is_not_followed(http: httpx.Client, provider: ProviderProcess, tag: str) -> None:
-    turn = {"raw": "", "status": 302, "headers": {"location": f"{provider.root}/_requests?tag={tag}"}}
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[tuple[str, list[bytes]]]:
+    """A URL in the operator's network, and what was sent there."""
+    received: list[bytes] = []
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                received.append(connection.recv(65536))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/inside", received
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [302, 307])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "gpt-4o",
+        "azure/gpt-4o",
+        "anthropic/claude-sonnet-4-5",
+        "cohere/command-r",
+        "databricks/dbrx",
+        "gemini/gemini-2.5-pro",
+        "groq/llama-3",
+        "mistral/mistral-small",
+        "openrouter/auto",
+    ],
+)
+def test_a_redirect_is_not_followed(
+    http: httpx.Client,
+    provider: ProviderProcess,
+    tag: str,
+    elsewhere: tuple[str, list[bytes]],
+    model: str,
+    status: int,
+    stream: bool,
+) -> None:
+    inside, received = elsewhere
+    turn = {"raw": "", "status": status, "headers": {"location": inside}}
     content = "script: " + json.dumps({"tag": tag, "turns": [turn]})
-    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": content}]}
+    messages = [{"role": "user", "content": content}]
+    body = {"model": model, "messages": messages, "max_tokens": 9, "stream": stream}
     headers = {"Authorization": f"Bearer {KEY}", "base-url": provider.url}
-    status, error = refusal(http.post("chat/completions", json=body, headers=headers))
-    assert (status, error["param"]) == (400, "base-url")
-    assert len(provider.received(tag)) == 1
+    refused, error = refusal(http.post("chat/completions", json=body, headers=headers))
+    assert received == []
+    assert (refused, error["param"], "redirects" in error["message"]) == (400, "base-url", True)
 
 
 def test_a_credentials_file_is_the_tenants_own_and_of_purpose_auth(http: httpx.Client, ask: Ask) -> None:
