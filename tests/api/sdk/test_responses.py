@@ -159,6 +159,23 @@ async def test_the_async_client_holds_conversations(async_client: AsyncOpenAI) -
     assert items[1].to_dict() == first.output[0].to_dict()
 
 
+def test_a_chain_that_is_not_stored_lives_on_its_websocket(client: OpenAI) -> None:
+    if not hasattr(client.responses, "connect"):
+        pytest.skip("older SDKs know no WebSockets")
+    two = script({"text": "one"}, {"text": "two"})
+    with client.responses.connect() as connection:
+
+        def answer(**fields: object):
+            connection.response.create(model=MODEL, store=False, **fields)
+            return next(event.response for event in connection if event.type == "response.completed")
+
+        first = answer(input=two)
+        second = answer(input="Go on.", previous_response_id=first.id)
+    assert (first.output[0].content[0].text, second.output[0].content[0].text) == ("one", "two")
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+
+
 async def test_a_thousand_words_are_streamed_to_many_at_once(async_client: AsyncOpenAI) -> None:
     async def text() -> str:
         stream = await async_client.responses.create(

@@ -1,4 +1,4 @@
-// Checks openai-go: a tool loop, a stream, and a run of an assistant with a tool.
+// Checks openai-go: a tool loop, a stream, a run of an assistant with a tool, and responses.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
 	"github.com/openai/openai-go/v3/shared"
 )
 
@@ -58,6 +59,7 @@ func main() {
 	toolLoop(client, weather, tool)
 	stream(client)
 	run(client, weather, tool)
+	respond(client, weather, tool)
 }
 
 func toolLoop(client openai.Client, weather string, tool shared.FunctionDefinitionParam) {
@@ -136,4 +138,28 @@ func poll(client openai.Client, run *openai.Run) *openai.Run {
 		check(err)
 	}
 	return run
+}
+
+func respond(client openai.Client, weather string, tool shared.FunctionDefinitionParam) {
+	params := responses.ResponseNewParams{
+		Model: model,
+		Input: responses.ResponseNewParamsInputUnion{OfString: openai.String(weather)},
+		Tools: []responses.ToolUnionParam{responses.ToolParamOfFunction(tool.Name, tool.Parameters, false)},
+	}
+	first, err := client.Responses.New(context.Background(), params)
+	check(err)
+	call := first.Output[0]
+	output := responses.ResponseInputItemParamOfFunctionCallOutput(getWeather(call.Arguments.OfString))
+	output.OfFunctionCallOutput.CallID = openai.String(call.CallID)
+	params.Input = responses.ResponseNewParamsInputUnion{OfInputItemList: responses.ResponseInputParam{output}}
+	params.PreviousResponseID = openai.String(first.ID)
+	events := client.Responses.NewStreaming(context.Background(), params)
+	text := ""
+	for events.Next() {
+		if event := events.Current(); event.Type == "response.output_text.delta" {
+			text += event.Delta
+		}
+	}
+	check(events.Err())
+	expect(text, "It is sunny in Paris.")
 }
