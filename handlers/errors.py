@@ -240,6 +240,10 @@ def _item_refused(exc: ItemRefused) -> ApiError:
     return BadRequest(exc.message, param=exc.param, code=exc.code)
 
 
+def _prompt_not_found(exc: responses.PromptNotFound) -> ApiError:
+    return NotFound(str(exc))
+
+
 def _response_not_found(exc: responses.ResponseNotFound) -> ApiError:
     if exc.previous:
         message, code = str(exc), "previous_response_not_found"
@@ -272,6 +276,7 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (responses.ConversationLocked, _conversation_locked),
     (responses.ContextTooLong, _context_too_long),
     (responses.ItemNotFound, _item_not_found),
+    (responses.PromptNotFound, _prompt_not_found),
     (responses.ResponseNotFound, _response_not_found),
     (responses.ResponseUnfinished, _response_unfinished),
     (ItemRefused, _item_refused),

@@ -13,6 +13,7 @@ from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
 from handlers.pages import list_slice
+from handlers.prompts import with_prompt
 from handlers.registry import operation
 from inference.engine.errors import IllegalTransition
 from inference.errors import InferenceError, ModelNotFound
@@ -133,6 +134,7 @@ async def checked_request(context: Context, body: JSON) -> ResponseRequest:
         require_store(context, "'store'")
         body = {**body, "store": True}
     _check_fields(body)
+    body = await with_prompt(context, body)
     model = body.get("model")
     if model is None:
         raise _missing("model")

@@ -4,6 +4,7 @@ InferenceError
 ├── ModelNotFound        no route serves that model name
 ├── FileRefused          start-up: a file of the operator is wrong; the message names line and reason
 │   ├── RoutesRefused        models.yaml
+│   ├── PromptsRefused       a prompt template
 │   └── WebhooksRefused      the webhooks' file
 ├── ProviderError        the provider answered with an error, or did not answer
 │   ├── ProviderRejected     4xx other than 429: the request is at fault
@@ -37,6 +38,10 @@ class FileRefused(InferenceError):
 
 class RoutesRefused(FileRefused):
     """models.yaml cannot be used."""
+
+
+class PromptsRefused(FileRefused):
+    """A prompt template cannot be used."""
 
 
 class WebhooksRefused(FileRefused):

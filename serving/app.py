@@ -37,6 +37,7 @@ from serving.tenants import Tenants
 from serving.websocket import WebSocketServer
 from spec import edition as editions
 from spec.edition import Edition
+from spec.operation import JSON_MEDIA
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
@@ -51,6 +52,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     routing = AstraRouting() if is_astra else Routing()
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
+    check_prompts(services, routing.default)
     tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
     checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache, is_astra=is_astra)
     own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
@@ -102,6 +104,13 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         grace=settings.grace,
         running_jobs=lambda: tenants.running_jobs if tenants else services.jobs.running,
     )
+
+
+def check_prompts(services: Services, served: ServedEdition) -> None:
+    """Check the prompt templates as requests of the edition that they stand for; PromptsRefused."""
+    route = served.routes.get("createResponse")
+    if route is not None:
+        services.responses.prompts.check(route.operation.body(JSON_MEDIA).check)
 
 
 def make_flask_app(settings: Settings, routing: Routing) -> Application:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from inference.errors import FileRefused, RoutesRefused, WebhooksRefused
+from inference.errors import FileRefused, PromptsRefused, RoutesRefused, WebhooksRefused
 from persistence.engines import open_store
 from persistence.errors import StoreError
 from persistence.move import Progress
@@ -27,6 +27,7 @@ VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
         SpecError: "ASTROLABE_SPEC",
         RoutesRefused: "ASTROLABE_MODELS",
         WebhooksRefused: "ASTROLABE_WEBHOOKS",
+        PromptsRefused: "ASTROLABE_PROMPTS",
         StoreError: "ASTROLABE_STORE",
     }
 )

@@ -18,6 +18,7 @@ from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
+from inference.responses.prompts import Prompts
 from inference.responses.responses import Responses
 from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
@@ -110,6 +111,7 @@ def services_over(
         jobs,
         tools,
         webhooks,
+        shared.responses.prompts if shared else make_prompts(settings),
         log_lifetime=settings.log_days * 86_400,
         max_answer=settings.max_answer,
         sealer=sealer,
@@ -141,6 +143,11 @@ def make_registry(settings: Settings) -> Registry:
     if settings.webhooks is None:
         return Registry()
     return Registry.from_file(settings.webhooks, os.environ)
+
+
+def make_prompts(settings: Settings) -> Prompts:
+    """Return the operator's prompt templates; PromptsRefused."""
+    return Prompts() if settings.prompts is None else Prompts.from_folder(settings.prompts)
 
 
 def make_routes(settings: Settings) -> Routes:

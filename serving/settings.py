@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     webhooks: Path | None = variable(
         "ASTROLABE_WEBHOOKS", None, "Path of a YAML file: which URLs get the events of which project."
     )
+    prompts: Path | None = variable(
+        "ASTROLABE_PROMPTS", None, "Folder of YAML files: the templates that responses name by `prompt`."
+    )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
     )

@@ -10,6 +10,7 @@ from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
+from inference.responses.prompts import split_instructions
 from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
 from inference.responses.sealing import ItemSealer, since_compaction, unsealed_item
 from inference.responses.state import BROUGHT, COMPACTION, OPTIONS, PROVIDER, WARM_UP
@@ -70,7 +71,7 @@ class ResponsesApi:
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
         return Settings(
             model=value["model"],
-            instructions=value["instructions"] or "",
+            instructions=split_instructions(value["instructions"])[0],
             expires_at=value["created_at"] + LIFETIME,
             tools=[*tools.functions, *map(_engine_tool, tools.server)],
             resources=tuple(_resources(tool) for tool in tools.server),
@@ -95,7 +96,8 @@ class ResponsesApi:
         """Return the items of a response's context as chat messages."""
         project, value, extra = run.key.project, run.value, run.state["extra"]
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
-        items = since_compaction(items, self._sealer, project)
+        _, prompt = split_instructions(value["instructions"])
+        items = [*prompt, *since_compaction(items, self._sealer, project)]
         unsealed = [unsealed_item(item, self._sealer, project, extra.get(PROVIDER)) for item in items]
         return await chat_messages(unsealed, InputFiles(self._store, project), tools)
 

@@ -5,6 +5,7 @@ ResponsesError
 ├── ConversationLocked     a response runs on the conversation
 ├── ConversationNotFound   the conversation does not exist, or was deleted meanwhile
 ├── ItemNotFound           a referenced item does not exist
+├── PromptNotFound         the prompt does not exist
 ├── ResponseNotFound       the response does not exist
 └── ResponseUnfinished     the response cannot be continued yet
 """
@@ -46,6 +47,14 @@ class ItemNotFound(ResponsesError):
 
     def __init__(self, id: str) -> None:
         super().__init__(f"Item with id '{id}' not found.")
+
+
+class PromptNotFound(ResponsesError):
+    """The prompt does not exist, or not in this version."""
+
+    def __init__(self, id: str, version: str | None = None) -> None:
+        named = "" if version is None else f" and version '{version}'"
+        super().__init__(f"Prompt with id '{id}'{named} not found.")
 
 
 class ResponseNotFound(ResponsesError):

@@ -21,6 +21,7 @@ from inference.responses.errors import (
 from inference.responses.items import REFERENCE, ItemRefused, item_owner
 from inference.responses.memory import ConnectionMemory
 from inference.responses.pairs import check_pairs
+from inference.responses.prompts import Prompts
 from inference.responses.sealing import ItemSealer, since_compaction
 from inference.responses.state import (
     BROUGHT,
@@ -80,6 +81,7 @@ class Responses:
         jobs: Jobs,
         tools: ToolFactories | None,
         webhooks: Webhooks,
+        prompts: Prompts | None = None,
         *,
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,
@@ -88,6 +90,7 @@ class Responses:
     ) -> None:
         self._store = store
         self._gateway = gateway
+        self.prompts = prompts or Prompts()
         self.sealer = item_sealer or ItemSealer(store)
         self.contexts = Contexts(store, self.sealer)
         self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks)

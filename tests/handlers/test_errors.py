@@ -17,6 +17,7 @@ from persistence.errors import StoreError
 
 NO_ANSWER = {
     "RoutesRefused": "stops start-up",
+    "PromptsRefused": "stops start-up",
     "WebhooksRefused": "stops start-up",
     "StoreRefused": "stops start-up",
     "CredentialsRefused": "stops start-up; for a tenant's token serving/tenants.py answers 401",

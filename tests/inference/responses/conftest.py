@@ -1,3 +1,3 @@
-from tests.inference.engine.conftest import gateway, store
+from tests.inference.engine.conftest import asked, gateway, store
 
-__all__ = ["gateway", "store"]
+__all__ = ["asked", "gateway", "store"]

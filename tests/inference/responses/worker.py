@@ -37,7 +37,8 @@ class Worker:
         self.conversations = Conversations(store, self.jobs)
         pauses = options.pop("pauses", PAUSES)
         self.webhooks = Webhooks(store, self.jobs, options.pop("registry", Registry()), pauses=pauses)
-        self.responses = Responses(store, gateway, self.jobs, searching, self.webhooks, **options)
+        prompts = options.pop("prompts", None)
+        self.responses = Responses(store, gateway, self.jobs, searching, self.webhooks, prompts, **options)
 
     def context(self, project: str = "p", connection: ConnectionMemory | None = None) -> Context:
         services = Services(
