@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
-from inference.responses.hosted_calls import HOSTED, text_part
+from inference.responses.hosted_calls import HOSTED, HostedCall, denials, text_part
 from inference.responses.items import EXTRA, OUTPUT_TYPES
 from inference.responses.pairs import pair_outputs
 from inference.responses.tools import RequestTools
@@ -25,9 +25,12 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
     contents = await _contents(items, files)
     writer = _Writer(tools or RequestTools())
     skipped = frozenset(orphans)
+    denied = denials(items)
     for index, item in enumerate(items):
         output = pairs.get(index)
-        if index not in skipped:
+        if item["type"] == "mcp_approval_request" and item["id"] in denied:
+            writer.add_hosted(item["id"], denied[item["id"]], denied[item["id"]].output)
+        elif index not in skipped:
             writer.add(item, contents.get(index), None if output is None else contents[output])
     writer.end_turn()
     return writer.messages_once()
@@ -207,9 +210,7 @@ class _Writer:
             id = item.get("call_id") or item["id"]
             self._call(id, name, arguments, output or [text_part(NO_OUTPUT)], item.get(EXTRA))
         elif type in HOSTED:
-            name, arguments, _ = HOSTED[type](item)
-            self._call(item["id"], name, arguments, content or [])
-            self._turn.is_answered = True
+            self.add_hosted(item["id"], HOSTED[type](item), content or [])
         elif content is not None:
             self._turn.is_answered = True
         elif type == "compaction":
@@ -217,6 +218,11 @@ class _Writer:
             self._carried += [{"role": "system", "content": text} for text in item.get("system") or ()]
             if item.get("summary_text"):
                 self.messages += [*self._carried, {"role": "user", "content": item["summary_text"]}]
+
+    def add_hosted(self, id: str, call: HostedCall, output: list[JSON]) -> None:
+        """Add a call that a server answered."""
+        self._call(id, call.name, call.arguments, output)
+        self._turn.is_answered = True
 
     def _open(self) -> _Turn:
         """Return the turn that the model's next item belongs to: a new one after outputs."""

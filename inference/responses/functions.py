@@ -307,6 +307,16 @@ _MEMBERS = {
 # --- from items to arguments ---
 
 
+def object_arguments(arguments: str) -> str:
+    """Return a call's arguments as a JSON object: providers refuse a conversation with any other."""
+    try:
+        if isinstance(json.loads(arguments or "{}"), dict):
+            return arguments or "{}"
+    except ValueError:
+        pass
+    return json.dumps({"arguments": arguments}, ensure_ascii=False)
+
+
 def tool_type(item: JSON) -> str:
     """Return the type of the tool that a call's item is of."""
     if item["type"] == "computer_call":
@@ -321,7 +331,7 @@ def call_arguments(item: JSON) -> str:
     """Return the arguments of a call's item, as the function that `definition` returns takes them."""
     match item["type"]:
         case "function_call":
-            return str(item["arguments"])
+            return object_arguments(item["arguments"])
         case "custom_tool_call":
             arguments = {"input": item["input"]}
         case "program":

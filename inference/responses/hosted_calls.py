@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from inference.responses.function_names import function_name
+from inference.responses.functions import object_arguments
 from persistence.types import JSON
 
 NOT_KEPT = "[The results are no longer there.]"
@@ -61,8 +63,19 @@ def _image_generation(item: JSON) -> HostedCall:
 def _mcp(item: JSON) -> HostedCall:
     error = item.get("error")
     output = f"Error: {_error(error)}" if error else item.get("output") or ""
-    arguments: Any = item["arguments"] or "{}"
-    return HostedCall(f"{item['server_label']}__{item['name']}", arguments, [text_part(output)])
+    name = function_name(item["name"], item["server_label"])
+    return HostedCall(name, object_arguments(item["arguments"]), [text_part(output)])
+
+
+def _denied(item: JSON) -> HostedCall:
+    return _mcp({**item, "output": "The user did not approve this call."})
+
+
+def denials(items: list[JSON]) -> dict[str, HostedCall]:
+    """Return the calls that the user did not approve, by the ids of the requests for approval."""
+    answers = (item for item in items if item["type"] == "mcp_approval_response")
+    denied = {answer["approval_request_id"] for answer in answers if not answer["approve"]}
+    return {item["id"]: _denied(item) for item in items if item["id"] in denied and "arguments" in item}
 
 
 def _error(error: Any) -> str:

@@ -1,11 +1,10 @@
 """Tools of a request, as the functions that a chat model knows, and their calls as items."""
 
-import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.responses.function_names import function_name, hashed_name
 from inference.responses.functions import CALL_TYPES, call_arguments, call_members, definition, tool_type
 from inference.responses.items import ItemRefused
 from persistence.types import JSON
@@ -13,15 +12,10 @@ from persistence.types import JSON
 SERVED = frozenset({"file_search"})
 """Types of tools that the server runs."""
 
-MAX_NAME = 64
-"""Characters of a function's name."""
-
 _NAMED = frozenset({"function", "custom"})
 
 _BROUGHT_TOOLS = frozenset({"additional_tools", "tool_search_output"})
 """Items that bring tools into a conversation."""
-
-_FORBIDDEN = re.compile(r"[^a-zA-Z0-9_-]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +91,7 @@ class RequestTools:
         type = tool_type(item)
         name, namespace = item.get("name", type), item.get("namespace")
         known = self._names.get((type, namespace, name))
-        return known or _function_name(name, namespace), call_arguments(item)
+        return known or function_name(name, namespace), call_arguments(item)
 
     # --- tools ---
 
@@ -123,9 +117,9 @@ class RequestTools:
             if param is None:
                 return  # brought twice by the conversation
             raise ItemRefused(f"The tool '{own}' is given twice.", param, "invalid_value")
-        name = _function_name(own, space)
+        name = function_name(own, space)
         if name in self._by_name or name in self._reserved:
-            name = _hashed(name, type)
+            name = hashed_name(name, type)
         prefix = "" if namespace is None else (namespace.get("description") or "")
         self._by_name[name] = _Function(type, own, space, definition(tool, name, prefix))
         self._names[type, space, own] = name
@@ -204,16 +198,3 @@ def _runs_in_container(tool: JSON) -> bool:
     """Return whether a shell runs in a container of the server."""
     environment = tool.get("environment")
     return isinstance(environment, dict) and environment.get("type") != "local"
-
-
-def _function_name(name: str, namespace: str | None) -> str:
-    """Return a name that chat models take."""
-    joined = name if namespace is None else f"{namespace.removesuffix('__')}__{name}"
-    valid = _FORBIDDEN.sub("_", joined)
-    return valid if valid == joined and 0 < len(valid) <= MAX_NAME else _hashed(valid, joined)
-
-
-def _hashed(name: str, whole: str) -> str:
-    """Return a name that is shortened, or made different from an equal one, by a hash."""
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    return f"{name[: MAX_NAME - 9]}_{digest}"

@@ -326,3 +326,34 @@ async def test_what_a_provider_wants_back_goes_with_the_call() -> None:
     (sent,) = (await chat_messages(items, Files(), None))[0]["tool_calls"]
 
     assert sent == {**tool_call("a"), "thought_signature": "x"}
+
+
+APPROVAL = {
+    "type": "mcp_approval_request",
+    "id": "mcpr_1",
+    "server_label": "mail",
+    "name": "send",
+    "arguments": "{}",
+}
+
+
+async def test_a_call_that_the_user_did_not_approve_says_so() -> None:
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": False}
+
+    assert await messages([APPROVAL, answer]) == [
+        {"role": "assistant", "content": None, "tool_calls": [tool_call("mcpr_1", "mail__send")]},
+        {"role": "tool", "tool_call_id": "mcpr_1", "content": "The user did not approve this call."},
+    ]
+
+
+async def test_a_call_that_was_approved_is_the_call_itself() -> None:
+    answer = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+
+    assert await messages([APPROVAL, answer]) == []
+
+
+@pytest.mark.parametrize("arguments", ['{"a":', "[]", "null", "x"])
+async def test_arguments_that_are_no_object_do_not_end_a_conversation(arguments: str) -> None:
+    sent = await messages([call("a", arguments=arguments), output("a", "Bad arguments.")])
+
+    assert json.loads(sent[0]["tool_calls"][0]["function"]["arguments"]) == {"arguments": arguments}
