@@ -42,7 +42,7 @@ def test_a_javascript_client_works(client: str, server: Server) -> None:
     run(server, "node", program)
 
 
-@pytest.mark.parametrize("api", ["openai-chat"])
+@pytest.mark.parametrize("api", ["openai-chat", "open-responses"])
 def test_llm_comply_finds_no_fault(api: str, server: Server) -> None:
     # Its test of reasoning is skipped for models of other names.
     options = ["--base-url", server.url, "--api-key", "any", "--model", "gpt-5-eager"]
