@@ -9,6 +9,7 @@ from persistence.types import JSON
 
 
 @operation("Compactconversation", cancel_on_disconnect=True)
+@operation("beta_Compactconversation", cancel_on_disconnect=True)
 async def compact_conversation(context: Context, body: JSON) -> JSON:
     """Return one item that stands for the context in later requests; nothing is stored."""
     given = body.get("input") or []

@@ -29,7 +29,7 @@ from persistence.errors import StoreError
 from persistence.store import Document, Order
 from persistence.types import JSON
 
-UNSUPPORTED = ("moderation",)
+UNSUPPORTED = ("moderation", "multi_agent", "personality")
 """Fields that this server does not serve; they are refused, not dropped."""
 
 AS_IN_CHAT = (
@@ -56,6 +56,7 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 @operation("createResponse", cancel_on_disconnect=True)
+@operation("beta_createResponse", cancel_on_disconnect=True)
 async def create_response(context: Context, body: JSON) -> Answer:
     """Ask a model, with what a response or a conversation holds already."""
     request = await checked_request(context, body)
@@ -69,6 +70,7 @@ async def create_response(context: Context, body: JSON) -> Answer:
 
 
 @operation("getResponse")
+@operation("beta_getResponse")
 async def get_response(
     context: Context,
     response_id: str,
@@ -88,6 +90,7 @@ async def get_response(
 
 
 @operation("deleteResponse")
+@operation("beta_deleteResponse")
 async def delete_response(context: Context, response_id: str) -> JSON:
     """Delete the response; responses that continue it lose its items."""
     await context.services.responses.delete(context.project, response_id)
@@ -95,6 +98,7 @@ async def delete_response(context: Context, response_id: str) -> JSON:
 
 
 @operation("cancelResponse")
+@operation("beta_cancelResponse")
 async def cancel_response(context: Context, response_id: str) -> JSON:
     """Cancel a response that runs in the background; once more changes nothing."""
     response = await _find(context, response_id)
@@ -109,6 +113,7 @@ async def cancel_response(context: Context, response_id: str) -> JSON:
 
 
 @operation("listInputItems")
+@operation("beta_listInputItems")
 async def list_input_items(
     context: Context,
     response_id: str,
@@ -128,21 +133,15 @@ async def list_input_items(
 # --- requests ---
 
 
-async def checked_request(context: Context, body: JSON) -> ResponseRequest:
+async def checked_request(context: Context, body: JSON, *, needs_model: bool = True) -> ResponseRequest:
     """Return the request that a body asks for; what cannot be served is refused by its name."""
     if body.get("store") is not False:
         require_store(context, "'store'")
         body = {**body, "store": True}
     _check_fields(body)
     body = await with_prompt(context, body)
-    model = body.get("model")
-    if model is None:
-        raise _missing("model")
-    try:
-        context.services.gateway.check_model(model)
-    except ModelNotFound as exc:
-        message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
-        raise BadRequest(message, param="model", code="model_not_found") from exc
+    if needs_model:
+        _check_model(context, body.get("model"))
     tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
     if tools.refused:
         names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.refused}))
@@ -179,6 +178,16 @@ async def _check_vector_stores(context: Context, tools: list[JSON]) -> None:
             await stores.usable(context.project, id, "tools.vector_store_ids")
         if tool.get("filters") is not None:
             parse_filter(tool["filters"], "tools.filters")
+
+
+def _check_model(context: Context, model: str | None) -> None:
+    if model is None:
+        raise _missing("model")
+    try:
+        context.services.gateway.check_model(model)
+    except ModelNotFound as exc:
+        message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
+        raise BadRequest(message, param="model", code="model_not_found") from exc
 
 
 def _check_fields(body: JSON) -> None:

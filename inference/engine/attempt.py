@@ -124,12 +124,7 @@ class RunAttempt:
         async with self._writing():
             caller = self._open_caller()
             credentials = None if caller is None else caller.chat
-            window = self._gateway.context_window(self._settings.model)
-            history, self._history = self._history, None  # it may be long, so it is not kept
-            if history is None:
-                history = await self._api.history(self._work.run.document, window)
-            tools = await self._make_tools(caller)
-            builder = RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
+            builder = await self._builder(caller)
 
             def send(request: JSON) -> AsyncGenerator[JSON, None]:
                 return self._gateway.chunks(request, credentials)
@@ -146,6 +141,18 @@ class RunAttempt:
                     recorded += 1
                     if recorded % SLICE == 0:
                         await asyncio.sleep(0)
+
+    async def first_request(self) -> JSON:
+        """Return the first request that the run would send to its model."""
+        return await (await self._builder(self._open_caller())).build()
+
+    async def _builder(self, caller: CallerSettings | None) -> RequestBuilder:
+        window = self._gateway.context_window(self._settings.model)
+        history, self._history = self._history, None  # it may be long, so it is not kept
+        if history is None:
+            history = await self._api.history(self._work.run.document, window)
+        tools = await self._make_tools(caller)
+        return RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
 
     def _turns(self, send: SendRequest, builder: RequestBuilder) -> AsyncGenerator[Event, None]:
         """Return the events of the run's turns: as many as it needs, or the one of its compaction."""

@@ -20,9 +20,9 @@ from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
-from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, MODELS
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import ResponsesDriver
+from inference.gateway.responses_driver import ResponsesDriver, responses_request
 from inference.gateway.retries import first_answer
 from inference.gateway.routes import Route, Routes
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames
@@ -44,6 +44,11 @@ FIRST_EVENT_WAIT = 0.75
 
 Most errors of providers come sooner, and keep their status.
 """
+
+COUNTED = frozenset(
+    {"input", "model", "parallel_tool_calls", "reasoning", "text", "tool_choice", "tools"},
+)
+"""The fields that providers' counts of input tokens have."""
 
 LIST_TIMEOUT = 10.0
 """Seconds for a provider's list of models."""
@@ -132,8 +137,11 @@ class Gateway:
         return self.accepts_credentials and any(one.wire != "local" for one in self._find(model))
 
     def provider_of(self, model: str, credentials: Credentials | None = None) -> str:
-        """Return a name of the provider that serves a model, the first one if there are fallbacks."""
-        target = self._find(model, self._named_provider(credentials))[0]
+        """Return a name of the provider that serves a model, "" for none; with fallbacks the first one."""
+        try:
+            target = self._find(model, self._named_provider(credentials))[0]
+        except ModelNotFound:
+            return ""
         return f"{target.provider} {urlsplit(target.base_url).hostname or ''}".strip()
 
     def default_embedding_model(self) -> str | None:
@@ -197,6 +205,21 @@ class Gateway:
             return await normalize.embeddings(body, target, encoding, count)
 
         return await first_answer(self._targets(request, credentials), call)
+
+    async def count_input(self, request: JSON, credentials: Credentials | None = None) -> int | None:
+        """Return the tokens of a chat request as its provider counts them; None if it does not."""
+        try:
+            target = self._targets(request, credentials)[0]
+            if target.wire != "responses":
+                return None
+            body = responses_request(chat_request(request, target))
+            counted = {name: body[name] for name in COUNTED & body.keys()}
+            answer = await self._post(target, INPUT_TOKENS, counted)
+        except (ModelNotFound, ProviderError) as exc:
+            log.info("provider_counts_no_tokens", model=request["model"], reason=str(exc))
+            return None
+        tokens = answer.get("input_tokens")
+        return tokens if isinstance(tokens, int) else None
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return the answer to another JSON request that names a model."""

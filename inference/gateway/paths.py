@@ -3,5 +3,6 @@
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
 EMBEDDINGS = "/embeddings"
+INPUT_TOKENS = "/responses/input_tokens"
 MODELS = "/models"
 MODERATIONS = "/moderations"

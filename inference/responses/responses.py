@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass
 
 from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
 from inference.jobs import Jobs
@@ -91,6 +92,7 @@ class Responses:
         self._store = store
         self._gateway = gateway
         self.prompts = prompts or Prompts()
+        self._tools = tools or {}
         self.sealer = item_sealer or ItemSealer(store)
         self.contexts = Contexts(store, self.sealer)
         self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks)
@@ -134,6 +136,12 @@ class Responses:
         except ItemRefused:
             _forget_previous(request)
             raise
+
+    async def first_request(self, request: ResponseRequest) -> JSON:
+        """Return the chat request that a response would begin with; the errors are those of `start`."""
+        previous, _, _ = await self._previous(request)
+        start, _ = await self._run_start(request, previous)
+        return await first_request(self._gateway, self._tools, self._api, start)
 
     async def _start_stored(self, request: ResponseRequest) -> Started:
         previous, operations, busy = await self._previous(request)

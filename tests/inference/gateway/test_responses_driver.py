@@ -117,3 +117,17 @@ def test_reasoning_travels_back_as_it_came() -> None:
     request = responses_request({"model": "m", "messages": [message]})
     assert [each["type"] for each in request["input"]] == ["reasoning", "message"]
     assert request["input"][0] == item
+
+
+async def test_the_provider_counts_the_input_of_its_models(responses_gateway: Gateway) -> None:
+    short, long = [ask({"text": "word " * number}) for number in (10, 1000)]
+    counts = [await responses_gateway.count_input(each) for each in (short, long)]
+    assert counts[0] is not None
+    assert counts[1] is not None
+    assert counts[1] - counts[0] > 900
+
+
+async def test_a_provider_that_cannot_count_is_no_error(responses_gateway: Gateway) -> None:
+    assert (
+        await responses_gateway.count_input({"model": "m", "messages": [], "tools": [{"type": "?"}]}) is None
+    )
