@@ -5,8 +5,7 @@ as seconds that were written as milliseconds. It keeps no bytes of files, only t
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -48,6 +47,7 @@ class AstraImport:
         self._project = project
         self._model = model
         self._models: dict[str, str] = {}
+        self._has_chunks = False
         self._vectors: list[str] = []
 
     async def check(self) -> None:
@@ -60,16 +60,27 @@ class AstraImport:
     async def run(self) -> None:
         """Import everything."""
         chunks = await self._keyspace.columns("file_chunks")
+        self._has_chunks = bool(chunks)
         self._vectors = [name for name in chunks if name.startswith("embedding")]
         async for rows in self._rows("files"):
-            for row in rows:
-                await self._file(row)
+            for file in self._records("files", rows):
+                await self._file(file)
         async for rows in self._rows("vector_stores"):
-            for row in rows:
-                await self._vector_store(row)
+            for store in self._records("vector_stores", rows):
+                await self._vector_store(store)
         for kind, table in TABLES.items():
             async for rows in self._rows(table):
-                await self._loader.load(kind, [record(row) for row in rows])
+                await self._loader.load(kind, self._records(kind, rows))
+
+    def _records(self, kind: str, rows: Iterable[JSON]) -> list[JSON]:
+        """Return the objects of rows; a row with a column of another form is reported."""
+        found = []
+        for row in rows:
+            try:
+                found.append(record(row))
+            except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as exc:
+                self._loader.report.add_broken(kind, row["id"], f"has a column of another form: {exc!r}")
+        return found
 
     async def _rows(self, table: str, **key: str) -> AsyncIterator[list[JSON]]:
         columns = await self._keyspace.columns(table)
@@ -77,43 +88,46 @@ class AstraImport:
             async for rows in self._keyspace.rows(table, columns, **key):
                 yield rows
 
+    async def _chunks(self, file: str, *columns: str) -> AsyncIterator[list[JSON]]:
+        if self._has_chunks:
+            names = ["chunk_id", "content", *columns]
+            async for rows in self._keyspace.rows("file_chunks", names, file_id=file):
+                yield rows
+
     # --- files ---
 
-    async def _file(self, row: JSON) -> None:
-        if row.get("embedding_model"):
-            self._models[row["id"]] = row["embedding_model"]
-        file = record(row)
+    async def _file(self, file: JSON) -> None:
+        model = file.get("embedding_model")
+        if model and isinstance(model, str):
+            self._models[file["id"]] = model
         file["filename"] = text_name(file.get("filename"))
         file["status"] = "processed"
-        await self._loader.load_file(file, self._text(row["id"]))
+        await self._loader.load_file(file, self._text(file["id"]))
 
     async def _text(self, file: str) -> AsyncIterator[bytes]:
         """Yield the text of a file: its chunks by number."""
         found: list[tuple[int, str]] = []
-        async for rows in self._keyspace.rows("file_chunks", ["chunk_id", "content"], file_id=file):
+        async for rows in self._chunks(file):
             found += [(number(row["chunk_id"]), row["content"] or "") for row in rows]
         yield "\n".join(text for _, text in sorted(found)).encode("utf-8", "replace")
 
     # --- vector stores ---
 
-    async def _vector_store(self, row: JSON) -> None:
-        store = record(row)
+    async def _vector_store(self, store: JSON) -> None:
         store["last_active_at"] = store.get("last_active_at") or store.get("created_at")
-        rows = [
-            one async for page in self._rows("vector_store_files", vector_store_id=row["id"]) for one in page
-        ]
+        pages = self._rows("vector_store_files", vector_store_id=store["id"])
+        rows = [one async for page in pages for one in self._records("vector_store_files", page)]
         models = [self._models[one["id"]] for one in rows if one["id"] in self._models]
         model = models[0] if models else None
-        files = [StoreFile(_store_file(one), self._chunks_of(row["id"], one["id"], model)) for one in rows]
+        files = [StoreFile(_store_file(one), self._chunks_of(store["id"], one["id"], model)) for one in rows]
         await self._loader.load_vector_store(store, self._model or _known_name(model), files)
 
     def _chunks_of(self, store: str, file: str, model: str | None) -> Callable[[], AsyncIterator[FileChunks]]:
         """Return what yields the chunks of a file, with vectors if they are the store's model's."""
-        column = _column(model) if model is not None and self._models.get(file) == model else None
+        column = _column(model) if model is not None and self._models.get(file) == model else ""
 
         async def chunks() -> AsyncIterator[FileChunks]:
-            columns = ["chunk_id", "content", *([column] if column in self._vectors else [])]
-            async for rows in self._keyspace.rows("file_chunks", columns, file_id=file):
+            async for rows in self._chunks(file, *([column] if column in self._vectors else [])):
                 yield FileChunks(
                     self._project,
                     store,
@@ -135,7 +149,7 @@ def _known_name(model: str | None) -> str | None:
 
 
 def _store_file(row: JSON) -> JSON:
-    return {**record(row), "usage_bytes": 0, "status": "completed", "last_error": None}
+    return {**row, "usage_bytes": 0, "status": "completed", "last_error": None}
 
 
 def number(chunk_id: str) -> int:
@@ -184,10 +198,8 @@ def _parsed(text: Any) -> Any:
         return text
 
 
-def seconds(time: datetime | int) -> int:
+def seconds(time: int) -> int:
     """Return seconds since the epoch of a time that is in milliseconds, or in seconds."""
-    if isinstance(time, datetime):
-        time = round(time.replace(tzinfo=UTC).timestamp() * 1000)
     return time // 1000 if time >= MILLISECONDS_FROM else time
 
 

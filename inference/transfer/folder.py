@@ -15,7 +15,7 @@ import orjson
 
 from inference.parsing import formats
 from inference.transfer.loader import Loader, StoreFile
-from inference.transfer.records import ID, KINDS
+from inference.transfer.records import KINDS, is_id
 from persistence.types import JSON
 
 PIECE = 512 * 1024
@@ -37,11 +37,11 @@ async def import_folder(folder: Path, loader: Loader, model: str | None) -> None
         raise FileNotFoundError(f"{folder} holds no export: none of {', '.join(KINDS)} is there as .jsonl.")
     for file in lines(folder, "files", loader):
         await _load_file(folder, file, loader)
-    files: dict[Any, dict[Any, StoreFile]] = {}
+    files: dict[str, dict[str, StoreFile]] = {}
     for one in lines(folder, "vector_store_files", loader):
-        files.setdefault(one.get("vector_store_id"), {})[one.get("id")] = StoreFile(one)
+        files.setdefault(str(one.get("vector_store_id")), {})[one["id"]] = StoreFile(one)
     for one in lines(folder, "vector_stores", loader):
-        await loader.load_vector_store(one, model, files.pop(one.get("id"), {}).values())
+        await loader.load_vector_store(one, model, files.pop(one["id"], {}).values())
     for store, orphans in files.items():
         for id in orphans:
             loader.report.add_broken("vector_store_files", f"{store}/{id}", "its vector store is missing")
@@ -52,7 +52,7 @@ async def import_folder(folder: Path, loader: Loader, model: str | None) -> None
 
 
 def lines(folder: Path, kind: str, loader: Loader) -> Iterator[JSON]:
-    """Yield the objects of a kind; a line that is none is reported."""
+    """Yield the objects of a kind, which have ids; a line that is none is reported."""
     path = folder / f"{kind}.jsonl"
     if not path.is_file():
         return
@@ -63,18 +63,17 @@ def lines(folder: Path, kind: str, loader: Loader) -> Iterator[JSON]:
             except orjson.JSONDecodeError as exc:
                 loader.report.add_broken(kind, f"line {number}", f"is no JSON: {exc}")
                 continue
-            if isinstance(value, dict):
-                yield value
-            else:
+            if not isinstance(value, dict):
                 loader.report.add_broken(kind, f"line {number}", "is no JSON object")
+            elif not is_id(value.get("id")):
+                reason = f"has an unusable 'id': {str(value.get('id'))[:80]!r}"
+                loader.report.add_broken(kind, f"line {number}", reason)
+            else:
+                yield value
 
 
 async def _load_file(folder: Path, value: JSON, loader: Loader) -> None:
-    id = value.get("id")
-    if not isinstance(id, str) or not ID.fullmatch(id):
-        await loader.load_file(value, None)  # which reports it
-        return
-    content, text = file_paths(folder, id)
+    content, text = file_paths(folder, value["id"])
     if content.is_file():
         await loader.load_file(value, _read(content))
     elif text.is_file():

@@ -22,6 +22,7 @@ from inference.transfer.records import (
     vector_store_documents,
 )
 from persistence.collections import FILES, VECTOR_STORE_FILES, VECTOR_STORES
+from persistence.errors import DocumentTooLarge
 from persistence.store import Document, FileChunks, Job, Key, Store
 from persistence.types import JSON
 
@@ -204,8 +205,19 @@ class Loader:
             some = documents[start : start + BATCH]
             present = {each.key for each in await self._found({each.key for each in some})}
             new = {each.key: each for each in some if each.key not in present}
-            await self._store.load(list(new.values()))
-            self._count(kind, imported=len(new), present=len(some) - len(new))
+            loaded = await self._load_all(kind, list(new.values()))
+            self._count(kind, imported=loaded, present=len(some) - len(new))
+
+    async def _load_all(self, kind: str, documents: Sequence[Document]) -> int:
+        """Load documents, but for those that are too large; return how many were loaded."""
+        try:
+            await self._store.load(documents)
+        except DocumentTooLarge as exc:
+            if len(documents) > 1:
+                return sum([await self._load_all(kind, [each]) for each in documents])
+            self.report.add_broken(kind, documents[0].value["id"], exc)
+            return 0
+        return len(documents)
 
     async def _expire(self, key: Key, value: JSON) -> None:
         if value["expires_at"] is not None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from inference.assistants.objects import run_label
 from inference.defaults import ASSISTANT, RANKING_OPTIONS, SAMPLING, tool_with_defaults
 from inference.engine.state import RunState
@@ -31,6 +33,9 @@ from persistence.store import Document, Key, child_id
 from persistence.types import JSON
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")
+
+LATEST = 10**11
+"""Seconds since the epoch from which on a time is none: it would be in the year 5138."""
 
 REQUIRED = object()
 """Stands for the default of a field that has none."""
@@ -215,11 +220,22 @@ def complete(kind: str, record: Any) -> JSON:
         value["embedding_model"] = record["embedding_model"]  # which clients of Astra Assistants read
     for name in ("id", "thread_id", "run_id", "vector_store_id", "conversation_id"):
         id = value.get(name)
-        if id is not None and not (isinstance(id, str) and ID.fullmatch(id)):
+        if id is not None and not is_id(id):
             raise BrokenRecord(f"has an unusable '{name}': {str(id)[:80]!r}")
-    if not isinstance(value["created_at"], int):
-        raise BrokenRecord(f"has a 'created_at' that is no number of seconds: {value['created_at']!r}")
+    for name, time in value.items():
+        if name.endswith("_at") and time is not None and not _is_time(time):
+            raise BrokenRecord(f"has a '{name}' that is no time in seconds: {str(time)[:80]}")
+    orjson.dumps([[[value]]])  # as deep as in an answer; raises TypeError for what cannot be stored
     return _settled(kind, value)
+
+
+def is_id(value: Any) -> bool:
+    """Return whether a value can be an object's id."""
+    return isinstance(value, str) and ID.fullmatch(value) is not None
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LATEST
 
 
 def _settled(kind: str, value: JSON) -> JSON:

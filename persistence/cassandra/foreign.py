@@ -6,7 +6,7 @@ from typing import Any
 from persistence.cassandra.driver import Connection
 from persistence.cassandra.url import parse
 
-COLUMNS = "SELECT column_name FROM system_schema.columns WHERE keyspace_name=? AND table_name=?"
+COLUMNS = "SELECT column_name, type FROM system_schema.columns WHERE keyspace_name=? AND table_name=?"
 PAGE = 200
 
 Row = dict[str, Any]
@@ -18,6 +18,7 @@ class ForeignKeyspace:
     def __init__(self, url: str) -> None:
         self.target = parse(url)
         self._connection = Connection(self.target)
+        self._timestamps: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
         """Connect; raise StoreUnavailable, or StoreRefused for wrong credentials or a missing keyspace."""
@@ -30,15 +31,21 @@ class ForeignKeyspace:
     async def columns(self, table: str) -> list[str]:
         """Return the names of a table's columns; none if there is no such table."""
         rows = await self._connection.run(COLUMNS, (self.target.keyspace, table))
-        return [name for (name,) in rows]
+        self._timestamps |= {(table, name) for name, kind in rows if kind == "timestamp"}
+        return [name for name, _ in rows]
 
     async def rows(self, table: str, columns: list[str], **key: str) -> AsyncIterator[list[Row]]:
         """Yield the rows of a table, or of one of its partitions, some at a time.
 
-        `table`, `columns` and the names in `key` become part of the statement: they must not be a caller's.
+        Timestamps are milliseconds: the driver fails on those that no datetime can hold. `table`, `columns`
+        and the names in `key` become part of the statement: they must not be a caller's.
         """
-        query = f"SELECT {', '.join(columns)} FROM {table}"
+        selected = [self._selected(table, name) for name in columns]
+        query = f"SELECT {', '.join(selected)} FROM {table}"
         if key:
             query += " WHERE " + " AND ".join(f"{name}=?" for name in key)
         async for rows in await self._connection.scan(query, tuple(key.values()), PAGE):
             yield [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _selected(self, table: str, column: str) -> str:
+        return f"toUnixTimestamp({column})" if (table, column) in self._timestamps else column

@@ -255,11 +255,17 @@ def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_pat
         (broken / path.name).write_bytes(path.read_bytes())
     thread = json.loads((folder / "threads.jsonl").read_text().splitlines()[0])["id"]
     message = {"id": "msg_1", "created_at": 1, "thread_id": thread, "role": "user"}
+    too_deep: dict[str, object] = {}
+    for _ in range(300):
+        too_deep = {"type": "function", "function": {"name": "f", "parameters": too_deep}}
     bad = {
         "assistants": [
             {"id": "asst_1", "created_at": 1},
             {"id": "asst_2", "created_at": "soon", "model": "m"},
             {"id": "../etc", "created_at": 1, "model": "m"},
+            {"id": ["asst_5"], "created_at": 1, "model": "m"},
+            {"id": "asst_6", "created_at": 10**18, "model": "m"},
+            {"id": "asst_7", "created_at": 1, "model": "m", "tools": [too_deep]},
             {"id": "asst_4", "created_at": 1, "model": "m", "tools": ["x"]},
         ],
         "messages": [
@@ -295,6 +301,9 @@ def test_broken_records_are_named_and_the_rest_is_imported(folder: Path, tmp_pat
         "asst_2",
         "../etc",
         "asst_4",
+        "asst_5",
+        "asst_6",
+        "asst_7",
         "msg_1",
         "msg_2",
         "msg_3",

@@ -200,6 +200,9 @@ def test_broken_rows_are_named_and_the_rest_is_imported(
     insert(session, "assistants_v2", id="asst_3", created_at=AT * 1000)
     insert(session, "messages_v2", id="msg_9", thread_id="thread_gone", created_at=AT, role="user")
     insert(session, "run_steps", id="step_9", run_id="run_1", created_at=AT)
+    torn = {"type": "tool_calls", "tool_calls": [{"type": "file_search", "file_search": {"chunks": [{}]}}]}
+    insert(session, "run_steps", id="step_8", run_id="run_1", created_at=AT, step_details=json.dumps(torn))
+    insert(session, "threads", id="thread_9", created_at=10**16)
     insert(session, "vector_store_files", vector_store_id="vs_1", id="file_gone", created_at=AT)
 
     run = command(tmp_path, "import", "astra", url, OPENAI_API_KEY="sk-x")
@@ -207,9 +210,9 @@ def test_broken_rows_are_named_and_the_rest_is_imported(
     assert run.returncode == 1
     assert "1 assistants, 1 threads, 2 messages, 2 runs, 1 run_steps" in run.stdout
     report = (tmp_path / "astrolabe-import.report").read_text()
-    for key in ("asst_2", "asst_3", "msg_9", "step_9", "vs_1/file_gone"):
+    for key in ("asst_2", "asst_3", "msg_9", "step_9", "step_8", "thread_9", "vs_1/file_gone"):
         assert key in report
-    assert len(report.splitlines()) == 5
+    assert len(report.splitlines()) == 7
 
 
 @pytest.mark.parametrize(
