@@ -31,16 +31,21 @@ _NUMBERS = frozenset({int, float})
 
 
 class Pauses:
-    """Gives the event loop its turn where a coroutine has worked for long enough."""
+    """Gives the event loop its turn where a coroutine has worked for some seconds."""
 
-    def __init__(self) -> None:
-        self._until = time.perf_counter() + SECONDS
+    def __init__(self, seconds: float | None = None) -> None:
+        self._seconds = SECONDS if seconds is None else seconds
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the time anew, as the event loop has just had its turn."""
+        self._until = time.perf_counter() + self._seconds
 
     async def pause_if_due(self) -> None:
-        """Let the event loop run if SECONDS have passed since it last did."""
+        """Let the event loop run if that time has passed since it last did."""
         if time.perf_counter() >= self._until:
             await asyncio.sleep(0)
-            self._until = time.perf_counter() + SECONDS
+            self.restart()
 
 
 async def dumps(value: Any) -> bytes:

@@ -31,6 +31,7 @@ from persistence.errors import StoreError
 from persistence.store import Store
 from persistence.types import JSON
 from serving.lifespan import Service
+from serving.memory import MemoryTrimmer
 from serving.settings import Settings
 from serving.tenants import Tenants, tenant_name
 
@@ -177,7 +178,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
     `grace` is how many seconds running jobs have to end at a stop.
     """
     store, gateway, retrieval = services.store, services.gateway, services.retrieval
-    jobs, sweep = JobsLife(services.jobs, grace), Sweep(store)
+    jobs, sweep, trimmer = JobsLife(services.jobs, grace), Sweep(store), MemoryTrimmer()
 
     async def open_store() -> None:
         await store.migrate()
@@ -206,6 +207,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
             stop_at_once=services.jobs.stop_at_once,
         ),
         Service("sweep", sweep.open, sweep.close),
+        Service("memory", trimmer.open, trimmer.close),
     )
 
 

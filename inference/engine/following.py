@@ -10,11 +10,15 @@ from inference.engine.feeds import Feeds, NumberedFrame, Reader
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
 from inference.engine.statuses import SETTLED
+from persistence.large_json import Pauses
 from persistence.store import Key, Store
 from persistence.types import JSON
 
 MIN_POLL_SECONDS, MAX_POLL_SECONDS = 0.05, 0.5
 """Seconds between two reads of the log; the pause grows while there is nothing new."""
+
+PAUSE_AFTER = 0.001
+"""Seconds of reading the log after which other tasks have their turn."""
 
 PATIENCE = 5.0
 """Seconds without an event after which the stream of a settled run ends: its worker was lost."""
@@ -35,7 +39,9 @@ class LogReader:
         """Return the frames of new events; EventsGone if the log lacks its beginning."""
         entries = await self._store.read_log(self._run.project, self._run.id, self._next - 1)
         frames: list[NumberedFrame] = []
+        pauses = Pauses(PAUSE_AFTER)
         for number, line in entries:
+            await pauses.pause_if_due()
             if number != self._next:
                 raise EventsGone(self._run.id)
             self._next += 1

@@ -33,6 +33,8 @@ class CallDeltas:
 
     def __init__(self) -> None:
         self.calls: list[OpenCall] = []
+        self._by_id: dict[str, OpenCall] = {}
+        self._by_given: dict[int | None, OpenCall] = {}
 
     def take(self, delta: Any) -> JSON:
         """Return a delta in OpenAI's form; raise ProviderBroken if it cannot be read."""
@@ -56,13 +58,15 @@ class CallDeltas:
         call = self._find(id or "", given, name, text)
         if call is None:
             return self._open(delta, id or "", given, name, text, "custom" if custom else "function")
+        if id and not call.id:
+            self._by_id[id] = call
         return self._continue(call, delta, id or "", name, text, "custom" if custom else "function")
 
     def _find(self, id: str, given: int | None, name: str, text: str) -> OpenCall | None:
         """Return the call that a delta continues; None if it starts a new one."""
         last = self.calls[-1] if self.calls else None
         if id:
-            known = next((call for call in reversed(self.calls) if call.id == id), None)
+            known = self._by_id.get(id)
             if known is not None and name and given not in (None, known.given):
                 return None  # another call, to which the provider gave the same id
             if known is not None or last is None:
@@ -80,12 +84,14 @@ class CallDeltas:
     def _at(self, given: int | None) -> OpenCall | None:
         if given is None:
             return self.calls[-1] if self.calls else None
-        return next((call for call in reversed(self.calls) if call.given == given), None)
+        return self._by_given.get(given)
 
     def _open(self, delta: JSON, id: str, given: int | None, name: str, text: str, kind: str) -> JSON:
-        taken = any(call.id == id for call in self.calls)
-        call = OpenCall(len(self.calls), given, "" if taken else id, name, text)
+        call = OpenCall(len(self.calls), given, "" if id in self._by_id else id, name, text)
         self.calls.append(call)
+        self._by_given[given] = call
+        if call.id:
+            self._by_id[call.id] = call
         field = "input" if kind == "custom" else "arguments"
         body = {**(delta.get(kind) or {}), "name": name, field: text}
         call.opening = {

@@ -1,7 +1,7 @@
 """Read a provider's streamed completion: bytes in, OpenAI's chunks out, with exactly one `[DONE]`."""
 
 import codecs
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -13,7 +13,14 @@ from inference.gateway.chunks import CHAT_CHUNK, TEXT_CHUNK, ChunkNormalizer
 from inference.gateway.driver import ConnectionLost, ProviderResponse
 from inference.gateway.paths import CHAT
 from inference.gateway.targets import Target
+from persistence.large_json import Pauses
 from persistence.types import JSON
+
+PART = 16 * 1024
+"""Bytes of events that are read at once."""
+
+PAUSE_AFTER = 0.001
+"""Seconds of work with chunks after which other tasks have their turn."""
 
 LONGEST_DONE = 32
 """Bytes of `[DONE]` with blanks around it, at most."""
@@ -297,6 +304,17 @@ def _renamed(event: Event) -> bool:
     return event.raw is not None and orjson.loads(event.raw) != event.chunk
 
 
+def _parts(piece: bytes) -> Iterator[bytes]:
+    """Yield a piece in parts, which end with an event where they can."""
+    start = 0
+    while len(piece) - start > PART:
+        end = piece.rfind(b"\n\n", start, start + PART) + 2
+        end = end if end > 1 else start + PART
+        yield piece[start:end]
+        start = end
+    yield piece[start:]
+
+
 async def read_frames(response: ProviderResponse, stream: CompletionStream) -> AsyncGenerator[bytes, None]:
     """Yield the chunks as Server-Sent Events, whole events only, up to and with one `[DONE]`."""
     async with aclosing(response):
@@ -321,16 +339,23 @@ async def read_frames(response: ProviderResponse, stream: CompletionStream) -> A
 
 
 async def read_chunks(response: ProviderResponse, stream: CompletionStream) -> AsyncGenerator[JSON, None]:
-    """Yield the chunks as objects."""
+    """Yield the chunks as objects.
+
+    Other tasks have their turn after each millisecond, also of what is done with the chunks.
+    """
+    pauses = Pauses(PAUSE_AFTER)
     async with aclosing(response):
         try:
             async for piece in response:
-                for event in stream.feed(piece):
-                    yield event.chunk
-                stream.check()
-                if stream.is_done:
-                    await response.drain()
-                    return
+                pauses.restart()
+                for part in _parts(piece):
+                    for event in stream.feed(part):
+                        yield event.chunk
+                        await pauses.pause_if_due()
+                    stream.check()
+                    if stream.is_done:
+                        await response.drain()
+                        return
         except ConnectionLost:
             if not stream.is_whole_without_done():
                 raise

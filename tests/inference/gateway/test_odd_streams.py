@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,8 @@ from inference.errors import (
     ProviderRejected,
     ProviderUnreadable,
 )
-from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway import ChunkAccumulator, Gateway, Routes, streams
+from inference.gateway.driver import MadeResponse, one_piece
 from inference.gateway.paths import CHAT, COMPLETIONS
 from inference.gateway.streams import CompletionStream
 from inference.gateway.targets import Target
@@ -166,6 +168,35 @@ def test_an_answer_may_be_split_at_any_byte(name: str) -> None:
         choices = [choice for event in read for choice in event.chunk["choices"]]
         text = "".join(choice["delta"].get("content") or "" for choice in choices)
         assert (text, stream.is_done) == ("Hello", True)
+
+
+@pytest.mark.parametrize("name", SOUND)
+async def test_a_long_piece_is_read_in_parts(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(streams, "PART", 60)
+    response = MadeResponse(one_piece(SOUND[name].encode()))
+    stream = CompletionStream(Target("p", "openai", "m"), CHAT, {})
+    chunks = [chunk async for chunk in streams.read_chunks(response, stream)]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == "Hello"
+
+
+async def test_other_tasks_have_their_turn_while_chunks_are_read() -> None:
+    calls = [{"index": n, "id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(3000)]
+    body = events(*(chunk({"tool_calls": [call]}) for call in calls), chunk({}, "tool_calls"))
+    stream = CompletionStream(Target("p", "openai", "m"), CHAT, {})
+    longest, began = 0.0, time.process_time()
+
+    async def watch() -> None:
+        nonlocal longest, began
+        while True:
+            longest, began = max(longest, time.process_time() - began), time.process_time()
+            await asyncio.sleep(0)
+
+    watching = asyncio.create_task(watch())
+    read = [chunk async for chunk in streams.read_chunks(MadeResponse(one_piece(body.encode())), stream)]
+    watching.cancel()
+    assert len(read) >= len(calls)
+    assert longest < 0.05
 
 
 def test_half_characters_of_two_text_chunks_are_joined() -> None:
