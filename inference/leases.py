@@ -57,6 +57,8 @@ class LeaseRenewer:
         """Renew a lease no longer."""
         with self._lock:
             self._held.discard(held)
+        # They refer to the job's task, and that to the error of its end: a run would stay in memory.
+        held.on_lost = held.on_expired = _ignore
 
     def start(self) -> None:
         """Begin to renew."""
@@ -105,3 +107,7 @@ class LeaseRenewer:
                 self._home.call_soon_threadsafe(held.on_expired)
         else:
             held.renewed = started
+
+
+def _ignore() -> None:
+    """Do nothing about the lease of a job that has ended."""

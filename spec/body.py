@@ -3,8 +3,9 @@
 Refused with 400: malformed JSON, NaN, numbers beyond a double, invalid UTF-8, lone surrogates, a
 key given twice in one object, which parsers understand differently (all by jiter or below), null
 characters (no database keeps them alike), nesting deeper than 100, objects of more than 10,000
-properties (no schema wants them, and each would be an error of its own), and more values than a
-parser creates in some milliseconds, as it lets no other thread run meanwhile.
+properties (no schema wants them, and each would be an error of its own), names of more than 65,536
+characters, and more values than a parser creates in some milliseconds, as it lets no other thread run
+meanwhile.
 """
 
 import json
@@ -22,6 +23,7 @@ from spec.weight import count, count_outside_strings
 
 MAX_DEPTH = 100
 MAX_PROPERTIES = 10_000
+MAX_NAME = 65_536
 MAX_VALUES = 500_000
 MAX_CONTAINERS = 50_000
 
@@ -107,6 +109,9 @@ def _check_names(value: JSON) -> None:
     for name in value:
         if "\0" in name:
             raise _NullCharacter
+        if len(name) > MAX_NAME:
+            message = f"Invalid body: a property's name has more than {MAX_NAME:,} characters."
+            raise InvalidRequest(message, None, "string_above_max_length")
 
 
 def _whole(number: float) -> float:

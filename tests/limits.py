@@ -23,6 +23,7 @@ SERVER = (
     ("Body of a request, files apart", "ASTROLABE_MAX_BODY", "bytes"),
     ("Levels of a JSON body", "spec.body.MAX_DEPTH", ""),
     ("Properties of an object in a JSON body", "spec.body.MAX_PROPERTIES", ""),
+    ("Name of a property in a JSON body", "spec.body.MAX_NAME", "characters"),
     ("Bodies that a worker holds together", "ASTROLABE_MAX_HELD_BODIES", "bytes"),
     ("Connections of a worker", "ASTROLABE_MAX_CONNECTIONS", ""),
     ("Databases of Astra tokens that a worker has open", "serving.tenants.MOST_OPEN", ""),

@@ -363,3 +363,5 @@ async def _finished(write: Coroutine[Any, Any, list[Document]]) -> list[Document
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+    finally:
+        del task  # an error's traceback refers to it, and it to the error: the run would stay in memory

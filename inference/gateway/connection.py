@@ -165,6 +165,7 @@ class Connection(asyncio.Protocol):
         """Close the connection at once."""
         self.end()
         self.is_closed = True
+        self._pieces.clear()
         if self._transport is not None:
             self._transport.abort()
 

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import spec.weight
-from spec.body import MAX_CONTAINERS, MAX_DEPTH, MAX_PROPERTIES, MAX_SEARCHED, MAX_VALUES, parse_json
+from spec.body import (
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_NAME,
+    MAX_PROPERTIES,
+    MAX_SEARCHED,
+    MAX_VALUES,
+    parse_json,
+)
 from spec.errors import InvalidRequest
 
 
@@ -148,6 +156,13 @@ def test_a_body_has_no_more_values_than_a_parser_reads_in_a_moment(raw: bytes, r
     with pytest.raises(InvalidRequest, match=reason) as refused:
         parse_json(raw)
     assert refused.value.code == "array_above_max_length"
+
+
+def test_the_name_of_a_property_is_bounded() -> None:
+    assert parse_json(b'{"%s": 1}' % (b"x" * MAX_NAME)) == {"x" * MAX_NAME: 1}
+    with pytest.raises(InvalidRequest, match="65,536 characters") as refused:
+        parse_json(b'[{"%s": 1}]' % (b"x" * (MAX_NAME + 1)))
+    assert refused.value.code == "string_above_max_length"
 
 
 TEXTS = st.lists(st.sampled_from([",", "[{", "\\", '"', "\\\\", ""]), max_size=40).map("".join)
