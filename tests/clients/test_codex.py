@@ -16,10 +16,11 @@ CODEX = ROOT / "build" / "clients" / "codex"
 CONFIG = """
 model = "{model}"
 model_provider = "astrolabe"
+model_auto_compact_token_limit = {limit}
 [analytics]
 enabled = false
 [model_providers.astrolabe]
-name = "Astrolabe"
+name = "{name}"
 base_url = "{url}"
 wire_api = "responses"
 supports_websockets = {websockets}
@@ -46,10 +47,55 @@ JAVASCRIPT: list[JSON] = [
 ]
 """Codex gives the models of its own catalog one tool, which runs JavaScript."""
 
+COMPACTED = "script: " + json.dumps({"turns": [{"text": "It goes on."}]})
+COMPACTION: list[JSON] = [
+    {**SHELL[0], "usage": {"prompt_tokens": 100_000, "completion_tokens": 1, "total_tokens": 100_001}},
+    {"text": COMPACTED},
+]
+"""Over its limit Codex asks for a summary, which scripts what follows."""
+
+RESUMED: list[JSON] = [SHELL[0], {"text": "Done."}, {"text": "Done again."}]
+
+WEBSOCKETS = pytest.mark.parametrize("websockets", [False, True], ids=["http", "websocket"])
+
 pytestmark = [pytest.mark.clients, pytest.mark.server]
 
 
-@pytest.mark.parametrize("websockets", [False, True], ids=["http", "websocket"])
+class Codex:
+    """Codex with settings of its own, working in one folder."""
+
+    def __init__(self, folder: Path, tag: str, server: Server, **settings: str | int) -> None:
+        # Codex warns about a home in the folder of temporary files.
+        self.home, self.folder = CODEX / "homes" / tag, folder
+        self.home.mkdir(parents=True)
+        values = {"model": "fake-model", "name": "Astrolabe", "limit": 1_000_000, **settings}
+        (self.home / "config.toml").write_text(CONFIG.format(url=server.url, **values))
+
+    def __call__(self, task: str, *command: str) -> str:
+        """Return what `codex exec` answers to a task; fail if it warns of anything."""
+        options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+        done = subprocess.run(
+            [CODEX / "node_modules" / ".bin" / "codex", "exec", *command, *options, task],
+            env={**os.environ, "CODEX_HOME": str(self.home)},
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert [
+            line for line in done.stderr.splitlines() if "warning" in line.lower() or "ERROR" in line
+        ] == []
+        return done.stdout.rstrip()
+
+
+def scripted(tag: str, turns: list[JSON]) -> str:
+    return "script: " + json.dumps({"tag": tag, "turns": turns})
+
+
+@WEBSOCKETS
 @pytest.mark.parametrize(
     ("model", "turns"),
     [("fake-model", SHELL), ("gpt-6-sol", [*JAVASCRIPT, SHELL[-1]])],
@@ -64,25 +110,26 @@ def test_codex_does_a_task(
     tag: str,
     tmp_path: Path,
 ) -> None:
-    # Codex warns about a home in the folder of temporary files.
-    home = CODEX / "homes" / tag
-    home.mkdir(parents=True, exist_ok=True)
-    config = CONFIG.format(model=model, url=server.url, websockets=str(websockets).lower())
-    (home / "config.toml").write_text(config)
-    task = "script: " + json.dumps({"tag": tag, "turns": turns})
-    options = ["--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox", "--cd", tmp_path]
-    done = subprocess.run(
-        [CODEX / "node_modules" / ".bin" / "codex", "exec", *options, task],
-        env={**os.environ, "CODEX_HOME": str(home)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "The files say HELLO and ONE.\n"
-    assert [line for line in done.stderr.splitlines() if "warning" in line.lower() or "ERROR" in line] == []
+    codex = Codex(tmp_path, tag, server, model=model, websockets=str(websockets).lower())
+    assert codex(scripted(tag, turns)) == "The files say HELLO and ONE."
     assert (tmp_path / "hello.txt").read_text() == "hello\n"
     assert (tmp_path / "patched.txt").read_text() == "one\n"
     assert len(provider.received(tag)) == len(turns)
+
+
+@WEBSOCKETS
+def test_the_server_compacts_a_conversation_of_codex(
+    websockets: bool, server: Server, provider: ProviderProcess, tag: str, tmp_path: Path
+) -> None:
+    # Codex leaves the compaction to providers of this name only.
+    settings = {"name": "OpenAI", "limit": 50_000, "websockets": str(websockets).lower()}
+    codex = Codex(tmp_path, tag, server, **settings)
+    assert codex(scripted(tag, COMPACTION)) == "It goes on."
+    assert len(provider.received(tag)) == len(COMPACTION)
+
+
+@WEBSOCKETS
+def test_codex_resumes_a_session(websockets: bool, server: Server, tag: str, tmp_path: Path) -> None:
+    codex = Codex(tmp_path, tag, server, websockets=str(websockets).lower())
+    assert codex(scripted(tag, RESUMED)) == "Done."
+    assert codex("Once more.", "resume", "--last") == "Done again."
