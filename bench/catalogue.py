@@ -17,6 +17,7 @@ from bench import (
     startup,
     store,
     trips,
+    websocket,
     writes,
 )
 from bench.figures import Figure
@@ -62,6 +63,7 @@ BENCHES = (
     ),
     Bench("response-chain", "the last of 50 responses that continue each other", responses.chain),
     Bench("open-responses", "memory with a thousand open streams of responses", responses.open_streams),
+    Bench("open-websockets", "memory with a thousand open WebSockets", websocket.open_websockets),
     Bench("round-trips", "what each operation asks of the store", trips.round_trips),
     Bench("transfer", "100 MB up and down against Flask", files.transfer),
     Bench("file-list", "a list of 10,000 files by pages", files.long_list),

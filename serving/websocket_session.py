@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from asyncio import Task, TimerHandle
+from asyncio import Future, Task, TimerHandle
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -98,11 +98,11 @@ class Session:
         self._has_valid_key = sending.has_valid_key
         self._check_seconds = sending.keep_alive / 2
         self._began = time.monotonic()
-        self._lanes: dict[str | None, Task[None]] = {}
+        self._lanes: dict[str | None, Task[None] | None] = {}
         self._tasks: set[Task[None]] = set()
         self._running = asyncio.Semaphore(MAX_RUNNING)
         self._waiting = asyncio.Semaphore(MAX_WAITING)
-        self._disconnected = asyncio.Event()
+        self._disconnected: Future[None] = asyncio.get_running_loop().create_future()
         self._is_closed = False
         self._timer: TimerHandle | None = None
         self._checking: Task[None] | None = None
@@ -118,7 +118,7 @@ class Session:
             pass
         finally:
             self._metrics.open_websockets.dec()
-            self._disconnected.set()
+            self._set_disconnected()
             if self._timer is not None:
                 self._timer.cancel()
             if self._checking is not None:
@@ -152,7 +152,8 @@ class Session:
         if create is None:
             return
         before = self._lanes.get(create.stream_id)
-        self._lanes[create.stream_id] = self._start(self._answer_after(before, create))
+        self._lanes[create.stream_id] = task = self._start(self._answer_after(before, create))
+        task.add_done_callback(lambda _: self._leave_lane(create.stream_id, task))
 
     async def _create(self, request: Request, raw: bytes) -> Create | None:
         """Return what is to be answered; None where an error was sent, or there is nothing to do."""
@@ -207,13 +208,17 @@ class Session:
             if before is not None:
                 await asyncio.wait([before])
             async with self._running:
-                if not self._disconnected.is_set():
+                if not self._disconnected.done():
                     status = await self._answer(create)
         except (asyncio.CancelledError, ClientDisconnect):
             return
         finally:
             self._access.record(create.request, status)
             self._release(create.request)
+
+    def _leave_lane(self, stream_id: str | None, task: Task[None]) -> None:
+        if self._lanes[stream_id] is task:
+            self._lanes[stream_id] = None
 
     async def _answer(self, create: Create) -> int:
         """Send the events of a response; return the status that is logged."""
@@ -288,19 +293,23 @@ class Session:
 
     async def _receive_disconnect(self) -> Message:
         """Return once the client has disconnected, which ends the calls and streams of its responses."""
-        await self._disconnected.wait()
+        await asyncio.wait([self._disconnected])
         return {"type": "http.disconnect"}
+
+    def _set_disconnected(self) -> None:
+        if not self._disconnected.done():
+            self._disconnected.set_result(None)
 
     async def _send_text(self, text: str) -> None:
         try:
             await self._send({"type": "websocket.send", "text": text})
         except OSError as exc:
-            self._disconnected.set()
+            self._set_disconnected()
             raise ClientDisconnect from exc
 
     async def _close(self, code: int) -> None:
         """Close the connection, unless it is."""
-        if not self._is_closed and not self._disconnected.is_set():
+        if not self._is_closed and not self._disconnected.done():
             self._is_closed = True
             with suppress(OSError):
                 await self._send({"type": "websocket.close", "code": code})

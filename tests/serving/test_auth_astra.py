@@ -1,9 +1,12 @@
 """ASTROLABE_AUTH=astra against a live server of two workers."""
 
+import json
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from serving.errors import SettingsRefused
 from serving.settings import Settings
@@ -141,3 +144,25 @@ def test_a_body_of_many_values_is_checked_by_the_rules_of_this_mode(astra: Serve
     body = {"assistant_id": "asst_none", "unknown": [100_000] * count}
     status, message, _ = error_of(ask(astra, "POST", "threads/runs", body, astra_api_token=OURS))
     assert (status, "asst_none" in message) == (404, True)
+
+
+def test_a_websocket_asks_with_the_callers_provider_and_key(
+    astra: Server, provider: ProviderProcess, tag: str
+) -> None:
+    url = f"{astra.root.replace('http', 'ws')}/v2/responses"
+    script = "script: " + json.dumps({"tag": tag, "turns": [{"text": "ours"}]})
+    headers = {"astra-api-token": OURS, "Authorization": "Bearer sk-the-callers-own"}
+    with connect(url, additional_headers=headers) as client:
+        client.send(json.dumps({"type": "response.create", "model": "gpt-4o", "input": script}))
+        event = json.loads(client.recv(timeout=20))
+        while event["type"] not in ("response.completed", "error"):
+            event = json.loads(client.recv(timeout=20))
+    assert event["type"] == "response.completed", event
+    [asked] = provider.received(tag)
+    assert asked["headers"]["authorization"] == "Bearer sk-the-callers-own"
+    path = f"responses/{event['response']['id']}"
+    assert ask(astra, "GET", path, astra_api_token=OURS).status_code == 200
+    assert ask(astra, "GET", path, astra_api_token=THEIRS).status_code == 404
+    with pytest.raises(InvalidStatus) as refused, connect(url):
+        pass
+    assert refused.value.response.status_code == 403
