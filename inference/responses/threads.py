@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+import orjson
+
 from inference.assistants.objects import thread_object
 from inference.assistants.renderer import CUT_OFF
 from inference.assistants.runs import THREAD_DELETION
@@ -26,6 +28,9 @@ from persistence.types import JSON
 
 PAGE = 100
 """Documents that are read and written together: other requests go on in between."""
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""Bytes of documents that are written together, unless the first alone has more; Cassandra takes 8 MB."""
 
 RUNS_AT_ONCE = 20
 """Runs whose steps are read at the same time."""
@@ -57,7 +62,7 @@ async def conversation_of_thread(store: Store, thread: Document) -> JSON | None:
     """
     created_at, metadata = thread.value["created_at"], thread.value["metadata"]
 
-    def make(id: str) -> tuple[JSON, AsyncIterator[Document]]:
+    def make(id: str) -> tuple[JSON, AsyncIterator[Insert]]:
         value = conversation_object(id, now=created_at, metadata=metadata)
         return value, _items(store, thread, id)
 
@@ -71,7 +76,7 @@ async def thread_of_conversation(store: Store, conversation: Document) -> JSON |
     """
     created_at, metadata = conversation.value["created_at"], conversation.value["metadata"]
 
-    def make(id: str) -> tuple[JSON, AsyncIterator[Document]]:
+    def make(id: str) -> tuple[JSON, AsyncIterator[Insert]]:
         value = thread_object(id, now=created_at, metadata=metadata)
         return value, _messages(store, conversation, id)
 
@@ -82,7 +87,7 @@ async def _copied(
     store: Store,
     source: Document,
     kind: _Kind,
-    make: Callable[[str], tuple[JSON, AsyncIterator[Document]]],
+    make: Callable[[str], tuple[JSON, AsyncIterator[Insert]]],
 ) -> JSON | None:
     """Return the copy of `source` that there is, or make one; None if the source is deleted meanwhile.
 
@@ -96,7 +101,7 @@ async def _copied(
     job = Job(project, kind.deletion, id, due=time.time() + UNFINISHED, owner=id)
     await store.write(Enqueue(job))
     async for some in _batches(documents):
-        await store.load(some)
+        await store.write(*some)
 
     async def finish() -> JSON | None:
         fresh = await store.get(source.key)
@@ -118,17 +123,20 @@ async def _copy_of(store: Store, source: Document, kind: _Kind) -> JSON | None:
     return None if copy is None else copy.value
 
 
-async def _batches(documents: AsyncIterator[Document]) -> AsyncIterator[list[Document]]:
-    """Yield documents, which are of one list, in batches; their positions grow."""
-    batch: list[Document] = []
-    last = 0
+async def _batches(documents: AsyncIterator[Insert]) -> AsyncIterator[list[Insert]]:
+    """Yield the documents of one list in batches; their positions grow."""
+    batch: list[Insert] = []
+    room, last = BATCH_BYTES, 0
     async for document in documents:
-        last = max(last + 1, document.position)
-        batch.append(replace(document, position=last))
-        if len(batch) == PAGE:
+        last = max(last + 1, document.position or 0)
+        size = len(orjson.dumps(document.value))
+        if batch and (len(batch) == PAGE or size > room):
             yield batch
-            batch = []
-    yield batch
+            batch, room = [], BATCH_BYTES
+        batch.append(replace(document, position=last))
+        room -= size
+    if batch:
+        yield batch
 
 
 async def _pages(store: Store, project: str, collection: str, parent: str) -> AsyncIterator[list[Document]]:
@@ -145,13 +153,13 @@ async def _pages(store: Store, project: str, collection: str, parent: str) -> As
 # --- of a thread ---
 
 
-async def _items(store: Store, thread: Document, conversation_id: str) -> AsyncIterator[Document]:
+async def _items(store: Store, thread: Document, conversation_id: str) -> AsyncIterator[Insert]:
     """Yield the items of a thread's conversation: its messages, each run's calls ahead of the answer."""
     project = thread.key.project
 
-    def document(item: JSON, position: int, state: JSON | None = None) -> Document:
+    def insert(item: JSON, position: int) -> Insert:
         key = item_key(project, conversation_id, item["id"])
-        return Document(key, item, state or {}, conversation_id, position=position)
+        return Insert(key, item, parent=conversation_id, position=position)
 
     steps = _steps(store, project, thread.id)
     step = await anext(steps, None)
@@ -161,13 +169,13 @@ async def _items(store: Store, thread: Document, conversation_id: str) -> AsyncI
         for message in page:
             while step is not None and _is_before(step, message):
                 for item in _calls(step, conversation_id):
-                    yield document(item, step.position)
+                    yield insert(item, step.position)
                 step = await anext(steps, None)
             if message.value["content"] and not message.state.get(CUT_OFF):
-                yield document(message_item(message.value, filenames), message.position)
+                yield insert(message_item(message.value, filenames), message.position)
     while step is not None:
         for item in _calls(step, conversation_id):
-            yield document(item, step.position)
+            yield insert(item, step.position)
         step = await anext(steps, None)
 
 
@@ -211,7 +219,7 @@ async def _add_filenames(store: Store, project: str, messages: list[Document], n
 # --- of a conversation ---
 
 
-async def _messages(store: Store, conversation: Document, thread_id: str) -> AsyncIterator[Document]:
+async def _messages(store: Store, conversation: Document, thread_id: str) -> AsyncIterator[Insert]:
     """Yield the messages of a conversation's thread; calls are left out, as a thread has them in its runs."""
     project = conversation.key.project
     async for page in _pages(store, project, CONVERSATION_ITEMS, conversation.id):
@@ -220,4 +228,4 @@ async def _messages(store: Store, conversation: Document, thread_id: str) -> Asy
                 continue
             message = thread_message(item.value, thread_id, item.position // 1_000_000)
             key = Key(project, MESSAGES, child_id(thread_id, message["id"]))
-            yield Document(key, message, parent=thread_id, position=item.position)
+            yield Insert(key, message, parent=thread_id, position=item.position)

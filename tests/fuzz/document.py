@@ -37,6 +37,9 @@ def served_document(name: str) -> JSON:
     # In requests, too, the server takes null for an optional property that is absent.
     everything = {"anyOf": [{"$ref": SCHEMAS + name} for name in components]}
     schemas = allow_null(everything, components)["components"]["schemas"]
+    if "CreateConversationBody" in schemas:  # createConversationItems has items of every type
+        message = {"type": "array", "maxItems": 20, "items": {"$ref": f"{SCHEMAS}EasyInputMessage"}}
+        schemas["CreateConversationBody"]["properties"]["items"] = message
     answered: JSON = {}
     paths: JSON = {}
     for path, item in loaded.document["paths"].items():

@@ -1,13 +1,12 @@
 """A conversation gets the items of a response that has ended, once, whatever was interrupted."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inference.engine.state import ACTIVE_RUN
+from inference.identifiers import new_id
 from inference.responses.conversations import (
     check_unlocked,
     conversation_object,
@@ -17,20 +16,11 @@ from inference.responses.conversations import (
 )
 from inference.responses.errors import ConversationLocked, ConversationNotFound
 from persistence.collections import CONVERSATIONS, RESPONSES
-from persistence.engines import open_store
 from persistence.store import Delete, Document, Insert, Key, Store
 from persistence.types import JSON
+from tests.contract.engines import ENGINES
 
-CONVERSATION = Key("p", CONVERSATIONS, "conv_1")
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+pytestmark = pytest.mark.parametrize("store", ENGINES, indirect=True)
 
 
 def message(id: str, role: str = "user") -> JSON:
@@ -38,15 +28,21 @@ def message(id: str, role: str = "user") -> JSON:
     return {"id": id, "type": "message", "role": role, "status": "completed", "content": content}
 
 
+def empty(state: JSON) -> Insert:
+    """Return the write that makes a conversation without items."""
+    value = conversation_object(new_id("conv_"), now=1)
+    return Insert(Key("p", CONVERSATIONS, value["id"]), value, state)
+
+
 async def held(store: Store, status: str | None) -> Document:
     """Return a conversation that names a response of that status; None for one without a document."""
-    value = conversation_object("conv_1", now=1)
-    operations = [Insert(CONVERSATION, value, {ACTIVE_RUN: "resp_1", "other": 1})]
+    response_id = new_id("resp_")
+    operations = [empty({ACTIVE_RUN: response_id, "other": 1})]
     if status is not None:
-        response = {"id": "resp_1", "status": status, "output": [message("msg_3", "assistant")]}
+        response = {"id": response_id, "status": status, "output": [message("msg_3", "assistant")]}
         given = [{"type": "item_reference", "id": "msg_1"}, message("msg_1"), message("msg_2")]
         state: Any = {"extra": {"input": given}}
-        operations.append(Insert(Key("p", RESPONSES, "resp_1"), response, state))
+        operations.append(Insert(Key("p", RESPONSES, response_id), response, state))
     return (await store.write(*operations))[0]
 
 
@@ -58,14 +54,14 @@ async def test_an_ended_response_adds_its_items_in_order_and_frees_the_conversat
     conversation = await settled(store, await held(store, "completed"))
 
     assert conversation.state == {"other": 1}
-    assert await store.get(CONVERSATION) == conversation
+    assert await store.get(conversation.key) == conversation
     assert await ids(store, conversation) == ["msg_3", "msg_2", "msg_1"]
     check_unlocked(conversation)
 
 
 async def test_what_an_interrupted_end_has_left_undone_is_added(store: Store) -> None:
     conversation = await held(store, "incomplete")
-    await store.write(*item_inserts("p", "conv_1", [message("msg_1")]))
+    await store.write(*item_inserts("p", conversation.id, [message("msg_1")]))
 
     assert await ids(store, await settled(store, conversation)) == ["msg_3", "msg_2", "msg_1"]
 
@@ -105,8 +101,8 @@ async def test_a_conversation_that_was_deleted_meanwhile_is_not_found(store: Sto
 
 
 async def test_items_are_read_newest_first_over_many_pages(store: Store) -> None:
-    (conversation,) = await store.write(Insert(CONVERSATION, conversation_object("conv_1", now=1)))
+    (conversation,) = await store.write(empty({}))
     names = [f"msg_{number}" for number in range(250)]
-    await store.write(*item_inserts("p", "conv_1", [message(name) for name in names]))
+    await store.write(*item_inserts("p", conversation.id, [message(name) for name in names]))
 
     assert await ids(store, conversation) == names[::-1]

@@ -1,6 +1,7 @@
 """A thread's conversation has what the thread has, in its order, and the reverse; each is made once."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from handlers import conversation_threads, conversations, messages, threads
 from handlers.errors import BadRequest, ConflictError, NotFound
 from inference.assistants.objects import message_object
 from inference.engine.state import ACTIVE_RUN
+from inference.gateway import Gateway
+from inference.responses.threads import PAGE
 from persistence.collections import (
     CONVERSATION_ITEMS,
     CONVERSATIONS,
@@ -18,13 +21,21 @@ from persistence.collections import (
     RUNS,
     THREADS,
 )
-from persistence.store import Document, Insert, Key, Replace, Store, child_id
+from persistence.store import Insert, Key, Replace, Store, child_id
 from persistence.types import JSON
+from tests.contract.engines import ENGINES
 from tests.fixtures.refusals import refused
-from tests.inference.engine.conftest import *  # noqa: F403 - the fixtures
-from tests.inference.engine.process import Process, script
+from tests.inference.engine.process import Process, process, script
+
+pytestmark = pytest.mark.parametrize("store", ENGINES, indirect=True)
 
 FUNCTION = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+
+
+@pytest.fixture
+async def worker(store: Store, gateway: Gateway) -> AsyncIterator[Process]:
+    async with process(store, gateway) as worker:
+        yield worker
 
 
 async def copied(worker: Process, thread_id: str) -> JSON:
@@ -103,15 +114,16 @@ async def test_a_copy_that_was_cut_short_is_not_seen_and_is_deleted(
     document = await worker.store.get(Key("p", THREADS, thread["id"]))
     assert document is not None
     made: list[str] = []
-    load = worker.store.load
+    write = worker.store.write
 
-    async def fail(records: Any) -> None:
-        await load(records)
-        made.extend({record.parent for record in records})
-        raise RuntimeError("cut short")
+    async def fail(*operations: Any) -> None:
+        await write(*operations)
+        made.extend(each.parent for each in operations[:1] if isinstance(each, Insert))
+        if made:
+            raise RuntimeError("cut short")
 
     monkeypatch.setattr("inference.responses.threads.UNFINISHED", 0)
-    monkeypatch.setattr(worker.store, "load", fail)
+    monkeypatch.setattr(worker.store, "write", fail)
     with pytest.raises(RuntimeError, match="cut short"):
         await copied(worker, thread["id"])
     monkeypatch.undo()
@@ -255,17 +267,17 @@ async def test_what_is_worked_on_or_another_projects_is_not_copied(worker: Proce
 async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(worker: Process) -> None:
     thread = await worker.thread()
     part = [{"type": "text", "text": {"value": "x" * 200, "annotations": []}}]
-    for start in range(0, 2000, 500):
-        await worker.store.load(
-            [
-                Document(
+    for start in range(0, 1000, PAGE):
+        await worker.store.write(
+            *(
+                Insert(
                     Key("p", MESSAGES, child_id(thread["id"], f"msg_{number}")),
                     message_object(f"msg_{number}", thread["id"], "user", part, now=1),
                     parent=thread["id"],
                     position=number + 1,
                 )
-                for number in range(start, start + 500)
-            ]
+                for number in range(start, start + PAGE)
+            )
         )
     turns = 0
 
@@ -279,6 +291,17 @@ async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(work
     conversation = await copied(worker, thread["id"])
     counting.cancel()
 
-    assert turns >= 2000 / 100
+    assert turns >= 1000 / PAGE
     page = await worker.store.page("p", CONVERSATION_ITEMS, conversation["id"], limit=1)
-    assert page.documents[0].value["id"] == "msg_1999"
+    assert page.documents[0].value["id"] == "msg_999"
+
+
+async def test_large_messages_are_copied_in_batches_of_bounded_size(worker: Process) -> None:
+    text = "x" * 250_000
+    thread = await worker.thread(*([text] * 32))
+
+    conversation = await copied(worker, thread["id"])
+
+    assert texts(await items_of(worker, conversation["id"])) == [text] * 32
+    back = await conversation_threads.create_conversation_thread(worker.context(), conversation["id"])
+    assert len(await worker.messages(back["id"])) == 32
