@@ -1,7 +1,10 @@
 """Compaction: when a context is summarized, what the model reads then, and what survives."""
 
+import asyncio
 import json
+import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,15 +14,19 @@ from handlers.errors import BadRequest, ServerError
 from inference.gateway import Gateway
 from inference.responses.memory import ConnectionMemory
 from inference.responses.sealing import ItemSealer
+from persistence.errors import StoreUnavailable
 from persistence.store import Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.conftest import Asked, asked
+from tests.inference.engine.mortal import MortalStore
 from tests.inference.engine.process import script
 from tests.inference.responses.worker import Worker, parsed, types, worker
 
 __all__ = ["asked"]
 
+LEASE = 0.4
+HOW = ("before", "after")
 TRIGGER = {"type": "compaction_trigger"}
 MANAGED: JSON = {"context_management": [{"type": "compaction", "compact_threshold": 1000}]}
 LONG = "The sea is green today, and the gulls are loud. " * 300
@@ -281,7 +288,7 @@ async def test_another_kind_of_context_management_is_refused_by_name(one: Worker
     assert caught.value.param == "context_management[0].type"
 
 
-async def test_a_compaction_whose_worker_is_lost_is_made_by_another_one(
+async def test_a_compaction_whose_worker_stops_is_made_by_another_one(
     store: Store, gateway: Gateway, asked: Asked
 ) -> None:
     slow = {"text": "Requests: SUMMARY and some more words", "delay": 0.1}
@@ -304,3 +311,50 @@ async def test_a_compaction_whose_worker_is_lost_is_made_by_another_one(
             assert whole.startswith(seen)
             numbers = [event["sequence_number"] for event in parsed(whole)]
             assert numbers == list(range(len(numbers)))
+
+
+async def _survive(store: Store, mortal: MortalStore, gateway: Gateway, *, live: bool) -> None:
+    """Let one worker begin a response that is compacted, and die; another one finishes it."""
+    slow = {"text": "Requests: SUMMARY and some more words", "delay": 0.03}
+    system = said_by_system(secrets.token_hex(8), slow)
+    items = [system, user(LONG), {"role": "assistant", "content": "I see."}, user("Is it green?")]
+    seen: list[JSON] = []
+    async with worker(mortal, gateway, lease=LEASE) as first:  # type: ignore[arg-type]
+        body = {"model": "m", "input": items, "background": True, "stream": live, **MANAGED}
+        request = await responses.checked_request(first.context(), body)
+
+        async def begin() -> None:
+            started = await first.responses.start(request)
+            if started.events is None:
+                await first.ended(request.id)
+                return
+            async for piece in started.events:
+                seen.extend(parsed(piece))
+
+        going, dying = asyncio.ensure_future(begin()), asyncio.ensure_future(mortal.dead.wait())
+        await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
+        for each in (going, dying):
+            each.cancel()
+            with suppress(asyncio.CancelledError, StoreUnavailable):
+                await each
+        mortal.dead.set()
+    async with worker(store, gateway, lease=LEASE) as second:
+        response = await second.ended(request.id, 60)
+        assert response["status"] == "completed"
+        assert [item["type"] for item in response["output"]] == ["compaction", "message"]
+        log = parsed(await second.frames(request.id))
+        assert [event["sequence_number"] for event in log] == list(range(len(log)))
+        assert log[-1]["response"] == response
+        assert log[: len(seen)] == seen
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("live", [True, False], ids=["live", "background"])
+async def test_a_compaction_survives_the_loss_of_its_worker_at_any_write(
+    store: Store, gateway: Gateway, live: bool
+) -> None:
+    whole = MortalStore(store)
+    await _survive(store, whole, gateway, live=live)
+    mortals = [MortalStore(store, at=at, how=how) for at in range(len(whole.writes)) for how in HOW]
+    assert len(mortals) > 2
+    await asyncio.gather(*(_survive(store, mortal, gateway, live=live) for mortal in mortals))

@@ -66,7 +66,7 @@ async def test_the_texts_of_files_are_counted_and_not_their_bytes(one: Worker) -
     file = {"type": "input_file", "filename": "a.txt", "file_data": data_url("text/plain", text.encode())}
     assert await count(one, parts(file)) == pytest.approx(tokens.count(text), rel=0.02)
     broken = {"type": "input_file", "filename": "a.pdf", "file_data": data_url("application/pdf", b"no")}
-    assert await count(one, parts(broken)) < 10
+    assert await count(one, parts(broken)) < 40
 
 
 async def test_what_a_chain_and_a_conversation_hold_is_counted_too(one: Worker, store: Store) -> None:
