@@ -69,17 +69,23 @@ def free_parameters(document: JSON) -> bool:
 
 
 def fields_of_codex(document: JSON) -> bool:
-    """Accept the fields that Codex sends besides the spec's."""
-    parts = document["components"]["schemas"].get("CreateResponse", {}).get("allOf", [{}])
+    """Accept the fields that Codex sends besides the spec's; a compaction's are those of the next request."""
+    schemas = document["components"]["schemas"]
+    parts = schemas.get("CreateResponse", {}).get("allOf", [{}])
     properties = parts[-1].get("properties")
     if properties is None or "generate" in properties:
         return False
     properties["generate"] = {"type": ["boolean", "null"]}
     properties["client_metadata"] = {"type": ["object", "null"]}
-    search = document["components"]["schemas"].get("WebSearchTool", {}).get("properties", {})
-    preview = document["components"]["schemas"].get("WebSearchPreviewTool", {}).get("properties", {})
+    search = schemas.get("WebSearchTool", {}).get("properties", {})
+    preview = schemas.get("WebSearchPreviewTool", {}).get("properties", {})
     if "search_content_types" in preview:
         search.setdefault("search_content_types", preview["search_content_types"])
+    counted = schemas.get("TokenCountsBody", {}).get("properties", {})
+    compacted = schemas.get("CompactResponseMethodPublicBody", {}).get("properties", {})
+    for name in ("tools", "parallel_tool_calls", "reasoning", "text"):
+        if name in counted:
+            compacted.setdefault(name, counted[name])
     return True
 
 

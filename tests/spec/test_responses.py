@@ -111,6 +111,14 @@ def test_a_request_that_clients_send_is_valid(request_: JSON, check: Callable[[J
     check(request_)
 
 
+def test_codex_sends_a_compaction_the_fields_of_its_requests(
+    operation: Callable[[str], Operation],
+) -> None:
+    names = ("model", "input", "tools", "parallel_tool_calls", "reasoning", "text", "prompt_cache_key")
+    request = REQUESTS["Codex"]
+    operation("compactconversation").body(CONTENT).check({name: request[name] for name in names})
+
+
 ROLES = "Supported values are: 'user', 'assistant', 'system', and 'developer'."
 PARTS = "Supported values are: 'input_text', 'input_image', and 'input_file'."
 REFUSED = [
