@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from handlers import responses
 from inference.gateway import Gateway
 from persistence.errors import StoreUnavailable
 from persistence.store import Document, Hold, Operation, Store
@@ -46,15 +47,16 @@ async def _tell(store: Store, gateway: Gateway, mortal: MortalStore, *, live: bo
     async with worker(mortal, gateway, lease=lease) as first:  # type: ignore[arg-type]
         conversation = await first.conversation()
         said = script({"text": ANSWER, "delay": 0.03})
+        body = {"model": "m", "input": said, "conversation": conversation, "background": True, "stream": live}
+        request = await responses.checked_request(first.context(), body)
 
         async def begin() -> None:
-            if live:
-                async for piece in await first.stream(said, conversation=conversation, background=True):
-                    seen.extend(parsed(piece))
-            else:
-                created = await first.create(said, conversation=conversation, background=True)
-                seen.append({"response": created})
-                await first.ended(created["id"])
+            started = await first.responses.start(request)
+            if started.events is None:
+                await first.ended(request.id)
+                return
+            async for piece in started.events:
+                seen.extend(parsed(piece))
 
         going, dying = asyncio.ensure_future(begin()), asyncio.ensure_future(mortal.dead.wait())
         await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
@@ -64,17 +66,15 @@ async def _tell(store: Store, gateway: Gateway, mortal: MortalStore, *, live: bo
                 await each
         mortal.dead.set()
     async with worker(store, gateway, lease=lease) as second:
-        id = seen[0]["response"]["id"]
-        response = await second.ended(id, 60)
+        response = await second.ended(request.id, 60)
         assert (response["status"], text_of(response)) == ("completed", ANSWER)
         items = await second.items(conversation)
         assert [item["role"] for item in items] == ["user", "assistant"]
         assert items[1] == response["output"][-1]
-        log = parsed(await second.frames(id))
+        log = parsed(await second.frames(request.id))
         assert [event["sequence_number"] for event in log] == list(range(len(log)))
         assert log[-1]["response"] == response
-        if live:
-            assert log[: len(seen)] == seen
+        assert log[: len(seen)] == seen
         assert text_of(await second.create("Go on.", conversation=conversation))
 
 
