@@ -7,7 +7,6 @@ import structlog
 from handlers.context import Services
 from serving.routes import ServedEdition
 from serving.routing import PREFIX
-from serving.services import opens_store_per_token
 from serving.settings import Settings, shown_store
 
 AUTH = {
@@ -46,6 +45,6 @@ class Announcement:
             "edition": f"{counts.edition}: {counts.served} of {counts.operations} operations",
             "store": shown_store(settings.store),
             **self._services.gateway.summary(),
-            "auth": AUTH["tokens" if opens_store_per_token(settings) else settings.auth],
+            "auth": AUTH["tokens" if settings.opens_store_per_token else settings.auth],
         }
         return {name: fact for name, fact in facts.items() if fact}

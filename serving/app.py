@@ -31,7 +31,7 @@ from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
 from serving.sending import Sending
-from serving.services import lives, make_services, make_tenants, opens_store_per_token, shared_lives
+from serving.services import lives, make_services, make_tenants, shared_lives
 from serving.settings import Settings
 from serving.tenants import Tenants
 from serving.websocket import WebSocketServer
@@ -53,7 +53,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     check_prompts(services, routing.default)
-    tenants = make_tenants(settings, services) if opens_store_per_token(settings) else None
+    tenants = make_tenants(settings, services) if settings.opens_store_per_token else None
     checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache, is_astra=is_astra)
     own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
     service_lives = [*own_lives, checker.life]

@@ -4,15 +4,12 @@ import re
 
 from handlers.context import Limits, Principal
 from handlers.errors import BadRequest, Forbidden, Unauthorized
-from serving.keys import tenant_project
+from serving.keys import TENANT_PROJECT, tenant_project
 from serving.request import Request
 from serving.tenants import Tenants
 
 TOKEN = "astra-api-token"  # noqa: S105 - the header's name
 DATABASE = "astra-db-id"
-
-TENANT_PROJECT = "default"
-"""The project of a database that is its tenant's own: another token for it finds the same objects."""
 
 STATELESS = frozenset(
     {

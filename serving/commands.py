@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from inference.errors import FileRefused, PromptsRefused, RoutesRefused, WebhooksRefused
-from persistence.engines import open_store
+from persistence.engines import open_for_token, open_store
 from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
@@ -63,15 +63,17 @@ def with_store(
     *,
     migrate: bool = True,
     names_new: bool = False,
+    tenant: tuple[str, str] | None = None,
     variables: Mapping[type[Exception], str] = VARIABLES,
 ) -> T:
     """Run `work` on the store of `url`; with `migrate`, create it or update its schema first.
 
-    With `names_new` a store that was created is named on standard error.
+    With `names_new` a store that was created is named on standard error. `tenant` is a token and a database,
+    where the URL is for the stores of tokens.
     """
 
     async def run() -> T:
-        store = open_store(url)
+        store = open_store(url) if tenant is None else await open_for_token(url, *tenant)
         if migrate and await store.migrate() and names_new:
             click.echo(f"Created the store {shown_store(url)}.", err=True)
         await store.open()

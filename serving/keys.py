@@ -12,6 +12,9 @@ from persistence.types import JSON
 SYSTEM = "system"
 """The project that holds the keys themselves; no key opens it."""
 
+TENANT_PROJECT = "default"
+"""The project of a database that is its tenant's own: another token for it finds the same objects."""
+
 
 class KeyRing:
     """The keys of a store, each of one project; a key is shown once and stored as a hash."""

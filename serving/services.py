@@ -26,7 +26,7 @@ from inference.retrieval.file_search import file_search
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
 from inference.webhooks.registry import Registry
-from persistence.engines import is_for_tokens, open_for_token, open_store, token_template
+from persistence.engines import open_for_token, open_store, token_template
 from persistence.errors import StoreError
 from persistence.store import Store
 from persistence.types import JSON
@@ -51,14 +51,9 @@ log = structlog.get_logger("astrolabe.services")
 
 def make_services(settings: Settings) -> Services:
     """Return the services that handlers use, none of them open; raises RoutesRefused or StoreRefused."""
-    if opens_store_per_token(settings):
+    if settings.opens_store_per_token:
         return services_over(token_template(settings.store), settings)
     return services_over(open_store(settings.store), settings)
-
-
-def opens_store_per_token(settings: Settings) -> bool:
-    """Return whether each caller's token opens a database of its own."""
-    return settings.auth == "astra" and is_for_tokens(settings.store)
 
 
 def make_tenants(settings: Settings, services: Services) -> Tenants:

@@ -231,6 +231,11 @@ class Settings(BaseSettings):
         """The operator's secrets, the newest first."""
         return () if self.secret is None else _secrets(self.secret)
 
+    @property
+    def opens_store_per_token(self) -> bool:
+        """Whether each caller's token opens a database of its own."""
+        return self.auth == "astra" and is_for_tokens(self.store)
+
     @classmethod
     def read(cls, **overrides: object) -> "Settings":
         """Read the environment, or raise SettingsRefused naming every variable that is wrong."""
@@ -260,7 +265,7 @@ class Settings(BaseSettings):
 
     def refuse_open_network(self) -> None:
         """Refuse to let anybody on the network in without a key, or with a token that nobody checks."""
-        is_checked = self.auth == "keys" or (self.auth == "astra" and is_for_tokens(self.store))
+        is_checked = self.auth == "keys" or self.opens_store_per_token
         if is_checked or self.allow_open or _is_loopback(self.host):
             return
         raise SettingsRefused(

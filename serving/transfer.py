@@ -15,7 +15,7 @@ from persistence.store import Store
 from persistence.types import JSON
 from serving.commands import errors_as_exit, project_name, with_progress, with_store
 from serving.errors import SourceRefused
-from serving.keys import tenant_project
+from serving.keys import TENANT_PROJECT, tenant_project
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,6 +125,12 @@ def export_project(
     help="With ASTROLABE_AUTH=astra: the token whose tenant gets the objects, instead of --project.",
 )
 @click.option(
+    "--database",
+    envvar="ASTRA_DB_ID",
+    default="",
+    help="With ASTROLABE_STORE=astra:///KEYSPACE: the database, where the token opens several.",
+)
+@click.option(
     "--report",
     "report_file",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -141,6 +147,7 @@ def import_project(
     url: str | None,
     project: str,
     token: str | None,
+    database: str,
     report_file: Path,
     embedding_model: str | None,
 ) -> None:
@@ -161,10 +168,13 @@ def import_project(
     with errors_as_exit():
         settings = Settings.read()
         check = edition_check(settings)
+    tenant = None
     if settings.auth == "astra":
         if not token:
             raise click.UsageError("With ASTROLABE_AUTH=astra, --token says whose objects they become.")
         project = tenant_project(token.encode())
+        if settings.opens_store_per_token:
+            project, tenant = TENANT_PROJECT, (token, database)
     if source != ASTRA and embedding_model is None:
         embedding_model = default_embedding_model(settings)
 
@@ -173,7 +183,7 @@ def import_project(
             lambda show: imported(store, source, url, project, check, embedding_model, show)
         )
 
-    report = with_store(settings.store, work, names_new=True)
+    report = with_store(settings.store, work, names_new=True, tenant=tenant)
     show_counts("imported", report.imported)
     if report.present.total():
         show_counts("there already", report.present)

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,7 +15,7 @@ from tests.fixtures.cassandra import TOKEN, PasswordNode
 from tests.fixtures.required import requires
 from tests.persistence.cassandra.devops import DATABASE, Astra, serving, way_in
 from tests.provider import ProviderProcess
-from tests.server import Server, until
+from tests.server import Server, command, until
 
 pytestmark = [
     pytest.mark.server,
@@ -123,3 +124,15 @@ def test_a_wrong_token_is_401_and_the_api_is_not_asked_each_time(server: Server,
 def test_probes_need_no_database(server: Server) -> None:
     assert httpx.get(f"{server.root}/readyz").status_code == 200
     assert httpx.get(f"{server.url}/health").json() == {"status": "alive"}
+
+
+@requires(shutil.which("openssl"), "openssl is not installed")
+def test_what_is_imported_for_a_token_is_in_its_database(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "threads.jsonl").write_text('{"id": "thread_imported", "created_at": 1}\n')
+    variables = {"ASTROLABE_AUTH": "astra", "ASTROLABE_STORE": server.environment["ASTROLABE_STORE"]}
+    tenant = ("--token", TOKEN, "--database", DATABASE)
+    run = command(tmp_path, "import", "export", *tenant, OPENAI_API_KEY="sk-x", **variables)
+    assert run.returncode == 0, run.stderr
+    assert TOKEN not in run.stderr + run.stdout
+    assert ask(server, "GET", "threads/thread_imported").status_code == 200
