@@ -37,7 +37,13 @@ from spec.lengths import (
     lengths_of_texts,
     lengths_of_threads,
 )
-from spec.response_changes import fields_of_codex, free_parameters, items_as_sent
+from spec.response_changes import (
+    fields_of_codex,
+    followed_responses,
+    free_parameters,
+    items_as_sent,
+    wrapped_errors,
+)
 from spec.types import JSON
 
 
@@ -197,6 +203,16 @@ ERRATA: tuple[Erratum, ...] = (
         "streams",
         "completions and runs that are asked for with `stream` are answered as events",
         streams,
+    ),
+    Erratum(
+        "followed-responses",
+        "a response that is asked for with `stream` is answered as events",
+        followed_responses,
+    ),
+    Erratum(
+        "wrapped-errors",
+        "errors are sent in a member `error`, as the schema ErrorResponse has it; some operations name Error",
+        wrapped_errors,
     ),
     Erratum(
         "files-of-any-purpose",

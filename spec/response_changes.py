@@ -131,8 +131,11 @@ def _longer(schema: JSON) -> JSON:
     return {**schema, **length} | ({"anyOf": branches} if branches else {})
 
 
-def _input_message(_schemas: JSON, properties: JSON) -> None:
-    parts = {"anyOf": [_reference(part) for part in _PARTS]}
+def _input_message(schemas: JSON, properties: JSON) -> None:
+    known = [_reference(part) for part in _PARTS if part in schemas]
+    if not known:
+        return
+    parts = {"anyOf": known}
     properties["content"] = {"anyOf": [{"type": "string"}, {"type": "array", "items": parts}]}
 
 
@@ -167,3 +170,29 @@ _CHANGES = {
     "LocalShellToolCall": _local_shell_call,
     "LocalShellToolCallOutput": _local_shell_output,
 }
+
+
+def followed_responses(document: JSON) -> bool:
+    """Add the event stream that a response is followed by with `stream`."""
+    operation = document["paths"].get("/responses/{response_id}", {}).get("get", {})
+    content = operation.get("responses", {}).get("200", {}).get("content")
+    if content is None or "text/event-stream" in content:
+        return False
+    content["text/event-stream"] = {}
+    return True
+
+
+def wrapped_errors(document: JSON) -> bool:
+    """Describe errors as they are sent, in a member `error`."""
+    schemas = document["components"]["schemas"]
+    if "ErrorResponse" not in schemas:
+        return False
+    applied = False
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation.get("responses", {}).items():
+                json = answer.get("content", {}).get("application/json", {})
+                if status.startswith("4") and json.get("schema") == _reference("Error"):
+                    json["schema"] = _reference("ErrorResponse")
+                    applied = True
+    return applied

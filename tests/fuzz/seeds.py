@@ -17,7 +17,13 @@ PART = b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\
 IN_BODIES = ("assistant_id", "file_id", "file_ids", "vector_store_ids", "part_ids")
 OF_COMPONENT = {
     **dict.fromkeys(
-        ("CreateChatCompletionRequest", "CreateCompletionRequest", "CreateEmbeddingRequest"), ("model",)
+        (
+            "CreateChatCompletionRequest",
+            "CreateCompletionRequest",
+            "CreateEmbeddingRequest",
+            "ModelIdsResponses",
+        ),
+        ("model",),
     ),
     "SubmitToolOutputsRunRequest": ("tool_call_id",),
 }
@@ -55,6 +61,8 @@ class Seeds:
             "deleteMessage": ended,
             "deleteVectorStoreFile": ended,
             "deleteChatCompletion": ended,
+            "deleteResponse": {"response_id": self._response()},
+            "cancelResponse": {"response_id": self._response(background=True)},
             "deleteConversation": self._conversation(),
             "deleteConversationItem": self._conversation(),
         }
@@ -115,8 +123,12 @@ class Seeds:
                 "/chat/completions", {"model": MODEL, "messages": [said], "store": True}
             ),
             "model": MODEL,
+            "response_id": self._response(),
             **self._conversation(),
         }
+
+    def _response(self, **fields: Any) -> str:
+        return self._made("/responses", {"model": MODEL, "input": "hi", **fields})
 
     def _conversation(self) -> dict[str, str]:
         conversation = self._made("/conversations", {})

@@ -28,6 +28,7 @@ RESOURCES = {
     "assistants": ("assistants", "threads"),
     "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
+    "responses": ("responses",),
     "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
 }
 *OLDER, NEWEST = edition.shipped()
