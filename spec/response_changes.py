@@ -1,7 +1,7 @@
 """Changes that errata make to the items of the Responses API, each in place, as in `changes`."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from spec.schema import PREFIX
 from spec.types import JSON
@@ -117,8 +117,8 @@ def _add_sent(schemas: JSON, name: str) -> str:
         properties["call_id"] = _longer(properties["call_id"])
     if name in _ECHOED:
         sent |= _OTHER_MEMBERS
-    change = _CHANGES.get(name)
-    if change is not None:
+    change, needed = _CHANGES.get(name, (None, ()))
+    if change is not None and all(each in schemas for each in needed):
         change(schemas, properties)
     schemas[name + _SENT] = sent
     return name + _SENT
@@ -131,11 +131,8 @@ def _longer(schema: JSON) -> JSON:
     return {**schema, **length} | ({"anyOf": branches} if branches else {})
 
 
-def _input_message(schemas: JSON, properties: JSON) -> None:
-    known = [_reference(part) for part in _PARTS if part in schemas]
-    if not known:
-        return
-    parts = {"anyOf": known}
+def _input_message(_schemas: JSON, properties: JSON) -> None:
+    parts = {"anyOf": [_reference(part) for part in _PARTS]}
     properties["content"] = {"anyOf": [{"type": "string"}, {"type": "array", "items": parts}]}
 
 
@@ -163,13 +160,14 @@ def _local_shell_output(_schemas: JSON, properties: JSON) -> None:
     properties["call_id"] = _ID
 
 
-_CHANGES = {
-    "EasyInputMessage": _input_message,
-    "OutputMessage": _output_message,
-    "CustomToolCallOutput": _custom_output,
-    "LocalShellToolCall": _local_shell_call,
-    "LocalShellToolCallOutput": _local_shell_output,
+_CHANGES: dict[str, tuple[Callable[[JSON, JSON], None], tuple[str, ...]]] = {
+    "EasyInputMessage": (_input_message, _PARTS),
+    "OutputMessage": (_output_message, ("OutputTextContent", "RefusalContent")),
+    "CustomToolCallOutput": (_custom_output, ("FunctionCallOutputItemParam",)),
+    "LocalShellToolCall": (_local_shell_call, ("LocalShellExecAction",)),
+    "LocalShellToolCallOutput": (_local_shell_output, ()),
 }
+"""Changes of single items, and the schemas that they need: older editions do not have all."""
 
 
 def followed_responses(document: JSON) -> bool:
