@@ -5,7 +5,7 @@ import time
 from asyncio import Future, Task, TimerHandle
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -50,6 +50,9 @@ MAX_LANES = 32
 MAX_SECONDS = 3600.0
 """Age from which a connection takes no messages, as at OpenAI."""
 
+CONNECTION_LIMIT = "websocket_connection_limit_reached"
+"""The code of the error that a connection over that age ends with."""
+
 GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
 
 CLIENT_CLOSED = 499
@@ -58,12 +61,13 @@ CLIENT_CLOSED = 499
 
 @dataclass(slots=True)
 class Create:
-    """A message that asks for a response, and has the right to one."""
+    """A message that asks for a response; `error` refuses it, else it has a route and a body."""
 
     request: Request
-    route: Route
-    body: JSON
-    stream_id: str | None
+    stream_id: str | None = None
+    route: Route | None = None
+    body: JSON = field(default_factory=dict)
+    error: ApiError | None = None
 
 
 class Session:
@@ -135,58 +139,47 @@ class Session:
 
     async def _take(self, message: Message) -> None:
         """Start what a message asks for, once there is room for it."""
-        text = message.get("text")
-        if text is None:
-            await self._send_text(
-                error_text(BadRequest("Binary frames are not supported: send JSON in text frames."))
-            )
-            return
         await self._waiting.acquire()
-        request = self._requests.for_message(self._handshake, self._receive_disconnect)
-        create = None
+        create = Create(self._requests.for_message(self._handshake, self._receive_disconnect))
+        create.request.operation_id = self._operation
+        is_create = True
         try:
-            create = await self._create(request, text.encode())
-        finally:
-            if create is None:
-                self._release(request)
-        if create is None:
-            return
-        before = self._lanes.get(create.stream_id)
-        self._lanes[create.stream_id] = task = self._start(self._answer_after(before, create))
-        task.add_done_callback(lambda _: self._leave_lane(create.stream_id, task))
-
-    async def _create(self, request: Request, raw: bytes) -> Create | None:
-        """Return what is to be answered; None where an error was sent, or there is nothing to do."""
-        stream_id = None
-        try:
-            self._check_age()
-            if len(raw) <= CHECKED_IN_LOOP:
-                message = parse_json(raw)
-                stream_id = stream_id_of(message)
-                if message_type(message) != CREATE:
-                    return None
-            route = await self._pipeline.admit(request, self._operation)
-            message = await self._pipeline.decode_message(request, route, raw, ENVELOPE)
-            message_type(message)
-            stream_id = stream_id_of(message)
-            self._check_lanes(stream_id)
-            return Create(request, route, body_of(message), stream_id)
+            is_create = await self._read(create, message.get("text"))
         except Exception as exc:  # noqa: BLE001 - the outermost edge: an error is an event
-            error = to_api_error(exc)
-        request.operation_id = self._operation
-        self._access.record(request, error.status)
-        await self._send_text(with_stream_id(error_text(error), stream_id))
-        if error.status == 401:
-            await self._close(POLICY_VIOLATION)
-        elif error.code == "websocket_connection_limit_reached":
-            await self._close(GOING_AWAY)
-        return None
+            create.error = to_api_error(exc)
+        if not is_create:
+            self._release(create.request)
+            return
+        lane = create.stream_id
+        task = self._start(self._answer_after(self._lanes.get(lane), create))
+        if create.error is None or lane in self._lanes:
+            self._lanes[lane] = task
+            task.add_done_callback(lambda _: self._leave_lane(lane, task))
+
+    async def _read(self, create: Create, text: str | None) -> bool:
+        """Read a message; return whether it asks for a response. Raises as the stages of a request do."""
+        self._check_age()
+        if text is None:
+            raise BadRequest("Binary frames are not supported: send JSON in text frames.")
+        raw = text.encode()
+        if len(raw) <= CHECKED_IN_LOOP:  # of a larger one the lane is known once it is checked
+            message = parse_json(raw)
+            create.stream_id = stream_id_of(message)
+            if message_type(message) != CREATE:
+                return False
+        create.route = await self._pipeline.admit(create.request, self._operation)
+        message = await self._pipeline.decode_message(create.request, create.route, raw, ENVELOPE)
+        message_type(message)
+        create.stream_id = stream_id_of(message)
+        self._check_lanes(create.stream_id)
+        create.body = body_of(message)
+        return True
 
     def _check_age(self) -> None:
         if time.monotonic() - self._began > MAX_SECONDS:
             raise BadRequest(
                 "This WebSocket has been open for 60 minutes. Open a new one to continue.",
-                code="websocket_connection_limit_reached",
+                code=CONNECTION_LIMIT,
             )
 
     def _check_lanes(self, stream_id: str | None) -> None:
@@ -225,6 +218,9 @@ class Session:
         body: bytes | Pieces = b""
         self._metrics.open_streams.inc()
         try:
+            if create.error is not None:
+                return await self._fail(create, create.error)
+            assert create.route is not None  # noqa: S101 - set where there is no error
             if self._interruptions.stopping:
                 raise stopping_error()  # noqa: TRY301 - answered as those below
             response = await self._pipeline.run(create.request, create.route, {"body": create.body})
@@ -260,6 +256,10 @@ class Session:
 
     async def _fail(self, create: Create, error: ApiError) -> int:
         await self._send_failure(create, error_text(error))
+        if error.status == 401:
+            await self._close(POLICY_VIOLATION)
+        elif error.code == CONNECTION_LIMIT:
+            await self._close(GOING_AWAY)
         return error.status
 
     async def _send_failure(self, create: Create, text: str) -> None:

@@ -254,6 +254,17 @@ def test_an_error_names_its_lane(server: Server) -> None:
         assert answer(client, create(stream_id="a", fail="as asked"))["stream_id"] == "a"
 
 
+def test_an_error_waits_for_the_response_ahead_of_it(server: Server) -> None:
+    with opened(server) as client:
+        client.send(create(stream_id="a", deltas=3, wait=0.1))
+        client.send(create(stream_id="a", model=5))
+        client.send(create(stream_id="b", model=5))
+        client.send(create(stream_id="a"))
+        ends = [received(client)[-1] for _ in range(4)]
+    shown = [(one["stream_id"], one["type"]) for one in ends]
+    assert shown == [("b", "error"), ("a", "response.completed"), ("a", "error"), ("a", "response.completed")]
+
+
 def test_an_error_after_the_first_event_is_an_event(server: Server) -> None:
     with opened(server) as client:
         client.send(create(stream_id="a", deltas=1, fail="a bug"))
