@@ -2,9 +2,8 @@
 
 from handlers.context import Context
 from handlers.errors import BadRequest
+from inference.responses.items import TRIGGER
 from persistence.types import JSON
-
-TRIGGER = "compaction_trigger"
 
 USED = 0.8
 """Share of a model's context window that a context may use if the request names no threshold."""

@@ -13,7 +13,8 @@ from handlers.registry import operation
 from handlers.resources import update_metadata
 from inference.identifiers import new_id
 from inference.responses.conversations import conversation_object, item_inserts, item_key, make_item_id
-from inference.responses.items import UNRESOLVED, shown, stored_items
+from inference.responses.items import REFERENCE, TRIGGER, shown, stored_items
+from inference.responses.references import referenced_item
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS
 from persistence.errors import AlreadyExists
 from persistence.retry import retry_on_conflict
@@ -148,15 +149,17 @@ async def _find_item(context: Context, conversation_id: str, id: str) -> Documen
 async def _checked_items(context: Context, conversation_id: str, given: list[JSON]) -> list[JSON]:
     """Return items in stored form; refuse what is no item, and files that the project does not have."""
     items = stored_items(given, make_item_id(conversation_id), "items")
+    await check_files_and_images(context, items, "items")
     seen: set[str] = set()
     for index, item in enumerate(items):
-        if item["type"] in UNRESOLVED:
-            message = f"Items of the type '{item['type']}' cannot be stored in a conversation."
+        if item["type"] == TRIGGER:
+            message = f"Items of the type '{TRIGGER}' cannot be stored in a conversation."
             raise BadRequest(message, param=f"items[{index}].type", code="invalid_value")
         if item["id"] in seen:
             raise _taken(item["id"], conversation_id, index)
         seen.add(item["id"])
-    await check_files_and_images(context, items, "items")
+        if item["type"] == REFERENCE:
+            items[index] = await referenced_item(context.services.store, context.project, item["id"])
     return items
 
 

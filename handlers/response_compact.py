@@ -1,10 +1,10 @@
 """Compact the context of responses."""
 
-from handlers.compactions import TRIGGER
 from handlers.context import Context
 from handlers.errors import ServerError
 from handlers.registry import operation
 from handlers.responses import checked_request, until_end, whole_response
+from inference.responses.items import TRIGGER
 from persistence.types import JSON
 
 

@@ -41,10 +41,10 @@ PREFIXES = {
 }
 """The beginning of an item's id, by the item's type."""
 
-UNRESOLVED = frozenset({"item_reference", "compaction_trigger"})
-"""Types of input that are no items: the caller of `stored_items` replaces or removes them."""
-
 REFERENCE = "item_reference"
+TRIGGER = "compaction_trigger"
+UNRESOLVED = frozenset({REFERENCE, TRIGGER})
+"""Types of input that are no items: the caller of `stored_items` replaces or removes them."""
 
 OUTPUT_TYPES = {
     "function_call": "function_call_output",

@@ -12,17 +12,17 @@ from inference.limits import MAX_ANSWER
 from inference.responses import objects
 from inference.responses.api import ResponsesApi
 from inference.responses.context import Contexts, Previous, segments_with
-from inference.responses.conversations import check_unlocked, item_key, newest_item, settled
+from inference.responses.conversations import check_unlocked, newest_item, settled
 from inference.responses.errors import (
     ConversationNotFound,
-    ItemNotFound,
     ResponseNotFound,
     ResponseUnfinished,
 )
-from inference.responses.items import REFERENCE, ItemRefused, item_owner
+from inference.responses.items import REFERENCE, ItemRefused
 from inference.responses.memory import ConnectionMemory
 from inference.responses.pairs import check_pairs
 from inference.responses.prompts import Prompts
+from inference.responses.references import referenced_item
 from inference.responses.sealing import ItemSealer, since_compaction
 from inference.responses.state import (
     BROUGHT,
@@ -266,23 +266,8 @@ class Responses:
             if item["type"] != REFERENCE:
                 resolved.append(item)
             elif item["id"] not in known:
-                resolved.append(await self._referenced(request, item["id"]))
+                resolved.append(await referenced_item(self._store, request.project, item["id"]))
         return resolved
-
-    async def _referenced(self, request: ResponseRequest, id: str) -> JSON:
-        kind, owner = item_owner(id) or ("", "")
-        if kind == "response":
-            response = await self._store.get(Key(request.project, RESPONSES, owner))
-            if response is not None:
-                items = [*response.state["extra"][INPUT], *response.value["output"]]
-                for item in items:
-                    if item["id"] == id:
-                        return dict(item)
-        if kind == "conversation":
-            document = await self._store.get(item_key(request.project, owner, id))
-            if document is not None:
-                return document.value
-        raise ItemNotFound(id)
 
 
 def _forget_previous(request: ResponseRequest) -> None:

@@ -227,17 +227,34 @@ async def test_an_item_is_found_and_deleted_in_its_own_conversation_only(worker:
     await refused(conversations.get_conversation_item(context, made["id"], item["id"]), NotFound)
 
 
+async def test_a_reference_adds_the_item_of_another_conversation(worker: Process) -> None:
+    source, made = await created(worker, HELLO), await created(worker)
+    (item,) = await listed(worker, source["id"])
+    reference = {"type": "item_reference", "id": item["id"]}
+
+    answer = await add(worker, made["id"], reference)
+
+    assert answer["data"] == await listed(worker, made["id"]) == [item]
+    await refused(add(worker, source["id"], reference), BadRequest)
+    other = await conversations.create_conversation(worker.context("q"), {})
+    body = {"items": [reference]}
+    for unknown in (
+        conversations.create_conversation_items(worker.context("q"), other["id"], body),
+        created(worker, {**reference, "id": "msg_x"}),
+    ):
+        await refused(unknown, NotFound)
+
+
 @pytest.mark.parametrize(
     ("item", "param"),
     [
-        ({"type": "item_reference", "id": "msg_x"}, "items[1].type"),
         ({"type": "compaction_trigger"}, "items[1].type"),
         (
             {"role": "user", "content": [{"type": "input_image", "image_url": "file:///etc/passwd"}]},
             "items[1].content[0].image_url",
         ),
     ],
-    ids=["reference", "trigger", "file-url"],
+    ids=["trigger", "file-url"],
 )
 async def test_what_is_no_item_is_refused_and_leaves_nothing(worker: Process, item: JSON, param: str) -> None:
     made = await created(worker)
