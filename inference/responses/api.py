@@ -12,7 +12,7 @@ from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.prompts import split_instructions
 from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
-from inference.responses.sealing import ItemSealer, since_compaction, unsealed_item
+from inference.responses.sealing import ItemSealer, since_compaction, unsealed_items
 from inference.responses.state import BROUGHT, COMPACTION, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools
 from inference.webhooks.delivery import Webhooks
@@ -98,7 +98,7 @@ class ResponsesApi:
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
         _, prompt = split_instructions(value["instructions"])
         items = [*prompt, *since_compaction(items, self._sealer, project)]
-        unsealed = [unsealed_item(item, self._sealer, project, extra.get(PROVIDER)) for item in items]
+        unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         return await chat_messages(unsealed, InputFiles(self._store, project), tools)
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:

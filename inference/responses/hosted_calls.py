@@ -75,7 +75,7 @@ def denials(items: list[JSON]) -> dict[str, HostedCall]:
     """Return the calls that the user did not approve, by the ids of the requests for approval."""
     answers = (item for item in items if item["type"] == "mcp_approval_response")
     denied = {answer["approval_request_id"] for answer in answers if not answer["approve"]}
-    return {item["id"]: _denied(item) for item in items if item["id"] in denied and "arguments" in item}
+    return {item["id"]: _denied(item) for item in items if item.get("id") in denied and "arguments" in item}
 
 
 def _error(error: Any) -> str:

@@ -63,6 +63,9 @@ CALL_TYPES = {output: call for call, output in OUTPUT_TYPES.items()}
 EXTRA = "extra"
 """The member of a stored call that holds what its provider wants back with it; clients do not see it."""
 
+ENCRYPTED_REASONING = "reasoning.encrypted_content"
+"""What `include` has for the encrypted content of reasoning."""
+
 _COMPLETED = {"status": "completed"}
 
 _DEFAULTS: dict[str, JSON] = {
@@ -318,7 +321,7 @@ def _hide(name: str, member: str, empty: Any) -> Callable[[JSON, Collection[str]
 
 
 def _hide_encrypted(item: JSON, include: Collection[str]) -> JSON:
-    if "reasoning.encrypted_content" in include:
+    if ENCRYPTED_REASONING in include:
         return item
     return {name: value for name, value in item.items() if name != "encrypted_content"}
 

@@ -16,7 +16,7 @@ from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
 from inference.responses import objects
-from inference.responses.items import EXTRA, output_id, shown
+from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATION_ITEMS
@@ -154,17 +154,44 @@ class ResponsesRenderer:
     # --- items ---
 
     def _start(self, item: Item, state: RunState) -> list[Frame]:
-        index = state.extra.get(PLACES, 0)
-        state.extra[PLACES] = index + 1
+        frames = self._carry_extra(item, state) if isinstance(item, Call) and item.extra else []
+        index = self._next_index(state)
         type = self._type(item)
         opened = _Open(index, output_id(type, self.run["id"], index), type, isinstance(item, Message))
         self._open[item.id] = opened
         begun = self._item(item, opened, "in_progress")
         added = {"output_index": index, "item": shown(begun, self._include)}
-        frames: list[Frame] = [("response.output_item.added", added)]
+        frames.append(("response.output_item.added", added))
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
             frames.append((f"response.{type}.in_progress", _at(opened)))
         return frames
+
+    def _next_index(self, state: RunState) -> int:
+        index: int = state.extra.get(PLACES, 0)
+        state.extra[PLACES] = index + 1
+        return index
+
+    def _carry_extra(self, call: Call, state: RunState) -> list[Frame]:
+        """Begin a call with an item of reasoning that holds what the call's provider wants back.
+
+        Clients that keep their own state send reasoning back whole, but no unknown members of calls.
+        """
+        if self._seal is None or ENCRYPTED_REASONING not in self._include:
+            return []
+        index = self._next_index(state)
+        sealed = self._seal("reasoning", {"text": "", "blocks": [], "extras": {call.call_id: call.extra}})
+        id = output_id("reasoning", self.run["id"], index)
+        carrier: JSON = {"id": id, "type": "reasoning", "summary": [], "encrypted_content": sealed}
+        carrier["status"] = "completed"
+        self._add_output(f"{call.id} {EXTRA}", carrier)
+        at = {"output_index": index, "item": carrier}
+        return [("response.output_item.added", at), ("response.output_item.done", at)]
+
+    def _add_output(self, id: str, item: JSON) -> None:
+        """Add a finished item to the output; `id` is what the engine calls it."""
+        self._output = [*self._output, item]
+        self._of_turn[id] = item
+        self.run = {**self.run, "output": self._output}
 
     def _type(self, item: Item) -> str:
         if isinstance(item, Call) and item.type == FUNCTION_CALL:
@@ -253,9 +280,7 @@ class ResponsesRenderer:
         status = "completed" if event.status == "completed" else "incomplete"
         finished = self._item(item, opened, status)
         if event.status != events.INTERRUPTED:
-            self._output = [*self._output, finished]
-            self._of_turn[event.id] = finished
-            self.run = {**self.run, "output": self._output}
+            self._add_output(event.id, finished)
         done = {"output_index": opened.index, "item": shown(finished, self._include)}
         return [*self._endings(item, opened, finished), ("response.output_item.done", done)]
 

@@ -17,6 +17,7 @@ import orjson
 import structlog
 
 from inference.engine.summaries import summary_text
+from inference.responses.items import EXTRA, OUTPUT_TYPES
 from persistence.collections import SEALING_KEYS
 from persistence.errors import AlreadyExists
 from persistence.store import Insert, Key, Store, child_id
@@ -35,6 +36,9 @@ HEAD = 8
 
 ENCRYPTED = "encrypted_content"
 """The member of an item that holds the encrypted content."""
+
+SEALED = frozenset({"reasoning", "compaction"})
+"""Types of items that have it."""
 
 log = structlog.get_logger("astrolabe.sealing")
 
@@ -92,7 +96,7 @@ class ItemSealer:
 
     def unseal(self, project: str, item: JSON) -> JSON | None:
         """Return what an item holds encrypted, None if it has nothing or cannot be read, which is logged."""
-        sealed = item.get(ENCRYPTED)
+        sealed = item.get(ENCRYPTED) if item["type"] in SEALED else None
         if not sealed:
             return None
         for key in self._keys:
@@ -117,25 +121,27 @@ def since_compaction(items: list[JSON], sealer: ItemSealer, project: str) -> lis
     return items
 
 
-def unsealed_item(item: JSON, sealer: ItemSealer, project: str, provider: str | None) -> JSON:
-    """Return an item with what it holds encrypted, as `chat_messages` reads it.
+def unsealed_items(items: list[JSON], sealer: ItemSealer, project: str, provider: str | None) -> list[JSON]:
+    """Return items with what they hold encrypted, as `chat_messages` reads it.
 
-    Reasoning gets `blocks` and `text` if this provider made it, a compaction `summary_text` and `system`.
+    Reasoning gets `blocks` and `text` if this provider made it, and calls get what it wants back with them. A
+    compaction gets `summary_text` and `system`.
     """
-    match item["type"]:
-        case "reasoning":
-            content = sealer.unseal(project, item)
-            if content is None or content["provider"] != provider:
-                return item
-            return {**item, "blocks": content["blocks"], "text": content["text"]}
-        case "compaction":
-            content = sealer.unseal(project, item)
-            if content is None:
-                return item
+    contents = [sealer.unseal(project, item) for item in items]
+    own = [content if content and content["provider"] == provider else None for content in contents]
+    extras = {id: extra for content in own if content for id, extra in content.get("extras", {}).items()}
+    unsealed: list[JSON] = []
+    for item, content, of_provider in zip(items, contents, own, strict=True):
+        added: JSON = {}
+        if item["type"] == "compaction" and content:
             text = summary_text(content["summary"], content["latest"])
-            return {**item, "summary_text": text, "system": content["system"]}
-        case _:
-            return item
+            added = {"summary_text": text, "system": content["system"]}
+        elif item["type"] == "reasoning" and of_provider:
+            added = {"blocks": of_provider["blocks"], "text": of_provider["text"]}
+        elif item["type"] in OUTPUT_TYPES and item.get("call_id") in extras:
+            added = {EXTRA: extras[item["call_id"]]}
+        unsealed.append({**item, **added})
+    return unsealed
 
 
 def _key(secret: bytes) -> _SealingKey:

@@ -16,6 +16,7 @@ from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.conftest import Asked, asked
 from tests.inference.engine.process import script
+from tests.inference.engine.test_odd_providers import call, raw
 from tests.inference.responses.worker import parsed, text_of, worker
 from tests.provider import ProviderProcess
 
@@ -106,11 +107,11 @@ def thinking(tag: str, reasoning: str = "It may rain. ") -> str:
 
 def answered(output: list[JSON]) -> list[JSON]:
     """The output as Codex sends it back with the result of its call."""
-    (call,) = [item for item in output if item["type"] == "function_call"]
+    (asks,) = [item for item in output if item["type"] == "function_call"]
     given = [
         {**item, "content": None, "summary": []} if item["type"] == "reasoning" else item for item in output
     ]
-    return [*given, {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}]
+    return [*given, {"type": "function_call_output", "call_id": asks["call_id"], "output": "sunny"}]
 
 
 def assistants(body: JSON) -> list[JSON]:
@@ -177,6 +178,36 @@ async def test_store_false_leaves_nothing_in_the_store(store: Store, gateway: Ga
         before = [record async for record in store.export()]
         await one.create(thinking(secrets.token_hex(8)), store=False, include=ENCRYPTED, tools=[WEATHER])
         assert [record async for record in store.export()] == before
+
+
+SIGNATURE = {"google": {"thought_signature": "c2lnbmVk"}}
+
+
+async def test_what_a_provider_wants_back_with_a_call_goes_through_a_client_that_keeps_its_state(
+    store: Store, gateway: Gateway, asked: Asked
+) -> None:
+    function = {"name": "get_weather", "arguments": "{}"}
+    first_call = call(index=0, id="call_1", type="function", function=function, extra_content=SIGNATURE)
+    second = call(index=1, id="call_2", type="function", function=function)
+    said = script(raw(first_call, second, finish="tool_calls"), {"text": "Sunny."}, tag=asked.tag)
+    async with worker(store, gateway) as one, worker(store, gateway) as other:
+        fields: JSON = {"store": False, "tools": [WEATHER], "include": ENCRYPTED}
+        frames = await one.stream(said, **fields)
+        events = parsed(b"".join([piece async for piece in frames]))
+        output = events[-1]["response"]["output"]
+        assert [item["type"] for item in output] == ["reasoning", "function_call", "function_call"]
+        done = [event["item"] for event in events if event["type"] == "response.output_item.done"]
+        assert done == output
+        outputs = [
+            {"type": "function_call_output", "call_id": item["call_id"], "output": "sunny"}
+            for item in output[1:]
+        ]
+        await other.create([{"role": "user", "content": said}, *output, *outputs], **fields)
+        plain = await one.create(said, store=False, tools=[WEATHER])
+        assert [item["type"] for item in plain["output"]] == ["function_call", "function_call"]
+    (message,) = assistants(asked.all()[1])
+    sent = [each.get("extra_content") for each in message["tool_calls"]]
+    assert sent == [SIGNATURE, None]
 
 
 # --- signed thinking ---
