@@ -48,6 +48,7 @@ SERVER = (
     ("Image of a message (OpenAI: the same)", "inference.images.MAX_IMAGE", "bytes"),
     ("Images and files in a run's request, as base64", "inference.input_files.MAX_BYTES", "bytes"),
     ("Id of an item", "inference.responses.items.MAX_ID", "characters"),
+    ("Answer of a provider, unless it is streamed", "inference.gateway.gateway.LARGEST_COMPLETION", "bytes"),
     ("Answer of a run, as JSON", "ASTROLABE_MAX_ANSWER", "bytes"),
     ("Items of one answer", "inference.engine.turns.MAX_ITEMS", ""),
     ("Takeovers of a job", "ASTROLABE_MAX_TAKEOVERS", ""),

@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from persistence.large_json import Pauses
+
 MASK = "***"
 SHORT = 8
 """Length below which a secret is only replaced where it is a word of its own."""
+
+WINDOW = 256 * 1024
+"""Bytes that are searched at once."""
+
+OVERLAP = 16 * 1024
+"""Bytes of the next window that are searched too: more than a secret takes, however it is escaped."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~-]*")
 
@@ -46,6 +54,15 @@ class SecretsFilter:
             if mark[:1] in data and mark in data:  # one byte is found ten times as fast as several
                 pattern = self._pattern
                 return pattern is not None and pattern.search(data.decode("utf-8", "replace")) is not None
+        return False
+
+    async def may_be_in_large(self, data: bytes) -> bool:
+        """Return what `may_be_in` returns; other requests have their turn while a long text is searched."""
+        pauses = Pauses()
+        for start in range(0, len(data), WINDOW):
+            if self.may_be_in(data[start : start + WINDOW + OVERLAP]):
+                return True
+            await pauses.pause_if_due()
         return False
 
 

@@ -180,6 +180,15 @@ async def test_a_long_piece_is_read_in_parts(monkeypatch: pytest.MonkeyPatch, na
     assert "".join(delta.get("content") or "" for delta in deltas) == "Hello"
 
 
+async def test_an_answer_that_is_too_long_is_a_providers_error(
+    monkeypatch: pytest.MonkeyPatch, gateway: Gateway, ask: Ask
+) -> None:
+    monkeypatch.setattr("inference.gateway.gateway.LARGEST_COMPLETION", 1_000_000)
+    assert (await gateway.complete(ask(text="x" * 900_000)))["choices"]
+    with pytest.raises(ProviderUnreadable, match="longer than 1000000 bytes"):
+        await gateway.complete(ask(text="x" * 1_100_000))
+
+
 async def test_other_tasks_have_their_turn_while_chunks_are_read() -> None:
     calls = [{"index": n, "id": f"c{n}", "function": {"name": "f", "arguments": "{}"}} for n in range(3000)]
     body = events(*(chunk({"tool_calls": [call]}) for call in calls), chunk({}, "tool_calls"))
