@@ -37,6 +37,12 @@ CLOSE_SECONDS = 2.0
 
 logger = logging.getLogger("astrolabe.websocket")
 logger.setLevel(logging.WARNING)  # the libraries log each connection, with its query
+logger.addFilter(lambda record: not _is_invalid_text(record))
+
+
+def _is_invalid_text(record: logging.LogRecord) -> bool:
+    """Return whether a log record is about a client's text that is not UTF-8: nothing to act on."""
+    return record.exc_info is not None and isinstance(record.exc_info[1], UnicodeDecodeError)
 
 
 class Deflate(PerMessageDeflate):
@@ -84,8 +90,8 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
     _began = 0.0
     """When the message began to arrive, on the loop's clock."""
 
-    _failed = False
-    """Whether this side has ended the connection, so that nothing more is parsed."""
+    _is_over = False
+    """Whether the connection is over, or this side has ended it, so that nothing more is parsed."""
 
     def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -138,7 +144,7 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come, as far as the application has asked for messages."""
-        if self._failed:
+        if self._is_over:
             return
         self._unread += data
         if not self.writable.is_set():
@@ -155,8 +161,13 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
 
     @property
     def _is_parsing(self) -> bool:
-        is_open = self.handshake_complete and not self._failed
+        is_open = self.handshake_complete and not self._is_over
         return is_open and not self.read_paused and self.writable.is_set()
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless what came with it has ended the connection."""
+        if not self._is_over:
+            super().handle_ping()
 
     async def receive(self) -> Any:
         """Return the next message."""
@@ -170,7 +181,7 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
-        if message["type"] == "websocket.accept":
+        if message["type"] == "websocket.accept" and not self.transport.is_closing():
             # Nothing reads them after the handshake; they take 4 kB of each connection.
             self.request = self.response = cast(Any, None)
             self.transport.resume_reading()
@@ -193,7 +204,7 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
     def _time_message(self) -> None:
         """Time a message of which only a part has come."""
         is_partial = bool(self.conn.reader.buffer) or self.conn.current_size is not None
-        if self._failed or self.read_paused or not is_partial:
+        if self._is_over or self.read_paused or not is_partial:
             self._stop_timer()
         elif self._timer is None:
             self._began = self.loop.time()
@@ -210,6 +221,9 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
 
     def _on_timeout(self) -> None:
         limits = self._limits
+        self._timer = None
+        if self.transport.is_closing():
+            return
         if self.loop.time() - self._began >= limits.whole_body_seconds:
             self._fail(timeout_error("The message", limits.whole_body_seconds), CloseCode.POLICY_VIOLATION)
         elif self._progress >= BODY_PROGRESS or not self.writable.is_set():
@@ -239,7 +253,7 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
         """Send what is left, and drop what the client still sends: closed at once, it could not read that."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": ""})
-        self._failed = self.close_sent = True
+        self._is_over = self.close_sent = True
         self._unread.clear()
         self._stop_timer()
         if not self.transport.is_closing():
@@ -253,7 +267,10 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timers."""
+        """Stop the timers, and parse nothing more of what the application has not taken."""
+        self._is_over = True
+        self.read_paused = False  # a closed transport cannot be resumed
+        self._unread.clear()
         self._stop_timer()
         self._stop_send_timer()
         super().connection_lost(exc)

@@ -343,6 +343,25 @@ def test_pings_without_end_of_a_client_that_reads_nothing_are_not_answered(serve
             client.sendall(pings)
 
 
+def test_text_that_is_not_utf8_ends_the_connection_and_is_not_logged(server: Server) -> None:
+    before = len(server.log.read_text())
+    frames = [Frame(Opcode.TEXT, b"\xff"), Frame(Opcode.PING, b"and a ping")]
+    with raw(server, handshake(server), b"".join(one.serialize(mask=True) for one in frames)) as client:
+        text = b"".join(iter(lambda: client.recv(65536), b""))
+    assert (1007).to_bytes(2, "big") in text
+    assert "exception" not in server.log.read_text()[before:]
+
+
+def test_a_connection_that_is_lost_with_messages_unread_logs_no_error(server: Server) -> None:
+    before = len(server.log.read_text())
+    frames = Frame(Opcode.TEXT, create(deltas=3, wait=0.1).encode()).serialize(mask=True) * 500
+    for cut in range(5):
+        with raw(server, handshake(server), frames[:-cut] if cut else frames) as client:
+            client.recv(100)
+    until(lambda: server.log.read_text()[before:].count('"connectResponses"') >= 5, seconds=20)
+    assert "exception" not in server.log.read_text()[before:]
+
+
 def test_what_breaks_the_protocol_ends_the_connection(server: Server) -> None:
     for broken in (b"\x81\x05hello", b"\xff\xff\xff\xff\xff\xff", b"\x80\x80aaaa"):
         with raw(server, handshake(server), broken) as client:
