@@ -460,6 +460,15 @@ def test_files_and_searches_are_embedded_by_the_callers_provider(
     assert files_with(keeping, KEY) == []
 
 
-def test_a_secret_that_is_too_short_is_refused_and_not_shown() -> None:
+@pytest.mark.parametrize("secret", ["short", ",", f"{SECRET},short"])
+def test_a_secret_that_is_too_short_is_refused_and_not_shown(secret: str) -> None:
     with pytest.raises(SettingsRefused, match=r"ASTROLABE_SECRET=\*\*\*: should .*16"):
-        Settings.read(ASTROLABE_SECRET="short")
+        Settings.read(ASTROLABE_SECRET=secret)
+
+
+@pytest.mark.parametrize("between", [",", ", ", "\n", ",\n"])
+def test_several_secrets_are_read_in_their_order(between: str) -> None:
+    assert Settings.read(ASTROLABE_SECRET=f"{SECRET}{between}{SECRET[::-1]}\n").secrets == (
+        SECRET,
+        SECRET[::-1],
+    )

@@ -35,6 +35,11 @@ def test_settings_open_with_their_secret_and_for_their_project_only(opening: tup
         sealer.open(project, Sealer(SECRET).seal("p", SETTINGS))
 
 
+def test_settings_open_with_an_older_secret_while_it_is_kept() -> None:
+    payload = Sealer(SECRET).seal("p", SETTINGS)
+    assert Sealer("another-secret-of-16", SECRET).open("p", payload) == SETTINGS
+
+
 def test_settings_that_one_worker_had_in_memory_are_lost_with_it() -> None:
     with pytest.raises(SettingsNotKept, match="lost"):
         Sealer(SECRET).open("p", {"caller": ""})
