@@ -38,8 +38,8 @@ def served_document(name: str) -> JSON:
     everything = {"anyOf": [{"$ref": SCHEMAS + name} for name in components]}
     schemas = allow_null(everything, components)["components"]["schemas"]
     if "CreateConversationBody" in schemas:  # createConversationItems has items of every type
-        message = {"type": "array", "maxItems": 20, "items": {"$ref": f"{SCHEMAS}EasyInputMessage"}}
-        schemas["CreateConversationBody"]["properties"]["items"] = message
+        messages = {"maxItems": 20, "items": {"$ref": f"{SCHEMAS}EasyInputMessage.sent"}}
+        schemas["CreateConversationBody"]["properties"]["items"] = {"type": ["array", "null"], **messages}
     answered: JSON = {}
     paths: JSON = {}
     for path, item in loaded.document["paths"].items():
