@@ -12,6 +12,7 @@ from handlers.compactions import compaction_rule
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
+from handlers.item_contents import check_files_and_images
 from handlers.pages import list_slice
 from handlers.prompts import with_prompt
 from handlers.registry import operation
@@ -155,6 +156,7 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
     id = new_id("resp_")
     numbers = count(FIRST_INPUT)
     items = stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers)))
+    await check_files_and_images(context, items, "input")
     compaction, items = compaction_rule(context, body, items)
     return ResponseRequest(
         context.project,

@@ -75,6 +75,18 @@ def check_logprobs(choice: JSON) -> None:
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict | None) or not isinstance((logprobs or {}).get("content"), list | None):
         raise failures.unreadable("its logprobs are not an object")
+    for token in (logprobs or {}).get("content") or ():
+        others = (token.get("top_logprobs") or []) if isinstance(token, dict) else []
+        if not isinstance(others, list) or not all(map(_is_logprob, (token, *others))):
+            raise failures.unreadable("a logprob is not one of a token")
+
+
+def _is_logprob(value: Any) -> bool:
+    """Return whether a value is a token with its log probability, which may be unknown."""
+    if not isinstance(value, dict) or not isinstance(value.get("token"), str):
+        return False
+    octets = value.get("bytes")
+    return isinstance(value.get("logprob"), int | float | None) and isinstance(octets, list | None)
 
 
 def _part(part: Any) -> str:

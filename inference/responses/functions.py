@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import orjson
+
 from persistence.types import JSON
 
 CALL_TYPES = {
@@ -16,6 +18,9 @@ CALL_TYPES = {
     "tool_search": "tool_search_call",
 }
 """The item of a call, by the type of the tool."""
+
+MAX_DEPTH = 100
+"""Levels of arguments that become members of an item: encoders refuse values that are much deeper."""
 
 _STRING = {"type": "string"}
 _STRINGS = {"type": "array", "items": _STRING}
@@ -184,10 +189,15 @@ def call_members(type: str, arguments: str) -> JSON:
 
 def _object(arguments: str) -> JSON:
     try:
-        value = json.loads(arguments)
+        value = orjson.loads(arguments)
     except ValueError:
         return {}
-    return value if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) and _is_shallow(value, MAX_DEPTH) else {}
+
+
+def _is_shallow(value: Any, depth: int) -> bool:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(child, depth - 1) for child in children)
 
 
 def _input(arguments: str, given: JSON) -> str:
@@ -310,7 +320,7 @@ _MEMBERS = {
 def object_arguments(arguments: str) -> str:
     """Return a call's arguments as a JSON object: providers refuse a conversation with any other."""
     try:
-        if isinstance(json.loads(arguments or "{}"), dict):
+        if isinstance(orjson.loads(arguments or "{}"), dict):
             return arguments or "{}"
     except ValueError:
         pass

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 
@@ -80,7 +79,7 @@ async def _file_text(file: JSON, read: ReadFile) -> str:
     data = file["file_data"].partition("base64,")[2]
     try:
         return await read(await asyncio.to_thread(base64.b64decode, data), file.get("filename") or "")
-    except (DocumentError, binascii.Error):
+    except (DocumentError, ValueError):
         return ""
 
 

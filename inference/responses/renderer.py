@@ -1,7 +1,6 @@
 """Renders a run's events as the Responses API's objects and stream events."""
 
 import hashlib
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Messag
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
+from inference.gateway.tolerant_json import LEAST_LOGPROB
 from inference.responses import objects
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
@@ -468,7 +468,7 @@ def _logprob_of(token: JSON) -> JSON:
     octets = token.get("bytes")
     return {
         "token": text,
-        "logprob": token["logprob"],
+        "logprob": LEAST_LOGPROB if token.get("logprob") is None else token["logprob"],
         "bytes": list(text.encode()) if octets is None else octets,
     }
 
@@ -476,8 +476,8 @@ def _logprob_of(token: JSON) -> JSON:
 def _queries(arguments: str) -> list[str]:
     """Return the queries of a call of file_search, as far as they can be read."""
     try:
-        given = json.loads(arguments)
-    except json.JSONDecodeError:
+        given = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
         return []
     queries = given.get("queries", given.get("query")) if isinstance(given, dict) else None
     queries = [queries] if isinstance(queries, str) else queries

@@ -1,8 +1,9 @@
 """The file_search tool of runs: the model asks, the stores of assistant and thread are searched."""
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
+
+import orjson
 
 from inference import tokens
 from inference.engine.items import Call
@@ -143,8 +144,8 @@ def _vector_stores(resources: Sequence[JSON]) -> list[str]:
 def _queries(arguments: str) -> list[str]:
     """Return the queries that a model wrote; raise ValueError, whose message the model reads."""
     try:
-        given = json.loads(arguments)
-    except json.JSONDecodeError as exc:
+        given = orjson.loads(arguments)
+    except orjson.JSONDecodeError as exc:
         raise ValueError('The arguments are no JSON; write {"queries": ["…"]}.') from exc
     queries = given.get("queries", given.get("query")) if isinstance(given, dict) else None
     if isinstance(queries, str):

@@ -224,3 +224,30 @@ def test_what_fits_nothing_is_refused_by_name(
 
     error = answer.json()["error"]
     assert (answer.status_code, error["message"], error["param"]) == (400, message, param)
+
+
+@pytest.mark.parametrize("operation", ["responses", "responses/input_tokens", "responses/compact"])
+def test_files_that_do_not_exist_and_broken_image_urls_are_refused(
+    http: httpx.Client, operation: str
+) -> None:
+    def refused(part: JSON) -> tuple[int, str]:
+        item = {"role": "user", "content": [text_part("Look."), part]}
+        answer = http.post(operation, json={"model": "m", "input": [item]})
+        return answer.status_code, answer.json()["error"]["param"]
+
+    at = "input[0].content[1]"
+    assert refused({"type": "input_file", "file_id": "file-1"}) == (404, f"{at}.file_id")
+    assert refused({"type": "input_image", "file_id": "file-1"}) == (404, f"{at}.file_id")
+    image = {"type": "input_image", "image_url": "file:///etc/passwd"}
+    assert refused(image) == (400, f"{at}.image_url")
+
+
+def test_a_call_with_deeply_nested_arguments_can_be_answered(http: httpx.Client) -> None:
+    call = {"calls": [{"name": "exec_command", "arguments": "[" * 3000 + "]" * 3000, "id": "call_1"}]}
+    asked = {"input": [script("deep", call, {"text": "Done."})], "tools": [FUNCTION]}
+    first = answered(http, asked)
+
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "Too deep."}
+    second = answered(http, {"previous_response_id": first["id"], "input": [output], "tools": [FUNCTION]})
+
+    assert second["output"][0]["content"][0]["text"] == "Done."

@@ -99,9 +99,19 @@ def test_unreadable_fields_of_a_message_are_a_providers_error(fields: JSON) -> N
         normalize.completion({"choices": [{"message": {"content": "x", **fields}}]}, TARGET)
 
 
-def test_unreadable_logprobs_are_a_providers_error() -> None:
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        "x",
+        {"content": ["x"]},
+        {"content": [{"logprob": -1}]},
+        {"content": [{"token": "x", "logprob": "x"}]},
+        {"content": [{"token": "x", "logprob": -1, "top_logprobs": [{}]}]},
+    ],
+)
+def test_unreadable_logprobs_are_a_providers_error(logprobs: Any) -> None:
     with pytest.raises(ProviderBroken, match="cannot be read"):
-        normalize.completion({"choices": [{"message": {"content": "x"}, "logprobs": "x"}]}, TARGET)
+        normalize.completion({"choices": [{"message": {"content": "x"}, "logprobs": logprobs}]}, TARGET)
 
 
 def test_negative_counts_are_zero() -> None:

@@ -91,3 +91,9 @@ async def test_what_cannot_be_asked_cannot_be_counted(one: Worker) -> None:
 
 async def test_nothing_is_asked_of_the_model(one: Worker) -> None:
     assert await count(one, script({"fail": {"status": 500}})) > 0
+
+
+async def test_a_file_that_is_no_base64_counts_as_empty(one: Worker) -> None:
+    file = {"type": "input_file", "file_data": "data:text/plain;base64,é", "filename": "a.txt"}
+
+    assert await count(one, [{"role": "user", "content": [file]}]) > 0

@@ -244,3 +244,18 @@ def test_a_choice_of_no_tool_is_refused(choice: JSON, param: str) -> None:
 def test_a_forced_choice_needs_tools() -> None:
     with pytest.raises(ItemRefused):
         RequestTools.of([], "required", [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"x":' * 3000, '{"query":' + "[" * 900 + "]" * 900 + "}", '{"query":"\\ud83d"}', '{"query":NaN}'],
+    ids=["broken", "deep", "half a character", "NaN"],
+)
+def test_arguments_that_no_encoder_takes_are_no_members(arguments: str) -> None:
+    tools = RequestTools.of([WEATHER, {"type": "tool_search", "execution": "client"}], "auto", [])
+
+    item = tools.item("tool_search", arguments, "call_1")
+    call = {"type": "function_call", "call_id": "call_2", "name": "weather", "arguments": "[" * 3000}
+
+    assert item["arguments"] == {}
+    assert json.loads(tools.function_call(call)[1]) == {"arguments": "[" * 3000}
