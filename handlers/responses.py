@@ -110,6 +110,8 @@ async def cancel_response(context: Context, response_id: str) -> JSON:
     try:
         return shown_response(await context.services.responses.engine.cancel(response), ())
     except IllegalTransition as exc:
+        if exc.status == "cancelled":  # by another request meanwhile
+            return shown_response((await _find(context, response_id)).value, ())
         raise BadRequest(f"Cannot cancel a {exc.status} response.", param="response_id") from exc
 
 

@@ -229,6 +229,19 @@ async def test_cancelling_ends_a_background_response_at_once(store: Store, gatew
             await responses.cancel_response(one.context(), done["id"])
 
 
+async def test_many_cancellations_at_once_all_answer_the_cancelled_response(
+    store: Store, gateway: Gateway
+) -> None:
+    async with worker(store, gateway) as one, worker(store, gateway) as other:
+        running = await one.create(script({"text": "never", "wait": 30}), background=True)
+        from handlers import responses
+
+        contexts = [each.context() for each in (one, other) * 4]
+        cancelled = [responses.cancel_response(context, running["id"]) for context in contexts]
+        statuses = [response["status"] for response in await asyncio.gather(*cancelled)]
+        assert statuses == ["cancelled"] * 8
+
+
 async def test_a_provider_that_refuses_is_an_error_of_the_request(store: Store, gateway: Gateway) -> None:
     async with worker(store, gateway) as one:
         with pytest.raises(TooManyRequests):
