@@ -143,6 +143,7 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         body = {**body, "store": True}
     _check_fields(body)
     body = await with_prompt(context, body)
+    _check_values(body)
     if needs_model:
         _check_model(context, body.get("model"))
     tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
@@ -210,6 +211,19 @@ def _check_fields(body: JSON) -> None:
             raise BadRequest(
                 f"This server does not support '{name}'.", param=name, code="unsupported_parameter"
             )
+
+
+def _check_values(body: JSON) -> None:
+    """Refuse values of fields that no model here is asked for."""
+    if (body.get("reasoning") or {}).get("mode") not in (None, "standard"):
+        message = f"This server does not support '{body['reasoning']['mode']}' as 'reasoning.mode'."
+        raise BadRequest(message, param="reasoning.mode", code="unsupported_value")
+    for index, tool in enumerate(body.get("tools") or ()):
+        callers = tool.get("allowed_callers")
+        if callers and "direct" not in callers:
+            param = f"tools[{index}].allowed_callers"
+            message = f"This server does not support '{param}' without 'direct'."
+            raise BadRequest(message, param=param, code="unsupported_value")
 
 
 def _missing(name: str) -> BadRequest:

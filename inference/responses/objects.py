@@ -79,7 +79,8 @@ def response_object(id: str, request: JSON, *, now: int) -> JSON:
     response["tools"] = [_tool(tool) for tool in request.get("tools") or ()]
     response["text"] = _text(request.get("text") or {})
     reasoning = {name: value for name, value in (request.get("reasoning") or {}).items() if value is not None}
-    response["reasoning"] = {"effort": None, "summary": None, **reasoning}
+    summary = reasoning.get("generate_summary")  # its name before `summary`
+    response["reasoning"] = {"effort": None, "summary": summary, **reasoning}
     conversation = request.get("conversation")
     if conversation is not None:
         response["conversation"] = {"id": conversation}

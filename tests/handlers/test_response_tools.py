@@ -213,6 +213,16 @@ REFUSED: list[tuple[JSON, str, str]] = [
         "Tool choice 'x' not found in 'tools' parameter.",
         "tool_choice",
     ),
+    (
+        {"input": "Hi", "reasoning": {"mode": "pro"}},
+        "This server does not support 'pro' as 'reasoning.mode'.",
+        "reasoning.mode",
+    ),
+    (
+        {"input": "Hi", "tools": [{**FUNCTION, "allowed_callers": ["programmatic"]}]},
+        "This server does not support 'tools[0].allowed_callers' without 'direct'.",
+        "tools[0].allowed_callers",
+    ),
 ]
 
 
@@ -251,3 +261,11 @@ def test_a_call_with_deeply_nested_arguments_can_be_answered(http: httpx.Client)
     second = answered(http, {"previous_response_id": first["id"], "input": [output], "tools": [FUNCTION]})
 
     assert second["output"][0]["content"][0]["text"] == "Done."
+
+
+def test_generate_summary_is_an_older_name_of_summary(http: httpx.Client) -> None:
+    script = "script: " + json.dumps({"turns": [{"text": "Tea.", "reasoning": "Hm."}]})
+    request = {"model": "m", "input": script, "reasoning": {"generate_summary": "concise"}}
+    thought = http.post("responses", json=request).json()["output"][0]
+
+    assert thought["summary"] == [{"type": "summary_text", "text": "Hm."}]
