@@ -302,9 +302,20 @@ class ResponsesRenderer:
                 self._delta("custom_tool_call_input", opened, text),
                 ("response.custom_tool_call_input.done", {**at, "input": text}),
             ]
+        if opened.type == "shell_call":
+            return self._shell_commands(opened, finished["action"]["commands"])
         if item.type == FUNCTION_CALL:  # of the caller, as a tool of another type
             return []
         return [(f"response.{opened.type}.completed", at)] if finished["status"] == "completed" else []
+
+    def _shell_commands(self, opened: _Open, commands: list[str]) -> list[Frame]:
+        frames: list[Frame] = []
+        for index, command in enumerate(commands):
+            at = {"output_index": opened.index, "command_index": index}
+            frames.append(("response.shell_call_command.added", {**at, "command": ""}))
+            frames.append(("response.shell_call_command.delta", {**at, "delta": command}))
+            frames.append(("response.shell_call_command.done", {**at, "command": command}))
+        return frames
 
     def _end_parts(self, opened: _Open, finished: JSON) -> list[Frame]:
         frames: list[Frame] = []

@@ -269,3 +269,17 @@ def test_generate_summary_is_an_older_name_of_summary(http: httpx.Client) -> Non
     thought = http.post("responses", json=request).json()["output"][0]
 
     assert thought["summary"] == [{"type": "summary_text", "text": "Hm."}]
+
+
+def test_the_commands_of_a_shell_are_events(http: httpx.Client) -> None:
+    question = "script: " + json.dumps({"turns": [called("shell", {"commands": ["ls", "pwd"]})]})
+    request = {"model": "m", "input": question, "tools": [{"type": "shell"}], "stream": True}
+    lines = http.post("responses", json=request).text.splitlines()
+    events = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+    assert [event["sequence_number"] for event in events] == [*range(len(events))]
+    commands = [event for event in events if "shell_call_command" in event["type"]]
+    kinds = [event["type"].rpartition(".")[2] for event in commands]
+    assert kinds == ["added", "delta", "done", "added", "delta", "done"]
+    assert [event["command_index"] for event in commands] == [0, 0, 0, 1, 1, 1]
+    assert (commands[1]["delta"], commands[5]["command"]) == ("ls", "pwd")
