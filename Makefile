@@ -102,7 +102,7 @@ build/compliance/.ready: tests/compliance/package.json tests/compliance/package-
 	@rm -rf $(@D) && mkdir -p $(@D) && cp tests/compliance/package*.json $(@D)
 	@cd $(@D) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@git init --quiet $(@D)/openresponses
-	@git -C $(@D)/openresponses fetch --quiet --depth 1 $(OPENRESPONSES) $(OPENRESPONSES_COMMIT) || \
+	@GIT_TERMINAL_PROMPT=0 timeout 120 git -C $(@D)/openresponses fetch --quiet --depth 1 $(OPENRESPONSES) $(OPENRESPONSES_COMMIT) || \
 	  { echo "Cannot fetch $(OPENRESPONSES); name a clone with OPENRESPONSES=FOLDER" >&2; exit 1; }
 	@git -C $(@D)/openresponses checkout --quiet FETCH_HEAD
 	@touch $@

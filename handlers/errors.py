@@ -225,7 +225,7 @@ def _conversation_not_found(exc: responses.ConversationNotFound) -> ApiError:
 
 
 def _conversation_locked(exc: responses.ConversationLocked) -> ApiError:
-    return ConflictError(str(exc), param="conversation", code="conversation_locked")
+    return BadRequest(str(exc), param="conversation", code="conversation_locked")
 
 
 def _context_too_long(exc: responses.ContextTooLong) -> ApiError:

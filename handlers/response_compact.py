@@ -4,19 +4,24 @@ from handlers.context import Context
 from handlers.errors import ServerError
 from handlers.registry import operation
 from handlers.responses import checked_request, until_end, whole_response
-from inference.responses.items import TRIGGER
+from inference.responses.items import TRIGGER, shown
 from persistence.types import JSON
 
 
 @operation("Compactconversation", cancel_on_disconnect=True)
 @operation("beta_Compactconversation", cancel_on_disconnect=True)
 async def compact_conversation(context: Context, body: JSON) -> JSON:
-    """Return one item that stands for the context in later requests; nothing is stored."""
+    """Return the user's messages and one item that stands for the rest in later requests.
+
+    Nothing is stored.
+    """
     given = body.get("input") or []
     items = [{"role": "user", "content": given}] if isinstance(given, str) else given
     if not items or items[-1].get("type") != TRIGGER:
         items = [*items, {"type": TRIGGER}]
     request = await checked_request(context, {**body, "input": items, "store": False})
+    read = await context.services.responses.context_items(request)
+    said = [shown(item, ()) for item in read if item["type"] == "message" and item["role"] == "user"]
     started = await context.services.responses.start(request)
     if started.events is None:
         raise RuntimeError("a response that is not stored has its events")
@@ -27,6 +32,6 @@ async def compact_conversation(context: Context, body: JSON) -> JSON:
         "id": response["id"],
         "object": "response.compaction",
         "created_at": response["created_at"],
-        "output": response["output"],
+        "output": [*said, *response["output"]],
         "usage": response["usage"],
     }

@@ -143,6 +143,12 @@ class Responses:
         start, _ = await self._run_start(request, previous)
         return await first_request(self._gateway, self._tools, self._api, start)
 
+    async def context_items(self, request: ResponseRequest) -> list[JSON]:
+        """Return the items that a response's model would read, its input included."""
+        previous, _, _ = await self._previous(request)
+        _, items = await self._run_start(request, previous)
+        return items
+
     async def _start_stored(self, request: ResponseRequest) -> Started:
         previous, operations, busy = await self._previous(request)
         start, _ = await self._run_start(request, previous)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from handlers import conversations
-from handlers.errors import BadRequest, ConflictError, NotFound
+from handlers.errors import BadRequest, NotFound
 from inference.deletion import SLICE
 from inference.engine.state import ACTIVE_RUN
 from inference.responses.conversations import item_inserts
@@ -275,11 +275,11 @@ async def test_a_running_response_locks_the_items_and_nothing_else(worker: Proce
         add(worker, made["id"], HELLO),
         conversations.delete_conversation_item(context, made["id"], item["id"]),
     ):
-        error = await refused(call, ConflictError)
+        error = await refused(call, BadRequest)
         assert error.code == "conversation_locked"
     assert await listed(worker, made["id"]) == [item]
     await conversations.update_conversation(context, made["id"], {"metadata": {"a": "b"}})
-    await refused(add(worker, made["id"], HELLO), ConflictError)
+    await refused(add(worker, made["id"], HELLO), BadRequest)
     await conversations.delete_conversation(context, made["id"])
     await refused(conversations.get_conversation(context, made["id"]), NotFound)
 

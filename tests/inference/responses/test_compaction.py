@@ -68,7 +68,8 @@ async def test_a_compacted_context_is_one_item_that_stands_for_it_on_any_worker(
     items = [system, user("Remember 42."), {"role": "assistant", "content": "I do."}, user("And 43.")]
     async with worker(store, gateway) as one, worker(store, gateway) as other:
         compacted = await compact(one, items)
-        (item,) = compacted["output"]
+        *said, item = compacted["output"]
+        assert [message["content"][0]["text"] for message in said] == ["Remember 42.", "And 43."]
         assert item.keys() == {"id", "type", "encrypted_content"}
         assert (compacted["object"], item["type"]) == ("response.compaction", "compaction")
         assert compacted["usage"]["total_tokens"] > 0
@@ -89,7 +90,7 @@ async def test_compact_reads_a_stored_chain_and_stores_nothing(
     first = await one.create([said_by_system(asked.tag, {"text": "x"}), user("Remember 42.")])
     before = [place async for place, _ in store.export()]
     compacted = await compact(one, None, previous_response_id=first["id"])
-    assert [item["type"] for item in compacted["output"]] == ["compaction"]
+    assert [item["type"] for item in compacted["output"]] == ["message", "compaction"]
     assert "Remember 42." in json.dumps(asked.all()[-1]["messages"])
     assert [place async for place, _ in store.export()] == before
 
@@ -168,7 +169,7 @@ async def test_a_conversation_goes_on_from_its_compaction(one: Worker, asked: As
 
 async def test_what_a_client_kept_before_a_compaction_stays(one: Worker, asked: Asked) -> None:
     system = said_by_system(asked.tag, {"text": "Requests: SUMMARY"})
-    (item,) = (await compact(one, [system, user("Remember 42."), user("And 43.")]))["output"]
+    item = (await compact(one, [system, user("Remember 42."), user("And 43.")]))["output"][-1]
     await one.create([user("Remember 42."), system, item, user("Go on.")], store=False)
     last = contents(asked.all()[-1])
     assert [role for role, _ in last] == ["user", "system", "user", "user"]
@@ -178,7 +179,7 @@ async def test_what_a_client_kept_before_a_compaction_stays(one: Worker, asked: 
 async def test_what_a_client_did_not_prune_is_not_read_again(one: Worker, asked: Asked) -> None:
     system = said_by_system(asked.tag, {"text": "Requests: SUMMARY"})
     items = [system, user("Remember 42."), {"role": "assistant", "content": "I do."}]
-    (item,) = (await compact(one, items))["output"]
+    item = (await compact(one, items))["output"][-1]
     await one.create([*items, item, user("Go on.")], store=False)
     assert [role for role, _ in contents(asked.all()[-1])] == ["system", "user", "user"]
 
@@ -212,7 +213,7 @@ async def test_a_compaction_that_cannot_be_read_is_left_out_and_what_was_before_
     sealer = ItemSealer(store, ("an-operators-secret",)) if of == "a lost key" else None
     async with worker(store, gateway, item_sealer=sealer) as one, worker(store, gateway) as other:
         project = "q" if of == "another project" else "p"
-        (item,) = (await compact(one, items, project))["output"]
+        item = (await compact(one, items, project))["output"][-1]
         await other.create([*items, item, user("Go on.")])
     last = contents(asked.all()[-1])
     assert [role for role, _ in last] == ["system", "user", "assistant", "user"]

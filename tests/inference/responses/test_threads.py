@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handlers import conversation_threads, conversations, messages, threads
-from handlers.errors import BadRequest, ConflictError, NotFound
+from handlers.errors import BadRequest, NotFound
 from inference.assistants.objects import message_object
 from inference.engine.state import ACTIVE_RUN
 from inference.gateway import Gateway
@@ -261,7 +261,7 @@ async def test_what_is_worked_on_or_another_projects_is_not_copied(worker: Proce
         Replace(document, state={ACTIVE_RUN: "resp_1"}), Insert(Key("p", RESPONSES, "resp_1"), response)
     )
     call = conversation_threads.create_conversation_thread(worker.context(), made["id"])
-    assert (await refused(call, ConflictError)).code == "conversation_locked"
+    assert (await refused(call, BadRequest)).code == "conversation_locked"
 
 
 async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(worker: Process) -> None:
