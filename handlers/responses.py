@@ -124,13 +124,14 @@ async def list_input_items(
     limit: int = 20,
     order: Order = "desc",
     after: str | None = None,
+    before: str | None = None,
 ) -> JSON:
     """Return a page of the items that the response's model read, those of earlier responses included."""
     response = await _find(context, response_id)
     window = context.services.gateway.context_window(response.value["model"])
     items = await context.services.responses.contexts.of_request(response, window)
     listed = [shown(item, include or ()) for item in items if item["type"] not in UNRESOLVED]
-    return list_slice(listed, limit=limit, order=order, after=after)
+    return list_slice(listed, limit=limit, order=order, after=after, before=before)
 
 
 # --- requests ---

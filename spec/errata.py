@@ -42,6 +42,7 @@ from spec.response_changes import (
     followed_responses,
     free_parameters,
     items_as_sent,
+    orders_of_items,
     wrapped_errors,
 )
 from spec.types import JSON
@@ -208,6 +209,11 @@ ERRATA: tuple[Erratum, ...] = (
         "followed-responses",
         "a response that is asked for with `stream` is answered as events",
         followed_responses,
+    ),
+    Erratum(
+        "orders-of-items",
+        "lists of items begin with the newest, as their prose says; the schemas lack the default",
+        orders_of_items,
     ),
     Erratum(
         "wrapped-errors",

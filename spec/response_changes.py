@@ -194,3 +194,14 @@ def wrapped_errors(document: JSON) -> bool:
                     json["schema"] = _reference("ErrorResponse")
                     applied = True
     return applied
+
+
+def orders_of_items(document: JSON) -> bool:
+    """Have the newest first in lists of items, whose prose says so where the schema has no default."""
+    applied = False
+    for item in document["paths"].values():
+        for parameter in item.get("get", {}).get("parameters", ()):
+            if parameter["name"] == "order" and "default" not in parameter["schema"]:
+                parameter["schema"]["default"] = "desc"
+                applied = True
+    return applied

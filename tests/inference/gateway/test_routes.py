@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Callable[[str], Path]:
 def test_the_example_file_is_valid() -> None:
     routes = Routes.from_file(EXAMPLE, KEYS)
     assert routes.embedding_model == "text-embedding-3-small"
-    assert routes.wires() == {"openai", "litellm", "local"}
+    assert routes.wires() == {"openai", "responses", "litellm", "local"}
 
 
 @pytest.mark.parametrize(
