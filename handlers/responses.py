@@ -20,9 +20,9 @@ from inference.engine.errors import IllegalTransition
 from inference.errors import InferenceError, ModelNotFound
 from inference.gateway.gateway import FIRST_EVENT_WAIT
 from inference.identifiers import new_id
+from inference.responses.event_frames import TERMINAL
 from inference.responses.items import UNRESOLVED, owned_id, shown, stored_items
 from inference.responses.objects import shown_response
-from inference.responses.renderer import TERMINAL
 from inference.responses.responses import ResponseRequest
 from inference.responses.tools import RequestTools
 from inference.retrieval.filters import parse_filter

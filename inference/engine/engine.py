@@ -125,8 +125,7 @@ class Engine:
     ) -> None:
         self._max_answer = max_answer
         self._sealer = sealer or Sealer()
-        self._store = store
-        self._gateway = gateway
+        self._store, self._gateway = store, gateway
         self._jobs = jobs
         self._api = api
         self._tools = tools or {}

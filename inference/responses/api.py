@@ -10,8 +10,9 @@ from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
+from inference.responses.event_frames import TERMINAL, sse
 from inference.responses.prompts import split_instructions
-from inference.responses.renderer import TERMINAL, ResponsesRenderer, Seal, sse
+from inference.responses.renderer import ResponsesRenderer, Seal
 from inference.responses.sealing import ItemSealer, since_compaction, unsealed_items
 from inference.responses.state import BROUGHT, COMPACTION, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools

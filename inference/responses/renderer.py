@@ -1,11 +1,6 @@
 """Renders a run's events as the Responses API's objects and stream events."""
 
-import hashlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
 
 from inference.engine import events
 from inference.engine.events import Event
@@ -14,51 +9,18 @@ from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Messag
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
-from inference.gateway.tolerant_json import LEAST_LOGPROB
 from inference.responses import objects
+from inference.responses.event_frames import TERMINAL, Frame, FrameWriter, delta, part_event, place_of
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
+from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, logprob_of, queries_of
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
 from inference.responses.tools import RequestTools
 from persistence.collections import CONVERSATION_ITEMS
 from persistence.store import Key, child_id
 from persistence.types import JSON
 
-Frame = tuple[str, JSON]
-"""The name of an event and its data, without type and number."""
-
 Seal = Callable[[str, JSON], str]
 """Encrypts what an item of that type holds for the server; the same content gives the same text."""
-
-PADDED_TO = 16
-"""Characters of a padded delta are a multiple of this."""
-
-TEXT_DELTA = (
-    b"event: response.output_text.delta\n"
-    b'data: {"type":"response.output_text.delta","sequence_number":%d,"item_id":"%s","output_index":%d,'
-    b'"content_index":0,"logprobs":[],"delta":%s%s}\n\n'
-)
-
-TERMINAL = {
-    "completed": "response.completed",
-    "incomplete": "response.incomplete",
-    "failed": "response.failed",
-    "cancelled": "response.incomplete",  # the edition has no event of its own for it
-}
-
-
-@dataclass(slots=True)
-class _Open:
-    """An output item that is not finished: its place and its parts so far."""
-
-    index: int
-    id: str
-    type: str
-    is_plain: bool = False
-    """Whether it is a message: most frames are its deltas, which are written from a template."""
-    has_part: bool = False
-    refuses: bool = False
-    annotations: list[JSON] = field(default_factory=list)
-    spans: list[tuple[int, int]] = field(default_factory=list)
 
 
 class ResponsesRenderer:
@@ -71,11 +33,10 @@ class ResponsesRenderer:
         self._project = project
         self._seal = seal
         self._include: Collection[str] = state.extra[INCLUDE]
-        self._pads = state.extra[OBFUSCATION]
-        self._noise = hashlib.blake2b(run["id"].encode(), digest_size=PADDED_TO).hexdigest()
+        self._writer = FrameWriter(run["id"], pads=state.extra[OBFUSCATION])
         self._summarizes = run["reasoning"].get("summary") is not None
         self._tools = RequestTools.of(run["tools"], run["tool_choice"], state.extra[BROUGHT])
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, OpenItem] = {}
         self._output: list[JSON] = list(run["output"])
         self._of_turn: dict[str, JSON] = {}
 
@@ -84,8 +45,8 @@ class ResponsesRenderer:
         if isinstance(event, events.ItemDelta) and event.part == "text":
             opened = self._open[event.id]
             if opened.is_plain and opened.has_part and not event.annotations and not event.logprobs:
-                return [self._plain_delta(opened, event.text, state.shown)]
-        return self._numbered(self._frames(event, state), state.shown)
+                return [self._writer.text_delta(opened, event.text, state.shown)]
+        return self._writer.numbered(self._frames(event, state), state.shown)
 
     def _frames(self, event: Event, state: RunState) -> list[Frame]:
         match event:
@@ -157,13 +118,13 @@ class ResponsesRenderer:
         frames = self._carry_extra(item, state) if isinstance(item, Call) and item.extra else []
         index = self._next_index(state)
         type = self._type(item)
-        opened = _Open(index, output_id(type, self.run["id"], index), type, isinstance(item, Message))
+        opened = OpenItem(index, output_id(type, self.run["id"], index), type, isinstance(item, Message))
         self._open[item.id] = opened
         begun = self._item(item, opened, "in_progress")
         added = {"output_index": index, "item": shown(begun, self._include)}
         frames.append(("response.output_item.added", added))
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
-            frames.append((f"response.{type}.in_progress", _at(opened)))
+            frames.append((f"response.{type}.in_progress", place_of(opened)))
         return frames
 
     def _next_index(self, state: RunState) -> int:
@@ -207,63 +168,63 @@ class ResponsesRenderer:
         if isinstance(item, Reasoning) and event.part == "text":
             return self._grow_reasoning(opened, event.text)
         if isinstance(item, Call) and opened.type == FUNCTION_CALL:
-            return [self._delta("function_call_arguments", opened, event.text)]
+            return [delta("function_call_arguments", opened, event.text)]
         return []
 
-    def _grow_refusal(self, opened: _Open, text: str) -> list[Frame]:
+    def _grow_refusal(self, opened: OpenItem, text: str) -> list[Frame]:
         index = 1 if opened.has_part else 0
         part = {"type": "refusal", "refusal": ""}
-        frames = [] if opened.refuses else [_part("content_part.added", opened, part, index)]
+        frames = [] if opened.refuses else [part_event("content_part.added", opened, part, index)]
         opened.refuses = True
-        return [*frames, self._delta("refusal", opened, text, content_index=index)]
+        return [*frames, delta("refusal", opened, text, content_index=index)]
 
     def _grow_text(
-        self, item: Message, opened: _Open, event: events.ItemDelta, state: RunState
+        self, item: Message, opened: OpenItem, event: events.ItemDelta, state: RunState
     ) -> list[Frame]:
         frames: list[Frame] = []
         if not opened.has_part:
             opened.has_part = True
-            frames.append(_part("content_part.added", opened, objects.part_of_text("", [], []), 0))
+            frames.append(part_event("content_part.added", opened, objects.part_of_text("", [], []), 0))
         text = self._without_marks(item, opened, event)
         if text or event.logprobs:
-            logprobs = [_logprob(each) for each in event.logprobs]
-            frames.append(self._delta("output_text", opened, text, content_index=0, logprobs=logprobs))
+            logprobs = [logprob_of(each) for each in event.logprobs]
+            frames.append(delta("output_text", opened, text, content_index=0, logprobs=logprobs))
         for mark in event.annotations:
-            annotation = _annotation(mark, opened, state)
+            annotation = annotation_of(mark, opened, state)
             number = len(opened.annotations)
             opened.annotations.append(annotation)
             added = {"annotation_index": number, "annotation": annotation, "content_index": 0}
-            frames.append(("response.output_text.annotation.added", {**_at(opened), **added}))
+            frames.append(("response.output_text.annotation.added", {**place_of(opened), **added}))
         return frames
 
-    def _without_marks(self, item: Message, opened: _Open, event: events.ItemDelta) -> str:
+    def _without_marks(self, item: Message, opened: OpenItem, event: events.ItemDelta) -> str:
         """Return a delta's text without the marks that became annotations."""
         if not event.annotations:
             return event.text
         start = item.text.length - len(event.text)
         spans = [(mark["start_index"], mark["end_index"]) for mark in event.annotations]
         opened.spans += spans
-        return _cut(event.text, [(first - start, last - start) for first, last in spans])
+        return cut(event.text, [(first - start, last - start) for first, last in spans])
 
-    def _grow_reasoning(self, opened: _Open, text: str) -> list[Frame]:
+    def _grow_reasoning(self, opened: OpenItem, text: str) -> list[Frame]:
         frames: list[Frame] = []
         if self._summarizes:
             if not opened.has_part:
                 part = {"type": "summary_text", "text": ""}
-                added = {**_at(opened), "summary_index": 0, "part": part}
+                added = {**place_of(opened), "summary_index": 0, "part": part}
                 frames.append(("response.reasoning_summary_part.added", added))
-            frames.append(self._delta("reasoning_summary_text", opened, text, summary_index=0))
+            frames.append(delta("reasoning_summary_text", opened, text, summary_index=0))
         else:
             if not opened.has_part:
                 part = {"type": "reasoning_text", "text": ""}
-                frames.append(_part("content_part.added", opened, part, 0))
-            frames.append(self._delta("reasoning_text", opened, text, content_index=0))
+                frames.append(part_event("content_part.added", opened, part, 0))
+            frames.append(delta("reasoning_text", opened, text, content_index=0))
         opened.has_part = True
         return frames
 
     def _progress(self, event: events.ItemProgress) -> list[Frame]:
         opened = self._open[event.id]
-        return [(f"response.{opened.type}.{event.phase}", {**_at(opened), **event.data})]
+        return [(f"response.{opened.type}.{event.phase}", {**place_of(opened), **event.data})]
 
     def _finish(self, event: events.ItemFinished, state: RunState) -> list[Frame]:
         item = state.turns[-1].item(event.id)
@@ -284,7 +245,7 @@ class ResponsesRenderer:
         done = {"output_index": opened.index, "item": shown(finished, self._include)}
         return [*self._endings(item, opened, finished), ("response.output_item.done", done)]
 
-    def _endings(self, item: Item, opened: _Open, finished: JSON) -> list[Frame]:
+    def _endings(self, item: Item, opened: OpenItem, finished: JSON) -> list[Frame]:
         """Return the events that end an item's parts."""
         if isinstance(item, Message):
             return self._end_parts(opened, finished)
@@ -292,14 +253,14 @@ class ResponsesRenderer:
             return self._end_reasoning(item, opened)
         if isinstance(item, Compaction):
             return []
-        at = _at(opened)
+        at = place_of(opened)
         if opened.type == FUNCTION_CALL:
             done = {**at, "name": finished["name"], "arguments": finished["arguments"]}
             return [("response.function_call_arguments.done", done)]
         if opened.type == "custom_tool_call":
             text = finished["input"]
             return [
-                self._delta("custom_tool_call_input", opened, text),
+                delta("custom_tool_call_input", opened, text),
                 ("response.custom_tool_call_input.done", {**at, "input": text}),
             ]
         if opened.type == "shell_call":
@@ -308,7 +269,7 @@ class ResponsesRenderer:
             return []
         return [(f"response.{opened.type}.completed", at)] if finished["status"] == "completed" else []
 
-    def _shell_commands(self, opened: _Open, commands: list[str]) -> list[Frame]:
+    def _shell_commands(self, opened: OpenItem, commands: list[str]) -> list[Frame]:
         frames: list[Frame] = []
         for index, command in enumerate(commands):
             at = {"output_index": opened.index, "command_index": index}
@@ -317,29 +278,31 @@ class ResponsesRenderer:
             frames.append(("response.shell_call_command.done", {**at, "command": command}))
         return frames
 
-    def _end_parts(self, opened: _Open, finished: JSON) -> list[Frame]:
+    def _end_parts(self, opened: OpenItem, finished: JSON) -> list[Frame]:
         frames: list[Frame] = []
         for index, part in enumerate(shown(finished, self._include)["content"]):
             is_text = part["type"] == "output_text"
             if is_text and not opened.has_part:  # an answer without text
-                frames.append(_part("content_part.added", opened, objects.part_of_text("", [], []), index))
-            at = {**_at(opened), "content_index": index}
+                frames.append(
+                    part_event("content_part.added", opened, objects.part_of_text("", [], []), index)
+                )
+            at = {**place_of(opened), "content_index": index}
             if is_text:
                 done = {**at, "text": part["text"], "logprobs": part.get("logprobs") or []}
                 frames.append(("response.output_text.done", done))
             else:
                 frames.append(("response.refusal.done", {**at, "refusal": part["refusal"]}))
-            frames.append(_part("content_part.done", opened, part, index))
+            frames.append(part_event("content_part.done", opened, part, index))
         return frames
 
-    def _end_reasoning(self, item: Reasoning, opened: _Open) -> list[Frame]:
+    def _end_reasoning(self, item: Reasoning, opened: OpenItem) -> list[Frame]:
         if not opened.has_part:
             return []
-        text, at = str(item.text), _at(opened)
+        text, at = str(item.text), place_of(opened)
         if not self._summarizes:
             part = {"type": "reasoning_text", "text": text}
             done = {**at, "content_index": 0, "text": text}
-            return [("response.reasoning_text.done", done), _part("content_part.done", opened, part, 0)]
+            return [("response.reasoning_text.done", done), part_event("content_part.done", opened, part, 0)]
         at["summary_index"] = 0
         return [
             ("response.reasoning_summary_text.done", {**at, "text": text}),
@@ -348,10 +311,10 @@ class ResponsesRenderer:
 
     # --- objects ---
 
-    def _item(self, item: Item, opened: _Open, status: str) -> JSON:
+    def _item(self, item: Item, opened: OpenItem, status: str) -> JSON:
         """Return an item in its stored form; one in progress has no content."""
         if isinstance(item, Message):
-            content = [] if status == "in_progress" else _content(item, opened)
+            content = [] if status == "in_progress" else content_of(item, opened)
             return objects.message_item(opened.id, content, status)
         if isinstance(item, Reasoning):
             return self._reasoning(item, opened, status)
@@ -366,9 +329,9 @@ class ResponsesRenderer:
             return {"id": opened.id, **call, "status": status, **extra}
         found = item.details.get("results") or []
         results = [objects.file_search_result(each) for each in found] if status == "completed" else None
-        return objects.file_search_item(opened.id, status, _queries(str(item.arguments)), results)
+        return objects.file_search_item(opened.id, status, queries_of(str(item.arguments)), results)
 
-    def _reasoning(self, item: Reasoning, opened: _Open, status: str) -> JSON:
+    def _reasoning(self, item: Reasoning, opened: OpenItem, status: str) -> JSON:
         value: JSON = {"id": opened.id, "type": "reasoning", "summary": []}
         if status == "in_progress":
             return value
@@ -381,115 +344,8 @@ class ResponsesRenderer:
             value["encrypted_content"] = self._seal("reasoning", {"text": text, "blocks": item.blocks})
         return {**value, "status": status}
 
-    def _compaction(self, item: Compaction, opened: _Open, status: str) -> JSON:
+    def _compaction(self, item: Compaction, opened: OpenItem, status: str) -> JSON:
         sealed = ""
         if self._seal is not None and status != "in_progress":
             sealed = self._seal("compaction", {"summary": str(item.text), **item.details})
         return {"id": opened.id, "type": "compaction", "encrypted_content": sealed}
-
-    # --- frames ---
-
-    def _delta(self, name: str, opened: _Open, text: str, **more: Any) -> Frame:
-        return f"response.{name}.delta", {**_at(opened), **more, "delta": text}
-
-    def _plain_delta(self, opened: _Open, text: str, number: int) -> NumberedFrame:
-        """Return the frame of a delta of a message's text, which has no logprobs."""
-        padding = b""
-        if self._pads:
-            padding = b',"obfuscation":"%s"' % self._padding(number, len(text)).encode()
-        values = (number, opened.id.encode(), opened.index, orjson.dumps(text), padding)
-        return NumberedFrame(number, TEXT_DELTA % values)
-
-    def _padding(self, number: int, length: int) -> str:
-        """Return characters that make a delta's length a multiple; the same for each replay."""
-        start = number % PADDED_TO
-        return self._noise[start : start + PADDED_TO - length % PADDED_TO]
-
-    def _numbered(self, frames: list[Frame], first: int) -> list[NumberedFrame]:
-        return [self._numbered_frame(number, *frame) for number, frame in enumerate(frames, first)]
-
-    def _numbered_frame(self, number: int, name: str, data: JSON) -> NumberedFrame:
-        event = {"type": name, "sequence_number": number, **data}
-        if self._pads and name.endswith(".delta"):
-            event["obfuscation"] = self._padding(number, len(data["delta"]))
-        ends = name in ("response.completed", "response.failed", "response.incomplete")
-        return NumberedFrame(number, sse(event), ends)
-
-
-def sse(event: JSON) -> bytes:
-    """Return an event of a stream."""
-    return b"event: %s\ndata: %s\n\n" % (event["type"].encode(), orjson.dumps(event))
-
-
-def _at(opened: _Open) -> JSON:
-    return {"item_id": opened.id, "output_index": opened.index}
-
-
-def _part(name: str, opened: _Open, part: JSON, index: int) -> Frame:
-    return f"response.{name}", {**_at(opened), "content_index": index, "part": part}
-
-
-def _content(item: Message, opened: _Open) -> list[JSON]:
-    parts: list[JSON] = []
-    if item.text or not item.refusal:
-        text = _cut(str(item.text), opened.spans)
-        logprobs = [_logprob(each) for each in item.logprobs]
-        parts.append(objects.part_of_text(text, opened.annotations, logprobs))
-    if item.refusal:
-        parts.append({"type": "refusal", "refusal": str(item.refusal)})
-    return parts
-
-
-def _cut(text: str, spans: list[tuple[int, int]]) -> str:
-    """Return the text without these spans of characters, which are in order."""
-    if not spans:
-        return text
-    starts = [0, *(last for _, last in spans)]
-    ends = [*(first for first, _ in spans), len(text)]
-    return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
-
-
-def _annotation(mark: JSON, opened: _Open, state: RunState) -> JSON:
-    """Return the annotation of a mark; its index counts the characters before it, without marks."""
-    before = sum(last - first for first, last in opened.spans if first < mark["start_index"])
-    file_id = mark["file_citation"]["file_id"]
-    return {
-        "type": "file_citation",
-        "index": mark["start_index"] - before,
-        "file_id": file_id,
-        "filename": _filename(file_id, state),
-    }
-
-
-def _filename(file_id: str, state: RunState) -> str:
-    results = (
-        result for turn in state.turns for call in turn.calls for result in call.details.get("results") or ()
-    )
-    return next((str(each["file_name"]) for each in results if each["file_id"] == file_id), "")
-
-
-def _logprob(logprob: JSON) -> JSON:
-    """Return a token's logprob with all its members."""
-    top = [_logprob_of(each) for each in logprob.get("top_logprobs") or ()]
-    return {**_logprob_of(logprob), "top_logprobs": top}
-
-
-def _logprob_of(token: JSON) -> JSON:
-    text = token["token"]
-    octets = token.get("bytes")
-    return {
-        "token": text,
-        "logprob": LEAST_LOGPROB if token.get("logprob") is None else token["logprob"],
-        "bytes": list(text.encode()) if octets is None else octets,
-    }
-
-
-def _queries(arguments: str) -> list[str]:
-    """Return the queries of a call of file_search, as far as they can be read."""
-    try:
-        given = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
-        return []
-    queries = given.get("queries", given.get("query")) if isinstance(given, dict) else None
-    queries = [queries] if isinstance(queries, str) else queries
-    return [query for query in queries if isinstance(query, str)] if isinstance(queries, list) else []
