@@ -19,6 +19,7 @@ from handlers.registry import operation
 from inference.engine.errors import IllegalTransition
 from inference.errors import InferenceError, ModelNotFound
 from inference.gateway.gateway import FIRST_EVENT_WAIT
+from inference.gateway.requests import REASONING
 from inference.identifiers import new_id
 from inference.responses.event_frames import TERMINAL
 from inference.responses.items import UNRESOLVED, owned_id, shown, stored_items
@@ -240,7 +241,8 @@ def _chat_options(body: JSON) -> JSON:
     top = body.get("top_logprobs")
     if top or "message.output_text.logprobs" in (body.get("include") or ()):
         options |= {"logprobs": True, "top_logprobs": top or 0}
-    return options
+    reasoning = {name: value for name, value in (body.get("reasoning") or {}).items() if value is not None}
+    return {**options, REASONING: reasoning} if reasoning else options
 
 
 # --- answers ---

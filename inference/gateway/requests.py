@@ -39,6 +39,9 @@ FUNCTION_FIELDS = frozenset({"name", "arguments", "input"})
 OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".api.openai.com")
 """Hosts for which unknown fields are refused by name; a leading dot stands for all subdomains."""
 
+REASONING = "responses_reasoning"
+"""A field of the server's own: the Responses API's `reasoning`, of which chat completions have the effort."""
+
 STRICT_HOSTS = (*OPENAI_HOSTS, "api.mistral.ai", "api.groq.com", "api.cerebras.ai")
 """Hosts that refuse messages with unknown members."""
 
@@ -51,6 +54,8 @@ def chat_request(request: JSON, target: Target) -> JSON:
     """
     fields = {name: value for name, value in request.items() if value is not None}
     fields["model"] = target.model
+    if target.wire != "responses":
+        fields.pop(REASONING, None)
     mode = _top_level(target)
     if mode != "pass" and not fields.keys() <= CHAT_FIELDS:
         unknown = sorted(fields.keys() - CHAT_FIELDS)

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from inference.errors import ProviderRejected
-from inference.gateway import failures, sse
+from inference.gateway import failures, requests, sse
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT
@@ -34,7 +34,7 @@ SAME = frozenset(
 TRANSLATED = frozenset(
     {
         "logprobs", "max_completion_tokens", "max_tokens", "messages", "reasoning_effort",
-        "response_format", "store", "stream_options", "tool_choice", "tools", "verbosity",
+        "response_format", "store", "stream_options", "tool_choice", "tools", "verbosity", requests.REASONING,
     }
 )  # fmt: skip
 
@@ -84,7 +84,10 @@ def responses_request(chat: JSON) -> JSON:
     limit = chat.get("max_completion_tokens", chat.get("max_tokens"))
     if limit is not None:
         request["max_output_tokens"] = max(limit, LEAST_TOKENS)
-    if chat.get("reasoning_effort") is not None:
+    reasoning = chat.get(requests.REASONING)
+    if isinstance(reasoning, dict):
+        request["reasoning"] = reasoning
+    elif chat.get("reasoning_effort") is not None:
         request["reasoning"] = {"effort": chat["reasoning_effort"], "summary": "auto"}
     text = _text_options(chat)
     if text:

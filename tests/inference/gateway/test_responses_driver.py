@@ -9,7 +9,9 @@ import pytest
 
 from inference.errors import ProviderError, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway.requests import chat_request
 from inference.gateway.responses_driver import responses_request
+from inference.gateway.targets import Target
 from persistence.types import JSON
 from tests.server import Server
 
@@ -105,6 +107,14 @@ def test_options_keep_their_meaning() -> None:
     assert request["max_output_tokens"] == 16
     assert request["tools"][0]["name"] == request["tool_choice"]["name"] == "look"
     assert request["store"] is False
+
+
+def test_the_reasoning_of_a_response_reaches_its_provider_whole_and_no_other() -> None:
+    reasoning = {"effort": "high", "summary": "detailed", "context": "all_turns"}
+    asked = ask(reasoning_effort="high", responses_reasoning=reasoning)
+    assert responses_request(asked)["reasoning"] == reasoning
+    chat = chat_request(asked, Target("p", "openai", "m", base_url="https://api.openai.com/v1"))
+    assert "responses_reasoning" not in chat
 
 
 def test_reasoning_travels_back_as_it_came() -> None:
