@@ -9,9 +9,9 @@ from persistence.types import JSON
 
 @operation("Getinputtokencounts", cancel_on_disconnect=True)
 @operation("beta_Getinputtokencounts", cancel_on_disconnect=True)
-async def get_input_token_counts(context: Context, body: JSON) -> JSON:
+async def get_input_token_counts(context: Context, body: JSON | None = None) -> JSON:
     """Return the input tokens, as the provider counts them, or else by tiktoken; `counted_by` says which."""
-    services = context.services
+    services, body = context.services, body or {}
     reads_store = body.get("previous_response_id") is not None or body.get("conversation") is not None
     body = {**body, "model": body.get("model") or "", "store": reads_store}
     request = await checked_request(context, body, needs_model=bool(body["model"]))

@@ -12,6 +12,7 @@ from spec.allow_null import allow_null
 
 SCHEMAS = "#/components/schemas/"
 ANSWERED = "Answered."
+MESSAGE = "EasyInputMessage.sent"
 _OF_RUN = {"parameters": {"thread_id": "$response.body#/thread_id", "run_id": "$response.body#/id"}}
 _OTHER_LINKS: dict[str, JSON] = {
     "/threads/runs": dict.fromkeys(("getRun", "listRunSteps", "cancelRun", "getRunEvents"), _OF_RUN),
@@ -37,9 +38,7 @@ def served_document(name: str) -> JSON:
     # In requests, too, the server takes null for an optional property that is absent.
     everything = {"anyOf": [{"$ref": SCHEMAS + name} for name in components]}
     schemas = allow_null(everything, components)["components"]["schemas"]
-    if "CreateConversationBody" in schemas:  # createConversationItems has items of every type
-        messages = {"maxItems": 20, "items": {"$ref": f"{SCHEMAS}EasyInputMessage.sent"}}
-        schemas["CreateConversationBody"]["properties"]["items"] = {"type": ["array", "null"], **messages}
+    _leave_out_repeated_items(schemas)
     answered: JSON = {}
     paths: JSON = {}
     for path, item in loaded.document["paths"].items():
@@ -68,6 +67,28 @@ def served_document(name: str) -> JSON:
     # A deep copy: the edition is shared, and its operations share parameters.
     copy: JSON = json.loads(json.dumps(document))
     return copy
+
+
+def _leave_out_repeated_items(schemas: JSON) -> None:
+    """Have items of every type in createConversationItems alone, and tools in createResponse alone."""
+    if MESSAGE not in schemas:
+        return
+    messages = {"type": ["array", "null"], "maxItems": 20, "items": {"$ref": f"{SCHEMAS}{MESSAGE}"}}
+    _set(schemas.get("CreateConversationBody", {}), "items", dict(messages))
+    del messages["maxItems"]
+    for name in ("CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody"):
+        if name in schemas:
+            _set(schemas[name], "input", {"anyOf": [{"type": "string"}, messages]})
+    if "TokenCountsBody" in schemas:
+        _set(schemas["TokenCountsBody"], "tools", {"type": "null"})
+
+
+def _set(schema: JSON, member: str, value: JSON) -> None:
+    """Replace a member in a schema and in those that it consists of."""
+    if member in schema.get("properties", {}):
+        schema["properties"][member] = value
+    for part in schema.get("allOf", ()):
+        _set(part, member, value)
 
 
 def _links(path: str, paths: JSON) -> Iterator[tuple[str, JSON]]:

@@ -1,5 +1,7 @@
 """Handlers are registered under operationIds that an edition knows, each once."""
 
+import inspect
+
 import pytest
 
 from handlers.context import Context
@@ -27,3 +29,15 @@ def test_a_second_handler_of_an_operation_is_refused() -> None:
 
 def test_a_helper_is_not_registered() -> None:
     assert "find_assistant" not in registered_handlers()
+
+
+def test_a_handler_of_an_optional_body_can_do_without_it() -> None:
+    for name in edition.shipped():
+        loaded = edition.load(name, None)
+        for one in loaded.operations:
+            registered = registered_handlers().get(one.name)
+            asked = loaded.document["paths"][one.path][one.method.lower()].get("requestBody")
+            if registered is None or asked is None or asked.get("required"):
+                continue
+            body = inspect.signature(registered.handle).parameters["body"]
+            assert body.default is not inspect.Parameter.empty, (name, one.name)
