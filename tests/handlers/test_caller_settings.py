@@ -51,7 +51,10 @@ def ask(tag: str) -> Ask:
 
 
 def refusal(answer: httpx.Response) -> tuple[int, JSON]:
-    error = answer.json()["error"]
+    """The status and the error of an answer; a stream that was silent for long has it as an event, behind 200."""
+    is_stream = answer.headers["content-type"].startswith("text/event-stream")
+    content = answer.text.rpartition("event: error\ndata: ")[2] if is_stream else answer.text
+    error = json.loads(content)["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert KEY not in answer.text
     return answer.status_code, error
@@ -288,7 +291,8 @@ def test_a_redirect_is_not_followed(
     headers = {"Authorization": f"Bearer {KEY}", "base-url": provider.url}
     refused, error = refusal(http.post("chat/completions", json=body, headers=headers))
     assert received == []
-    assert (refused, error["param"], "redirects" in error["message"]) == (400, "base-url", True)
+    assert refused == 400 or (stream and refused == 200)
+    assert (error["param"], "redirects" in error["message"]) == ("base-url", True)
 
 
 def test_a_credentials_file_is_the_tenants_own_and_of_purpose_auth(http: httpx.Client, ask: Ask) -> None:
