@@ -2,7 +2,7 @@
 
 Responses that continue each other are a list in the store, a chain, so that a long context is read by pages.
 A second continuation of the same response begins a new chain. A response's `segments` say where its context
-is, the oldest first: a chain up to a response, or a conversation up to an item.
+is, the oldest first: a chain up to a response, or a conversation up to an item (without `until`, whole).
 """
 
 from collections.abc import AsyncIterator
@@ -81,10 +81,10 @@ class Contexts:
 
     async def _newest(self, project: str, segment: JSON) -> AsyncIterator[JSON]:
         if "conversation" in segment:
-            conversation = await self._store.get(Key(project, CONVERSATIONS, segment["conversation"]))
-            if conversation is None or segment["until"] is None:
+            if segment.get("until", "") is None:  # it was empty
                 return
-            async for item in newest_items(self._store, conversation, until=segment["until"]):
+            conversation = Document(Key(project, CONVERSATIONS, segment["conversation"]), {})
+            async for item in newest_items(self._store, conversation, until=segment.get("until")):
                 yield item
             return
         async for response in self._chain(project, segment):

@@ -66,12 +66,6 @@ async def newest_items(store: Store, conversation: Document, until: str | None =
         after = page.documents[-1].id
 
 
-async def newest_item(store: Store, conversation: Document) -> JSON | None:
-    """Return the newest item of a conversation, None if it is empty."""
-    page = await store.page(conversation.key.project, CONVERSATION_ITEMS, conversation.id, limit=1)
-    return page.documents[0].value if page.documents else None
-
-
 def ended_items(response: Document) -> list[JSON]:
     """Return the items that a response which has ended adds to its conversation, each id once."""
     return conversation_items(response.value, response.state["extra"][INPUT])

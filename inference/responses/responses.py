@@ -12,7 +12,7 @@ from inference.limits import MAX_ANSWER
 from inference.responses import objects
 from inference.responses.api import ResponsesApi
 from inference.responses.context import Contexts, Previous, segments_with
-from inference.responses.conversations import check_unlocked, newest_item, settled
+from inference.responses.conversations import check_unlocked, settled
 from inference.responses.errors import (
     ConversationNotFound,
     ResponseNotFound,
@@ -252,9 +252,8 @@ class Responses:
             raise ConversationNotFound(id)
         conversation = await settled(self._store, conversation)
         check_unlocked(conversation)
-        newest = await newest_item(self._store, conversation)
-        segments = [{"conversation": id, "until": newest and newest["id"]}]
-        items = await self._items(request, segments)
+        items = await self._items(request, [{"conversation": id}])
+        segments = [{"conversation": id, "until": items[-1]["id"] if items else None}]
         busy = Replace(conversation, state={**conversation.state, ACTIVE_RUN: request.id})
         return Previous("", segments, items), [], busy
 

@@ -17,6 +17,7 @@ from persistence.cassandra import CassandraStore
 from persistence.store import Chunk, Delete, Enqueue, Insert, Job, Key, Replace
 from tests.fixtures.pages import PAGE
 from tests.inference.engine.process import Process, collect, gateway_to, until
+from tests.inference.responses.worker import Worker, parsed
 from tests.provider import ProviderProcess
 
 pytestmark = pytest.mark.cassandra
@@ -119,6 +120,34 @@ async def test_what_the_api_sends_for_each_operation(store: CassandraStore, work
     # Three reads; two transactions and a note that start it, two that open its message, two that end
     # it; and one for each 100 ms of streamed text.
     assert run <= 10 + 10 * took
+
+
+async def test_what_a_response_sends(store: CassandraStore, gateway: Gateway) -> None:
+    one = Worker(store, gateway)
+
+    async def ended() -> bool:
+        return not one.jobs._running
+
+    async def streamed(**fields: Any) -> str:
+        frames = b"".join([piece async for piece in await one.stream("Hello", **fields)])
+        await until(ended)
+        return str(parsed(frames)[0]["response"]["id"])
+
+    previous = await streamed()
+    conversation = await one.conversation()
+    await streamed(conversation=conversation)
+    counted = {}
+    for name, fields in (
+        ("a response", {}),
+        ("one that continues another", {"previous_response_id": previous}),
+        ("one in a conversation", {"conversation": conversation}),
+    ):
+        counted[name], took = await timed_count(store, lambda fields=fields: streamed(**fields))
+        assert counted[name] <= 10 + 10 * took, (counted, took)
+    counted["read"] = await count(store, lambda: one.get(previous))
+    print(counted)
+    assert counted["read"] == 1
+    await one.jobs.stop(0)
 
 
 async def test_taking_one_of_many_due_jobs_looks_only_at_the_first(
