@@ -16,7 +16,7 @@ from bench.load import KEY, BenchFailed
 from bench.measuring import Rate, cpu_seconds
 
 DONE = b"data: [DONE]\n\n"
-ENDED = b'"type":"response.completed"'
+ENDED = b"response.completed"
 
 
 @dataclass(slots=True)

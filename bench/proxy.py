@@ -52,10 +52,14 @@ def against_litellm(rig: Rig) -> Iterator[Figure]:
 
 
 @contextmanager
-def proxy(rig: Rig, provider: str) -> Iterator[int]:
-    """Start the proxy with one worker, without keys or a database, and yield its port."""
+def proxy(rig: Rig, provider: str, kind: str = "openai") -> Iterator[int]:
+    """Start the proxy with one worker, without keys or a database, and yield its port.
+
+    `kind` is the provider as LiteLLM names it: it sends responses to `openai` unchanged, and asks others for
+    chat completions.
+    """
     folder, port = rig.room("litellm"), free_port()
-    model = {"model": f"openai/{QUESTION['model']}", "api_base": provider, "api_key": "sk-provider"}
+    model = {"model": f"{kind}/{QUESTION['model']}", "api_base": provider, "api_key": "sk-provider"}
     config: dict[str, Any] = {
         "model_list": [{"model_name": QUESTION["model"], "litellm_params": model}],
         "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},

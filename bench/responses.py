@@ -19,6 +19,8 @@ from bench.runs import added, script, whole_answers
 RESPONSES = "/v1/responses"
 ASKED = {"model": QUESTION["model"], "input": "Why is the sky blue?"}
 TURNS = 50
+CHAT_ONLY = "deepseek"
+"""A provider that LiteLLM asks for chat completions, as this server does."""
 
 
 def streamed(rig: Rig) -> Iterator[Figure]:
@@ -51,7 +53,7 @@ def against_litellm(rig: Rig) -> Iterator[Figure]:
     with (
         rig.provider() as provider,
         rig.server("responses-litellm-server", provider) as server,
-        proxy(rig, provider.url) as port,
+        proxy(rig, provider.url, CHAT_ONLY) as port,
     ):
         pids = server.workers()
         stream_load(port, 2, [], body)  # its first requests take seconds
