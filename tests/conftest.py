@@ -1,8 +1,13 @@
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.fixtures.cassandra import cassandra_url, password_node
 from tests.fixtures.clients import astra_server, http, provider, server, tag
 from tests.fixtures.stores import project, sqlite_url
+
+# Machines that run tests are shared: how long an example takes says nothing of the code.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 __all__ = [
     "astra_server",
