@@ -15,6 +15,9 @@ Body = JSON | bytes | AsyncIterable[bytes] | None
 LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of a response that is read whole."""
 
+LARGEST_COMPLETION = 32 * 1024 * 1024
+"""Bytes of an answer that is not streamed, embeddings apart."""
+
 
 class ConnectionLost(ProviderBroken):
     """The connection was lost before the end of the response."""

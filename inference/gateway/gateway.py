@@ -16,7 +16,13 @@ from inference.gateway import failures, normalize, sse
 from inference.gateway.accumulator import ChunkAccumulator, text_completion
 from inference.gateway.callers import CallerPolicy, Credentials, complete
 from inference.gateway.context_windows import context_windows
-from inference.gateway.driver import LARGEST_ANSWER, Driver, ProviderRequest, ProviderResponse
+from inference.gateway.driver import (
+    LARGEST_ANSWER,
+    LARGEST_COMPLETION,
+    Driver,
+    ProviderRequest,
+    ProviderResponse,
+)
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
@@ -36,9 +42,6 @@ Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]
 
 LARGEST_ERROR = 64 * 1024
 """Bytes of an error's body that are read."""
-
-LARGEST_COMPLETION = 32 * 1024 * 1024
-"""Bytes of an answer that is not streamed, embeddings apart."""
 
 DEFAULT_CONTEXT_WINDOW = 8192
 

@@ -4,15 +4,21 @@ State stays here: the provider gets each request whole and is asked not to store
 the next turn, its encrypted reasoning, travels as thinking blocks.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Any
 
 import orjson
 
 from inference.errors import ProviderRejected
-from inference.gateway import failures, requests, sse
-from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
+from inference.gateway import failures, normalize, requests, sse
+from inference.gateway.driver import (
+    LARGEST_COMPLETION,
+    MadeResponse,
+    ProviderRequest,
+    ProviderResponse,
+    one_piece,
+)
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT
 from inference.gateway.targets import Target
@@ -43,6 +49,9 @@ LEAST_TOKENS = 16
 
 FINISHES = {"max_output_tokens": "length", "content_filter": "content_filter"}
 
+CALLS = {"function_call": ("function", "arguments"), "custom_tool_call": ("custom", "input")}
+"""The type of a chat completion's call, and what its text is called, by the type of the item."""
+
 
 class ResponsesDriver:
     """Sends chat completions as responses; every other request as it is."""
@@ -65,8 +74,12 @@ class ResponsesDriver:
         if body.get("stream"):
             return MadeResponse(_frames(target, response), "text/event-stream")
         async with aclosing(response):
-            answer = _parsed(target, await response.read())
-        return MadeResponse(one_piece(orjson.dumps(_completion(target, answer))))
+            answer = await normalize.parsed_large(target, await response.read(LARGEST_COMPLETION))
+        try:
+            completion = _completion(target, answer)
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise failures.unreadable("it is not in the Responses API's form") from exc
+        return MadeResponse(one_piece(orjson.dumps(completion)))
 
 
 # --- requests ---
@@ -80,7 +93,9 @@ def responses_request(chat: JSON) -> JSON:
             raise ProviderRejected.invalid(message, name, "unsupported_parameter")
     request: JSON = {name: chat[name] for name in SAME & chat.keys()}
     request |= {"store": False, "include": ["reasoning.encrypted_content"]}
-    request["input"] = [item for message in chat["messages"] for item in _items(message)]
+    calls = [call for message in chat["messages"] for call in message.get("tool_calls") or ()]
+    custom = {call["id"] for call in calls if call.get("type") == "custom"}
+    request["input"] = [item for message in chat["messages"] for item in _items(message, custom)]
     limit = chat.get("max_completion_tokens", chat.get("max_tokens"))
     if limit is not None:
         request["max_output_tokens"] = max(limit, LEAST_TOKENS)
@@ -135,21 +150,31 @@ def _named(choice: JSON) -> JSON:
     return {"type": choice["type"], **(choice.get(choice["type"]) or {})}
 
 
-def _items(message: JSON) -> list[JSON]:
-    """Return a chat message as input items."""
+def _items(message: JSON, custom: Collection[str]) -> list[JSON]:
+    """Return a chat message as input items; `custom` are the ids of the calls of custom tools."""
     role = message["role"]
     if role in ("tool", "function"):
         output = _joined_text(message.get("content"))
         call_id = message.get("tool_call_id") or message.get("name")
-        return [{"type": "function_call_output", "call_id": call_id, "output": output}]
+        type = "custom_tool_call_output" if call_id in custom else "function_call_output"
+        return [{"type": type, "call_id": call_id, "output": output}]
     if role != "assistant":
         return [{"type": "message", "role": role, "content": [*map(_part, _parts(message.get("content")))]}]
     blocks = [block for block in message.get("thinking_blocks") or () if block.get("type") == REASONING]
     items: list[JSON] = [block["item"] for block in blocks]
-    text = _joined_text(message.get("content")) or message.get("refusal")
-    if text:
-        items.append({"type": "message", "role": role, "content": [{"type": "output_text", "text": text}]})
+    content = _said(message)
+    if content:
+        items.append({"type": "message", "role": role, "content": content})
     return [*items, *(_call(call) for call in message.get("tool_calls") or ())]
+
+
+def _said(message: JSON) -> list[JSON]:
+    """Return what an assistant's message says: its text, then its refusal."""
+    parts = _parts(message.get("content"))
+    text = "".join(part.get("text") or "" for part in parts)
+    refusal = message.get("refusal") or "".join(part.get("refusal") or "" for part in parts)
+    said: list[JSON] = [{"type": "output_text", "text": text}] if text else []
+    return [*said, {"type": "refusal", "refusal": refusal}] if refusal else said
 
 
 def _call(call: JSON) -> JSON:
@@ -165,7 +190,7 @@ def _parts(content: Any) -> list[JSON]:
 
 
 def _joined_text(content: Any) -> str:
-    return "".join(part.get("text") or part.get("refusal") or "" for part in _parts(content))
+    return "".join(part.get("text") or "" for part in _parts(content))
 
 
 def _part(part: JSON) -> JSON:
@@ -188,40 +213,28 @@ def _part(part: JSON) -> JSON:
 # --- answers ---
 
 
-def _parsed(target: Target, content: bytes) -> JSON:
-    try:
-        value: Any = orjson.loads(content)
-    except ValueError as exc:
-        raise failures.unreadable("it is not JSON") from exc
-    if not isinstance(value, dict) or not isinstance(value.get("output"), list):
-        raise failures.unreadable("it is no response object")
-    if value.get("error"):
-        raise failures.from_value(target, value)
-    return value
-
-
 def _completion(target: Target, response: JSON) -> JSON:
     """Return a whole response as a chat completion."""
     message: JSON = {"role": "assistant", "content": None}
     calls: list[JSON] = []
+    logprobs: list[JSON] = []
     for item in response["output"]:
         match item.get("type"):
             case "message":
-                text = _joined_text(item.get("content"))
-                refused = any(part.get("type") == "refusal" for part in item.get("content") or ())
-                name = "refusal" if refused else "content"
-                message[name] = (message.get(name) or "") + text
+                for part in item.get("content") or ():
+                    name, said = _said_in(part)
+                    message[name] = (message.get(name) or "") + said
+                    logprobs += part.get("logprobs") or ()
             case "reasoning":
                 thought = _thought(item)
                 if thought:
                     message["reasoning_content"] = message.get("reasoning_content", "") + thought
                 message.setdefault("thinking_blocks", []).append(_block(item))
-            case "function_call":
-                function = {"name": item["name"], "arguments": item["arguments"]}
-                calls.append({"id": item["call_id"], "type": "function", "function": function})
+            case "function_call" | "custom_tool_call":
+                calls.append(_tool_call(item))
     if calls:
         message["tool_calls"] = calls
-    choice = {"index": 0, "message": message, "logprobs": None}
+    choice: JSON = {"index": 0, "message": message, "logprobs": _logprobs(logprobs)}
     choice["finish_reason"] = _finish(response, has_calls=bool(calls))
     return {
         **_head(target, response),
@@ -229,6 +242,23 @@ def _completion(target: Target, response: JSON) -> JSON:
         "choices": [choice],
         "usage": _usage(response),
     }
+
+
+def _said_in(part: JSON) -> tuple[str, str]:
+    """Return the member of a chat message to which a part belongs, and its text."""
+    if part.get("type") == "refusal":
+        return "refusal", part["refusal"]
+    return "content", part.get("text") or ""
+
+
+def _tool_call(item: JSON) -> JSON:
+    """Return a call as a chat completion has it."""
+    type, text = CALLS[item["type"]]
+    return {"id": item["call_id"], "type": type, type: {"name": item["name"], text: item.get(text) or ""}}
+
+
+def _logprobs(tokens: list[JSON]) -> JSON | None:
+    return {"content": tokens, "refusal": None} if tokens else None
 
 
 def _head(target: Target, response: JSON) -> JSON:
@@ -282,7 +312,7 @@ class _Chunks:
         self.has_ended = False
         self._target = target
         self._head: JSON = _head(target, {})
-        self._calls: dict[str, int] = {}
+        self._calls: dict[str, tuple[int, str]] = {}
 
     def read(self, event: JSON) -> list[JSON]:
         """Return the chunks of an event; a ProviderError for one that tells of a failure."""
@@ -299,9 +329,8 @@ class _Chunks:
                 return [self._chunk({"reasoning_content": event["delta"]})]
             case "response.output_item.added":
                 return self._added(event["item"])
-            case "response.function_call_arguments.delta":
-                part = {"index": self._calls[event["item_id"]], "function": {"arguments": event["delta"]}}
-                return [self._chunk({"tool_calls": [part]})]
+            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
+                return [self._grown(event)]
             case "response.output_item.done" if event["item"].get("type") == "reasoning":
                 return [self._chunk({"thinking_blocks": [_block(event["item"])]})]
             case "response.completed" | "response.incomplete":
@@ -314,17 +343,20 @@ class _Chunks:
 
     def _text(self, event: JSON) -> JSON:
         chunk = self._chunk({"content": event["delta"]})
-        if event.get("logprobs"):
-            chunk["choices"][0]["logprobs"] = {"content": event["logprobs"], "refusal": None}
+        chunk["choices"][0]["logprobs"] = _logprobs(event.get("logprobs") or [])
         return chunk
 
     def _added(self, item: JSON) -> list[JSON]:
-        if item.get("type") != "function_call":
+        if item.get("type") not in CALLS:
             return []
-        self._calls[item["id"]] = index = len(self._calls)
-        function = {"name": item["name"], "arguments": item.get("arguments") or ""}
-        call = {"index": index, "id": item["call_id"], "type": "function", "function": function}
-        return [self._chunk({"tool_calls": [call]})]
+        index = len(self._calls)
+        self._calls[item["id"]] = (index, item["type"])
+        return [self._chunk({"tool_calls": [{"index": index, **_tool_call(item)}]})]
+
+    def _grown(self, event: JSON) -> JSON:
+        index, item_type = self._calls[event["item_id"]]
+        type, text = CALLS[item_type]
+        return self._chunk({"tool_calls": [{"index": index, type: {text: event["delta"]}}]})
 
     def _end(self, response: JSON) -> list[JSON]:
         self.has_ended = True
@@ -352,6 +384,7 @@ async def _frames(target: Target, response: ProviderResponse) -> AsyncGenerator[
             if made:
                 yield b"".join(map(sse.frame, made))
             if chunks.has_ended:
+                await response.drain()
                 break
     if chunks.has_ended:
         yield sse.DONE

@@ -9,8 +9,11 @@ import pytest
 
 from inference.errors import ProviderError, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
+from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.paths import CHAT
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import responses_request
+from inference.gateway.responses_driver import ResponsesDriver, responses_request
 from inference.gateway.targets import Target
 from persistence.types import JSON
 from tests.server import Server
@@ -141,3 +144,60 @@ async def test_a_provider_that_cannot_count_is_no_error(responses_gateway: Gatew
     assert (
         await responses_gateway.count_input({"model": "m", "messages": [], "tools": [{"type": "?"}]}) is None
     )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_custom_tools_are_called_and_take_their_outputs(
+    responses_gateway: Gateway, stream: bool
+) -> None:
+    complete = streamed if stream else Gateway.complete
+    tool = {"type": "custom", "custom": {"name": "patch"}}
+    call = {"name": "patch", "arguments": {"input": "+ door"}}
+    request = ask({"calls": [call]}, {"text": "{tool}!"}, tools=[tool])
+    choice = (await complete(responses_gateway, request))["choices"][0]
+    called = choice["message"]["tool_calls"][0]
+    assert (called["type"], called["custom"]) == ("custom", {"name": "patch", "input": "+ door"})
+    assert choice["finish_reason"] == "tool_calls"
+    output = {"role": "tool", "tool_call_id": called["id"], "content": "done"}
+    second = {**request, "messages": [*request["messages"], choice["message"], output]}
+    assert (await complete(responses_gateway, second))["choices"][0]["message"]["content"] == "done!"
+
+
+def test_a_refusal_travels_back_as_one() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "No."}
+    part = {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}
+    request = responses_request({"model": "m", "messages": [refused, part]})
+    assert [each["content"] for each in request["input"]] == [[{"type": "refusal", "refusal": "No."}]] * 2
+
+
+class Answers(OpenAIDriver):
+    """A provider that answers each request with these bytes."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
+        return MadeResponse(one_piece(self._body))
+
+
+async def completed(output: list[JSON]) -> JSON:
+    driver = ResponsesDriver(Answers(json.dumps({"output": output}).encode()))
+    target = Target("p", "responses", "m", base_url="http://p.example/v1")
+    response = await driver.send(target, ProviderRequest("POST", CHAT, ask()))
+    completion: JSON = json.loads(await response.read())
+    return completion
+
+
+async def test_logprobs_and_refusals_of_a_whole_answer_come_back() -> None:
+    logprobs = [{"token": "Aye", "logprob": -0.1, "bytes": None, "top_logprobs": []}]
+    text = {"type": "output_text", "text": "Aye", "logprobs": logprobs}
+    refusal = {"type": "refusal", "refusal": "But no."}
+    choice = (await completed([{"type": "message", "content": [text, refusal]}]))["choices"][0]
+    assert choice["logprobs"] == {"content": logprobs, "refusal": None}
+    assert (choice["message"]["content"], choice["message"]["refusal"]) == ("Aye", "But no.")
+
+
+@pytest.mark.parametrize("item", [{"type": "function_call"}, "Aye"])
+async def test_an_item_of_another_form_is_the_providers_fault(item: Any) -> None:
+    with pytest.raises(ProviderError, match="not in the Responses API's form"):
+        await completed([item])
