@@ -12,8 +12,8 @@ from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import update_metadata
 from inference.identifiers import new_id
-from inference.responses.conversations import conversation_object, item_inserts, item_key, make_item_id
-from inference.responses.items import REFERENCE, TRIGGER, shown, stored_items
+from inference.responses.conversations import conversation_object, item_inserts, item_key
+from inference.responses.items import REFERENCE, TRIGGER, conversation_item_id, shown, stored_items
 from inference.responses.references import referenced_item
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS
 from persistence.errors import AlreadyExists
@@ -148,7 +148,7 @@ async def _find_item(context: Context, conversation_id: str, id: str) -> Documen
 
 async def _checked_items(context: Context, conversation_id: str, given: list[JSON]) -> list[JSON]:
     """Return items in stored form; refuse what is no item, and files that the project does not have."""
-    items = stored_items(given, make_item_id(conversation_id), "items")
+    items = stored_items(given, partial(conversation_item_id, owner=conversation_id), "items")
     await check_files_and_images(context, items, "items")
     seen: set[str] = set()
     for index, item in enumerate(items):

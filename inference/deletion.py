@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 from inference.jobs import Jobs
 from inference.leases import Lease
+from persistence.listing import pages
 from persistence.store import Clear, Delete, Document, Enqueue, Finish, Job, Operation, Store
 
 SLICE = 1000
 """Documents that one write deletes."""
-
-PAGE = 100
-"""Documents whose own lists one write deletes."""
 
 PATIENCE = 2.0
 """Seconds for which a caller waits for the rest; it goes on without them."""
@@ -70,10 +68,5 @@ class Deletion:
 
     async def _delete_nested(self, project: str, id: str, collection: str, under: str) -> None:
         """Delete the lists under an object's documents; the documents, which name them, go later."""
-        after, more = None, True
-        while more:
-            page = await self._store.page(project, collection, id, after=after, limit=PAGE, order="asc")
-            if page.documents:
-                await self._store.write(*(Clear(project, under, each.id) for each in page.documents))
-                after = page.documents[-1].id
-            more = page.has_more
+        async for documents in pages(self._store, project, collection, id):
+            await self._store.write(*(Clear(project, under, each.id) for each in documents))

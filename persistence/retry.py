@@ -41,8 +41,9 @@ async def retry_from(
     document: Document,
     read: Callable[[], Awaitable[Document]],
     attempt: Callable[[Document], Awaitable[Result]],
+    conflicts: type[Conflict] | tuple[type[Conflict], ...] = VersionConflict,
 ) -> Result:
-    """Call `attempt` with a document as it was read, and after each VersionConflict with a fresh one."""
+    """Call `attempt` with a document as it was read, and after each of `conflicts` with a fresh one."""
     known: Document | None = document
 
     async def with_newest() -> Result:
@@ -50,7 +51,7 @@ async def retry_from(
         newest, known = known or await read(), None
         return await attempt(newest)
 
-    return await retry_on_conflict(with_newest)
+    return await retry_on_conflict(with_newest, conflicts)
 
 
 async def update_with_retry(

@@ -5,6 +5,7 @@ import secrets
 import time
 
 from persistence.collections import API_KEYS
+from persistence.listing import pages
 from persistence.retry import update_with_retry
 from persistence.store import Document, Insert, Key, Replace, Store
 from persistence.types import JSON
@@ -59,14 +60,7 @@ class KeyRing:
         return False
 
     async def _documents(self) -> list[Document]:
-        found: list[Document] = []
-        after = None
-        while True:
-            page = await self._store.page(SYSTEM, API_KEYS, after=after, limit=100, order="asc")
-            found += page.documents
-            if not page.has_more:
-                return found
-            after = found[-1].id
+        return [document async for page in pages(self._store, SYSTEM, API_KEYS) for document in page]
 
 
 def fingerprint(secret: str) -> str:

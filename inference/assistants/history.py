@@ -6,10 +6,9 @@ from inference.assistants.renderer import CUT_OFF
 from inference.engine.requests import most_tokens
 from inference.input_files import InputFiles
 from persistence.collections import MESSAGES
+from persistence.listing import PAGE, pages
 from persistence.store import Document, Store
 from persistence.types import JSON
-
-PAGE = 100
 
 
 async def read_history(store: Store, run: JSON, project: str, window: int) -> list[JSON]:
@@ -34,15 +33,10 @@ async def read_history(store: Store, run: JSON, project: str, window: int) -> li
 
 
 async def _newest_first(store: Store, project: str, thread: str, most: int | None) -> AsyncIterator[Document]:
-    after: str | None = None
     limit = min(PAGE, most + 1) if most else PAGE
-    while True:
-        page = await store.page(project, MESSAGES, thread, after=after, limit=limit, order="desc")
-        for document in page.documents:
+    async for page in pages(store, project, MESSAGES, thread, limit=limit, order="desc"):
+        for document in page:
             yield document
-        if not page.has_more:
-            return
-        after, limit = page.documents[-1].id, PAGE
 
 
 def _is_shown(document: Document, run_id: str) -> bool:

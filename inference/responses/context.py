@@ -16,12 +16,11 @@ from inference.responses.errors import ContextTooLong
 from inference.responses.objects import without_cut_off
 from inference.responses.sealing import ItemSealer
 from inference.responses.state import INPUT, SEGMENTS
-from persistence.collections import CONVERSATIONS, RESPONSES
-from persistence.errors import CursorNotFound
+from persistence.collections import RESPONSES
+from persistence.listing import pages
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
 
-PAGE = 100
 MOST_BYTES_OF_A_TOKEN = 8
 
 
@@ -83,8 +82,8 @@ class Contexts:
         if "conversation" in segment:
             if segment.get("until", "") is None:  # it was empty
                 return
-            conversation = Document(Key(project, CONVERSATIONS, segment["conversation"]), {})
-            async for item in newest_items(self._store, conversation, until=segment.get("until")):
+            id = segment["conversation"]
+            async for item in newest_items(self._store, project, id, until=segment.get("until")):
                 yield item
             return
         async for response in self._chain(project, segment):
@@ -98,18 +97,7 @@ class Contexts:
         last = await self._store.get(Key(project, RESPONSES, segment["until"]))
         if last is not None:
             yield last
-        after: str | None = segment["until"] if last is not None else None
-        while True:
-            try:
-                page = await self._store.page(
-                    project, RESPONSES, segment["chain"], after=after, limit=PAGE, order="desc"
-                )
-            except CursorNotFound:  # deleted meanwhile
-                after = None
-                continue
-            for document in page.documents:
-                if document.position < segment["position"]:
+        async for page in pages(self._store, project, RESPONSES, segment["chain"], after=last, order="desc"):
+            for document in page:
+                if document.position < segment["position"]:  # where the last one was deleted
                     yield document
-            if not page.has_more:
-                return
-            after = page.documents[-1].id

@@ -1,24 +1,22 @@
 """Conversations: their objects and items, and the response that holds one while it runs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from inference.deletion import Deletion
 from inference.engine.state import ACTIVE_RUN, FENCE
-from inference.engine.statuses import ENDED
-from inference.identifiers import LENGTH, new_id
 from inference.jobs import Jobs
 from inference.responses.errors import ConversationLocked, ConversationNotFound
-from inference.responses.objects import conversation_items
+from inference.responses.objects import conversation_items, has_ended
 from inference.responses.state import INPUT
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, RESPONSES
 from persistence.errors import AlreadyExists, VersionConflict
-from persistence.retry import retry_on_conflict
+from persistence.listing import pages
+from persistence.retry import retry_from
 from persistence.store import Document, Insert, Key, Replace, Store, child_id
 from persistence.types import JSON
-
-PAGE = 100
 
 CONVERSATION_DELETION = "conversation_deletion"
 """The kind of the jobs that delete the items of conversations."""
@@ -27,11 +25,6 @@ CONVERSATION_DELETION = "conversation_deletion"
 def conversation_object(id: str, *, now: int, metadata: JSON | None = None) -> JSON:
     """Return a conversation without items."""
     return {"id": id, "object": "conversation", "created_at": now, "metadata": metadata or {}}
-
-
-def make_item_id(conversation_id: str) -> Callable[[str], str]:
-    """Return what makes the ids of a conversation's new items from their prefixes."""
-    return lambda prefix: f"{prefix}{conversation_id[-LENGTH:]}{new_id('')[:8]}"
 
 
 def item_key(project: str, conversation_id: str, item_id: str) -> Key:
@@ -46,29 +39,17 @@ def item_inserts(project: str, conversation_id: str, items: Sequence[JSON]) -> l
     ]
 
 
-async def newest_items(store: Store, conversation: Document, until: str | None = None) -> AsyncIterator[JSON]:
+async def newest_items(store: Store, project: str, id: str, until: str | None = None) -> AsyncIterator[JSON]:
     """Yield a conversation's items in stored form, the newest first; read by pages, as far as asked.
 
     With `until`, begin with the item of that id, if it still exists.
     """
-    project, id = conversation.key.project, conversation.id
-    after: str | None = None
     last = await store.get(item_key(project, id, until)) if until is not None else None
     if last is not None:
         yield last.value
-        after = last.id
-    while True:
-        page = await store.page(project, CONVERSATION_ITEMS, id, after=after, limit=PAGE, order="desc")
-        for document in page.documents:
+    async for page in pages(store, project, CONVERSATION_ITEMS, id, after=last, order="desc"):
+        for document in page:
             yield document.value
-        if not page.has_more:
-            return
-        after = page.documents[-1].id
-
-
-def ended_items(response: Document) -> list[JSON]:
-    """Return the items that a response which has ended adds to its conversation, each id once."""
-    return conversation_items(response.value, response.state["extra"][INPUT])
 
 
 async def settled(store: Store, conversation: Document) -> Document:
@@ -79,16 +60,14 @@ async def settled(store: Store, conversation: Document) -> Document:
     """
     if ACTIVE_RUN not in conversation.state:
         return conversation
-    known: Document | None = conversation
 
-    async def attempt() -> Document:
-        nonlocal known
-        document, known = known or await store.get(conversation.key), None
+    async def read() -> Document:
+        document = await store.get(conversation.key)
         if document is None:
             raise ConversationNotFound(conversation.id)
-        return await _settle(store, document)
+        return document
 
-    return await retry_on_conflict(attempt, (VersionConflict, AlreadyExists))
+    return await retry_from(conversation, read, partial(_settle, store), (VersionConflict, AlreadyExists))
 
 
 async def _settle(store: Store, conversation: Document) -> Document:
@@ -100,9 +79,10 @@ async def _settle(store: Store, conversation: Document) -> Document:
     free = {name: value for name, value in conversation.state.items() if name not in (ACTIVE_RUN, FENCE)}
     if response is None:  # deleted, or not written yet: it may still need the version that it knows
         return replace(conversation, state=free)
-    if response.value["status"] not in ENDED:
+    if not has_ended(response.value):
         return conversation
-    inserts = item_inserts(project, conversation.id, ended_items(response))
+    items = conversation_items(response.value, response.state["extra"][INPUT])
+    inserts = item_inserts(project, conversation.id, items)
     present = await asyncio.gather(*(store.get(insert.key) for insert in inserts))
     missing = [insert for insert, there in zip(inserts, present, strict=True) if there is None]
     # The release is last: after a crash before it, the next reader appends what is missing.

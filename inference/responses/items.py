@@ -1,12 +1,11 @@
 """Items of responses and conversations in their stored form: what the edition's ItemResource describes."""
 
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from inference.errors import InferenceError
-from inference.identifiers import ALPHABET, LENGTH
+from inference.identifiers import LENGTH, new_id
 from persistence.types import JSON
 
 PREFIXES = {
@@ -134,10 +133,9 @@ def owned_id(prefix: str, owner: str, index: int) -> str:
     return f"{prefix}{owner[-LENGTH:]}{index:04x}"
 
 
-def conversation_item_id(type: str, owner: str) -> str:
+def conversation_item_id(prefix: str, owner: str) -> str:
     """Return a new id for an item that is made in the conversation `owner`."""
-    rest = "".join(secrets.choice(ALPHABET) for _ in range(8))
-    return f"{PREFIXES[type]}{owner[-LENGTH:]}{rest}"
+    return f"{prefix}{owner[-LENGTH:]}{new_id('')[:8]}"
 
 
 def item_owner(item_id: str) -> tuple[str, str] | None:

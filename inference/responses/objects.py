@@ -1,7 +1,6 @@
 """The response object of the Responses API and its parts."""
 
 from collections.abc import Collection
-from typing import Any
 
 from inference.engine.items import Usage
 from inference.engine.statuses import ENDED, check_transition
@@ -177,7 +176,7 @@ def file_search_item(id: str, status: str, queries: list[str], results: list[JSO
 
 def file_search_result(found: JSON) -> JSON:
     """Return what file_search found as its call shows it."""
-    text: Any = "\n".join(part["text"] for part in found["content"])
+    text = "\n".join(part["text"] for part in found.get("content") or ())
     return {
         "file_id": found["file_id"],
         "filename": found["file_name"],

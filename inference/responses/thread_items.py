@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inference.assistants.objects import message_object, text_part
-from inference.responses.items import conversation_item_id
+from inference.responses import objects
+from inference.responses.items import PREFIXES, conversation_item_id
 from inference.retrieval.citations import MARK
 from persistence.types import JSON
 
@@ -94,7 +95,7 @@ def call_items(step: JSON, conversation_id: str) -> list[JSON]:
             outputs.append(output)
         calls.append(item)
     return [
-        {"id": conversation_item_id(item["type"], conversation_id), "status": "completed", **item}
+        {"id": conversation_item_id(PREFIXES[item["type"]], conversation_id), "status": "completed", **item}
         for item in (*calls, *outputs)
     ]
 
@@ -104,18 +105,8 @@ def _function_call(details: JSON) -> JSON:
 
 
 def _file_search_call(details: JSON) -> JSON:
-    found = [_result(result) for result in details.get("results") or ()]
+    found = [objects.file_search_result(result) for result in details.get("results") or ()]
     return {"type": "file_search_call", "queries": [], "results": found}
-
-
-def _result(result: JSON) -> JSON:
-    return {
-        "file_id": result["file_id"],
-        "filename": result["file_name"],
-        "score": result["score"],
-        "text": "\n".join(part["text"] for part in result.get("content") or ()),
-        "attributes": {},
-    }
 
 
 def _code_interpreter_call(details: JSON) -> JSON:

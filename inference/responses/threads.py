@@ -22,12 +22,10 @@ from persistence.collections import (
     RUNS,
     THREADS,
 )
+from persistence.listing import PAGE, pages
 from persistence.retry import retry_on_conflict
 from persistence.store import Document, Enqueue, Finish, Insert, Job, Key, Replace, Store, child_id
 from persistence.types import JSON
-
-PAGE = 100
-"""Documents that are read and written together: other requests go on in between."""
 
 BATCH_BYTES = 2 * 1024 * 1024
 """Bytes of documents that are written together, unless the first alone has more; Cassandra takes 8 MB."""
@@ -139,17 +137,6 @@ async def _batches(documents: AsyncIterator[Insert]) -> AsyncIterator[list[Inser
         yield batch
 
 
-async def _pages(store: Store, project: str, collection: str, parent: str) -> AsyncIterator[list[Document]]:
-    """Yield the documents of a list, oldest first."""
-    after, more = None, True
-    while more:
-        page = await store.page(project, collection, parent, after=after, limit=PAGE, order="asc")
-        if page.documents:
-            yield page.documents
-            after = page.documents[-1].id
-        more = page.has_more
-
-
 # --- of a thread ---
 
 
@@ -164,7 +151,7 @@ async def _items(store: Store, thread: Document, conversation_id: str) -> AsyncI
     steps = _steps(store, project, thread.id)
     step = await anext(steps, None)
     filenames: dict[str, str] = {}
-    async for page in _pages(store, project, MESSAGES, thread.id):
+    async for page in pages(store, project, MESSAGES, thread.id):
         await _add_filenames(store, project, page, filenames)
         for message in page:
             while step is not None and _is_before(step, message):
@@ -194,11 +181,11 @@ def _calls(step: Document, conversation_id: str) -> list[JSON]:
 
 async def _steps(store: Store, project: str, thread_id: str) -> AsyncIterator[Document]:
     """Yield the steps of a thread's runs, oldest first."""
-    async for runs in _pages(store, project, RUNS, thread_id):
+    async for runs in pages(store, project, RUNS, thread_id):
         for start in range(0, len(runs), RUNS_AT_ONCE):
             some = runs[start : start + RUNS_AT_ONCE]
             for steps in await asyncio.gather(
-                *(_all(_pages(store, project, RUN_STEPS, run.id)) for run in some)
+                *(_all(pages(store, project, RUN_STEPS, run.id)) for run in some)
             ):
                 for step in steps:
                     yield step
@@ -222,7 +209,7 @@ async def _add_filenames(store: Store, project: str, messages: list[Document], n
 async def _messages(store: Store, conversation: Document, thread_id: str) -> AsyncIterator[Insert]:
     """Yield the messages of a conversation's thread; calls are left out, as a thread has them in its runs."""
     project = conversation.key.project
-    async for page in _pages(store, project, CONVERSATION_ITEMS, conversation.id):
+    async for page in pages(store, project, CONVERSATION_ITEMS, conversation.id):
         for item in page:
             if item.value["type"] != "message" or not item.value["content"]:
                 continue

@@ -13,6 +13,7 @@ from inference.retrieval.errors import ObjectNotFound, RequestRefused
 from inference.retrieval.files import Files
 from persistence.collections import UPLOAD_PARTS, UPLOADS
 from persistence.errors import ContentNotFound
+from persistence.listing import pages
 from persistence.retry import retry_on_conflict, update_with_retry
 from persistence.store import (
     Check,
@@ -32,7 +33,6 @@ MAX_PART = 64 * 1024 * 1024
 """Bytes of a part; a larger one is refused while it arrives."""
 
 MAX_UPLOAD = 8 * 1024**3
-PAGE = 100
 
 
 class Uploads:
@@ -166,14 +166,9 @@ class Uploads:
     async def purge(self, lease: Lease) -> None:
         """Run an upload's purge job: delete its parts, and copies that were not used."""
         project, upload = lease.job.project, lease.job.payload["id"]
-        after: str | None = None
-        while True:
-            page = await self._store.page(project, UPLOAD_PARTS, upload, after=after, limit=PAGE, order="asc")
-            for part in page.documents:
+        async for parts in pages(self._store, project, UPLOAD_PARTS, upload):
+            for part in parts:
                 await self._store.delete_content(project, part.state["content"])
-                after = part.id
-            if not page.has_more:
-                break
         document = await self._store.get(Key(project, UPLOADS, upload))
         for copy in document.state.get("copies", ()) if document else ():
             if document and copy != document.state.get("content"):

@@ -47,7 +47,7 @@ async def held(store: Store, status: str | None) -> Document:
 
 
 async def ids(store: Store, conversation: Document) -> list[str]:
-    return [item["id"] async for item in newest_items(store, conversation)]
+    return [item["id"] async for item in newest_items(store, "p", conversation.id)]
 
 
 async def test_an_ended_response_adds_its_items_in_order_and_frees_the_conversation(store: Store) -> None:

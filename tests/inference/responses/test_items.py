@@ -136,7 +136,7 @@ def test_the_id_of_an_output_names_its_response() -> None:
 def test_the_id_of_a_conversations_item_names_its_conversation() -> None:
     conversation = new_id("conv_")
 
-    assert item_owner(conversation_item_id("message", conversation)) == ("conversation", conversation)
+    assert item_owner(conversation_item_id("msg_", conversation)) == ("conversation", conversation)
 
 
 @pytest.mark.parametrize(
