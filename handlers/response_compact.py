@@ -20,9 +20,8 @@ async def compact_conversation(context: Context, body: JSON) -> JSON:
     if not items or items[-1].get("type") != TRIGGER:
         items = [*items, {"type": TRIGGER}]
     request = await checked_request(context, {**body, "input": items, "store": False})
-    read = await context.services.responses.context_items(request)
+    started, read = await context.services.responses.start_unstored(request)
     said = [shown(item, ()) for item in read if item["type"] == "message" and item["role"] == "user"]
-    started = await context.services.responses.start(request)
     if started.events is None:
         raise RuntimeError("a response that is not stored has its events")
     response = await whole_response(until_end(context, request, started.events))

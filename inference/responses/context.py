@@ -6,7 +6,7 @@ is, the oldest first: a chain up to a response, or a conversation up to an item 
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -18,7 +18,7 @@ from inference.responses.sealing import ItemSealer
 from inference.responses.state import INPUT, SEGMENTS
 from persistence.collections import RESPONSES
 from persistence.listing import pages
-from persistence.store import Document, Key, Store
+from persistence.store import Document, Key, Replace, Store
 from persistence.types import JSON
 
 MOST_BYTES_OF_A_TOKEN = 8
@@ -26,11 +26,18 @@ MOST_BYTES_OF_A_TOKEN = 8
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """What a new response continues: its chain ("" for one of its own), its segments and their items."""
+    """What a new response continues.
 
-    chain: str
-    segments: list[JSON]
-    items: list[JSON]
+    `chain` is "" for a chain of its own; `items` are those of `segments`, or without any those that only a
+    connection remembers. `mark` notes in the response before it that it is continued, `busy` that the
+    conversation has a response running.
+    """
+
+    chain: str = ""
+    segments: list[JSON] = field(default_factory=list)
+    items: list[JSON] = field(default_factory=list)
+    mark: Replace | None = None
+    busy: Replace | None = None
 
 
 def segments_with(response: Document) -> list[JSON]:

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, field
 
-import orjson
-
 from inference.engine.items import Message
 from inference.engine.state import RunState
 from inference.gateway.tolerant_json import LEAST_LOGPROB
 from inference.responses import objects
+from inference.retrieval.file_search import asked_queries
 from persistence.types import JSON
 
 
@@ -83,11 +82,8 @@ def _logprob_members(token: JSON) -> JSON:
 
 
 def queries_of(arguments: str) -> list[str]:
-    """Return the queries of a call of file_search, as far as they can be read."""
+    """Return the queries of a call of file_search; none where the search cannot read them."""
     try:
-        given = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        return asked_queries(arguments)
+    except ValueError:
         return []
-    queries = given.get("queries", given.get("query")) if isinstance(given, dict) else None
-    queries = [queries] if isinstance(queries, str) else queries
-    return [query for query in queries if isinstance(query, str)] if isinstance(queries, list) else []

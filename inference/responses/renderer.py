@@ -10,13 +10,13 @@ from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
 from inference.responses import objects
+from inference.responses.conversations import item_key
 from inference.responses.event_frames import TERMINAL, Frame, FrameWriter, delta, part_event, place_of
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
 from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, logprob_of, queries_of
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
 from inference.responses.tools import RequestTools
-from persistence.collections import CONVERSATION_ITEMS
-from persistence.store import Key, child_id
+from persistence.store import Key
 from persistence.types import JSON
 
 Seal = Callable[[str, JSON], str]
@@ -102,7 +102,7 @@ class ResponsesRenderer:
         if conversation is None:
             return
         for item in objects.conversation_items(self.run, state.extra.get(INPUT, [])):
-            key = Key(self._project, CONVERSATION_ITEMS, child_id(conversation, item["id"]))
+            key = item_key(self._project, conversation, item["id"])
             self.changes[key] = ObjectChange(key, item, parent=conversation)
 
     def _drop_turn(self, kept: Collection[str]) -> None:
@@ -232,7 +232,7 @@ class ResponsesRenderer:
             isinstance(item, Call)
             and item.type != FUNCTION_CALL
             and event.output is None
-            and (event.status == "completed")
+            and event.status == "completed"
         ):
             return []
         opened = self._open.pop(event.id)

@@ -36,16 +36,14 @@ from inference.responses.state import (
     SEGMENTS,
     WARM_UP,
 )
+from inference.responses.tools import BROUGHT_TOOLS
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
 from persistence.errors import VersionConflict
 from persistence.retry import retry_on_conflict
-from persistence.store import LOG_LIFETIME, Delete, Document, Key, Operation, Replace, Store
+from persistence.store import LOG_LIFETIME, Delete, Document, Key, Replace, Store
 from persistence.types import JSON
-
-BRINGS_TOOLS = frozenset({"additional_tools", "tool_search_output"})
-"""Items that bring tools into a context."""
 
 
 @dataclass(slots=True)
@@ -131,7 +129,8 @@ class Responses:
         """
         try:
             if not request.is_stored:
-                return await self._start_unstored(request)
+                started, _ = await self.start_unstored(request)
+                return started
             return await retry_on_conflict(lambda: self._start_stored(request), (VersionConflict,))
         except ItemRefused:
             _forget_previous(request)
@@ -139,36 +138,17 @@ class Responses:
 
     async def first_request(self, request: ResponseRequest) -> JSON:
         """Return the chat request that a response would begin with; the errors are those of `start`."""
-        previous, _, _ = await self._previous(request)
-        start, _ = await self._run_start(request, previous)
+        start, _ = await self._run_start(request, await self._previous(request))
         return await first_request(self._gateway, self._tools, self._api, start)
 
-    async def context_items(self, request: ResponseRequest) -> list[JSON]:
-        """Return the items that a response's model would read, its input included."""
-        previous, _, _ = await self._previous(request)
-        _, items = await self._run_start(request, previous)
-        return items
-
     async def _start_stored(self, request: ResponseRequest) -> Started:
-        previous, operations, busy = await self._previous(request)
+        previous = await self._previous(request)
         start, _ = await self._run_start(request, previous)
-        start = RunStart(
-            start.key,
-            previous.chain or request.id,
-            start.run,
-            start.objects,
-            start.state,
-            conversation=busy,
-            operations=operations,
-            caller=request.caller,
-            history=start.history,
-            follows=not request.body.get("background"),
-        )
         return await self.engine.start(start)
 
-    async def _start_unstored(self, request: ResponseRequest) -> Started:
-        previous, _, _ = await self._previous(request)
-        start, context = await self._run_start(request, previous)
+    async def start_unstored(self, request: ResponseRequest) -> tuple[Started, list[JSON]]:
+        """Start a response that is not stored; return it with the items that its model reads."""
+        start, context = await self._run_start(request, await self._previous(request))
 
         def remember(response: JSON) -> None:
             if request.memory is None:
@@ -180,17 +160,15 @@ class Responses:
             else:
                 _forget_previous(request)
 
-        return Started(start.run, self.engine.run_unstored(start, remember))
+        return Started(start.run, self.engine.run_unstored(start, remember)), context
 
     async def _run_start(self, request: ResponseRequest, previous: Previous) -> tuple[RunStart, list[JSON]]:
         """Return the run of a response, and the items that its model reads."""
         known = {item["id"] for item in previous.items}
         input = await self._resolved(request, known)
-        if not previous.chain and not previous.segments and previous.items:
-            input = [*previous.items, *input]  # of a connection's memory: nothing else keeps them
-            items = input
-        else:
-            items = [*previous.items, *input]
+        items = [*previous.items, *input]
+        if not previous.segments:  # of a connection's memory: nothing else keeps them
+            input = items
         check_pairs(items, len(items) - len(request.input))
         run = objects.response_object(request.id, request.body, now=int(time.time()))
         caller = request.caller.chat if request.caller is not None else None
@@ -202,7 +180,7 @@ class Responses:
             PROVIDER: self._gateway.provider_of(run["model"], caller),
             INCLUDE: request.body.get("include") or [],
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
-            BROUGHT: [item for item in items if item["type"] in BRINGS_TOOLS],
+            BROUGHT: [item for item in items if item["type"] in BROUGHT_TOOLS],
         }
         if request.body.get("generate") is False:
             extra[WARM_UP] = True
@@ -211,26 +189,35 @@ class Responses:
         document = Document(key, run, {"extra": extra})
         history = await self._api.messages(document, items)
         made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT, PROVIDER)}}
-        return RunStart(key, request.id, run, made, state, caller=request.caller, history=history), items
+        start = RunStart(
+            key,
+            previous.chain or request.id,
+            run,
+            made,
+            state,
+            conversation=previous.busy,
+            operations=[] if previous.mark is None else [previous.mark],
+            caller=request.caller,
+            history=history,
+            follows=not request.body.get("background"),
+        )
+        return start, items
 
     # --- what a response continues ---
 
-    async def _previous(self, request: ResponseRequest) -> tuple[Previous, list[Operation], Replace | None]:
-        """Return what a response continues, and the writes that mark it: in its chain, or a conversation."""
+    async def _previous(self, request: ResponseRequest) -> Previous:
         previous_id = request.body.get("previous_response_id")
         if previous_id is not None:
             return await self._continued(request, previous_id)
         conversation_id = request.body.get("conversation")
         if conversation_id is not None:
             return await self._in_conversation(request, conversation_id)
-        return Previous("", [], []), [], None
+        return Previous()
 
-    async def _continued(
-        self, request: ResponseRequest, id: str
-    ) -> tuple[Previous, list[Operation], Replace | None]:
+    async def _continued(self, request: ResponseRequest, id: str) -> Previous:
         remembered = request.memory.get(id) if request.memory is not None else None
         if remembered is not None:
-            return Previous("", [], remembered), [], None
+            return Previous(items=remembered)
         document = await self._store.get(Key(request.project, RESPONSES, id))
         if document is None:
             raise ResponseNotFound(id, previous=True)
@@ -240,13 +227,11 @@ class Responses:
         items = await self._items(request, segments)
         extra = document.state["extra"]
         if not request.is_stored or extra.get(CONTINUED):
-            return Previous("", segments, items), [], None
+            return Previous("", segments, items)
         state = {**document.state, "extra": {**extra, CONTINUED: True}}
-        return Previous(document.parent, segments, items), [Replace(document, state=state)], None
+        return Previous(document.parent, segments, items, mark=Replace(document, state=state))
 
-    async def _in_conversation(
-        self, request: ResponseRequest, id: str
-    ) -> tuple[Previous, list[Operation], Replace | None]:
+    async def _in_conversation(self, request: ResponseRequest, id: str) -> Previous:
         conversation = await self._store.get(Key(request.project, CONVERSATIONS, id))
         if conversation is None:
             raise ConversationNotFound(id)
@@ -255,7 +240,7 @@ class Responses:
         items = await self._items(request, [{"conversation": id}])
         segments = [{"conversation": id, "until": items[-1]["id"] if items else None}]
         busy = Replace(conversation, state={**conversation.state, ACTIVE_RUN: request.id})
-        return Previous("", segments, items), [], busy
+        return Previous("", segments, items, busy=busy)
 
     async def _items(self, request: ResponseRequest, segments: list[JSON]) -> list[JSON]:
         window = self._gateway.context_window(request.body["model"])

@@ -14,7 +14,7 @@ SERVED = frozenset({"file_search"})
 
 _NAMED = frozenset({"function", "custom"})
 
-_BROUGHT_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+BROUGHT_TOOLS = frozenset({"additional_tools", "tool_search_output"})
 """Items that bring tools into a conversation."""
 
 
@@ -56,7 +56,7 @@ class RequestTools:
         self._reserved = SERVED.intersection(tool["type"] for tool in tools)
         for index, tool in enumerate(tools):
             self._add(tool, f"tools[{index}]")
-        brought = (item.get("tools") or () for item in items if item["type"] in _BROUGHT_TOOLS)
+        brought = (item.get("tools") or () for item in items if item["type"] in BROUGHT_TOOLS)
         for tool in (each for group in brought for each in group):
             self._add(tool, None)
         self.functions = [function.definition for function in self._by_name.values()]

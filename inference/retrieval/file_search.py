@@ -94,7 +94,7 @@ class FileSearch:
         number = len(self._calls)
         self._calls.append(details)  # at once: calls side by side have numbers of their own
         try:
-            queries = _queries(str(call.arguments))
+            queries = asked_queries(str(call.arguments))
             stores = await self._retrieval.present(self._project, self._stores)
             found = await self._found(stores, queries, RankingOptions(RANKER, threshold))
             output, shown = await asyncio.to_thread(_rendered, found, number, self._budget)
@@ -141,7 +141,7 @@ def _vector_stores(resources: Sequence[JSON]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
-def _queries(arguments: str) -> list[str]:
+def asked_queries(arguments: str) -> list[str]:
     """Return the queries that a model wrote; raise ValueError, whose message the model reads."""
     try:
         given = orjson.loads(arguments)
