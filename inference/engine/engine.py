@@ -350,16 +350,8 @@ class Engine:
 
         try:
             if prepared is not None:
-                run, conversation = prepared.run, prepared.conversation
-                work = UnitOfWork(
-                    self._store,
-                    self._feeds,
-                    lease,
-                    run,
-                    conversation,
-                    prepared.recorder,
-                    outlives_conversation=self._api.outlives_conversation,
-                )
+                run, conversation, recorder = prepared.run, prepared.conversation, prepared.recorder
+                work = UnitOfWork(self._store, self._feeds, self._api, lease, run, conversation, recorder)
             else:
                 recovered = await recover(self._store, self._feeds, self._api, lease)
                 if recovered is None:

@@ -26,15 +26,7 @@ async def recover(store: Store, feeds: Feeds, api: Api, lease: Lease) -> UnitOfW
     while entries := await store.read_log(project, run_id, state.sequence - 1):
         for _, line in entries:
             recorder.replay(decode(line))
-    work = UnitOfWork(
-        store,
-        feeds,
-        lease,
-        run,
-        conversation,
-        recorder,
-        outlives_conversation=api.outlives_conversation,
-    )
+    work = UnitOfWork(store, feeds, api, lease, run, conversation, recorder)
     ahead = await api.newest_output(run)
     await track_open_objects(store, work)
     if ahead is not None:
@@ -55,15 +47,7 @@ async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) ->
     while entries := await store.read_log(project, run_id, state.sequence - 1):
         state.sequence = entries[-1][0] + 1
     recorder = Recorder(state, api.renderer(project, run.value, state))
-    return UnitOfWork(
-        store,
-        feeds,
-        lease,
-        run,
-        conversation,
-        recorder,
-        outlives_conversation=api.outlives_conversation,
-    )
+    return UnitOfWork(store, feeds, api, lease, run, conversation, recorder)
 
 
 async def track_open_objects(store: Store, work: UnitOfWork) -> None:

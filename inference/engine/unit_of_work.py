@@ -5,14 +5,14 @@ import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from inference.engine.errors import RunGone
 from inference.engine.events import Event, ItemDelta, ItemStarted, encode
 from inference.engine.feeds import Feeds
 from inference.engine.items import MESSAGE
 from inference.engine.recorder import Batch, Recorder
-from inference.engine.renderer import WRITTEN_AHEAD, ObjectChange
+from inference.engine.renderer import WRITTEN_AHEAD, Api, ObjectChange
 from inference.engine.state import ACTIVE_RUN, FENCE
 from inference.engine.statuses import ENDED, SETTLED
 from inference.leases import Lease
@@ -127,18 +127,12 @@ class TrackedConversation:
 Tracked = TrackedObject | TrackedRun | TrackedConversation
 
 
-@dataclass(frozen=True, slots=True)
-class _InOrder:
+class _InOrder(NamedTuple):
     """What one write changes: before the part that the lease guards, in it, and after it."""
 
     first: list[Tracked]
     then: list[Tracked]
     last: list[Tracked]
-
-    @property
-    def parts(self) -> tuple[list[Tracked], list[Tracked], list[Tracked]]:
-        """The three parts in their order."""
-        return self.first, self.then, self.last
 
     @property
     def all(self) -> list[Tracked]:
@@ -157,18 +151,17 @@ class UnitOfWork:
         self,
         store: Store,
         feeds: Feeds,
+        api: Api,
         lease: Lease,
         run: Document,
         conversation: Document | None,
         recorder: Recorder,
-        *,
-        outlives_conversation: bool = False,
     ) -> None:
         self.lease = lease
         self.recorder = recorder
         self.run = TrackedRun(run, recorder)
         self.conversation = None if conversation is None else TrackedConversation(conversation, run.id)
-        self._outlives_conversation = outlives_conversation
+        self._outlives_conversation = api.outlives_conversation
         self._store = store
         self._feeds = feeds
         self._objects: dict[Key, TrackedObject] = {}
@@ -291,7 +284,7 @@ class UnitOfWork:
                     return  # the last events are written with the end of the job
                 await self._flush()
 
-    def _ordered(self, objects: list[Tracked]) -> "_InOrder":
+    def _ordered(self, objects: list[Tracked]) -> _InOrder:
         """Return the objects in the order in which an engine without transactions writes them.
 
         Messages come first, fenced by the conversation: the next owner finds what the run has said, and
@@ -299,7 +292,9 @@ class UnitOfWork:
         written first instead.
         """
         conversation: list[Tracked] = [self.conversation] if self.conversation is not None else []
-        ahead = [each for each in objects if isinstance(each, TrackedObject) and each.change.ahead]
+        ahead: list[Tracked] = [
+            each for each in objects if isinstance(each, TrackedObject) and each.change.ahead
+        ]
         rest = [each for each in objects if each not in ahead and each not in conversation]
         if self._outlives_conversation:
             run: list[Tracked] = [each for each in rest if each is self.run]
@@ -307,7 +302,7 @@ class UnitOfWork:
             return _InOrder([], run, [*conversation, *items] if self._releases_conversation or items else [])
         if self._releases_conversation or (ahead and not self._store.atomic_writes):
             return _InOrder([*conversation, *ahead], rest, [])
-        return _InOrder([*ahead], rest, [])
+        return _InOrder(ahead, rest, [])
 
     async def _write(self, objects: list[Tracked], operations: Sequence[Operation]) -> None:
         """Write once; after a conflict, on top of what others changed."""
@@ -323,9 +318,9 @@ class UnitOfWork:
 
         await retry_on_conflict(attempt, (VersionConflict, AlreadyExists))
 
-    async def _write_in_order(self, ordered: "_InOrder", operations: Sequence[Operation]) -> None:
+    async def _write_in_order(self, ordered: _InOrder, operations: Sequence[Operation]) -> None:
         writes = {id(each): each.operation() for each in ordered.all}
-        first, then, last = ([writes[id(each)] for each in part] for part in ordered.parts)
+        first, then, last = ([writes[id(each)] for each in part] for part in ordered)
         hold = Hold(self.lease.job)
         documents = await _finished(self._store.write(*first, hold, *then, *operations, *last))
         changed = [each for each in ordered.all if not isinstance(writes[id(each)], Check)]
