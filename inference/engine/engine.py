@@ -287,14 +287,9 @@ class Engine:
         project, run_id = attempt_start.key.project, attempt_start.key.id
         recorder, job = attempt_start.recorder, self._with_settings(attempt_start)
         batch = recorder.take()
-        reader = self._feeds.subscribe(project, run_id) if attempt_start.follows else None
         log = self._feeds.append(project, run_id, batch.first, batch.lines)
-        try:
-            documents = await self._store.write(*attempt_start.operations, Enqueue(job), log)
-        except BaseException:
-            if reader is not None:
-                self._feeds.unsubscribe(project, run_id, reader)
-            raise
+        documents = await self._store.write(*attempt_start.operations, Enqueue(job), log)
+        reader = self._feeds.subscribe(project, run_id) if attempt_start.follows else None
         self._feeds.publish(project, run_id, batch.frames)
         run = next(each for each in documents if each.key == attempt_start.key)
         conversation = attempt_start.conversation
