@@ -60,24 +60,22 @@ async def run_turns(
     build_request: BuildRequest,
     tools: Toolbox,
     state: RunState,
-    max_answer: int = MAX_ANSWER,
-    compact: Compact | None = None,
+    max_answer: int,
+    compact: Compact,
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
     The caller applies each event to `state` before it takes the next one.
     """
     while True:
-        if compact is not None:
-            async with aclosing(compact()) as compaction:
-                async for event in compaction:
-                    yield event
+        async with aclosing(compact()) as compaction:
+            async for event in compaction:
+                yield event
         request = await build_request()
         yield TurnStarted(new_id("turn_"), _now())
-        used_ids = {call.call_id for turn in state.turns for call in turn.calls}
-        reader = TurnReader(
-            tools, used_ids, skip_text=bool(state.turns[-1].finished_messages), max_answer=max_answer
-        )
+        turn = state.turns[-1]
+        used_ids = {call.call_id for each in state.turns for call in each.calls}
+        reader = TurnReader(tools, used_ids, skip_text=bool(turn.finished_messages), max_answer=max_answer)
         async with aclosing(send(request)) as chunks:
             async for chunk in chunks:
                 for event in reader.read(chunk):
@@ -88,14 +86,13 @@ async def run_turns(
             yield event
         whole = reader.finish not in CUT_SHORT
         if whole:
-            async for event in _run_calls(state.turns[-1], tools):
+            async for event in _run_calls(turn, tools):
                 yield event
         else:
-            for item in state.turns[-1].open:
+            for item in turn.open:
                 usage = reader.tokens if isinstance(item, Message) else ()
                 yield ItemFinished(item.id, "incomplete", _now(), tokens=usage, reason=reader.finish)
         yield TurnFinished(reader.finish, _now(), reader.tokens)
-        turn = state.turns[-1]
         if not whole or not turn.calls or turn.pending:
             return
 
