@@ -14,7 +14,7 @@ import yaml
 from bench.figures import Figure, at_least_times, rate_figure
 from bench.load import BenchFailed
 from bench.measuring import alternate
-from bench.relay import CHUNKS, QUESTION, load, stream_load
+from bench.relay import CHUNKS, QUESTION, STREAM, load, stream_load
 from bench.rig import Rig, wait_listening
 from tests.server import free_port
 
@@ -42,8 +42,8 @@ def against_litellm(rig: Rig) -> Iterator[Figure]:
         )
         streamed = alternate(
             rig.rounds,
-            partial(stream_load, server.port, rig.seconds, pids),
-            partial(stream_load, port, 2 * rig.seconds, []),
+            partial(stream_load, server.port, rig.seconds, pids, STREAM),
+            partial(stream_load, port, 2 * rig.seconds, [], STREAM),
         )
     rates = [(one.rate, other.rate) for one, other in whole]
     yield rate_figure(f"chat completions relayed, beside {PEER}", rates, PEER, at_least_times(40))

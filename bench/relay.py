@@ -17,6 +17,7 @@ from bench.rig import Rig
 
 PATH = "/v1/chat/completions"
 QUESTION = {"model": "bench-100", "messages": [{"role": "user", "content": "Why is the sky blue?"}]}
+STREAM = request("POST", PATH, {**QUESTION, "stream": True})
 CHUNKS = 100
 DIRECT = "provider, direct"
 
@@ -44,16 +45,15 @@ def relayed_streams(rig: Rig) -> Iterator[Figure]:
     """Measure streams of 100 chunks per second."""
     with rig.provider() as provider, rig.server("streams-server", provider) as server:
         pids = server.workers()
-        ask_server = partial(stream_load, server.port, rig.seconds, pids)
-        ask_provider = partial(stream_load, provider.port, rig.seconds, [])
+        ask_server = partial(stream_load, server.port, rig.seconds, pids, STREAM)
+        ask_provider = partial(stream_load, provider.port, rig.seconds, [], STREAM)
         ask_server()
         pairs = alternate(rig.rounds, ask_server, ask_provider)
     yield rate_figure(f"streams of {CHUNKS} chunks relayed, 16 connections", pairs, DIRECT, at_least(700))
 
 
-def stream_load(port: int, seconds: float, pids: list[int]) -> Rate:
+def stream_load(port: int, seconds: float, pids: list[int], body: bytes) -> Rate:
     """Run one round of streams and check the number of their events."""
-    body = request("POST", PATH, {**QUESTION, "stream": True})
 
     async def measure() -> tuple[Rate, Tally]:
         return await timed(pids, lambda: streams(port, body, 16, seconds))
@@ -82,8 +82,7 @@ def first_byte(rig: Rig) -> Iterator[Figure]:
 
 def first_bytes(port: int, count: int) -> list[float]:
     """Return the seconds to the first byte of streams requested one after the other."""
-    asked = request("POST", PATH, {**QUESTION, "stream": True})
-    answers: list[Answer] = uvloop.run(each_in_turn(port, [asked] * count))
+    answers: list[Answer] = uvloop.run(each_in_turn(port, [STREAM] * count))
     if not all(answer.is_whole for answer in answers):
         raise BenchFailed("a stream did not come to its end")
     return [answer.first for answer in answers]

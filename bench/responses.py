@@ -7,17 +7,18 @@ from functools import partial
 
 import uvloop
 
-from bench.client import Connection, Tally, each_in_turn, request, streams, timed
+from bench.client import Connection, each_in_turn, request
 from bench.figures import Figure, at_least, at_least_times, at_most, at_most_times, rate_figure
 from bench.load import BenchFailed
-from bench.measuring import MEGABYTE, Rate, alternate, memory
+from bench.measuring import MEGABYTE, alternate, memory
 from bench.proxy import PEER, proxy
-from bench.relay import CHUNKS, DIRECT, PATH, QUESTION
+from bench.relay import CHUNKS, DIRECT, QUESTION, STREAM, stream_load
 from bench.rig import Rig
 from bench.runs import added, script, whole_answers
 
 RESPONSES = "/v1/responses"
 ASKED = {"model": QUESTION["model"], "input": "Why is the sky blue?"}
+RESPONSE_STREAM = request("POST", RESPONSES, {**ASKED, "stream": True})
 TURNS = 50
 CHAT_ONLY = "deepseek"
 """A provider that LiteLLM asks for chat completions, as this server does."""
@@ -25,20 +26,18 @@ CHAT_ONLY = "deepseek"
 
 def streamed(rig: Rig) -> Iterator[Figure]:
     """Measure streamed responses of 100 chunks next to the provider's own streams."""
-    ours = request("POST", RESPONSES, {**ASKED, "stream": True})
-    theirs = request("POST", PATH, {**QUESTION, "stream": True})
     with rig.provider() as provider, rig.server("responses-server", provider) as server:
         pids = server.workers()
-        whole_answers(server.port, [ours] * 10)
+        whole_answers(server.port, [RESPONSE_STREAM] * 10)
         pairs = alternate(
             3 * rig.rounds,
-            partial(whole_answers, server.port, [ours] * 10),
-            partial(whole_answers, provider.port, [theirs] * 10),
+            partial(whole_answers, server.port, [RESPONSE_STREAM] * 10),
+            partial(whole_answers, provider.port, [STREAM] * 10),
         )
         rates = alternate(
             rig.rounds,
-            partial(stream_load, server.port, rig.seconds, pids, ours),
-            partial(stream_load, provider.port, rig.seconds, [], theirs),
+            partial(stream_load, server.port, rig.seconds, pids, RESPONSE_STREAM),
+            partial(stream_load, provider.port, rig.seconds, [], STREAM),
         )
     name = f"a streamed response of {CHUNKS} chunks adds to its provider's time, p50"
     yield added(name, pairs, "seconds", at_most(6))
@@ -49,34 +48,21 @@ def streamed(rig: Rig) -> Iterator[Figure]:
 
 def against_litellm(rig: Rig) -> Iterator[Figure]:
     """Measure streamed responses next to those of LiteLLM's proxy, one worker each, same provider."""
-    body = request("POST", RESPONSES, {**ASKED, "stream": True})
     with (
         rig.provider() as provider,
         rig.server("responses-litellm-server", provider) as server,
         proxy(rig, provider.url, CHAT_ONLY) as port,
     ):
         pids = server.workers()
-        stream_load(port, 2, [], body)  # its first requests take seconds
-        stream_load(server.port, 1, pids, body)
+        stream_load(port, 2, [], RESPONSE_STREAM)  # its first requests take seconds
+        stream_load(server.port, 1, pids, RESPONSE_STREAM)
         pairs = alternate(
             rig.rounds,
-            partial(stream_load, server.port, rig.seconds, pids, body),
-            partial(stream_load, port, 2 * rig.seconds, [], body),
+            partial(stream_load, server.port, rig.seconds, pids, RESPONSE_STREAM),
+            partial(stream_load, port, 2 * rig.seconds, [], RESPONSE_STREAM),
         )
     name = f"streamed responses of {CHUNKS} chunks, beside {PEER}"
     yield rate_figure(name, pairs, PEER, at_least_times(25))
-
-
-def stream_load(port: int, seconds: float, pids: list[int], body: bytes) -> Rate:
-    """Run one round of streams and check the number of their events."""
-
-    async def measure() -> tuple[Rate, Tally]:
-        return await timed(pids, lambda: streams(port, body, 16, seconds))
-
-    rate, tally = uvloop.run(measure())
-    if tally.events < CHUNKS * tally.streams:
-        raise BenchFailed(f"{tally.streams} streams of {CHUNKS} chunks came to only {tally.events} events")
-    return rate
 
 
 def chain(rig: Rig) -> Iterator[Figure]:

@@ -50,7 +50,7 @@ def worker_memory(rig: Rig) -> Iterator[Figure]:
         idle = memory(pid)
         wrk(f"{server.root}/v1/models/gpt-4o", 1, connections=16)
         relay.load(server.root, rig.seconds, [pid], body)
-        relay.stream_load(server.port, rig.seconds, [pid])
+        relay.stream_load(server.port, rig.seconds, [pid], relay.STREAM)
         after = memory(pid)
     yield Figure("memory of one worker, idle, RSS", idle.rss / MEGABYTE, "MB", bar=at_most(130))
     yield Figure("… PSS", idle.pss / MEGABYTE, "MB")
