@@ -129,7 +129,8 @@ def operations_table() -> str:
     upstream = normalize(parse(raw, edition.name), edition.name)
     served = [one for one in edition.operations if one.name in registered_handlers()]
     served.sort(key=lambda one: (one.path, one.method))
-    rows = [row(one, edition.document, upstream) for one in served]
+    # The `?beta=true` form of an operation has the row of the plain one.
+    rows = dict.fromkeys(row(one, edition.document, upstream) for one in served)
     return "\n".join(("| operation | limits of its fields |", "|---|---|", *rows)) + "\n"
 
 
