@@ -1,8 +1,6 @@
 """Items, tools and parts of requests as clients of the Responses API send them."""
 
-from typing import Any
-
-JSON = dict[str, Any]
+from spec.types import JSON
 
 UUID = "0199a1b2-7c3d-7000-8000-000000000000"
 FUNCTION = {"type": "function", "name": "exec_command", "description": "Runs.", "strict": False}

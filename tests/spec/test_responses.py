@@ -2,15 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from spec.errors import InvalidRequest
 from spec.operation import Operation
+from spec.types import JSON
 from tests.spec.sent_items import FUNCTION, ITEMS, SCHEMA, UUID
 
-JSON = dict[str, Any]
 CONTENT = "application/json"
 
 REQUESTS: dict[str, JSON] = {

@@ -1,7 +1,5 @@
 """Items get their stored form, and contexts without pairs are refused."""
 
-from typing import Any
-
 import pytest
 
 from inference.identifiers import new_id
@@ -14,8 +12,7 @@ from inference.responses.items import (
     shown,
     stored_items,
 )
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 CALL = {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "call_1", "output": "1"}

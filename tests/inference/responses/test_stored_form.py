@@ -4,19 +4,17 @@ import copy
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from inference.responses.chat import chat_messages
 from inference.responses.items import UNRESOLVED, shown, stored_items
 from inference.responses.tools import RequestTools
+from persistence.types import JSON
 from spec.edition import Edition, load
 from spec.validation import ResponseValidator
 from tests.inference.responses.test_chat import Files
 from tests.spec.sent_items import ITEMS
-
-JSON = dict[str, Any]
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,7 @@ import pytest
 
 from inference.responses.items import ItemRefused
 from inference.responses.tools import RequestTools
-
-JSON = dict[str, Any]
+from persistence.types import JSON
 
 WEATHER = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": True}
 PATCH = {
