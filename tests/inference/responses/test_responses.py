@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from handlers import responses
 from handlers.errors import BadRequest, ServerError, TooManyRequests
 from inference.gateway import Gateway
 from inference.responses.errors import ConversationLocked, ItemNotFound, ResponseNotFound
@@ -178,11 +179,14 @@ async def test_the_events_of_an_answer_come_in_openais_order(store: Store, gatew
 
 async def test_the_read_after_a_streams_end_is_whole(store: Store, gateway: Gateway) -> None:
     async with worker(store, gateway) as one, worker(store, gateway) as other:
+        ends = 0
         for _ in range(20):
             async for piece in await one.stream("Hello."):
                 if b"response.completed" in piece:
                     event = parsed(piece)[-1]
                     assert await other.get(event["response"]["id"]) == event["response"]
+                    ends += 1
+        assert ends == 20
 
 
 async def test_a_response_in_the_background_can_be_followed_from_any_number(
@@ -218,8 +222,6 @@ async def test_a_client_that_leaves_cancels_a_foreground_response_only(
 async def test_cancelling_ends_a_background_response_at_once(store: Store, gateway: Gateway) -> None:
     async with worker(store, gateway) as one:
         running = await one.create(script({"text": "never", "wait": 30}), background=True)
-        from handlers import responses
-
         cancelled = await responses.cancel_response(one.context(), running["id"])
         assert cancelled["status"] == "cancelled"
         assert (await responses.cancel_response(one.context(), running["id"]))["status"] == "cancelled"
@@ -234,8 +236,6 @@ async def test_many_cancellations_at_once_all_answer_the_cancelled_response(
 ) -> None:
     async with worker(store, gateway) as one, worker(store, gateway) as other:
         running = await one.create(script({"text": "never", "wait": 30}), background=True)
-        from handlers import responses
-
         contexts = [each.context() for each in (one, other) * 4]
         cancelled = [responses.cancel_response(context, running["id"]) for context in contexts]
         statuses = [response["status"] for response in await asyncio.gather(*cancelled)]
