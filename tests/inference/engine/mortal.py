@@ -1,6 +1,8 @@
 """A store through which a process can die: at a write, in the middle of it, or just after it."""
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from persistence.errors import LeaseLost, StoreUnavailable, VersionConflict
@@ -66,6 +68,16 @@ class MortalStore:
     async def renew_job(self, *args: Any) -> Any:
         await self._live()
         return await self._store.renew_job(*args)
+
+    async def live_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let the process do `work` until that is done or the process is dead; then it is dead in any case."""
+        going, dying = asyncio.ensure_future(work), asyncio.ensure_future(self.dead.wait())
+        await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
+        for each in (going, dying):
+            each.cancel()
+            with suppress(asyncio.CancelledError, StoreUnavailable):
+                await each
+        self.dead.set()
 
     async def _live(self) -> None:
         if self.dead.is_set():

@@ -8,7 +8,6 @@ import pytest
 
 from handlers.errors import BadRequest
 from inference.gateway import Gateway
-from persistence.errors import StoreUnavailable
 from persistence.store import Append, Hold, Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
@@ -57,14 +56,7 @@ class Story:
         async with process(mortal, self.gateway, lease=self.lease) as first:  # type: ignore[arg-type]
             assistant = await first.assistant(tools=WEATHER)
             thread = await first.thread(script(*SCRIPTS[self.name]))
-            going = asyncio.ensure_future(self._first(first, assistant, thread))
-            dying = asyncio.ensure_future(mortal.dead.wait())
-            await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
-            for each in (going, dying):
-                each.cancel()
-                with suppress(asyncio.CancelledError, StoreUnavailable):
-                    await each
-            mortal.dead.set()
+            await mortal.live_through(self._first(first, assistant, thread))
         async with process(self.store, self.gateway, lease=self.lease) as second:
             await self._finish(second)
             await self._check(second)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from handlers.errors import BadRequest, ServerError
 from inference.gateway import Gateway
 from inference.responses.memory import ConnectionMemory
 from inference.responses.sealing import ItemSealer
-from persistence.errors import StoreUnavailable
 from persistence.store import Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
@@ -323,30 +321,12 @@ async def _survive(store: Store, mortal: MortalStore, gateway: Gateway, *, live:
     async with worker(mortal, gateway, lease=LEASE) as first:  # type: ignore[arg-type]
         body = {"model": "m", "input": items, "background": True, "stream": live, **MANAGED}
         request = await responses.checked_request(first.context(), body)
-
-        async def begin() -> None:
-            started = await first.responses.start(request)
-            if started.events is None:
-                await first.ended(request.id)
-                return
-            async for piece in started.events:
-                seen.extend(parsed(piece))
-
-        going, dying = asyncio.ensure_future(begin()), asyncio.ensure_future(mortal.dead.wait())
-        await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
-        for each in (going, dying):
-            each.cancel()
-            with suppress(asyncio.CancelledError, StoreUnavailable):
-                await each
-        mortal.dead.set()
+        await mortal.live_through(first.follow(request, seen))
     async with worker(store, gateway, lease=LEASE) as second:
         response = await second.ended(request.id, 60)
         assert response["status"] == "completed"
         assert [item["type"] for item in response["output"]] == ["compaction", "message"]
-        log = parsed(await second.frames(request.id))
-        assert [event["sequence_number"] for event in log] == list(range(len(log)))
-        assert log[-1]["response"] == response
-        assert log[: len(seen)] == seen
+        await second.check_log(response, seen)
 
 
 @pytest.mark.timeout(300)

@@ -1,19 +1,17 @@
 """A worker that is lost at any write of a response: another one finishes it, once."""
 
 import asyncio
-from contextlib import suppress
 
 import pytest
 
 from handlers import responses
 from inference.gateway import Gateway
-from persistence.errors import StoreUnavailable
 from persistence.store import Document, Hold, Operation, Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.mortal import MortalStore
 from tests.inference.engine.process import script
-from tests.inference.responses.worker import parsed, text_of, worker
+from tests.inference.responses.worker import text_of, worker
 
 LEASES = {"SQLiteStore": 0.4, "CassandraStore": 3.0}
 ANSWER = "One two three four five six seven eight nine."
@@ -40,7 +38,7 @@ def _is_of_conversation(operation: Operation) -> bool:
     return key is not None and key.collection.startswith("conversation")
 
 
-async def _tell(store: Store, gateway: Gateway, mortal: MortalStore, *, live: bool) -> None:
+async def _survive(store: Store, gateway: Gateway, mortal: MortalStore, *, live: bool) -> None:
     """Let one worker begin a response in a conversation and die; another one finishes it."""
     lease = LEASES[type(store).__name__]
     seen: list[JSON] = []
@@ -49,32 +47,14 @@ async def _tell(store: Store, gateway: Gateway, mortal: MortalStore, *, live: bo
         said = script({"text": ANSWER, "delay": 0.03})
         body = {"model": "m", "input": said, "conversation": conversation, "background": True, "stream": live}
         request = await responses.checked_request(first.context(), body)
-
-        async def begin() -> None:
-            started = await first.responses.start(request)
-            if started.events is None:
-                await first.ended(request.id)
-                return
-            async for piece in started.events:
-                seen.extend(parsed(piece))
-
-        going, dying = asyncio.ensure_future(begin()), asyncio.ensure_future(mortal.dead.wait())
-        await asyncio.wait([going, dying], return_when=asyncio.FIRST_COMPLETED)
-        for each in (going, dying):
-            each.cancel()
-            with suppress(asyncio.CancelledError, StoreUnavailable):
-                await each
-        mortal.dead.set()
+        await mortal.live_through(first.follow(request, seen))
     async with worker(store, gateway, lease=lease) as second:
         response = await second.ended(request.id, 60)
         assert (response["status"], text_of(response)) == ("completed", ANSWER)
         items = await second.items(conversation)
         assert [item["role"] for item in items] == ["user", "assistant"]
         assert items[1] == response["output"][-1]
-        log = parsed(await second.frames(request.id))
-        assert [event["sequence_number"] for event in log] == list(range(len(log)))
-        assert log[-1]["response"] == response
-        assert log[: len(seen)] == seen
+        await second.check_log(response, seen)
         assert text_of(await second.create("Go on.", conversation=conversation))
 
 
@@ -85,10 +65,11 @@ async def test_a_response_survives_the_loss_of_its_worker_at_any_write(
     store: Store, gateway: Gateway, live: bool
 ) -> None:
     whole = MortalStore(store)
-    await _tell(store, gateway, whole, live=live)
+    await _survive(store, gateway, whole, live=live)
+    writes = range(len(whole.writes))
+    assert writes
     mortals = [
-        *(MortalStore(store, at=at, how="before") for at in range(len(whole.writes))),
-        *(MortalStore(store, at=at, how="after") for at in range(len(whole.writes))),
-        *(TornBehindLease(store, at=at) for at in range(len(whole.writes))),
+        *(MortalStore(store, at=at, how=how) for at in writes for how in ("before", "after")),
+        *(TornBehindLease(store, at=at) for at in writes),
     ]
-    await asyncio.gather(*(_tell(store, gateway, mortal, live=live) for mortal in mortals))
+    await asyncio.gather(*(_survive(store, gateway, mortal, live=live) for mortal in mortals))

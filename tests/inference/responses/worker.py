@@ -12,7 +12,7 @@ from inference.gateway import Gateway
 from inference.jobs import LEASE_SECONDS, Jobs
 from inference.responses.conversations import Conversations
 from inference.responses.memory import ConnectionMemory
-from inference.responses.responses import Responses
+from inference.responses.responses import ResponseRequest, Responses
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from inference.webhooks.delivery import PAUSES, Webhooks
@@ -86,6 +86,22 @@ class Worker:
             return response if response["status"] in ENDED else None
 
         return await until(has_ended, seconds)
+
+    async def follow(self, request: ResponseRequest, seen: list[JSON]) -> None:
+        """Start a response and wait for its end; its events are added to `seen`, if it is streamed."""
+        started = await self.responses.start(request)
+        if started.events is None:
+            await self.ended(request.id)
+            return
+        async for piece in started.events:
+            seen.extend(parsed(piece))
+
+    async def check_log(self, response: JSON, seen: list[JSON]) -> None:
+        """Compare a response's log with the response, and with what a client saw of it."""
+        log = parsed(await self.frames(response["id"]))
+        assert [event["sequence_number"] for event in log] == list(range(len(log)))
+        assert log[-1]["response"] == response
+        assert log[: len(seen)] == seen
 
     async def conversation(self) -> str:
         return (await conversations.create_conversation(self.context(), {}))["id"]
