@@ -6,11 +6,26 @@ import os
 import random
 import signal
 import time
+from pathlib import Path
 
+from inference.limits import MAX_TAKEOVERS
+from tests.provider import ProviderProcess
 from tests.server import Server
 
 PAUSE = 13.0
 """Seconds for which a worker is paused: longer than its lease of ten."""
+
+
+def attacked_server(folder: Path, provider: ProviderProcess, seconds: float) -> Server:
+    """A server of three workers that bears as many takeovers as faults of that many seconds can cause."""
+    environment = {
+        "OPENAI_API_KEY": "sk-provider",
+        "OPENAI_BASE_URL": provider.url,
+        "ASTROLABE_GRACE": "1",
+        # A takeover waits for at least seven of a lease's ten seconds, so no job is hit more often.
+        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(seconds / 7))),
+    }
+    return Server(folder, workers=3, **environment)
 
 
 class FaultInjector:

@@ -14,12 +14,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from inference.limits import MAX_TAKEOVERS
 from persistence.types import JSON
 from tests.chaos.client import Application, Event, RunClient
-from tests.chaos.faults import FaultInjector
+from tests.chaos.faults import FaultInjector, attacked_server
 from tests.provider import ProviderProcess
-from tests.server import Server
 
 SEED = int(os.environ.get("ASTROLABE_CHAOS_SEED", "20261124"))
 SECONDS = float(os.environ.get("ASTROLABE_CHAOS_SECONDS", "20"))
@@ -115,14 +113,7 @@ async def test_no_run_is_lost_repeated_or_streamed_differently(
 ) -> None:
     print(f"seed {SEED}, {RUNS} runs, {SECONDS:g} s of faults")
     chance = random.Random(SEED)
-    environment = {
-        "OPENAI_API_KEY": "sk-provider",
-        "OPENAI_BASE_URL": provider.url,
-        "ASTROLABE_GRACE": "1",
-        # A takeover waits for at least seven of a lease's ten seconds, so no run is hit more often.
-        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(SECONDS / 7))),
-    }
-    with Server(tmp_path, workers=3, **environment) as server:
+    with attacked_server(tmp_path, provider, SECONDS) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             application = Application(server.url, session)
             body = {"model": "m", "tools": [WEATHER]}

@@ -11,13 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from inference.limits import MAX_TAKEOVERS
 from persistence.types import JSON
 from tests.chaos.client import RETRIED, Application
-from tests.chaos.faults import FaultInjector
+from tests.chaos.faults import FaultInjector, attacked_server
 from tests.chaos.test_chaos import AT_ONCE, CITIES, RUNS, SECONDS, SEED, WEATHER
 from tests.provider import ProviderProcess
-from tests.server import Server
 
 ENDED = {"completed", "failed", "incomplete", "cancelled"}
 TERMINAL = (b"event: response.completed\n", b"event: response.failed\n", b"event: response.incomplete\n")
@@ -138,13 +136,7 @@ async def test_no_response_is_lost_repeated_or_streamed_differently(
     tmp_path: Path, provider: ProviderProcess
 ) -> None:
     print(f"seed {SEED}, {RUNS} chains of two responses, {SECONDS:g} s of faults")
-    environment = {
-        "OPENAI_API_KEY": "sk-provider",
-        "OPENAI_BASE_URL": provider.url,
-        "ASTROLABE_GRACE": "1",
-        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(SECONDS / 7))),
-    }
-    with Server(tmp_path, workers=3, **environment) as server:
+    with attacked_server(tmp_path, provider, SECONDS) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             application = Application(server.url, session)
             gate = asyncio.Semaphore(AT_ONCE)
@@ -164,3 +156,4 @@ async def test_no_response_is_lost_repeated_or_streamed_differently(
             chance = random.Random(SEED)
             interrupted = [await check(client, chance) for client in clients]
             print(f"{sum(interrupted)} items were interrupted, in {2 * RUNS} responses")
+            assert sum(interrupted) > 0, "no fault hit a streamed response"
