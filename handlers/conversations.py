@@ -17,7 +17,7 @@ from inference.responses.items import REFERENCE, TRIGGER, conversation_item_id, 
 from inference.responses.references import referenced_item
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS
 from persistence.errors import AlreadyExists
-from persistence.retry import retry_on_conflict
+from persistence.retry import retry_from, retry_on_conflict
 from persistence.store import Check, Delete, Document, Insert, Key, Order, child_id
 from persistence.types import JSON
 
@@ -73,16 +73,15 @@ async def create_conversation_items(
     context: Context, conversation_id: str, body: JSON, include: Sequence[str] = ()
 ) -> JSON:
     """Append items to a conversation on which no response runs."""
-    await _unlocked(context, conversation_id)
+    unlocked = await _unlocked(context, conversation_id)
     items = await _checked_items(context, conversation_id, body["items"])
     inserts = item_inserts(context.project, conversation_id, items)
 
-    async def attempt() -> None:
-        conversation = await _unlocked(context, conversation_id)
+    async def attempt(conversation: Document) -> None:
         await context.services.store.write(Check(conversation), *inserts)
 
     try:
-        await retry_on_conflict(attempt)
+        await retry_from(unlocked, partial(_unlocked, context, conversation_id), attempt)
     except AlreadyExists as exc:
         raise await _duplicate(context, conversation_id, inserts) from exc
     data = [shown(item, include) for item in items]

@@ -208,7 +208,7 @@ def _object_not_found(exc: retrieval.ObjectNotFound) -> ApiError:
     return NotFound(exc.message, param=exc.param, code=exc.code)
 
 
-def _request_refused(exc: retrieval.RequestRefused) -> ApiError:
+def _request_refused(exc: retrieval.RequestRefused | ItemRefused) -> ApiError:
     return BadRequest(exc.message, param=exc.param, code=exc.code)
 
 
@@ -216,11 +216,7 @@ def _settings_not_kept(exc: inference.SettingsNotKept) -> ApiError:
     return BadRequest(str(exc), code="settings_not_kept")
 
 
-def _gone(exc: runs.RunError) -> ApiError:
-    return NotFound(str(exc))
-
-
-def _conversation_not_found(exc: responses.ConversationNotFound) -> ApiError:
+def _gone(exc: inference.InferenceError) -> ApiError:
     return NotFound(str(exc))
 
 
@@ -234,14 +230,6 @@ def _context_too_long(exc: responses.ContextTooLong) -> ApiError:
 
 def _item_not_found(exc: responses.ItemNotFound) -> ApiError:
     return NotFound(str(exc), param="input")
-
-
-def _item_refused(exc: ItemRefused) -> ApiError:
-    return BadRequest(exc.message, param=exc.param, code=exc.code)
-
-
-def _prompt_not_found(exc: responses.PromptNotFound) -> ApiError:
-    return NotFound(str(exc))
 
 
 def _response_not_found(exc: responses.ResponseNotFound) -> ApiError:
@@ -272,14 +260,14 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.OutputsNotAwaited, _run_state),
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
-    (responses.ConversationNotFound, _conversation_not_found),
+    (responses.ConversationNotFound, _gone),
     (responses.ConversationLocked, _conversation_locked),
     (responses.ContextTooLong, _context_too_long),
     (responses.ItemNotFound, _item_not_found),
-    (responses.PromptNotFound, _prompt_not_found),
+    (responses.PromptNotFound, _gone),
     (responses.ResponseNotFound, _response_not_found),
     (responses.ResponseUnfinished, _response_unfinished),
-    (ItemRefused, _item_refused),
+    (ItemRefused, _request_refused),
     (inference.ModelNotFound, _model_not_found),
     (inference.SettingsNotKept, _settings_not_kept),
     (inference.ProviderLimited, _limited),

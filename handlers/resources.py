@@ -5,6 +5,7 @@ from typing import Any
 
 from handlers.context import Context
 from handlers.errors import BadRequest, NotFound
+from inference.errors import ModelNotFound
 from persistence.collections import ASSISTANTS, FILES, RUNS, THREADS
 from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Key, Replace, child_id
@@ -86,6 +87,15 @@ async def delete_object(context: Context, find: Find) -> None:
         await context.services.store.write(Delete(await find()))
 
     await retry_on_conflict(attempt)
+
+
+def check_model(context: Context, model: str) -> None:
+    """Raise the service's 400 for a model that no route knows."""
+    try:
+        context.services.gateway.check_model(model)
+    except ModelNotFound as exc:
+        message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
+        raise BadRequest(message, param="model", code="model_not_found") from exc
 
 
 def check_fixed(context: Context, value: JSON, body: JSON, changeable: Collection[str]) -> None:

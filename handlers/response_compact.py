@@ -3,7 +3,8 @@
 from handlers.context import Context
 from handlers.errors import ServerError
 from handlers.registry import operation
-from handlers.responses import checked_request, until_end, whole_response
+from handlers.response_requests import checked_request
+from handlers.response_streams import until_end, whole_response
 from inference.responses.items import TRIGGER, shown
 from persistence.types import JSON
 

@@ -2,7 +2,7 @@
 
 from handlers.context import Context
 from handlers.registry import operation
-from handlers.responses import checked_request
+from handlers.response_requests import checked_request
 from inference.responses.input_tokens import count_request, file_reader
 from persistence.types import JSON
 

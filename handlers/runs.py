@@ -12,7 +12,7 @@ from handlers.errors import BadRequest
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
-from handlers.resources import find_assistant, find_run, find_thread, update_metadata
+from handlers.resources import check_model, find_assistant, find_run, find_thread, update_metadata
 from handlers.run_steps import RESULTS_CONTENT
 from handlers.threads import check_thread
 from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
@@ -20,7 +20,6 @@ from inference.assistants.runs import RunRequest
 from inference.defaults import SAMPLING
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
-from inference.errors import ModelNotFound
 from persistence.collections import RUNS
 from persistence.retry import retry_from
 from persistence.store import Document
@@ -126,19 +125,10 @@ async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResour
     """Find the assistant and check what the run has of its own; nothing is written."""
     check_definitions(body)
     assistant = await find_assistant(context, body["assistant_id"])
-    _check_model(context, body.get("model") or assistant.value["model"])
+    check_model(context, body.get("model") or assistant.value["model"])
     if body.get("tool_resources") is None:
         return assistant, None
     return assistant, await check_tool_resources(context, body["tool_resources"])
-
-
-def _check_model(context: Context, model: str) -> None:
-    """Raise the service's 400 for a model that no route knows."""
-    try:
-        context.services.gateway.check_model(model)
-    except ModelNotFound as exc:
-        message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
-        raise BadRequest(message, param="model", code="model_not_found") from exc
 
 
 async def _run_request(

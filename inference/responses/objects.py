@@ -46,14 +46,12 @@ _DEFAULTS: JSON = {
 
 _ECHOED = (
     "background",
-    "frequency_penalty",
     "instructions",
     "max_output_tokens",
     "max_tool_calls",
     "metadata",
     "model",
     "parallel_tool_calls",
-    "presence_penalty",
     "previous_response_id",
     "prompt",
     "prompt_cache_key",

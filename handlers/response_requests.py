@@ -1,0 +1,132 @@
+"""Requests for responses: what cannot be served is refused by its name."""
+
+from itertools import count
+
+from handlers.compactions import compaction_rule
+from handlers.context import Context
+from handlers.credentials import caller_settings, require_store
+from handlers.errors import BadRequest
+from handlers.item_contents import check_files_and_images
+from handlers.prompts import with_prompt
+from handlers.resources import check_model
+from inference.gateway.requests import REASONING
+from inference.identifiers import new_id
+from inference.responses.items import owned_id, stored_items
+from inference.responses.responses import ResponseRequest
+from inference.responses.tools import RequestTools
+from inference.retrieval.filters import parse_filter
+from persistence.types import JSON
+
+UNSUPPORTED = ("moderation", "multi_agent", "personality")
+"""Fields that this server does not serve; they are refused, not dropped."""
+
+AS_IN_CHAT = (
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "temperature",
+    "top_p",
+    "user",
+)
+"""Fields that chat completions have under the same name."""
+
+FIRST_INPUT = 0x8000
+"""The number in the id of a response's first input item; those of its output begin with 0."""
+
+
+async def checked_request(context: Context, body: JSON, *, needs_model: bool = True) -> ResponseRequest:
+    """Return the request that a body asks for; what cannot be served is refused by its name."""
+    if body.get("store") is not False:
+        require_store(context, "'store'")
+        body = {**body, "store": True}
+    _check_fields(body)
+    body = await with_prompt(context, body)
+    _check_values(body)
+    if needs_model:
+        if body.get("model") is None:
+            message = "Missing required parameter: 'model'."
+            raise BadRequest(message, param="model", code="missing_required_parameter")
+        check_model(context, body["model"])
+    tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
+    if tools.refused:
+        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.refused}))
+        raise BadRequest(
+            f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
+        )
+    await _check_vector_stores(context, tools.server)
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        body = {**body, "conversation": conversation["id"]}
+    id = new_id("resp_")
+    numbers = count(FIRST_INPUT)
+    items = stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers)))
+    await check_files_and_images(context, items, "input")
+    compaction, items = compaction_rule(context, body, items)
+    return ResponseRequest(
+        context.project,
+        id,
+        body,
+        items,
+        _chat_options(body),
+        caller=await caller_settings(context),
+        memory=context.connection,
+        compaction=compaction,
+    )
+
+
+async def _check_vector_stores(context: Context, tools: list[JSON]) -> None:
+    """Raise what the search would raise later, by the field."""
+    stores = context.services.retrieval.vector_stores
+    for tool in tools:
+        if tool["type"] != "file_search":
+            continue
+        for id in tool["vector_store_ids"]:
+            await stores.usable(context.project, id, "tools.vector_store_ids")
+        if tool.get("filters") is not None:
+            parse_filter(tool["filters"], "tools.filters")
+
+
+def _check_fields(body: JSON) -> None:
+    if body.get("previous_response_id") is not None and body.get("conversation") is not None:
+        raise BadRequest(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you are only "
+            "providing one of: 'previous_response_id' or 'conversation'.",
+            code="mutually_exclusive_parameters",
+        )
+    if body.get("store") is False:
+        for name in ("background", "conversation"):
+            if body.get(name):
+                raise BadRequest(f"'{name}' needs a response that is stored.", param=name)
+    for name in UNSUPPORTED:
+        if body.get(name) is not None:
+            raise BadRequest(
+                f"This server does not support '{name}'.", param=name, code="unsupported_parameter"
+            )
+
+
+def _check_values(body: JSON) -> None:
+    """Refuse values of fields that no model here is asked for."""
+    if (body.get("reasoning") or {}).get("mode") not in (None, "standard"):
+        message = f"This server does not support '{body['reasoning']['mode']}' as 'reasoning.mode'."
+        raise BadRequest(message, param="reasoning.mode", code="unsupported_value")
+    for index, tool in enumerate(body.get("tools") or ()):
+        callers = tool.get("allowed_callers")
+        if callers and "direct" not in callers:
+            param = f"tools[{index}].allowed_callers"
+            message = f"This server does not support '{param}' without 'direct'."
+            raise BadRequest(message, param=param, code="unsupported_value")
+
+
+def _chat_options(body: JSON) -> JSON:
+    """Return the fields of a request as chat completions name them."""
+    options = {name: body[name] for name in AS_IN_CHAT if body.get(name) is not None}
+    verbosity = (body.get("text") or {}).get("verbosity")
+    if verbosity is not None:
+        options["verbosity"] = verbosity
+    top = body.get("top_logprobs")
+    if top or "message.output_text.logprobs" in (body.get("include") or ()):
+        options |= {"logprobs": True, "top_logprobs": top or 0}
+    reasoning = {name: value for name, value in (body.get("reasoning") or {}).items() if value is not None}
+    return {**options, REASONING: reasoning} if reasoning else options
