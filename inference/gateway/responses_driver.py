@@ -170,9 +170,9 @@ def _items(message: JSON, custom: Collection[str]) -> list[JSON]:
 
 def _said(message: JSON) -> list[JSON]:
     """Return what an assistant's message says: its text, then its refusal."""
-    parts = _parts(message.get("content"))
-    text = "".join(part.get("text") or "" for part in parts)
-    refusal = message.get("refusal") or "".join(part.get("refusal") or "" for part in parts)
+    content = message.get("content")
+    text = _joined_text(content)
+    refusal = message.get("refusal") or "".join(part.get("refusal") or "" for part in _parts(content))
     said: list[JSON] = [{"type": "output_text", "text": text}] if text else []
     return [*said, {"type": "refusal", "refusal": refusal}] if refusal else said
 

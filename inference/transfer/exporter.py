@@ -9,7 +9,7 @@ import orjson
 
 from inference.transfer.client import Refused, SourceClient, SourceError
 from inference.transfer.folder import file_paths
-from inference.transfer.records import ID
+from inference.transfer.records import is_id
 from persistence.types import JSON
 
 NOT_GIVEN = (400, 403, 404)
@@ -95,7 +95,7 @@ class Exporter:
         try:
             async for one in objects:
                 id = one.get("id")
-                if not isinstance(id, str) or not ID.fullmatch(id):
+                if not is_id(id):
                     self.failed.append(f"{kind}: unusable id {str(id)[:80]!r}")
                     continue
                 running.add(asyncio.create_task(self._unit(f"{kind} {id}", lambda one=one: work(one))))  # type: ignore[misc]
@@ -172,7 +172,7 @@ class Exporter:
     async def _text(self, path: str, file: JSON) -> None:
         """Keep the text of a file whose bytes the server does not give."""
         id = file.get("id")
-        if not isinstance(id, str) or not ID.fullmatch(id):
+        if not is_id(id):
             return
         content, text = file_paths(self._folder, id)
         if content.exists() or text.exists():

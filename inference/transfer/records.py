@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import orjson
 
@@ -229,7 +229,7 @@ def complete(kind: str, record: Any) -> JSON:
     return _settled(kind, value)
 
 
-def is_id(value: Any) -> bool:
+def is_id(value: Any) -> TypeGuard[str]:
     """Return whether a value can be an object's id."""
     return isinstance(value, str) and ID.fullmatch(value) is not None
 
