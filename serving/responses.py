@@ -132,9 +132,10 @@ class Responder:
                 await asyncio.to_thread(self._check, route, answer)
             return response
         if isinstance(answer, Relayed):
-            if not large_json.is_large(answer.value):
-                self._check_relayed(route, answer.value)
-            return json_response(answer.value, route.status, await large_json.dumps(answer.value))
+            if large_json.is_large(answer.value):
+                return json_response(answer.value, route.status, await large_json.dumps(answer.value))
+            self._check_relayed(route, answer.value)
+            return json_response(answer.value, route.status)
         if isinstance(answer, Stream):
             with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
                 events = await Pieces.begin(
