@@ -12,11 +12,11 @@ FRAME = 5000
 CHARACTERS = 100
 """Characters of a string that count as one value."""
 
-OPEN_LIST, OPEN_OBJECT, OPEN_TEXT, CLOSE, NAME, MEMBERS, TEXT = b"[", b"{", b'"', b"]", b"n", b"m", b"t"
+OPEN_LIST, OPEN_OBJECT, CLOSE, NAME, MEMBERS, TEXT, END_OF_TEXT = b"[", b"{", b"]", b"n", b"m", b"t", b"."
 """The first byte of a frame.
 
-It opens or closes a container or a long text, names the next member, or holds several members or a part of
-a text.
+It opens or closes a container, names the next member, holds several members or a part of a long text, or
+ends that text.
 """
 
 
@@ -41,13 +41,11 @@ def from_frames(frames: Iterable[bytes]) -> Any:
             text.append(data.decode())
         elif kind == MEMBERS:
             _extend(containers[-1], jiter.from_json(data, cache_mode="keys"))
-        elif kind == OPEN_TEXT:
-            text = []
-            containers.append(text)
+        elif kind == END_OF_TEXT:
+            _add(containers[-1], name, "".join(text))
+            text.clear()
         elif kind == CLOSE:
-            closed = containers.pop()
-            if closed is text:
-                _add(containers[-1], name, "".join(text))
+            containers.pop()
         else:
             opened: Any = [] if kind == OPEN_LIST else {}
             _add(containers[-1], name, opened)
@@ -91,8 +89,7 @@ def _frames(container: Any, large: set[int]) -> Iterator[bytes]:
         if id(member) in large:
             if type(container) is dict:
                 yield NAME + str(name).encode()
-            yield from _open(member, large)
-            yield CLOSE
+            yield from _long_text(member) if type(member) is str else _container(member, large)
         else:
             _extend(batch, {name: member} if type(container) is dict else [member])
             weight += added
@@ -100,15 +97,17 @@ def _frames(container: Any, large: set[int]) -> Iterator[bytes]:
         yield MEMBERS + orjson.dumps(batch)
 
 
-def _open(member: Any, large: set[int]) -> Iterator[bytes]:
-    if type(member) is str:
-        yield OPEN_TEXT
-        size = FRAME * CHARACTERS
-        for start in range(0, len(member), size):
-            yield TEXT + member[start : start + size].encode()
-    else:
-        yield OPEN_OBJECT if type(member) is dict else OPEN_LIST
-        yield from _frames(member, large)
+def _container(member: Any, large: set[int]) -> Iterator[bytes]:
+    yield OPEN_OBJECT if type(member) is dict else OPEN_LIST
+    yield from _frames(member, large)
+    yield CLOSE
+
+
+def _long_text(text: str) -> Iterator[bytes]:
+    size = FRAME * CHARACTERS
+    for start in range(0, len(text), size):
+        yield TEXT + text[start : start + size].encode()
+    yield END_OF_TEXT
 
 
 def _empty(container: Any) -> Any:
