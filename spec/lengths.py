@@ -1,7 +1,7 @@
 """Changes of upstream's spec that bound how long a request's lists and texts may be."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from spec.changes import REQUEST, schema_at, schemas_within
 from spec.types import JSON
@@ -45,12 +45,7 @@ def lengths_of_texts(document: JSON) -> bool:
     arrays = [one for one in _schemas(document, OUTPUTS) if "items" in one and "maxItems" not in one]
     for one in arrays:
         one["maxItems"] = MAX_OUTPUTS
-    schemas = ((one, most) for path, most in LONGEST.items() for one in _schemas(document, path))
-    texts = [(one, most) for one, most in schemas if "string" in one.get("type", "")]
-    unbounded = [(one, most) for one, most in texts if not {"maxLength", "enum"} & one.keys()]
-    for one, most in unbounded:
-        one["maxLength"] = most
-    return bool(unbounded or arrays)
+    return _bound_texts(document, LONGEST) or bool(arrays)
 
 
 def lengths_of_file_ids(document: JSON) -> bool:
@@ -110,11 +105,16 @@ def lengths_of_inputs(document: JSON) -> bool:
     """Bound each text of a model's input as the newest edition does for some of them."""
     components = document["components"]["schemas"]
     paths = [*TEXTS, *(f"{name}.content" for name in components if _CHAT_MESSAGE.fullmatch(name))]
-    schemas = [one for path in paths for one in _schemas(document, path)]
-    texts = [one for one in schemas if "string" in one.get("type", "")]
-    unbounded = [one for one in texts if not {"maxLength", "enum", "format"} & one.keys()]
-    for one in unbounded:
-        one["maxLength"] = MAX_TEXT
+    return _bound_texts(document, dict.fromkeys(paths, MAX_TEXT))
+
+
+def _bound_texts(document: JSON, longest: Mapping[str, int]) -> bool:
+    """Bound the texts within the schemas at the paths, but for those that have a bound."""
+    schemas = ((one, most) for path, most in longest.items() for one in _schemas(document, path))
+    texts = [(one, most) for one, most in schemas if "string" in one.get("type", "")]
+    unbounded = [(one, most) for one, most in texts if not {"maxLength", "enum", "format"} & one.keys()]
+    for one, most in unbounded:
+        one["maxLength"] = most
     return bool(unbounded)
 
 
