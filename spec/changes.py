@@ -165,25 +165,18 @@ def file_contents(document: JSON) -> bool:
     return True
 
 
-def streams(document: JSON) -> bool:
+def streams(method: str, *paths: str) -> Callable[[JSON], bool]:
     """Add the event stream that requests with `stream` are answered with."""
-    applied = False
-    for path in _STREAMED:
-        answer = document["paths"].get(path, {}).get("post", {}).get("responses", {}).get("200", {})
-        content = answer.get("content", {})
-        if content and "text/event-stream" not in content:
-            content["text/event-stream"] = {}
-            applied = True
-    return applied
 
+    def change(document: JSON) -> bool:
+        operations = (document["paths"].get(path, {}).get(method, {}) for path in paths)
+        contents = [one.get("responses", {}).get("200", {}).get("content") for one in operations]
+        missing = [one for one in contents if one and "text/event-stream" not in one]
+        for one in missing:
+            one["text/event-stream"] = {}
+        return bool(missing)
 
-_STREAMED = (
-    "/chat/completions",
-    "/completions",
-    "/threads/runs",
-    "/threads/{thread_id}/runs",
-    "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs",
-)
+    return change
 
 
 def exact_seeds(document: JSON) -> bool:

@@ -39,7 +39,6 @@ from spec.lengths import (
 )
 from spec.response_changes import (
     fields_of_codex,
-    followed_responses,
     free_parameters,
     items_as_sent,
     orders_of_items,
@@ -203,12 +202,19 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "streams",
         "completions and runs that are asked for with `stream` are answered as events",
-        streams,
+        streams(
+            "post",
+            "/chat/completions",
+            "/completions",
+            "/threads/runs",
+            "/threads/{thread_id}/runs",
+            "/threads/{thread_id}/runs/{run_id}/submit_tool_outputs",
+        ),
     ),
     Erratum(
         "followed-responses",
         "a response that is asked for with `stream` is answered as events",
-        followed_responses,
+        streams("get", "/responses/{response_id}"),
     ),
     Erratum(
         "orders-of-items",

@@ -170,16 +170,6 @@ _CHANGES: dict[str, tuple[Callable[[JSON, JSON], None], tuple[str, ...]]] = {
 """Changes of single items, and the schemas that they need: older editions do not have all."""
 
 
-def followed_responses(document: JSON) -> bool:
-    """Add the event stream that a response is followed by with `stream`."""
-    operation = document["paths"].get("/responses/{response_id}", {}).get("get", {})
-    content = operation.get("responses", {}).get("200", {}).get("content")
-    if content is None or "text/event-stream" in content:
-        return False
-    content["text/event-stream"] = {}
-    return True
-
-
 def wrapped_errors(document: JSON) -> bool:
     """Describe errors as they are sent, in a member `error`."""
     schemas = document["components"]["schemas"]
