@@ -9,6 +9,9 @@ from serving.request import Request
 
 PROBE = "probe"
 
+CLIENT_CLOSED_REQUEST = 499
+"""The status that is logged where the client disconnected, as nginx does."""
+
 
 class AccessLog:
     """Counts and logs requests: which operation, for whom, how long; never their contents."""

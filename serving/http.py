@@ -6,7 +6,7 @@ from functools import partial
 import structlog
 
 from handlers.errors import ApiError, NotFound, ServerError
-from serving.access import PROBE, AccessLog
+from serving.access import CLIENT_CLOSED_REQUEST, PROBE, AccessLog
 from serving.browser_guard import BrowserGuard
 from serving.environ import Environs
 from serving.failures import revoked_error, stopping_error
@@ -23,9 +23,6 @@ from serving.routes import Route
 from serving.routing import PREFIX
 from serving.sending import Sender, Sending
 from spec.errors import InvalidRequest
-
-CLIENT_CLOSED_REQUEST = 499
-"""The status that is logged where the client disconnected, as nginx does."""
 
 log = structlog.get_logger("astrolabe.http")
 

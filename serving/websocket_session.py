@@ -13,7 +13,7 @@ import orjson
 from handlers.context import SEND_AGAIN
 from handlers.errors import ApiError, BadRequest
 from persistence.types import JSON
-from serving.access import AccessLog
+from serving.access import CLIENT_CLOSED_REQUEST, AccessLog
 from serving.body_checker import CHECKED_IN_LOOP
 from serving.failures import revoked_error, stopping_error, to_api_error
 from serving.interruptions import STOPPING
@@ -54,10 +54,6 @@ CONNECTION_LIMIT = "websocket_connection_limit_reached"
 """The code of the error that a connection over that age ends with."""
 
 GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
-
-CLIENT_CLOSED = 499
-"""The status that is logged for a response whose client has disconnected."""
-
 
 @dataclass(slots=True)
 class Create:
@@ -196,7 +192,7 @@ class Session:
 
     async def _answer_after(self, before: Task[None] | None, create: Create) -> None:
         """Send a response when the one ahead of it in its lane has ended."""
-        status = CLIENT_CLOSED
+        status = CLIENT_CLOSED_REQUEST
         try:
             if before is not None:
                 await asyncio.wait([before])
@@ -232,11 +228,11 @@ class Session:
                 await self._send_events(create, body)
         except asyncio.CancelledError as exc:
             if STOPPING not in exc.args:
-                return CLIENT_CLOSED
+                return CLIENT_CLOSED_REQUEST
             after_stop = body.after_stop if isinstance(body, Pieces) else SEND_AGAIN
             return await self._fail(create, stopping_error(after_stop))
         except ClientDisconnect:
-            return CLIENT_CLOSED
+            return CLIENT_CLOSED_REQUEST
         except Exception as exc:  # noqa: BLE001 - the outermost edge: an error is an event
             return await self._fail(create, to_api_error(exc))
         finally:
