@@ -8,7 +8,7 @@ from handlers.errors import NotImplementedYet
 from persistence.store import Store
 from serving.bodies import MultipartReader, boundary_of
 from serving.body_checker import CHECKED_IN_LOOP, BodyChecker
-from serving.limits import HeldBodies, check_body, file_limit, message_too_large
+from serving.limits import HeldBodies, check_body, file_limit, too_large
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
@@ -64,7 +64,7 @@ class Decoder:
         if len(raw) > CHECKED_IN_LOOP:
             self._held.add(request, len(raw))
         if len(raw) > request.principal.limits.body:
-            raise message_too_large(request.principal.limits.body)
+            raise too_large(request.principal.limits.body, "message")
         body = route.operation.body(JSON_TYPE)
         message: dict[str, Any] = await self._checker.check(raw, request, route.operation, body, beside)
         return message

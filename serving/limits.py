@@ -98,15 +98,7 @@ def file_too_large(name: str, limit: int) -> TooLarge:
     return TooLarge(message, param=name, code="request_too_large")
 
 
-def too_large(limit: int) -> TooLarge:
-    """Return the error of a body over `limit` bytes."""
-    return TooLarge(
-        f"The request body is larger than this server's limit of {limit} bytes.", code="request_too_large"
-    )
-
-
-def message_too_large(limit: int) -> TooLarge:
-    """Return the error of a WebSocket's message over `limit` bytes."""
-    return TooLarge(
-        f"The message is larger than this server's limit of {limit} bytes.", code="request_too_large"
-    )
+def too_large(limit: int, what: str = "request body") -> TooLarge:
+    """Return the error of a body, or of a WebSocket's message, over `limit` bytes."""
+    message = f"The {what} is larger than this server's limit of {limit} bytes."
+    return TooLarge(message, code="request_too_large")

@@ -17,7 +17,7 @@ from websockets.server import ServerProtocol
 from websockets.typing import ExtensionParameter
 
 from handlers.errors import ApiError, BadRequest
-from serving.limits import message_too_large
+from serving.limits import too_large
 from serving.protocol import BODY_PROGRESS, BoundedWriting, ConnectionLimits, last_response, timeout_error
 from serving.websocket_events import error_text
 
@@ -239,7 +239,7 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
         closed = self.conn.close_sent
         if closed is not None and closed.code == CloseCode.MESSAGE_TOO_BIG:
             # The close frame waits to be sent, and no message may follow it.
-            text = error_text(message_too_large(self._limits.message_bytes))
+            text = error_text(too_large(self._limits.message_bytes, "message"))
             self.transport.write(Frame(Opcode.TEXT, text.encode()).serialize(mask=False))
         self._end(closed.code if closed is not None else CloseCode.ABNORMAL_CLOSURE)
 

@@ -55,6 +55,7 @@ CONNECTION_LIMIT = "websocket_connection_limit_reached"
 
 GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
 
+
 @dataclass(slots=True)
 class Create:
     """A message that asks for a response; `error` refuses it, else it has a route and a body."""
