@@ -118,11 +118,8 @@ class Sender:
     async def _send_start(self, status: int, headers: RawHeaders) -> None:
         request = self._request
         milliseconds = (time.perf_counter() - request.started) * 1000
-        headers += COMMON_HEADERS
-        headers.append((b"x-request-id", request.id.encode()))
+        headers += common_headers(request)
         headers.append((b"openai-processing-ms", b"%d" % milliseconds))
-        if request.principal.project:
-            headers.append((b"openai-project", request.principal.project.encode()))
         if request.principal.is_astra and shares_connections(request.headers):
             headers.append((b"connection", b"close"))
         headers += self._sending.cors.headers(request)
@@ -203,3 +200,11 @@ class Sender:
             self._timer = None
         if self._looking is not None:
             self._looking.cancel()
+
+
+def common_headers(request: Request) -> RawHeaders:
+    """Return the headers that every response to a request has."""
+    headers = [*COMMON_HEADERS, (b"x-request-id", request.id.encode())]
+    if request.principal.project:
+        headers.append((b"openai-project", request.principal.project.encode()))
+    return headers

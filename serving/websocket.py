@@ -1,7 +1,5 @@
 """Serves WebSockets: `/v1/responses` takes one, every other path refuses it."""
 
-from typing import TYPE_CHECKING
-
 import structlog
 
 from handlers.errors import ApiError, NotFound, UpgradeRequired
@@ -15,11 +13,8 @@ from serving.request import Receive, Request, Scope, Send, receive_nothing
 from serving.request_factory import RequestFactory
 from serving.responses import error_response
 from serving.routing import PREFIX
-from serving.sending import COMMON_HEADERS, Sending
+from serving.sending import Sending, common_headers
 from serving.websocket_session import Session
-
-if TYPE_CHECKING:
-    from serving.responses import RawHeaders
 
 PATH = PREFIX + "/responses"
 OPERATION = "createResponse"
@@ -94,7 +89,7 @@ class WebSocketServer:
 
     async def _refuse(self, request: Request, send: Send, error: ApiError) -> None:
         response = error_response(error)
-        headers: RawHeaders = [*response.headers, *self._headers(request)]
+        headers = [*response.headers, *common_headers(request)]
         await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": response.body})
 
@@ -111,19 +106,13 @@ class WebSocketServer:
             held=self._held,
             sending=self._sending,
         )
-        await send({"type": "websocket.accept", "headers": self._headers(request)})
+        await send({"type": "websocket.accept", "headers": common_headers(request)})
         self._sessions.add(session)
         try:
             await session.run()
         finally:
             self._sessions.discard(session)
             self._record(request, SWITCHING_PROTOCOLS)
-
-    def _headers(self, request: Request) -> "RawHeaders":
-        headers = [*COMMON_HEADERS, (b"x-request-id", request.id.encode())]
-        if request.principal.project:
-            headers.append((b"openai-project", request.principal.project.encode()))
-        return headers
 
     def _record(self, request: Request, status: int) -> None:
         request.operation_id = CONNECTION
