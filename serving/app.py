@@ -31,6 +31,7 @@ from serving.responses import Responder
 from serving.routes import ServedEdition
 from serving.routing import Routing
 from serving.sending import Sending
+from serving.server_context import ServerContext
 from serving.services import lives, make_services, make_tenants, shared_lives
 from serving.settings import Settings
 from serving.tenants import Tenants
@@ -48,61 +49,66 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
 
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """
-    is_astra = settings.auth == "astra"
-    routing = AstraRouting() if is_astra else Routing()
+    routing = AstraRouting() if settings.auth == "astra" else Routing()
     flask = make_flask_app(settings, routing).flask
     services = services or make_services(settings)
     check_prompts(services, routing.default)
     tenants = make_tenants(settings, services) if settings.opens_store_per_token else None
-    checker = BodyChecker({routing.default.edition.name: settings.spec}, settings.cache, is_astra=is_astra)
+    checker = make_body_checker(settings, routing)
     own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
     service_lives = [*own_lives, checker.life]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
-    ids, interruptions, held = RequestIds(), Interruptions(), make_held_bodies(settings)
-    responder = Responder(
-        metrics, interruptions, strict=settings.strict_responses, keep_alive=settings.keep_alive
-    )
-    pipeline = Pipeline(
-        routing=routing,
-        authenticator=make_authenticator(settings, services, tenants),
-        decoder=Decoder(services.store, held, checker),
-        caller=HandlerCaller(services, interruptions),
-        responder=responder,
-        store=services.store,
-        new_id=ids,
-    )
-    cors = Cors(settings.cors_origins)
-    sending = Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive)
-    requests = RequestFactory(ids, v1_prefixed if is_astra else None)
+    ids = RequestIds()
+    authenticator = make_authenticator(settings, services, tenants)
     access = AccessLog(metrics, request_log)
-    guard = BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None
-    http = HTTPServer(
-        flask=flask,
-        requests=requests,
-        pipeline=pipeline,
-        interruptions=interruptions,
-        access=access,
-        probes=Probes(service_lives, metrics.set_full),
-        guard=guard,
-        held=held,
-        sending=sending,
-    )
-    websockets = WebSocketServer(
-        requests=requests, pipeline=pipeline, access=access, guard=guard, held=held, sending=sending
-    )
+    context = make_context(settings, services, routing, authenticator, checker, metrics, access, ids)
     return ASGIApplication(
         flask=flask,
         services=services,
-        pipeline=pipeline,
-        http=http,
-        websockets=websockets,
-        interruptions=interruptions,
+        pipeline=context.pipeline,
+        http=HTTPServer(context, flask=flask, probes=Probes(service_lives, metrics.set_full)),
+        websockets=WebSocketServer(context),
+        interruptions=context.sending.interruptions,
         lifespan=Lifespan(service_lives, on_stopped=request_log.close),
         ids=ids,
         announce=Announcement(settings, services, routing.default),
         connection_limits=make_connection_limits(settings),
         grace=settings.grace,
         running_jobs=lambda: tenants.running_jobs if tenants else services.jobs.running,
+    )
+
+
+def make_context(
+    settings: Settings,
+    services: Services,
+    routing: Routing,
+    authenticator: Authenticator,
+    checker: BodyChecker,
+    metrics: Metrics,
+    access: AccessLog,
+    ids: RequestIds,
+) -> ServerContext:
+    """Return what serves the requests of a worker."""
+    interruptions, held = Interruptions(), make_held_bodies(settings)
+    pipeline = Pipeline(
+        routing=routing,
+        authenticator=authenticator,
+        decoder=Decoder(services.store, held, checker),
+        caller=HandlerCaller(services, interruptions),
+        responder=Responder(
+            metrics, interruptions, strict=settings.strict_responses, keep_alive=settings.keep_alive
+        ),
+        store=services.store,
+        new_id=ids,
+    )
+    cors = Cors(settings.cors_origins)
+    return ServerContext(
+        requests=RequestFactory(ids, v1_prefixed if settings.auth == "astra" else None),
+        pipeline=pipeline,
+        access=access,
+        guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
+        held=held,
+        sending=Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive),
     )
 
 
@@ -150,6 +156,12 @@ def make_connection_limits(settings: Settings) -> ConnectionLimits:
         message_bytes=settings.max_body,
         ping_seconds=settings.keep_alive,
     )
+
+
+def make_body_checker(settings: Settings, routing: Routing) -> BodyChecker:
+    """Return the checker of bodies by the editions as they are served."""
+    specs = {routing.default.edition.name: settings.spec}
+    return BodyChecker(specs, settings.cache, is_astra=settings.auth == "astra")
 
 
 def make_held_bodies(settings: Settings) -> HeldBodies:

@@ -6,22 +6,19 @@ from functools import partial
 import structlog
 
 from handlers.errors import ApiError, NotFound, ServerError
-from serving.access import CLIENT_CLOSED_REQUEST, PROBE, AccessLog
-from serving.browser_guard import BrowserGuard
+from serving.access import CLIENT_CLOSED_REQUEST, PROBE
 from serving.environ import Environs
 from serving.failures import revoked_error, stopping_error
 from serving.flask_app import Flask, Match
-from serving.interruptions import DISCONNECTED, REVOKED, Interruptions
-from serving.limits import HeldBodies, check_headers
-from serving.pipeline import Pipeline
+from serving.interruptions import DISCONNECTED, REVOKED
 from serving.probes import Probes
 from serving.reading import ClientDisconnect
 from serving.request import UNMATCHED, Receive, Request, Scope, Send
-from serving.request_factory import RequestFactory
 from serving.responses import JSON_TYPE, Response, error_response
 from serving.routes import Route
 from serving.routing import PREFIX
-from serving.sending import Sender, Sending
+from serving.sending import Sender
+from serving.server_context import ServerContext
 from spec.errors import InvalidRequest
 
 log = structlog.get_logger("astrolabe.http")
@@ -30,33 +27,18 @@ log = structlog.get_logger("astrolabe.http")
 class HTTPServer:
     """Answers each HTTP request exactly once, whatever its stages raise."""
 
-    def __init__(
-        self,
-        *,
-        flask: Flask,
-        requests: RequestFactory,
-        pipeline: Pipeline,
-        interruptions: Interruptions,
-        access: AccessLog,
-        probes: Probes,
-        guard: BrowserGuard | None,
-        held: HeldBodies,
-        sending: Sending,
-    ) -> None:
+    def __init__(self, context: ServerContext, *, flask: Flask, probes: Probes) -> None:
+        self._context = context
         self._flask = flask
-        self._pipeline = pipeline
-        self._interruptions = interruptions
-        self._access = access
         self._probes = probes
-        self._guard = guard
-        self._held = held
-        self._sending = sending
-        self._requests = requests
+        self._access = context.access
+        self._pipeline = context.pipeline
+        self._sending = context.sending
         self._environs = Environs()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        request = self._requests(scope, receive)
+        request = self._context.requests(scope, receive)
         sender = Sender(request, send, self._sending)
         if request.method != "HEAD":
             request.open_stream = sender.open_stream
@@ -70,9 +52,7 @@ class HTTPServer:
             await sender.send(response)
             self._access.record(request, response.status)
         finally:
-            self._held.release(request)
-            if request.release is not None:
-                request.release()
+            self._context.release(request)
 
     async def _response(self, request: Request) -> Response | None:
         """Return the response; None where the client has disconnected."""
@@ -95,24 +75,18 @@ class HTTPServer:
 
     async def _outside(self, request: Request) -> Response:
         """Answer a path outside the API: a probe, or one of Flask's own routes (in a thread)."""
-        probe = await self._probes.answer(request.path, stopping=self._interruptions.stopping)
+        probe = await self._probes.answer(request.path, stopping=self._sending.interruptions.stopping)
         if probe is not None:
             request.operation_id = PROBE
             status, body = probe
             return Response(status, [JSON_TYPE, (b"content-length", b"%d" % len(body))], body)
         try:
-            self._check(request)
+            self._context.check(request)
         except ApiError as exc:
             return error_response(exc)
         request.operation_id = self._flask.endpoint_of(request.method, request.path) or UNMATCHED
         environ = self._environs.make(request.scope)
         return Response.of_flask(await asyncio.to_thread(self._flask.full_response, environ))
-
-    def _check(self, request: Request) -> None:
-        """Raise an ApiError for a request that is refused whatever it asks for."""
-        check_headers(request)
-        if self._guard is not None:
-            self._guard.check(request)
 
     async def _operation(self, request: Request) -> Response:
         """Run an operation in Flask's context, between its hooks."""
@@ -121,7 +95,7 @@ class HTTPServer:
         failure: Exception | None = None
         match: Match = (None, request.path_values)
         try:
-            self._check(request)
+            self._context.check(request)
             route = self._pipeline.routing.find(request)
         except (ApiError, InvalidRequest) as exc:
             failure = exc

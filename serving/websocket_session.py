@@ -13,18 +13,15 @@ import orjson
 from handlers.context import SEND_AGAIN
 from handlers.errors import ApiError, BadRequest
 from persistence.types import JSON
-from serving.access import CLIENT_CLOSED_REQUEST, AccessLog
+from serving.access import CLIENT_CLOSED_REQUEST
 from serving.body_checker import CHECKED_IN_LOOP
 from serving.failures import revoked_error, stopping_error, to_api_error
 from serving.interruptions import STOPPING
-from serving.limits import HeldBodies
-from serving.pipeline import Pipeline
 from serving.reading import ClientDisconnect
 from serving.request import Message, Receive, Request, Send
-from serving.request_factory import RequestFactory
 from serving.responses import Pieces
 from serving.routes import Route
-from serving.sending import Sending
+from serving.server_context import ServerContext
 from serving.websocket_events import (
     CREATE,
     ENVELOPE,
@@ -74,30 +71,16 @@ class Session:
     """
 
     def __init__(
-        self,
-        handshake: Request,
-        receive: Receive,
-        send: Send,
-        *,
-        operation: str,
-        requests: RequestFactory,
-        pipeline: Pipeline,
-        access: AccessLog,
-        held: HeldBodies,
-        sending: Sending,
+        self, context: ServerContext, handshake: Request, receive: Receive, send: Send, *, operation: str
     ) -> None:
+        self._context = context
         self._handshake = handshake
         self._receive = receive
         self._send = send
         self._operation = operation
-        self._requests = requests
-        self._pipeline = pipeline
-        self._access = access
-        self._held = held
-        self._interruptions = sending.interruptions
-        self._metrics = sending.metrics
-        self._has_valid_key = sending.has_valid_key
-        self._check_seconds = sending.keep_alive / 2
+        self._pipeline = context.pipeline
+        self._interruptions = context.sending.interruptions
+        self._metrics = context.sending.metrics
         self._began = time.monotonic()
         self._lanes: dict[str | None, Task[None] | None] = {}
         self._tasks: set[Task[None]] = set()
@@ -137,7 +120,7 @@ class Session:
     async def _take(self, message: Message) -> None:
         """Start what a message asks for, once there is room for it."""
         await self._waiting.acquire()
-        create = Create(self._requests.for_message(self._handshake, self._receive_disconnect))
+        create = Create(self._context.requests.for_message(self._handshake, self._receive_disconnect))
         create.request.operation_id = self._operation
         is_create = True
         try:
@@ -203,7 +186,7 @@ class Session:
         except (asyncio.CancelledError, ClientDisconnect):
             return
         finally:
-            self._access.record(create.request, status)
+            self._context.access.record(create.request, status)
             self._release(create.request)
 
     def _leave_lane(self, stream_id: str | None, task: Task[None]) -> None:
@@ -271,9 +254,7 @@ class Session:
 
     def _release(self, request: Request) -> None:
         self._waiting.release()
-        self._held.release(request)
-        if request.release is not None:
-            request.release()
+        self._context.release(request)
 
     # --- the connection ---
 
@@ -313,7 +294,7 @@ class Session:
 
     def _check_later(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._check_seconds, self._on_check)
+        self._timer = loop.call_later(self._context.sending.keep_alive / 2, self._on_check)
 
     def _on_check(self) -> None:
         if self._checking is None or self._checking.done():
@@ -323,7 +304,7 @@ class Session:
     async def _check(self) -> None:
         """Close a connection that nothing runs on if it is too old, and any whose key was revoked."""
         with suppress(ClientDisconnect):
-            if not await self._has_valid_key(self._handshake):
+            if not await self._pipeline.has_valid_key(self._handshake):
                 await self._send_text(error_text(revoked_error()))
                 await self._close(POLICY_VIOLATION)
             elif not self._tasks:
