@@ -120,15 +120,15 @@ class RequestBuilder:
         system = [{"role": "system", "content": instructions}] if instructions else []
         history, tail = self.conversation()
         left = self._completion_left()
-        reserved = left if left is not None else RESERVED_FOR_ANSWER
-        extras = [
-            orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request
-        ]
         if not self.settings.drops_oldest:
             request["messages"] = [*system, *history, *tail]
             if left is not None:
                 request["max_completion_tokens"] = left
             return
+        reserved = left if left is not None else RESERVED_FOR_ANSWER
+        extras = [
+            orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request
+        ]
         fixed = [*system, *tail]
         budget = self._prompt_budget(min(reserved, self.context_window // 2))
         kept, used = history, _sum([*fixed, *history], extras, _byte_length)
