@@ -8,8 +8,10 @@ import pytest
 
 from handlers import run_steps
 from inference.engine import Tool, ToolContext, ToolResult
-from inference.engine.items import Call
-from inference.engine.tools import Emit
+from inference.engine.items import Call, Turn
+from inference.engine.requests import RequestBuilder
+from inference.engine.state import RunState, Settings
+from inference.engine.tools import Emit, Toolbox
 from inference.gateway import Gateway
 from persistence.store import Store
 from persistence.types import JSON
@@ -195,3 +197,16 @@ async def test_a_tool_that_the_server_does_not_run_fails_the_run_and_says_so(wor
     message = "The tool 'code_interpreter' is not available on this server."
     assert run["last_error"] == {"code": "server_error", "message": message}
     await worker.message(thread["id"], "The thread is free.")
+
+
+@pytest.mark.parametrize(("most", "are_offered"), [(None, True), (3, True), (2, False)])
+async def test_tools_are_offered_until_the_run_has_called_them_as_often_as_it_may(
+    most: int | None, are_offered: bool
+) -> None:
+    settings = Settings("m", "", expires_at=0, tools=[WEATHER], max_tool_calls=most)
+    calls = [Call(f"fc_{n}", Library.item_type, f"call_{n}", "file_search", output="") for n in range(2)]
+    weather = Call("fc_2", "function_call", "call_2", "get_weather", output="Rain.")
+    state = RunState(turns=[Turn("turn_1", [*calls, weather], finish="tool_calls")])
+    builder = RequestBuilder(settings, state, [], Toolbox({"file_search": Library()}), 10_000, len)
+    offered = [tool["function"]["name"] for tool in (await builder.build())["tools"]]
+    assert offered == ["get_weather", *(["file_search"] if are_offered else [])]
