@@ -37,7 +37,8 @@ def test_a_python_framework_works(client: str, server: Server) -> None:
 @pytest.mark.parametrize("client", ["langchain-js", "openai-node", "openai-node-4", "vercel-ai"])
 def test_a_javascript_client_works(client: str, server: Server) -> None:
     # Node looks for packages in the folder of the program.
-    shutil.copy(HERE / "scripts.mjs", BUILD)
+    for shared in HERE.glob("*.mjs"):
+        shutil.copy(shared, BUILD)
     program = shutil.copy(HERE / client / "check.mjs", BUILD / client)
     run(server, "node", program)
 

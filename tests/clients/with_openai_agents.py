@@ -28,11 +28,7 @@ class Street(BaseModel):
     name: str
 
 
-async def main() -> None:
-    set_default_openai_client(client)
-    set_tracing_disabled(True)
-
-    # A tool loop, whole and streamed.
+async def loop_over_tools() -> None:
     assert (await Runner.run(weather, WEATHER)).final_output == WEATHER_ANSWER
     streamed = Runner.run_streamed(weather, WEATHER)
     events = [event async for event in streamed.stream_events()]
@@ -43,7 +39,9 @@ async def main() -> None:
         == WEATHER_ANSWER
     )
 
-    # A session on a conversation: the second run reads what the first one wrote.
+
+async def hold_a_session() -> None:
+    # The second run reads what the first one wrote.
     session = OpenAIConversationsSession()
     assert (await Runner.run(plain, TWO_TURNS, session=session)).final_output == "one"
     assert (await Runner.run(plain, "Go on.", session=session)).final_output == "two"
@@ -54,7 +52,8 @@ async def main() -> None:
     assert (await session.pop_item())["role"] == "assistant"
     await session.clear_session()
 
-    # A conversation and a chain of responses that the server keeps.
+
+async def leave_the_state_to_the_server() -> None:
     conversation = await client.conversations.create()
     assert (await Runner.run(plain, TWO_TURNS, conversation_id=conversation.id)).final_output == "one"
     assert (await Runner.run(plain, "Go on.", conversation_id=conversation.id)).final_output == "two"
@@ -62,18 +61,21 @@ async def main() -> None:
     second = await Runner.run(plain, "Go on.", previous_response_id=first.last_response_id)
     assert second.final_output == "two"
 
-    # A handoff.
+
+async def hand_off() -> None:
     turns = script({"calls": [{"name": "transfer_to_plain"}]}, {"text": "Hello from the other."})
     handed = await Runner.run(Agent(name="Triage", model=MODEL, handoffs=[plain]), turns)
     assert handed.last_agent.name == "Plain"
     assert handed.final_output == "Hello from the other."
 
-    # An answer of a type.
+
+async def answer_by_a_type() -> None:
     typed = Agent(name="Typed", model=MODEL, output_type=Place)
     paris = Place(city="Paris", streets=[Street(name="Rue de Rivoli")])
     assert (await Runner.run(typed, script({"text": paris.model_dump_json()}))).final_output == paris
 
-    # Several responses on one WebSocket.
+
+async def respond_on_one_websocket() -> None:
     async with responses_websocket_session(api_key="any", base_url=URL) as socket:
         for _ in range(2):
             result = socket.run_streamed(weather, WEATHER)
@@ -81,6 +83,17 @@ async def main() -> None:
                 pass
             assert result.final_output == WEATHER_ANSWER
         assert (await socket.run(plain, WORDS)).final_output == WORDS_ANSWER
+
+
+async def main() -> None:
+    set_default_openai_client(client)
+    set_tracing_disabled(True)
+    await loop_over_tools()
+    await hold_a_session()
+    await leave_the_state_to_the_server()
+    await hand_off()
+    await answer_by_a_type()
+    await respond_on_one_websocket()
 
 
 asyncio.run(main())

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import { checkResponses } from "../responses.mjs";
 import { getWeather, url, weather, weatherAnswer, weatherTool, words, wordsAnswer } from "../scripts.mjs";
 
 const client = new OpenAI({ baseURL: url, apiKey: "any", maxRetries: 0 });
@@ -42,14 +43,4 @@ assert.equal(ended.status, "completed");
 const [message] = (await threads.messages.list(thread.id)).data;
 assert.equal(message.content[0].text.value, weatherAnswer);
 
-// A response that calls the tool, and a streamed one that continues it.
-const tools = [{ type: "function", ...weatherTool, strict: false }];
-const first = await client.responses.create({ model, input: weather, tools });
-const [call] = first.output;
-const output = getWeather(JSON.parse(call.arguments));
-const input = [{ type: "function_call_output", call_id: call.call_id, output }];
-const events = client.responses.stream({ model, input, tools, previous_response_id: first.id });
-let answer = "";
-for await (const event of events) if (event.type === "response.output_text.delta") answer += event.delta;
-assert.equal(answer, weatherAnswer);
-assert.equal((await events.finalResponse()).status, "completed");
+await checkResponses(client, model);
