@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from handlers import assistants, messages, run_steps, runs, threads
-from handlers.context import Context, Principal, Services, Stream
+from handlers.context import Context, Principal, Stream
 from inference.assistants.runs import Runs
 from inference.gateway import Gateway, Routes
 from inference.jobs import LEASE_SECONDS, Jobs
@@ -18,6 +18,7 @@ from inference.retrieval import Retrieval
 from inference.retrieval.file_search import file_search
 from persistence.store import Store
 from persistence.types import JSON
+from tests.fixtures.services import services_of
 
 Event = tuple[int, str, Any]
 
@@ -38,15 +39,13 @@ class Process:
         self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)
 
     def context(self, project: str = "p") -> Context:
-        services = Services(
+        services = services_of(
             store=self.store,
             gateway=self.gateway,
             jobs=self.jobs,
             runs=self.runs,
             retrieval=self.retrieval,
             conversations=self.conversations,
-            responses=None,  # type: ignore[arg-type]
-            webhooks=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req")
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from handlers import conversations, responses
-from handlers.context import Context, Principal, Services, Stream
+from handlers.context import Context, Principal, Stream
 from inference.gateway import Gateway
 from inference.jobs import LEASE_SECONDS, Jobs
 from inference.responses.conversations import Conversations
@@ -19,6 +19,7 @@ from inference.webhooks.delivery import PAUSES, Webhooks
 from inference.webhooks.registry import Registry
 from persistence.store import Store
 from persistence.types import JSON
+from tests.fixtures.services import services_of
 from tests.inference.engine.process import until
 
 ENDED = {"cancelled", "completed", "failed", "incomplete"}
@@ -41,11 +42,10 @@ class Worker:
         self.responses = Responses(store, gateway, self.jobs, searching, self.webhooks, prompts, **options)
 
     def context(self, project: str = "p", connection: ConnectionMemory | None = None) -> Context:
-        services = Services(
+        services = services_of(
             store=self.store,
             gateway=self.gateway,
             jobs=self.jobs,
-            runs=None,  # type: ignore[arg-type]
             retrieval=self.retrieval,
             conversations=self.conversations,
             responses=self.responses,

@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from handlers import files, vector_store_files, vector_stores
-from handlers.context import Binary, Context, Principal, Services, UploadedFile
+from handlers.context import Binary, Context, Principal, UploadedFile
 from inference.gateway import Gateway, Routes
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -23,6 +23,7 @@ from inference.retrieval import Retrieval
 from persistence.engines import open_store
 from persistence.store import Enqueue, Job, Store
 from persistence.types import JSON
+from tests.fixtures.services import services_of
 
 SECONDS = 30
 
@@ -52,15 +53,11 @@ class Library:
         self.retrieval = Retrieval(store, gateway, self.jobs, **options)
 
     def context(self, project: str = "p", **headers: str) -> Context:
-        services = Services(
+        services = services_of(
             store=self.store,
             gateway=self.gateway,
             jobs=self.jobs,
-            runs=None,  # type: ignore[arg-type]
             retrieval=self.retrieval,
-            conversations=None,  # type: ignore[arg-type]
-            responses=None,  # type: ignore[arg-type]
-            webhooks=None,  # type: ignore[arg-type]
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 
