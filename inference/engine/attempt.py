@@ -52,7 +52,7 @@ class RunAttempt:
         tools: ToolFactories,
         api: Api,
         work: UnitOfWork | UnstoredWork,
-        open_caller: Callable[[], CallerSettings | None] = lambda: None,
+        open_caller: Callable[[], CallerSettings | None],
         max_answer: int = MAX_ANSWER,
         history: list[JSON] | None = None,
     ) -> None:
