@@ -45,7 +45,7 @@ ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 
 
 def create_app(settings: Settings, services: Services | None = None) -> ASGIApplication:
-    """Make the application that gunicorn serves; raises InvalidSpec, RoutesRefused or StoreRefused.
+    """Make the application that gunicorn serves; raises InvalidSpec, FileRefused or StoreRefused.
 
     Made once, before the fork, and connected to nothing: each worker's lifespan opens `services`.
     """

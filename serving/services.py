@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Sequence
 from secrets import token_hex
+from typing import TypedDict
 
 import structlog
 
@@ -49,8 +50,16 @@ OF_A_STORE = frozenset({"store", "webhooks", "jobs", "sweep"})
 log = structlog.get_logger("astrolabe.services")
 
 
+class EngineOptions(TypedDict):
+    """The options that the engines of runs and responses have in common."""
+
+    log_lifetime: float
+    max_answer: int
+    sealer: Sealer
+
+
 def make_services(settings: Settings) -> Services:
-    """Return the services that handlers use, none of them open; raises RoutesRefused or StoreRefused."""
+    """Return the services that handlers use, none of them open; raises FileRefused or StoreRefused."""
     if settings.opens_store_per_token:
         return services_over(token_template(settings.store), settings)
     return services_over(open_store(settings.store), settings)
@@ -74,45 +83,27 @@ def services_over(
     gateway = shared.gateway if shared else make_gateway(settings)
     sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
     sealer = Sealer(*settings.secrets)
-    jobs = Jobs(
-        store,
-        owner="",
-        poll=TENANT_POLL_SECONDS if shared else POLL_SECONDS,
-        max_takeovers=settings.max_takeovers,
-    )
-    downloads = settings.download_assistants_files
+    prompts = shared.responses.prompts if shared else make_prompts(settings)
+    registry = shared.webhooks.registry if shared else make_registry(settings)
+    poll = TENANT_POLL_SECONDS if shared else POLL_SECONDS
+    jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = Retrieval(
         store,
         gateway,
         jobs,
-        download_assistants_files=downloads,
+        download_assistants_files=settings.download_assistants_files,
         sandbox=sandbox,
         sealer=sealer,
         tenant=tenant,
     )
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
-    runs = Runs(
-        store,
-        gateway,
-        jobs,
-        tools,
-        log_lifetime=settings.log_days * 86_400,
-        max_answer=settings.max_answer,
-        sealer=sealer,
+    engine_options = EngineOptions(
+        log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=sealer
     )
-    webhooks = Webhooks(store, jobs, shared.webhooks.registry if shared else make_registry(settings))
-    responses = Responses(
-        store,
-        gateway,
-        jobs,
-        tools,
-        webhooks,
-        shared.responses.prompts if shared else make_prompts(settings),
-        log_lifetime=settings.log_days * 86_400,
-        max_answer=settings.max_answer,
-        sealer=sealer,
-        item_sealer=ItemSealer(store, settings.secrets),
-    )
+    runs = Runs(store, gateway, jobs, tools, **engine_options)
+    webhooks = Webhooks(store, jobs, registry)
+    items = ItemSealer(store, settings.secrets)
+    responses = Responses(store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, **engine_options)
     return Services(
         store=store,
         gateway=gateway,
