@@ -146,8 +146,10 @@ class SQLiteStore:
             row = self._database.read(lambda connection: self._documents.get(connection, key))
         except UnicodeEncodeError:  # a lone surrogate: such an id was never stored
             return None
-        if row is None or row_size(row) < LARGE_BYTES:
-            return None if row is None else decode(key.project, key.collection, row)
+        if row is None:
+            return None
+        if row_size(row) < LARGE_BYTES:
+            return decode(key.project, key.collection, row)
         (document,) = await decode_rows(key.project, key.collection, [row])
         return document
 
