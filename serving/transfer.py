@@ -19,6 +19,7 @@ from serving.keys import TENANT_PROJECT, tenant_project
 from serving.settings import Settings
 
 if TYPE_CHECKING:
+    from inference.transfer.exporter import Exporter
     from inference.transfer.loader import Check, Loader, Report
 
 OPEN_PROJECT = "default"
@@ -98,6 +99,11 @@ def export_project(
             exporter = asyncio.run(with_progress(run))
         except SourceError as exc:
             sys.exit(f"astrolabe: {exc}")
+    show_export(exporter)
+
+
+def show_export(exporter: "Exporter") -> None:
+    """Print what was exported; exit with an error if something failed."""
     show_counts("exported", exporter.counts)
     for note in exporter.notes:
         click.echo(note, err=True)
@@ -168,13 +174,7 @@ def import_project(
     with errors_as_exit():
         settings = Settings.read()
         check = edition_check(settings)
-    tenant = None
-    if settings.auth == "astra":
-        if not token:
-            raise click.UsageError("With ASTROLABE_AUTH=astra, --token says whose objects they become.")
-        project = tenant_project(token.encode())
-        if settings.opens_store_per_token:
-            project, tenant = TENANT_PROJECT, (token, database)
+    project, tenant = owner_of_imported(settings, project, token, database)
     if source != ASTRA and embedding_model is None:
         embedding_model = default_embedding_model(settings)
 
@@ -183,7 +183,24 @@ def import_project(
             lambda show: imported(store, source, url, project, check, embedding_model, show)
         )
 
-    report = with_store(settings.store, work, names_new=True, tenant=tenant)
+    show_import(with_store(settings.store, work, names_new=True, tenant=tenant), report_file)
+
+
+def owner_of_imported(
+    settings: Settings, project: str, token: str | None, database: str
+) -> tuple[str, tuple[str, str] | None]:
+    """Return the project that gets the objects, and the token and database whose store holds it."""
+    if settings.auth != "astra":
+        return project, None
+    if not token:
+        raise click.UsageError("With ASTROLABE_AUTH=astra, --token says whose objects they become.")
+    if settings.opens_store_per_token:
+        return TENANT_PROJECT, (token, database)
+    return tenant_project(token.encode()), None
+
+
+def show_import(report: "Report", report_file: Path) -> None:
+    """Print what was imported; exit with an error if records were left out."""
     show_counts("imported", report.imported)
     if report.present.total():
         show_counts("there already", report.present)
