@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 
 from handlers import conversation_threads, conversations, messages, threads
@@ -11,7 +12,7 @@ from handlers.errors import BadRequest, NotFound
 from inference.assistants.objects import message_object
 from inference.engine.state import ACTIVE_RUN
 from inference.gateway import Gateway
-from inference.responses.threads import PAGE
+from inference.responses.threads import BATCH_BYTES, PAGE
 from persistence.collections import (
     CONVERSATION_ITEMS,
     CONVERSATIONS,
@@ -264,7 +265,22 @@ async def test_what_is_worked_on_or_another_projects_is_not_copied(worker: Proce
     assert (await refused(call, BadRequest)).code == "conversation_locked"
 
 
-async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(worker: Process) -> None:
+def recorded(worker: Process, monkeypatch: pytest.MonkeyPatch) -> list[list[Insert]]:
+    """What each write inserts from now on."""
+    written: list[list[Insert]] = []
+    write = worker.store.write
+
+    async def record(*operations: Any) -> Any:
+        written.append([each for each in operations if isinstance(each, Insert)])
+        return await write(*operations)
+
+    monkeypatch.setattr(worker.store, "write", record)
+    return written
+
+
+async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(
+    worker: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
     thread = await worker.thread()
     part = [{"type": "text", "text": {"value": "x" * 200, "annotations": []}}]
     for start in range(0, 1000, PAGE):
@@ -279,29 +295,26 @@ async def test_a_long_thread_is_copied_in_slices_between_which_others_go_on(work
                 for number in range(start, start + PAGE)
             )
         )
-    turns = 0
+    written = recorded(worker, monkeypatch)
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            await asyncio.sleep(0)
-            turns += 1
-
-    counting = asyncio.create_task(count())
     conversation = await copied(worker, thread["id"])
-    counting.cancel()
 
-    assert turns >= 1000 / PAGE
+    copies = [len(inserts) for inserts in written if len(inserts) > 1]
+    assert copies == [PAGE] * (1000 // PAGE)
     page = await worker.store.page("p", CONVERSATION_ITEMS, conversation["id"], limit=1)
     assert page.documents[0].value["id"] == "msg_999"
 
 
-async def test_large_messages_are_copied_in_batches_of_bounded_size(worker: Process) -> None:
+async def test_large_messages_are_copied_in_batches_of_bounded_size(
+    worker: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = "x" * 250_000
     thread = await worker.thread(*([text] * 32))
+    written = recorded(worker, monkeypatch)
 
     conversation = await copied(worker, thread["id"])
 
+    assert max(sum(len(orjson.dumps(each.value)) for each in inserts) for inserts in written) <= BATCH_BYTES
     assert texts(await items_of(worker, conversation["id"])) == [text] * 32
     back = await conversation_threads.create_conversation_thread(worker.context(), conversation["id"])
     assert len(await worker.messages(back["id"])) == 32
