@@ -149,7 +149,8 @@ class Session:
                 return False
         create.route = await self._pipeline.admit(create.request, self._operation)
         message = await self._pipeline.decode_message(create.request, create.route, raw, ENVELOPE)
-        message_type(message)
+        if message_type(message) != CREATE:
+            return False
         create.stream_id = stream_id_of(message)
         self._check_lanes(create.stream_id)
         create.body = body_of(message)

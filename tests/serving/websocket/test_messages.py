@@ -187,7 +187,10 @@ def test_an_error_after_the_first_event_is_an_event(server: Server) -> None:
     assert "a bug" not in str(failed)
 
 
-def test_what_codex_says_about_a_response_it_has_read_is_not_answered(server: Server) -> None:
+@pytest.mark.parametrize(
+    "members", [{"response_id": "resp_1"}, {"model": "scripted", "input": "x" * 100_000}]
+)
+def test_what_codex_says_about_a_response_it_has_read_is_not_answered(server: Server, members: dict) -> None:
     with opened(server) as client:
-        client.send(json.dumps({"type": "response.processed", "response_id": "resp_1"}))
+        client.send(json.dumps({"type": "response.processed", **members}))
         assert answer(client, create())["type"] == "response.completed"
