@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,24 +12,22 @@ from inference.deletion import SLICE
 from inference.engine.state import ACTIVE_RUN
 from inference.responses.conversations import item_inserts
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, RESPONSES
-from persistence.engines import open_store
-from persistence.store import Delete, Insert, Key, Replace
+from persistence.store import Delete, Insert, Key, Replace, Store
 from persistence.types import JSON
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
+from tests.fixtures.stores import store
 from tests.inference.engine.process import Process, gateway_to, process
+
+__all__ = ["store"]
 
 HELLO = {"role": "user", "content": "Hello"}
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[Process]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
-    await store.migrate()
-    await store.open()
+async def worker(store: Store) -> AsyncIterator[Process]:
     async with process(store, gateway_to("http://127.0.0.1:9/v1")) as worker:
         yield worker
-    await store.close()
 
 
 async def created(worker: Process, *items: JSON, **fields: Any) -> JSON:

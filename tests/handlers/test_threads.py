@@ -1,7 +1,6 @@
 """Assistants, threads and messages: what is stored, what is refused, and whose it is."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,25 +8,23 @@ import pytest
 from handlers import assistants, messages, threads
 from handlers.errors import BadRequest, NotFound
 from inference.gateway import Gateway
-from persistence.engines import open_store
-from persistence.store import Insert, Key
+from persistence.store import Insert, Key, Store
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
+from tests.fixtures.stores import store
 from tests.inference.engine.process import Process, gateway_to, process
+
+__all__ = ["store"]
 
 UNSEEN = "http://127.0.0.1:9/v1"
 """No model is asked here."""
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[Process]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
-    await store.migrate()
-    await store.open()
+async def worker(store: Store) -> AsyncIterator[Process]:
     gateway: Gateway = gateway_to(UNSEEN)
     async with process(store, gateway) as worker:
         yield worker
-    await store.close()
 
 
 async def add_file(worker: Process, id: str, project: str = "p") -> None:

@@ -2,25 +2,17 @@
 
 import base64
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from inference import input_files
 from inference.input_files import InputFiles
-from persistence.engines import open_store
 from persistence.store import Insert, Key, Store
+from tests.fixtures.stores import store
+
+__all__ = ["store"]
 
 PDF = b"%PDF-1.7 x"
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
 
 
 async def uploaded(store: Store, content: bytes, filename: str) -> None:

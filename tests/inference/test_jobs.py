@@ -21,18 +21,12 @@ from inference.limits import MAX_TAKEOVERS
 from persistence.engines import open_store
 from persistence.errors import DocumentTooLarge, LeaseLost, StoreUnavailable
 from persistence.store import Document, Enqueue, Finish, Hold, Job, Operation, Reschedule, Store
+from tests.fixtures.stores import store
 from tests.inference import killed_worker, slow_worker
 
+__all__ = ["store"]
+
 LEASE = 0.3
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path}/astrolabe.db")
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
 
 
 @asynccontextmanager

@@ -9,9 +9,11 @@ import pytest
 
 from handlers.context import UploadedFile
 from handlers.errors import BadRequest, TooLarge
-from persistence import open_store
 from persistence.store import Document, Operation, Store
 from serving.bodies import Form, MultipartReader, boundary_of
+from tests.fixtures.stores import store
+
+__all__ = ["store"]
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n'
@@ -22,15 +24,6 @@ BODY = (
 TEXT = 1_500_000
 FILE = 10_000_000
 CONTENT = b"line\r\n--not the boundary\r\n" * 40_000
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    store = open_store(f"sqlite:///{tmp_path}/a.db")
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
 
 
 async def read(store: Store, body: bytes, piece: int) -> Form:
@@ -45,7 +38,7 @@ def files_left(tmp_path: Path) -> list[Path]:
     return [
         path
         for path in tmp_path.rglob("*")
-        if path.is_file() and ".db" not in path.suffix and "a.db" not in path.name
+        if path.is_file() and ".db" not in path.suffix and "astrolabe.db" not in path.name
     ]
 
 
