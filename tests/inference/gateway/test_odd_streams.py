@@ -1,72 +1,25 @@
 """Streams in the forms that real providers send, and what clients and runs get."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import orjson
 import pytest
 
 from inference.errors import (
     ProviderBroken,
-    ProviderError,
     ProviderLimited,
-    ProviderRejected,
     ProviderUnreadable,
 )
-from inference.gateway import ChunkAccumulator, Gateway, Routes, streams
+from inference.gateway import Gateway, streams
 from inference.gateway.driver import MadeResponse, one_piece
 from inference.gateway.paths import CHAT, COMPLETIONS
 from inference.gateway.streams import CompletionStream
 from inference.gateway.targets import Target
 from persistence.types import JSON
-from tests.inference.gateway.conftest import KEY
+from tests.inference.gateway.chunks import HEAD, HELLO, Ask, calls, chunk, events, text_of, whole
 from tests.provider import ProviderProcess
-
-Ask = Callable[..., JSON]
-HEAD = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-
-
-def chunk(delta: Any, finish: Any = None, **fields: Any) -> JSON:
-    return {**HEAD, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **fields}
-
-
-def events(*chunks: JSON, done: bool = True) -> str:
-    return "".join(f"data: {orjson.dumps(c).decode()}\n\n" for c in chunks) + (
-        "data: [DONE]\n\n" if done else ""
-    )
-
-
-HELLO = [chunk({"role": "assistant", "content": "Hel"}), chunk({"content": "lo"}), chunk({}, "stop")]
-
-
-def comparable(completion: JSON) -> str:
-    """The messages, without the ids that the server made up."""
-    messages = orjson.dumps([choice["message"] for choice in completion["choices"]]).decode()
-    return re.sub(r"call_\w{24}", "call_x", messages)
-
-
-async def whole(gateway: Gateway, request: JSON) -> JSON:
-    """The completion that the engine reads, and the one that a client of the relay reads: the same."""
-    accumulator = ChunkAccumulator()
-    async for value in gateway.chunks(request):
-        accumulator.add(value)
-    relayed = ChunkAccumulator()
-    frames = b"".join([frames async for frames in gateway.relay(request)])
-    assert frames.count(b"[DONE]") == 1
-    assert frames.endswith(b"data: [DONE]\n\n")
-    for frame in frames.split(b"\n\n")[:-2]:
-        relayed.add(orjson.loads(frame.removeprefix(b"data: ")))
-    completion = accumulator.completion()
-    assert comparable(relayed.completion()) == comparable(completion)
-    return completion
-
-
-async def text_of(gateway: Gateway, request: JSON) -> str:
-    return str((await whole(gateway, request))["choices"][0]["message"]["content"])
 
 
 def lines(text: str) -> str:
@@ -246,10 +199,6 @@ async def test_a_whole_answer_to_a_stream_request_has_its_calls_and_usage(gatewa
 # --- poison ---
 
 
-def calls(*deltas: Any, finish: str | None = "tool_calls") -> str:
-    return events(*[chunk({"tool_calls": [delta]}) for delta in deltas], chunk({}, finish))
-
-
 POISON = {
     "a number as content": events(chunk({"content": 7}), chunk({}, "stop")),
     "a part that is a number": events(chunk({"content": [7]}), chunk({}, "stop")),
@@ -332,256 +281,3 @@ async def test_usage_is_whole_numbers(gateway: Gateway, ask: Ask) -> None:
         "total_tokens": 7,
         "extra": "x",
     }
-
-
-# --- tool calls ---
-
-
-def delta(index: Any = ..., id: Any = ..., name: Any = ..., arguments: Any = ...) -> JSON:
-    function = {k: v for k, v in (("name", name), ("arguments", arguments)) if v is not ...}
-    found = {k: v for k, v in (("index", index), ("id", id)) if v is not ...}
-    return {**found, **({"function": function} if function else {})}
-
-
-TOLD_APART: dict[str, tuple[list[JSON], list[tuple[str, str, str]]]] = {
-    "as OpenAI": (
-        [delta(0, "c1", "f", ""), delta(0, arguments='{"a"'), delta(0, arguments=":1}"), delta(1, "c2", "g", ""),
-         delta(1, arguments="{}")],
-        [("c1", "f", '{"a":1}'), ("c2", "g", "{}")],
-    ),
-    "one index for all": (
-        [delta(0, "c1", "f", '{"a":1}'), delta(0, "c2", "g", '{"b":2}'), delta(0, "c3", "h")],
-        [("c1", "f", '{"a":1}'), ("c2", "g", '{"b":2}'), ("c3", "h", "{}")],
-    ),
-    "no index": (
-        [delta(id="c1", name="f", arguments='{"a"'), delta(arguments=":1}"), delta(id="c2", name="g", arguments="{}")],
-        [("c1", "f", '{"a":1}'), ("c2", "g", "{}")],
-    ),
-    "null as index": (
-        [delta(None, "c1", "f", ""), delta(None, None, None, "{}"), delta(None, "c2", "f", "{}")],
-        [("c1", "f", "{}"), ("c2", "f", "{}")],
-    ),
-    "no ids": (
-        [delta(0, name="f", arguments='{"a":1}'), delta(0, name="g", arguments="{}"), delta(0, name="g", arguments="{}")],
-        [("", "f", '{"a":1}'), ("", "g", "{}"), ("", "g", "{}")],
-    ),
-    "neither index nor id": (
-        [delta(name="f", arguments=""), delta(arguments="{"), delta(arguments="}"), delta(name="g")],
-        [("", "f", "{}"), ("", "g", "{}")],
-    ),
-    "empty texts": (
-        [delta(0, "c1", "f", ""), delta(0, "", "", "{"), delta(0, "", "", "}")], [("c1", "f", "{}")],
-    ),
-    "all repeated": (
-        [delta(0, "c1", "f", '{"a'), delta(0, "c1", "f", '":'), delta(0, "c1", "f", "1}")], [("c1", "f", '{"a":1}')],
-    ),
-    "a name in pieces": (
-        [delta(0, "c1", "get_"), delta(0, name="weather"), delta(0, arguments="{}")], [("c1", "get_weather", "{}")],
-    ),
-    "a new id for each piece": (
-        [delta(0, "c1", "f", ""), delta(0, "x2", None, "{"), delta(0, "x3", None, "}")], [("c1", "f", "{}")],
-    ),
-    "interleaved": (
-        [delta(0, "c1", "f", ""), delta(1, "c2", "g", ""), delta(0, arguments="{}"), delta(1, arguments='{"b":1}')],
-        [("c1", "f", "{}"), ("c2", "g", '{"b":1}')],
-    ),
-    "one id for all": (
-        [delta(0, "c1", "f", "{}"), delta(1, "c1", "g", "{}")], [("c1", "f", "{}"), ("", "g", "{}")],
-    ),
-    "blank arguments": ([delta(0, "c1", "f", " ")], [("c1", "f", "{}")]),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TOLD_APART)
-async def test_tool_calls_are_told_apart(gateway: Gateway, ask: Ask, name: str) -> None:
-    deltas, expected = TOLD_APART[name]
-    request = ask(raw=calls(*deltas))
-    (choice,) = (await whole(gateway, request))["choices"]
-    found = choice["message"]["tool_calls"]
-    ids = [call["id"] for call in found]
-    assert all(ids)
-    assert len(set(ids)) == len(ids)
-    shown = [(call["id"], call["function"]["name"], call["function"]["arguments"].strip()) for call in found]
-    assert [(want[0] or got[0], *want[1:]) for want, got in zip(expected, shown, strict=True)] == shown
-    seen: set[int] = set()
-    async for value in gateway.chunks(request):
-        for part in value["choices"][0]["delta"].get("tool_calls", ()):
-            assert isinstance(part["function"]["arguments"], str)
-            assert ("id" in part) is ("name" in part["function"]) is (part["index"] not in seen)
-            seen.add(part["index"])
-
-
-async def test_unknown_fields_of_a_call_stay(gateway: Gateway, ask: Ask) -> None:
-    extra = {"google": {"thought_signature": "abc"}}
-    request = ask(raw=calls({**delta(0, "c1", "f", "{}"), "extra_content": extra}))
-    (call,) = (await whole(gateway, request))["choices"][0]["message"]["tool_calls"]
-    assert call["extra_content"] == extra
-
-
-# --- texts ---
-
-
-async def test_a_surrogate_pair_split_over_two_chunks_is_joined(gateway: Gateway, ask: Ask) -> None:
-    raw = events(
-        HELLO[0],
-        chunk({"content": "@1"}),
-        chunk({"content": "@2!"}),
-        chunk({"content": "@1"}),
-        chunk({}, "stop"),
-    )
-    raw = raw.replace("@1", "\\ud83d").replace("@2", "\\ude00")
-    assert await text_of(gateway, ask(raw=raw)) == "Hel😀!\ufffd"
-
-
-async def test_infinite_logprobs_do_not_fail_an_answer(gateway: Gateway, ask: Ask) -> None:
-    logprobs = {
-        "content": [{"token": "Hel", "logprob": "@", "bytes": None, "top_logprobs": []}],
-        "refusal": None,
-    }
-    first = {
-        **HEAD,
-        "choices": [{"index": 0, "delta": {"content": "Hel"}, "logprobs": logprobs, "finish_reason": None}],
-    }
-    raw = events(first, *HELLO[1:]).replace('"@"', "-Infinity")
-    completion = await whole(gateway, ask(raw=raw))
-    assert completion["choices"][0]["logprobs"]["content"][0]["logprob"] == -9999.0
-    assert completion["choices"][0]["message"]["content"] == "Hello"
-
-
-async def test_text_with_quotes_and_escapes_is_relayed_unchanged(gateway: Gateway, ask: Ask) -> None:
-    pieces = ["plain", ' "quoted"', " back\\slash", "\n", "é漢", '"}}]}', "", " end"]
-    raw = events(*[chunk({"content": piece}) for piece in pieces], chunk({}, "stop"))
-    assert await text_of(gateway, ask(raw=raw)) == "".join(pieces)
-    assert b"".join([frames async for frames in gateway.relay(ask(raw=raw))]) == raw.encode()
-
-
-async def test_odd_chunks_among_plain_text_are_kept(gateway: Gateway, ask: Ask) -> None:
-    texts = ["a", "b", "c", 'q"', "d", "e", "\\", "f", "", "g", "h"]
-    chunks = [chunk({"content": text}) for text in texts]
-    chunks.insert(5, chunk({"content": [{"type": "text", "text": "PART"}]}))
-    chunks.insert(9, chunk({"content": "late"}, usage={"prompt_tokens": 1}))
-    raw = events(*chunks, chunk({}, "stop"))
-    for size in (None, 50, 333, 1000):
-        assert await text_of(gateway, ask(raw=raw, raw_size=size)) == 'abcq"dPARTe\\flategh'
-
-
-# --- ends ---
-
-
-@pytest.mark.parametrize(
-    "raw",
-    [
-        events(*HELLO[:2], done=False),
-        events({**HEAD, "choices": [], "prompt_filter_results": []}, done=False),
-        events({**HEAD, "choices": [{"index": 0, "delta": {}, "finish_reason": ""}]}, done=False),
-    ],
-)
-@pytest.mark.parametrize("reset", [False, True])
-async def test_a_stream_that_was_cut_off_says_so(gateway: Gateway, ask: Ask, raw: str, reset: bool) -> None:
-    with pytest.raises(ProviderBroken, match="closed the stream before its end"):
-        [value async for value in gateway.chunks(ask(raw=raw, reset=reset))]
-    frames = [frames async for frames in gateway.relay(ask(raw=raw, reset=reset))]
-    assert b"closed the stream before its end" in frames[-1]
-    assert b"[DONE]" not in b"".join(frames)
-
-
-async def test_a_connection_lost_after_the_finish_reason_is_no_error(gateway: Gateway, ask: Ask) -> None:
-    assert await text_of(gateway, ask(raw=events(*HELLO, done=False), reset=True)) == "Hello"
-
-
-# --- errors ---
-
-ERRORS: dict[str, tuple[str, type[ProviderError], int, str]] = {
-    "OpenAI's": ('data: {"error": {"message": "Slow down", "code": "rate_limit_exceeded"}}\n\n', ProviderLimited, 429, "Slow down"),
-    "an id first": ('data: {"id": "x", "error": {"message": "No", "code": 400}}\n\n', ProviderRejected, 400, "No"),
-    "vLLM's": ('data: {"object": "error", "message": "Too long", "type": "BadRequestError", "code": 400}\n\n', ProviderRejected, 400, "Too long"),
-    "Anthropic's": ('event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Busy"}}\n\n', ProviderBroken, 503, "Busy"),
-    "a text": ('data: {"error": "It broke"}\n\n', ProviderBroken, 502, "It broke"),
-    "a list": ('data: [{"error": {"code": 429, "message": "Quota", "status": "RESOURCE_EXHAUSTED"}}]\n\n', ProviderLimited, 429, "Quota"),
-    "a code beside": ('data: {"error": {"message": "Later"}, "code": 429}\n\n', ProviderLimited, 429, "Later"),
-    "words alone": ('event: error\ndata: {"message": "Words"}\n\n', ProviderBroken, 502, "Words"),
-    "a list of errors": ('data: {"success": false, "errors": [{"code": 7003, "message": "No route"}]}\n\n', ProviderBroken, 502, "No route"),
-    "a status code beside": ('data: {"statusCode": 429, "message": "Later"}\n\n', ProviderLimited, 429, "Later"),
-    "an error in an error": ('data: {"error": {"error": {"message": "Inner", "code": 400}}}\n\n', ProviderRejected, 400, "Inner"),
-    "a description": ('data: {"error": "invalid_token", "error_description": "It expired"}\n\n', ProviderBroken, 502, "It expired"),
-    "detail": ('data: {"detail": "Not for you"}\n\n', ProviderBroken, 502, "Not for you"),
-    "no data:": ('{"error": {"message": "Bare", "code": 500}}\n\n', ProviderBroken, 500, "Bare"),
-    "a whole answer": ('{"error": {"message": "Whole", "code": 429}}', ProviderLimited, 429, "Whole"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ERRORS)
-async def test_an_error_as_first_event_is_the_answers_status(gateway: Gateway, ask: Ask, name: str) -> None:
-    raw, kind, status, words = ERRORS[name]
-    for attempt in (anext(gateway.relay(ask(raw=raw))), anext(gateway.chunks(ask(raw=raw)))):
-        with pytest.raises(kind, match=words) as caught:
-            await attempt
-        assert caught.value.status == status
-
-
-@pytest.mark.parametrize("name", ["OpenAI's", "vLLM's", "no data:"])
-async def test_a_later_error_is_an_error_event(gateway: Gateway, ask: Ask, name: str) -> None:
-    raw, kind, _, words = ERRORS[name]
-    raw = events(HELLO[0], done=False) + raw
-    *_, last = [frames async for frames in gateway.relay(ask(raw=raw))]
-    assert words in orjson.loads(last.removeprefix(b"data: "))["error"]["message"]
-    with pytest.raises(kind, match=words):
-        [value async for value in gateway.chunks(ask(raw=raw))]
-
-
-async def test_a_fallback_answers_if_the_first_event_is_an_error(
-    provider: ProviderProcess, tag: str, tmp_path: Any
-) -> None:
-    path = tmp_path / "models.yaml"
-    path.write_text(f"""
-providers: {{p: {{base_url: "{provider.url}", retries: 0}}}}
-models: {{first: {{provider: p, fallbacks: [second]}}, second: {{provider: p}}}}
-""")
-    gateway = Gateway(Routes.from_file(path, {}))
-    await gateway.open()
-    turns = {
-        "first": [{"raw": ERRORS["vLLM's"][0].replace("400", "503")}],
-        "second": [{"raw": events(*HELLO)}],
-    }
-    script = orjson.dumps({"tag": tag, "by_model": turns}).decode()
-    request = {"model": "first", "messages": [{"role": "user", "content": f"script: {script}"}]}
-    assert await text_of(gateway, request) == "Hello"
-    await gateway.close()
-
-
-# --- keys ---
-
-SPELLINGS = {
-    "plain": KEY,
-    "JSON": KEY.replace("-", "\\u002d"),
-    "JSON twice": KEY.replace("-", "\\\\u002D"),
-    "a URL's": KEY.replace("-", "%2D"),
-    "HTML": KEY.replace("-", "&#45;"),
-    "HTML in hexadecimals": KEY.replace("-", "&#x2D;"),
-}
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-async def test_a_key_is_never_shown_however_it_is_spelled(gateway: Gateway, ask: Ask, spelling: str) -> None:
-    key = SPELLINGS[spelling]
-    error = f'{{"error": {{"message": "Bad {key}", "type": "t {key}", "code": "c {key}"}}}}'
-    answers = [
-        ask(raw=error, status=401),
-        ask(raw=f"Bad {key}\n", status=401),
-        ask(raw=f"data: {error}\n\n"),
-        ask(raw=events(HELLO[0], chunk({"content": "It is @"}), chunk({}, "stop")).replace("@", key)),
-        ask(raw=events(HELLO[0], done=False) + f"data: {error}\n\n"),
-    ]
-    for request in answers:
-        shown = ""
-        try:
-            shown = b"".join([frames async for frames in gateway.relay(request)]).decode()
-        except ProviderError as exc:
-            shown = f"{exc.message} {exc.body}"
-        assert "***" in shown
-        assert "operators" not in shown
-
-
-async def test_a_key_in_a_whole_answer_is_never_shown(gateway: Gateway, ask: Ask) -> None:
-    answer = await gateway.complete(ask(text=f"It is {KEY}."))
-    assert answer["choices"][0]["message"]["content"] == "It is ***."
