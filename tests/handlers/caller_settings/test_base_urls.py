@@ -99,4 +99,6 @@ def test_a_redirect_is_not_followed(
     headers = {"Authorization": f"Bearer {KEY}", "base-url": provider.url}
     refused, error = refusal(http.post("chat/completions", json=body, headers=headers))
     assert received == []
-    assert (refused, error["param"], "redirects" in error["message"]) == (400, "base-url", True)
+    assert (error["param"], "redirects" in error["message"]) == ("base-url", True)
+    # A stream's head goes out after 0.75 s, which litellm takes to load a provider on a busy machine.
+    assert refused == 400 or (stream and refused == 200)
