@@ -1,20 +1,24 @@
 """A client that follows its runs through kills, pauses and restarts of the server."""
 
 import asyncio
+import contextlib
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 
 from persistence.types import JSON
+from tests.chaos.faults import FaultInjector
 
 Event = tuple[int, str, Any]
 
 RETRIED = (aiohttp.ClientError, ConnectionError, TimeoutError)
 SETTLED = {"requires_action", "cancelled", "completed", "failed", "incomplete", "expired"}
 RETRY_SECONDS = 60.0
-"""How long a request is retried: a restart takes a few seconds, a takeover up to fifteen."""
+"""How long a request is retried without a fault: a restart takes a few seconds, a takeover up to fifteen."""
 
 
 class Refused(Exception):
@@ -24,9 +28,10 @@ class Refused(Exception):
 class Application:
     """The API calls of one user."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, faults: FaultInjector | None = None) -> None:
         self._url = url
         self._session = session
+        self._faults = faults
 
     async def call(self, method: str, path: str, body: JSON | None = None) -> JSON:
         """Send one request, once; raise what can be retried as one of RETRIED, the rest as Refused."""
@@ -41,15 +46,15 @@ class Application:
 
     async def until(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
         """Return the first value that `attempt` gives; retry while the server is away or the value is None."""
-        async with asyncio.timeout(RETRY_SECONDS):
-            while True:
-                try:
-                    value = await attempt()
-                except RETRIED:
-                    value = None
-                if value is not None:
+        started = time.monotonic()
+        while True:
+            with contextlib.suppress(*RETRIED):
+                if (value := await attempt()) is not None:
                     return value
-                await asyncio.sleep(0.2)
+            calm = self._faults.seconds_of_calm if self._faults else math.inf
+            if min(calm, time.monotonic() - started) > RETRY_SECONDS:
+                raise TimeoutError
+            await asyncio.sleep(0.2)
 
     async def get(self, path: str) -> JSON:
         return await self.until(lambda: self.call("GET", path))

@@ -35,8 +35,13 @@ class FaultInjector:
         self.record: list[str] = []
         self._server = server
         self._random = random.Random(seed)
-        self._started = time.monotonic()
+        self._started = self._last = time.monotonic()
         self._paused: set[int] = set()
+
+    @property
+    def seconds_of_calm(self) -> float:
+        """Seconds since the last fault, or since the server was up again."""
+        return time.monotonic() - self._last
 
     async def inject(self, seconds: float) -> None:
         """Inject each kind of fault once, in random order, then random ones until the time is over."""
@@ -89,4 +94,5 @@ class FaultInjector:
                 self._add(f"{what} {pid}")
 
     def _add(self, what: str) -> None:
-        self.record.append(f"{time.monotonic() - self._started:6.1f} s  {what}")
+        self._last = time.monotonic()
+        self.record.append(f"{self._last - self._started:6.1f} s  {what}")

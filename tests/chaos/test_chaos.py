@@ -115,7 +115,8 @@ async def test_no_run_is_lost_repeated_or_streamed_differently(
     chance = random.Random(SEED)
     with attacked_server(tmp_path, provider, SECONDS) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            application = Application(server.url, session)
+            faults = FaultInjector(server, SEED)
+            application = Application(server.url, session, faults)
             body = {"model": "m", "tools": [WEATHER]}
             assistant = (await application.call("POST", "/assistants", body))["id"]
             gate = asyncio.Semaphore(AT_ONCE)
@@ -128,7 +129,6 @@ async def test_no_run_is_lost_repeated_or_streamed_differently(
                 async with gate:
                     await client.follow(f"chaos-{SEED}-{number}")
 
-            faults = FaultInjector(server, SEED)
             running = asyncio.gather(*(follow(number, client) for number, client in enumerate(clients)))
             try:
                 await faults.inject(SECONDS)

@@ -138,7 +138,8 @@ async def test_no_response_is_lost_repeated_or_streamed_differently(
     print(f"seed {SEED}, {RUNS} chains of two responses, {SECONDS:g} s of faults")
     with attacked_server(tmp_path, provider, SECONDS) as server:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            application = Application(server.url, session)
+            faults = FaultInjector(server, SEED)
+            application = Application(server.url, session, faults)
             gate = asyncio.Semaphore(AT_ONCE)
             clients = [ResponseClient(application, server.url, session, number) for number in range(RUNS)]
 
@@ -146,7 +147,6 @@ async def test_no_response_is_lost_repeated_or_streamed_differently(
                 async with gate:
                     await client.run()
 
-            faults = FaultInjector(server, SEED)
             running = asyncio.gather(*(follow(client) for client in clients))
             try:
                 await faults.inject(SECONDS)
