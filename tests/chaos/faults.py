@@ -15,15 +15,20 @@ from tests.server import Server
 PAUSE = 13.0
 """Seconds for which a worker is paused: longer than its lease of ten."""
 
+LEAST_GAP = 0.5
+"""Seconds between two faults, at least."""
+
 
 def attacked_server(folder: Path, provider: ProviderProcess, seconds: float) -> Server:
-    """A server of three workers that bears as many takeovers as faults of that many seconds can cause."""
+    """A server of three workers that bears more takeovers of a job than the faults can cause.
+
+    Last attempts at jobs are made one after another: two hundred of them would take minutes.
+    """
     environment = {
         "OPENAI_API_KEY": "sk-provider",
         "OPENAI_BASE_URL": provider.url,
         "ASTROLABE_GRACE": "1",
-        # A takeover waits for at least seven of a lease's ten seconds, so no job is hit more often.
-        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(seconds / 7))),
+        "ASTROLABE_MAX_TAKEOVERS": str(max(MAX_TAKEOVERS, int(seconds / LEAST_GAP) + 4)),
     }
     return Server(folder, workers=3, **environment)
 
@@ -50,7 +55,7 @@ class FaultInjector:
         weighted = [self._kill_worker, self._kill_worker, self._kill_worker, *kinds]
         pauses: list[asyncio.Task[None]] = []
         while ordered or time.monotonic() - self._started < seconds:
-            await asyncio.sleep(self._random.uniform(0.5, 3.0))
+            await asyncio.sleep(self._random.uniform(LEAST_GAP, 3.0))
             fault = ordered.pop() if ordered else self._random.choice(weighted)
             if fault == self._pause_worker:
                 pauses.append(asyncio.create_task(self._pause_worker()))
