@@ -12,5 +12,5 @@ DEFAULT_MODEL = "omni-moderation-latest"
 async def create_moderation(context: Context, body: JSON) -> Relayed:
     """Classify texts and images; 404 if no provider has the moderation model."""
     request = {**body, "model": body.get("model") or DEFAULT_MODEL}
-    answer = await context.services.gateway.forward("/moderations", request, await chat_credentials(context))
+    answer = await context.services.gateway.moderate(request, await chat_credentials(context))
     return Relayed(answer)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from inference.errors import ModelNotFound, ProviderError
-from inference.gateway import failures, normalize, sse
+from inference.gateway import failures, inputs, normalize, sse
 from inference.gateway.accumulator import ChunkAccumulator, text_completion
 from inference.gateway.callers import CallerPolicy, Credentials, complete
 from inference.gateway.context_windows import context_windows
@@ -26,7 +26,7 @@ from inference.gateway.driver import (
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
-from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
 from inference.gateway.requests import chat_request
 from inference.gateway.responses_driver import ResponsesDriver, responses_request
 from inference.gateway.retries import first_answer
@@ -204,11 +204,14 @@ class Gateway:
         """Return embeddings, in the order of the input and in the requested encoding."""
         request = self._filled(request, credentials)
         encoding = request.get("encoding_format") or "float"
-        count = _count(request["input"])
+        parts = inputs.SplitRequest(EMBEDDINGS, request["input"])
 
         async def call(target: Target) -> JSON:
-            body = await self._read(target, EMBEDDINGS, _named(request, target))
-            return await normalize.embeddings(body, target, encoding, count)
+            async def ask(part: Any) -> JSON:
+                body = await self._read(target, EMBEDDINGS, _named({**request, "input": part}, target))
+                return await normalize.embeddings(body, target, encoding, inputs.count(part))
+
+            return inputs.joined_embeddings(await parts.answers(target, ask))
 
         return await first_answer(self._targets(request, credentials), call)
 
@@ -226,6 +229,19 @@ class Gateway:
             return None
         tokens = answer.get("input_tokens")
         return tokens if isinstance(tokens, int) else None
+
+    async def moderate(self, request: JSON, credentials: Credentials | None = None) -> JSON:
+        """Return moderations, in the order of the input."""
+        given = request["input"]
+        parts = inputs.SplitRequest(MODERATIONS, given)
+
+        async def call(target: Target) -> JSON:
+            async def ask(part: Any) -> JSON:
+                return await self._post(target, MODERATIONS, _named({**request, "input": part}, target))
+
+            return inputs.joined_moderations(given, await parts.answers(target, ask))
+
+        return await first_answer(self._targets(request, credentials), call)
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return the answer to another JSON request that names a model."""
@@ -369,8 +385,3 @@ def _named(request: JSON, target: Target) -> JSON:
     fields = {name: value for name, value in request.items() if value is not None}
     fields["model"] = target.model
     return fields
-
-
-def _count(input: Any) -> int:
-    """Return how many embeddings an input asks for: a list of integers is one text's tokens."""
-    return len(input) if isinstance(input, list) and input and not isinstance(input[0], int) else 1

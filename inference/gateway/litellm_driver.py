@@ -21,7 +21,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 import litellm
 
-from inference.gateway import failures, litellm_clients, requests, sse, thinking
+from inference.gateway import failures, inputs, litellm_clients, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
@@ -42,6 +42,9 @@ PROVIDERS_FIELDS = frozenset(
 )  # fmt: skip
 """Fields of other providers that litellm knows; fields in neither list are sent as `extra_body`."""
 
+
+TAKE_TOKENS = frozenset({"azure", "openai"})
+"""Providers of litellm's whose embeddings take tokens; others get the text."""
 
 REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBlocks"})
 """Members of a message's `provider_specific_fields` that its `thinking_blocks` say too."""
@@ -85,7 +88,10 @@ async def _frames(target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
 
 def _embedding_arguments(target: Target, request: JSON) -> JSON:
     # The gateway converts the encoding; not every provider takes the parameter.
-    return _arguments(target, {name: value for name, value in request.items() if name != "encoding_format"})
+    request = {name: value for name, value in request.items() if name != "encoding_format"}
+    if target.model.partition("/")[0] not in TAKE_TOKENS:
+        request["input"] = inputs.texts(request["input"])
+    return _arguments(target, request)
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:

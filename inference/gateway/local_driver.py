@@ -5,13 +5,11 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from inference import tokens
 from inference.errors import ProviderBroken, ProviderError, ProviderRejected
-from inference.gateway import failures, local_functions, normalize, sse
+from inference.gateway import failures, inputs, local_functions, normalize, sse
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.http_client import HttpClient
 from inference.gateway.local_functions import Call
@@ -108,7 +106,7 @@ class LocalDriver:
             raise ProviderRejected.invalid(message, "dimensions", "invalid_value")
         await _loaded(self._embedding)
         given, at = request["input"], _at(target, "/v1")
-        body = {"input": given if isinstance(given, str) else _texts(given)}
+        body = {"input": given if isinstance(given, str) else inputs.texts(given)}
         async with aclosing(await _checked(self._embedding, at, EMBEDDINGS, body)) as response:
             return normalize.parsed(at, await response.read())
 
@@ -144,15 +142,6 @@ async def _loaded(driver: OpenAIDriver) -> None:
         if asyncio.get_running_loop().time() > deadline:
             raise ProviderBroken("The local models do not answer.", status=503)
         await asyncio.sleep(0.1)
-
-
-def _texts(given: Any) -> list[str]:
-    """Return the texts of a list; token ids are those of cl100k, as for OpenAI's models."""
-    items = [given] if given and isinstance(given[0], int) else given
-    try:
-        return [item if isinstance(item, str) else tokens.decode(item) for item in items]
-    except ValueError as exc:
-        raise ProviderRejected.invalid(f"Invalid 'input': {exc}.", "input", "invalid_value") from exc
 
 
 def _tempered(request: JSON) -> JSON:

@@ -70,6 +70,11 @@ def chat_request(request: JSON, target: Target) -> JSON:
     return fields
 
 
+def is_openai(target: Target) -> bool:
+    """Return whether a target is OpenAI's own API, or Azure's."""
+    return target.wire in ("openai", "responses") and _is_host(target.base_url, OPENAI_HOSTS)
+
+
 def split_unknown(request: JSON) -> tuple[JSON, JSON]:
     """Return the fields that OpenAI's request has, and the others."""
     if request.keys() <= CHAT_FIELDS | _EMBEDDING_FIELDS:
@@ -86,7 +91,7 @@ def _top_level(target: Target) -> UnknownFields:
         return target.unknown_fields
     if target.wire == "local":
         return "drop"
-    return "refuse" if target.wire == "openai" and _is_host(target.base_url, OPENAI_HOSTS) else "pass"
+    return "refuse" if target.wire == "openai" and is_openai(target) else "pass"
 
 
 def _is_strict(target: Target) -> bool:

@@ -22,6 +22,7 @@ SHOWN = 5
 
 Kind = Literal["chat", "embedding"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(gt=0)]
 Retries = Annotated[int, Field(ge=0, le=10)]
 
 
@@ -36,6 +37,8 @@ class Provider(Entry):
     connect_timeout: Seconds = 10.0
     read_timeout: Seconds = 600.0
     retries: Retries = 2
+    max_inputs: Count | None = None
+    max_input_tokens: Count | None = None
     unknown_fields: UnknownFields | None = None
 
 
@@ -46,9 +49,11 @@ class Model(Entry):
     model: str | None = None
     kind: Kind = "chat"
     fallbacks: list[str] = Field(default_factory=list)
-    context_window: Annotated[int, Field(gt=0)] | None = None
+    context_window: Count | None = None
     read_timeout: Seconds | None = None
     retries: Retries | None = None
+    max_inputs: Count | None = None
+    max_input_tokens: Count | None = None
     unknown_fields: UnknownFields | None = None
 
 
@@ -235,6 +240,8 @@ def _target(name: str, model: Model, file: _File, document: YamlFile) -> Target:
         connect_timeout=provider.connect_timeout,
         read_timeout=model.read_timeout or provider.read_timeout,
         attempts=retries + 1,
+        max_inputs=model.max_inputs or provider.max_inputs,
+        max_input_tokens=model.max_input_tokens or provider.max_input_tokens,
         unknown_fields=model.unknown_fields or provider.unknown_fields,
         context_window=model.context_window or (CONTEXT_WINDOW if provider.wire == "local" else None),
     )

@@ -33,6 +33,9 @@ class Target:
     read_timeout: float = 600.0
     attempts: int = 3
     context_window: int | None = None
+    max_inputs: int | None = None
+    max_input_tokens: int | None = None
+    """Inputs of one request, of embeddings or moderations; None for the provider's known limits."""
     unknown_fields: UnknownFields | None = None
     """None: OpenAI itself refuses them, every other provider gets them."""
     is_callers: bool = False

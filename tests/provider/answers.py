@@ -146,17 +146,24 @@ def models() -> JSON:
 
 
 def moderation(body: JSON) -> JSON:
-    flagged = "violence" in str(body.get("input"))
+    """The answer of /v1/moderations: a result for each text, one for the parts of a message."""
+    given = body.get("input")
+    is_list = isinstance(given, list) and given and isinstance(given[0], str)
+    results = [_moderated(text) for text in (given if is_list else [given])]
+    return {"id": "modr-fake", "model": body.get("model", "omni-moderation-latest"), "results": results}
+
+
+def _moderated(given: Any) -> JSON:
+    flagged = "violence" in str(given)
     names = ["harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent",
              "self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence",
              "violence/graphic"]  # fmt: skip
-    result = {
+    return {
         "flagged": flagged,
         "categories": {name: flagged and name == "violence" for name in names},
         "category_scores": {name: 0.9 if flagged and name == "violence" else 0.01 for name in names},
         "category_applied_input_types": {name: ["text"] for name in names},
     }
-    return {"id": "modr-fake", "model": body.get("model", "omni-moderation-latest"), "results": [result]}
 
 
 def text_completion(answer: Answer) -> JSON:
