@@ -30,6 +30,12 @@ Handler = Callable[..., Awaitable[Any]]
 REWRITABLE = ("content", "role", "attachments")
 """The fields of a message that `messages.update` may change, besides its metadata."""
 
+FIELDS_OF_ONE_VERSION = (
+    "attachments", "file_ids", "parallel_tool_calls", "reasoning_effort", "response_format",
+    "tool_resources", "top_p",
+)  # fmt: skip
+"""Fields that one version of the Assistants API has and the other lacks: not ignored where it lacks them."""
+
 FALLBACK_MODEL = "openai/text-embedding-3-large"
 """The embedding model that a file shows if its uploader named none and the server has none."""
 
@@ -202,7 +208,9 @@ SCHEMA_RULES: tuple[Erratum, ...] = (
     Erratum(
         "threads-as-they-were-answered",
         "applications give create_and_run the whole thread that they were answered",
-        takes_unknown_fields("CreateThreadRequest", "CreateThreadAndRunRequest"),
+        takes_unknown_fields(
+            "CreateThreadRequest", "CreateThreadAndRunRequest", refused=FIELDS_OF_ONE_VERSION
+        ),
     ),
 )
 

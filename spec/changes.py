@@ -102,13 +102,14 @@ def takes_fields_of(source: str, target: str, names: Iterable[str]) -> Callable[
     return change
 
 
-def takes_unknown_fields(*components: str) -> Callable[[JSON], bool]:
-    """Let requests have fields that the spec does not know; they are ignored."""
+def takes_unknown_fields(*components: str, refused: Iterable[str] = ()) -> Callable[[JSON], bool]:
+    """Let requests have fields that the spec does not know, which are ignored, but those that are `refused`."""
 
     def change(document: JSON) -> bool:
         closed = [one for one in (schema_at(document, component) for component in components) if one]
         for one in closed:
             one["additionalProperties"] = True
+            one["properties"] = {**dict.fromkeys(refused, False), **one.get("properties", {})}
         return bool(closed)
 
     return change

@@ -139,6 +139,65 @@ def test_another_version_is_refused_on_the_paths_of_the_assistants_api_only(astr
     assert httpx.get(f"{astra.url}/files", headers=headers).status_code == 200
 
 
+RUN = {"assistant_id": "asst_none"}
+V2_MESSAGE = {"role": "user", "content": "x", "attachments": []}
+V1_MESSAGE = {"role": "user", "content": "x", "file_ids": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("assistants", {"model": "m", "tool_resources": {}}, "tool_resources"),
+        ("assistants", {"model": "m", "tools": [{"type": "file_search"}]}, "tools[0].type"),
+        ("assistants/asst_none", {"top_p": 1}, "top_p"),
+        ("threads", {"tool_resources": {}}, "tool_resources"),
+        ("threads", {"messages": [V2_MESSAGE]}, "messages[0].attachments"),
+        ("threads/thread_none", {"tool_resources": {}}, "tool_resources"),
+        ("threads/thread_none/messages", V2_MESSAGE, "attachments"),
+        ("threads/thread_none/messages/msg_none", {"attachments": []}, "attachments"),
+        ("threads/thread_none/runs", {**RUN, "parallel_tool_calls": True}, "parallel_tool_calls"),
+        ("threads/runs", {**RUN, "tool_resources": {}}, "tool_resources"),
+        ("threads/runs", {**RUN, "top_p": 1}, "top_p"),
+        ("threads/runs", {**RUN, "thread": {"tool_resources": {}}}, "thread.tool_resources"),
+        ("threads/runs", {**RUN, "thread": {"messages": [V2_MESSAGE]}}, "thread.messages[0].attachments"),
+    ],
+)
+def test_a_field_of_version_2_is_refused_by_name_in_version_1(
+    astra: Server, path: str, body: dict[str, object], field: str
+) -> None:
+    answer = ask(astra, "POST", path, body, astra_api_token=OURS)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("assistants", {"model": "m", "file_ids": []}, "file_ids"),
+        ("assistants", {"model": "m", "tools": [{"type": "retrieval"}]}, "tools[0].type"),
+        ("assistants/asst_none", {"file_ids": []}, "file_ids"),
+        ("threads", {"file_ids": []}, "file_ids"),
+        ("threads", {"messages": [V1_MESSAGE]}, "messages[0].file_ids"),
+        ("threads/thread_none/messages", V1_MESSAGE, "file_ids"),
+        ("threads/thread_none/messages/msg_none", {"file_ids": []}, "file_ids"),
+        ("threads/thread_none/runs", {**RUN, "file_ids": []}, "file_ids"),
+        ("threads/runs", {**RUN, "file_ids": []}, "file_ids"),
+        ("threads/runs", {**RUN, "thread": {"messages": [V1_MESSAGE]}}, "thread.messages[0].file_ids"),
+    ],
+)
+def test_a_field_of_version_1_is_refused_by_name_in_version_2(
+    astra: Server, path: str, body: dict[str, object], field: str
+) -> None:
+    answer = ask(astra, "POST", path, body, astra_api_token=OURS, openai_beta="assistants=v2")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+
+
+def test_other_fields_that_the_spec_does_not_know_make_a_thread_all_the_same(astra: Server) -> None:
+    body = {"id": "thread_own", "object": "thread", "created_at": 1, "metadata": {"a": "b"}}
+    for beta in ("assistants=v1", "assistants=v2"):
+        made = ask(astra, "POST", "threads", body, astra_api_token=OURS, openai_beta=beta)
+        assert (made.status_code, made.json()["metadata"]) == (200, {"a": "b"})
+
+
 @pytest.mark.parametrize("count", [1, 200_000], ids=["checked in the worker", "checked in a process"])
 def test_a_body_of_many_values_is_checked_by_the_rules_of_this_mode(astra: Server, count: int) -> None:
     body = {"assistant_id": "asst_none", "unknown": [100_000] * count}
