@@ -8,21 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from math import isfinite
-from typing import Any
-
-import orjson
 
 from handlers.context import Context
-from handlers.errors import BadRequest, Forbidden, NotFound
+from handlers.errors import Forbidden, NotFound
 from handlers.google import google_credentials
+from handlers.provider_parameters import CHAT, EMBEDDING, invalid_header, read_parameters
 from inference.gateway import CallerSettings, Credentials
 from inference.retrieval.errors import ObjectNotFound
 from inference.retrieval.files import EMBEDDING_MODEL
 from persistence.types import JSON
 
-CHAT = "llm-param-"
-EMBEDDING = "embedding-param-"
 GOOGLE = "google-application-credentials-file-id"
 
 PARAMETERS = {
@@ -54,17 +49,6 @@ LARGEST = 8192
 """Bytes of one such header; the largest are tokens of AWS and Azure."""
 
 VALUE = re.compile(r"[ -~]*")
-
-FIELDS: Mapping[str, type] = {
-    "dimensions": int, "frequency_penalty": float, "input_type": str, "keep_alive": str, "logit_bias": dict,
-    "logprobs": bool, "max_completion_tokens": int, "max_tokens": int, "min_p": float, "min_tokens": int,
-    "num_ctx": int, "parallel_tool_calls": bool, "presence_penalty": float, "prompt_cache_key": str,
-    "reasoning_effort": str, "repetition_penalty": float, "response_format": dict, "safety_identifier": str,
-    "safety_settings": list, "seed": int, "service_tier": str, "stop": list, "temperature": float,
-    "thinking": dict, "top_a": float, "top_k": int, "top_logprobs": int, "top_p": float, "typical_p": float,
-    "user": str, "verbosity": str,
-}  # fmt: skip
-"""Fields of requests to providers that a header may set, with their types."""
 
 
 async def caller_settings(context: Context) -> CallerSettings | None:
@@ -134,16 +118,12 @@ async def embedding_credentials(context: Context) -> Credentials | None:
 
 
 def _credentials(headers: Mapping[str, str], prefix: str) -> Credentials | None:
-    parameters = {
-        name.removeprefix(prefix).replace("-", "_"): headers[name]
-        for name in headers
-        if name.startswith(prefix)
-    }
-    api_key = parameters.pop("api_key", None) or headers.get("api-key")
-    base_url = parameters.pop("base_url", None) or parameters.pop("api_base", None)
-    if not (api_key or base_url or parameters):
+    settings, fields = read_parameters(headers, prefix)
+    api_key = settings.pop("api_key", None) or headers.get("api-key")
+    base_url = settings.pop("base_url", None) or settings.pop("api_base", None)
+    if not (api_key or base_url or settings or fields):
         return None
-    return Credentials(api_key, base_url, tuple(parameters.items()))
+    return Credentials(api_key, base_url, tuple(settings.items()), fields=fields)
 
 
 # --- Astra's headers ---
@@ -156,26 +136,18 @@ def _check(headers: Mapping[str, str]) -> None:
             continue
         value = headers[name]
         if len(value) > LARGEST:
-            raise _invalid(name, f"has {len(value)} characters, where {LARGEST} are the most")
+            raise invalid_header(name, f"has {len(value)} characters, where {LARGEST} are the most")
         if VALUE.fullmatch(value) is None:
-            raise _invalid(name, "has characters that are not printable ASCII")
+            raise invalid_header(name, "has characters that are not printable ASCII")
 
 
 def _astra_credentials(headers: Mapping[str, str], prefix: str, google: str | None) -> Credentials:
-    parameters = {own: headers[name] for name, own in PARAMETERS.items() if headers.get(name)}
-    fields: dict[str, Any] = {}
-    for header in headers:
-        if not header.startswith(prefix):
-            continue
-        name = header.removeprefix(prefix).replace("-", "_")
-        if name in FIELDS:
-            fields[name] = _cast(header, headers[header], FIELDS[name])
-        else:
-            parameters[name] = headers[header]
-    api_key = parameters.pop("api_key", None) or headers.get("api-key") or _bearer(headers)
-    base_url = parameters.pop("base_url", None) or parameters.pop("api_base", None) or headers.get("base-url")
-    provider = parameters.pop("custom_llm_provider", None) or headers.get("custom-llm-provider") or ""
-    return Credentials(api_key, base_url, tuple(parameters.items()), provider, fields, google)
+    settings, fields = read_parameters(headers, prefix)
+    settings = {own: headers[name] for name, own in PARAMETERS.items() if headers.get(name)} | settings
+    api_key = settings.pop("api_key", None) or headers.get("api-key") or _bearer(headers)
+    base_url = settings.pop("base_url", None) or settings.pop("api_base", None) or headers.get("base-url")
+    provider = settings.pop("custom_llm_provider", None) or headers.get("custom-llm-provider") or ""
+    return Credentials(api_key, base_url, tuple(settings.items()), provider, fields, google)
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:
@@ -185,33 +157,8 @@ def _bearer(headers: Mapping[str, str]) -> str | None:
         return None
     scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or " " in key.strip():
-        raise _invalid("authorization", "is not 'Bearer' and a key")
+        raise invalid_header("authorization", "is not 'Bearer' and a key")
     return key.strip() or None
-
-
-def _cast(header: str, value: str, kind: type) -> Any:
-    try:
-        parsed = _parsed(value, kind)
-        orjson.dumps([[[[parsed]]]])  # as deep as in a job's payload
-    except (ValueError, KeyError, TypeError):
-        parsed = None
-    if not isinstance(parsed, kind):
-        raise _invalid(header, f"is '{value[:64]}', which is not of the type {kind.__name__}")
-    return parsed
-
-
-def _parsed(value: str, kind: type) -> Any:
-    """Return a value of JSON; raises ValueError, or KeyError for what is no truth value."""
-    if kind is int:
-        return int(value)
-    if kind is float:
-        number = float(value)
-        return number if isfinite(number) else None
-    if kind is bool:
-        return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
-    if kind is list and not value.startswith("["):
-        return [value]
-    return orjson.loads(value) if kind in (dict, list) else value
 
 
 def require_store(context: Context, what: str) -> None:
@@ -232,7 +179,7 @@ async def _google(context: Context, file_id: str) -> str:
     except ObjectNotFound as exc:
         raise NotFound(f"The header '{GOOGLE}' names a file that does not exist.", param=GOOGLE) from exc
     if document.value["purpose"] != "auth":
-        raise _invalid(
+        raise invalid_header(
             GOOGLE, f"names a file of purpose '{document.value['purpose']}', where 'auth' is needed"
         )
     content = b"".join(
@@ -241,8 +188,4 @@ async def _google(context: Context, file_id: str) -> str:
     try:
         return google_credentials(content)
     except ValueError as exc:
-        raise _invalid(GOOGLE, f"names a file that is not usable: {exc}") from exc
-
-
-def _invalid(header: str, what: str) -> BadRequest:
-    return BadRequest(f"The header '{header}' {what}.", param=header, code="invalid_header")
+        raise invalid_header(GOOGLE, f"names a file that is not usable: {exc}") from exc

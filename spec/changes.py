@@ -103,7 +103,7 @@ def takes_fields_of(source: str, target: str, names: Iterable[str]) -> Callable[
 
 
 def takes_unknown_fields(*components: str, refused: Iterable[str] = ()) -> Callable[[JSON], bool]:
-    """Let requests have fields that the spec does not know, which are ignored, but those that are `refused`."""
+    """Let requests have fields that the spec does not know; they are ignored, but `refused` ones."""
 
     def change(document: JSON) -> bool:
         closed = [one for one in (schema_at(document, component) for component in components) if one]

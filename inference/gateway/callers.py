@@ -144,7 +144,7 @@ _NEEDS = {
 """The parameters, with their headers, of providers that take no key. Without them litellm would use the
 machine's own account."""
 
-PARAMETERS = frozenset(
+ACCOUNT_PARAMETERS = frozenset(
     {
         "api_version",
         "aws_access_key_id",
@@ -158,7 +158,7 @@ PARAMETERS = frozenset(
         "vertex_project",
     }
 )
-"""The parameters of litellm that a caller may send; others name files, hosts or code of the server."""
+"""The parameters that say on whose account a provider is asked; litellm's others may name files or hosts."""
 
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _TOKENS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token", "azure_ad_token"})
@@ -166,7 +166,7 @@ _TOKENS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_
 
 def _check(parameters: dict[str, str]) -> None:
     for name, value in parameters.items():
-        if name not in PARAMETERS:
+        if name not in ACCOUNT_PARAMETERS:
             raise ProviderRejected.invalid(
                 f"The provider parameter '{name}' cannot be sent with a request.", name
             )

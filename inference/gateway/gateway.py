@@ -245,6 +245,8 @@ class Gateway:
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return the answer to another JSON request that names a model."""
+        if path == COMPLETIONS:
+            request = self._filled(request, credentials)
 
         async def call(target: Target) -> JSON:
             answer = await self._post(target, path, _named(request, target))

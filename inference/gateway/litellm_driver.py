@@ -21,6 +21,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 
 import litellm
 
+from inference.errors import ProviderRejected
 from inference.gateway import failures, inputs, litellm_clients, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
@@ -45,6 +46,20 @@ PROVIDERS_FIELDS = frozenset(
 
 TAKE_TOKENS = frozenset({"azure", "openai"})
 """Providers of litellm's whose embeddings take tokens; others get the text."""
+
+CLAUDES_FIELDS = frozenset(
+    {
+        "cache_control", "container", "context_management", "inference_geo", "mcp_servers", "output_config",
+        "stop_sequences",
+    }
+)  # fmt: skip
+"""Fields of Anthropic's own API that litellm passes on to it."""
+
+CLOSED = {
+    CHAT: frozenset({"anthropic", "bedrock", "bedrock_converse", "replicate", "sagemaker", "sagemaker_chat"}),
+    EMBEDDINGS: frozenset({"bedrock", "databricks", "gemini", "sagemaker", "vertex_ai"}),
+}
+"""Providers that litellm sends no `extra_body`, or sends it as a field of that name."""
 
 REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBlocks"})
 """Members of a message's `provider_specific_fields` that its `thinking_blocks` say too."""
@@ -91,14 +106,14 @@ def _embedding_arguments(target: Target, request: JSON) -> JSON:
     request = {name: value for name, value in request.items() if name != "encoding_format"}
     if target.model.partition("/")[0] not in TAKE_TOKENS:
         request["input"] = inputs.texts(request["input"])
-    return _arguments(target, request)
+    return _arguments(target, request, EMBEDDINGS)
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
     request = {**request, "messages": [_message(message) for message in request["messages"]]}
     # Without `_skip_mcp_handler` litellm looks for MCP servers in every request with tools, and fails
     # if its extra `mcp` is not installed.
-    return {**_arguments(target, request), "_skip_mcp_handler": True}
+    return {**_arguments(target, request, CHAT), "_skip_mcp_handler": True}
 
 
 def _message(message: JSON) -> JSON:
@@ -120,11 +135,10 @@ def _call(call: JSON) -> JSON:
             return call
 
 
-def _arguments(target: Target, request: JSON) -> JSON:
+def _arguments(target: Target, request: JSON, path: str) -> JSON:
     request, unknown = requests.split_unknown(request)
-    # Unknown fields must not become litellm's arguments, some of which name files, hosts and keys.
-    own = {name: unknown.pop(name) for name in PROVIDERS_FIELDS & unknown.keys()}
-    request = {**request, **own, **({"extra_body": unknown} if unknown else {})}
+    if unknown:
+        request |= _providers_own(target, unknown, path)
     arguments = {**request, "max_retries": 0, "num_retries": 0, **dict(target.parameters)}
     # The timeout of _within comes first, because litellm reports some timeouts as other errors.
     arguments["timeout"] = httpx.Timeout(target.read_timeout + 5, connect=target.connect_timeout)
@@ -136,6 +150,23 @@ def _arguments(target: Target, request: JSON) -> JSON:
     if target.headers:
         arguments["extra_headers"] = dict(target.headers)
     return arguments
+
+
+def _providers_own(target: Target, fields: JSON, path: str) -> JSON:
+    """Return fields of a provider's own as arguments; ProviderRejected names one that it cannot be sent."""
+    provider = target.model.partition("/")[0]
+    known = PROVIDERS_FIELDS | (CLAUDES_FIELDS if provider == "anthropic" else frozenset())
+    own = {name: value for name, value in fields.items() if name in known}
+    # Others must not become litellm's arguments, some of which name files, hosts and keys.
+    others = {name: value for name, value in fields.items() if name not in known}
+    if not others:
+        return own
+    if provider in CLOSED[path]:
+        name = min(others)
+        raise ProviderRejected.invalid(
+            f"The parameter '{name}' cannot be sent to the provider '{provider}'.", name, "unknown_parameter"
+        )
+    return {**own, "extra_body": others}
 
 
 async def _within(target: Target, call: Awaitable[T]) -> T:

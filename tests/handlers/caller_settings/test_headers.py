@@ -60,6 +60,103 @@ def test_parameters_are_cast_and_the_bodys_own_fields_go_before(
     )
 
 
+def test_a_parameter_that_nobody_knows_is_passed_on_with_the_type_that_its_text_has(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    values = {
+        "guided-choice": ('["yes", "no"]', ["yes", "no"]),
+        "options": ('{"num_gpu": 1}', {"num_gpu": 1}),
+        "n": ("2", 2),
+        "sampling-rate": ("0.25", 0.25),
+        "use-cache": ("True", True),
+        "transforms": ("middle-out", "middle-out"),
+        "build": ("007", "007"),
+        "quoted": ('"7"', "7"),
+        "account": ("123456789012345678901234567890", "123456789012345678901234567890"),
+        "odd": ("{'a': 1}", "{'a': 1}"),
+    }
+    headers = {f"LLM-PARAM-{name}": text for name, (text, _) in values.items()}
+    answer = http.post(
+        "chat/completions", json=ask(), headers={"api-key": KEY, "base-url": provider.url, **headers}
+    )
+    assert answer.status_code == 200, answer.text
+    [record] = provider.received(tag)
+    for name, (_, value) in values.items():
+        sent = record["body"][name.replace("-", "_")]
+        assert (sent, type(sent)) == (value, type(value))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("model", ["gemini/gemini-2.5-flash", "openrouter/auto"])
+def test_a_parameter_that_litellm_does_not_know_reaches_other_providers_too(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str, model: str, stream: bool
+) -> None:
+    base_url = provider.root if model.startswith("gemini") else provider.url
+    headers = {"api-key": KEY, "base-url": base_url, "LLM-PARAM-own-option": '{"a": [1, true]}'}
+    answer = http.post("chat/completions", json=ask(model, max_tokens=50, stream=stream), headers=headers)
+    assert answer.status_code == 200, answer.text
+    [record] = provider.received(tag)
+    assert record["body"]["own_option"] == {"a": [1, True]}
+
+
+def test_a_provider_that_takes_only_known_parameters_gets_them_and_others_are_refused_by_name(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    headers = {"api-key": KEY, "base-url": provider.root, "LLM-PARAM-container": "container_1"}
+    body = ask("anthropic/claude-sonnet-4-5", max_tokens=50)
+    assert http.post("chat/completions", json=body, headers=headers).status_code == 200
+    [record] = provider.received(tag)
+    assert record["body"]["container"] == "container_1"
+    headers["LLM-PARAM-own-option"] = "1"
+    status, error = refusal(http.post("chat/completions", json=body, headers=headers))
+    assert (status, error["param"], error["code"]) == (400, "own_option", "unknown_parameter")
+    sent = {"model": "gemini/gemini-embedding-001", "input": "x"}
+    headers = {"api-key": KEY, "base-url": provider.root, "EMBEDDING-PARAM-own-option": "1"}
+    status, error = refusal(http.post("embeddings", json=sent, headers=headers))
+    assert (status, error["param"], error["code"]) == (400, "own_option", "unknown_parameter")
+    assert len(provider.received(tag)) == 1
+
+
+def test_a_parameter_that_openai_does_not_know_is_refused_by_name(http: httpx.Client, ask: Ask) -> None:
+    headers = {"api-key": KEY, "LLM-PARAM-own-option": "1"}
+    status, error = refusal(http.post("chat/completions", json=ask("gpt-4o"), headers=headers))
+    assert (status, error["param"], error["code"]) == (400, "own_option", "unknown_parameter")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model",
+        "messages",
+        "stream",
+        "tools",
+        "mock-response",
+        "vertex-credentials",
+        "extra-body",
+        "timeout",
+        "",
+    ],
+)
+def test_a_parameter_that_is_the_requests_or_the_servers_own_is_refused_by_name(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str, name: str
+) -> None:
+    headers = {"api-key": KEY, "base-url": provider.url, f"LLM-PARAM-{name}": "x"}
+    status, error = refusal(http.post("chat/completions", json=ask(), headers=headers))
+    assert (status, error["param"]) == (400, f"llm-param-{name}")
+    assert provider.received(tag) == []
+
+
+def test_legacy_completions_have_the_callers_parameters(
+    http: httpx.Client, provider: ProviderProcess, tag: str
+) -> None:
+    script = "script: " + json.dumps({"tag": tag, "turns": [{"text": "Hello."}]})
+    headers = {"api-key": KEY, "base-url": provider.url, "LLM-PARAM-temperature": "0.5"}
+    for stream in (False, True):
+        body = {"model": "openai/m", "prompt": script, "stream": stream}
+        assert http.post("completions", json=body, headers=headers).status_code == 200
+    assert [one["body"]["temperature"] for one in provider.received(tag)] == [0.5, 0.5]
+
+
 def test_a_models_name_chooses_its_provider(
     http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
@@ -71,10 +168,19 @@ def test_a_models_name_chooses_its_provider(
     assert (record["path"], record["headers"]["x-api-key"]) == ("/v1/messages", KEY)
 
 
-def test_embeddings_have_parameters_of_their_own(http: httpx.Client, provider: ProviderProcess) -> None:
-    headers = {"api-key": KEY, "EMBEDDING-PARAM-base-url": provider.url, "EMBEDDING-PARAM-dimensions": "16"}
-    answer = http.post("embeddings", json={"model": "openai/m", "input": "x"}, headers=headers)
+def test_embeddings_have_parameters_of_their_own(
+    http: httpx.Client, provider: ProviderProcess, tag: str
+) -> None:
+    headers = {
+        "api-key": KEY,
+        "EMBEDDING-PARAM-base-url": provider.url,
+        "EMBEDDING-PARAM-dimensions": "16",
+        "EMBEDDING-PARAM-truncate": "true",
+    }
+    text = "script: " + json.dumps({"tag": tag, "turns": []})
+    answer = http.post("embeddings", json={"model": "openai/m", "input": text}, headers=headers)
     assert len(answer.json()["data"][0]["embedding"]) == 16
+    assert provider.received(tag)[0]["body"]["truncate"] is True
 
 
 def test_a_run_asks_the_callers_provider(
@@ -142,6 +248,7 @@ def test_a_header_of_garbage_is_refused_by_its_name(
         ("LLM-PARAM-logit-bias", '{"a":' * 900 + "1" + "}" * 900),
         ("LLM-PARAM-logprobs", "maybe"),
         ("LLM-PARAM-response-format", "[1]"),
+        ("LLM-PARAM-own-option", "[" * 253 + "]" * 253),
         ("Authorization", "Basic dXNlcjpwYXNz"),
         ("custom-llm-provider", "../nobody"),
         ("aws-region-name", "evil.example/#"),
