@@ -4,8 +4,9 @@ from collections import Counter
 
 import orjson
 
-from handlers.credentials import CALLER_HEADERS, CHAT, EMBEDDING
+from handlers.credentials import CALLER_HEADERS
 from handlers.errors import BadRequest, TooLarge, Unavailable
+from handlers.provider_parameters import CHAT, EMBEDDING
 from inference.retrieval.uploads import MAX_PART
 from serving.request import Request
 
