@@ -25,7 +25,7 @@ async def compact_conversation(context: Context, body: JSON) -> JSON:
     said = [shown(item, ()) for item in read if item["type"] == "message" and item["role"] == "user"]
     if started.events is None:
         raise RuntimeError("a response that is not stored has its events")
-    response = await whole_response(until_end(context, request, started.events))
+    response = await whole_response(until_end(context, request, started.events), request)
     if not response["output"]:
         raise ServerError("The model gave no summary of the conversation.")
     return {

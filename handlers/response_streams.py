@@ -8,9 +8,8 @@ from typing import Any
 import orjson
 
 from handlers.context import Context
-from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests
+from handlers.errors import ApiError, BadRequest, ServerError, TooManyRequests, map_error
 from inference.errors import InferenceError
-from inference.gateway.gateway import FIRST_EVENT_WAIT
 from inference.responses.event_frames import ENDS
 from inference.responses.responses import ResponseRequest
 from persistence.errors import StoreError
@@ -50,25 +49,28 @@ async def _cancel(context: Context, id: str) -> None:
         await services.responses.engine.cancel(await services.responses.find(context.project, id))
 
 
-async def begun(events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def begun(events: AsyncGenerator[bytes, None], request: ResponseRequest) -> AsyncGenerator[bytes, None]:
     """Return the events once the model has begun; a provider that refuses soon is an error with a status.
 
     SDKs try again by the status. A slow provider is not waited for.
     """
     first = await anext(events)
     following = asyncio.ensure_future(anext(events, b""))
+    silence = asyncio.create_task(request.watch.is_silent.wait())
     try:
-        await asyncio.wait({following}, timeout=FIRST_EVENT_WAIT)
+        await asyncio.wait({following, silence}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await events.aclose()
         raise
+    finally:
+        silence.cancel()
     if following.done() and not following.exception() and following.result().startswith(FAILED):
         response: JSON = _event_at_end(following.result())["response"]
         if not response["output"]:
             await events.aclose()
-            raise _failure(response["error"])
+            raise _failure(response["error"], request)
     return _joined(first, following, events)
 
 
@@ -86,7 +88,7 @@ async def _joined(
         await events.aclose()
 
 
-async def whole_response(events: AsyncGenerator[bytes, None]) -> JSON:
+async def whole_response(events: AsyncGenerator[bytes, None], request: ResponseRequest) -> JSON:
     """Return the response at the end of its events; one that failed is an error."""
     last = b""
     async for piece in events:
@@ -95,7 +97,7 @@ async def whole_response(events: AsyncGenerator[bytes, None]) -> JSON:
         raise ServerError("The response's events ended before it did.")
     response: JSON = _event_at_end(last)["response"]
     if response["status"] == "failed":
-        raise _failure(response["error"])
+        raise _failure(response["error"], request)
     return response
 
 
@@ -110,11 +112,16 @@ def _ends(piece: bytes) -> bool:
     return name.decode() in ENDS
 
 
-def _failure(error: JSON) -> ApiError:
+def _failure(error: JSON, request: ResponseRequest) -> ApiError:
+    """Return a failed response as the error of its request: the provider's own, where this process ran it."""
+    failure = request.watch.failure
+    cause = None if failure is None else map_error(failure)
+    if cause is not None:
+        return cause
     match error["code"]:
         case "rate_limit_exceeded":
             return TooManyRequests(error["message"])
-        case "invalid_prompt":
-            return BadRequest(error["message"], code="invalid_prompt")
+        case "server_error":
+            return ServerError(error["message"], code="server_error")
         case _:
-            return ServerError(error["message"], code=error["code"])
+            return BadRequest(error["message"], code=error["code"])

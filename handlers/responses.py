@@ -25,8 +25,8 @@ async def create_response(context: Context, body: JSON) -> Answer:
         return started.run
     events = until_end(context, request, started.events)
     if body.get("stream"):
-        return _stream(started.run, await begun(events))
-    return await whole_response(events)
+        return _stream(started.run, await begun(events, request))
+    return await whole_response(events, request)
 
 
 @operation("getResponse")

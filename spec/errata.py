@@ -38,6 +38,7 @@ from spec.lengths import (
     lengths_of_threads,
 )
 from spec.response_changes import (
+    codes_of_failures,
     fields_of_codex,
     free_parameters,
     items_as_sent,
@@ -215,6 +216,11 @@ ERRATA: tuple[Erratum, ...] = (
         "followed-responses",
         "a response that is asked for with `stream` is answered as events",
         streams("get", "/responses/{response_id}"),
+    ),
+    Erratum(
+        "codes-of-failed-responses",
+        "a failed response has codes on which Codex acts and which the enum lacks",
+        codes_of_failures,
     ),
     Erratum(
         "orders-of-items",

@@ -46,6 +46,9 @@ _ECHOED = frozenset(
 )
 """Items that only answers bring: they come back with all members that a server gave them."""
 
+_FAILURES = ("ResponseErrorCode", "BetaResponseErrorCode")
+_CODES = ("context_length_exceeded", "insufficient_quota")
+
 _OTHER_MEMBERS = {"patternProperties": {"^(?!role$)": {}}, "additionalProperties": False}
 """Any member but `role`, which only messages have: a wrong message is not explained as one of these items."""
 
@@ -60,6 +63,15 @@ def items_as_sent(document: JSON) -> bool:
         return False
     union["anyOf"] = [_reference(_add_sent(schemas, name)) for name in _branches(schemas, "InputItem")]
     return True
+
+
+def codes_of_failures(document: JSON) -> bool:
+    """Add the codes of a failed response that clients know and the enum lacks."""
+    enums = [document["components"]["schemas"].get(name, {}).get("enum") for name in _FAILURES]
+    missing = [enum for enum in enums if enum and not set(_CODES) <= set(enum)]
+    for enum in missing:
+        enum += [code for code in _CODES if code not in enum]
+    return bool(missing)
 
 
 def free_parameters(document: JSON) -> bool:

@@ -220,9 +220,15 @@ def finished_step(step: JSON, status: str, now: int, usage: JSON, error: JSON | 
 
 def step_error(error: JSON | None) -> JSON | None:
     """Return a run's error for its step: steps have fewer codes."""
-    if error is not None and error["code"] == "invalid_prompt":
-        return {**error, "code": "server_error"}
-    return error
+    if error is None:
+        return None
+    code = "server_error" if error["code"] == "invalid_prompt" else error["code"]
+    return {"code": code, "message": error["message"]}
+
+
+def run_error(error: JSON) -> JSON:
+    """Return a run's error as the run shows it."""
+    return {"code": error["code"], "message": error["message"]}
 
 
 def text_delta(text: str, annotations: list[JSON], index: int, *, first: bool) -> JSON:

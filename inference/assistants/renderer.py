@@ -106,7 +106,7 @@ class AssistantsRenderer:
         if event.status == "requires_action":
             changes["required_action"] = objects.required_action([_function(call) for call in state.pending])
         if event.error is not None:
-            changes["last_error"] = event.error
+            changes["last_error"] = objects.run_error(event.error)
         if event.reason is not None:
             changes["incomplete_details"] = {"reason": event.reason}
         frames: list[Frame] = []

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -35,12 +36,27 @@ from persistence.types import JSON
 
 FUNCTION = "function"
 
+
+CAUSE = "cause"
+"""The member of a run's error that has the provider's own code; not every API shows it."""
+
 BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
 
 SLICE = 32
 """Events after which other tasks get their turn, however fast a provider is."""
 
 log = structlog.get_logger("astrolabe.engine")
+
+
+@dataclass(slots=True)
+class RequestWatch:
+    """What a handler in the process of a run sees of its requests to the model.
+
+    `is_silent` is set where a provider is slow to begin, `failure` is the error with which the run failed.
+    """
+
+    is_silent: asyncio.Event = field(default_factory=asyncio.Event)
+    failure: InferenceError | None = None
 
 
 class RunAttempt:
@@ -55,9 +71,11 @@ class RunAttempt:
         open_caller: Callable[[], CallerSettings | None],
         max_answer: int = MAX_ANSWER,
         history: list[JSON] | None = None,
+        watch: RequestWatch | None = None,
     ) -> None:
         self._max_answer = max_answer
         self._history = history
+        self._watch = watch or RequestWatch()
         self._gateway = gateway
         self._tools = tools
         self._api = api
@@ -113,6 +131,7 @@ class RunAttempt:
         except (RunGone, StoreError):
             raise
         except InferenceError as exc:
+            self._watch.failure = exc
             self._fail(last_error(exc))
         except Exception:
             # A bug or an unforeseen answer of a provider: another attempt would fail in the same way.
@@ -127,7 +146,7 @@ class RunAttempt:
             builder = await self._builder(caller)
 
             def send(request: JSON) -> AsyncGenerator[JSON, None]:
-                return self._gateway.chunks(request, credentials)
+                return self._gateway.chunks(request, credentials, self._watch.is_silent.set)
 
             turns = self._turns(send, builder)
             recorded = 0
@@ -236,14 +255,16 @@ class RunAttempt:
 
 
 def last_error(exc: InferenceError) -> JSON:
-    """Return the `last_error` of a run that fails with `exc`."""
+    """Return the error of a run that fails with `exc`."""
     message = exc.message if isinstance(exc, ProviderError) else str(exc)
     code = "server_error"
     if isinstance(exc, ProviderLimited):
         code = "rate_limit_exceeded"
     elif isinstance(exc, ProviderRejected) and exc.status in (400, 413, 422):
         code = "invalid_prompt"
-    return {"code": code, "message": message}
+    cause = exc.body.get("code") if isinstance(exc, ProviderError) else None
+    error = {"code": code, "message": message}
+    return {**error, CAUSE: cause} if isinstance(cause, str) else error
 
 
 def _now() -> int:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from inference.engine.attempt import BROKEN, RunAttempt
+from inference.engine.attempt import BROKEN, RequestWatch, RunAttempt
 from inference.engine.errors import OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
@@ -55,7 +55,8 @@ class RunStart:
     `conversation` is the write that marks the run's conversation as busy with it; `operations` are
     written between it and the run, whose list has the parent `parent`. `objects` go into the log's first
     event, for the renderer. `history` is the conversation as chat messages, where it was read already.
-    With `follows` the caller gets the run's events even if it is not live.
+    With `follows` the caller gets the run's events even if it is not live. `watch` follows
+    the first attempt.
     """
 
     key: Key
@@ -68,6 +69,7 @@ class RunStart:
     caller: CallerSettings | None = None
     history: list[JSON] | None = None
     follows: bool = False
+    watch: RequestWatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class _Prepared:
     recorder: Recorder
     caller: CallerSettings | None
     history: list[JSON] | None
+    watch: RequestWatch | None
 
 
 @dataclass(slots=True)
@@ -101,6 +104,7 @@ class _AttemptStart:
     caller: CallerSettings | None = None
     history: list[JSON] | None = None
     follows: bool = False
+    watch: RequestWatch | None = None
 
 
 class Engine:
@@ -146,6 +150,7 @@ class Engine:
             caller=start.caller,
             history=start.history,
             follows=start.follows or start.state.live,
+            watch=start.watch,
         )
         recorder.record(RunCreated(start.objects))
         answered = self._queue(attempt_start)
@@ -230,6 +235,7 @@ class Engine:
             lambda: start.caller,
             self._max_answer,
             start.history,
+            start.watch,
         )
         task = asyncio.create_task(attempt.run())
         task.add_done_callback(lambda _: work.close())
@@ -298,10 +304,18 @@ class Engine:
             conversation = next((each for each in documents if each.key == conversation_key), None)
         if job.owner:
             self._prepared[job.token] = _Prepared(
-                run, conversation, recorder, attempt_start.caller, attempt_start.history
+                run,
+                conversation,
+                recorder,
+                attempt_start.caller,
+                attempt_start.history,
+                attempt_start.watch,
             )
-        elif reader is not None:
-            reader.close()  # another process may run it: the log has the events
+        else:  # another process may run it: the log has the events
+            if reader is not None:
+                reader.close()
+            if attempt_start.watch is not None:
+                attempt_start.watch.is_silent.set()
         self._adopt(job)
         if reader is None:
             return Started(answered, None)
@@ -361,6 +375,7 @@ class Engine:
                 open_caller,
                 self._max_answer,
                 prepared.history if prepared is not None else None,
+                prepared.watch if prepared is not None else None,
             )
             try:
                 await attempt.run()

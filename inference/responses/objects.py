@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from inference.engine.attempt import CAUSE
 from inference.engine.items import Usage
 from inference.engine.statuses import ENDED, check_transition
 from inference.responses.items import UNRESOLVED, shown
@@ -43,6 +44,17 @@ _DEFAULTS: JSON = {
     "user": None,
 }
 """Fields of a response whose request did not set them."""
+
+_CAUSES = frozenset(
+    {
+        "context_length_exceeded", "empty_image_file", "failed_to_download_image",
+        "image_content_policy_violation", "image_file_not_found", "image_file_too_large",
+        "image_parse_error", "image_too_large", "image_too_small", "insufficient_quota",
+        "invalid_base64_image", "invalid_image", "invalid_image_format", "invalid_image_mode",
+        "invalid_image_url", "unsupported_image_media_type",
+    }
+)  # fmt: skip
+"""Codes of providers that a failed response has too; Codex acts on two that the edition does not list."""
 
 _ECHOED = (
     "background",
@@ -148,7 +160,8 @@ def has_ended(response: JSON) -> bool:
 
 def error_object(error: JSON) -> JSON:
     """Return the error of a failed response."""
-    return {"code": error["code"], "message": error["message"]}
+    cause = error.get(CAUSE)
+    return {"code": cause if cause in _CAUSES else error["code"], "message": error["message"]}
 
 
 def incomplete_details(reason: str | None) -> JSON:

@@ -1,9 +1,10 @@
 """Starts responses: finds what they continue, and runs them on the engine."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
@@ -52,7 +53,7 @@ class ResponseRequest:
 
     `body` is the request's, `input` its items in stored form, `options` its fields as chat completions name
     them. `memory` are the responses of the caller's connection, which need not be stored. `compaction` has
-    the fields of the engine's rule.
+    the fields of the engine's rule. `watch` follows its requests to the model.
     """
 
     project: str
@@ -63,6 +64,7 @@ class ResponseRequest:
     caller: CallerSettings | None = None
     memory: ConnectionMemory | None = None
     compaction: JSON | None = None
+    watch: RequestWatch = field(default_factory=RequestWatch)
 
     @property
     def is_stored(self) -> bool:
@@ -200,6 +202,7 @@ class Responses:
             caller=request.caller,
             history=history,
             follows=not request.body.get("background"),
+            watch=request.watch,
         )
         return start, items
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from handlers import responses
-from handlers.errors import BadRequest, ServerError, TooManyRequests
+from handlers.errors import ApiError, BadRequest
 from inference.gateway import Gateway
 from inference.responses.errors import ConversationLocked, ItemNotFound, ResponseNotFound
 from inference.responses.items import ItemRefused
@@ -88,7 +88,7 @@ async def test_a_conversation_takes_one_response_at_a_time(store: Store, gateway
 async def test_a_failed_response_adds_nothing_to_its_conversation(store: Store, gateway: Gateway) -> None:
     async with worker(store, gateway) as one:
         conversation = await one.conversation()
-        with pytest.raises(ServerError):
+        with pytest.raises(ApiError):
             await one.create(script({"fail": {"status": 500}}), conversation=conversation)
         assert await one.items(conversation) == []
         await one.create("Again.", conversation=conversation)
@@ -240,26 +240,6 @@ async def test_many_cancellations_at_once_all_answer_the_cancelled_response(
         cancelled = [responses.cancel_response(context, running["id"]) for context in contexts]
         statuses = [response["status"] for response in await asyncio.gather(*cancelled)]
         assert statuses == ["cancelled"] * 8
-
-
-async def test_a_provider_that_refuses_is_an_error_of_the_request(store: Store, gateway: Gateway) -> None:
-    async with worker(store, gateway) as one:
-        with pytest.raises(TooManyRequests):
-            await one.create(script({"fail": {"status": 429, "message": "Slow down."}}))
-        with pytest.raises(BadRequest, match="Too odd"):
-            await one.create(script({"fail": {"status": 400, "message": "Too odd."}}))
-
-
-async def test_a_provider_that_refuses_at_once_has_a_status_in_streams_too(
-    store: Store, gateway: Gateway
-) -> None:
-    async with worker(store, gateway) as one:
-        with pytest.raises(TooManyRequests, match="Slow down"):
-            await one.stream(script({"fail": {"status": 429, "message": "Slow down.", "retry_after": 0}}))
-        slow = await one.stream(script({"fail": {"status": 400, "message": "Too odd."}, "wait": 1}))
-        events = parsed(b"".join([piece async for piece in slow]))
-        assert events[-1]["type"] == "response.failed"
-        assert events[-1]["response"]["error"]["message"] == "Too odd."
 
 
 async def test_output_that_is_cut_off_makes_the_response_incomplete(store: Store, gateway: Gateway) -> None:
