@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from inference.gateway.requests import PHASE
 from inference.gateway.thinking import joined
 from persistence.types import JSON
 
@@ -77,7 +78,10 @@ class GrowingText:
 
 @dataclass(slots=True)
 class Message:
-    """An answer of the model. `media` are its audio and image parts, as `{"type", "data"}`."""
+    """An answer of the model. `media` are its audio and image parts, as `{"type", "data"}`.
+
+    `phase` is the provider's word for what the message is: `commentary` or `final_answer`.
+    """
 
     id: str
     text: GrowingText = field(default_factory=GrowingText)
@@ -85,6 +89,7 @@ class Message:
     annotations: list[JSON] = field(default_factory=list)
     logprobs: list[JSON] = field(default_factory=list)
     media: list[JSON] = field(default_factory=list)
+    phase: str | None = None
     status: str = "in_progress"
     type: str = MESSAGE
 
@@ -185,8 +190,7 @@ class Turn:
     def to_messages(self) -> list[JSON]:
         """The turn as chat messages: the assistant's, then one of role `tool` for each call."""
         texts = [item for item in self.items if isinstance(item, Message)]
-        content = "".join(str(item.text) or str(item.refusal) for item in texts)
-        message: JSON = {"role": "assistant", "content": content or None}
+        message: JSON = {"role": "assistant", "content": _content(texts) or None}
         if self.calls:
             message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
             message |= self._reasoning()
@@ -204,6 +208,17 @@ class Turn:
             return {"thinking_blocks": joined(blocks)}
         text = "\n".join(str(item.text) for item in reasoning if item.text)
         return {"reasoning_content": text} if text else {}
+
+
+def _content(messages: list[Message]) -> str | list[JSON]:
+    """Return the texts of messages as one; as parts if they have phases."""
+    if not any(item.phase for item in messages):
+        return "".join(str(item.text) or str(item.refusal) for item in messages)
+    parts: list[JSON] = []
+    for item in messages:
+        part = {"type": "text", "text": str(item.text) or str(item.refusal)}
+        parts.append(part | ({PHASE: item.phase} if item.phase else {}))
+    return parts
 
 
 def _as_tool_call(call: Call) -> JSON:

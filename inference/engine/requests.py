@@ -75,7 +75,10 @@ class RequestBuilder:
     def _tool_fields(self) -> JSON:
         """Return tools and tool choice. Only the first turn is forced to call: the run would never end."""
         functions = [sent_function(tool) for tool in self.settings.tools if tool["type"] == FUNCTION]
-        tools = [*functions, *(self.tools.definitions if self._may_call_tools() else ())]
+        may_call = self._may_call_tools()
+        if not may_call and not functions:  # providers want the tools of the calls that they read
+            return {"tools": self.tools.definitions, "tool_choice": "none"} if self.tools.definitions else {}
+        tools = [*functions, *(self.tools.definitions if may_call else ())]
         if not tools:
             return {}
         fields: JSON = {"tools": tools}

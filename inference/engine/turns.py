@@ -29,6 +29,7 @@ from inference.engine.items import FUNCTION_CALL, GROWING_PARTS, Call, Item, Mes
 from inference.engine.state import RunState
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.errors import ProviderBroken
+from inference.gateway.requests import PHASE
 from inference.identifiers import new_id
 from inference.limits import MAX_ANSWER
 from persistence.types import JSON
@@ -222,6 +223,8 @@ class TurnReader:
             events += self._reasoning(thought)
         if blocks := delta.get("thinking_blocks"):
             events += [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), "", "blocks", blocks)]
+        if phase := delta.get(PHASE):
+            events += self._phase(phase)
         if content := delta.get("content"):
             events += self._text(self._citations.read(content))
         if refusal := delta.get("refusal"):
@@ -249,6 +252,13 @@ class TurnReader:
 
     def _reasoning(self, text: str) -> list[Event]:
         return [*self._ensure(Reasoning, "rs_"), ItemDelta(self._open_id(), text)]
+
+    def _phase(self, phase: str) -> list[Event]:
+        """Open a message of a phase."""
+        self._has_message = True
+        events = self._text(self._citations.end()) + self._finish_open()
+        self._open = Message(new_id("msg_"), phase=phase)
+        return [*events, started(self._open, _now())]
 
     def _message(self) -> list[Event]:
         self._has_message = True

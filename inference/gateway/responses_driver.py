@@ -6,6 +6,7 @@ the next turn, its encrypted reasoning, travels as thinking blocks.
 
 from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
+from itertools import groupby
 from typing import Any
 
 import orjson
@@ -21,13 +22,12 @@ from inference.gateway.driver import (
 )
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT
+from inference.gateway.requests import PHASE
 from inference.gateway.targets import Target
+from inference.gateway.thinking import RESPONSES_ITEM
 from persistence.types import JSON
 
 RESPONSES = "/responses"
-REASONING = "reasoning_item"
-"""The type of a thinking block that holds a reasoning item of the Responses API."""
-
 SAME = frozenset(
     {
         "metadata", "model", "parallel_tool_calls", "prompt_cache_key", "prompt_cache_options",
@@ -160,21 +160,32 @@ def _items(message: JSON, custom: Collection[str]) -> list[JSON]:
         return [{"type": type, "call_id": call_id, "output": output}]
     if role != "assistant":
         return [{"type": "message", "role": role, "content": [*map(_part, _parts(message.get("content")))]}]
-    blocks = [block for block in message.get("thinking_blocks") or () if block.get("type") == REASONING]
+    blocks = [block for block in message.get("thinking_blocks") or () if block.get("type") == RESPONSES_ITEM]
     items: list[JSON] = [block["item"] for block in blocks]
-    content = _said(message)
-    if content:
-        items.append({"type": "message", "role": role, "content": content})
+    items += _said(message)
     return [*items, *(_call(call) for call in message.get("tool_calls") or ())]
 
 
 def _said(message: JSON) -> list[JSON]:
-    """Return what an assistant's message says: its text, then its refusal."""
+    """Return what an assistant's message says, as items: texts by their phase, then its refusal."""
     content = message.get("content")
-    text = _joined_text(content)
+    items: list[JSON] = []
+    for phase, parts in groupby(_parts(content), lambda part: part.get(PHASE)):
+        text = "".join(part.get("text") or "" for part in parts)
+        if text:
+            items.append(
+                _assistant({"type": "output_text", "text": text}) | ({PHASE: phase} if phase else {})
+            )
     refusal = message.get("refusal") or "".join(part.get("refusal") or "" for part in _parts(content))
-    said: list[JSON] = [{"type": "output_text", "text": text}] if text else []
-    return [*said, {"type": "refusal", "refusal": refusal}] if refusal else said
+    if refusal and items:
+        items[-1]["content"].append({"type": "refusal", "refusal": refusal})
+    elif refusal:
+        items.append(_assistant({"type": "refusal", "refusal": refusal}))
+    return items
+
+
+def _assistant(part: JSON) -> JSON:
+    return {"type": "message", "role": "assistant", "content": [part]}
 
 
 def _call(call: JSON) -> JSON:
@@ -277,7 +288,7 @@ def _thought(item: JSON) -> str:
 def _block(item: JSON) -> JSON:
     """Return the thinking block that holds a reasoning item, as the next request sends it back."""
     kept = {name: item[name] for name in ("id", "type", "summary", "encrypted_content") if item.get(name)}
-    return {"type": REASONING, "item": {"summary": [], **kept}}
+    return {"type": RESPONSES_ITEM, "item": {"summary": [], **kept}}
 
 
 def _finish(response: JSON, *, has_calls: bool) -> str:
@@ -347,6 +358,8 @@ class _Chunks:
         return chunk
 
     def _added(self, item: JSON) -> list[JSON]:
+        if item.get("type") == "message" and item.get(PHASE):
+            return [self._chunk({PHASE: item[PHASE]})]
         if item.get("type") not in CALLS:
             return []
         index = len(self._calls)

@@ -8,6 +8,10 @@ PLAIN = "thinking"
 """The type of a block of text; others, such as `redacted_thinking`, are sent whole."""
 
 
+RESPONSES_ITEM = "reasoning_item"
+"""The type of a block that holds a reasoning item of the Responses API; only providers of that take it."""
+
+
 def are_blocks(value: Any) -> TypeGuard[list[JSON]]:
     """Return whether a member `thinking_blocks` is a list of objects, and not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(block, dict) for block in value)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from inference.gateway.requests import PHASE
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
 from inference.responses.hosted_calls import HOSTED, HostedCall, denials, text_part
@@ -139,18 +140,22 @@ def _joined(parts: list[JSON]) -> str | list[JSON]:
 class _Turn:
     """An assistant's turn; `answers` are the parts of the outputs of its calls, in their order."""
 
-    texts: list[str] = field(default_factory=list)
+    texts: list[JSON] = field(default_factory=list)
     blocks: list[JSON] = field(default_factory=list)
     thoughts: list[str] = field(default_factory=list)
     calls: list[JSON] = field(default_factory=list)
     answers: list[list[JSON]] = field(default_factory=list)
     is_answered: bool = False
 
+    def _content(self) -> str | list[JSON]:
+        has_phases = any(PHASE in part for part in self.texts)
+        return self.texts if has_phases else "\n".join(part["text"] for part in self.texts)
+
     def messages(self) -> list[JSON]:
         """Return the turn as messages; images of outputs follow as the user's, as tools answer texts."""
         if not (self.texts or self.calls):
             return []
-        message: JSON = {"role": "assistant", "content": "\n".join(self.texts) or None}
+        message: JSON = {"role": "assistant", "content": self._content() or None}
         if self.calls:
             message["tool_calls"] = self.calls
         if self.calls and self.blocks:
@@ -199,7 +204,8 @@ class _Writer:
             role = "system" if item["role"] == "developer" else item["role"]
             self.messages.append({"role": role, "content": _joined(content or [])})
         elif type == "message":
-            self._open().texts += [part["text"] for part in content or ()]
+            phase = {PHASE: item[PHASE]} if item.get(PHASE) else {}
+            self._open().texts += [{**part, **phase} for part in content or ()]
         elif type == "reasoning":
             turn = self._open()
             turn.blocks += item.get("blocks") or ()

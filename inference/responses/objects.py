@@ -174,9 +174,10 @@ def part_of_text(text: str, annotations: list[JSON], logprobs: list[JSON]) -> JS
     return {"type": "output_text", "text": text, "annotations": annotations, "logprobs": logprobs}
 
 
-def message_item(id: str, content: list[JSON], status: str) -> JSON:
+def message_item(id: str, content: list[JSON], status: str, phase: str | None) -> JSON:
     """Return a message of the assistant."""
-    return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+    item: JSON = {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
+    return item if phase is None else {**item, "phase": phase}
 
 
 def file_search_item(id: str, status: str, queries: list[str], results: list[JSON] | None) -> JSON:

@@ -42,8 +42,7 @@ def check_pairs(items: list[JSON], first_new: int) -> None:
     seen: set[str] = set()
     for index, item in enumerate(items):
         if index >= first_new and item.get("id") in seen:
-            advice = "Remove duplicate items from your input and try again."
-            raise ItemRefused(f"Duplicate item found with id {item['id']}. {advice}")
+            raise duplicate(item["id"])
         seen.add(item.get("id", ""))
     pairs, orphans = pair_outputs(items)
     for index in orphans:
@@ -53,6 +52,12 @@ def check_pairs(items: list[JSON], first_new: int) -> None:
     for index, item in enumerate(items):
         if item["type"] in OUTPUT_TYPES and index not in pairs and call_key(item) is not None:
             raise ItemRefused(f"No tool output found for {_words(item['type'])} {call_key(item)}.")
+
+
+def duplicate(id: str) -> ItemRefused:
+    """Return the error of an item whose id another one has."""
+    advice = "Remove duplicate items from your input and try again."
+    return ItemRefused(f"Duplicate item found with id {id}. {advice}")
 
 
 def _words(type: str) -> str:

@@ -315,7 +315,7 @@ class ResponsesRenderer:
         """Return an item in its stored form; one in progress has no content."""
         if isinstance(item, Message):
             content = [] if status == "in_progress" else content_of(item, opened)
-            return objects.message_item(opened.id, content, status)
+            return objects.message_item(opened.id, content, status, item.phase)
         if isinstance(item, Reasoning):
             return self._reasoning(item, opened, status)
         if isinstance(item, Compaction):

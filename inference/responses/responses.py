@@ -13,15 +13,15 @@ from inference.limits import MAX_ANSWER
 from inference.responses import objects
 from inference.responses.api import ResponsesApi
 from inference.responses.context import Contexts, Previous, segments_with
-from inference.responses.conversations import check_unlocked, settled
+from inference.responses.conversations import check_unlocked, item_key, settled
 from inference.responses.errors import (
     ConversationNotFound,
     ResponseNotFound,
     ResponseUnfinished,
 )
-from inference.responses.items import REFERENCE, ItemRefused
+from inference.responses.items import REFERENCE, UNRESOLVED, ItemRefused, item_owner
 from inference.responses.memory import ConnectionMemory
-from inference.responses.pairs import check_pairs
+from inference.responses.pairs import check_pairs, duplicate
 from inference.responses.prompts import Prompts
 from inference.responses.references import referenced_item
 from inference.responses.sealing import ItemSealer, since_compaction
@@ -168,6 +168,7 @@ class Responses:
         """Return the run of a response, and the items that its model reads."""
         known = {item["id"] for item in previous.items}
         input = await self._resolved(request, known)
+        await self._check_new(request, known)
         items = [*previous.items, *input]
         if not previous.segments:  # of a connection's memory: nothing else keeps them
             input = items
@@ -205,6 +206,18 @@ class Responses:
             watch=request.watch,
         )
         return start, items
+
+    async def _check_new(self, request: ResponseRequest, known: set[str]) -> None:
+        """Refuse an item whose id the conversation has already, before what the model reads of it."""
+        conversation = request.body.get("conversation")
+        if conversation is None:
+            return
+        ids = [item["id"] for item in request.input if item["type"] not in UNRESOLVED]
+        for id in ids:
+            if id in known or item_owner(id) == ("response", request.id):
+                continue
+            if await self._store.get(item_key(request.project, conversation, id)) is not None:
+                raise duplicate(id)
 
     # --- what a response continues ---
 

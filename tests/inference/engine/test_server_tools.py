@@ -210,3 +210,13 @@ async def test_tools_are_offered_until_the_run_has_called_them_as_often_as_it_ma
     builder = RequestBuilder(settings, state, [], Toolbox({"file_search": Library()}), 10_000, len)
     offered = [tool["function"]["name"] for tool in (await builder.build())["tools"]]
     assert offered == ["get_weather", *(["file_search"] if are_offered else [])]
+
+
+async def test_a_tool_that_may_not_be_called_any_more_is_still_known() -> None:
+    settings = Settings("m", "", expires_at=0, max_tool_calls=1)
+    call = Call("fc_1", Library.item_type, "call_1", "file_search", output="")
+    state = RunState(turns=[Turn("turn_1", [call], finish="tool_calls")])
+    builder = RequestBuilder(settings, state, [], Toolbox({"file_search": Library()}), 10_000, len)
+    request = await builder.build()
+    assert [tool["function"]["name"] for tool in request["tools"]] == ["file_search"]
+    assert request["tool_choice"] == "none"

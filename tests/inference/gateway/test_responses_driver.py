@@ -14,7 +14,7 @@ from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT
 from inference.gateway.requests import chat_request
 from inference.gateway.responses_driver import ResponsesDriver, responses_request
-from inference.gateway.targets import Target
+from inference.gateway.targets import Target, Wire
 from persistence.types import JSON
 from tests.server import Server
 
@@ -201,3 +201,45 @@ async def test_logprobs_and_refusals_of_a_whole_answer_come_back() -> None:
 async def test_an_item_of_another_form_is_the_providers_fault(item: Any) -> None:
     with pytest.raises(ProviderError, match="not in the Responses API's form"):
         await completed([item])
+
+
+SAID = [
+    {"type": "text", "text": "I look.", "phase": "commentary"},
+    {"type": "text", "text": "Done.", "phase": "final_answer"},
+]
+
+
+def test_phases_reach_a_provider_that_knows_them_and_no_other() -> None:
+    asked = ask() | {"messages": [{"role": "assistant", "content": SAID}]}
+    items = responses_request(asked)["input"]
+    said = [(each["phase"], each["content"][0]["text"]) for each in items]
+    assert said == [("commentary", "I look."), ("final_answer", "Done.")]
+    chat = chat_request(asked, Target("p", "litellm", "m"))
+    assert chat["messages"] == [{"role": "assistant", "content": "I look.\nDone."}]
+
+
+async def test_a_message_comes_with_its_phase() -> None:
+    item = {"id": "msg_1", "type": "message", "phase": "commentary", "content": []}
+    events = [
+        {"type": "response.output_item.added", "item": item},
+        {"type": "response.output_text.delta", "delta": "I look."},
+        {"type": "response.completed", "response": {"status": "completed"}},
+    ]
+    body = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    target = Target("p", "responses", "m", base_url="http://p.example/v1")
+    request = ProviderRequest("POST", CHAT, ask(stream=True))
+    response = await ResponsesDriver(Answers(body)).send(target, request)
+    frames = (await response.read()).split(b"\n\n")[:-2]
+    deltas = [json.loads(frame.removeprefix(b"data: "))["choices"][0]["delta"] for frame in frames]
+    assert deltas[:2] == [{"phase": "commentary"}, {"content": "I look."}]
+
+
+@pytest.mark.parametrize("wire", ["litellm", "openai"])
+def test_a_fallback_gets_no_reasoning_of_the_responses_api(wire: Wire) -> None:
+    blocks = [{"type": "reasoning_item", "item": {}}, {"type": "thinking", "thinking": "Hm."}]
+    request = ask() | {"messages": [{"role": "assistant", "content": "Hm.", "thinking_blocks": blocks}]}
+    chat = chat_request(request, Target("p", wire, "m", base_url="http://p.example/v1"))
+    assert chat["messages"][0]["thinking_blocks"] == blocks[1:]
+    request["messages"][0]["thinking_blocks"] = blocks[:1]
+    chat = chat_request(request, Target("p", wire, "m", base_url="http://p.example/v1"))
+    assert chat["messages"] == [{"role": "assistant", "content": "Hm."}]

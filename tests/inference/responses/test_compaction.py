@@ -11,6 +11,7 @@ import pytest
 from handlers import response_compact, responses
 from handlers.errors import BadRequest, ServerError
 from inference.gateway import Gateway
+from inference.responses.items import ItemRefused
 from inference.responses.memory import ConnectionMemory
 from inference.responses.sealing import ItemSealer
 from persistence.store import Store
@@ -163,6 +164,16 @@ async def test_a_conversation_goes_on_from_its_compaction(one: Worker, asked: As
         "compaction",
         *["message"] * 2,
     ]
+
+
+async def test_an_item_from_before_a_compaction_cannot_be_added_again(one: Worker, asked: Asked) -> None:
+    conversation = await one.conversation()
+    says = {"text": "Requests: SUMMARY"}
+    items = [said_by_system(asked.tag, says), {**user("Remember 42."), "id": "msg_mine"}]
+    await one.create(items, conversation=conversation)
+    await one.create([TRIGGER], conversation=conversation)
+    with pytest.raises(ItemRefused, match="Duplicate item found with id msg_mine"):
+        await one.create([{**user("And 43."), "id": "msg_mine"}], conversation=conversation)
 
 
 async def test_what_a_client_kept_before_a_compaction_stays(one: Worker, asked: Asked) -> None:
