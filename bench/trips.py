@@ -29,7 +29,7 @@ TEXT_BYTES = 273_000
 
 MODELS = """
 providers:
-  loopback: {{base_url: "{url}", api_key: sk-provider}}
+  loopback: {{base_url: "{url}", api_key: any}}
 models:
   bench-20: {{provider: loopback}}
   embedding: {{provider: loopback, kind: embedding}}

@@ -18,6 +18,9 @@ REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Where = tuple[str | int, ...]
 
+FileStamp = tuple[int, int, int]
+"""The time of a file's last change in nanoseconds, its size and its inode: they differ between versions."""
+
 
 class Entry(BaseModel):
     """A mapping of a file, whose keys are known."""
@@ -35,8 +38,13 @@ class YamlFile:
     path: Path
     node: yaml.Node
     value: Any
-    modified: int
+    stamp: FileStamp
     error: type[FileRefused]
+
+    @property
+    def modified(self) -> int:
+        """When the file was changed last, in seconds."""
+        return self.stamp[0] // 1_000_000_000
 
     @classmethod
     def read(cls, path: Path, environment: Mapping[str, str] | None, error: type[FileRefused]) -> "YamlFile":
@@ -55,7 +63,7 @@ class YamlFile:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
                 raise error(f"{path}, line 1: is not a mapping")
-            file = cls(path, node, loader.construct_document(node), int(status.st_mtime), error)
+            file = cls(path, node, loader.construct_document(node), file_stamp(status), error)
             return file.checked(environment)
         except yaml.MarkedYAMLError as exc:
             line = exc.problem_mark.line + 1 if exc.problem_mark else 1
@@ -83,15 +91,22 @@ class YamlFile:
         raise self.refused(errors[0]["loc"], errors[0]["msg"])
 
     def refused(self, where: Where, reason: str) -> FileRefused:
-        """Return the error for the value at `where`, with its line."""
+        """Return the error for the value at `where`, with the line of the nearest value that the file has."""
+        node = self.node
+        for step in where:
+            node = _child(node, step) or node
+        place = ".".join(map(str, where)) or "the file"
+        return self.error(f"{self.path}, line {node.start_mark.line + 1}: {place}: {reason}")
+
+    def text_at(self, where: Where) -> str:
+        """Return the text at `where` as the file has it, with its `${NAME}`s."""
         node = self.node
         for step in where:
             child = _child(node, step)
             if child is None:
-                break
+                return ""
             node = child
-        place = ".".join(map(str, where)) or "the file"
-        return self.error(f"{self.path}, line {node.start_mark.line + 1}: {place}: {reason}")
+        return node.value if isinstance(node, yaml.ScalarNode) else ""
 
     def _refuse_duplicates(self, node: yaml.Node) -> None:
         """Refuse a repeated key: YAML would let the last one win."""
@@ -120,6 +135,11 @@ class YamlFile:
             if not environment.get(name):
                 raise self.refused(where, f"the environment variable {name} is not set")
         return REFERENCE.sub(lambda match: environment[match[1]], value)
+
+
+def file_stamp(status: os.stat_result) -> FileStamp:
+    """Return what tells a version of a file from others."""
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _unknown_key(model: type[BaseModel], where: Where) -> str:

@@ -117,7 +117,7 @@ def models() -> None:
     with errors_as_exit():
         routes = make_routes(Settings.read())
     for route in routes.routes.values():
-        targets = " then ".join(f"{target.model} at {target.provider}" for target in route.targets)
+        targets = " or ".join(f"{target.model} at {target.provider}" for target in route.targets)
         mark = " of vector stores" if route.name == routes.embedding_model else ""
         click.echo(f"{route.name:<32} {targets} ({route.kind}{mark})")
 

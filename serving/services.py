@@ -80,7 +80,7 @@ def services_over(
     store: Store, settings: Settings, shared: Services | None = None, tenant: str = ""
 ) -> Services:
     """Return the services over a store that exists already; of `shared` they use what has no store."""
-    gateway = shared.gateway if shared else make_gateway(settings)
+    gateway = shared.gateway if shared else make_gateway(settings, store)
     sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
     sealer = Sealer(*settings.secrets)
     prompts = shared.responses.prompts if shared else make_prompts(settings)
@@ -116,13 +116,13 @@ def services_over(
     )
 
 
-def make_gateway(settings: Settings) -> Gateway:
-    """Return the gateway to the settings' providers."""
+def make_gateway(settings: Settings, store: Store) -> Gateway:
+    """Return the gateway to the settings' providers; workers share cooldowns through the store."""
     routes = make_routes(settings)
     local = LocalModels(settings.cache) if "local" in routes.wires() else None
     accepts = settings.caller_keys or settings.auth == "astra"
     policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
-    return Gateway(routes, policy, local)
+    return Gateway(routes, policy, local, None if settings.opens_store_per_token else store)
 
 
 def make_registry(settings: Settings) -> Registry:

@@ -146,7 +146,8 @@ class RunAttempt:
             builder = await self._builder(caller)
 
             def send(request: JSON) -> AsyncGenerator[JSON, None]:
-                return self._gateway.chunks(request, credentials, self._watch.is_silent.set)
+                silent, conversation = self._watch.is_silent.set, self._conversation
+                return self._gateway.chunks(request, credentials, silent, conversation)
 
             turns = self._turns(send, builder)
             recorded = 0
@@ -160,6 +161,15 @@ class RunAttempt:
                     recorded += 1
                     if recorded % SLICE == 0:
                         await asyncio.sleep(0)
+
+    @property
+    def _conversation(self) -> str:
+        """The id of what the run continues: a thread, a conversation or a chain of responses; "" for none."""
+        document = self._work.run.document
+        conversation = self._api.conversation(document)
+        if conversation is not None:
+            return conversation.id
+        return document.parent if isinstance(self._work, UnitOfWork) else ""
 
     async def first_request(self) -> JSON:
         """Return the first request that the run would send to its model."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from inference.gateway import normalize, thinking
+from inference.gateway.paths import COMPLETIONS
 from inference.gateway.targets import Target
 from persistence.types import JSON
 
@@ -111,3 +112,13 @@ def _merge_lists(into: JSON, name: str, delta: JSON) -> None:
         if delta.get(part):
             merged[part] = (merged[part] or []) + delta[part]
     into[name] = merged
+
+
+def joined(chunks: list[JSON], path: str) -> JSON:
+    """Return the answer of a stream that came although none was asked for."""
+    if path == COMPLETIONS:
+        return text_completion(chunks)
+    accumulator = ChunkAccumulator()
+    for chunk in chunks:
+        accumulator.add(chunk)
+    return accumulator.completion()

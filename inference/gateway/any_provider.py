@@ -40,8 +40,14 @@ class AnyProvider(Route):
 
     __slots__ = ()
 
-    def match(self, model: str, provider: str = "") -> tuple[Target, ...] | None:
-        """Return the one target of a model; `provider` is the caller's word where the name has none."""
+    def match(self, model: str, provider: str = "") -> Route | None:
+        """Return the route to the one target of a model.
+
+        `provider` is the caller's word where the name has none.
+        """
+        return Route(self.name, self.kind, (self._target(model, provider),))
+
+    def _target(self, model: str, provider: str) -> Target:
         openai, other = self.targets
         if NAME.fullmatch(model) is None or ".." in model:
             raise ModelNotFound(model, "It is not a provider's model, such as 'anthropic/claude-sonnet-4-5'.")
@@ -52,16 +58,14 @@ class AnyProvider(Route):
             prefix = next((name for start, name in BARE if model.startswith(start)), "openai")
             rest = model
         if prefix in ("openai", "custom_openai"):
-            return (replace(openai, model=rest),)
+            return replace(openai, model=rest)
         if prefix == "azure":
-            return (
-                replace(openai, provider="azure", model=rest, base_url="", api_key=None, is_callers=True),
-            )
+            return replace(openai, provider="azure", model=rest, base_url="", api_key=None, is_callers=True)
         if prefix in PROVIDERS:
-            return (replace(other, provider=prefix, model=f"{prefix}/{rest}"),)
+            return replace(other, provider=prefix, model=f"{prefix}/{rest}")
         if provider:
             raise ModelNotFound(model, f"The provider '{provider}' is not one that this server calls.")
-        return (replace(openai, model=model),)
+        return replace(openai, model=model)
 
 
 def callers_routes(api_key: str | None) -> Routes:

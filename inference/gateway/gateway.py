@@ -13,9 +13,12 @@ import structlog
 
 from inference.errors import ModelNotFound, ProviderError
 from inference.gateway import failures, inputs, normalize, sse
-from inference.gateway.accumulator import ChunkAccumulator, text_completion
-from inference.gateway.callers import CallerPolicy, Credentials, complete
-from inference.gateway.context_windows import context_windows
+from inference.gateway.accumulator import joined
+from inference.gateway.asking import Asking
+from inference.gateway.callers import CallerPolicy, Credentials
+from inference.gateway.context_windows import ContextWindows
+from inference.gateway.cooldowns import Cooldowns
+from inference.gateway.deployments import Deployments
 from inference.gateway.driver import (
     LARGEST_ANSWER,
     LARGEST_COMPLETION,
@@ -26,14 +29,17 @@ from inference.gateway.driver import (
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.model_list import ModelList
 from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.parameters import UnsupportedFields, with_parameters
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
 from inference.gateway.requests import chat_request
 from inference.gateway.responses_driver import ResponsesDriver, responses_request
-from inference.gateway.retries import first_answer
+from inference.gateway.router import Answered, Router
 from inference.gateway.routes import Route, Routes
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames
 from inference.gateway.targets import Target, Wire
+from inference.gateway.timeouts import whole_within, within
 from inference.local.models import LocalModels
+from persistence.store import Store
 from persistence.types import JSON
 
 Item = TypeVar("Item")
@@ -71,15 +77,20 @@ class Gateway:
     """
 
     def __init__(
-        self, routes: Routes, policy: CallerPolicy | None = None, local: LocalModels | None = None
+        self,
+        routes: Routes,
+        policy: CallerPolicy | None = None,
+        local: LocalModels | None = None,
+        store: Store | None = None,
     ) -> None:
-        self._routes = routes
-        self._find = lru_cache(maxsize=1024)(routes.find)
-        self._models = ModelList(routes, self._provider_models)
+        self._use(routes)
+        self.deployments = Deployments(Cooldowns(store))
+        self._router = Router(self.deployments)
+        self._unsupported = UnsupportedFields()
         self.local = local
-        self._policy = policy or CallerPolicy()
+        self._asking = Asking(policy or CallerPolicy())
         self._drivers: dict[Wire, Driver] = {}
-        self._windows: dict[str, int] | None = None
+        self._windows = ContextWindows()
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
@@ -88,20 +99,30 @@ class Gateway:
         if self.local is not None:
             self._drivers["local"] = LocalDriver(self.local.sockets)
 
-        if "litellm" in self._routes.wires():
+        await self._add_litellm(self.routes)
+        self.deployments.cooldowns.open(lambda: self.routes.have_choices)
+
+    async def _add_litellm(self, routes: Routes) -> None:
+        if "litellm" in routes.wires() and "litellm" not in self._drivers:
             # The import takes seconds, so only if needed, and in a thread: the loop answers probes.
             module = await asyncio.to_thread(importlib.import_module, f"{__package__}.litellm_driver")
             self._drivers["litellm"] = module.LiteLLMDriver()
 
     async def close(self) -> None:
         """Close every connection."""
+        await self.deployments.cooldowns.close()
         for driver in self._drivers.values():
             await driver.close()
         self._drivers.clear()
 
+    def _use(self, routes: Routes) -> None:
+        self.routes = routes
+        self._find = lru_cache(maxsize=1024)(routes.find)
+        self._models = ModelList(routes, self._provider_models)
+
     def summary(self) -> dict[str, str]:
         """Return what an operator sees of the models at start-up."""
-        return self._routes.summary()
+        return self.routes.summary()
 
     # --- models ---
 
@@ -124,7 +145,7 @@ class Gateway:
         return await self._models.retrieve(name, credentials)
 
     async def _provider_models(self, route: Route, credentials: Credentials | None) -> JSON:
-        target = self._with_credentials(route.targets[:1], credentials)[0]
+        target = self._asking.with_credentials(route, credentials).targets[0]
         try:
             async with asyncio.timeout(LIST_TIMEOUT):
                 response = await self.send(target, ProviderRequest("GET", MODELS))
@@ -136,40 +157,41 @@ class Gateway:
     @property
     def accepts_credentials(self) -> bool:
         """Whether callers may bring their own credentials."""
-        return self._policy.accepts_credentials
+        return self._asking.policy.accepts_credentials
 
     def uses_credentials(self, model: str) -> bool:
         """Return whether a caller's credentials matter for a model: local ones need none."""
-        return self.accepts_credentials and any(one.wire != "local" for one in self._find(model))
+        return self.accepts_credentials and any(one.wire != "local" for one in self._find(model).targets)
 
     def provider_of(self, model: str, credentials: Credentials | None = None) -> str:
-        """Return a name of the provider that serves a model, "" for none; with fallbacks the first one."""
+        """Return a name of the providers of a model's deployments, "" for none."""
         try:
-            target = self._find(model, self._named_provider(credentials))[0]
+            targets = self._asking.find(self._find, model, credentials).targets
         except ModelNotFound:
             return ""
-        return f"{target.provider} {urlsplit(target.base_url).hostname or ''}".strip()
+        named = (
+            f"{target.provider} {urlsplit(target.base_url).hostname or ''}".strip() for target in targets
+        )
+        return ", ".join(dict.fromkeys(named))
 
     def default_embedding_model(self) -> str | None:
         """Return the model that embeds vector stores; None if search is BM25 alone."""
-        return self._routes.embedding_model
+        return self.routes.embedding_model
 
     def context_window(self, model: str) -> int:
         """Return the tokens of the model's context window, of prompt and completion together."""
         return self.known_context_window(model) or DEFAULT_CONTEXT_WINDOW
 
     def known_context_window(self, model: str) -> int | None:
-        """Return the model's context window from the routes or from litellm's table, else None."""
+        """Return the model's context window from the routes or from litellm's table, else None.
+
+        Of several deployments the smallest counts.
+        """
         try:
-            target = self._routes.find(model)[0]
+            targets = self._find(model).targets
         except ModelNotFound:
             return None
-        if target.context_window is not None:
-            return target.context_window
-        if self._windows is None:
-            self._windows = context_windows()
-        name = target.model
-        return self._windows.get(name) or self._windows.get(name.rpartition("/")[2])
+        return self._windows.smallest(targets)
 
     # --- requests ---
 
@@ -179,9 +201,13 @@ class Gateway:
         The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
         """
         if target.is_callers_url:
-            address = await self._policy.guard.address(target.base_url, target.connect_timeout)
+            address = await self._asking.policy.guard.address(target.base_url, target.connect_timeout)
             target = replace(target, address=address)
-        response = await self._drivers[target.wire].send(target, request)
+        sending = self._drivers[target.wire].send(target, request)
+        if target.total_timeout is None:
+            response = await within(target.first_byte_timeout, sending)
+        else:
+            response = await whole_within(target.total_timeout, within(target.first_byte_timeout, sending))
         if 200 <= response.status < 300:
             return response
         if target.is_callers_url and 300 <= response.status < 400:
@@ -193,35 +219,42 @@ class Gateway:
 
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return a whole chat completion."""
-        request = self._filled(request, credentials)
+        request = self._asking.filled(request, credentials)
 
         async def call(target: Target) -> JSON:
-            return normalize.completion(await self._post(target, CHAT, chat_request(request, target)), target)
+            async def ask(fields: JSON) -> JSON:
+                answer = await self._post(target, CHAT, chat_request(fields, target))
+                return normalize.completion(answer, target)
 
-        return await first_answer(self._targets(request, credentials), call)
+            return await self._unsupported.ask(target, request, ask)
+
+        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return embeddings, in the order of the input and in the requested encoding."""
-        request = self._filled(request, credentials)
+        request = self._asking.filled(request, credentials)
         encoding = request.get("encoding_format") or "float"
         parts = inputs.SplitRequest(EMBEDDINGS, request["input"])
 
         async def call(target: Target) -> JSON:
             async def ask(part: Any) -> JSON:
-                body = await self._read(target, EMBEDDINGS, _named({**request, "input": part}, target))
-                return await normalize.embeddings(body, target, encoding, inputs.count(part))
+                return await self._unsupported.ask(target, {**request, "input": part}, send)
+
+            async def send(fields: JSON) -> JSON:
+                body = await self._read(target, EMBEDDINGS, _named(fields, target))
+                return await normalize.embeddings(body, target, encoding, inputs.count(fields["input"]))
 
             return inputs.joined_embeddings(await parts.answers(target, ask))
 
-        return await first_answer(self._targets(request, credentials), call)
+        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
     async def count_input(self, request: JSON, credentials: Credentials | None = None) -> int | None:
         """Return the tokens of a chat request as its provider counts them; None if it does not."""
         try:
-            target = self._targets(request, credentials)[0]
+            target = self._asking.asked(self._find, request, credentials).route.targets[0]
             if target.wire != "responses":
                 return None
-            body = responses_request(chat_request(request, target))
+            body = responses_request(chat_request(with_parameters(request, target), target))
             counted = {name: body[name] for name in COUNTED & body.keys()}
             answer = await self._post(target, INPUT_TOKENS, counted)
         except (ModelNotFound, ProviderError) as exc:
@@ -237,11 +270,14 @@ class Gateway:
 
         async def call(target: Target) -> JSON:
             async def ask(part: Any) -> JSON:
-                return await self._post(target, MODERATIONS, _named({**request, "input": part}, target))
+                return await self._unsupported.ask(target, {**request, "input": part}, send)
+
+            async def send(fields: JSON) -> JSON:
+                return await self._post(target, MODERATIONS, _named(fields, target))
 
             return inputs.joined_moderations(given, await parts.answers(target, ask))
 
-        return await first_answer(self._targets(request, credentials), call)
+        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return the answer to another JSON request that names a model."""
@@ -249,10 +285,13 @@ class Gateway:
             request = self._filled(request, credentials)
 
         async def call(target: Target) -> JSON:
-            answer = await self._post(target, path, _named(request, target))
-            return normalize.text_completion(answer, target) if path == COMPLETIONS else answer
+            async def ask(fields: JSON) -> JSON:
+                answer = await self._post(target, path, _named(fields, target))
+                return normalize.text_completion(answer, target) if path == COMPLETIONS else answer
 
-        return await first_answer(self._targets(request, credentials), call)
+            return await self._unsupported.ask(target, request, ask)
+
+        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
     async def relay(
         self,
@@ -269,17 +308,26 @@ class Gateway:
         whenever an attempt has had no first event for FIRST_EVENT_WAIT seconds; the attempt goes on,
         and retries and fallbacks follow it. Closing the iterator closes the provider's response.
         """
-        first, frames = await self._open(path, request, credentials, read_frames, on_silence)
-        async with aclosing(frames):
-            yield first
-            try:
-                async for piece in frames:
-                    yield piece
-            except ProviderError as exc:
-                yield sse.frame(failures.to_event(exc))
+        opened = await self._open(path, request, credentials, read_frames, on_silence)
+        first, frames = opened.answer
+        try:
+            async with aclosing(frames):
+                yield first
+                try:
+                    async for piece in frames:
+                        yield piece
+                except ProviderError as exc:
+                    opened.failed(exc)
+                    yield sse.frame(failures.to_event(exc))
+        finally:
+            opened.release()
 
     async def chunks(
-        self, request: JSON, credentials: Credentials | None = None, on_silence: OnSilence | None = None
+        self,
+        request: JSON,
+        credentials: Credentials | None = None,
+        on_silence: OnSilence | None = None,
+        conversation: str = "",
     ) -> AsyncGenerator[JSON, None]:
         """Yield a streamed chat completion as chunk objects in OpenAI's form.
 
@@ -299,18 +347,25 @@ class Gateway:
 
         Raises a ProviderError, with the provider's words, for an error inside the stream and for an
         answer that failed, cannot be read or was cut off. These are not retried. `on_silence` is that of
-        `relay`.
+        `relay`. Requests of one `conversation` are sent to one deployment, as long as it answers.
         """
-        chunk, chunks = await self._open(CHAT, request, credentials, read_chunks, on_silence)
-        async with aclosing(chunks):
-            yield chunk
-            async for chunk in chunks:
+        opened = await self._open(CHAT, request, credentials, read_chunks, on_silence, conversation)
+        chunk, chunks = opened.answer
+        try:
+            async with aclosing(chunks):
                 yield chunk
+                async for chunk in chunks:
+                    yield chunk
+        except ProviderError as exc:
+            opened.failed(exc)
+            raise
+        finally:
+            opened.release()
 
     async def _post(self, target: Target, path: str, body: JSON) -> JSON:
         content = await self._read(target, path, body)
         if path in (CHAT, COMPLETIONS) and sse.is_stream(content):
-            return _joined(CompletionStream(target, path, body).whole(content), path)
+            return joined(CompletionStream(target, path, body).whole(content), path)
         return await normalize.parsed_large(target, content)
 
     async def _read(self, target: Target, path: str, body: JSON) -> bytes:
@@ -324,63 +379,35 @@ class Gateway:
         credentials: Credentials | None,
         read: Read[Item],
         on_silence: OnSilence | None,
-    ) -> tuple[Item, AsyncGenerator[Item, None]]:
+        conversation: str = "",
+    ) -> "Answered[tuple[Item, AsyncGenerator[Item, None]]]":
         """Return the first item of a stream, and the rest of it."""
-        request = {**self._filled(request, credentials), "stream": True}
+        request = {**self._asking.filled(request, credentials), "stream": True}
 
-        async def ask(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
-            body = chat_request(request, target) if path == CHAT else _named(request, target)
+        async def ask(target: Target, fields: JSON) -> tuple[Item, AsyncGenerator[Item, None]]:
+            body = chat_request(fields, target) if path == CHAT else _named(fields, target)
             response = await self.send(target, ProviderRequest("POST", path, body))
             items = read(response, CompletionStream(target, path, body))
             try:
-                return await anext(items), items
+                return await within(target.first_byte_timeout, anext(items)), items
             except BaseException:
                 await items.aclose()
                 raise
 
         async def call(target: Target) -> tuple[Item, AsyncGenerator[Item, None]]:
-            if on_silence is None:
-                return await ask(target)
-            timer = asyncio.get_running_loop().call_later(FIRST_EVENT_WAIT, on_silence)
+            timer = None
+            if on_silence is not None:
+                timer = asyncio.get_running_loop().call_later(FIRST_EVENT_WAIT, on_silence)
             try:
-                return await ask(target)
+                return await self._unsupported.ask(target, request, lambda fields: ask(target, fields))
             finally:
-                timer.cancel()
+                if timer is not None:
+                    timer.cancel()
 
-        return await first_answer(self._targets(request, credentials), call)
-
-    def _targets(self, request: JSON, credentials: Credentials | None) -> tuple[Target, ...]:
-        provider = self._named_provider(credentials)
-        return self._with_credentials(self._find(request["model"], provider), credentials)
-
-    def _named_provider(self, credentials: Credentials | None) -> str:
-        return credentials.provider if credentials and self._policy.accepts_credentials else ""
-
-    def _filled(self, request: JSON, credentials: Credentials | None) -> JSON:
-        """Return the request with the fields of the caller's settings that it does not have itself."""
-        if credentials is None or not credentials.fields or not self._policy.accepts_credentials:
-            return request
-        own = {name: value for name, value in request.items() if value is not None}
-        return {**credentials.fields, **own}
-
-    def _with_credentials(
-        self, targets: tuple[Target, ...], credentials: Credentials | None
-    ) -> tuple[Target, ...]:
-        """Return the targets with the caller's credentials, which only the first target's provider gets."""
-        if credentials is not None and self._policy.accepts_credentials:
-            provider = targets[0].provider
-            targets = tuple(self._policy.apply(t, credentials) for t in targets if t.provider == provider)
-        return tuple(complete(target) if target.is_callers else target for target in targets)
-
-
-def _joined(chunks: list[JSON], path: str) -> JSON:
-    """Return the answer of a stream that came although none was asked for."""
-    if path == COMPLETIONS:
-        return text_completion(chunks)
-    accumulator = ChunkAccumulator()
-    for chunk in chunks:
-        accumulator.add(chunk)
-    return accumulator.completion()
+        asked = self._asking.asked(
+            self._find, request, credentials, is_stream=True, conversation=conversation
+        )
+        return await self._router.start(asked, call)
 
 
 def _named(request: JSON, target: Target) -> JSON:

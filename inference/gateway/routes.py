@@ -1,18 +1,18 @@
-"""models.yaml: which provider's model serves which name. `models.example.yaml` shows every key."""
+"""Routes: which deployments serve which name, and what answers in their stead."""
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, HttpUrl, TypeAdapter, ValidationError
+from pydantic import HttpUrl, TypeAdapter, ValidationError
 
 from inference.errors import ModelNotFound, RoutesRefused
-from inference.gateway.targets import Target, UnknownFields, Wire
+from inference.gateway.targets import Target, Wire
 from inference.local import weights
 from inference.local.models import CONTEXT_WINDOW
-from inference.yaml_file import Entry, YamlFile
+from inference.yaml_file import FileStamp
 
 LOCAL_CHAT = "local"
 LOCAL_EMBEDDING = "local-embedding"
@@ -21,85 +21,71 @@ SHOWN = 5
 """Names that the summary shows."""
 
 Kind = Literal["chat", "embedding"]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(gt=0)]
-Retries = Annotated[int, Field(ge=0, le=10)]
+Strategy = Literal["weighted", "least_busy", "lowest_latency"]
+ErrorClass = Literal["context_window", "content_policy", "rate_limit", "server_error", "default"]
 
-
-class Provider(Entry):
-    """One account at one provider, and the defaults of its models."""
-
-    wire: Wire = "openai"
-    base_url: HttpUrl | None = None
-    api_key: str | None = None
-    headers: dict[str, str] = Field(default_factory=dict)
-    parameters: dict[str, str | bool | int | float] = Field(default_factory=dict)
-    connect_timeout: Seconds = 10.0
-    read_timeout: Seconds = 600.0
-    retries: Retries = 2
-    max_inputs: Count | None = None
-    max_input_tokens: Count | None = None
-    unknown_fields: UnknownFields | None = None
-
-
-class Model(Entry):
-    """One name that clients may ask for; a `*` in it matches anything, and in `model` stands for that."""
-
-    provider: str
-    model: str | None = None
-    kind: Kind = "chat"
-    fallbacks: list[str] = Field(default_factory=list)
-    context_window: Count | None = None
-    read_timeout: Seconds | None = None
-    retries: Retries | None = None
-    max_inputs: Count | None = None
-    max_input_tokens: Count | None = None
-    unknown_fields: UnknownFields | None = None
-
-
-class _File(Entry):
-    providers: dict[str, Provider] = Field(default_factory=dict)
-    models: Annotated[dict[str, Model], Field(min_length=1)]
-    embedding_model: str | None = None
+DEFAULT: ErrorClass = "default"
+OWN_ONLY = frozenset({"context_window", "content_policy"})
+"""Classes of errors that fall back only where a route lists fallbacks for them: the request is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One name, or pattern with a `*`, with its target and fallbacks."""
+    """One name, or pattern with a `*`, with its deployments, and fallbacks by the class of the error."""
 
     name: str
     kind: Kind
     targets: tuple[Target, ...]
+    fallbacks: Mapping[ErrorClass, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    strategy: Strategy = "weighted"
+    has_affinity: bool = True
 
     @property
     def is_pattern(self) -> bool:
         """Whether the name has a `*`."""
         return "*" in self.name
 
-    def match(self, model: str, provider: str = "") -> tuple[Target, ...] | None:  # noqa: ARG002
-        """Return the targets for `model`, or None if the name does not match.
+    @property
+    def has_choice(self) -> bool:
+        """Whether something else may answer than the first deployment."""
+        return len(self.targets) > 1 or bool(self.fallbacks)
+
+    def match(self, model: str, provider: str = "") -> "Route | None":  # noqa: ARG002
+        """Return the route for `model`, or None if the name does not match.
 
         `provider` is what a caller said beside the name, for routes that send it to any provider.
         """
         if not self.is_pattern:
-            return self.targets if model == self.name else None
+            return self if model == self.name else None
         before, _, after = self.name.partition("*")
         fits = model.startswith(before) and model.endswith(after) and len(model) > len(before) + len(after)
         if not fits:
             return None
         part = model[len(before) : len(model) - len(after)]
-        first = replace(self.targets[0], model=self.targets[0].model.replace("*", part))
-        return (first, *self.targets[1:])
+        return replace(self, targets=tuple(target.for_model(part) for target in self.targets))
+
+    def fallbacks_for(self, error_class: ErrorClass | None) -> tuple[str, ...]:
+        """Return the names that answer after an error of this class; None is an error that all would give."""
+        if error_class is None:
+            return ()
+        own = self.fallbacks.get(error_class)
+        if own is None and error_class not in OWN_ONLY:
+            own = self.fallbacks.get(DEFAULT)
+        return own or ()
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """All routes of a server, read once at start-up."""
+    """All routes of a server; never changed, but replaced as a whole when models.yaml is read again.
+
+    `stamp` says which version of the file they are from.
+    """
 
     routes: Mapping[str, Route]
     embedding_model: str | None = None
     created: int = 0
     hint: str = ""
+    stamp: FileStamp | None = None
 
     @classmethod
     def from_file(cls, path: Path, environment: Mapping[str, str]) -> "Routes":
@@ -107,9 +93,9 @@ class Routes:
 
         RoutesRefused names the file, the line and the reason.
         """
-        document = YamlFile.read(path, environment, RoutesRefused)
-        file = document.parsed(_File)
-        return _routes(file, document)
+        from inference.gateway.models_file import read_routes  # noqa: PLC0415 - it imports this module
+
+        return read_routes(path, environment)
 
     @classmethod
     def from_environment(cls, api_key: str | None, base_url: str | None) -> "Routes":
@@ -156,19 +142,19 @@ class Routes:
         embedding_model = LOCAL_EMBEDDING if LOCAL_EMBEDDING in routes else None
         return cls(routes, embedding_model, created=1_730_419_200, hint=hint)
 
-    def find(self, model: str, provider: str = "") -> tuple[Target, ...]:
-        """Return the targets of `model`, by its own name or the longest pattern; raise ModelNotFound."""
+    def find(self, model: str, provider: str = "") -> Route:
+        """Return the route of `model`, by its own name or the longest pattern; raise ModelNotFound."""
         if (route := self.routes.get(model)) is not None and not route.is_pattern:
-            return route.targets
+            return route
         for route in self.patterns(model):
-            if (targets := route.match(model, provider)) is not None:
-                return targets
+            if (found := route.match(model, provider)) is not None:
+                return found
         served = ", ".join(list(self.routes)[:20]) or "no model"
         raise ModelNotFound(model, f"This server serves {served}. {self.hint}".strip())
 
     def summary(self) -> dict[str, str]:
         """Return what an operator sees at start-up: the first names with their providers, and a hint."""
-        served = [f"{route.name} ({route.targets[0].provider})" for route in self.routes.values()]
+        served = [f"{route.name} ({_providers(route)})" for route in self.routes.values()]
         more = f" and {len(served) - SHOWN} more: see `astrolabe models`" if len(served) > SHOWN else ""
         return {
             "models": ", ".join(served[:SHOWN]) + more or "none",
@@ -185,6 +171,11 @@ class Routes:
         """Return the wires that these routes need."""
         return frozenset(target.wire for route in self.routes.values() for target in route.targets)
 
+    @property
+    def have_choices(self) -> bool:
+        """Whether any route has another deployment or a fallback."""
+        return any(route.has_choice for route in self.routes.values())
+
 
 _NEEDS = {
     LOCAL_CHAT: {*weights.RUNTIMES[weights.CHAT_PACKAGE], weights.CHAT_PACKAGE},
@@ -193,55 +184,5 @@ _NEEDS = {
 """The packages that each local model needs."""
 
 
-def _routes(file: _File, document: YamlFile) -> Routes:
-    firsts = {name: _target(name, model, file, document) for name, model in file.models.items()}
-    routes = {}
-    for name, model in file.models.items():
-        for place, fallback in enumerate(model.fallbacks):
-            if fallback not in firsts or "*" in fallback:
-                where = ("models", name, "fallbacks", place)
-                raise document.refused(where, f"'{fallback}' is not a name under models")
-        targets = (firsts[name], *(firsts[fallback] for fallback in model.fallbacks))
-        routes[name] = Route(name, model.kind, targets)
-    found = Routes(routes, file.embedding_model, created=document.modified)
-    if file.embedding_model is not None:
-        try:
-            found.find(file.embedding_model)
-        except ModelNotFound as exc:
-            reason = f"'{file.embedding_model}' is not a name under models"
-            raise document.refused(("embedding_model",), reason) from exc
-    return found
-
-
-def _target(name: str, model: Model, file: _File, document: YamlFile) -> Target:
-    where = ("models", name)
-    provider = file.providers.get(model.provider)
-    if provider is None and model.provider == "local":
-        provider = Provider(wire="local")
-    if provider is None:
-        raise document.refused((*where, "provider"), f"'{model.provider}' is not a name under providers")
-    if name.count("*") > 1:
-        raise document.refused(where, "a name can have only one '*'")
-    upstream = model.model or name
-    if "*" in upstream and "*" not in name:
-        raise document.refused((*where, "model"), "a '*' here needs one in the name")
-    if provider.wire == "local":
-        upstream = LOCAL_EMBEDDING if model.kind == "embedding" else LOCAL_CHAT
-    retries = provider.retries if model.retries is None else model.retries
-    base_url = str(provider.base_url).rstrip("/") if provider.base_url else ""
-    return Target(
-        provider=model.provider,
-        wire=provider.wire,
-        model=upstream,
-        base_url=base_url or (OPENAI if provider.wire in ("openai", "responses") else ""),
-        api_key=provider.api_key,
-        headers=tuple(provider.headers.items()),
-        parameters=tuple(provider.parameters.items()),
-        connect_timeout=provider.connect_timeout,
-        read_timeout=model.read_timeout or provider.read_timeout,
-        attempts=retries + 1,
-        max_inputs=model.max_inputs or provider.max_inputs,
-        max_input_tokens=model.max_input_tokens or provider.max_input_tokens,
-        unknown_fields=model.unknown_fields or provider.unknown_fields,
-        context_window=model.context_window or (CONTEXT_WINDOW if provider.wire == "local" else None),
-    )
+def _providers(route: Route) -> str:
+    return ", ".join(dict.fromkeys(target.provider for target in route.targets))

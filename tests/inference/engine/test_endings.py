@@ -359,7 +359,7 @@ async def test_a_provider_that_falls_silent_fails_the_run(
 ) -> None:
     routes = tmp_path / "models.yaml"
     routes.write_text(
-        f"providers: {{p: {{base_url: '{provider.url}', api_key: k, read_timeout: 0.5, retries: 0}}}}\n"
+        f"providers: {{p: {{base_url: '{provider.url}', api_key: any, read_timeout: 0.5, retries: 0}}}}\n"
         "models: {m: {provider: p}}\n"
     )
     gateway = Gateway(Routes.from_file(routes, {}))

@@ -75,7 +75,7 @@ async def test_a_connection_goes_to_the_address_that_was_checked(provider: Provi
 
 
 def target(model: str, provider: str = "", **credentials: Any) -> Target:
-    (found,) = callers_routes(None).find(model, provider)
+    (found,) = callers_routes(None).find(model, provider).targets
     policy = CallerPolicy(True, HostGuard(frozenset({"gateway.example"})))
     return complete(policy.apply(found, Credentials(**credentials)))
 

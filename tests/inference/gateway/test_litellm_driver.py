@@ -40,16 +40,16 @@ async def claude(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Gat
     path = tmp_path / "models.yaml"
     path.write_text(f"""
 providers:
-  claude: {{wire: litellm, base_url: "{provider.root}", api_key: {KEY}, retries: 1, read_timeout: 30}}
-  openai: {{wire: litellm, base_url: "{provider.url}", api_key: {KEY}, retries: 0, read_timeout: 30}}
-  gemini: {{wire: litellm, base_url: "{provider.root}", api_key: {KEY}, retries: 0, read_timeout: 30}}
+  claude: {{wire: litellm, base_url: "{provider.root}", api_key: "${{KEY}}", retries: 1, read_timeout: 30}}
+  openai: {{wire: litellm, base_url: "{provider.url}", api_key: "${{KEY}}", retries: 0, read_timeout: 30}}
+  gemini: {{wire: litellm, base_url: "{provider.root}", api_key: "${{KEY}}", retries: 0, read_timeout: 30}}
 models:
   any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}
   impatient: {{provider: claude, model: anthropic/claude-sonnet-4-5, read_timeout: 1}}
   gemini: {{provider: gemini, model: gemini/gemini-2.5-flash}}
   embedder: {{provider: openai, model: openai/text-embedding-3-small, kind: embedding}}
 """)
-    gateway = Gateway(Routes.from_file(path, {}))
+    gateway = Gateway(Routes.from_file(path, {"KEY": KEY}))
     await gateway.open()
     yield gateway
     await gateway.close()
@@ -178,7 +178,7 @@ async def test_a_base_url_without_a_key_gets_none_from_the_environment(
 providers: {{claude: {{wire: litellm, base_url: "{provider.root}"}}}}
 models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
 """)
-    gateway = Gateway(Routes.from_file(path, {}))
+    gateway = Gateway(Routes.from_file(path, {"KEY": KEY}))
     await gateway.open()
     await gateway.complete(ask(text="x"))
     await gateway.close()

@@ -20,7 +20,7 @@ from tests.server import Server
 
 MODELS = """
 providers:
-  upstream: {{wire: responses, base_url: "{url}", api_key: sk-test, retries: 0}}
+  upstream: {{wire: responses, base_url: "{url}", api_key: any, retries: 0}}
 models:
   "*": {{provider: upstream}}
 """
