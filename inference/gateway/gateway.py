@@ -282,7 +282,7 @@ class Gateway:
     async def forward(self, path: str, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return the answer to another JSON request that names a model."""
         if path == COMPLETIONS:
-            request = self._filled(request, credentials)
+            request = self._asking.filled(request, credentials)
 
         async def call(target: Target) -> JSON:
             async def ask(fields: JSON) -> JSON:
