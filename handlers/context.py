@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from inference.gateway.relay import RelayedResponse
 from persistence.types import JSON
 
 if TYPE_CHECKING:
@@ -154,4 +155,4 @@ class Relayed:
     value: JSON
 
 
-Answer = JSON | Stream | Binary | Relayed
+Answer = JSON | Stream | Binary | Relayed | RelayedResponse

@@ -154,6 +154,8 @@ def _provider(exc: inference.ProviderError) -> ApiError:
     """Return the provider's message and status, with the type that OpenAI would use if it has none."""
     body = exc.body
     headers = {} if exc.retry_after is None else {"Retry-After": str(math.ceil(exc.retry_after))}
+    if exc.status == NotImplementedYet.status:
+        headers["x-should-retry"] = "false"
     code = body.get("code")
     return ApiError(
         exc.message,

@@ -19,7 +19,7 @@ from serving.flask_app import Application, HandlerResolver
 from serving.http import HTTPServer
 from serving.interruptions import Interruptions
 from serving.lifespan import Lifespan
-from serving.limits import HeldBodies
+from serving.limits import HeldBodies, SpooledBodies
 from serving.logs import RequestLog
 from serving.metrics import Metrics
 from serving.pages import add_pages
@@ -39,6 +39,9 @@ from serving.websocket import WebSocketServer
 from spec import edition as editions
 from spec.edition import Edition
 from spec.operation import JSON_MEDIA
+
+SPOOLED_FILES = 4
+"""Files of the largest size that a worker keeps on disk while it sends them to providers."""
 
 ASSISTANTS_V1 = "2024-04-12-assistants-v1"
 """The edition that requests with `OpenAI-Beta: assistants=v1` are served from."""
@@ -89,11 +92,11 @@ def make_context(
     ids: RequestIds,
 ) -> ServerContext:
     """Return what serves the requests of a worker."""
-    interruptions, held = Interruptions(), make_held_bodies(settings)
+    interruptions, held, spooled = Interruptions(), make_held_bodies(settings), make_spooled_bodies(settings)
     pipeline = Pipeline(
         routing=routing,
         authenticator=authenticator,
-        decoder=Decoder(services.store, held, checker),
+        decoder=Decoder(services.store, held, spooled, checker),
         caller=HandlerCaller(services, interruptions),
         responder=Responder(
             metrics, interruptions, strict=settings.strict_responses, keep_alive=settings.keep_alive
@@ -108,6 +111,7 @@ def make_context(
         access=access,
         guard=BrowserGuard(settings.allowed_hosts, cors) if settings.auth == "open" else None,
         held=held,
+        spooled=spooled,
         sending=Sending(cors, interruptions, metrics, pipeline.has_valid_key, settings.keep_alive),
     )
 
@@ -169,6 +173,13 @@ def make_held_bodies(settings: Settings) -> HeldBodies:
     limit = settings.max_held_bodies
     share = limit if settings.auth == "open" else limit // 2
     return HeldBodies(limit, share=share, largest=settings.max_body)
+
+
+def make_spooled_bodies(settings: Settings) -> SpooledBodies:
+    """Return the bound on files on their way to providers: one project has half of it, as above."""
+    limit = SPOOLED_FILES * settings.max_file
+    share = limit if settings.auth == "open" else limit // 2
+    return SpooledBodies(limit, share=share, largest=settings.max_file + settings.max_body)
 
 
 def make_authenticator(settings: Settings, services: Services, tenants: Tenants | None) -> Authenticator:

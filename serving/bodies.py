@@ -1,9 +1,6 @@
-"""Parses multipart bodies; files go piece by piece into the store."""
+"""Parses multipart bodies; files go piece by piece into the store, or on disk."""
 
-import asyncio
-import hashlib
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +11,9 @@ from werkzeug.http import parse_options_header
 
 from handlers.context import UploadedFile
 from handlers.errors import BadRequest
-from inference.identifiers import new_id
-from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed, discard
-from persistence.store import Store
+from inference.spool import SpooledFile
 from serving.limits import file_too_large, too_large
+from serving.sinks import Sink
 
 PIECE = 512 * 1024
 """Bytes of a file that are gathered before they go to the store."""
@@ -25,18 +21,20 @@ PIECE = 512 * 1024
 ESCAPED = re.compile("%(22|[01][0-9A-F])")
 MAX_FIELDS = 1000
 MAX_FIELD = 1024 * 1024
+MAX_RELAYED_FIELD = 8 * 1024 * 1024
+"""Bytes of a text that goes to a provider: speakers of a transcription are given as data URLs."""
 
 
 @dataclass(slots=True)
 class Form:
-    """A multipart body: its fields in order, text as it is, files as what the store has of them."""
+    """A multipart body: its fields in order, text as it is, files as what was kept of them."""
 
-    fields: list[tuple[str, str | UploadedFile]] = field(default_factory=list)
+    fields: list[tuple[str, str | UploadedFile | SpooledFile]] = field(default_factory=list)
     size: int = 0
 
     @property
     def files(self) -> list[UploadedFile]:
-        """The files among the fields."""
+        """The files that are in the store."""
         return [value for _, value in self.fields if isinstance(value, UploadedFile)]
 
 
@@ -53,95 +51,45 @@ class _Part:
     buffer: bytearray = field(default_factory=bytearray)
     size: int = 0
     ended: bool = False
-    sink: "_Sink | None" = None
-
-
-class _Sink:
-    """One file on its way into the store, with its size and MD5."""
-
-    def __init__(self, store: Store, project: str) -> None:
-        self.content_id = new_id("content_")
-        self.size = 0
-        self.md5 = hashlib.md5(usedforsecurity=False)
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=4)
-        self._write = asyncio.create_task(self._store(store, project))
-
-    async def _store(self, store: Store, project: str) -> None:
-        due = time.time() + CLAIM_SECONDS
-        enqueued = asyncio.create_task(store.write(delete_unclaimed(project, self.content_id, due)))
-        try:
-            await store.write_content(project, self.content_id, self._pieces())
-        finally:
-            await asyncio.gather(enqueued, return_exceptions=True)
-        await enqueued
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        while (piece := await self._queue.get()) is not None:
-            # Hashing 512 kB takes a millisecond and releases the GIL.
-            await asyncio.to_thread(self.md5.update, piece)
-            yield piece
-
-    async def put(self, piece: bytes) -> None:
-        """Queue a piece for the store; raises what the store raised, if it has failed."""
-        self.size += len(piece)
-        await self._offer(piece)
-
-    async def finish(self) -> None:
-        """Wait until the whole file is durable."""
-        await self._offer(None)
-        await self._write
-
-    async def abandon(self) -> None:
-        """Stop writing; the store forgets what is unfinished."""
-        self._write.cancel()
-        await asyncio.gather(self._write, return_exceptions=True)
-
-    async def _offer(self, piece: bytes | None) -> None:
-        put = asyncio.ensure_future(self._queue.put(piece))
-        try:
-            await asyncio.wait((put, self._write), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            put.cancel()
-        if self._write.done():
-            await self._write  # It ended early, so it failed: raise why.
+    sink: Sink | None = None
 
 
 class MultipartReader:
-    """Parses one multipart body; files go to the store as they arrive, never whole through memory.
+    """Parses one multipart body; files go where `open_sink` says as they arrive, never whole through memory.
 
-    `text_limit` is how many bytes the texts may have together, `file_limit` how many a file may have. `hold`
-    is called with the size of each piece of the texts.
+    `text_limit` is how many bytes the texts may have together, `file_limit` how many a file may have, and
+    `field_limit` one text. `hold` is called with the size of each piece of the texts.
     """
 
     def __init__(
         self,
-        store: Store,
-        project: str,
+        open_sink: Callable[[], Sink],
         boundary: bytes,
         takes_file: Callable[[str], bool],
         text_limit: int,
         file_limit: int,
         hold: Callable[[int], None] | None = None,
+        field_limit: int = MAX_FIELD,
     ) -> None:
-        self._store = store
-        self._project = project
+        self._open_sink = open_sink
         self._takes_file = takes_file
         self._form = Form()
         self._part = _Part()
         self._parts: list[_Part] = []
-        self._sinks: list[_Sink] = []
+        self._sinks: list[Sink] = []
         self._ended = False
         self._text_left = text_limit
         self._text_limit = text_limit
         self._file_limit = file_limit
         self._hold = hold
+        self._field_limit = field_limit
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
         except FormParserError as exc:
             raise BadRequest(f"Invalid 'Content-Type': {exc}", code="invalid_multipart") from exc
 
     async def read(self, body: AsyncIterator[bytes]) -> Form:
-        """Read to the end; whatever goes wrong, no unfinished file is left in the store."""
+        """Read to the end; whatever goes wrong, no unfinished file is left."""
         try:
             async for piece in body:
                 self._form.size += len(piece)
@@ -183,18 +131,13 @@ class MultipartReader:
         sink = part.sink
         assert sink is not None  # noqa: S101 - _store_buffer makes it
         await sink.finish()
-        uploaded = UploadedFile(
-            content_id=sink.content_id,
-            filename=part.filename if part.filename is not None else part.name,
-            content_type=part.headers.get("content-type", "application/octet-stream"),
-            size=sink.size,
-            md5=sink.md5.hexdigest(),
-        )
-        self._form.fields.append((part.name, uploaded))
+        filename = part.filename if part.filename is not None else part.name
+        content_type = part.headers.get("content-type", "application/octet-stream")
+        self._form.fields.append((part.name, sink.file(filename, content_type)))
 
     async def _store_buffer(self, part: _Part) -> None:
         if part.sink is None:
-            part.sink = _Sink(self._store, self._project)
+            part.sink = self._open_sink()
             self._sinks.append(part.sink)
         if part.buffer:
             piece = bytes(part.buffer)
@@ -202,10 +145,9 @@ class MultipartReader:
             await part.sink.put(piece)
 
     async def _discard_files(self) -> None:
-        """Stop the writes of uploaded files, and delete what was stored."""
+        """Stop the writes of uploaded files, and delete what was written."""
         for sink in self._sinks:
-            await sink.abandon()
-            await discard(self._store, self._project, sink.content_id)
+            await sink.discard()
 
     # --- the parser's callbacks ---
 
@@ -264,9 +206,9 @@ class MultipartReader:
             raise too_large(self._text_limit)
         if self._hold is not None:
             self._hold(end - start)
-        if len(part.buffer) > MAX_FIELD:
+        if len(part.buffer) > self._field_limit:
             raise BadRequest(
-                f"Invalid '{part.name}': longer than {MAX_FIELD} bytes.",
+                f"Invalid '{part.name}': longer than {self._field_limit} bytes.",
                 param=part.name,
                 code="string_above_max_length",
             )

@@ -1,19 +1,23 @@
 """The decoding stage: a request's path, query and body as the handler's arguments, valid by the edition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from handlers.context import UploadedFile
 from handlers.errors import NotImplementedYet
+from inference.gateway.forms import Form
+from inference.spool import Spool
 from persistence.store import Store
-from serving.bodies import MultipartReader, boundary_of
+from serving.bodies import MAX_FIELD, MAX_RELAYED_FIELD, MultipartReader, boundary_of
 from serving.body_checker import CHECKED_IN_LOOP, BodyChecker
-from serving.limits import HeldBodies, check_body, file_limit, too_large
+from serving.limits import HeldBodies, SpooledBodies, check_body, file_limit, too_large
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
 from serving.routes import Route
 from serving.routing import PREFIX
-from spec.operation import Body, Operation
+from serving.sinks import Sink, SpoolSink, StoreSink
+from spec.operation import FORM_MEDIA, Body
 from spec.parameters import split_query
 
 MULTIPART = "multipart/form-data"
@@ -23,9 +27,10 @@ JSON_TYPE = "application/json"
 class Decoder:
     """Decodes and validates requests; files go into the store as they arrive."""
 
-    def __init__(self, store: Store, held: HeldBodies, checker: BodyChecker) -> None:
+    def __init__(self, store: Store, held: HeldBodies, spooled: SpooledBodies, checker: BodyChecker) -> None:
         self._store = store
         self._held = held
+        self._spooled = spooled
         self._checker = checker
 
     async def decode(self, request: Request, route: Route) -> dict[str, Any]:
@@ -35,9 +40,7 @@ class Decoder:
         arguments = operation.decode_path(request.path_values)
         arguments.update(operation.decode_query(request.query))
         if operation.bodies:
-            body = await self._body(request, operation)
-            if body is not None:
-                arguments["body"] = body
+            arguments.update(await self._body(request, route))
         return _accepted(route, arguments)
 
     def check(self, request: Request, route: Route, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,38 +72,55 @@ class Decoder:
         message: dict[str, Any] = await self._checker.check(raw, request, route.operation, body, beside)
         return message
 
-    async def _body(self, request: Request, operation: Operation) -> Any:
-        """Return the body, decoded and valid; None where it may be left out and is."""
-        headers = request.headers
+    async def _body(self, request: Request, route: Route) -> dict[str, Any]:
+        """Return the body as the argument `body`, decoded and valid; none where it may be left out and is."""
+        headers, operation = request.headers, route.operation
         declared = headers.raw(b"content-length")
         is_empty = declared in (b"", b"0") and not headers.raw(b"transfer-encoding")
         if is_empty and not operation.body_required:
-            return None
+            return {}
         body = operation.body(headers.get("content-type", ""))
         if body.media == MULTIPART:
-            return await self._form(request, body)
+            return await self._form(request, route, body)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
         raw = await read_whole(
             request.receive, request.principal.limits.body, partial(self._held.add, request), encoding
         )
         request.received = len(raw)
+        if body.media in FORM_MEDIA:
+            return {"body": body.decode(split_query(raw))}
         if body.media != JSON_TYPE:
-            return body.decode(split_query(raw))
-        return await self._checker.check(raw, request, operation, body)
+            return {"body": raw}
+        return {"body": await self._checker.check(raw, request, operation, body)}
 
-    async def _form(self, request: Request, body: Body) -> dict[str, Any]:
-        """Return a multipart body as a dict; its files are in the store already, as `UploadedFile`."""
+    async def _form(self, request: Request, route: Route, body: Body) -> dict[str, Any]:
+        """Return a multipart body as arguments: `body` with the fields by name, and the `form` as it came.
+
+        Its files are in the store already, as `UploadedFile`, or on disk for a handler that takes the form.
+        """
         principal, headers = request.principal, request.headers
         boundary = boundary_of(headers.get("content-type", ""))
         text, file = principal.limits.body, file_limit(request)
         hold = partial(self._held.add, request)
-        store = principal.services.store if principal.services else self._store
-        reader = MultipartReader(store, principal.project, boundary, body.takes_file, text, file, hold)
+        open_sink, field = self._sinks(request, route)
+        reader = MultipartReader(open_sink, boundary, body.takes_file, text, file, hold, field)
         encoding = headers.raw(b"content-encoding").strip().lower().decode("latin-1")
         form = await reader.read(read_pieces(request.receive, file + text, encoding))
         request.received = form.size
         request.uploads = form.files
-        return body.decode(form.fields)
+        if request.default_model and all(name != "model" for name, _ in form.fields):
+            form.fields.append(("model", request.default_model))
+        fields = [(name, value) for name, value in form.fields if not isinstance(value, UploadedFile)]
+        return {"body": body.decode(form.fields), "form": Form(tuple(fields))}
+
+    def _sinks(self, request: Request, route: Route) -> tuple[Callable[[], Sink], int]:
+        """Return where the files of a form go, and the bytes that one text may have."""
+        principal = request.principal
+        if route.parameters is not None and "form" in route.parameters:
+            request.spool = spool = Spool(partial(self._spooled.add, request))
+            return partial(SpoolSink, spool), MAX_RELAYED_FIELD
+        store = principal.services.store if principal.services else self._store
+        return partial(StoreSink, store, principal.project), MAX_FIELD
 
 
 def _accepted(route: Route, arguments: dict[str, Any]) -> dict[str, Any]:

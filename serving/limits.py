@@ -18,43 +18,72 @@ SINGLE_HEADERS = frozenset(
 """Headers that decide who asks, who is asked, or by which version of the API."""
 
 
-class HeldBodies:
-    """Bounds the bytes that bodies of a worker's requests take in memory, in all and for one `sharer`.
+class Shares:
+    """Counts bytes up to a limit, in all and for one `sharer`.
 
-    `largest` is the size that one body may have, which always fits. Bodies that arrive in one piece
-    are not counted.
+    `largest` is the size that one body may have, which always fits.
     """
 
     def __init__(self, limit: int, *, share: int, largest: int) -> None:
         self._limit = max(limit, largest)
         self._share = max(share, largest)
-        self._held = 0
+        self._taken = 0
         self._by_sharer: dict[str, int] = {}
 
-    def add(self, request: Request, size: int) -> None:
-        """Count `size` more bytes of a request's body; raises Unavailable where they are too many."""
-        sharer = request.principal.sharer
+    def take(self, sharer: str, size: int) -> None:
+        """Count `size` more bytes; raises Unavailable where they are too many."""
         of_sharer = self._by_sharer.get(sharer, 0) + size
-        if self._held + size > self._limit or of_sharer > self._share:
+        if self._taken + size > self._limit or of_sharer > self._share:
             raise Unavailable(
                 "The server is reading too many large request bodies; try again later.",
                 code="too_many_large_bodies",
                 headers={"Retry-After": "2"},
             )
-        self._held += size
+        self._taken += size
         self._by_sharer[sharer] = of_sharer
+
+    def give_back(self, sharer: str, size: int) -> None:
+        """Forget bytes that were taken."""
+        self._taken -= size
+        self._by_sharer[sharer] -= size
+        if not self._by_sharer[sharer]:
+            del self._by_sharer[sharer]
+
+
+class HeldBodies(Shares):
+    """Bounds the bytes that bodies of a worker's requests take in memory.
+
+    Bodies that arrive in one piece are not counted.
+    """
+
+    def add(self, request: Request, size: int) -> None:
+        """Count `size` more bytes of a request's body; raises Unavailable where they are too many."""
+        self.take(request.principal.sharer, size)
         request.held += size
 
     def release(self, request: Request) -> None:
         """Forget the body of a request that has ended."""
-        if not request.held:
-            return
-        sharer = request.principal.sharer
-        self._held -= request.held
-        self._by_sharer[sharer] -= request.held
-        if not self._by_sharer[sharer]:
-            del self._by_sharer[sharer]
-        request.held = 0
+        if request.held:
+            self.give_back(request.principal.sharer, request.held)
+            request.held = 0
+
+
+class SpooledBodies(Shares):
+    """Bounds the bytes that files on their way to providers take on a worker's disk."""
+
+    def add(self, request: Request, size: int) -> None:
+        """Count `size` more bytes of a request's files; raises Unavailable where they are too many."""
+        self.take(request.principal.sharer, size)
+        request.spooled += size
+
+    def release(self, request: Request) -> None:
+        """Delete the files of a request that has ended."""
+        if request.spool is not None:
+            request.spool.close()
+            request.spool = None
+        if request.spooled:
+            self.give_back(request.principal.sharer, request.spooled)
+            request.spooled = 0
 
 
 def check_headers(request: Request) -> None:

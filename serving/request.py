@@ -8,6 +8,7 @@ from typing import Any
 
 from handlers.context import Principal, UploadedFile
 from inference.responses.memory import ConnectionMemory
+from inference.spool import Spool
 from serving.routes import Route, ServedEdition
 
 Scope = MutableMapping[str, Any]
@@ -60,8 +61,8 @@ class Request:
     """One request on its way through the stages; each stage fills in its part.
 
     `raw_path` is still percent-encoded. `received` and `sent` are bytes of bodies, `held` those in
-    memory that `HeldBodies` counts. `open_stream` sends the head of an event stream whose first event
-    takes long; None where nothing is sent.
+    memory that `HeldBodies` counts, `spooled` those on disk that `SpooledBodies` counts. `open_stream`
+    sends the head of an event stream whose first event takes long; None where nothing is sent.
     `release` is called at the end: the request no longer uses its tenant's store.
     `default_model` is the model of a body that names none (Azure's deployments). `connection` is what
     the WebSocket remembers that the request came over.
@@ -85,6 +86,8 @@ class Request:
     received: int = 0
     sent: int = 0
     held: int = 0
+    spooled: int = 0
+    spool: Spool | None = None
     open_stream: Callable[[], None] | None = None
     default_model: str | None = None
     release: Callable[[], None] | None = None

@@ -9,8 +9,9 @@ import flask
 import orjson
 import structlog
 
-from handlers.context import Answer, Binary, Relayed, Stream
+from handlers.context import SEND_AGAIN, Answer, Binary, Relayed, Stream
 from handlers.errors import ApiError, ServerError
+from inference.gateway.relay import RelayedResponse
 from persistence import large_json
 from serving.interruptions import WATCH_AFTER, Interruptions
 from serving.metrics import Metrics
@@ -146,6 +147,9 @@ class Responder:
                     on_silence=request.open_stream,
                 )
             return Response(200, EVENT_STREAM.copy(), events)
+        if isinstance(answer, RelayedResponse):
+            with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
+                return await _relayed_response(answer)
         return await _binary_response(answer)
 
     def _check(self, route: Route, value: Any) -> None:
@@ -183,6 +187,22 @@ async def _binary_response(answer: Binary) -> Response:
         (b"content-length", b"%d" % answer.size),
     ]
     return Response(answer.status, headers, await Pieces.begin(answer.pieces, is_events=False))
+
+
+async def _relayed_response(answer: RelayedResponse) -> Response:
+    """Return a provider's response as it came; the first piece of a body has arrived by then."""
+    headers = encode_headers(answer.headers.items())
+    if isinstance(answer.body, bytes):
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        return Response(answer.status, headers, answer.body)
+    if answer.is_events:
+        names = {name for name, _ in headers}
+        headers += [header for header in EVENT_STREAM if header[0] not in names]
+    return Response(
+        answer.status,
+        headers,
+        await Pieces.begin(answer.body, is_events=answer.is_events, after_stop=SEND_AGAIN),
+    )
 
 
 def json_response(value: Any, status: int, encoded: bytes | None = None) -> Response:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from serving.access import AccessLog
 from serving.browser_guard import BrowserGuard
-from serving.limits import HeldBodies, check_headers
+from serving.limits import HeldBodies, SpooledBodies, check_headers
 from serving.pipeline import Pipeline
 from serving.request import Request
 from serving.request_factory import RequestFactory
@@ -20,6 +20,7 @@ class ServerContext:
     access: AccessLog
     guard: BrowserGuard | None
     held: HeldBodies
+    spooled: SpooledBodies
     sending: Sending
 
     def check(self, request: Request) -> None:
@@ -31,5 +32,6 @@ class ServerContext:
     def release(self, request: Request) -> None:
         """Free what a request held, at its end."""
         self.held.release(request)
+        self.spooled.release(request)
         if request.release is not None:
             request.release()

@@ -125,6 +125,18 @@ class Connection(asyncio.Protocol):
             raise failures.unreachable("it closed the connection")
         self._transport.write(data)
 
+    def stop_upload(self) -> bool:
+        """Return whether the response has begun; a body that is not sent whole then ends the connection."""
+        if self._has_headers:
+            self._keeps_alive = False
+        return self._has_headers
+
+    def end_upload(self, data: bytes) -> None:
+        """Send the last part of a body; the time that it took does not count as the provider's silence."""
+        if data:
+            self.write(data)
+        self._last_read_at = self._loop.time()
+
     async def wait_for_headers(self) -> None:
         """Wait for the head of the response."""
         while not self._has_headers:

@@ -7,10 +7,11 @@ from typing import Protocol
 
 from inference.errors import ProviderBroken
 from inference.gateway import failures
+from inference.gateway.forms import Form
 from inference.gateway.targets import Target
 from persistence.types import JSON
 
-Body = JSON | bytes | AsyncIterable[bytes] | None
+Body = JSON | Form | bytes | AsyncIterable[bytes] | None
 
 LARGEST_ANSWER = 256 * 1024 * 1024
 """Bytes of a response that is read whole."""
@@ -27,7 +28,8 @@ class ConnectionLost(ProviderBroken):
 class ProviderRequest:
     """A request; `path` is relative to the provider's base URL.
 
-    A dict is sent as JSON; bytes (multipart, audio) are sent as they are, with a content type in `headers`.
+    A dict is sent as JSON, a form as multipart; bytes are sent as they are, with a content type in
+    `headers`.
     """
 
     method: str

@@ -137,10 +137,11 @@ def unreachable(reason: str) -> ProviderBroken:
     return ProviderBroken(f"The provider cannot be reached: {reason}.", status=502)
 
 
-def not_offered(target: Target, path: str) -> ProviderRejected:
-    """Return the error of an operation that a driver does not offer."""
-    message = f"The provider '{target.provider}' does not offer {path}."
-    return ProviderRejected.invalid(message, "model")
+def not_offered(target: Target, operation: str) -> ProviderBroken:
+    """Return the error of an operation that a driver does not offer, by its method and path."""
+    message = f"This server has no '{operation}' for the provider '{target.provider}'."
+    body = {"message": message, "type": "invalid_request_error", "param": "model", "code": "not_implemented"}
+    return ProviderBroken(message, status=501, body=body)
 
 
 def to_event(error: ProviderError) -> JSON:

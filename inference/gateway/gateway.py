@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import lru_cache
@@ -292,6 +292,12 @@ class Gateway:
             return await self._unsupported.ask(target, request, ask)
 
         return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
+
+    async def first_answer(
+        self, model: str, call: Callable[[Target], Awaitable[Item]], credentials: Credentials | None = None
+    ) -> Item:
+        """Return what `call` returns for the first target of a model that answers."""
+        return await first_answer(self._targets({"model": model}, credentials), call)
 
     async def relay(
         self,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import yarl
 
@@ -81,18 +81,18 @@ class HttpClient:
     ) -> ProviderResponse:
         """Send a request and return the response when its headers have arrived."""
         origin = Origin(url.host or "", url.port or 80, url.scheme == "https", address)
-        chunked = body is not None and not isinstance(body, bytes)
+        is_sized = "content-length" in headers
         head = _head_start(method, url, tuple(headers.items()))
-        if chunked:
-            head += b"transfer-encoding: chunked\r\n\r\n"
-        elif body is not None:
-            head += b"content-length: %d\r\n\r\n" % len(cast(bytes, body))
-        else:
+        if body is None or is_sized:
             head += b"\r\n"
+        elif isinstance(body, bytes):
+            head += b"content-length: %d\r\n\r\n" % len(body)
+        else:
+            head += b"transfer-encoding: chunked\r\n\r\n"
         connection = await self._pooled(origin)
         if connection is None:
             connection = await self._connect(origin, timeouts.connect)
-        return await self._exchange(connection, origin, head, body, timeouts)
+        return await self._exchange(connection, origin, head, body, timeouts, is_sized=is_sized)
 
     async def _exchange(
         self,
@@ -101,6 +101,8 @@ class HttpClient:
         head: bytes,
         body: bytes | AsyncIterable[bytes] | None,
         timeouts: Timeouts,
+        *,
+        is_sized: bool,
     ) -> "Response":
         try:
             connection.begin(timeouts.read)
@@ -108,10 +110,7 @@ class HttpClient:
                 connection.write(head + body if body else head)
             else:
                 connection.write(head)
-                async for piece in body:
-                    connection.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                    await connection.writable.wait()
-                connection.write(b"0\r\n\r\n")
+                await _upload(connection, body, timeouts.read, is_sized=is_sized)
             await connection.wait_for_headers()
         except BaseException:
             connection.abort()
@@ -153,6 +152,25 @@ class HttpClient:
                         server_hostname=origin.host if origin.is_tls else None,
                     )
         return connection
+
+
+async def _upload(
+    connection: Connection, body: AsyncIterable[bytes], seconds: float, *, is_sized: bool
+) -> None:
+    """Send a body piece by piece, until the response begins: a provider may refuse it before its end."""
+    async for piece in body:
+        if connection.stop_upload():
+            return
+        if piece:
+            connection.write(piece if is_sized else b"%x\r\n%b\r\n" % (len(piece), piece))
+        if not connection.writable.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await connection.writable.wait()
+            except TimeoutError as exc:
+                raise failures.timed_out(seconds) from exc
+    if not connection.stop_upload():
+        connection.end_upload(b"" if is_sized else b"0\r\n\r\n")
 
 
 @lru_cache(maxsize=256)

@@ -22,7 +22,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 import litellm
 
 from inference.errors import ProviderRejected
-from inference.gateway import failures, inputs, litellm_clients, requests, sse, thinking
+from inference.gateway import failures, inputs, litellm_clients, litellm_media, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
@@ -78,10 +78,10 @@ class LiteLLMDriver:
         await litellm_clients.close()
 
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
-        """Return a chat completion, embeddings, or an empty list of models."""
+        """Return a chat completion, embeddings, or what `litellm_media` offers."""
         body = request.body
         if not isinstance(body, dict) or request.path not in (CHAT, EMBEDDINGS):
-            raise failures.not_offered(target, request.path)
+            return await litellm_media.send(target, request)
         if request.path == EMBEDDINGS:
             with mapped_errors(target):
                 answer = await _within(target, litellm.aembedding(**_embedding_arguments(target, body)))

@@ -52,7 +52,7 @@ class LocalDriver:
         if path == MODERATIONS:
             raise ProviderRejected.invalid("No local model does moderation.", "model", "model_not_supported")
         if not isinstance(body, dict) or path not in (CHAT, COMPLETIONS, EMBEDDINGS):
-            raise failures.not_offered(target, path)
+            raise failures.not_offered(target, request.described)
         if path == EMBEDDINGS:
             return _json(await self._embed(target, body))
         if path == COMPLETIONS:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import yarl
 
 from inference.gateway.driver import ProviderRequest, ProviderResponse
+from inference.gateway.forms import Form
 from inference.gateway.http_client import HttpClient, Timeouts
 from inference.gateway.proxied_client import ProxiedClient
 from inference.gateway.proxies import proxy_of
@@ -53,6 +54,8 @@ async def encoded(
     if isinstance(body, dict):
         headers.setdefault("content-type", "application/json")
         body = await large_json.dumps(body)
+    elif isinstance(body, Form):
+        headers |= body.headers
     return headers, body
 
 

@@ -21,6 +21,9 @@ _OTHER_LINKS: dict[str, JSON] = {
 }
 """Links from a POST to operations whose path does not extend the POST's path."""
 
+RELAYED = frozenset({"createSpeech", "createTranscription", "createTranslation"})
+"""Operations that answer with more content types than the edition has: each format of audio and of text."""
+
 
 def served_document(name: str) -> JSON:
     """Return an edition with only the operations that have a handler, and links from objects to their paths.
@@ -108,6 +111,8 @@ def _links(path: str, paths: JSON) -> Iterator[tuple[str, JSON]]:
 def _answering(operation: JSON, schemas: JSON, answered: JSON) -> JSON:
     """The operation with its answers' schemas forgiving nulls; those that they refer to go to `answered`."""
     responses = json.loads(json.dumps(operation["responses"]))
+    if operation["operationId"] in RELAYED:
+        return {**operation, "responses": {"200": {"description": "What the provider answers, as it is."}}}
     for response in responses.values():
         for media, content in response.get("content", {}).items():
             if media == "text/event-stream":

@@ -1,7 +1,7 @@
 """The one fake of the tests: a model provider on loopback that answers as each request's script says.
 
 It speaks OpenAI's wire (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`,
-`/v1/moderations`, `/v1/models`), and enough of Anthropic's Messages, Gemini's generateContent and
+`/v1/moderations`, `/v1/models`, `/v1/images/…`, `/v1/audio/…`), and enough of Anthropic's Messages, Gemini's generateContent and
 Bedrock's Converse for litellm to talk to. It keeps no state that two tests could share, so any number
 of them may use one provider at once.
 
@@ -51,6 +51,9 @@ tells each upstream model its own. Keys of a turn, all optional:
                     "status" and "headers"; "reset": the connection breaks behind it
     done            false: no [DONE]
     finish_reason, usage    these instead of the true ones
+
+The script of an image or of audio is in its prompt or input. Of a form's files it records name, type,
+size and hash.
 
 What it received
 ----------------

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from persistence.types import JSON
 from tests.provider import answers, anthropic, bedrock, gemini
 from tests.provider.connection import EVENTS, Connection, Disconnected, response_head
+from tests.provider.media import MEDIA, form_fields
 from tests.provider.script import Turn
 
 
@@ -63,7 +64,7 @@ class Provider:
             connection.send(200, json.dumps(answers.models()).encode())
             return
         try:
-            given = json.loads(body)
+            given = _given(headers, body)
             turn = Turn.of(given)
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             connection.send(
@@ -96,6 +97,9 @@ class Provider:
             return
         if "raw" in turn.step:
             await _raw(connection, turn.step, record)
+            return
+        if (media := MEDIA.get(path.removeprefix("/v1/"))) is not None:
+            await media(connection, path, body)
             return
         operation = _operation(path)
         answer = answers.Answer(body, turn)
@@ -151,6 +155,14 @@ STREAMED = {
     "converse-stream": (bedrock.events, bedrock.EVENT_STREAM),
 }
 """What answers an operation with a stream, and the stream's content type."""
+
+
+def _given(headers: dict[str, str], body: bytes) -> JSON:
+    content_type = headers.get("content-type", "")
+    if content_type.startswith("multipart/form-data"):
+        return form_fields(content_type, body)
+    value: JSON = json.loads(body)
+    return value
 
 
 def _operation(path: str) -> str:

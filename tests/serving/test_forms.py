@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -11,6 +12,7 @@ from handlers.context import UploadedFile
 from handlers.errors import BadRequest, TooLarge
 from persistence.store import Document, Operation, Store
 from serving.bodies import Form, MultipartReader, boundary_of
+from serving.sinks import StoreSink
 from tests.fixtures.stores import store
 
 __all__ = ["store"]
@@ -31,7 +33,9 @@ async def read(store: Store, body: bytes, piece: int) -> Form:
         for start in range(0, len(body), piece):
             yield body[start : start + piece]
 
-    return await MultipartReader(store, "p", b"b", lambda name: name == "file", TEXT, FILE).read(arriving())
+    return await MultipartReader(
+        partial(StoreSink, store, "p"), b"b", lambda name: name == "file", TEXT, FILE
+    ).read(arriving())
 
 
 def files_left(tmp_path: Path) -> list[Path]:
@@ -53,7 +57,9 @@ async def test_a_file_over_the_limit_is_refused_before_its_end(tmp_path: Path, s
             yield b"x" * 100_000
 
     with pytest.raises(TooLarge) as caught:
-        await MultipartReader(store, "p", b"b", lambda _: False, TEXT, 1_000_000).read(arriving())
+        await MultipartReader(partial(StoreSink, store, "p"), b"b", lambda _: False, TEXT, 1_000_000).read(
+            arriving()
+        )
     assert (caught.value.status, caught.value.param) == (413, "file")
     assert arrived == 10
     assert files_left(tmp_path) == []
@@ -93,7 +99,9 @@ async def test_a_source_that_fails_leaves_nothing(store: Store, tmp_path: Path) 
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        await MultipartReader(store, "p", b"b", lambda _: False, TEXT, FILE).read(breaking())
+        await MultipartReader(partial(StoreSink, store, "p"), b"b", lambda _: False, TEXT, FILE).read(
+            breaking()
+        )
     assert files_left(tmp_path) == []
 
 
@@ -107,7 +115,7 @@ async def test_a_name_comes_back_as_it_was(store: Store, name: str) -> None:
 
     boundary = boundary_of(request.headers["content-type"])
     form = await MultipartReader(
-        store, "p", boundary, lambda _: False, text_limit=1000, file_limit=FILE
+        partial(StoreSink, store, "p"), boundary, lambda _: False, text_limit=1000, file_limit=FILE
     ).read(arriving())
     assert [file.filename for file in form.files] == [name]
 
@@ -136,7 +144,7 @@ async def test_the_headers_of_a_part_are_bounded(store: Store, headers: bytes) -
 
 async def test_an_absurd_boundary_is_refused(store: Store) -> None:
     with pytest.raises(BadRequest):
-        MultipartReader(store, "p", b"b" * 10_000, lambda _: False, TEXT, FILE)
+        MultipartReader(partial(StoreSink, store, "p"), b"b" * 10_000, lambda _: False, TEXT, FILE)
 
 
 class SlowStore:
@@ -160,7 +168,7 @@ async def test_an_upload_that_is_cancelled_while_the_store_is_slow_leaves_no_tas
         while True:
             yield b"x" * 600_000
 
-    reader = MultipartReader(SlowStore(), "p", b"b", lambda _: False, TEXT, FILE)  # type: ignore[arg-type]
+    reader = MultipartReader(partial(StoreSink, SlowStore(), "p"), b"b", lambda _: False, TEXT, FILE)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(reader.read(arriving()), 0.3)
     await asyncio.sleep(0)

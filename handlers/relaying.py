@@ -1,0 +1,34 @@
+"""Send a request to the provider of its model, and return the response as the provider sent it."""
+
+from typing import Any
+
+from handlers.context import Context
+from handlers.credentials import chat_credentials
+from inference.gateway.driver import ProviderRequest
+from inference.gateway.forms import Form
+from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.targets import Target
+from persistence.types import JSON
+
+
+async def relay(
+    context: Context,
+    path: str,
+    body: JSON,
+    form: Form | None = None,
+    *,
+    default_model: str | None = None,
+    is_json: bool = False,
+) -> RelayedResponse:
+    """Return the provider's response to a POST of `form`, or else of `body`, with the route's model.
+
+    `is_json` operations answer with JSON or with events only.
+    """
+    model = body.get("model") or default_model
+
+    async def call(target: Target) -> RelayedResponse:
+        sent: Any = form.with_text("model", target.model) if form else {**body, "model": target.model}
+        response = await context.services.gateway.send(target, ProviderRequest("POST", path, sent))
+        return await relayed(target, response, is_json=is_json)
+
+    return await context.services.gateway.first_answer(str(model), call, await chat_credentials(context))
