@@ -32,7 +32,7 @@ SERVER = (
     ("Field of a form", "serving.bodies.MAX_FIELD", "bytes"),
     ("Field of a form that goes to a provider", "serving.bodies.MAX_RELAYED_FIELD", "bytes"),
     ("Files on their way to providers, of the largest size, in a worker", "serving.app.SPOOLED_FILES", ""),
-    ("Audio file for a provider behind litellm", "inference.gateway.litellm_media.LARGEST_AUDIO", "bytes"),
+    ("Audio file for a provider behind litellm", "inference.gateway.forms.LARGEST_WHOLE_FILE", "bytes"),
     ("File of one request (OpenAI: the same)", "ASTROLABE_MAX_FILE", "bytes"),
     ("Part of an upload (OpenAI: the same)", "inference.retrieval.uploads.MAX_PART", "bytes"),
     ("Upload (OpenAI: the same)", "inference.retrieval.uploads.MAX_UPLOAD", "bytes"),

@@ -8,6 +8,9 @@ from secrets import token_hex
 
 from inference.spool import SpooledFile
 
+LARGEST_WHOLE_FILE = 32 * 1024 * 1024
+"""Bytes of a file for a provider behind litellm, which takes it whole."""
+
 _CONTROL = re.compile(r'["\r\n]')
 
 

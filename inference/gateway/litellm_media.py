@@ -11,7 +11,7 @@ import orjson
 from inference.errors import ProviderRejected
 from inference.gateway import failures
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
-from inference.gateway.forms import Form
+from inference.gateway.forms import LARGEST_WHOLE_FILE, Form
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import IMAGES, SPEECH, TRANSCRIPTIONS
 from inference.gateway.targets import Target
@@ -49,9 +49,6 @@ FIELDS = {
     TRANSCRIPTIONS: frozenset({"language", "prompt", "response_format", "temperature"}),
 }  # fmt: skip
 """The fields of each request that litellm takes; another one is refused by name."""
-
-LARGEST_AUDIO = 32 * 1024 * 1024
-"""Bytes of an audio file for litellm, which takes it whole."""
 
 TYPES = {
     "aac": "audio/aac", "flac": "audio/flac", "mp3": "audio/mpeg", "opus": "audio/opus", "pcm": "audio/pcm",
@@ -93,8 +90,8 @@ async def _fields(request: ProviderRequest) -> tuple[JSON, Any]:
 
 
 async def _whole(file: SpooledFile) -> tuple[str, bytes, str]:
-    if file.size > LARGEST_AUDIO:
-        message = f"'file' has {file.size} bytes, where this provider takes {LARGEST_AUDIO}."
+    if file.size > LARGEST_WHOLE_FILE:
+        message = f"'file' has {file.size} bytes, where this provider takes {LARGEST_WHOLE_FILE}."
         raise ProviderRejected.invalid(message, "file", "file_too_large")
     return file.filename, b"".join([piece async for piece in file.pieces()]), file.content_type
 

@@ -265,12 +265,12 @@ def test_files_and_connections_are_closed_however_a_request_ends(
             files = {"file": ("a.mp3", b"sound" * 100_000), "model": (None, "whisper-1")}
             files["prompt"] = (None, scripted(tag, **turn))
             headers = {"Authorization": "Bearer any", "Connection": "close"}
-            answer = httpx.post(f"{server.url}/audio/transcriptions", files=files, headers=headers, timeout=60)
+            answer = httpx.post(
+                f"{server.url}/audio/transcriptions", files=files, headers=headers, timeout=60
+            )
             statuses.append(answer.status_code)
             assert answer.json()["error"]["message"]
         assert statuses == [502, 502, 502, 502, 500, 504]
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(
-                f"{server.url}/audio/transcriptions", files=files, headers=headers, timeout=0.5
-            )
+            httpx.post(f"{server.url}/audio/transcriptions", files=files, headers=headers, timeout=0.5)
         until(lambda: len(open_files(worker)) <= before, seconds=5)
