@@ -22,7 +22,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 import litellm
 
 from inference.errors import ProviderRejected
-from inference.gateway import failures, inputs, litellm_clients, litellm_media, requests, sse, thinking
+from inference.gateway import inputs, litellm_clients, litellm_media, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
