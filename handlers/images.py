@@ -1,6 +1,7 @@
 """Images: generated, edited and varied by the provider of the model, whose response is relayed."""
 
 from handlers.context import Context
+from handlers.referred_files import with_image
 from handlers.registry import operation
 from handlers.relaying import relay
 from inference.gateway.forms import Form
@@ -20,7 +21,14 @@ async def create_image(context: Context, body: JSON) -> RelayedResponse:
 
 @operation("createImageEdit", cancel_on_disconnect=True)
 async def create_image_edit(context: Context, body: JSON, form: Form | None = None) -> RelayedResponse:
-    """Edit images, which a form brings or a JSON body names."""
+    """Edit images, which a form brings or a JSON body names; files of this server are sent along."""
+    if form is None:
+        images = [
+            await with_image(context, one, f"images[{index}]") for index, one in enumerate(body["images"])
+        ]
+        body = {**body, "images": images}
+        if body.get("mask") is not None:
+            body["mask"] = await with_image(context, body["mask"], "mask")
     return await relay(context, IMAGE_EDITS, body, form, default_model=EDITS, is_json=True)
 
 

@@ -6,6 +6,7 @@ from handlers.context import Context
 from handlers.credentials import chat_credentials
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.forms import Form
+from inference.gateway.parameters import with_parameters
 from inference.gateway.relay import RelayedResponse, relayed
 from inference.gateway.targets import Target
 from persistence.types import JSON
@@ -27,7 +28,11 @@ async def relay(
     model = body.get("model") or default_model
 
     async def call(target: Target) -> RelayedResponse:
-        sent: Any = form.with_text("model", target.model) if form else {**body, "model": target.model}
+        sent: Any = (
+            form.with_text("model", target.model)
+            if form
+            else {**with_parameters(body, target), "model": target.model}
+        )
         response = await context.services.gateway.send(target, ProviderRequest("POST", path, sent))
         return await relayed(target, response, is_json=is_json)
 

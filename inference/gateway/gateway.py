@@ -297,7 +297,7 @@ class Gateway:
         self, model: str, call: Callable[[Target], Awaitable[Item]], credentials: Credentials | None = None
     ) -> Item:
         """Return what `call` returns for the first target of a model that answers."""
-        return await first_answer(self._targets({"model": model}, credentials), call)
+        return await self._router.answer(self._asking.asked(self._find, {"model": model}, credentials), call)
 
     async def relay(
         self,

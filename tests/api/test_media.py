@@ -274,3 +274,21 @@ def test_files_and_connections_are_closed_however_a_request_ends(
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/audio/transcriptions", files=files, headers=headers, timeout=0.5)
         until(lambda: len(open_files(worker)) <= before, seconds=5)
+
+
+def test_images_may_be_files_of_this_server(
+    client: OpenAI, http: httpx.Client, provider: ProviderProcess, tag: str
+) -> None:
+    file = client.files.create(file=("a.png", PICTURE), purpose="vision")
+    text = client.files.create(file=("a.txt", b"text"), purpose="vision")
+    body: dict[str, Any] = {"model": "gpt-image-1", "prompt": scripted(tag)}
+    body |= {"images": [{"file_id": file.id}, {"image_url": "https://example.com/a.png"}]}
+    assert http.post("/images/edits", json=body | {"mask": {"file_id": file.id}}).status_code == 200
+    url = f"data:image/png;base64,{base64.b64encode(PICTURE).decode()}"
+    asked = provider.received(tag)[0]["body"]
+    assert asked["images"] == [{"image_url": url}, {"image_url": "https://example.com/a.png"}]
+    assert asked["mask"] == {"image_url": url}
+    missing = http.post("/images/edits", json=body | {"mask": {"file_id": "file-none"}})
+    assert (missing.status_code, missing.json()["error"]["param"]) == (404, "mask.file_id")
+    no_image = http.post("/images/edits", json=body | {"images": [{"file_id": text.id}]})
+    assert (no_image.status_code, no_image.json()["error"]["param"]) == (400, "images[0].file_id")
