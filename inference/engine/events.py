@@ -99,11 +99,15 @@ class ItemFinished:
 
 @dataclass(frozen=True, slots=True)
 class TurnFinished:
-    """The model's answer is complete, and the server's tools have answered their calls."""
+    """The model's answer is complete, and the server's tools have answered their calls.
+
+    `service_tier` is what the provider says it served the request with.
+    """
 
     finish: str
     at: int
     tokens: tuple[int, ...] = ()
+    service_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)

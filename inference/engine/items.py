@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from inference.gateway.requests import PHASE
+from inference.gateway.responses_members import PHASE
 from inference.gateway.thinking import joined
 from persistence.types import JSON
 

@@ -29,7 +29,7 @@ from inference.engine.items import FUNCTION_CALL, GROWING_PARTS, Call, Item, Mes
 from inference.engine.state import RunState
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.errors import ProviderBroken
-from inference.gateway.requests import PHASE
+from inference.gateway.responses_members import PHASE
 from inference.identifiers import new_id
 from inference.limits import MAX_ANSWER
 from persistence.types import JSON
@@ -93,7 +93,7 @@ async def run_turns(
             for item in turn.open:
                 usage = reader.tokens if isinstance(item, Message) else ()
                 yield ItemFinished(item.id, "incomplete", _now(), tokens=usage, reason=reader.finish)
-        yield TurnFinished(reader.finish, _now(), reader.tokens)
+        yield TurnFinished(reader.finish, _now(), reader.tokens, reader.service_tier)
         if not whole or not turn.calls or turn.pending:
             return
 
@@ -143,6 +143,7 @@ class TurnReader:
         self.is_full = False
         """Whether the answer has reached the most that a run takes; it has ended there."""
         self.tokens: tuple[int, ...] = ()
+        self.service_tier = ""
         self._tools = tools
         self._used_ids = used_ids
         self._room = max_answer
@@ -157,6 +158,8 @@ class TurnReader:
         usage = chunk.get("usage")
         if usage:
             self.tokens = usage_tokens(usage)
+        if isinstance(tier := chunk.get("service_tier"), str):
+            self.service_tier = tier
         events: list[Event] = []
         for choice in (chunk.get("choices") or [])[:1]:
             events += self._delta(choice.get("delta") or {})

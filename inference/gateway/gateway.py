@@ -32,7 +32,8 @@ from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.parameters import UnsupportedFields, with_parameters
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import ResponsesDriver, responses_request
+from inference.gateway.responses_driver import ResponsesDriver
+from inference.gateway.responses_requests import responses_request
 from inference.gateway.router import Answered, Router
 from inference.gateway.routes import Route, Routes
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames

@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inference.errors import ProviderRejected
+from inference.gateway.responses_members import for_chat
 from inference.gateway.targets import Target, UnknownFields
-from inference.gateway.thinking import RESPONSES_ITEM, are_blocks
 from persistence.types import JSON
 
 CHAT_FIELDS = frozenset(
@@ -43,9 +43,6 @@ OPENAI_HOSTS = ("api.openai.com", ".openai.azure.com", ".api.openai.com")
 REASONING = "responses_reasoning"
 """A field of the server's own: the Responses API's `reasoning`, of which chat completions have the effort."""
 
-PHASE = "phase"
-"""A member of the server's own at an assistant's texts: the phase of the Responses API's message."""
-
 STRICT_HOSTS = (*OPENAI_HOSTS, "api.mistral.ai", "api.groq.com", "api.cerebras.ai")
 """Hosts that refuse messages with unknown members."""
 
@@ -71,27 +68,15 @@ def chat_request(request: JSON, target: Target) -> JSON:
     if isinstance(messages, list):
         is_strict = _is_strict(target)
         if target.wire != "responses":
-            messages = [_for_chat(message) for message in messages]
-        fields["messages"] = [_message(message, is_strict=is_strict) for message in messages]
+            takes_breakpoints = target.wire == "openai" and (is_openai(target) or not is_strict)
+            fields = for_chat(fields, target, takes_breakpoints=takes_breakpoints)
+        fields["messages"] = [_message(message, is_strict=is_strict) for message in fields["messages"]]
     return fields
 
 
 def is_openai(target: Target) -> bool:
     """Return whether a target is OpenAI's own API, or Azure's."""
     return target.wire in ("openai", "responses") and _is_host(target.base_url, OPENAI_HOSTS)
-
-
-def _for_chat(message: Any) -> Any:
-    """Return a message without what only the Responses API has: phases of texts, its reasoning items."""
-    if not isinstance(message, dict) or message.get("role") != "assistant":
-        return message
-    content, blocks = message.get("content"), message.get("thinking_blocks")
-    if isinstance(content, list) and any(isinstance(part, dict) and PHASE in part for part in content):
-        message = {**message, "content": "\n".join(part["text"] for part in content)}
-    if are_blocks(blocks) and any(block.get("type") == RESPONSES_ITEM for block in blocks):
-        kept = [block for block in blocks if block.get("type") != RESPONSES_ITEM]
-        message = {**message, "thinking_blocks": kept or None}
-    return message
 
 
 def split_unknown(request: JSON) -> tuple[JSON, JSON]:

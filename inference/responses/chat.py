@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from inference.gateway.requests import PHASE
+from inference.gateway.responses_members import BREAKPOINT, PHASE
 from inference.gateway.thinking import joined
 from inference.input_files import InputFiles
 from inference.responses.hosted_calls import HOSTED, HostedCall, denials, text_part
@@ -63,6 +63,11 @@ def _parts(item: JSON) -> list[JSON] | None:
 
 
 async def _chat_part(part: JSON, files: InputFiles) -> JSON:
+    made = await _content_part(part, files)
+    return {**made, BREAKPOINT: part[BREAKPOINT]} if part.get(BREAKPOINT) else made
+
+
+async def _content_part(part: JSON, files: InputFiles) -> JSON:
     match part["type"]:
         case "input_image" | "computer_screenshot":
             image = {"detail": part.get("detail") or "auto"}
@@ -128,7 +133,7 @@ _PARTS: dict[str, Callable[[JSON], list[JSON]]] = {
 
 def _joined(parts: list[JSON]) -> str | list[JSON]:
     """Return parts as a chat message's content: a text if they are texts only."""
-    if all(part["type"] == "text" for part in parts):
+    if all(part["type"] == "text" and BREAKPOINT not in part for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from inference.gateway.responses_members import OUTPUT_SCHEMA
 from persistence.types import JSON
 
 CALL_TYPES = {
@@ -128,7 +129,7 @@ def definition(tool: JSON, name: str, prefix: str = "") -> JSON:
     type = tool["type"]
     if type == "function":
         function = {"description": tool.get("description"), "parameters": tool.get("parameters")}
-        function["strict"] = tool.get("strict")
+        function |= {"strict": tool.get("strict"), OUTPUT_SCHEMA: tool.get(OUTPUT_SCHEMA)}
     elif type == "custom":
         function = {"description": _custom_description(tool), "parameters": _input_schema(tool)}
     else:

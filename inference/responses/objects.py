@@ -45,6 +45,9 @@ _DEFAULTS: JSON = {
 }
 """Fields of a response whose request did not set them."""
 
+_CACHE_OPTIONS = {"mode": "implicit", "ttl": "30m"}
+"""What `prompt_cache_options` has where a request leaves it out."""
+
 _CAUSES = frozenset(
     {
         "context_length_exceeded", "empty_image_file", "failed_to_download_image",
@@ -55,6 +58,9 @@ _CAUSES = frozenset(
     }
 )  # fmt: skip
 """Codes of providers that a failed response has too; Codex acts on two that the edition does not list."""
+
+SERVICE_TIERS = frozenset({"auto", "default", "fast", "flex", "priority", "scale", "ultrafast"})
+"""Service tiers that a response can have; what providers call by other names is not shown."""
 
 _ECHOED = (
     "background",
@@ -90,6 +96,8 @@ def response_object(id: str, request: JSON, *, now: int) -> JSON:
     reasoning = {name: value for name, value in (request.get("reasoning") or {}).items() if value is not None}
     summary = reasoning.get("generate_summary")  # its name before `summary`
     response["reasoning"] = {"effort": None, "summary": summary, **reasoning}
+    if request.get("prompt_cache_options") is not None:
+        response["prompt_cache_options"] = {**_CACHE_OPTIONS, **request["prompt_cache_options"]}
     conversation = request.get("conversation")
     if conversation is not None:
         response["conversation"] = {"id": conversation}

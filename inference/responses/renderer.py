@@ -64,7 +64,9 @@ class ResponsesRenderer:
                 return self._progress(event)
             case events.ItemFinished():
                 return self._finish(event, state)
-            case events.TurnFinished(finish):
+            case events.TurnFinished(finish, _, _, tier):
+                if tier in objects.SERVICE_TIERS:
+                    self.run = {**self.run, "service_tier": tier}
                 if finish == events.INTERRUPTED:
                     self._drop_turn(kept=set())
                 self._of_turn = {}

@@ -13,7 +13,8 @@ from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResp
 from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.paths import CHAT
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import ResponsesDriver, responses_request
+from inference.gateway.responses_driver import ResponsesDriver
+from inference.gateway.responses_requests import responses_request
 from inference.gateway.targets import Target, Wire
 from persistence.types import JSON
 from tests.server import Server
