@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,18 @@ metrics_files()  # ahead of the application, which imports prometheus_client
 
 def on_starting(server: Any) -> None:  # noqa: D103
     server.app.wsgi().start_local_models()  # ahead of the forks, and not waited for
+
+
+def when_ready(server: Any) -> None:  # noqa: D103
+    # gunicorn would restart the workers, which would end long streams, and not read models.yaml again.
+    signal.signal(signal.SIGHUP, lambda *_: reload_routes(server.WORKERS))
+
+
+def reload_routes(workers: Iterable[int]) -> None:
+    """Have every worker read models.yaml again."""
+    for pid in list(workers):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
 
 
 def pre_fork(server: Any, worker: Any) -> None:  # noqa: D103

@@ -18,7 +18,7 @@ from serving.failures import add_error_handlers
 from serving.flask_app import Application, HandlerResolver
 from serving.http import HTTPServer
 from serving.interruptions import Interruptions
-from serving.lifespan import Lifespan
+from serving.lifespan import Lifespan, Service
 from serving.limits import HeldBodies, SpooledBodies
 from serving.logs import RequestLog
 from serving.metrics import Metrics
@@ -32,7 +32,7 @@ from serving.routes import ServedEdition
 from serving.routing import Routing
 from serving.sending import Sending
 from serving.server_context import ServerContext
-from serving.services import lives, make_services, make_tenants, shared_lives
+from serving.services import lives, make_reloader, make_services, make_tenants, shared_lives
 from serving.settings import Settings
 from serving.tenants import Tenants
 from serving.websocket import WebSocketServer
@@ -59,7 +59,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     tenants = make_tenants(settings, services) if settings.opens_store_per_token else None
     checker = make_body_checker(settings, routing)
     own_lives = shared_lives(services, tenants) if tenants else lives(services, grace=settings.grace)
-    service_lives = [*own_lives, checker.life]
+    reloader = make_reloader(settings, services.gateway)
+    service_lives = [*own_lives, checker.life, Service("routes", reloader.open, reloader.close)]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
     ids = RequestIds()
     authenticator = make_authenticator(settings, services, tenants)
@@ -77,6 +78,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
         announce=Announcement(settings, services, routing.default),
         connection_limits=make_connection_limits(settings),
         grace=settings.grace,
+        reload_routes=reloader.reload_soon,
         running_jobs=lambda: tenants.running_jobs if tenants else services.jobs.running,
     )
 

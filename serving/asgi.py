@@ -53,6 +53,7 @@ class ASGIApplication:
         announce: Callable[[str], None],
         connection_limits: ConnectionLimits,
         grace: float,
+        reload_routes: Callable[[], None],
         running_jobs: Callable[[], int],
     ) -> None:
         self.flask = flask
@@ -60,6 +61,7 @@ class ASGIApplication:
         self.pipeline = pipeline
         self.call = pipeline.call
         self.grace = grace
+        self.reload_routes = reload_routes
         self.announce = announce
         self.connection_limits = connection_limits
         self._http = http

@@ -15,6 +15,7 @@ from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.any_provider import callers_routes
 from inference.gateway.discovery import find_embedding_model
 from inference.gateway.hosts import HostGuard
+from inference.gateway.reload import RoutesReloader
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
@@ -123,6 +124,11 @@ def make_gateway(settings: Settings, store: Store) -> Gateway:
     accepts = settings.caller_keys or settings.auth == "astra"
     policy = CallerPolicy(accepts, HostGuard(frozenset(settings.provider_hosts)))
     return Gateway(routes, policy, local, None if settings.opens_store_per_token else store)
+
+
+def make_reloader(settings: Settings, gateway: Gateway) -> RoutesReloader:
+    """Return what reads models.yaml again when it changes."""
+    return RoutesReloader(gateway, settings.models, lambda path: Routes.from_file(path, os.environ))
 
 
 def make_registry(settings: Settings) -> Registry:

@@ -116,6 +116,7 @@ class Worker(UvicornWorker):
         """Reset the signals; outside `_serve` Ctrl-C is the master's business."""
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it serves; then models.yaml is read in any case
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi
@@ -126,6 +127,7 @@ class Worker(UvicornWorker):
         self._server = DrainingServer(self.config, self.wsgi)
         # gunicorn's master sends it when it is interrupted; uvicorn does not know it.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, self._stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.wsgi.reload_routes)
         await self._server.serve(sockets=self.sockets)
         if not self._server.started and self.wsgi.may_start_later:
             # gunicorn replaces it; by WORKER_BOOT_ERROR it would end the whole server.

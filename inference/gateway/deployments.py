@@ -179,9 +179,11 @@ class Deployments:
                 reason=error.message,
             )
 
-    def forget(self, key: str) -> None:
-        """Forget a deployment that was changed."""
-        state = self._states.get(key)
-        if state is not None:
-            state.failures, state.latencies = 0, [None, None]
-        self.cooldowns.lift(key)
+    def forget(self, start: str) -> None:
+        """Forget what is known of the deployments whose keys begin with `start`: they were changed."""
+        for key, state in self._states.items():
+            if key.startswith(start):
+                state.failures, state.latencies = 0, [None, None]
+        for key in self.cooldowns.all():
+            if key.startswith(start):
+                self.cooldowns.lift(key)

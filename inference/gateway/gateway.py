@@ -1,17 +1,15 @@
 """Send requests to the provider of a model, and return the answers in OpenAI's form."""
 
 import asyncio
-import importlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
 
-from inference.errors import ModelNotFound, ProviderError
+from inference.errors import ModelNotFound, ProviderError, RoutesRefused
 from inference.gateway import failures, inputs, normalize, sse
 from inference.gateway.accumulator import joined
 from inference.gateway.asking import Asking
@@ -22,23 +20,21 @@ from inference.gateway.deployments import Deployments
 from inference.gateway.driver import (
     LARGEST_ANSWER,
     LARGEST_COMPLETION,
-    Driver,
     ProviderRequest,
     ProviderResponse,
 )
-from inference.gateway.local_driver import LocalDriver
 from inference.gateway.model_list import ModelList
-from inference.gateway.openai_driver import OpenAIDriver
 from inference.gateway.parameters import UnsupportedFields, with_parameters
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import ResponsesDriver
 from inference.gateway.responses_requests import responses_request
+from inference.gateway.route_changes import changed_providers, note_embedding_model
 from inference.gateway.router import Answered, Router
 from inference.gateway.routes import Route, Routes
+from inference.gateway.sender import Sender
 from inference.gateway.streams import CompletionStream, read_chunks, read_frames
-from inference.gateway.targets import Target, Wire
-from inference.gateway.timeouts import whole_within, within
+from inference.gateway.targets import Target
+from inference.gateway.timeouts import within
 from inference.local.models import LocalModels
 from persistence.store import Store
 from persistence.types import JSON
@@ -46,9 +42,6 @@ from persistence.types import JSON
 Item = TypeVar("Item")
 OnSilence = Callable[[], None]
 Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]]
-
-LARGEST_ERROR = 64 * 1024
-"""Bytes of an error's body that are read."""
 
 DEFAULT_CONTEXT_WINDOW = 8192
 
@@ -90,31 +83,33 @@ class Gateway:
         self._unsupported = UnsupportedFields()
         self.local = local
         self._asking = Asking(policy or CallerPolicy())
-        self._drivers: dict[Wire, Driver] = {}
+        self._sender = Sender(self._asking.policy.guard, local)
         self._windows = ContextWindows()
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
-        self._drivers["openai"] = openai = OpenAIDriver()
-        self._drivers["responses"] = ResponsesDriver(openai)
-        if self.local is not None:
-            self._drivers["local"] = LocalDriver(self.local.sockets)
-
-        await self._add_litellm(self.routes)
+        await self._sender.open(self.routes.wires())
         self.deployments.cooldowns.open(lambda: self.routes.have_choices)
-
-    async def _add_litellm(self, routes: Routes) -> None:
-        if "litellm" in routes.wires() and "litellm" not in self._drivers:
-            # The import takes seconds, so only if needed, and in a thread: the loop answers probes.
-            module = await asyncio.to_thread(importlib.import_module, f"{__package__}.litellm_driver")
-            self._drivers["litellm"] = module.LiteLLMDriver()
 
     async def close(self) -> None:
         """Close every connection."""
         await self.deployments.cooldowns.close()
-        for driver in self._drivers.values():
-            await driver.close()
-        self._drivers.clear()
+        await self._sender.close()
+
+    async def use(self, routes: Routes) -> None:
+        """Serve by other routes from now on; requests that have begun end by the old ones.
+
+        RoutesRefused if they need the local models, which only a start of the server can start.
+        """
+        if "local" in routes.wires() and self.local is None:
+            raise RoutesRefused("The local models were not started with the server: restart it to use them")
+        await self._sender.open(routes.wires())
+        before = self.routes
+        for provider in changed_providers(before, routes):
+            self.deployments.forget(f"{provider}/")
+        self._unsupported = UnsupportedFields()
+        self._use(routes)
+        note_embedding_model(before, routes)
 
     def _use(self, routes: Routes) -> None:
         self.routes = routes
@@ -201,22 +196,7 @@ class Gateway:
 
         The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
         """
-        if target.is_callers_url:
-            address = await self._asking.policy.guard.address(target.base_url, target.connect_timeout)
-            target = replace(target, address=address)
-        sending = self._drivers[target.wire].send(target, request)
-        if target.total_timeout is None:
-            response = await within(target.first_byte_timeout, sending)
-        else:
-            response = await whole_within(target.total_timeout, within(target.first_byte_timeout, sending))
-        if 200 <= response.status < 300:
-            return response
-        if target.is_callers_url and 300 <= response.status < 400:
-            await response.aclose()
-            raise failures.redirected()
-        async with aclosing(response):
-            start = await response.start(LARGEST_ERROR)
-        raise failures.from_response(target, request.described, response.status, response.headers, start)
+        return await self._sender.send(target, request)
 
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return a whole chat completion."""
