@@ -102,13 +102,13 @@ class Webhooks:
         reasons = await asyncio.gather(*(self._failure(each, payload["message"], body) for each in endpoints))
         failed = [(each, reason) for each, reason in zip(endpoints, reasons, strict=True) if reason]
         ends = not failed or retries >= len(self._pauses)
-        for endpoint, reason in failed:
-            self._log(job, endpoint, reason, ends=ends)
         if ends:
             await self._store.write(Finish(job))
-            return
-        later = {**payload, "pending": [each.url for each, _ in failed], "retries": retries + 1}
-        await self._store.write(Reschedule(job, time.time() + self._pauses[retries], later))
+        else:
+            later = {**payload, "pending": [each.url for each, _ in failed], "retries": retries + 1}
+            await self._store.write(Reschedule(job, time.time() + self._pauses[retries], later))
+        for endpoint, reason in failed:
+            self._log(job, endpoint, reason, ends=ends)
 
     async def _give_up(self, lease: Lease) -> None:
         await self._store.write(Finish(lease.job))

@@ -156,8 +156,8 @@ def test_a_slow_body_that_goes_on_is_served(impatient: Server) -> None:
 def test_a_body_that_goes_on_for_too_long_gets_408(impatient: Server) -> None:
     with connect(impatient) as client:
         client.settimeout(0.1)
-        client.sendall(CHUNKED.replace(b"Transfer-Encoding: chunked", b"Content-Length: 30000000"))
         began, received = time.monotonic(), b""
+        client.sendall(CHUNKED.replace(b"Transfer-Encoding: chunked", b"Content-Length: 30000000"))
         while not received and time.monotonic() - began < 30:
             try:
                 received = client.recv(65536)

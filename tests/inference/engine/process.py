@@ -32,7 +32,9 @@ class Process:
         self.store = store
         self.gateway = gateway
         name = f"worker-{secrets.token_hex(4)}"
-        self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE_SECONDS))
+        lease = options.pop("lease", LEASE_SECONDS)
+        # Short leases run out on a busy machine too, more often than a job may be taken over.
+        self.jobs = Jobs(store, name, poll=0.05, lease=lease, max_takeovers=1000)
         self.retrieval = Retrieval(store, gateway, self.jobs)
         self.conversations = Conversations(store, self.jobs)
         searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
