@@ -9,7 +9,8 @@ from persistence.types import JSON
 
 if TYPE_CHECKING:
     from inference.assistants.runs import Runs
-    from inference.gateway import Gateway
+    from inference.batches.batches import Batches
+    from inference.gateway import CallerSettings, Gateway
     from inference.jobs import Jobs
     from inference.responses.conversations import Conversations
     from inference.responses.memory import ConnectionMemory
@@ -33,6 +34,7 @@ class Services:
     conversations: "Conversations"
     responses: "Responses"
     webhooks: "Webhooks"
+    batches: "Batches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Context:
     The names of `headers` are lower case. `edition` is the edition's name; `assistants_v1` is true if
     the caller sent `OpenAI-Beta: assistants=v1`. `open_stream` sends the headers of an event stream
     ahead of its first event, once; None where nothing is sent. `connection` is what the caller's
-    WebSocket remembers; None for a request over HTTP.
+    WebSocket remembers; None for a request over HTTP. `settings` are the provider settings that the caller
+    had when it created a batch, for calls of its lines, which have no headers.
     """
 
     services: Services
@@ -87,6 +90,7 @@ class Context:
     assistants_v1: bool = False
     open_stream: Callable[[], None] | None = None
     connection: "ConnectionMemory | None" = None
+    settings: "CallerSettings | None" = None
 
     @property
     def project(self) -> str:

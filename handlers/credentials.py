@@ -53,6 +53,8 @@ VALUE = re.compile(r"[ -~]*")
 
 async def caller_settings(context: Context) -> CallerSettings | None:
     """Return the settings of a request's headers, None without any; raises BadRequest naming a header."""
+    if context.settings is not None:
+        return context.settings
     headers, gateway = context.headers, context.services.gateway
     if not gateway.accepts_credentials:
         return None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from inference import errors as inference
+from inference.batches import errors as batches
 from inference.engine import errors as runs
 from inference.responses import errors as responses
 from inference.responses.items import ItemRefused
@@ -222,6 +223,10 @@ def _gone(exc: inference.InferenceError) -> ApiError:
     return NotFound(str(exc))
 
 
+def _batch_not_cancellable(exc: batches.BatchNotCancellable) -> ApiError:
+    return BadRequest(str(exc), param="batch_id")
+
+
 def _conversation_locked(exc: responses.ConversationLocked) -> ApiError:
     return BadRequest(str(exc), param="conversation", code="conversation_locked")
 
@@ -262,6 +267,8 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.OutputsNotAwaited, _run_state),
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
+    (batches.BatchNotFound, _gone),
+    (batches.BatchNotCancellable, _batch_not_cancellable),
     (responses.ConversationNotFound, _gone),
     (responses.ConversationLocked, _conversation_locked),
     (responses.ContextTooLong, _context_too_long),

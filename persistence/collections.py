@@ -2,6 +2,9 @@
 
 API_KEYS = "api_keys"
 ASSISTANTS = "assistants"
+BATCHES = "batches"
+BATCH_SEGMENTS = "batch_segments"
+"""The answers of a batch's lines, in groups: one document for each, stored with the batch."""
 CHAT_COMPLETIONS = "chat_completions"
 CONTENTS = "contents"
 """No documents: the jobs that delete contents which no object names."""

@@ -32,7 +32,14 @@ from serving.routes import ServedEdition
 from serving.routing import Routing
 from serving.sending import Sending
 from serving.server_context import ServerContext
-from serving.services import lives, make_reloader, make_services, make_tenants, shared_lives
+from serving.services import (
+    line_stages,
+    lives,
+    make_reloader,
+    make_services,
+    make_tenants,
+    shared_lives,
+)
 from serving.settings import Settings
 from serving.tenants import Tenants
 from serving.websocket import WebSocketServer
@@ -66,6 +73,8 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     authenticator = make_authenticator(settings, services, tenants)
     access = AccessLog(metrics, request_log)
     context = make_context(settings, services, routing, authenticator, checker, metrics, access, ids)
+    stages = line_stages(services)
+    stages.pipeline, stages.checker = context.pipeline, checker
     return ASGIApplication(
         flask=flask,
         services=services,

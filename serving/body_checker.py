@@ -14,6 +14,7 @@ import orjson
 import structlog
 
 from handlers.errors import BadRequest, Unavailable
+from inference.batches.lines import checked_line
 from inference.fair_slots import FairSlots
 from inference.subprocesses import PYTHON_PATH, python_module
 from serving.body_process import ASTRA, REFUSAL, Task, checked
@@ -66,15 +67,29 @@ class BodyChecker:
         `beside` names members that are no part of the body: they are returned unchecked.
         """
         model = request.default_model
+        task = Task(self._spec_of(request), operation.id, body.media, model, beside)
+        return await self._check(task, raw, request, lambda: checked(raw, body, model, beside))
+
+    async def check_line(
+        self, raw: bytes, request: Request, operation: Operation, body: Body, endpoint: str
+    ) -> Any:
+        """Return a line of a batch for an endpoint as Python data; raises InvalidRequest."""
+        task = Task(self._spec_of(request), operation.id, body.media, None, batch_endpoint=endpoint)
+        return await self._check(task, raw, request, lambda: checked_line(raw, endpoint, body.check))
+
+    async def _check(self, task: Task, raw: bytes, request: Request, check: Callable[[], Any]) -> Any:
+        """Return what `check` returns, called where it holds up nothing, or in the process as `task`."""
         if len(raw) <= CHECKED_IN_LOOP:
-            return checked(raw, body, model, beside)
+            return check()
         async with self._in_threads.hold(request.principal.sharer):
             if not await _in_thread(lambda: takes_long(raw, CHECKED_IN_THREAD)):
-                return await _in_thread(lambda: checked(raw, body, model, beside))
-        edition = request.edition.edition.name if request.edition else ""
-        task = Task(self._specs.get(edition, edition), operation.id, body.media, model, beside)
+                return await _in_thread(check)
         async with self._in_process.hold(request.principal.sharer), self._turn:
             return await self._check_in_process(task, raw)
+
+    def _spec_of(self, request: Request) -> str:
+        edition = request.edition.edition.name if request.edition else ""
+        return self._specs.get(edition, edition)
 
     @property
     def life(self) -> Service:

@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from inference.batches.lines import checked_line
 from serving.json_frames import to_frames
 from spec import edition as editions
 from spec.body import parse_json
@@ -40,7 +41,8 @@ REFUSAL = b"!"
 class Task:
     """What a body has to fit: an operation of an edition, named as `spec.edition.load` takes it.
 
-    `model` is that of a body that names none, and `beside` are members that are no part of it.
+    `model` is that of a body that names none, and `beside` are members that are no part of it. With a
+    `batch_endpoint` it is a line of a batch for that endpoint, which holds the body.
     """
 
     spec: str
@@ -48,6 +50,7 @@ class Task:
     media: str
     model: str | None
     beside: Sequence[str] = ()
+    batch_endpoint: str | None = None
 
     def encode(self) -> bytes:
         """Return the task as a message."""
@@ -87,7 +90,11 @@ def serve(requests: Connection, operations: "Operations") -> None:
 def replies(task: Task, raw: bytes, operations: "Operations") -> Iterator[bytes]:
     """Yield the messages that answer a request."""
     try:
-        value = checked(raw, operations.find(task).body(task.media), task.model, task.beside)
+        body = operations.find(task).body(task.media)
+        if task.batch_endpoint is None:
+            value = checked(raw, body, task.model, task.beside)
+        else:
+            value = checked_line(raw, task.batch_endpoint, body.check)
     except InvalidRequest as exc:
         yield REFUSAL + orjson.dumps([exc.message, exc.param, exc.code])
     else:

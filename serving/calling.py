@@ -29,6 +29,7 @@ class HandlerCaller:
             assistants_v1=served.is_assistants_v1,
             open_stream=request.open_stream,
             connection=request.connection,
+            settings=request.settings,
         )
         if not route.cancel_on_disconnect:
             answer: Answer = await handler(context, **arguments)

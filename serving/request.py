@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handlers.context import Principal, UploadedFile
+from inference.gateway import CallerSettings
 from inference.responses.memory import ConnectionMemory
 from inference.spool import Spool
 from serving.routes import Route, ServedEdition
@@ -65,7 +66,8 @@ class Request:
     sends the head of an event stream whose first event takes long; None where nothing is sent.
     `release` is called at the end: the request no longer uses its tenant's store.
     `default_model` is the model of a body that names none (Azure's deployments). `connection` is what
-    the WebSocket remembers that the request came over.
+    the WebSocket remembers that the request came over. `settings` are the provider settings of a batch's
+    creator, where the request is one of its lines.
     """
 
     id: str
@@ -92,3 +94,4 @@ class Request:
     default_model: str | None = None
     release: Callable[[], None] | None = None
     connection: ConnectionMemory | None = None
+    settings: CallerSettings | None = None

@@ -9,8 +9,10 @@ from typing import TypedDict
 
 import structlog
 
-from handlers.context import Services
+from handlers.context import Limits, Services
 from inference.assistants.runs import Runs
+from inference.batches.batches import Batches
+from inference.batches.slots import LineSlots
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.any_provider import callers_routes
 from inference.gateway.discovery import find_embedding_model
@@ -33,6 +35,7 @@ from persistence.errors import StoreError
 from persistence.store import Store
 from persistence.types import JSON
 from serving.lifespan import Service
+from serving.line_caller import LineCaller, LineStages
 from serving.memory import MemoryTrimmer
 from serving.settings import Settings
 from serving.tenants import Tenants, tenant_name
@@ -105,7 +108,24 @@ def services_over(
     webhooks = Webhooks(store, jobs, registry)
     items = ItemSealer(store, settings.secrets)
     responses = Responses(store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, **engine_options)
-    return Services(
+    line_caller = LineCaller(
+        Limits(settings.max_body, settings.max_file),
+        is_astra=settings.auth == "astra",
+        tenant=tenant,
+        stages=line_stages(shared) if shared else LineStages(),
+    )
+    batches = Batches(
+        store,
+        gateway,
+        jobs,
+        webhooks,
+        files=retrieval.files,
+        deadlines=retrieval.deadlines,
+        sealer=sealer,
+        caller=line_caller,
+        slots=shared.batches.slots if shared else make_line_slots(settings),
+    )
+    services = Services(
         store=store,
         gateway=gateway,
         jobs=jobs,
@@ -114,7 +134,21 @@ def services_over(
         conversations=Conversations(store, jobs),
         responses=responses,
         webhooks=webhooks,
+        batches=batches,
     )
+    line_caller.services = services
+    return services
+
+
+def line_stages(services: Services) -> LineStages:
+    """Return the stages that the lines of these services' batches go through."""
+    caller = services.batches.caller
+    return caller.stages if isinstance(caller, LineCaller) else LineStages()
+
+
+def make_line_slots(settings: Settings) -> LineSlots:
+    """Return the bounds of the lines that a worker sends at the same time."""
+    return LineSlots(settings.batch_lines_per_project, settings.batch_lines_per_model)
 
 
 def make_gateway(settings: Settings, store: Store) -> Gateway:

@@ -193,6 +193,18 @@ class Settings(BaseSettings):
         "Times that a run or another job is taken over from a worker that died, before it fails.",
         ge=1,
     )
+    batch_lines_per_project: int = variable(
+        "ASTROLABE_BATCH_LINES_PER_PROJECT",
+        32,
+        "Lines of one project's batches that a worker sends to providers at the same time.",
+        ge=1,
+    )
+    batch_lines_per_model: int = variable(
+        "ASTROLABE_BATCH_LINES_PER_MODEL",
+        64,
+        "Lines of all batches that a worker sends to one model at the same time.",
+        ge=1,
+    )
     log_days: float = variable("ASTROLABE_LOG_DAYS", 1.0, "Days that a run's event log is kept.", gt=0)
     log_level: Literal["debug", "info", "warning", "error"] = variable(
         "ASTROLABE_LOG_LEVEL", "info", "Lowest level of log lines."

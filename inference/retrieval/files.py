@@ -87,14 +87,16 @@ class Files:
         media_type: str = "",
         expires_after: Mapping[str, Any] | None = None,
         embedding_model: str | None = None,
+        id: str | None = None,
     ) -> list[Operation]:
         """Return the operations that create a file; the first is its Insert.
 
-        `embedding_model` is shown, and is what the caller wants the file's vector stores to use.
+        `embedding_model` is shown, and is what the caller wants the file's vector stores to use. Without an
+        `id` the file gets a new one.
         """
         created_at = int(time.time())
         value: JSON = {
-            "id": new_id("file-"),
+            "id": id or new_id("file-"),
             "object": "file",
             "purpose": purpose,
             "filename": filename,

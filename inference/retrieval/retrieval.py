@@ -65,7 +65,7 @@ class Retrieval:
         self.sealer = sealer or Sealer()
         self._embedder = Embedder(gateway)
         self.sandbox = sandbox or Sandbox()
-        deadlines = Deadlines(store, jobs)
+        self.deadlines = deadlines = Deadlines(store, jobs)
         self.files = Files(store, deadlines, download_assistants_files=download_assistants_files)
         self.uploads = Uploads(store, deadlines, self.files)
         self.vector_stores = VectorStores(store, deadlines)

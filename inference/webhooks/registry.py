@@ -14,7 +14,16 @@ from inference.errors import WebhooksRefused
 from inference.gateway.hosts import HostGuard
 from inference.yaml_file import Entry, YamlFile
 
-Event = Literal["response.completed", "response.failed", "response.cancelled", "response.incomplete"]
+Event = Literal[
+    "response.completed",
+    "response.failed",
+    "response.cancelled",
+    "response.incomplete",
+    "batch.completed",
+    "batch.failed",
+    "batch.cancelled",
+    "batch.expired",
+]
 
 SECRET = "whsec_"  # noqa: S105 - how secrets begin
 SECRET_BYTES = range(16, 65)

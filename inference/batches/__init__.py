@@ -1,0 +1,1 @@
+"""Batches: the requests of a file, answered one by one in the background, and their output files."""
