@@ -1,11 +1,16 @@
 """Models: list, retrieve, delete."""
 
+from handlers import provider_objects
 from handlers.codex import codex_model
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.errors import Forbidden, NotFound
+from handlers.fine_tuning import MODEL
 from handlers.registry import operation
 from inference.errors import ModelNotFound
+from inference.gateway.relay import RelayedResponse
+from persistence.collections import FINE_TUNED_MODELS
+from persistence.store import Key
 from persistence.types import JSON
 
 
@@ -33,10 +38,17 @@ async def retrieve_model(context: Context, model: str) -> Relayed:
 
 
 @operation("deleteModel")
-async def delete_model(context: Context, model: str) -> JSON:
-    """Refuse: models belong to the server's operator."""
+async def delete_model(context: Context, model: str) -> RelayedResponse:
+    """Delete a model that a fine-tuning job of the project has made; all others are the operator's."""
+    if context.principal.has_store:
+        document = await context.services.store.get(Key(context.project, FINE_TUNED_MODELS, model))
+        if document is not None:
+            return await provider_objects.delete(context, MODEL, model)
     await _model(context, model)
-    message = f"The model '{model}' belongs to the server's operator and cannot be deleted."
+    message = (
+        f"The model '{model}' belongs to the server's operator and cannot be deleted: only models of the "
+        "project's own fine-tuning jobs can, once the job was retrieved as succeeded."
+    )
     raise Forbidden(message, param="model")
 
 

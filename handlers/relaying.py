@@ -1,7 +1,5 @@
 """Send a request to the provider of its model, and return the response as the provider sent it."""
 
-from typing import Any
-
 from handlers.context import Context
 from handlers.credentials import chat_credentials
 from inference.gateway.driver import ProviderRequest
@@ -28,12 +26,15 @@ async def relay(
     model = body.get("model") or default_model
 
     async def call(target: Target) -> RelayedResponse:
-        sent: Any = (
-            form.with_text("model", target.model)
-            if form
-            else {**with_parameters(body, target), "model": target.model}
-        )
-        response = await context.services.gateway.send(target, ProviderRequest("POST", path, sent))
+        request = ProviderRequest("POST", path, body_for(target, body, form))
+        response = await context.services.gateway.send(target, request)
         return await relayed(target, response, is_json=is_json)
 
     return await context.services.gateway.first_answer(str(model), call, await chat_credentials(context))
+
+
+def body_for(target: Target, body: JSON, form: Form | None) -> JSON | Form:
+    """Return what is sent: the form, else the body with the route's parameters, and the route's model."""
+    if form is not None:
+        return form.with_text("model", target.model)
+    return {**with_parameters(body, target), "model": target.model}

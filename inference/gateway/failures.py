@@ -31,6 +31,9 @@ WRONG_ACCOUNT = frozenset({401, 402, 403, 404, 405})
 OVERLOADED = 529
 """Anthropic's own status; clients get 503."""
 
+NOT_IMPLEMENTED = 501
+"""The status of an operation that this server does not have for a provider."""
+
 LONGEST_TEXT = 500
 """Characters of an error page or an unknown error object that are shown."""
 
@@ -65,7 +68,7 @@ def is_transient(error: ProviderError) -> bool:
     """
     if isinstance(error, ProviderRejected):
         return error.status in TRANSIENT
-    if isinstance(error, ProviderUnreadable) or error.status == 501:
+    if isinstance(error, ProviderUnreadable) or error.status == NOT_IMPLEMENTED:
         return False
     return isinstance(error, (ProviderBroken, ProviderLimited))
 
@@ -141,7 +144,7 @@ def not_offered(target: Target, operation: str) -> ProviderBroken:
     """Return the error of an operation that a driver does not offer, by its method and path."""
     message = f"This server has no '{operation}' for the provider '{target.provider}'."
     body = {"message": message, "type": "invalid_request_error", "param": "model", "code": "not_implemented"}
-    return ProviderBroken(message, status=501, body=body)
+    return ProviderBroken(message, status=NOT_IMPLEMENTED, body=body)
 
 
 def to_event(error: ProviderError) -> JSON:

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import cached_property
 from secrets import token_hex
-
-from inference.spool import SpooledFile
+from typing import Protocol
 
 LARGEST_WHOLE_FILE = 32 * 1024 * 1024
 """Bytes of a file for a provider behind litellm, which takes it whole."""
@@ -14,11 +13,30 @@ LARGEST_WHOLE_FILE = 32 * 1024 * 1024
 _CONTROL = re.compile(r'["\r\n]')
 
 
+class FormFile(Protocol):
+    """A file to send: its size is known, and its bytes can be read again."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+
+    @property
+    def filename(self) -> str:
+        """Its name."""
+
+    @property
+    def content_type(self) -> str:
+        """Its media type."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """Yield its bytes."""
+
+
 @dataclass(frozen=True)
 class Form:
     """A form's fields in order; it can be sent several times."""
 
-    fields: tuple[tuple[str, str | SpooledFile], ...]
+    fields: tuple[tuple[str, str | FormFile], ...]
 
     def text(self, name: str) -> str | None:
         """Return the text of a field, or None."""
@@ -53,8 +71,8 @@ class Form:
             yield b"\r\n"
         yield self._end()
 
-    def _parts(self) -> list[tuple[bytes, bytes | SpooledFile]]:
-        parts: list[tuple[bytes, bytes | SpooledFile]] = []
+    def _parts(self) -> list[tuple[bytes, bytes | FormFile]]:
+        parts: list[tuple[bytes, bytes | FormFile]] = []
         for name, value in self.fields:
             head = f'--{self._boundary}\r\ncontent-disposition: form-data; name="{_escaped(name)}"'
             if isinstance(value, str):
@@ -69,7 +87,7 @@ class Form:
         return f"--{self._boundary}--\r\n".encode()
 
 
-def _size(value: bytes | SpooledFile) -> int:
+def _size(value: bytes | FormFile) -> int:
     return (len(value) if isinstance(value, bytes) else value.size) + len(b"\r\n")
 
 

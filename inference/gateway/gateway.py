@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -273,6 +273,25 @@ class Gateway:
             return await self._unsupported.ask(target, request, ask)
 
         return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
+
+    def targets(self, model: str, credentials: Credentials | None = None) -> tuple[Target, ...]:
+        """Return the deployments of a model, with the caller's credentials."""
+        return self._asking.asked(self._find, {"model": model}, credentials).route.targets
+
+    def providers_target(
+        self, model: str, provider: str, key: str, credentials: Credentials | None = None
+    ) -> Target:
+        """Return the deployment that has an object: that of the key, else another of its provider.
+
+        ModelNotFound if the routes have none of the provider.
+        """
+        names = (model, *self.routes.routes)
+        for name in names:
+            with suppress(ModelNotFound):
+                targets = [one for one in self.targets(name, credentials) if one.provider == provider]
+                if targets:
+                    return next((one for one in targets if one.key == key), targets[0])
+        raise ModelNotFound(model, f"This server has no route to the provider '{provider}' any more.")
 
     async def first_answer(
         self, model: str, call: Callable[[Target], Awaitable[Item]], credentials: Credentials | None = None

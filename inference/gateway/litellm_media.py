@@ -11,11 +11,10 @@ import orjson
 from inference.errors import ProviderRejected
 from inference.gateway import failures
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
-from inference.gateway.forms import LARGEST_WHOLE_FILE, Form
+from inference.gateway.forms import LARGEST_WHOLE_FILE, Form, FormFile
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import IMAGES, SPEECH, TRANSCRIPTIONS
 from inference.gateway.targets import Target
-from inference.spool import SpooledFile
 from persistence.types import JSON
 
 NO_KEY = "none"
@@ -89,7 +88,7 @@ async def _fields(request: ProviderRequest) -> tuple[JSON, Any]:
     return texts, file
 
 
-async def _whole(file: SpooledFile) -> tuple[str, bytes, str]:
+async def _whole(file: FormFile) -> tuple[str, bytes, str]:
     if file.size > LARGEST_WHOLE_FILE:
         message = f"'file' has {file.size} bytes, where this provider takes {LARGEST_WHOLE_FILE}."
         raise ProviderRejected.invalid(message, "file", "file_too_large")

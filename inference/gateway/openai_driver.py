@@ -63,4 +63,5 @@ async def encoded(
 def url_of(base: str, path: str) -> yarl.URL:
     """Return the URL of a path below a base URL; a query of the base URL goes after the path."""
     front, question, query = base.partition("?")
-    return yarl.URL(f"{front.rstrip('/')}{path}{question}{query}")
+    joint = "&" if question and "?" in path else question
+    return yarl.URL(f"{front.rstrip('/')}{path}{joint}{query}")

@@ -29,7 +29,7 @@ RESOURCES = {
     "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
     "responses": ("responses",),
-    "media": ("audio", "images"),
+    "media": ("audio", "fine_tuning", "images", "videos"),
     "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
 }
 *OLDER, NEWEST = edition.shipped()

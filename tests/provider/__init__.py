@@ -1,7 +1,8 @@
 """The one fake of the tests: a model provider on loopback that answers as each request's script says.
 
 It speaks OpenAI's wire (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`,
-`/v1/moderations`, `/v1/models`, `/v1/images/…`, `/v1/audio/…`), and enough of Anthropic's Messages, Gemini's generateContent and
+`/v1/moderations`, `/v1/models`, `/v1/images/…`, `/v1/audio/…`, and the
+objects of `objects.py`), and enough of Anthropic's Messages, Gemini's generateContent and
 Bedrock's Converse for litellm to talk to. It keeps no state that two tests could share, so any number
 of them may use one provider at once.
 

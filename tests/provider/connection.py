@@ -25,6 +25,7 @@ class Connection(asyncio.Protocol):
     """One client's connection; its requests are served one after the other."""
 
     transport: asyncio.Transport
+    method = ""
 
     def __init__(self, provider: "Provider") -> None:
         self.provider = provider
@@ -70,6 +71,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         body = bytes(self.body)
+        self.method = self.parser.get_method().decode()
         if b"bench" in body and (match := BENCH.search(body)):
             self._answer_bench(int(match[1] or 100), STREAM.search(body) is not None)
             return

@@ -14,6 +14,7 @@ from persistence.types import JSON
 from tests.provider import answers, anthropic, bedrock, gemini
 from tests.provider.connection import EVENTS, Connection, Disconnected, response_head
 from tests.provider.media import MEDIA, form_fields
+from tests.provider.objects import Objects
 from tests.provider.script import Turn
 
 
@@ -24,6 +25,7 @@ class Provider:
         self.connections: set[Connection] = set()
         self.numbers = count(1)
         self.requests: deque[JSON] = deque(maxlen=10_000)
+        self._objects = Objects()
         self._failures: Counter[tuple[str, int, str]] = Counter()
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,6 +67,8 @@ class Provider:
             return
         try:
             given = _given(headers, body)
+            if self._answered_object(connection, url.path, headers, given):
+                return
             turn = Turn.of(given)
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             connection.send(
@@ -90,6 +94,23 @@ class Provider:
             message = f"The fake provider cannot answer that: {exc!r}"
             connection.send(400, _error(message, "invalid_request_error"))
             record["ended"] = "complete"
+
+    def _answered_object(
+        self, connection: Connection, path: str, headers: dict[str, str], given: JSON
+    ) -> bool:
+        """Whether the request is about an object that the provider keeps, and was answered."""
+        method = connection.method
+        if "script:" in str(given.get("prompt")) or path.removeprefix("/v1/") in MEDIA:
+            return False
+        answer = self._objects.answer(method, path, given)
+        if answer is None:
+            return False
+        status, content, content_type = answer
+        self.requests.append(
+            {"tag": f"{method}:{path}", "path": path, "headers": headers, "body": given, "ended": "complete"}
+        )
+        connection.send(status, content, {"content-type": content_type})
+        return True
 
     async def _answer(self, connection: Connection, path: str, body: JSON, turn: Turn, record: JSON) -> None:
         await asyncio.sleep(turn.step.get("wait", 0))
@@ -161,7 +182,7 @@ def _given(headers: dict[str, str], body: bytes) -> JSON:
     content_type = headers.get("content-type", "")
     if content_type.startswith("multipart/form-data"):
         return form_fields(content_type, body)
-    value: JSON = json.loads(body)
+    value: JSON = json.loads(body or b"{}")
     return value
 
 

@@ -1,0 +1,210 @@
+"""Objects that providers keep, such as videos: each belongs to the project that created it.
+
+The account at the provider is the operator's, for all projects. So the store has a document for each
+object, which says whose it is and which deployment has it; another project does not find it.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+import orjson
+import structlog
+
+from handlers.context import Context
+from handlers.credentials import chat_credentials, require_store
+from handlers.errors import NotFound
+from handlers.relaying import body_for
+from inference.errors import ProviderError
+from inference.gateway import failures
+from inference.gateway.driver import ProviderRequest
+from inference.gateway.forms import Form
+from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.targets import Target
+from persistence.errors import Conflict
+from persistence.store import Delete, Document, Insert, Key, Replace
+from persistence.types import JSON
+
+ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
+"""The form of a provider's ids, which become parts of its URLs."""
+
+REFRESHED_AT_ONCE = 8
+"""Objects of a list that are asked for at the same time."""
+
+log = structlog.get_logger("astrolabe.providers")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object. An object with a status in `final` does not change any more."""
+
+    collection: str
+    path: str
+    noun: str
+    param: str
+    final: frozenset[str] = frozenset()
+
+    def of(self, id: str, *rest: str, **query: object) -> str:
+        """Return the path of an object at its provider."""
+        given = {name: value for name, value in query.items() if value is not None}
+        path = "/".join((self.path, *(quote(part, safe="") for part in (id, *rest))))
+        return f"{path}?{urlencode(given)}" if given else path
+
+
+async def create(
+    context: Context,
+    kind: Kind,
+    body: JSON,
+    form: Form | None = None,
+    *,
+    default_model: str | None = None,
+    path: str | None = None,
+    has_model: bool = True,
+) -> RelayedResponse:
+    """Have the provider of the model make an object, once, and note whose it is.
+
+    Without `has_model` the provider's request names no model: it only decides which provider is asked.
+    """
+    require_store(context, f"a {kind.noun}")
+    model = str(body.get("model") or default_model)
+    gateway = context.services.gateway
+    for target in gateway.targets(model, await chat_credentials(context)):
+        sent = body_for(target, body, form) if has_model else form or body
+        request = ProviderRequest("POST", path or kind.path, sent)
+        try:
+            response = await relayed(target, await gateway.send(target, request), is_json=True)
+        except ProviderError as exc:
+            if exc.status != failures.NOT_IMPLEMENTED:
+                raise
+            refused = exc
+            continue
+        await record(context, kind, model, target, value_of(response))
+        return response
+    raise refused
+
+
+async def record(
+    context: Context, kind: Kind, model: str, target: Target, value: JSON, beside: JSON | None = None
+) -> None:
+    """Note that an object is the project's, and which deployment has it; `beside` is kept too."""
+    state = {"model": model, "provider": target.provider, "deployment": target.key, **(beside or {})}
+    await _insert(context, kind, value, state)
+
+
+async def record_of(context: Context, kind: Kind, source: Document, value: JSON) -> None:
+    """Note that an object is the project's, which the deployment of another one has made of that."""
+    if await context.services.store.get(Key(context.project, kind.collection, value["id"])) is None:
+        state = {name: source.state[name] for name in ("model", "provider", "deployment")}
+        await _insert(context, kind, value, state)
+
+
+async def _insert(context: Context, kind: Kind, value: JSON, state: JSON) -> None:
+    try:
+        await context.services.store.write(
+            Insert(Key(context.project, kind.collection, value["id"]), value, state)
+        )
+    except Conflict:
+        log.info("provider_object_known", collection=kind.collection, id=value["id"])
+
+
+async def find(context: Context, kind: Kind, id: str) -> Document:
+    """Return the document of one of the project's objects; raise NotFound without it."""
+    require_store(context, f"a {kind.noun}")
+    document = await context.services.store.get(Key(context.project, kind.collection, id))
+    if document is None:
+        raise NotFound(f"No {kind.noun} found with id '{id}'.", param=kind.param, code="not_found")
+    return document
+
+
+async def ask(
+    context: Context,
+    document: Document,
+    method: str,
+    path: str,
+    body: JSON | None = None,
+    form: Form | None = None,
+    *,
+    is_json: bool = True,
+) -> RelayedResponse:
+    """Return what the deployment that has an object answers."""
+    target = await target_of(context, document)
+    sent = form or body
+    response = await context.services.gateway.send(target, ProviderRequest(method, path, sent))
+    return await relayed(target, response, is_json=is_json)
+
+
+async def target_of(context: Context, document: Document) -> Target:
+    """Return the deployment that has an object."""
+    state = document.state
+    credentials = await chat_credentials(context)
+    return context.services.gateway.providers_target(
+        state["model"], state["provider"], state["deployment"], credentials
+    )
+
+
+async def retrieve(context: Context, kind: Kind, id: str) -> RelayedResponse:
+    """Return an object as its provider has it now."""
+    document = await find(context, kind, id)
+    response = await ask(context, document, "GET", kind.of(id))
+    await note(context, document, value_of(response))
+    return response
+
+
+async def note(context: Context, document: Document, value: JSON) -> None:
+    """Keep what was seen of an object, if its status has changed."""
+    if value.get("status") == document.value.get("status"):
+        return
+    try:
+        await context.services.store.write(Replace(document, value))
+    except Conflict:
+        log.info("provider_object_changed", collection=document.key.collection, id=document.id)
+
+
+async def refreshed(context: Context, kind: Kind, documents: Sequence[Document]) -> list[JSON]:
+    """Return objects as their providers have them now; one that cannot be had, as it was last seen."""
+    slots = asyncio.Semaphore(REFRESHED_AT_ONCE)
+
+    async def current(document: Document) -> JSON:
+        if document.value.get("status") in kind.final:
+            return document.value
+        async with slots:
+            try:
+                value = value_of(await ask(context, document, "GET", kind.of(document.id)))
+            except ProviderError as exc:
+                log.info("provider_object_not_read", collection=kind.collection, reason=exc.message)
+                return document.value
+        await note(context, document, value)
+        return value
+
+    return list(await asyncio.gather(*map(current, documents)))
+
+
+async def delete(context: Context, kind: Kind, id: str) -> RelayedResponse:
+    """Have the provider delete an object, and forget it; one that the provider lost is forgotten too."""
+    document = await find(context, kind, id)
+    try:
+        response = await ask(context, document, "DELETE", kind.of(id))
+    except ProviderError as exc:
+        if exc.status == NotFound.status:
+            await forget(context, document)
+        raise
+    await forget(context, document)
+    return response
+
+
+async def forget(context: Context, document: Document) -> None:
+    """Delete the document of an object."""
+    current = await context.services.store.get(document.key)
+    if current is not None:
+        await context.services.store.write(Delete(current))
+
+
+def value_of(response: RelayedResponse) -> JSON:
+    """Return the object of a response; ProviderBroken if it is not an object with an id."""
+    value = orjson.loads(response.body) if isinstance(response.body, bytes) else None
+    id = value.get("id") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(id, str) or ID.fullmatch(id) is None:
+        raise failures.unreadable("it is not an object with an id")
+    return value

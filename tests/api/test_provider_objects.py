@@ -1,0 +1,191 @@
+"""Videos and fine-tuning jobs through OpenAI's SDK: objects of the provider that belong to projects."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.fixtures.clients import OPERATORS_KEY
+from tests.provider import ProviderProcess
+from tests.provider.objects import MP4
+from tests.server import Server
+
+pytestmark = pytest.mark.server
+
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+LINES = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]}\n' * 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
+    """A server of two workers with keys, so that there are several projects."""
+    environment = {"OPENAI_API_KEY": OPERATORS_KEY, "OPENAI_BASE_URL": provider.url, "ASTROLABE_AUTH": "keys"}
+    with Server(tmp_path_factory.mktemp("objects"), **environment) as server:
+        yield server
+
+
+def client_of(server: Server, project: str) -> OpenAI:
+    made = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "serving.cli", "keys", "create", "--project", project],
+        env=server.environment, cwd=server.folder, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return OpenAI(base_url=server.url, api_key=made.stdout.strip(), max_retries=0, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[OpenAI]:
+    with client_of(server, "one") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stranger(server: Server) -> Iterator[OpenAI]:
+    with client_of(server, "two") as client:
+        yield client
+
+
+# --- videos ---
+
+
+def test_a_video_is_made_read_and_deleted(client: OpenAI) -> None:
+    video = client.videos.create(model="sora-2", prompt="a cat", seconds="8")
+    assert (video.status, video.seconds) == ("queued", "8")
+    assert client.videos.retrieve(video.id).status == "completed"
+    assert client.videos.download_content(video.id, variant="video").read() == MP4
+    remixed = client.videos.remix(video.id, prompt="a dog")
+    assert remixed.remixed_from_video_id == video.id
+    assert client.videos.retrieve(remixed.id).prompt == "a dog"
+    listed = [one.id for one in client.videos.list(limit=2).data]
+    assert listed == [remixed.id, video.id]
+    assert client.videos.delete(video.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.videos.retrieve(video.id)
+    assert video.id not in [one.id for one in client.videos.list()]
+
+
+def test_a_video_takes_an_image(client: OpenAI, provider: ProviderProcess) -> None:
+    client.videos.create(prompt="a picture moves", input_reference=("a.png", PICTURE, "image/png"))
+    file = client.files.create(file=("a.png", PICTURE), purpose="vision")
+    client.post(
+        "/videos",
+        body={"prompt": "a picture moves", "input_reference": {"file_id": file.id}},
+        cast_to=object,
+    )
+    asked = provider.received("POST:/v1/videos")
+    first, second = [one["body"] for one in asked if one["body"]["prompt"] == "a picture moves"]
+    assert first["model"] == second["model"] == "sora-2"
+    assert first["input_reference"]["size"] == len(PICTURE)
+    assert second["input_reference"]["image_url"].startswith("data:image/png;base64,")
+
+
+def test_another_projects_video_is_not_found(client: OpenAI, stranger: OpenAI) -> None:
+    video = client.videos.create(prompt="mine")
+    for attempt in (
+        lambda: stranger.videos.retrieve(video.id),
+        lambda: stranger.videos.delete(video.id),
+        lambda: stranger.videos.download_content(video.id),
+        lambda: stranger.videos.remix(video.id, prompt="theirs"),
+        lambda: stranger.post(
+            "/videos/edits", body={"video": {"id": video.id}, "prompt": "x"}, cast_to=object
+        ),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            attempt()
+    assert stranger.videos.list().data == []
+    assert client.videos.retrieve(video.id).id == video.id
+
+
+def test_a_refused_video_is_an_error_and_in_no_list(client: OpenAI, tag: str) -> None:
+    turns = [{"fail": {"status": 400, "message": "Not that"}}]
+    script = json.dumps({"tag": tag, "turns": turns})
+    before = [one.id for one in client.videos.list().data]
+    with pytest.raises(openai.BadRequestError, match="Not that"):
+        client.videos.create(prompt=f"script: {script}")
+    assert [one.id for one in client.videos.list().data] == before
+
+
+# --- fine-tuning ---
+
+
+def job_of(client: OpenAI, **fields: Any) -> Any:
+    file = client.files.create(file=("train.jsonl", LINES), purpose="fine-tune")
+    return client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id, **fields), file
+
+
+def test_a_job_gets_the_projects_file(client: OpenAI, provider: ProviderProcess) -> None:
+    job, file = job_of(client, metadata={"for": "tests"})
+    assert job.training_file == file.id
+    upload = provider.received("POST:/v1/files")[-1]["body"]
+    assert (upload["purpose"], upload["file"]["filename"]) == ("fine-tune", "train.jsonl")
+    assert upload["file"]["size"] == len(LINES)
+    asked = provider.received("POST:/v1/fine_tuning/jobs")[-1]["body"]
+    assert asked["training_file"].startswith("file-at-provider-")
+    assert asked["metadata"] == {"for": "tests"}
+
+
+def test_a_job_goes_to_its_end_and_its_model_is_deleted(client: OpenAI, stranger: OpenAI) -> None:
+    job, file = job_of(client)
+    jobs = client.fine_tuning.jobs
+    assert jobs.list_events(job.id).data[0].message == "Done"
+    assert jobs.checkpoints.list(job.id).data[0].step_number == 1
+    assert jobs.pause(job.id).status == "running"
+    assert jobs.resume(job.id).status == "running"
+    done = jobs.retrieve(job.id)
+    assert (done.status, done.training_file) == ("succeeded", file.id)
+    assert done.fine_tuned_model is not None
+    with pytest.raises(openai.APIStatusError):
+        stranger.models.delete(done.fine_tuned_model)
+    assert client.models.delete(done.fine_tuned_model).deleted
+    checkpoint = f"{done.fine_tuned_model}:ckpt-step-1"
+    assert client.fine_tuning.checkpoints.permissions.list(checkpoint).data == []
+    with pytest.raises(openai.NotFoundError):
+        stranger.fine_tuning.checkpoints.permissions.list(checkpoint)
+
+
+def test_a_job_is_cancelled_and_listed(client: OpenAI, stranger: OpenAI) -> None:
+    first, _ = job_of(client)
+    second, file = job_of(client, metadata={"name": "second"})
+    assert client.fine_tuning.jobs.cancel(first.id).status == "cancelled"
+    listed = client.fine_tuning.jobs.list(limit=2)
+    assert [one.id for one in listed.data] == [second.id, first.id]
+    assert listed.has_more
+    assert listed.data[0].training_file == file.id
+    assert [one.id for one in client.fine_tuning.jobs.list(metadata={"name": "second"})] == [second.id]
+    assert [one.id for one in client.fine_tuning.jobs.list(after=second.id, limit=1).data] == [first.id]
+    assert stranger.fine_tuning.jobs.list().data == []
+    for attempt in (
+        lambda: stranger.fine_tuning.jobs.retrieve(first.id),
+        lambda: stranger.fine_tuning.jobs.cancel(first.id),
+        lambda: stranger.fine_tuning.jobs.list_events(first.id),
+        lambda: stranger.fine_tuning.jobs.checkpoints.list(first.id),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            attempt()
+
+
+def test_a_job_with_another_projects_file_or_one_of_another_purpose_is_refused(
+    client: OpenAI, stranger: OpenAI
+) -> None:
+    file = client.files.create(file=("train.jsonl", LINES), purpose="fine-tune")
+    with pytest.raises(openai.NotFoundError) as missing:
+        stranger.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=file.id)
+    assert missing.value.param == "training_file"
+    other = client.files.create(file=("a.jsonl", LINES), purpose="user_data")
+    with pytest.raises(openai.BadRequestError, match="upload it with the purpose 'fine-tune'"):
+        client.fine_tuning.jobs.create(model="gpt-4o-mini", training_file=other.id)
+
+
+def test_a_model_of_the_operator_is_not_deleted(client: OpenAI) -> None:
+    with pytest.raises(openai.PermissionDeniedError):
+        client.models.delete("gpt-4o")
+
+
+def test_a_grader_is_validated(client: OpenAI) -> None:
+    grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
+    validated = client.fine_tuning.alpha.graders.validate(grader=grader)  # type: ignore[arg-type]
+    assert validated.grader is not None
