@@ -1,10 +1,14 @@
 """Check what the items of responses and conversations name: uploaded files, and images by URL."""
 
 from handlers.context import Context
+from handlers.errors import BadRequest
 from handlers.image_urls import check_image_url
 from handlers.resources import find_file
 from inference.responses.items import named_files
 from persistence.types import JSON
+
+MAX_FILE_URLS = 10
+"""Files by URL in one request: each of them may take seconds."""
 
 
 async def check_files_and_images(context: Context, items: list[JSON], param: str) -> None:
@@ -12,8 +16,16 @@ async def check_files_and_images(context: Context, items: list[JSON], param: str
 
     `items` are in stored form; `param` is the field that has them.
     """
-    for id, where in named_files(items, param):
+    for id, where in named_files(items, "file_id", param):
         await find_file(context, id, where)
+    urls = list(named_files(items, "file_url", param))
+    if len(urls) > MAX_FILE_URLS:
+        message = f"Too many files by URL: expected at most {MAX_FILE_URLS}, but got {len(urls)}."
+        raise BadRequest(message, param=urls[MAX_FILE_URLS][1], code="array_above_max_length")
+    for url, where in urls:
+        if not url.startswith(("http://", "https://")):
+            message = f"Invalid '{where}': expected a URL of http or https."
+            raise BadRequest(message, param=where, code="invalid_url")
     for index, item in enumerate(items):
         for member in ("content", "output"):
             parts = item.get(member)

@@ -10,7 +10,7 @@ from handlers.response_requests import checked_request
 from handlers.response_streams import begun, until_end, whole_response
 from inference.engine.errors import IllegalTransition
 from inference.responses.items import UNRESOLVED, shown
-from inference.responses.objects import shown_response
+from inference.responses.objects import has_ended, shown_response
 from persistence.store import Document, Order
 from persistence.types import JSON
 
@@ -60,18 +60,16 @@ async def delete_response(context: Context, response_id: str) -> JSON:
 @operation("cancelResponse")
 @operation("beta_cancelResponse")
 async def cancel_response(context: Context, response_id: str) -> JSON:
-    """Cancel a response that runs in the background; once more changes nothing."""
+    """Cancel a response that runs in the background; one that has ended is answered as it is."""
     response = await _find(context, response_id)
     if not response.value["background"]:
         raise BadRequest("Cannot cancel a synchronous response.", param="response_id")
-    if response.value["status"] == "cancelled":
+    if has_ended(response.value):
         return shown_response(response.value, ())
     try:
         return shown_response(await context.services.responses.engine.cancel(response), ())
-    except IllegalTransition as exc:
-        if exc.status == "cancelled":  # by another request meanwhile
-            return shown_response((await _find(context, response_id)).value, ())
-        raise BadRequest(f"Cannot cancel a {exc.status} response.", param="response_id") from exc
+    except IllegalTransition:  # it ended meanwhile
+        return shown_response((await _find(context, response_id)).value, ())
 
 
 @operation("listInputItems")

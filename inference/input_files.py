@@ -3,7 +3,9 @@
 import asyncio
 import base64
 import mimetypes
+from collections.abc import Mapping
 
+from inference.gateway.url_files import FetchedFile, FetchFailed, UrlFiles
 from inference.images import SIGNATURE_BYTES, image_type
 from persistence.collections import FILES
 from persistence.errors import ContentNotFound
@@ -20,9 +22,17 @@ FILE_LEFT_OUT = {"type": "text", "text": "[A file is left out: the request has t
 class InputFiles:
     """The images and files of a request, up to so many bytes: those that are asked for first."""
 
-    def __init__(self, store: Store, project: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        project: str,
+        urls: UrlFiles | None = None,
+        fetched: Mapping[str, FetchedFile] | None = None,
+    ) -> None:
         self._store = store
         self._project = project
+        self._urls = urls or UrlFiles()
+        self._fetched = fetched or {}
         self._room = MAX_BYTES
 
     def image_by_url(self, image: JSON) -> JSON:
@@ -53,6 +63,16 @@ class InputFiles:
             return _text_part(text, filename)
         return _file_part(data if data.startswith("data:") else _url_of(data, filename), filename)
 
+    async def file_by_url(self, url: str, filename: str | None) -> JSON:
+        """Return the file of a URL as a data URL; one of text, or one that cannot be fetched, as a text."""
+        try:
+            file = self._fetched.get(url) or await self._urls.fetch(url)
+        except FetchFailed as exc:
+            return {"type": "text", "text": f"[{exc}]"}
+        if not self._fits(len(file.data) * 4 // 3):
+            return FILE_LEFT_OUT
+        return await _part_of(file.data, filename or file.filename)
+
     async def file_by_id(self, file_id: str) -> JSON:
         """Return an uploaded file as a data URL; one of text, or a deleted one, as a text."""
         document = await self._document(file_id)
@@ -61,10 +81,7 @@ class InputFiles:
         data = await self._content(document)
         if document is None or data is None:
             return {"type": "text", "text": f"[The file {file_id} was deleted.]"}
-        filename = document.value["filename"]
-        if (text := _text(data)) is not None:
-            return _text_part(text, filename)
-        return _file_part(await asyncio.to_thread(_data_url, _media_type(filename), data), filename)
+        return await _part_of(data, document.value["filename"])
 
     async def _document(self, file_id: str) -> Document | None:
         return await self._store.get(Key(self._project, FILES, file_id))
@@ -83,6 +100,12 @@ class InputFiles:
             return False
         self._room -= size
         return True
+
+
+async def _part_of(data: bytes, filename: str) -> JSON:
+    if (text := _text(data)) is not None:
+        return _text_part(text, filename)
+    return _file_part(await asyncio.to_thread(_data_url, _media_type(filename), data), filename)
 
 
 def _file_part(url: str, filename: str) -> JSON:

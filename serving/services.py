@@ -18,6 +18,7 @@ from inference.gateway.any_provider import callers_routes
 from inference.gateway.discovery import find_embedding_model
 from inference.gateway.hosts import HostGuard
 from inference.gateway.reload import RoutesReloader
+from inference.gateway.url_files import UrlFiles
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
@@ -107,7 +108,10 @@ def services_over(
     runs = Runs(store, gateway, jobs, tools, **engine_options)
     webhooks = Webhooks(store, jobs, registry)
     items = ItemSealer(store, settings.secrets)
-    responses = Responses(store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, **engine_options)
+    urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
+    responses = Responses(
+        store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, urls=urls, **engine_options
+    )
     line_caller = LineCaller(
         Limits(settings.max_body, settings.max_file),
         is_astra=settings.auth == "astra",

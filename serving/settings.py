@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         "Hosts, separated by commas, that a request's own base URL may name besides the providers' own "
         "(`name` or `name:port`).",
     )
+    file_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_FILE_HOSTS",
+        (),
+        "Hosts of your own network, separated by commas, that the URL of an input file (`file_url`) may name "
+        "(`name` or `name:port`); public ones may be named anyway.",
+    )
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
         None,
@@ -220,7 +226,7 @@ class Settings(BaseSettings):
         "Folder for files that can be made again: prepared editions, local models.",
     )
 
-    @field_validator("provider_hosts", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator("provider_hosts", "file_hosts", "allowed_hosts", "cors_origins", mode="before")
     @classmethod
     def split_names(cls, value: object) -> object:
         """Split what comes as one string in the environment."""

@@ -1,11 +1,13 @@
 """What the engine needs of the Responses API."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.renderer import Renderer
 from inference.engine.state import CompactionRule, RunState, Settings
+from inference.gateway.url_files import FetchedFile, UrlFiles
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
@@ -34,11 +36,14 @@ class ResponsesApi:
     outlives_conversation = True
     ends_with_mark = False
 
-    def __init__(self, store: Store, contexts: Contexts, sealer: ItemSealer, webhooks: Webhooks) -> None:
+    def __init__(
+        self, store: Store, contexts: Contexts, sealer: ItemSealer, webhooks: Webhooks, urls: UrlFiles
+    ) -> None:
         self._store = store
         self._contexts = contexts
         self._sealer = sealer
         self._webhooks = webhooks
+        self._urls = urls
 
     def conversation(self, run: Document) -> Key | None:
         """Return the key of the response's conversation."""
@@ -93,14 +98,17 @@ class ResponsesApi:
         items = await self._contexts.of_request(run, window)
         return await self.messages(run, items)
 
-    async def messages(self, run: Document, items: list[JSON]) -> list[JSON]:
-        """Return the items of a response's context as chat messages."""
+    async def messages(
+        self, run: Document, items: list[JSON], fetched: Mapping[str, FetchedFile] | None = None
+    ) -> list[JSON]:
+        """Return the items of a response's context as chat messages; `fetched` has files by their URL."""
         project, value, extra = run.key.project, run.value, run.state["extra"]
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
         _, prompt = split_instructions(value["instructions"])
         items = [*prompt, *since_compaction(items, self._sealer, project)]
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
-        return await chat_messages(unsealed, InputFiles(self._store, project), tools)
+        files = InputFiles(self._store, project, self._urls, fetched)
+        return await chat_messages(unsealed, files, tools)
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the response as its last event, or an error."""

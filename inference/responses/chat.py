@@ -79,6 +79,8 @@ async def _content_part(part: JSON, files: InputFiles) -> JSON:
         case "input_file":
             if part.get("file_id"):
                 return await files.file_by_id(part["file_id"])
+            if part.get("file_url"):
+                return await files.file_by_url(part["file_url"], part.get("filename"))
             return await files.file_by_data(part.get("file_data") or "", part.get("filename") or "file.pdf")
         case "input_audio":
             return {"type": "input_audio", "input_audio": part["input_audio"]}

@@ -224,10 +224,7 @@ def _input_part(part: JSON, param: str) -> JSON:
             present.setdefault("detail", "auto")
             _one_source(present, ("image_url", "file_id"), param)
         case "input_file":
-            if "file_url" in present:
-                message = "Files by URL are not supported: send `file_data`, or upload it and send `file_id`."
-                raise ItemRefused(message, f"{param}.file_url", "unsupported_value")
-            _one_source(present, ("file_data", "file_id"), param)
+            _one_source(present, ("file_data", "file_id", "file_url"), param)
     return present
 
 
@@ -286,17 +283,17 @@ _NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
 }
 
 
-def named_files(items: list[JSON], param: str = "input") -> Iterator[tuple[str, str]]:
-    """Yield the uploaded files that items name: the id and where it stands, `input[0].content[1].file_id`."""
+def named_files(items: list[JSON], name: str, param: str = "input") -> Iterator[tuple[str, str]]:
+    """Yield each `file_id` or `file_url` of items, and where it stands: `input[0].content[1].file_id`."""
     for index, item in enumerate(items):
         for member in ("content", "output"):
             parts = item.get(member)
             path = f"{param}[{index}].{member}"
-            if isinstance(parts, dict) and parts.get("file_id"):
-                yield parts["file_id"], f"{path}.file_id"
+            if isinstance(parts, dict) and parts.get(name):
+                yield parts[name], f"{path}.{name}"
             elif isinstance(parts, list):
-                named = ((i, part.get("file_id")) for i, part in enumerate(parts))
-                yield from ((id, f"{path}[{i}].file_id") for i, id in named if id)
+                named = ((i, part.get(name)) for i, part in enumerate(parts))
+                yield from ((value, f"{path}[{i}].{name}") for i, value in named if value)
 
 
 # --- what clients see ---

@@ -8,6 +8,7 @@ from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
+from inference.gateway.url_files import FetchedFile, FetchFailed, UrlFiles
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
@@ -19,7 +20,7 @@ from inference.responses.errors import (
     ResponseNotFound,
     ResponseUnfinished,
 )
-from inference.responses.items import REFERENCE, UNRESOLVED, ItemRefused, item_owner
+from inference.responses.items import REFERENCE, UNRESOLVED, ItemRefused, item_owner, named_files
 from inference.responses.memory import ConnectionMemory
 from inference.responses.pairs import check_pairs, duplicate
 from inference.responses.prompts import Prompts
@@ -88,6 +89,7 @@ class Responses:
         max_answer: int = MAX_ANSWER,
         sealer: Sealer | None = None,
         item_sealer: ItemSealer | None = None,
+        urls: UrlFiles | None = None,
     ) -> None:
         self._store = store
         self._gateway = gateway
@@ -95,7 +97,8 @@ class Responses:
         self._tools = tools or {}
         self.sealer = item_sealer or ItemSealer(store)
         self.contexts = Contexts(store, self.sealer)
-        self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks)
+        self._urls = urls or UrlFiles()
+        self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks, self._urls)
         self.engine = Engine(
             store,
             gateway,
@@ -190,7 +193,7 @@ class Responses:
         key = Key(request.project, RESPONSES, request.id)
         state = RunState(live=bool(request.body.get("stream")), extra=extra)
         document = Document(key, run, {"extra": extra})
-        history = await self._api.messages(document, items)
+        history = await self._api.messages(document, items, await self._fetched(request.input))
         made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT, PROVIDER)}}
         start = RunStart(
             key,
@@ -206,6 +209,17 @@ class Responses:
             watch=request.watch,
         )
         return start, items
+
+    async def _fetched(self, input: list[JSON]) -> dict[str, FetchedFile]:
+        """Return the files that the request's own items name by URL; ItemRefused."""
+        fetched: dict[str, FetchedFile] = {}
+        for url, where in named_files(input, "file_url"):
+            if url not in fetched:
+                try:
+                    fetched[url] = await self._urls.fetch(url)
+                except FetchFailed as exc:
+                    raise ItemRefused(str(exc), where, "failed_to_download_file") from exc
+        return fetched
 
     async def _check_new(self, request: ResponseRequest, known: set[str]) -> None:
         """Refuse an item whose id the conversation has already, before what the model reads of it."""

@@ -22,6 +22,9 @@ class Files:
     async def file_by_data(self, data: str, filename: str) -> JSON:
         return {"type": "file", "file": {"file_data": data, "filename": filename}}
 
+    async def file_by_url(self, url: str, filename: str | None) -> JSON:
+        return {"type": "file", "file": {"file_data": url, "filename": filename}}
+
     async def file_by_id(self, file_id: str) -> JSON:
         return {"type": "file", "file": {"file_data": f"data:{file_id}", "filename": "a.pdf"}}
 

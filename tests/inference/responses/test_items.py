@@ -96,15 +96,6 @@ def test_references_and_triggers_stay() -> None:
     assert short == {"type": "item_reference", "id": "msg_2"}
 
 
-def test_a_file_by_url_is_refused_by_name() -> None:
-    part = {"type": "input_file", "file_url": "https://a.example/x.pdf"}
-
-    with pytest.raises(ItemRefused) as refused:
-        stored({"role": "user", "content": [part]})
-
-    assert refused.value.param == "input[0].content[0].file_url"
-
-
 def test_an_image_of_the_assistant_is_refused_by_name() -> None:
     part = {"type": "input_image", "image_url": "https://a.example/x.png"}
 
@@ -152,7 +143,7 @@ def test_named_files_are_found_in_messages_and_outputs() -> None:
         {"type": "computer_call_output", "call_id": "c", "output": screen},
     )
 
-    assert list(named_files(items)) == [
+    assert list(named_files(items, "file_id")) == [
         ("file-1", "input[0].content[1].file_id"),
         ("file-2", "input[1].output[0].file_id"),
         ("file-3", "input[2].output.file_id"),
