@@ -26,6 +26,7 @@ from serving.pages import add_pages
 from serving.pipeline import Pipeline
 from serving.probes import Probes
 from serving.protocol import ConnectionLimits
+from serving.provider_metrics import ProviderMetrics
 from serving.request_factory import RequestFactory
 from serving.responses import Responder
 from serving.routes import ServedEdition
@@ -69,6 +70,7 @@ def create_app(settings: Settings, services: Services | None = None) -> ASGIAppl
     reloader = make_reloader(settings, services.gateway)
     service_lives = [*own_lives, checker.life, Service("routes", reloader.open, reloader.close)]
     metrics, request_log = Metrics(flask), RequestLog(settings.log_level, settings.log_format)
+    services.gateway.deployments.observer = ProviderMetrics(metrics.registry)
     ids = RequestIds()
     authenticator = make_authenticator(settings, services, tenants)
     access = AccessLog(metrics, request_log)

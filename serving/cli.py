@@ -17,6 +17,7 @@ from persistence.store import Store
 from serving.commands import errors_as_exit, project_name, store_url, with_progress, with_store
 from serving.errors import SettingsRefused
 from serving.keys import KeyRing
+from serving.models_command import models
 from serving.settings import Settings, shown_store, without_secrets
 from serving.transfer import export_project, import_project
 
@@ -106,22 +107,6 @@ def migrate() -> None:
     with_store(url, done, names_new=True)
 
 
-@main.command()
-def models() -> None:
-    """List every model name with what serves it, in the order in which it is tried.
-
-    ASTROLABE_MODELS, or OPENAI_API_KEY and OPENAI_BASE_URL, set them.
-    """
-    from serving.services import make_routes  # noqa: PLC0415 - imports every provider's client
-
-    with errors_as_exit():
-        routes = make_routes(Settings.read())
-    for route in routes.routes.values():
-        targets = " or ".join(f"{target.model} at {target.provider}" for target in route.targets)
-        mark = " of vector stores" if route.name == routes.embedding_model else ""
-        click.echo(f"{route.name:<32} {targets} ({route.kind}{mark})")
-
-
 @main.command("move")
 @click.argument("source")
 @click.argument("destination")
@@ -166,6 +151,7 @@ async def moved(
         await destination.close()
 
 
+main.add_command(models)
 main.add_command(export_project)
 main.add_command(import_project)
 

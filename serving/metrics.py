@@ -56,7 +56,7 @@ class Metrics:
     """
 
     def __init__(self, app: flask.Flask) -> None:
-        registry = _exporter(app).registry
+        self.registry = registry = _exporter(app).registry
 
         def histogram(name: str, help: str, buckets: Sequence[float]) -> Histogram:
             labels = ("operation", "status")

@@ -44,8 +44,11 @@ class Observer(Protocol):
         `seconds` go to a whole answer or to the first event of a stream.
         """
 
-    def cooled(self, deployment: str, error_class: str) -> None:
-        """Count a cooldown that has begun."""
+    def cooled(self, deployment: str, error_class: str, until: float) -> None:
+        """Count a cooldown that has begun; `until` is in seconds since the epoch."""
+
+    def lifted(self, deployment: str) -> None:
+        """Note that a cooldown was ended by an answer."""
 
 
 class Silent:
@@ -54,7 +57,10 @@ class Silent:
     def answered(self, route: str, deployment: str, outcome: str, seconds: float) -> None:
         """Do nothing."""
 
-    def cooled(self, deployment: str, error_class: str) -> None:
+    def cooled(self, deployment: str, error_class: str, until: float) -> None:
+        """Do nothing."""
+
+    def lifted(self, deployment: str) -> None:
         """Do nothing."""
 
 
@@ -144,6 +150,7 @@ class Deployments:
         state.measure(seconds, is_stream=is_stream)
         if self.cooldowns.of(target.key) is not None:
             self.cooldowns.lift(target.key)
+            self.observer.lifted(target.name)
 
     def judge(self, target: Target, error: ProviderError) -> None:
         """Cool a deployment down that has failed too often, or that says itself that it cannot be used.
@@ -170,7 +177,7 @@ class Deployments:
         is_new = self.cooldowns.of(target.key) is None
         self.cooldowns.start(target.key, seconds, kind)
         if is_new:
-            self.observer.cooled(target.name, kind)
+            self.observer.cooled(target.name, kind, time.time() + seconds)
             log.warning(
                 "deployment_cooled_down",
                 deployment=target.key,

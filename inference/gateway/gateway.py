@@ -140,6 +140,10 @@ class Gateway:
         """
         return await self._models.retrieve(name, credentials)
 
+    async def provider_models(self, route: Route) -> list[JSON]:
+        """Return the models of a pattern's provider that match it, or raise the provider's error."""
+        return await self._models.matching(route, None)
+
     async def _provider_models(self, route: Route, credentials: Credentials | None) -> JSON:
         target = self._asking.with_credentials(route, credentials).targets[0]
         try:

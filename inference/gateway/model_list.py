@@ -49,7 +49,7 @@ class ModelList:
             if not _has_list(route):
                 return self._model(name, route)
             try:
-                models = await self._matching(route, credentials)
+                models = await self.matching(route, credentials)
             except ProviderError as exc:
                 if exc.status in NO_LIST or isinstance(exc, ProviderUnreadable):
                     return self._model(name, route)
@@ -64,13 +64,13 @@ class ModelList:
 
     async def _reachable(self, route: Route, credentials: Credentials | None) -> list[JSON]:
         try:
-            return await self._matching(route, credentials)
+            return await self.matching(route, credentials)
         except ProviderError as exc:
             provider = route.targets[0].provider
             log.warning("models_unavailable", provider=provider, route=route.name, reason=exc.message)
             return []
 
-    async def _matching(self, route: Route, credentials: Credentials | None) -> list[JSON]:
+    async def matching(self, route: Route, credentials: Credentials | None) -> list[JSON]:
         """Return the provider's models that match a pattern, by the names that they have here."""
         data = (await self._ask(route, credentials)).get("data")
         if not isinstance(data, list):
