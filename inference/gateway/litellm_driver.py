@@ -7,8 +7,10 @@ route needs it.
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import httpx
@@ -22,7 +24,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 import litellm
 
 from inference.errors import ProviderRejected
-from inference.gateway import inputs, litellm_clients, litellm_media, requests, sse, thinking
+from inference.gateway import inputs, litellm_clients, litellm_cohere, litellm_media, requests, sse, thinking
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
@@ -61,6 +63,11 @@ CLOSED = {
 }
 """Providers that litellm sends no `extra_body`, or sends it as a field of that name."""
 
+MISTRALS_ID = re.compile("[A-Za-z0-9]{9}")
+
+EMPTY = frozenset({"annotations", "images", "thinking_blocks"})
+"""Members of a message that litellm makes for some providers also where there are none."""
+
 REPEATED = frozenset({"thinking_blocks", "reasoningContent", "reasoningContentBlocks"})
 """Members of a message's `provider_specific_fields` that its `thinking_blocks` say too."""
 
@@ -71,6 +78,7 @@ class LiteLLMDriver:
     def __init__(self) -> None:
         litellm.suppress_debug_info = True
         litellm_clients.install()
+        litellm_cohere.install()
         logging.getLogger("LiteLLM").setLevel(logging.CRITICAL)  # it logs the contents of requests
 
     async def close(self) -> None:
@@ -110,7 +118,12 @@ def _embedding_arguments(target: Target, request: JSON) -> JSON:
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
-    request = {**request, "messages": [_message(message) for message in request["messages"]]}
+    messages = [_message(message) for message in request["messages"]]
+    if target.model.startswith("mistral/"):
+        messages = [_with_short_ids(message) for message in messages]
+    request = {**request, "messages": messages}
+    if "claude" in target.model and not thinking.can_continue(messages):
+        request = {name: value for name, value in request.items() if name not in thinking.SETTINGS}
     # Without `_skip_mcp_handler` litellm looks for MCP servers in every request with tools, and fails
     # if its extra `mcp` is not installed.
     return {**_arguments(target, request, CHAT), "_skip_mcp_handler": True}
@@ -133,6 +146,20 @@ def _call(call: JSON) -> JSON:
             return {"provider_specific_fields": {"thought_signature": signature}, **call}
         case _:
             return call
+
+
+def _with_short_ids(message: JSON) -> JSON:
+    """Return a message whose calls have ids as Mistral takes them, from whatever model they came."""
+    if message.get("tool_call_id"):
+        message = {**message, "tool_call_id": _short_id(message["tool_call_id"])}
+    if message.get("tool_calls"):
+        calls = [{**call, "id": _short_id(call["id"])} for call in message["tool_calls"]]
+        message = {**message, "tool_calls": calls}
+    return message
+
+
+def _short_id(id: str) -> str:
+    return id if MISTRALS_ID.fullmatch(id) else blake2b(id.encode(), digest_size=5).hexdigest()[:9]
 
 
 def _arguments(target: Target, request: JSON, path: str) -> JSON:
@@ -189,6 +216,9 @@ def _plain(answer: Any) -> JSON:
     for choice in value.get("choices", ()):
         choice.pop("provider_specific_fields", None)
         for message in (choice.get("message"), choice.get("delta")):
+            for name in EMPTY & (message or {}).keys():
+                if not message[name]:
+                    del message[name]
             kept = _wanted_back((message or {}).pop("provider_specific_fields", None) or {})
             if message and kept:
                 message["provider_specific_fields"] = kept

@@ -50,6 +50,18 @@ CODES: tuple[tuple[type[Exception], type[ProviderError], int, str | None], ...] 
 )
 """The ProviderError, status and code for each error of litellm, the most specific first."""
 
+_CODES = {401: "invalid_api_key", 404: "model_not_found"}
+"""The code of an error whose class has none, by its status."""
+
+_CODE = re.compile("[a-z_]+")
+
+_TOO_LONG = re.compile(
+    r"maximum context length|context (?:length|window)|(?:prompt|input) is too long|too many tokens",
+    re.IGNORECASE,
+)
+
+_RETRY_DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
+
 _CLASS = re.compile(r"^\s*(?:litellm\.)?[\w.]*(?:Error|Exception|Timeout)\b\s*[:-]\s*")
 _ADVICE = re.compile(
     r"(?:Traceback \(most recent call last\)|[^.\n]*\blitellm\b|To drop (?:it|these|unsupported)"
@@ -98,7 +110,7 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     first = error
     error = next((one for one in _chain(error) if _is_specific(one)), first)
     kind, status, code = _by_table(error if isinstance(error, _MAPPED) else first)
-    own = _status(error)
+    own = _own_status(error, first)
     if own is not None and kind is not ProviderTimeout:
         status = own
         if not issubclass(kind, _kind_of(own)):
@@ -109,11 +121,12 @@ def as_provider_error(error: Exception, target: Target) -> ProviderError:
     if failures.is_bare(details.get("message") or "", status):
         answered = f"answered for '{target.model}' with {failures.with_phrase(status)}"
         details["message"] = f"The provider '{target.provider}' {answered}."
-    details["code"] = details.get("code") or code
+    details |= {"type": _type(status), "code": _code(details, status, code)}
     if kind is ProviderTimeout:
         details = target.error_filter.value(details)
         return ProviderTimeout(details["message"], status=504, body=details)
-    return failures.make_error(target, status, details, failures.retry_after(_headers(*_chain(first))))
+    wait = failures.retry_after(_headers(*_chain(first)))
+    return failures.make_error(target, status, details, _retry_delay(first) if wait is None else wait)
 
 
 _MAPPED = tuple(kind for kind, *_ in CODES)
@@ -160,6 +173,38 @@ def _chain(error: Exception) -> Iterator[Exception]:
 def _status(error: Exception) -> int | None:
     status = getattr(error, "status_code", None)
     return status if isinstance(status, int) and 400 <= status < 600 else None
+
+
+def _own_status(error: Exception, first: Exception) -> int | None:
+    """Return the status of an error; instead of a 5xx of litellm's, that of the response."""
+    status = _status(error)
+    if status is not None and status < 500:
+        return status
+    responses = (one.response for one in _chain(first) if isinstance(one, httpx.HTTPStatusError))
+    return next((response.status_code for response in responses if response.is_error), status)
+
+
+def _type(status: int) -> str:
+    """Return OpenAI's type of an error with this status."""
+    if status == 429:
+        return "requests"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _code(details: JSON, status: int, mapped: str | None) -> str | None:
+    """Return OpenAI's code: what the error's class says, else the provider's word for it, else its text."""
+    given = details.get("code")
+    if mapped is None and isinstance(given, str) and _CODE.fullmatch(given):
+        return given
+    if mapped is None and status in (400, 413) and _TOO_LONG.search(details.get("message") or ""):
+        return "context_length_exceeded"
+    return mapped or _CODES.get(status)
+
+
+def _retry_delay(error: Exception) -> float | None:
+    """Return the seconds that an error of Google's names in its body, where it has no Retry-After."""
+    found = _RETRY_DELAY.search(str(getattr(error, "message", None) or error))
+    return float(found[1]) if found else None
 
 
 def _headers(*errors: Exception) -> Mapping[str, str]:

@@ -162,6 +162,7 @@ def _call(call: Any) -> JSON:
         raise failures.unreadable("a tool call has no name")
     name, empty = ("input", "") if kind == "custom" else ("arguments", "{}")
     body = {**body, name: arguments_text(body.get(name)) or empty}
+    call = {name: value for name, value in call.items() if name != "index"}
     return {**call, "id": id or new_id("call_"), "type": call.get("type") or kind, kind: body}
 
 

@@ -61,8 +61,7 @@ def chat_request(request: JSON, target: Target) -> JSON:
     if mode != "pass" and not fields.keys() <= CHAT_FIELDS:
         unknown = sorted(fields.keys() - CHAT_FIELDS)
         if mode == "refuse":
-            message = f"Unrecognized request argument supplied: {unknown[0]}"
-            raise ProviderRejected.invalid(message, unknown[0], "unknown_parameter")
+            raise unknown_field(unknown[0])
         fields = {name: value for name, value in fields.items() if name in CHAT_FIELDS}
     messages = fields.get("messages")
     if isinstance(messages, list):
@@ -72,6 +71,12 @@ def chat_request(request: JSON, target: Target) -> JSON:
             fields = for_chat(fields, target, takes_breakpoints=takes_breakpoints)
         fields["messages"] = [_message(message, is_strict=is_strict) for message in fields["messages"]]
     return fields
+
+
+def unknown_field(name: str) -> ProviderRejected:
+    """Return the error of a field that the provider's API does not have."""
+    message = f"Unrecognized request argument supplied: {name}"
+    return ProviderRejected.invalid(message, name, "unknown_parameter")
 
 
 def is_openai(target: Target) -> bool:

@@ -50,3 +50,23 @@ def joined(blocks: list[JSON]) -> list[JSON]:
             block["thinking"] = f"{started.get('thinking', '')}{block.get('thinking', '')}"
         whole[delta["index"]] = {**started, **block}
     return list(whole.values())
+
+
+SETTINGS = frozenset({"reasoning_effort", "thinking"})
+"""Fields that have a model think."""
+
+
+def can_continue(messages: list[JSON]) -> bool:
+    """Return whether Claude can think in this turn.
+
+    It refuses to where calls since the last question come without the thinking that it signed: those of
+    another model, or of a client that does not keep it.
+    """
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return True
+        blocks = message.get("thinking_blocks")
+        is_signed = are_blocks(blocks) and (blocks[0].get("signature") or blocks[0].get("type") != PLAIN)
+        if message.get("tool_calls") and not is_signed:
+            return False
+    return True

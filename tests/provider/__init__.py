@@ -1,9 +1,10 @@
 """The one fake of the tests: a model provider on loopback that answers as each request's script says.
 
 It speaks OpenAI's wire (`/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`,
-`/v1/moderations`, `/v1/models`, `/v1/images/…`, `/v1/audio/…`, and the
-objects of `objects.py`), and enough of Anthropic's Messages, Gemini's generateContent and
-Bedrock's Converse for litellm to talk to. It keeps no state that two tests could share, so any number
+`/v1/moderations`, `/v1/models`, `/v1/images/…`, `/v1/audio/…`, and the objects of `objects.py`), and what
+litellm needs of Anthropic's Messages, Gemini's generateContent, Bedrock's Converse, Cohere's v2/chat and
+embed, and Mistral's chat completions (below `/mistral`). Those five refuse what the real ones refuse
+(`rules.py`). It keeps no state that two tests could share, so any number
 of them may use one provider at once.
 
     async with Provider() as provider:            # in this event loop
@@ -36,7 +37,7 @@ tells each upstream model its own. Keys of a turn, all optional:
                     content, {tool} that content, {user} the last user message
     repeat          the text so many times over (huge outputs)
     calls           function calls, in parallel: name, arguments (JSON, or a string sent as it is), id
-    thinking        what it thinks first, signed; only in the other three APIs
+    thinking        what it thinks first, signed; not in OpenAI's API
     reasoning       what it thinks first, as `reasoning_content`; only in OpenAI's API, streamed
     images          pictures in base64 that it makes; only in Gemini's API
     chunks          how many pieces the text is streamed in (default: one a word)

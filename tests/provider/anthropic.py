@@ -30,7 +30,7 @@ def events(answer: Answer) -> Iterator[bytes]:
 
 def stop_reason(answer: Answer) -> str:
     """Return the reason in the words that Bedrock shares."""
-    return STOP_REASONS.get(answer.finish_reason, "end_turn")
+    return STOP_REASONS.get(answer.finish_reason, answer.finish_reason)
 
 
 def _blocks(answer: Answer) -> Iterator[tuple[JSON, list[JSON]]]:

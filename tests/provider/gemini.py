@@ -39,7 +39,7 @@ def _parts(answer: Answer) -> Iterator[JSON]:
 def _response(answer: Answer, parts: list[JSON], *, finished: bool) -> JSON:
     candidate: JSON = {"index": 0, "content": {"role": "model", "parts": parts}}
     if finished:
-        candidate["finishReason"] = FINISH_REASONS.get(answer.finish_reason, "STOP")
+        candidate["finishReason"] = FINISH_REASONS.get(answer.finish_reason, answer.finish_reason)
     usage = answer.usage()
     return {
         "candidates": [candidate],

@@ -11,10 +11,11 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from persistence.types import JSON
-from tests.provider import answers, anthropic, bedrock, gemini
+from tests.provider import answers, anthropic, bedrock, cohere, gemini, mistral
 from tests.provider.connection import EVENTS, Connection, Disconnected, response_head
 from tests.provider.media import MEDIA, form_fields
 from tests.provider.objects import Objects
+from tests.provider.rules import RULES
 from tests.provider.script import Turn
 
 
@@ -123,6 +124,10 @@ class Provider:
             await media(connection, path, body)
             return
         operation = _operation(path)
+        refused = RULES[operation](body) if operation in RULES else None
+        if refused is not None:
+            connection.send(*refused)
+            return
         answer = answers.Answer(body, turn)
         if operation == "embeddings" and (body.get("dimensions") or 1) > answers.MOST_DIMENSIONS:
             connection.send(400, _error("No model has that many dimensions", "invalid_request_error"))
@@ -166,6 +171,9 @@ WHOLE: dict[str, Callable[[answers.Answer], JSON]] = {
     "messages": anthropic.message,
     "generateContent": gemini.response,
     "converse": bedrock.response,
+    "chat": cohere.response,
+    "embed": cohere.embeddings,
+    "mistral": mistral.response,
 }
 """What answers an operation of any of the APIs with a JSON object."""
 
@@ -173,6 +181,8 @@ STREAMED = {
     "completions": (answers.text_completion_events, EVENTS),
     "messages": (anthropic.events, EVENTS),
     "streamGenerateContent": (gemini.events, EVENTS),
+    "chat": (cohere.events, EVENTS),
+    "mistral": (mistral.events, EVENTS),
     "converse-stream": (bedrock.events, bedrock.EVENT_STREAM),
 }
 """What answers an operation with a stream, and the stream's content type."""
@@ -188,6 +198,8 @@ def _given(headers: dict[str, str], body: bytes) -> JSON:
 
 def _operation(path: str) -> str:
     """Return the name of an operation in the tables: below /v1, or the last part of a longer path."""
+    if path.startswith("/mistral/"):
+        return "mistral"
     below = path.removeprefix("/v1/")
     return below if below in WHOLE else re.split("[/:]", path)[-1]
 

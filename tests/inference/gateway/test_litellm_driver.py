@@ -261,7 +261,7 @@ async def test_an_overloaded_provider_is_503(claude: Gateway, ask: Ask, streamed
     with pytest.raises(ProviderBroken) as caught:
         await (anext(claude.relay(request)) if streamed else claude.complete(request))
     assert (caught.value.status, caught.value.message) == (503, "Overloaded")
-    assert caught.value.body["type"] == "overloaded_error"
+    assert (caught.value.body["type"], caught.value.body["code"]) == ("server_error", "overloaded")
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -295,18 +295,17 @@ async def test_encoding_format_is_not_sent_unless_asked_for(
     assert record["body"].get("encoding_format") in (None, "float")
 
 
-async def test_unknown_fields_go_to_the_provider_and_never_to_litellm(
+@pytest.mark.parametrize("name", ["api_base", "mock_response", "timeout", "extra_body"])
+async def test_unknown_fields_never_become_litellms_arguments(claude: Gateway, ask: Ask, name: str) -> None:
+    with pytest.raises(ProviderRejected) as caught:
+        await claude.complete(ask(text="True.", fields={name: "x"}))
+    assert (caught.value.body["param"], caught.value.body["code"]) == (name, "unknown_parameter")
+
+
+async def test_fields_of_the_providers_own_reach_it(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
-    fields = {
-        "top_k": 5,
-        "api_base": "http://127.0.0.1:1",
-        "mock_response": "mocked",
-        "api_key": "sk-x",
-        "timeout": 1,
-    }
-    answer = await claude.complete(ask(text="True.", fields=fields))
-    assert answer["choices"][0]["message"]["content"] == "True."
+    await claude.complete(ask(text="True.", fields={"top_k": 5}))
     (record,) = provider.received(tag)
     assert record["headers"]["x-api-key"] == KEY
     assert record["body"]["top_k"] == 5
