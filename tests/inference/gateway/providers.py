@@ -22,11 +22,11 @@ def models_yaml(root: str) -> str:
     """Return a models.yaml whose models are named after their providers."""
     return f"""
 providers:
-  any: {{wire: litellm, base_url: "{root}", api_key: sk-the-operators-own, retries: 0}}
-  aws: {{wire: litellm, base_url: "{root}", api_key: sk-the-operators-own, retries: 0,
+  any: {{wire: litellm, base_url: "{root}", api_key: "${{KEY}}", retries: 0}}
+  aws: {{wire: litellm, base_url: "{root}", api_key: "${{KEY}}", retries: 0,
         parameters: {{aws_region_name: us-east-1}}}}
-  cohere: {{wire: litellm, base_url: "{root}/v2/chat", api_key: sk-the-operators-own, retries: 0}}
-  mistral: {{wire: litellm, base_url: "{root}/mistral/v1", api_key: sk-the-operators-own, retries: 0}}
+  cohere: {{wire: litellm, base_url: "{root}/v2/chat", api_key: "${{KEY}}", retries: 0}}
+  mistral: {{wire: litellm, base_url: "{root}/mistral/v1", api_key: "${{KEY}}", retries: 0}}
 models:
   anthropic: {{provider: any, model: anthropic/claude-sonnet-4-5}}
   gemini: {{provider: any, model: gemini/gemini-2.5-flash}}
@@ -40,7 +40,7 @@ async def gateway_to(root: str, folder: Path) -> Gateway:
     """Return an open gateway to the provider at `root`."""
     path = folder / "models.yaml"
     path.write_text(models_yaml(root))
-    gateway = Gateway(Routes.from_file(path, {}))
+    gateway = Gateway(Routes.from_file(path, {"KEY": "sk-the-operators-own"}))
     await gateway.open()
     return gateway
 

@@ -233,7 +233,9 @@ def test_without_key_and_base_url_litellm_uses_the_environment(
 ) -> None:
     from inference.gateway import litellm_driver
 
-    arguments = litellm_driver._arguments(Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"})
+    arguments = litellm_driver._arguments(
+        Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"}, "/chat/completions"
+    )
     assert arguments.keys().isdisjoint({"api_key", "api_base"})
 
 
