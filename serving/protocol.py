@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from handlers.errors import ApiError, BadRequest, Unavailable
 from serving.cork import Cork
 from serving.heads import largest_part
+from serving.read_turns import PacedFlow, ReadTurns
 from serving.responses import error_response
 
 UPGRADE_TOKENS = (b"upgrade", b"http2-settings")
@@ -146,9 +147,10 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
     _is_websocket = False
     """Whether the connection has become that of a WebSocket, which has a protocol of its own."""
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, turns: ReadTurns, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._turns = turns
         self.last_active = self.loop.time()
 
     # --- connections ---
@@ -161,6 +163,7 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin to read; where there are too many connections, close idle ones or this one."""
         super().connection_made(transport)
+        self.flow = PacedFlow(transport, self._turns)
         self.parser = RequestParser(self)
         self._start_head_timer()
         if len(self.connections) > self._limits.connections:
@@ -241,6 +244,9 @@ class Protocol(BoundedWriting, HttpToolsProtocol):
         """Give a piece of the body to the request."""
         self._got_body = True
         super().on_body(body)
+        if self.cycle.response_complete:  # the rest is of no use; reading it must not hold up other requests
+            self.flow.pause_reading()
+            self.flow.resume_reading()
 
     def on_message_complete(self) -> None:
         """End the request, unless it will be read again without its upgrade."""

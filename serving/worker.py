@@ -19,6 +19,7 @@ from uvicorn_worker import UvicornWorker
 from serving.memory import return_large_blocks
 from serving.open_files import allow_open_files
 from serving.protocol import ConnectionLimits, Protocol
+from serving.read_turns import ReadTurns
 from serving.websocket_protocol import WebSocketProtocol
 
 RETRY = 1.0
@@ -121,7 +122,8 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         limits = possible_limits(self.wsgi.connection_limits)
-        self.config.http = partial(Protocol, limits=limits)
+        turns = ReadTurns(asyncio.get_running_loop())
+        self.config.http = partial(Protocol, limits=limits, turns=turns)
         self.config.ws = cast(Any, partial(WebSocketProtocol, limits=limits))
         self.config.timeout_graceful_shutdown = int(self.wsgi.grace + AFTER_GRACE)
         self._server = DrainingServer(self.config, self.wsgi)

@@ -22,7 +22,12 @@ def takes_long(raw: bytes, values: int) -> bool:
 
 def count(raw: bytes, mark: bytes) -> int:
     """Return how often the byte occurs."""
-    return sum(raw.count(mark, start, start + _BLOCK) for start in range(0, len(raw), _BLOCK))
+    # Finding is ten times faster than counting, and an image or a long word has none of the marks.
+    total, start = 0, raw.find(mark)
+    while start >= 0:
+        total += raw.count(mark, start, start + _BLOCK)
+        start = raw.find(mark, start + _BLOCK)
+    return total
 
 
 def _non_ascii(raw: bytes) -> int:
