@@ -26,7 +26,7 @@ async def read_history(store: Store, run: JSON, project: str, window: int) -> li
             continue
         message = await chat_message(files, document.value)
         newest.append(message)
-        room -= max(1, most_tokens(message) // 8)
+        room -= max(1, most_tokens([message], 8 * room + 8) // 8)
         if len(newest) == most or room < 0:
             break
     return newest[::-1]

@@ -106,7 +106,7 @@ class Compactor:
 
 async def _is_due(others: list[JSON], rest: list[JSON], threshold: int, count: CountTokens) -> bool:
     """Return whether a conversation has more tokens than the threshold, and enough that can be summarized."""
-    if sum(map(most_tokens, (*others, *rest))) <= threshold:
+    if most_tokens((*others, *rest), threshold) <= threshold:
         return False
     kept, used = await asyncio.to_thread(fitting, others, rest, [], threshold, count)
     if len(kept) == len(others) and used <= threshold:

@@ -1,7 +1,7 @@
 """Builds a run's requests: its conversation and turns, cut to what fits the model's context."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,8 +134,9 @@ class RequestBuilder:
         ]
         fixed = [*system, *tail]
         budget = self._prompt_budget(min(reserved, self.context_window // 2))
-        kept, used = history, _sum([*fixed, *history], extras, _byte_length)
-        if used > min(budget, self.context_window - reserved):
+        room = min(budget, self.context_window - reserved)
+        kept, used = history, most_tokens([*fixed, *history], room, extras)
+        if used > room:
             # Counting takes milliseconds for a long conversation, so it is done off the event loop.
             kept, used = await asyncio.to_thread(fitting, history, fixed, extras, budget, self.count)
             if not kept:  # prefer a shorter answer to none
@@ -199,13 +200,33 @@ def fitting(
     return history[len(history) - kept :], used
 
 
-def most_tokens(message: JSON) -> int:
-    """Return an upper bound of a message's tokens: no encoding has more tokens than bytes."""
-    return _tokens(message, _byte_length)
+def most_tokens(messages: Iterable[JSON], limit: int, extras: Iterable[str] = ()) -> int:
+    """Return an upper bound of the tokens, or something above `limit` if the bound is.
+
+    No encoding has more tokens than bytes.
+    """
+
+    def count(text: str) -> int:
+        return _byte_length(text, limit)
+
+    used = sum(map(count, extras))
+    for message in messages:
+        if used > limit:
+            break
+        used += _tokens(message, count)
+    return used
 
 
-def _byte_length(text: str) -> int:
-    return len(text.encode())
+def _byte_length(text: str, limit: int) -> int:
+    """Return the bytes of a text in UTF-8, or something above `limit`."""
+    if text.isascii():
+        return len(text)
+    size = 0
+    for start in range(0, len(text), SLICE):
+        size += len(text[start : start + SLICE].encode())
+        if size > limit:
+            break
+    return size
 
 
 def _sum(messages: list[JSON], extras: list[str], count: CountTokens) -> int:
