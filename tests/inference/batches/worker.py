@@ -16,6 +16,7 @@ from inference.batches.slots import LineSlots
 from inference.gateway import Gateway
 from inference.identifiers import new_id
 from inference.jobs import LEASE_SECONDS, Jobs
+from inference.responses.responses import Responses
 from inference.retrieval import Retrieval
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
@@ -76,8 +77,13 @@ class BatchWorker:
             window=window,
             options=options or SendingOptions(patience=0.2, pause=0.01),
         )
-        caller.services = services_of(
-            store=store, gateway=gateway, jobs=self.jobs, retrieval=self.retrieval, batches=self.batches
+        self.services = caller.services = services_of(
+            store=store,
+            gateway=gateway,
+            jobs=self.jobs,
+            retrieval=self.retrieval,
+            responses=Responses(store, gateway, self.jobs, None, self.webhooks),
+            batches=self.batches,
         )
 
     async def file(self, text: str | bytes, project: str = "p", purpose: str = "batch") -> Document:
