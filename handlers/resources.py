@@ -89,13 +89,13 @@ async def delete_object(context: Context, find: Find) -> None:
     await retry_on_conflict(attempt)
 
 
-def check_model(context: Context, model: str) -> None:
+def check_model(context: Context, model: str, param: str = "model") -> None:
     """Raise the service's 400 for a model that no route knows."""
     try:
         context.services.gateway.check_model(model)
     except ModelNotFound as exc:
         message = f"The requested model '{model}' does not exist. {exc.hint}".strip()
-        raise BadRequest(message, param="model", code="model_not_found") from exc
+        raise BadRequest(message, param=param, code="model_not_found") from exc
 
 
 def check_fixed(context: Context, value: JSON, body: JSON, changeable: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from inference.responses.tools import RequestTools
 from inference.retrieval.filters import parse_filter
 from persistence.types import JSON
 
-UNSUPPORTED = ("moderation", "multi_agent", "personality")
+UNSUPPORTED = ("multi_agent", "personality")
 """Fields that this server does not serve; they are refused, not dropped."""
 
 AS_IN_CHAT = (
@@ -56,6 +56,8 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
             f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
         )
     await _check_vector_stores(context, tools.server)
+    if body.get("moderation") is not None:
+        check_model(context, body["moderation"]["model"], "moderation.model")
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         body = {**body, "conversation": conversation["id"]}
@@ -111,6 +113,11 @@ def _check_values(body: JSON) -> None:
     if (body.get("reasoning") or {}).get("mode") not in (None, "standard"):
         message = f"This server does not support '{body['reasoning']['mode']}' as 'reasoning.mode'."
         raise BadRequest(message, param="reasoning.mode", code="unsupported_value")
+    for name, config in ((body.get("moderation") or {}).get("policy") or {}).items():
+        if config is not None and config["mode"] != "score":
+            param = f"moderation.policy.{name}.mode"
+            message = f"This server does not support '{config['mode']}' as '{param}', only 'score'."
+            raise BadRequest(message, param=param, code="unsupported_value")
     for index, tool in enumerate(body.get("tools") or ()):
         callers = tool.get("allowed_callers")
         if callers and "direct" not in callers:

@@ -8,6 +8,7 @@ from inference.engine.feeds import NumberedFrame
 from inference.engine.items import Message
 from inference.engine.renderer import Renderer
 from inference.engine.state import RunState, Settings
+from inference.gateway import Credentials
 from persistence.collections import MESSAGES, RUNS, THREADS
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
@@ -69,6 +70,10 @@ class AssistantsApi:
     async def history(self, run: Document, window: int) -> list[JSON]:
         """Return the thread's messages as chat messages."""
         return await read_history(self._store, run.value, run.key.project, window)
+
+    async def check(self, *_: Document | RunState | Credentials | None) -> JSON:
+        """Return nothing: runs have no checks."""
+        return {}
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the run's object as its last event, or an error, and `done`."""

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -153,6 +153,10 @@ class RunAttempt:
             recorded = 0
             async with aclosing(turns):
                 async for event in turns:
+                    if isinstance(event, TurnFinished) and self._ends_run(event):
+                        document = self._work.run.document
+                        checks = await self._api.check(document, self._state, credentials)
+                        event = replace(event, checks=checks)  # noqa: PLW2901 - the same event, completed
                     self._work.record(event)
                     if isinstance(event, TurnFinished):
                         self._settle(event)  # before anything of the turn's end can be written
@@ -194,6 +198,14 @@ class RunAttempt:
     def _ends_by_compaction(self) -> bool:
         rule = self._settings.compaction
         return rule is not None and rule.ends_run
+
+    def _ends_run(self, turn: TurnFinished) -> bool:
+        """Return whether the run ends with the turn, which is not recorded yet."""
+        if turn.finish in CUT_SHORT:
+            return True
+        calls = self._state.turns[-1].calls
+        waits = bool(self._state.pending)
+        return turn.finish != COMPACTED and (not calls or (waits and self._api.calls_end_runs))
 
     def _settle(self, turn: TurnFinished) -> None:
         """Move the run to the status in which the turn leaves it, if it settles."""

@@ -101,13 +101,15 @@ class ItemFinished:
 class TurnFinished:
     """The model's answer is complete, and the server's tools have answered their calls.
 
-    `service_tier` is what the provider says it served the request with.
+    `service_tier` is what the provider says it served the request with, `checks` what the API found out about
+    a turn that ends the run.
     """
 
     finish: str
     at: int
     tokens: tuple[int, ...] = ()
     service_tier: str = ""
+    checks: JSON = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

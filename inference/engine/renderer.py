@@ -7,6 +7,7 @@ from typing import Protocol
 from inference.engine.events import Event, ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.state import RunState, Settings
+from inference.gateway import Credentials
 from persistence.store import Document, Key, Operation
 from persistence.types import JSON
 
@@ -89,6 +90,9 @@ class Api(Protocol):
 
     async def history(self, run: Document, window: int) -> list[JSON]:
         """Return the conversation before the run as chat messages, not much more than `window` tokens."""
+
+    async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
+        """Return what there is to say of a run whose last turn ends; its items are in `state`."""
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the end of a stream whose log has none; `run` is None if it was deleted."""

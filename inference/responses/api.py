@@ -7,16 +7,18 @@ from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.renderer import Renderer
 from inference.engine.state import CompactionRule, RunState, Settings
+from inference.gateway import Credentials, Gateway
 from inference.gateway.url_files import FetchedFile, UrlFiles
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.event_frames import TERMINAL, sse
+from inference.responses.moderation import moderated
 from inference.responses.prompts import split_instructions
 from inference.responses.renderer import ResponsesRenderer, Seal
 from inference.responses.sealing import ItemSealer, since_compaction, unsealed_items
-from inference.responses.state import BROUGHT, COMPACTION, OPTIONS, PROVIDER, WARM_UP
+from inference.responses.state import BROUGHT, COMPACTION, INPUT, MODERATION, OPTIONS, PROVIDER, WARM_UP
 from inference.responses.tools import RequestTools
 from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
@@ -37,9 +39,16 @@ class ResponsesApi:
     ends_with_mark = False
 
     def __init__(
-        self, store: Store, contexts: Contexts, sealer: ItemSealer, webhooks: Webhooks, urls: UrlFiles
+        self,
+        store: Store,
+        gateway: Gateway,
+        contexts: Contexts,
+        sealer: ItemSealer,
+        webhooks: Webhooks,
+        urls: UrlFiles,
     ) -> None:
         self._store = store
+        self._gateway = gateway
         self._contexts = contexts
         self._sealer = sealer
         self._webhooks = webhooks
@@ -109,6 +118,14 @@ class ResponsesApi:
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         files = InputFiles(self._store, project, self._urls, fetched)
         return await chat_messages(unsealed, files, tools)
+
+    async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
+        """Return the moderation of a response that asks for it."""
+        extra = run.state["extra"]
+        model = extra.get(MODERATION)
+        if model is None:
+            return {}
+        return await moderated(self._gateway, model, extra[INPUT], state.turns, credentials)
 
     def ending(self, number: int, key: Key, run: Document | None) -> list[NumberedFrame]:
         """Return the response as its last event, or an error."""

@@ -24,6 +24,7 @@ _DEFAULTS: JSON = {
     "max_output_tokens": None,
     "max_tool_calls": None,
     "metadata": {},
+    "moderation": None,
     "output": [],
     "parallel_tool_calls": True,
     "presence_penalty": 0.0,

@@ -64,7 +64,9 @@ class ResponsesRenderer:
                 return self._progress(event)
             case events.ItemFinished():
                 return self._finish(event, state)
-            case events.TurnFinished(finish, _, _, tier):
+            case events.TurnFinished(finish, _, _, tier, checks):
+                if checks:
+                    self.run = {**self.run, "moderation": checks}
                 if tier in objects.SERVICE_TIERS:
                     self.run = {**self.run, "service_tier": tier}
                 if finish == events.INTERRUPTED:

@@ -32,6 +32,7 @@ from inference.responses.state import (
     CONTINUED,
     INCLUDE,
     INPUT,
+    MODERATION,
     OBFUSCATION,
     OPTIONS,
     PROVIDER,
@@ -98,7 +99,7 @@ class Responses:
         self.sealer = item_sealer or ItemSealer(store)
         self.contexts = Contexts(store, self.sealer)
         self._urls = urls or UrlFiles()
-        self._api = ResponsesApi(store, self.contexts, self.sealer, webhooks, self._urls)
+        self._api = ResponsesApi(store, gateway, self.contexts, self.sealer, webhooks, self._urls)
         self.engine = Engine(
             store,
             gateway,
@@ -183,6 +184,7 @@ class Responses:
             SEGMENTS: previous.segments,
             OPTIONS: request.options,
             COMPACTION: request.compaction,
+            MODERATION: (request.body.get("moderation") or {}).get("model"),
             PROVIDER: self._gateway.provider_of(run["model"], caller),
             INCLUDE: request.body.get("include") or [],
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,

@@ -27,6 +27,9 @@ PLACES = "places"
 COMPACTION = "compaction"
 """When its context is compacted: the fields of the engine's rule, None for never."""
 
+MODERATION = "moderation"
+"""The model that moderates its input and output, None for none."""
+
 PROVIDER = "provider"
 """The provider that its model is asked at; only that one gets its thinking blocks back."""
 
