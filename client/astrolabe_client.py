@@ -53,6 +53,8 @@ __all__ = [
 __version__ = "0.4.0"
 
 MAX_ROUNDS = 10
+NO_KEY = "none"
+"""Stands for no key, as the SDK needs one; not sent, as a server in astra mode asks providers with it."""
 DEFAULT_URL = "http://127.0.0.1:8080/v1"
 SECRET_PREFIXES = ("astra-", "llm-param-", "embedding-param-")
 
@@ -139,7 +141,7 @@ def _options(
     if arguments.get("base_url") is None:
         arguments["base_url"] = environ("ASTROLABE_BASE_URL") or DEFAULT_URL
     if arguments.get("api_key") is None:
-        arguments["api_key"] = environ("ASTROLABE_API_KEY") or environ("OPENAI_API_KEY") or "none"
+        arguments["api_key"] = environ("ASTROLABE_API_KEY") or environ("OPENAI_API_KEY") or NO_KEY
     given = {
         "astra-api-token": astra_token or environ("ASTRA_DB_APPLICATION_TOKEN"),
         "astra-db-id": astra_db_id or environ("ASTRA_DB_ID"),
@@ -157,6 +159,8 @@ class _Keys:
 
     def add(self, request: Any) -> None:
         """Add the provider's settings where the body names a model; `request` is httpx's."""
+        if request.headers.get("authorization") == f"Bearer {NO_KEY}":
+            del request.headers["authorization"]
         if not self._is_own(request.url):
             for name in [name for name in request.headers if name.lower().startswith(SECRET_PREFIXES)]:
                 del request.headers[name]

@@ -102,6 +102,22 @@ def test_requests_carry_the_token_and_the_keys_of_their_models_provider(
     assert {one["astra-db-id"] for one in recorded.seen} == {"db-1"}
 
 
+def test_without_a_key_none_is_sent(
+    recorded: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ASTROLABE_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "ant")
+    with Astrolabe(base_url=url(recorded), max_retries=0) as client:
+        client.embeddings.create(model="m", input="a")
+        client.for_model("anthropic/claude").beta.threads.create()
+    assert not [one for one in recorded.seen if "authorization" in one]
+    monkeypatch.setenv("OPENAI_API_KEY", "sk")
+    with Astrolabe(base_url=url(recorded), max_retries=0) as client:
+        client.embeddings.create(model="m", input="a")
+    assert recorded.seen[-1]["authorization"] == "Bearer sk"
+
+
 def test_a_redirect_to_another_host_carries_no_secret(
     recorded: http.server.ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
