@@ -1,6 +1,7 @@
 """Send requests to the provider of a model, and return the answers in OpenAI's form."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import lru_cache
@@ -23,6 +24,7 @@ from inference.gateway.driver import (
     ProviderRequest,
     ProviderResponse,
 )
+from inference.gateway.machine_accounts import remove_machine_accounts
 from inference.gateway.model_list import ModelList
 from inference.gateway.parameters import UnsupportedFields, with_parameters
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
@@ -88,6 +90,8 @@ class Gateway:
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
+        if self.routes.are_callers:
+            remove_machine_accounts(os.environ)
         await self._sender.open(self.routes.wires())
         self.deployments.cooldowns.open(lambda: self.routes.have_choices)
 

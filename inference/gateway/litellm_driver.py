@@ -171,9 +171,12 @@ def _arguments(target: Target, request: JSON, path: str) -> JSON:
     arguments["timeout"] = httpx.Timeout(target.read_timeout + 5, connect=target.connect_timeout)
     if target.base_url:
         arguments["api_base"] = target.base_url
-        arguments["api_key"] = target.api_key or NO_KEY
-    elif target.api_key:
+    if target.api_key:
         arguments["api_key"] = target.api_key
+    elif "aws_access_key_id" in arguments:
+        arguments["api_key"] = ""  # any other would be sent instead of the signature, also os.environ's
+    elif target.base_url:
+        arguments["api_key"] = NO_KEY
     if target.headers:
         arguments["extra_headers"] = dict(target.headers)
     return arguments

@@ -172,6 +172,11 @@ class Routes:
         return frozenset(target.wire for route in self.routes.values() for target in route.targets)
 
     @property
+    def are_callers(self) -> bool:
+        """Whether callers' own accounts are asked, so that nothing of the machine's may be used."""
+        return any(target.is_callers for route in self.routes.values() for target in route.targets)
+
+    @property
     def have_choices(self) -> bool:
         """Whether any route has another deployment or a fallback."""
         return any(route.has_choice for route in self.routes.values())

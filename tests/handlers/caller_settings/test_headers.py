@@ -197,6 +197,19 @@ def test_a_run_asks_the_callers_provider(
     assert record["body"]["seed"] == 4
 
 
+def test_requests_to_aws_are_signed_with_the_callers_keys_and_not_with_the_machines_account(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    keys = {"aws-access-key-id": "AKIACALLER", "aws-secret-access-key": KEY, "aws-region-name": "eu-west-1"}
+    headers = {**keys, "base-url": provider.root}
+    body = ask("bedrock/anthropic.claude-3-sonnet-20240229-v1:0", max_tokens=50)
+    answer = http.post("chat/completions", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    [record] = provider.received(tag)
+    assert "Credential=AKIACALLER/" in record["headers"]["authorization"]
+    assert "the-machines" not in json.dumps(record["headers"])
+
+
 def test_without_a_key_of_the_caller_no_provider_is_asked(http: httpx.Client, ask: Ask) -> None:
     status, error = refusal(http.post("chat/completions", json=ask("groq/llama-3")))
     assert (status, error["param"], error["code"]) == (400, "api-key", "missing_header")
