@@ -233,9 +233,8 @@ def test_without_key_and_base_url_litellm_uses_the_environment(
 ) -> None:
     from inference.gateway import litellm_driver
 
-    arguments = litellm_driver._arguments(
-        Target("p", "litellm", "bedrock/x"), {"model": "bedrock/x"}, "/chat/completions"
-    )
+    target = Target("p", "litellm", "bedrock/x")
+    arguments = litellm_driver._chat_arguments(target, {"model": "bedrock/x", "messages": []})
     assert arguments.keys().isdisjoint({"api_key", "api_base"})
 
 
@@ -304,13 +303,34 @@ async def test_unknown_fields_never_become_litellms_arguments(claude: Gateway, a
     assert (caught.value.body["param"], caught.value.body["code"]) == (name, "unknown_parameter")
 
 
-async def test_fields_of_the_providers_own_reach_it(
+async def test_unknown_fields_go_to_a_provider_whose_body_takes_them(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
-    await claude.complete(ask(text="True.", fields={"top_k": 5}))
+    fields = {
+        "top_k": 5,
+        "api_base": "http://127.0.0.1:1",
+        "mock_response": "mocked",
+        "api_key": "sk-x",
+        "timeout": 1,
+    }
+    answer = await claude.complete({**ask(text="True.", fields=fields), "model": "gemini"})
+    assert answer["choices"][0]["message"]["content"] == "True."
     (record,) = provider.received(tag)
-    assert record["headers"]["x-api-key"] == KEY
-    assert record["body"]["top_k"] == 5
+    assert KEY in record["headers"].values()
+    assert record["body"]["mock_response"] == "mocked"
+
+
+async def test_an_unknown_field_is_refused_by_name_where_litellm_cannot_send_it(
+    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    fields = {"top_k": 5, "container": "container_1", "max_tokens": 50}
+    await claude.complete(ask(text="True.", fields=fields))
+    (record,) = provider.received(tag)
+    assert (record["body"]["top_k"], record["body"]["container"]) == (5, "container_1")
+    with pytest.raises(ProviderRejected) as caught:
+        await claude.complete(ask(text="True.", fields={"mock_response": "mocked"}))
+    assert (caught.value.status, caught.value.body["param"]) == (400, "mock_response")
+    assert len(provider.received(tag)) == 1
 
 
 async def test_a_message_with_unknown_members_can_be_sent_back(claude: Gateway, ask: Ask) -> None:
