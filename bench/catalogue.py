@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench import (
+    batches,
     cluster,
     files,
     local_models,
@@ -54,6 +55,8 @@ BENCHES = (
     Bench("run-overhead", "a streamed run against its provider's own time", runs.overhead),
     Bench("background-runs", "100 background runs at once", runs.background),
     Bench("open-runs", "polling a run beside 500 open streams of runs", runs.open_runs),
+    Bench("batches", "lines of a batch a second, and the memory they take", batches.lines),
+    Bench("batch-takeover", "how long a killed worker's batch stands still", batches.takeover),
     Bench("responses", "a streamed response against its provider's own time", responses.streamed),
     Bench(
         "responses-litellm",
