@@ -13,8 +13,10 @@ from tests.server import until
 MODEL = "gpt-4o"
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 UPLOAD = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistants\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nA text.\r\n--b--\r\n'
+BATCH_LINE = b'{"custom_id": "r", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}'
+BATCH_FILE = UPLOAD.replace(b"assistants", b"batch").replace(b"A text.", BATCH_LINE)
 PART = b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nhello\r\n--b--\r\n'
-IN_BODIES = ("assistant_id", "file_id", "file_ids", "vector_store_ids", "part_ids")
+IN_BODIES = ("assistant_id", "file_id", "file_ids", "input_file_id", "vector_store_ids", "part_ids")
 OF_COMPONENT = {
     **dict.fromkeys(
         (
@@ -58,6 +60,8 @@ class Seeds:
                 name: self._set()
                 for name in ("deleteThread", "deleteFile", "deleteVectorStore", "deleteAssistant")
             },
+            "retrieveBatch": {"batch_id": self._batch()},
+            "cancelBatch": {"batch_id": self._batch()},
             "deleteMessage": ended,
             "deleteVectorStoreFile": ended,
             "deleteChatCompletion": ended,
@@ -117,6 +121,7 @@ class Seeds:
             "vector_store_id": store,
             "file_id": file,
             "batch_id": batch,
+            "input_file_id": self._made("/files", BATCH_FILE),
             "upload_id": upload,
             "part_id": self._made(f"/uploads/{upload}/parts", PART),
             "completion_id": self._made(
@@ -126,6 +131,10 @@ class Seeds:
             "response_id": self._response(),
             **self._conversation(),
         }
+
+    def _batch(self) -> str:
+        body = {"input_file_id": self.any["input_file_id"], "endpoint": "/v1/chat/completions"}
+        return self._made("/batches", {**body, "completion_window": "24h"})
 
     def _response(self, **fields: Any) -> str:
         return self._made("/responses", {"model": MODEL, "input": "hi", **fields})

@@ -26,6 +26,7 @@ EXCLUDED = {
 # (gh-106905: "AST constructor recursion depth mismatch").
 RESOURCES = {
     "assistants": ("assistants", "threads"),
+    "batches": ("batches",),
     "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
     "responses": ("responses",),
