@@ -119,8 +119,8 @@ def _failure(error: JSON, request: ResponseRequest) -> ApiError:
     if cause is not None:
         return cause
     match error["code"]:
-        case "rate_limit_exceeded":
-            return TooManyRequests(error["message"])
+        case "rate_limit_exceeded" | "insufficient_quota" as code:
+            return TooManyRequests(error["message"], code=code)
         case "server_error":
             return ServerError(error["message"], code="server_error")
         case _:

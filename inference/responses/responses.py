@@ -43,7 +43,7 @@ from inference.responses.tools import BROUGHT_TOOLS
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
-from persistence.errors import VersionConflict
+from persistence.errors import DocumentTooLarge, VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import LOG_LIFETIME, Delete, Document, Key, Replace, Store
 from persistence.types import JSON
@@ -141,6 +141,10 @@ class Responses:
         except ItemRefused:
             _forget_previous(request)
             raise
+        except DocumentTooLarge as exc:
+            advice = "Upload images and files and name them by 'file_id', or send 'store' as false."
+            message = f"The input is too large to be stored with its response. {exc} {advice}"
+            raise ItemRefused(message, code="object_too_large") from exc
 
     async def first_request(self, request: ResponseRequest) -> JSON:
         """Return the chat request that a response would begin with; the errors are those of `start`."""

@@ -12,6 +12,7 @@ from inference.responses.errors import ConversationLocked, ItemNotFound, Respons
 from inference.responses.items import ItemRefused
 from persistence.store import Store
 from tests.contract.engines import ENGINES
+from tests.fixtures.refusals import refused
 from tests.inference.engine.conftest import Asked, asked
 from tests.inference.engine.process import script
 from tests.inference.responses.worker import parsed, text_of, types, worker
@@ -264,3 +265,15 @@ async def test_a_chain_of_fifty_turns_is_read_by_one_page(store: Store, gateway:
         store.page = counted  # type: ignore[method-assign, assignment]
         await one.create("50", previous_response_id=previous["id"])
         assert len(pages) == 1
+
+
+async def test_an_input_that_is_too_large_to_be_stored_is_refused_with_what_to_do(
+    store: Store, gateway: Gateway
+) -> None:
+    image = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 13_000_000}
+    input = [{"role": "user", "content": [image]}]
+    async with worker(store, gateway) as one:
+        error = await refused(one.create(input))
+        assert (error.status, error.param, error.code) == (400, "input", "object_too_large")
+        assert "name them by 'file_id'" in error.message
+        assert text_of(await one.create(input, store=False)) == "You said: "
