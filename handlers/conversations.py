@@ -13,7 +13,7 @@ from handlers.registry import operation
 from handlers.resources import update_metadata
 from inference.identifiers import new_id
 from inference.responses.conversations import conversation_object, item_inserts, item_key
-from inference.responses.items import REFERENCE, TRIGGER, conversation_item_id, shown, stored_items
+from inference.responses.items import REFERENCE, TRIGGER, conversation_item_id, shown, stored_items_in_slices
 from inference.responses.references import referenced_item
 from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS
 from persistence.errors import AlreadyExists
@@ -147,7 +147,7 @@ async def _find_item(context: Context, conversation_id: str, id: str) -> Documen
 
 async def _checked_items(context: Context, conversation_id: str, given: list[JSON]) -> list[JSON]:
     """Return items in stored form; refuse what is no item, and files that the project does not have."""
-    items = stored_items(given, partial(conversation_item_id, owner=conversation_id), "items")
+    items = await stored_items_in_slices(given, partial(conversation_item_id, owner=conversation_id), "items")
     await check_files_and_images(context, items, "items")
     seen: set[str] = set()
     for index, item in enumerate(items):

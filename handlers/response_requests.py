@@ -11,10 +11,11 @@ from handlers.prompts import with_prompt
 from handlers.resources import check_model
 from inference.gateway.requests import REASONING
 from inference.identifiers import new_id
-from inference.responses.items import owned_id, stored_items
+from inference.responses.items import owned_id, stored_items_in_slices
 from inference.responses.responses import ResponseRequest
 from inference.responses.tools import RequestTools
 from inference.retrieval.filters import parse_filter
+from persistence import large_json
 from persistence.types import JSON
 
 UNSUPPORTED = ("multi_agent", "personality")
@@ -32,6 +33,12 @@ AS_IN_CHAT = (
 )
 """Fields that chat completions have under the same name."""
 
+MAX_TOOLS = 1000
+"""Tools of a request, those in namespaces included."""
+
+MAX_REPEATED = 2 * 1024 * 1024
+"""Bytes, as JSON, of the fields other than `input`: instructions, tools and schemas are in several events."""
+
 FIRST_INPUT = 0x8000
 """The number in the id of a response's first input item; those of its output begin with 0."""
 
@@ -42,6 +49,7 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         require_store(context, "'store'")
         body = {**body, "store": True}
     _check_fields(body)
+    await _check_sizes(body)
     body = await with_prompt(context, body)
     _check_values(body)
     if needs_model:
@@ -63,7 +71,9 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         body = {**body, "conversation": conversation["id"]}
     id = new_id("resp_")
     numbers = count(FIRST_INPUT)
-    items = stored_items(body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers)))
+    items = await stored_items_in_slices(
+        body.get("input") or [], lambda prefix: owned_id(prefix, id, next(numbers))
+    )
     await check_files_and_images(context, items, "input")
     compaction, items = compaction_rule(context, body, items)
     return ResponseRequest(
@@ -76,6 +86,21 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         memory=context.connection,
         compaction=compaction,
     )
+
+
+async def _check_sizes(body: JSON) -> None:
+    """Refuse more tools, or more of what each event of a response repeats, than can be worked on at once."""
+    tools = body.get("tools") or ()
+    if sum(1 + len(tool.get("tools") or ()) for tool in tools) > MAX_TOOLS:
+        message = f"Invalid 'tools': more than {MAX_TOOLS:,} tools, those in namespaces included."
+        raise BadRequest(message, param="tools", code="array_above_max_length")
+    repeated = {name: value for name, value in body.items() if name != "input"}
+    if large_json.is_large(repeated) and (size := len(await large_json.dumps(repeated))) > MAX_REPEATED:
+        message = (
+            f"Invalid body: its fields other than 'input' have {size} bytes as JSON, and {MAX_REPEATED} "
+            "are allowed."
+        )
+        raise BadRequest(message, code="object_too_large")
 
 
 async def _check_vector_stores(context: Context, tools: list[JSON]) -> None:

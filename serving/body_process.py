@@ -62,7 +62,11 @@ def checked(raw: bytes, body: Body, model: str | None, beside: Sequence[str] = (
 
     Members named by `beside` are returned as they are.
     """
-    value = parse_json(raw)
+    return check_value(parse_json(raw), body, model, beside)
+
+
+def check_value(value: Any, body: Body, model: str | None, beside: Sequence[str] = ()) -> Any:
+    """Return a JSON value, which may be changed, as `checked` does."""
     if not isinstance(value, dict):
         body.check(value)
         return value

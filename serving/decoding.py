@@ -11,6 +11,7 @@ from inference.spool import Spool
 from persistence.store import Store
 from serving.bodies import MAX_FIELD, MAX_RELAYED_FIELD, MultipartReader, boundary_of
 from serving.body_checker import CHECKED_IN_LOOP, BodyChecker
+from serving.body_process import check_value
 from serving.limits import HeldBodies, SpooledBodies, check_body, file_limit, too_large
 from serving.reading import read_pieces, read_whole
 from serving.request import Request
@@ -59,9 +60,12 @@ class Decoder:
         return _accepted(route, checked)
 
     async def decode_message(
-        self, request: Request, route: Route, raw: bytes, beside: Sequence[str]
+        self, request: Request, route: Route, raw: bytes, parsed: Any, beside: Sequence[str]
     ) -> dict[str, Any]:
-        """Return a message that holds the operation's body and, unchecked, the members named by `beside`."""
+        """Return a message that holds the operation's body and, unchecked, the members named by `beside`.
+
+        `parsed` is the message's JSON if it is small, else None.
+        """
         _check_implemented(request, route)
         request.received = len(raw)
         if len(raw) > CHECKED_IN_LOOP:
@@ -69,6 +73,9 @@ class Decoder:
         if len(raw) > request.principal.limits.body:
             raise too_large(request.principal.limits.body, "message")
         body = route.operation.body(JSON_TYPE)
+        if parsed is not None:
+            small: dict[str, Any] = check_value(parsed, body, request.default_model, beside)
+            return small
         message: dict[str, Any] = await self._checker.check(raw, request, route.operation, body, beside)
         return message
 

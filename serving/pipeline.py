@@ -79,9 +79,11 @@ class Pipeline:
         request.principal = await self._authenticator.authenticate(request)
         return route
 
-    async def decode_message(self, request: Request, route: Route, raw: bytes, beside: Sequence[str]) -> JSON:
+    async def decode_message(
+        self, request: Request, route: Route, raw: bytes, parsed: Any, beside: Sequence[str]
+    ) -> JSON:
         """Return an admitted message's body with the members named by `beside`; raises as the stages do."""
-        return await self._decoder.decode_message(request, route, raw, beside)
+        return await self._decoder.decode_message(request, route, raw, parsed, beside)
 
     async def has_valid_key(self, request: Request) -> bool:
         """Return whether the key of a request that was authenticated still opens its project.

@@ -141,14 +141,14 @@ class Session:
         self._check_age()
         if text is None:
             raise BadRequest("Binary frames are not supported: send JSON in text frames.")
-        raw = text.encode()
+        raw, parsed = text.encode(), None
         if len(raw) <= CHECKED_IN_LOOP:  # of a larger one the lane is known once it is checked
-            message = parse_json(raw)
-            create.stream_id = stream_id_of(message)
-            if message_type(message) != CREATE:
+            parsed = parse_json(raw)
+            create.stream_id = stream_id_of(parsed)
+            if message_type(parsed) != CREATE:
                 return False
         create.route = await self._pipeline.admit(create.request, self._operation)
-        message = await self._pipeline.decode_message(create.request, create.route, raw, ENVELOPE)
+        message = await self._pipeline.decode_message(create.request, create.route, raw, parsed, ENVELOPE)
         if message_type(message) != CREATE:
             return False
         create.stream_id = stream_id_of(message)

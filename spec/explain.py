@@ -56,6 +56,14 @@ def explain(errors: Sequence[ValidationError], value: Any, small: Shrunk) -> tup
     return _worded(fault, field_path(path), value_at(value, path, fault.error.instance))
 
 
+def explain_length(path: Path, limit: int, value: Any) -> tuple[str, str | None, str]:
+    """Return (message, param, code) of a string of `value` that is longer than its limit."""
+    param = field_path(path)
+    message = _long("string", "length", limit, len(value_at(value, path)))
+    shown = f"'{param}'" if param else "body"
+    return f"Invalid {shown}: {message}", param, "string_above_max_length"
+
+
 def missing_paths(error: ValidationError) -> Iterator[Path]:
     """Yield the paths of missing properties, also in branches of unions that accept this type."""
     path = tuple(error.instance_path)

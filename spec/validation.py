@@ -12,8 +12,9 @@ import jsonschema_rs
 
 from spec.allow_null import allow_null
 from spec.errors import InvalidRequest, InvalidResponse
-from spec.explain import explain, missing_paths
+from spec.explain import explain, explain_length, missing_paths
 from spec.forbid_extra import forbid_extra
+from spec.long_strings import too_long
 from spec.names import restore_schema_name
 from spec.nulls import remove_nulls
 from spec.shrink import Path, is_small, named_path, shrink, value_at
@@ -75,6 +76,9 @@ class Validator:
         try:
             if compiled.is_valid(value):
                 return None
+            found = too_long(value, compiled.is_valid, self.transformed)
+            if found is not None:
+                return explain_length(*found, value)
             small = shrink(value, compiled.is_valid)
             return explain(list(islice(compiled.iter_errors(small.value), _FAULTS)), value, small)
         except (ValueError, RecursionError):

@@ -20,6 +20,9 @@ from inference.engine.state import RunState
 from persistence.store import Key
 from persistence.types import JSON
 
+MERGED = 2000
+"""Events of a turn that is held back, after which the pieces of its texts are joined."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -49,6 +52,7 @@ class Recorder:
         self.renderer = renderer
         self._run_changed = False
         self._held: list[Event] = []
+        self._merge_at = MERGED
         self._events: list[Event] = []
         self._lines: list[bytes] = []
         self._frames: list[NumberedFrame] = []
@@ -68,9 +72,12 @@ class Recorder:
         self.state.apply(event)
         if not self.state.live and self.state.turn is not None:
             self._held.append(event)
+            if len(self._held) >= self._merge_at:
+                self._held = _merged(self._held)
+                self._merge_at = len(self._held) + MERGED
             return
         if self._held:
-            held, self._held = self._held, []
+            held, self._held, self._merge_at = self._held, [], MERGED
             for each in _merged(held):
                 self._render(each)
         self._render(event)
@@ -86,7 +93,7 @@ class Recorder:
     def discard(self) -> None:
         """Drop a turn that is held back."""
         if self._held:
-            self._held = []
+            self._held, self._merge_at = [], MERGED
             self.state.turns.pop()
 
     def take(self) -> Batch:

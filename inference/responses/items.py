@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.errors import InferenceError
 from inference.identifiers import LENGTH, new_id
+from persistence.large_json import Pauses
 from persistence.types import JSON
 
 PREFIXES = {
@@ -105,6 +106,9 @@ _OWNER = {4: ("response", "resp_"), 8: ("conversation", "conv_")}
 MAX_ID = 256
 """Characters of an item's id."""
 
+MAX_ARGUMENTS = 4_194_304
+"""Characters of a call's arguments: a model's answer has no more, and and reading them takes long."""
+
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 
 _OWNED = re.compile(r"[a-z]+_([0-9A-Za-z]{24})([0-9A-Za-z]{8}|[0-9a-f]{4})")
@@ -156,8 +160,23 @@ def stored_items(input: str | list[JSON], make_id: Callable[[str], str], param: 
     Items without an id get one from `make_id`, which takes the prefix (`msg_`). References and compaction
     triggers stay as they are. ItemRefused.
     """
+    return list(_each_stored(input, make_id, param))
+
+
+async def stored_items_in_slices(
+    input: str | list[JSON], make_id: Callable[[str], str], param: str = "input"
+) -> list[JSON]:
+    """Return `stored_items`; other requests have their turn meanwhile, as there may be 50,000 items."""
+    pauses, items = Pauses(), list[JSON]()
+    for item in _each_stored(input, make_id, param):
+        items.append(item)
+        await pauses.pause_if_due()
+    return items
+
+
+def _each_stored(input: str | list[JSON], make_id: Callable[[str], str], param: str) -> Iterator[JSON]:
     given = [{"role": "user", "content": input}] if isinstance(input, str) else input
-    return [_stored(item, make_id, f"{param}[{index}]") for index, item in enumerate(given)]
+    return (_stored(item, make_id, f"{param}[{index}]") for index, item in enumerate(given))
 
 
 def _stored(given: JSON, make_id: Callable[[str], str], param: str) -> JSON:
@@ -174,6 +193,9 @@ def _stored(given: JSON, make_id: Callable[[str], str], param: str) -> JSON:
         present["call_id"] = present.pop("id")  # SDKs have no other member for it
     id = present.pop("id", None) or make_id(PREFIXES[type])
     _check_id(id, f"{param}.id")
+    arguments = present.get("arguments")
+    if isinstance(arguments, str) and len(arguments) > MAX_ARGUMENTS:
+        raise _too_long(f"{param}.arguments", MAX_ARGUMENTS, len(arguments))
     item = {"id": id, "type": type, **_DEFAULTS.get(type, {}), **present}
     normalize = _NORMALIZE.get(type)
     if normalize is not None:
@@ -183,17 +205,21 @@ def _stored(given: JSON, make_id: Callable[[str], str], param: str) -> JSON:
 
 def _check_id(id: str, param: str) -> None:
     if len(id) > MAX_ID:
-        message = (
-            f"Invalid '{param}': string too long. Expected a string with maximum length {MAX_ID}, "
-            f"but got a string with length {len(id)} instead."
-        )
-        raise ItemRefused(message, param, "string_above_max_length")
+        raise _too_long(param, MAX_ID, len(id))
     if not _ID.fullmatch(id):
         message = (
             f"Invalid '{param}': '{id}'. Expected an ID that contains letters, numbers, underscores, or "
             "dashes, but this value contained additional characters."
         )
         raise ItemRefused(message, param, "invalid_value")
+
+
+def _too_long(param: str, limit: int, length: int) -> ItemRefused:
+    message = (
+        f"Invalid '{param}': string too long. Expected a string with maximum length {limit}, "
+        f"but got a string with length {length} instead."
+    )
+    return ItemRefused(message, param, "string_above_max_length")
 
 
 def _message(item: JSON, param: str) -> None:

@@ -1,5 +1,7 @@
 """Calls and their outputs, and whether a context has all of them."""
 
+from collections import defaultdict, deque
+
 from inference.responses.items import CALL_TYPES, OUTPUT_TYPES, ItemRefused
 from persistence.types import JSON
 
@@ -18,17 +20,17 @@ def pair_outputs(items: list[JSON]) -> tuple[dict[int, int], list[int]]:
     An output belongs to the oldest call before it that has its `call_id` and no output yet. Its type does not
     matter: clients answer a local_shell_call by a function_call_output.
     """
-    waiting: dict[str | None, list[int]] = {}
+    waiting: dict[str | None, deque[int]] = defaultdict(deque)
     pairs: dict[int, int] = {}
     orphans: list[int] = []
     for index, item in enumerate(items):
         type = item["type"]
         if type in OUTPUT_TYPES:
-            waiting.setdefault(call_key(item), []).append(index)
+            waiting[call_key(item)].append(index)
         elif type in CALL_TYPES:
-            calls = waiting.get(call_key(item))
+            calls = waiting[call_key(item)]
             if calls:
-                pairs[calls.pop(0)] = index
+                pairs[calls.popleft()] = index
             else:
                 orphans.append(index)
     return pairs, orphans
