@@ -1,5 +1,6 @@
 """What the engine needs of the Responses API."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,7 +116,9 @@ class ResponsesApi:
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
         _, prompt = split_instructions(value["instructions"])
         items = [*prompt, *since_compaction(items, self._sealer, project)]
+        await asyncio.sleep(0)  # each step takes long for 50,000 items
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
+        await asyncio.sleep(0)
         files = InputFiles(self._store, project, self._urls, fetched)
         return await chat_messages(unsealed, files, tools)
 

@@ -1,5 +1,6 @@
 """Items of a context as the chat messages that a model reads."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from inference.responses.hosted_calls import HOSTED, HostedCall, denials, text_p
 from inference.responses.items import EXTRA, OUTPUT_TYPES
 from inference.responses.pairs import pair_outputs
 from inference.responses.tools import RequestTools
+from persistence.large_json import Pauses
 from persistence.types import JSON
 
 NO_OUTPUT = "[There is no output.]"
@@ -23,8 +25,9 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
     reasoning (thinking blocks for its provider, or plain), `summary_text` and `system` texts of a compaction.
     """
     pairs, orphans = pair_outputs(items)
+    await asyncio.sleep(0)  # that took long for 50,000 items
     contents = await _contents(items, files)
-    writer = _Writer(tools or RequestTools())
+    writer, pauses = _Writer(tools or RequestTools()), Pauses()
     skipped = frozenset(orphans)
     denied = denials(items)
     for index, item in enumerate(items):
@@ -33,6 +36,7 @@ async def chat_messages(items: list[JSON], files: InputFiles, tools: RequestTool
             writer.add_hosted(item["id"], denied[item["id"]], denied[item["id"]].output)
         elif index not in skipped:
             writer.add(item, contents.get(index), None if output is None else contents[output])
+        await pauses.pause_if_due()
     writer.end_turn()
     return writer.messages_once()
 
@@ -45,11 +49,12 @@ async def _contents(items: list[JSON], files: InputFiles) -> dict[int, list[JSON
 
     The newest come first, as there may be more images and files than fit a request.
     """
-    contents: dict[int, list[JSON]] = {}
+    contents, pauses = dict[int, list[JSON]](), Pauses()
     for index in range(len(items) - 1, -1, -1):
         parts = _parts(items[index])
         if parts is not None:
             contents[index] = [await _chat_part(part, files) for part in parts]
+        await pauses.pause_if_due()
     return contents
 
 

@@ -12,6 +12,7 @@ from inference.engine.requests import IMAGE_TOKENS, MESSAGE_TOKENS, SLICE
 from inference.errors import DocumentError
 from inference.parsing.chunking import AUTO
 from inference.parsing.sandbox import Sandbox
+from persistence.large_json import Pauses
 from persistence.types import JSON
 
 LOW_DETAIL_TOKENS = 85
@@ -40,7 +41,7 @@ def file_reader(sandbox: Sandbox, project: str) -> ReadFile:
 async def count_request(request: JSON, read: ReadFile) -> int:
     """Return the tokens of a chat request by tiktoken: texts and files' texts, tools, a price for images."""
     texts = [orjson.dumps(request[name]).decode() for name in ("tools", "response_format") if name in request]
-    fixed = 0
+    fixed, pauses = 0, Pauses()
     for message in request["messages"]:
         fixed += MESSAGE_TOKENS * (1 + len(message.get("tool_calls") or ()))
         texts += _texts(message)
@@ -50,6 +51,7 @@ async def count_request(request: JSON, read: ReadFile) -> int:
                 texts.append(await _file_text(part["file"], read))
             else:
                 fixed += _price(part)
+        await pauses.pause_if_due()
     return fixed + await asyncio.to_thread(_count, texts)
 
 

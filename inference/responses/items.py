@@ -312,14 +312,19 @@ _NORMALIZE: dict[str, Callable[[JSON, str], None]] = {
 def named_files(items: list[JSON], name: str, param: str = "input") -> Iterator[tuple[str, str]]:
     """Yield each `file_id` or `file_url` of items, and where it stands: `input[0].content[1].file_id`."""
     for index, item in enumerate(items):
-        for member in ("content", "output"):
-            parts = item.get(member)
-            path = f"{param}[{index}].{member}"
-            if isinstance(parts, dict) and parts.get(name):
-                yield parts[name], f"{path}.{name}"
-            elif isinstance(parts, list):
-                named = ((i, part.get(name)) for i, part in enumerate(parts))
-                yield from ((value, f"{path}[{i}].{name}") for i, value in named if value)
+        yield from named_in(item, name, f"{param}[{index}]")
+
+
+def named_in(item: JSON, name: str, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each `file_id` or `file_url` of the item at that path, and where it stands."""
+    for member in ("content", "output"):
+        parts = item.get(member)
+        if isinstance(parts, dict) and parts.get(name):
+            yield parts[name], f"{path}.{member}.{name}"
+        elif isinstance(parts, list):
+            for index, part in enumerate(parts):
+                if part.get(name):
+                    yield part[name], f"{path}.{member}[{index}].{name}"
 
 
 # --- what clients see ---

@@ -1,5 +1,6 @@
 """Starts responses: finds what they continue, and runs them on the engine."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
@@ -181,6 +182,7 @@ class Responses:
         if not previous.segments:  # of a connection's memory: nothing else keeps them
             input = items
         check_pairs(items, len(items) - len(request.input))
+        await asyncio.sleep(0)  # each step takes long for 50,000 items
         run = objects.response_object(request.id, request.body, now=int(time.time()))
         caller = request.caller.chat if request.caller is not None else None
         extra = {
@@ -199,7 +201,9 @@ class Responses:
         key = Key(request.project, RESPONSES, request.id)
         state = RunState(live=bool(request.body.get("stream")), extra=extra)
         document = Document(key, run, {"extra": extra})
-        history = await self._api.messages(document, items, await self._fetched(request.input))
+        fetched = await self._fetched(request.input)
+        await asyncio.sleep(0)
+        history = await self._api.messages(document, items, fetched)
         made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT, PROVIDER)}}
         start = RunStart(
             key,
