@@ -1,7 +1,7 @@
 """The fields of a request that a route sets, forces or leaves out."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 import structlog
@@ -13,6 +13,9 @@ from persistence.types import JSON
 
 UNSUPPORTED = frozenset({"unknown_parameter", "unsupported_parameter", "unsupported_value"})
 """Codes of a provider that refuses a field of a request."""
+
+NEWER_NAMES = {"max_tokens": "max_completion_tokens"}
+"""Fields that newer models know under another name only."""
 
 MOST = 1024
 """Deployments whose refused fields are remembered."""
@@ -40,6 +43,15 @@ def with_parameters(request: JSON, target: Target) -> JSON:
     return {name: value for name, value in fields.items() if name not in target.drop_fields}
 
 
+def _without(request: JSON, names: Collection[str]) -> JSON:
+    """Return the request without these fields; one that has a newer name is sent under that."""
+    left = {name: value for name, value in request.items() if name not in names}
+    for old, new in NEWER_NAMES.items():
+        if old in names and old in request and new not in names:
+            left.setdefault(new, request[old])
+    return left
+
+
 class UnsupportedFields:
     """Leaves out the fields that a provider does not support, where its route says so, and remembers them.
 
@@ -55,7 +67,7 @@ class UnsupportedFields:
         if not target.drops_unsupported:
             return await send(request)
         known = self._known.get(target.key, set())
-        request = {name: value for name, value in request.items() if name not in known}
+        request = _without(request, known)
         for _ in range(MOST_DROPPED):
             try:
                 return await send(request)
@@ -66,7 +78,7 @@ class UnsupportedFields:
                 log.info("unsupported_field_dropped", deployment=target.key, field=name)
                 if exc.body.get("code") != "unsupported_value":
                     self._remember(target.key, name)
-                request = {field: value for field, value in request.items() if field != name}
+                request = _without(request, {name})
         return await send(request)
 
     def _refused(self, error: ProviderRejected, request: JSON) -> str | None:

@@ -65,6 +65,7 @@ def test_the_wheel_holds_every_file_of_the_server_and_no_test(contents: set[str]
     assert {
         "astrolabe_server/spec/own.yaml",
         "astrolabe_server/inference/gateway/models.example.yaml",
+        "astrolabe_server/inference/gateway/models.retired.example.yaml",
     } < packed
 
 

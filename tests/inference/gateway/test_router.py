@@ -510,9 +510,10 @@ async def test_a_field_that_a_provider_refuses_is_left_out_of_later_requests_too
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
         body = json.loads(await reader.readexactly(length))
         received.append(body)
-        error = {"message": "no", "param": "temperature", "code": "unsupported_parameter"}
+        refused = next((name for name in ("temperature", "max_tokens") if name in body), None)
+        error = {"message": "no", "param": refused, "code": "unsupported_parameter"}
         answer: JSON = {"error": error}
-        if "temperature" not in body:
+        if refused is None:
             answer = {"choices": [{"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}]}
         content, status = json.dumps(answer).encode(), 400 if "error" in answer else 200
         writer.write(
@@ -527,10 +528,17 @@ async def test_a_field_that_a_provider_refuses_is_left_out_of_later_requests_too
     gateway = Gateway(Routes({"m": Route("m", "chat", (target,))}))
     await gateway.open()
     for _ in range(2):
-        answer = await gateway.complete(request(tag, fields={"temperature": 1, "seed": 2}))
+        answer = await gateway.complete(request(tag, fields={"temperature": 1, "seed": 2, "max_tokens": 7}))
         assert text_of(answer) == "ok"
-    assert ["temperature" in body for body in received] == [True, False, False]
+    refused = ["temperature", "max_tokens"]
+    assert [[name in body for name in refused] for body in received] == [
+        [True, True],
+        [False, True],
+        [False, False],
+        [False, False],
+    ]
     assert all("seed" in body for body in received)
+    assert [body.get("max_completion_tokens") for body in received] == [None, None, 7, 7]
     await gateway.close()
     server.close()
     strict = replace(target, drops_unsupported=False)

@@ -10,12 +10,14 @@ from inference import gateway as package
 from inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
 from inference.gateway import Gateway, Routes
 from inference.gateway.discovery import choose, find_embedding_model
+from inference.gateway.models_file import Cooldown, Deployment, Model, Provider
 from inference.gateway.openai_driver import url_of
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 
 EXAMPLE = Path(package.__file__).parent / "models.example.yaml"
-KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic"}
+RETIRED = EXAMPLE.with_name("models.retired.example.yaml")
+KEYS = {"OPENAI_API_KEY": "sk-openai", "ANTHROPIC_API_KEY": "sk-anthropic", "AZURE_EAST_KEY": "key-east"}
 
 
 @pytest.fixture
@@ -32,6 +34,29 @@ def test_the_example_file_is_valid() -> None:
     routes = Routes.from_file(EXAMPLE, KEYS)
     assert routes.embedding_model == "text-embedding-3-small"
     assert routes.wires() == {"openai", "responses", "litellm", "local"}
+    assert [target.weight for target in routes.find("gpt-5.1").targets] == [3, 1, 0]
+
+
+def test_every_key_of_the_file_is_in_the_example() -> None:
+    text = EXAMPLE.read_text()
+    keys = {key for entry in (Provider, Model, Deployment, Cooldown) for key in entry.model_fields}
+    assert [key for key in keys if f"{key}:" not in text] == []
+
+
+def test_the_retired_names_of_openai_have_aliases() -> None:
+    routes = Routes.from_file(RETIRED, KEYS)
+    retired = {
+        "gpt-4",
+        "gpt-4-32k",
+        "gpt-3.5-turbo-16k",
+        "o1-mini",
+        "chatgpt-4o-latest",
+        "code-search-ada-code-001",
+    }
+    assert retired < routes.routes.keys()
+    for name, route in routes.routes.items():
+        assert route.targets[0].model not in routes.routes, f"{name} leads to a retired name"
+        assert route.kind == "embedding" or route.targets[0].drops_unsupported
 
 
 @pytest.mark.parametrize(
