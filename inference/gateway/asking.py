@@ -61,6 +61,6 @@ class Asking:
         if credentials is not None and self.policy.accepts_credentials:
             provider = provider or targets[0].provider
             targets = tuple(self.policy.apply(t, credentials) for t in targets if t.provider == provider)
-        elif not any(target.is_callers for target in targets):
-            return route
+        elif not (len(targets) == 1 and targets[0].is_callers):
+            return route  # a route to any provider has one target
         return replace(route, targets=tuple(complete(t) if t.is_callers else t for t in targets))

@@ -152,6 +152,11 @@ class Deployments:
             self.cooldowns.lift(target.key)
             self.observer.lifted(target.name)
 
+    def failed(self, route: Route, target: Target, error: ProviderError, seconds: float) -> None:
+        """Count a failed attempt."""
+        outcome = error_class(error) or "rejected"
+        self.observer.answered(route.name, target.name, outcome, seconds)
+
     def judge(self, target: Target, error: ProviderError) -> None:
         """Cool a deployment down that has failed too often, or that says itself that it cannot be used.
 

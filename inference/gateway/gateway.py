@@ -210,12 +210,12 @@ class Gateway:
         """Return a whole chat completion."""
         request = self._asking.filled(request, credentials)
 
-        async def call(target: Target) -> JSON:
-            async def ask(fields: JSON) -> JSON:
-                answer = await self._post(target, CHAT, chat_request(fields, target))
-                return normalize.completion(answer, target)
+        async def ask(target: Target, fields: JSON) -> JSON:
+            answer = await self._post(target, CHAT, chat_request(fields, target))
+            return normalize.completion(answer, target)
 
-            return await self._unsupported.ask(target, request, ask)
+        def call(target: Target) -> Awaitable[JSON]:
+            return self._unsupported.ask(target, request, ask)
 
         return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
@@ -229,7 +229,7 @@ class Gateway:
             async def ask(part: Any) -> JSON:
                 return await self._unsupported.ask(target, {**request, "input": part}, send)
 
-            async def send(fields: JSON) -> JSON:
+            async def send(target: Target, fields: JSON) -> JSON:
                 body = await self._read(target, EMBEDDINGS, _named(fields, target))
                 return await normalize.embeddings(body, target, encoding, inputs.count(fields["input"]))
 
@@ -261,7 +261,7 @@ class Gateway:
             async def ask(part: Any) -> JSON:
                 return await self._unsupported.ask(target, {**request, "input": part}, send)
 
-            async def send(fields: JSON) -> JSON:
+            async def send(target: Target, fields: JSON) -> JSON:
                 return await self._post(target, MODERATIONS, _named(fields, target))
 
             return inputs.joined_moderations(given, await parts.answers(target, ask))
@@ -273,12 +273,12 @@ class Gateway:
         if path == COMPLETIONS:
             request = self._asking.filled(request, credentials)
 
-        async def call(target: Target) -> JSON:
-            async def ask(fields: JSON) -> JSON:
-                answer = await self._post(target, path, _named(fields, target))
-                return normalize.text_completion(answer, target) if path == COMPLETIONS else answer
+        async def ask(target: Target, fields: JSON) -> JSON:
+            answer = await self._post(target, path, _named(fields, target))
+            return normalize.text_completion(answer, target) if path == COMPLETIONS else answer
 
-            return await self._unsupported.ask(target, request, ask)
+        def call(target: Target) -> Awaitable[JSON]:
+            return self._unsupported.ask(target, request, ask)
 
         return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
 
@@ -383,7 +383,7 @@ class Gateway:
         return await normalize.parsed_large(target, content)
 
     async def _read(self, target: Target, path: str, body: JSON) -> bytes:
-        async with aclosing(await self.send(target, ProviderRequest("POST", path, body))) as response:
+        async with aclosing(await self._sender.send(target, ProviderRequest("POST", path, body))) as response:
             return await response.read(LARGEST_ANSWER if path == EMBEDDINGS else LARGEST_COMPLETION)
 
     async def _open(
@@ -400,9 +400,11 @@ class Gateway:
 
         async def ask(target: Target, fields: JSON) -> tuple[Item, AsyncGenerator[Item, None]]:
             body = chat_request(fields, target) if path == CHAT else _named(fields, target)
-            response = await self.send(target, ProviderRequest("POST", path, body))
+            response = await self._sender.send(target, ProviderRequest("POST", path, body))
             items = read(response, CompletionStream(target, path, body))
             try:
+                if target.first_byte_timeout is None:
+                    return await anext(items), items
                 return await within(target.first_byte_timeout, anext(items)), items
             except BaseException:
                 await items.aclose()
@@ -413,7 +415,7 @@ class Gateway:
             if on_silence is not None:
                 timer = asyncio.get_running_loop().call_later(FIRST_EVENT_WAIT, on_silence)
             try:
-                return await self._unsupported.ask(target, request, lambda fields: ask(target, fields))
+                return await self._unsupported.ask(target, request, ask)
             finally:
                 if timer is not None:
                     timer.cancel()

@@ -61,16 +61,21 @@ class UnsupportedFields:
     def __init__(self) -> None:
         self._known: OrderedDict[str, set[str]] = OrderedDict()
 
-    async def ask(self, target: Target, request: JSON, send: Callable[[JSON], Awaitable[Answer]]) -> Answer:
-        """Return the answer to the request, without the fields that its provider refuses."""
+    def ask(
+        self, target: Target, request: JSON, send: Callable[[Target, JSON], Awaitable[Answer]]
+    ) -> Awaitable[Answer]:
+        """Return the answer to the request as its route changes it, without the fields that are refused."""
         request = with_parameters(request, target)
-        if not target.drops_unsupported:
-            return await send(request)
+        return self._ask(target, request, send) if target.drops_unsupported else send(target, request)
+
+    async def _ask(
+        self, target: Target, request: JSON, send: Callable[[Target, JSON], Awaitable[Answer]]
+    ) -> Answer:
         known = self._known.get(target.key, set())
         request = _without(request, known)
         for _ in range(MOST_DROPPED):
             try:
-                return await send(request)
+                return await send(target, request)
             except ProviderRejected as exc:
                 name = self._refused(exc, request)
                 if name is None:
@@ -79,7 +84,7 @@ class UnsupportedFields:
                 if exc.body.get("code") != "unsupported_value":
                     self._remember(target.key, name)
                 request = _without(request, {name})
-        return await send(request)
+        return await send(target, request)
 
     def _refused(self, error: ProviderRejected, request: JSON) -> str | None:
         """Return the field that an error says is not supported, if it may be left out."""

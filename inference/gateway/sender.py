@@ -52,7 +52,9 @@ class Sender:
             address = await self._guard.address(target.base_url, target.connect_timeout)
             target = replace(target, address=address)
         sending = self._drivers[target.wire].send(target, request)
-        if target.total_timeout is None:
+        if target.first_byte_timeout is None and target.total_timeout is None:
+            response = await sending
+        elif target.total_timeout is None:
             response = await within(target.first_byte_timeout, sending)
         else:
             response = await whole_within(target.total_timeout, within(target.first_byte_timeout, sending))
