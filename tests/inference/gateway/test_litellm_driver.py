@@ -303,24 +303,7 @@ async def test_unknown_fields_never_become_litellms_arguments(claude: Gateway, a
     assert (caught.value.body["param"], caught.value.body["code"]) == (name, "unknown_parameter")
 
 
-async def test_unknown_fields_go_to_a_provider_whose_body_takes_them(
-    claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
-) -> None:
-    fields = {
-        "top_k": 5,
-        "api_base": "http://127.0.0.1:1",
-        "mock_response": "mocked",
-        "api_key": "sk-x",
-        "timeout": 1,
-    }
-    answer = await claude.complete({**ask(text="True.", fields=fields), "model": "gemini"})
-    assert answer["choices"][0]["message"]["content"] == "True."
-    (record,) = provider.received(tag)
-    assert KEY in record["headers"].values()
-    assert record["body"]["mock_response"] == "mocked"
-
-
-async def test_an_unknown_field_is_refused_by_name_where_litellm_cannot_send_it(
+async def test_fields_of_the_providers_own_reach_it_and_others_are_refused_by_name(
     claude: Gateway, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
     fields = {"top_k": 5, "container": "container_1", "max_tokens": 50}
