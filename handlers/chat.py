@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from handlers.chat_files import with_files
 from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials, require_store
 from handlers.registry import operation
@@ -15,15 +16,16 @@ from persistence.types import JSON
 async def create_chat_completion(context: Context, body: JSON) -> Relayed | Stream:
     """Ask the model of that name; every field of the request goes to its provider."""
     gateway, credentials = context.services.gateway, await chat_credentials(context)
+    filled = await with_files(context, body)
     if not body.get("store"):
-        request = {name: value for name, value in body.items() if name != "store"}
+        request = {name: value for name, value in filled.items() if name != "store"}
         if body.get("stream"):
             return Stream(gateway.relay(request, credentials, on_silence=context.open_stream))
         return Relayed(await gateway.complete(request, credentials))
     require_store(context, "'store'")
     await check_size(body)
     # The completion is stored here, so the provider gets neither of the two fields.
-    request = {name: value for name, value in body.items() if name not in ("store", "metadata")}
+    request = {name: value for name, value in filled.items() if name not in ("store", "metadata")}
     if body.get("stream"):
         request["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         chunks = gateway.chunks(request, credentials, on_silence=context.open_stream)

@@ -24,7 +24,16 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 import litellm
 
 from inference.errors import ProviderRejected
-from inference.gateway import inputs, litellm_clients, litellm_cohere, litellm_media, requests, sse, thinking
+from inference.gateway import (
+    chat_fields,
+    inputs,
+    litellm_clients,
+    litellm_cohere,
+    litellm_media,
+    requests,
+    sse,
+    thinking,
+)
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.litellm_errors import mapped_errors
 from inference.gateway.paths import CHAT, EMBEDDINGS
@@ -118,6 +127,7 @@ def _embedding_arguments(target: Target, request: JSON) -> JSON:
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
+    request = chat_fields.for_litellm(target.model.partition("/")[0], request)
     messages = [_message(message) for message in request["messages"]]
     if target.model.startswith("mistral/"):
         messages = [_with_short_ids(message) for message in messages]

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from inference.errors import ProviderBroken, ProviderError, ProviderRejected
-from inference.gateway import failures, inputs, local_functions, normalize, sse
+from inference.gateway import chat_fields, failures, inputs, local_functions, normalize, sse
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.http_client import HttpClient
 from inference.gateway.local_functions import Call
@@ -58,7 +58,7 @@ class LocalDriver:
         if path == COMPLETIONS:
             return await self._ask(target, path, body)
         _refuse_images(body)
-        return await self._answer(target, body)
+        return await self._answer(target, chat_fields.for_local(body))
 
     async def _answer(self, target: Target, request: JSON) -> ProviderResponse:
         """Return a chat completion, with a function call if the request forces one."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from inference.errors import ProviderRejected
 from inference.gateway import requests
+from inference.gateway.chat_fields import is_default
 from inference.gateway.responses_members import BREAKPOINT, PHASE
 from inference.gateway.thinking import RESPONSES_ITEM
 from persistence.types import JSON
@@ -33,7 +34,7 @@ LEAST_TOKENS = 16
 def responses_request(chat: JSON) -> JSON:
     """Return a chat request as a request for a response; ProviderRejected names what has no counterpart."""
     for name in sorted(chat.keys() - SAME - TRANSLATED):
-        if not (name == "n" and chat[name] == 1):
+        if not is_default(name, chat[name]):
             message = f"This model is asked through the Responses API, which does not have '{name}'."
             raise ProviderRejected.invalid(message, name, "unsupported_parameter")
     request: JSON = {name: chat[name] for name in SAME & chat.keys()}

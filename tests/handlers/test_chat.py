@@ -1,3 +1,4 @@
+import base64
 import json
 
 import httpx
@@ -195,3 +196,51 @@ def test_a_responses_message_can_be_sent_back(
         "role": "assistant", "content": None, "parsed": {"a": 1}, "reasoning_content": "hm", "tool_calls": [call],
     }  # fmt: skip
     assert tool["content"] == [{"type": "text", "text": "x", "extra": 1}]
+
+
+PDF = b"%PDF-1.4 a picture of a text"
+
+
+def with_file(request: JSON, id: str) -> JSON:
+    text = {"type": "text", "text": request["messages"][0]["content"]}
+    parts = [text, {"type": "file", "file": {"file_id": id}}]
+    return {**request, "messages": [{"role": "user", "content": parts}]}
+
+
+def uploaded(http: httpx.Client, name: str, content: bytes) -> str:
+    answer = http.post("files", files={"file": (name, content)}, data={"purpose": "user_data"})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["id"])
+
+
+@pytest.mark.parametrize("fields", [{}, {"store": True}, {"stream": True}])
+def test_the_provider_gets_the_content_of_an_uploaded_file(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str, fields: JSON
+) -> None:
+    request = with_file(ask({"text": "x"}, **fields), uploaded(http, "a.pdf", PDF))
+    assert http.post("chat/completions", json=request).status_code == 200
+    _, part = provider.received(tag)[0]["body"]["messages"][0]["content"]
+    data = f"data:application/pdf;base64,{base64.b64encode(PDF).decode()}"
+    assert part == {"type": "file", "file": {"file_data": data, "filename": "a.pdf"}}
+
+
+def test_an_uploaded_text_reaches_the_model_as_a_text(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    created(http, with_file(ask({"text": "x"}), uploaded(http, "a.txt", b"Some words.")))
+    _, part = provider.received(tag)[0]["body"]["messages"][0]["content"]
+    assert part == {"type": "text", "text": "[File a.txt]\nSome words."}
+
+
+def test_a_file_that_was_not_uploaded_here_is_404(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    status, error = error_of(http.post("chat/completions", json=with_file(ask({"text": "x"}), "file-none")))
+    assert (status, error["param"]) == (404, "messages[0].content[1].file.file_id")
+    assert provider.received(tag) == []
+
+
+def test_more_files_than_a_request_may_have_are_refused(http: httpx.Client, ask: Ask) -> None:
+    request = with_file(ask({"text": "x"}), uploaded(http, "a.pdf", PDF + bytes(25 * 1024 * 1024)))
+    status, error = error_of(http.post("chat/completions", json=request))
+    assert (status, error["code"]) == (400, "file_too_large")
