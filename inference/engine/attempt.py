@@ -145,9 +145,9 @@ class RunAttempt:
             credentials = None if caller is None else caller.chat
             builder = await self._builder(caller)
 
-            def send(request: JSON) -> AsyncGenerator[JSON, None]:
+            def send(request: JSON) -> AsyncGenerator[list[JSON], None]:
                 silent, conversation = self._watch.is_silent.set, self._conversation
-                return self._gateway.chunks(request, credentials, silent, conversation)
+                return self._gateway.batches(request, credentials, silent, conversation)
 
             turns = self._turns(send, builder)
             recorded = 0

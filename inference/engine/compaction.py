@@ -89,8 +89,8 @@ class Compactor:
         yield started(item, _now())
         room, finish = self.max_answer, ""
         tokens: tuple[int, ...] = ()
-        async with aclosing(self.send(request)) as chunks:
-            async for chunk in chunks:
+        async with aclosing(self.send(request)) as batches:
+            async for chunk in (chunk async for chunks in batches for chunk in chunks):
                 tokens = usage_tokens(chunk["usage"]) if chunk.get("usage") else tokens
                 for choice in (chunk.get("choices") or [])[:1]:
                     text = (choice.get("delta") or {}).get("content") or ""

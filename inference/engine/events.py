@@ -8,6 +8,7 @@ Each API has a renderer that turns them into what its clients see. Times are sec
 """
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import orjson
 
@@ -61,13 +62,25 @@ class ItemStarted:
 
 @dataclass(frozen=True, slots=True)
 class ItemDelta:
-    """An item grew. `part` is what grew: text, refusal, arguments, audio, image, blocks."""
+    """An item grew. `part` is what grew: text, refusal, arguments, audio, image, blocks.
+
+    `pieces` are the characters of each piece, if the text arrived in several: each is shown by itself.
+    """
 
     id: str
     text: str
     part: str = "text"
     annotations: list[JSON] = field(default_factory=list)
     logprobs: list[JSON] = field(default_factory=list)
+    pieces: list[int] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """The pieces of the text."""
+        if not self.pieces:
+            return [self.text]
+        ends = list(accumulate(self.pieces))
+        return [self.text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @dataclass(frozen=True, slots=True)

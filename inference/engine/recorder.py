@@ -138,7 +138,8 @@ def _merged(events: list[Event]) -> list[Event]:
             annotations = [annotation for each in texts for annotation in each.annotations]
             logprobs = [logprob for each in texts for logprob in each.logprobs]
             text = "".join(each.text for each in texts)
-            merged.append(replace(deltas[0], text=text, annotations=annotations, logprobs=logprobs))
+            whole = replace(deltas[0], text=text, annotations=annotations, logprobs=logprobs, pieces=[])
+            merged.append(whole)
         else:
             merged += deltas
     return merged

@@ -7,7 +7,7 @@ only the caller can answer; then it is started again with the outputs in the sta
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -46,8 +46,11 @@ MAX_ITEMS = 1000
 PIECE = 16
 """Bytes that each piece of an answer counts besides its text, for its memory."""
 
-SendRequest = Callable[[JSON], AsyncGenerator[JSON, None]]
-"""Sends a chat request and yields its chunks; raises a ProviderError. Closing it ends the request."""
+SendRequest = Callable[[JSON], AsyncGenerator[list[JSON], None]]
+"""Sends a chat request and yields its chunks, those together that arrive together.
+
+Raises a ProviderError. Closing it ends the request.
+"""
 
 BuildRequest = Callable[[], Awaitable[JSON]]
 """Builds the next request from the run's state."""
@@ -77,9 +80,9 @@ async def run_turns(
         turn = state.turns[-1]
         used_ids = {call.call_id for each in state.turns for call in each.calls}
         reader = TurnReader(tools, used_ids, skip_text=bool(turn.finished_messages), max_answer=max_answer)
-        async with aclosing(send(request)) as chunks:
-            async for chunk in chunks:
-                for event in reader.read(chunk):
+        async with aclosing(send(request)) as batches:
+            async for chunks in batches:
+                for event in reader.read(chunks):
                     yield event
                 if reader.is_full:
                     break
@@ -132,7 +135,7 @@ async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
 class TurnReader:
     """Turns the chunks of one answer into events.
 
-    Chunks are those of `Gateway.chunks`: `content` is text, each call has an index of its own. With
+    Chunks are those of `Gateway.batches`: `content` is text, each call has an index of its own. With
     `skip_text` only calls are read: the turn was interrupted after its message, which is kept.
     """
 
@@ -152,8 +155,50 @@ class TurnReader:
         self._skips_text = self._has_message = skip_text
         self._calls: dict[Any, Call] = {}
         self._citations = CitationReader(tools)
+        self._takes_pieces = not tools and not skip_text
 
-    def read(self, chunk: JSON) -> list[Event]:
+    def read(self, chunks: Sequence[JSON]) -> list[Event]:
+        """Return the events of chunks that arrived together: one for consecutive pieces of a message."""
+        events: list[Event] = []
+        pieces: list[str] = []
+        for chunk in chunks:
+            piece = self._piece(chunk)
+            if piece:
+                pieces.append(piece)
+                continue
+            if pieces:
+                events += self._pieces(pieces)
+                pieces = []
+            if not self.is_full:
+                events += self._chunk(chunk)
+            if self.is_full:
+                return events
+        return events + self._pieces(pieces) if pieces else events
+
+    def _piece(self, chunk: JSON) -> str | None:
+        """Return the text of a chunk that has nothing but more text of the open message."""
+        choices = chunk["choices"]
+        if not self._takes_pieces or type(self._open) is not Message or len(choices) != 1:
+            return None
+        choice = choices[0]
+        delta = choice["delta"]
+        if len(delta) != 1 or choice.get("finish_reason") or choice.get("logprobs") or chunk.get("usage"):
+            return None
+        if chunk.get("service_tier", self.service_tier) not in (self.service_tier, None):
+            return None
+        text: str | None = delta.get("content")
+        return text
+
+    def _pieces(self, texts: list[str]) -> list[Event]:
+        """Return the event of pieces of the open message; of as many as the answer may have."""
+        id, text = self._open_id(), "".join(texts)
+        size = PIECE * len(texts) + json_size(text)
+        if size > self._room:
+            return self._fitting([ItemDelta(id, each) for each in texts])
+        self._room -= size
+        return [ItemDelta(id, text, pieces=[len(each) for each in texts] if len(texts) > 1 else [])]
+
+    def _chunk(self, chunk: JSON) -> list[Event]:
         """Return the events of one chunk."""
         usage = chunk.get("usage")
         if usage:
@@ -167,6 +212,10 @@ class TurnReader:
             if logprobs and isinstance(self._open, Message):
                 events = self._with_logprobs(events, logprobs)
             self.finish = choice.get("finish_reason") or self.finish
+        return self._fitting(events)
+
+    def _fitting(self, events: list[Event]) -> list[Event]:
+        """Return the events up to where the answer is full."""
         for index, event in enumerate(events):
             if not self._fits(event):
                 self.is_full, self.finish = True, "length"

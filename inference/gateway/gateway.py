@@ -343,7 +343,20 @@ class Gateway:
         on_silence: OnSilence | None = None,
         conversation: str = "",
     ) -> AsyncGenerator[JSON, None]:
-        """Yield a streamed chat completion as chunk objects in OpenAI's form.
+        """Yield the chunks of `batches` one by one."""
+        async with aclosing(self.batches(request, credentials, on_silence, conversation)) as batches:
+            async for chunks in batches:
+                for chunk in chunks:
+                    yield chunk
+
+    async def batches(
+        self,
+        request: JSON,
+        credentials: Credentials | None = None,
+        on_silence: OnSilence | None = None,
+        conversation: str = "",
+    ) -> AsyncGenerator[list[JSON], None]:
+        """Yield a streamed chat completion as chunk objects in OpenAI's form, as many as arrive together.
 
         Whatever the provider sends, each chunk has this form:
 
@@ -364,12 +377,12 @@ class Gateway:
         `relay`. Requests of one `conversation` are sent to one deployment, as long as it answers.
         """
         opened = await self._open(CHAT, request, credentials, read_chunks, on_silence, conversation)
-        chunk, chunks = opened.answer
+        first, batches = opened.answer
         try:
-            async with aclosing(chunks):
-                yield chunk
-                async for chunk in chunks:
-                    yield chunk
+            async with aclosing(batches):
+                yield first
+                async for batch in batches:
+                    yield batch
         except ProviderError as exc:
             opened.failed(exc)
             raise

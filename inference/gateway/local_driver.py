@@ -160,9 +160,9 @@ async def _call_events(
     call: Call, response: ProviderResponse, stream: CompletionStream
 ) -> AsyncGenerator[bytes, None]:
     """Yield chunks of text as chunks of a function's arguments."""
-    async with aclosing(read_chunks(response, stream)) as chunks:
-        async for chunk in chunks:
-            yield sse.frame(call.chunk(chunk))
+    async with aclosing(read_chunks(response, stream)) as batches:
+        async for chunks in batches:
+            yield b"".join([sse.frame(call.chunk(chunk)) for chunk in chunks])
     yield sse.DONE
 
 

@@ -1,9 +1,9 @@
 """Read a provider's streamed completion: bytes in, OpenAI's chunks out, with exactly one `[DONE]`."""
 
 import codecs
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -13,6 +13,7 @@ from inference.gateway.chunks import CHAT_CHUNK, TEXT_CHUNK, ChunkNormalizer
 from inference.gateway.driver import ConnectionLost, ProviderResponse
 from inference.gateway.paths import CHAT
 from inference.gateway.targets import Target
+from inference.gateway.text_runs import Event, Template, is_bare
 from persistence.large_json import Pauses
 from persistence.types import JSON
 
@@ -27,17 +28,6 @@ LONGEST_DONE = 32
 
 MAX_TEMPLATES = 4
 """Templates that are made for one stream; if its chunks go on to differ, each of them is parsed."""
-
-
-class Event(NamedTuple):
-    """One chunk, and the provider's bytes of it; None if the chunk was changed."""
-
-    chunk: JSON
-    raw: bytes | None
-
-    def frame(self) -> bytes:
-        """Return the chunk as a Server-Sent Event."""
-        return sse.frame(self.chunk) if self.raw is None else b"data: " + self.raw + b"\n\n"
 
 
 class CompletionStream:
@@ -57,7 +47,7 @@ class CompletionStream:
         self._begun = False
         self._mark = b""
         self._held: list[Event] = []
-        self._template: _Template | None = None
+        self._template: Template | None = None
         self._templates = 0
         self._error: ProviderError | None = None
         self.is_done = False
@@ -67,26 +57,48 @@ class CompletionStream:
 
         Consecutive chunks that differ only in their text are passed on unparsed, after one scan.
         """
-        whole, start = [], 0
-        while start < len(piece) and not self.is_done:
-            end = self._end_of_run(piece, start)
-            if end:
-                whole.append(piece[start:end] if start or end < len(piece) else piece)
-                start = end
-                continue
-            # One event while there is no template yet, else all of them.
-            cut = piece.find(b"\n\n", start) + 2 if self._template is None and self._templates == 0 else 0
-            end = cut if cut > 1 else len(piece)
-            try:
-                whole += [event.frame() for event in self.feed(piece[start:end])]
-            except ProviderError as exc:
-                if not whole:
-                    raise
-                self._error = exc
-            if self._error is not None:
-                break
-            start = end
+        whole: list[bytes] = []
+        for section, template in self._sections(piece):
+            if template is not None:
+                whole.append(section)
+            else:
+                whole += [event.frame() for event in self._feed_behind(section, whole)]
         return whole[0] if len(whole) == 1 else b"".join(whole)
+
+    def chunks(self, piece: bytes) -> list[JSON]:
+        """Return the chunks that `piece` completes as objects.
+
+        Consecutive chunks that differ only in their text are read by one split.
+        """
+        whole: list[JSON] = []
+        for section, template in self._sections(piece):
+            chunks = None if template is None else template.split(section)
+            if chunks is None:
+                chunks = [event.chunk for event in self._feed_behind(section, whole)]
+            whole += chunks
+        return whole
+
+    def _sections(self, piece: bytes) -> Iterator[tuple[bytes, Template | None]]:
+        """Yield the piece in sections, with the template if all chunks of a section match it."""
+        start = 0
+        while start < len(piece) and not self.is_done and self._error is None:
+            end, template = self._end_of_run(piece, start), self._template
+            if not end:
+                # One event while there is no template yet, else all of them.
+                cut = piece.find(b"\n\n", start) + 2 if template is None and self._templates == 0 else 0
+                end, template = cut if cut > 1 else len(piece), None
+            yield piece[start:end] if start or end < len(piece) else piece, template
+            start = end
+
+    def _feed_behind(self, section: bytes, before: Sequence[Any]) -> list[Event]:
+        """Return the events of a section; an error behind what was read `before` is kept for `check`."""
+        try:
+            return self.feed(section)
+        except ProviderError as exc:
+            if not before:
+                raise
+            self._error = exc
+            return []
 
     def _end_of_run(self, piece: bytes, start: int) -> int:
         """Return the end of the chunks from `start` on that match the template, 0 if none does."""
@@ -99,7 +111,7 @@ class CompletionStream:
         if end <= start + len(template.head):
             return 0
         texts = piece[start + len(template.head) : end - len(template.tail)].replace(template.joint, b"")
-        if b'"' in texts or b"\\" in texts or b"\n" in texts or self._filter.may_be_in(piece[start:end]):
+        if not is_bare(texts) or self._filter.may_be_in(piece[start:end]):
             return 0
         return end
 
@@ -232,7 +244,7 @@ class CompletionStream:
         if self._normalizer.holds_text:
             self._template = None
         elif event.raw is not None and self._templates < MAX_TEMPLATES:
-            template = _Template.of(event.raw, event.chunk)
+            template = Template.of(event.raw, event.chunk)
             if template is not None:
                 self._templates += 1
                 self._template = template
@@ -245,54 +257,6 @@ class CompletionStream:
             return [Event(chunk, None) for chunk in normalize.as_chunks(answer, self._target, self._request)]
         answer = normalize.text_completion(answer, self._target)
         return [Event(answer, None)]
-
-
-class _Template(NamedTuple):
-    """A chunk of text and the bytes around its text; a chunk that differs only in its text is not parsed."""
-
-    head: bytes
-    tail: bytes
-    joint: bytes
-    chunk: JSON
-
-    def read(self, payload: bytes) -> Event | None:
-        """Return the event of a payload that matches, None for any other."""
-        head, tail = len(self.head) - 6, len(self.tail) - 2
-        if not (payload.startswith(self.head[6:]) and payload.endswith(self.tail[:-2])):
-            return None
-        text = payload[head : len(payload) - tail]
-        if b'"' in text or b"\\" in text or b"\n" in text:
-            return None
-        try:
-            content = text.decode()
-        except UnicodeDecodeError:
-            return None
-        choice = self.chunk["choices"][0]
-        if "delta" in choice:
-            choice = {**choice, "delta": {**choice["delta"], "content": content}}
-        else:
-            choice = {**choice, "text": content}
-        return Event({**self.chunk, "choices": [choice]}, payload)
-
-    @classmethod
-    def of(cls, raw: bytes, chunk: JSON) -> "_Template | None":
-        """Return the template of a chunk, None if it is more than a piece of text."""
-        if len(chunk["choices"]) != 1:
-            return None
-        choice = chunk["choices"][0]
-        delta = choice.get("delta")
-        text = choice.get("text") if delta is None else delta.get("content")
-        is_text = delta is None or delta.keys() == {"content"}
-        if not text or not is_text or choice.get("finish_reason") is not None or choice.get("logprobs"):
-            return None
-        for opening in (b'"content":', b'"content": ', b'"text":', b'"text": '):
-            around = opening + orjson.dumps(text)
-            if raw.count(around) == 1:
-                start = raw.index(around)
-                head = b"data: " + raw[: start + len(opening) + 1]
-                tail = raw[start + len(around) - 1 :] + b"\n\n"
-                return cls(head, tail, tail + head, chunk)
-        return None
 
 
 def _opens_call(choice: JSON) -> bool:
@@ -338,8 +302,10 @@ async def read_frames(response: ProviderResponse, stream: CompletionStream) -> A
         yield sse.DONE
 
 
-async def read_chunks(response: ProviderResponse, stream: CompletionStream) -> AsyncGenerator[JSON, None]:
-    """Yield the chunks as objects.
+async def read_chunks(
+    response: ProviderResponse, stream: CompletionStream
+) -> AsyncGenerator[list[JSON], None]:
+    """Yield the chunks as objects, those together that arrive together.
 
     Other tasks have their turn after each millisecond, also of what is done with the chunks.
     """
@@ -349,8 +315,9 @@ async def read_chunks(response: ProviderResponse, stream: CompletionStream) -> A
             async for piece in response:
                 pauses.restart()
                 for part in _parts(piece):
-                    for event in stream.feed(part):
-                        yield event.chunk
+                    chunks = stream.chunks(part)
+                    if chunks:
+                        yield chunks
                         await pauses.pause_if_due()
                     stream.check()
                     if stream.is_done:
@@ -359,6 +326,7 @@ async def read_chunks(response: ProviderResponse, stream: CompletionStream) -> A
         except ConnectionLost:
             if not stream.is_whole_without_done():
                 raise
-        for event in stream.end():
-            yield event.chunk
+        chunks = [event.chunk for event in stream.end()]
+        if chunks:
+            yield chunks
         stream.check()

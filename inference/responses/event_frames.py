@@ -42,13 +42,16 @@ class FrameWriter:
         """Return events, the first with that number."""
         return [self._numbered(number, *frame) for number, frame in enumerate(frames, first)]
 
-    def text_delta(self, opened: OpenItem, text: str, number: int) -> NumberedFrame:
-        """Return a delta of a message's text, which has no logprobs, from a template."""
-        padding = b""
-        if self._pads:
-            padding = b',"obfuscation":"%s"' % self._padding(number, len(text)).encode()
-        values = (number, opened.id.encode(), opened.index, orjson.dumps(text), padding)
-        return NumberedFrame(number, TEXT_DELTA % values)
+    def text_deltas(self, opened: OpenItem, texts: list[str], first: int) -> list[NumberedFrame]:
+        """Return deltas of a message's text, which have no logprobs, from a template."""
+        id, index, padding = opened.id.encode(), opened.index, b""
+        frames = []
+        for number, text in enumerate(texts, first):
+            if self._pads:
+                padding = b',"obfuscation":"%s"' % self._padding(number, len(text)).encode()
+            data = TEXT_DELTA % (number, id, index, orjson.dumps(text), padding)
+            frames.append(NumberedFrame(number, data))
+        return frames
 
     def _padding(self, number: int, length: int) -> str:
         """Return characters that make a delta's length a multiple; the same for each replay."""

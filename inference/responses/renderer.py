@@ -1,6 +1,7 @@
 """Renders a run's events as the Responses API's objects and stream events."""
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from inference.engine import events
 from inference.engine.events import Event
@@ -45,7 +46,7 @@ class ResponsesRenderer:
         if isinstance(event, events.ItemDelta) and event.part == "text":
             opened = self._open[event.id]
             if opened.is_plain and opened.has_part and not event.annotations and not event.logprobs:
-                return [self._writer.text_delta(opened, event.text, state.shown)]
+                return self._writer.text_deltas(opened, event.texts, state.shown)
         return self._writer.numbered(self._frames(event, state), state.shown)
 
     def _frames(self, event: Event, state: RunState) -> list[Frame]:
@@ -58,6 +59,9 @@ class ResponsesRenderer:
                 self._drop_turn(kept={item.id for item in state.turns[-1].items})
             case events.ItemStarted():
                 return self._start(events.started_item(event), state)
+            case events.ItemDelta(pieces=[_, *_]):
+                parts = [replace(event, text=text, pieces=[]) for text in event.texts]
+                return [frame for part in parts for frame in self._grow(part, state)]
             case events.ItemDelta():
                 return self._grow(event, state)
             case events.ItemProgress():

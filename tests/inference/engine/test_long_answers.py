@@ -11,12 +11,13 @@ from inference.engine.tools import Toolbox
 from inference.engine.turns import MAX_ITEMS, PIECE, TurnReader, beginning
 
 
-def read(deltas: list[dict[str, Any]], most: int) -> tuple[TurnReader, list[Event]]:
-    """Read an answer until it ends or is full, as a run does."""
+def read(deltas: list[dict[str, Any]], most: int, together: int = 1) -> tuple[TurnReader, list[Event]]:
+    """Read an answer, so many chunks together, until it ends or is full, as a run does."""
     reader = TurnReader(Toolbox({}), set(), max_answer=most)
     events: list[Event] = []
-    for delta in deltas:
-        events += reader.read({"choices": [{"delta": delta}]})
+    chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
+    for start in range(0, len(chunks), together):
+        events += reader.read(chunks[start : start + together])
         if reader.is_full:
             break
     else:
@@ -24,10 +25,14 @@ def read(deltas: list[dict[str, Any]], most: int) -> tuple[TurnReader, list[Even
     return reader, [*events, *reader.end()]
 
 
-@given(pieces=st.lists(st.text(min_size=1), max_size=20), most=st.integers(1, 300))
-def test_the_text_of_an_answer_is_cut_where_its_bytes_are_used_up(pieces: list[str], most: int) -> None:
-    reader, events = read([{"content": piece} for piece in pieces], most)
-    texts = [event.text for event in events if isinstance(event, ItemDelta)]
+@given(
+    pieces=st.lists(st.text(min_size=1), max_size=20), most=st.integers(1, 300), together=st.integers(1, 20)
+)
+def test_the_text_of_an_answer_is_cut_where_its_bytes_are_used_up(
+    pieces: list[str], most: int, together: int
+) -> None:
+    reader, events = read([{"content": piece} for piece in pieces], most, together)
+    texts = [text for event in events if isinstance(event, ItemDelta) for text in event.texts]
     size = sum(len(orjson.dumps(text)) - 2 + PIECE for text in texts)
     assert size <= most
     assert "".join(pieces).startswith("".join(texts))
@@ -36,6 +41,20 @@ def test_the_text_of_an_answer_is_cut_where_its_bytes_are_used_up(pieces: list[s
         following = "".join(pieces)[len("".join(texts))]
         assert size + PIECE + len(orjson.dumps(following)) - 2 > most
         assert reader.finish == "length"
+
+
+@given(
+    chunks=st.lists(st.dictionaries(st.sampled_from(["content", "refusal"]), st.text(), max_size=2)),
+    together=st.integers(2, 20),
+)
+def test_chunks_that_arrive_together_are_read_as_one_by_one(
+    chunks: list[dict[str, Any]], together: int
+) -> None:
+    def grown(events: list[Event]) -> list[tuple[str, str]]:
+        deltas = [event for event in events if isinstance(event, ItemDelta)]
+        return [(event.part, text) for event in deltas for text in event.texts]
+
+    assert grown(read(chunks, 10_000, together)[1]) == grown(read(chunks, 10_000)[1])
 
 
 @given(text=st.text(max_size=200), most=st.integers(-5, 100))

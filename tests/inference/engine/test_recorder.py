@@ -11,6 +11,8 @@ from inference.engine.events import (
     RunMoved,
     TurnFinished,
     TurnStarted,
+    decode,
+    encode,
     started,
 )
 from inference.engine.items import Call, Message
@@ -85,3 +87,15 @@ def test_a_background_run_gets_each_text_as_one_delta() -> None:
     record(recording, ItemFinished("msg_1", "completed", 4), TurnFinished("stop", 4))
     deltas = [event for event in recording.take().events if isinstance(event, ItemDelta)]
     assert [delta.text for delta in deltas] == ["One two three."]
+
+
+def test_pieces_of_one_event_are_shown_as_events_of_their_own() -> None:
+    begun = (TurnStarted("turn_1", 1), started(Message("msg_1"), 1))
+    together, apart = recorder(), recorder()
+    record(together, *begun, ItemDelta("msg_1", "One two éwo", pieces=[4, 4, 3]))
+    record(apart, *begun, *(ItemDelta("msg_1", text) for text in ("One ", "two ", "éwo")))
+    assert together.take().frames == apart.take().frames
+    again = recorder()
+    for event in (*begun, ItemDelta("msg_1", "One two éwo", pieces=[4, 4, 3])):
+        again.replay(decode(encode(event)))
+    assert again.state.shown == apart.state.shown

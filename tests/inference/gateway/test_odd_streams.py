@@ -3,6 +3,7 @@
 import asyncio
 import time
 from itertools import pairwise
+from typing import Any
 
 import orjson
 import pytest
@@ -124,12 +125,32 @@ def test_an_answer_may_be_split_at_any_byte(name: str) -> None:
         assert (text, stream.is_done) == ("Hello", True)
 
 
+TEXTS = ["Hel", "lo", "", "\u00e9\u2028", 'a "quote"', "back\\slash", "\n", " end", " of", " it"]
+
+
+@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("cut", [10_000, 700, 333, 50])
+def test_chunks_in_runs_are_those_that_are_read_one_by_one(name: str, cut: int) -> None:
+    many = events(*(chunk({"content": text}) for text in TEXTS * 3), chunk({}, "stop"))
+    for body in (SOUND[name].encode(), many.encode(), many.replace("\n", "\r\n").encode()):
+        together = CompletionStream(Target("p", "openai", "m"), CHAT, {})
+        one_by_one = CompletionStream(Target("p", "openai", "m"), CHAT, {})
+        for start in range(0, len(body), cut):
+            piece = body[start : start + cut]
+            assert _chosen(together.chunks(piece)) == _chosen([each.chunk for each in one_by_one.feed(piece)])
+        assert together.is_done == one_by_one.is_done
+
+
+def _chosen(chunks: list[dict[str, Any]]) -> list[Any]:
+    return [each["choices"] for each in chunks]
+
+
 @pytest.mark.parametrize("name", SOUND)
 async def test_a_long_piece_is_read_in_parts(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(streams, "PART", 60)
     response = MadeResponse(one_piece(SOUND[name].encode()))
     stream = CompletionStream(Target("p", "openai", "m"), CHAT, {})
-    chunks = [chunk async for chunk in streams.read_chunks(response, stream)]
+    chunks = [chunk async for batch in streams.read_chunks(response, stream) for chunk in batch]
     deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
     assert "".join(delta.get("content") or "" for delta in deltas) == "Hello"
 
@@ -156,10 +177,11 @@ async def test_other_tasks_have_their_turn_while_chunks_are_read() -> None:
 
     others = asyncio.create_task(take_turns())
     await asyncio.sleep(0)
-    read = [chunk async for chunk in streams.read_chunks(MadeResponse(one_piece(body.encode())), stream)]
+    response = MadeResponse(one_piece(body.encode()))
+    read = [len(batch) async for batch in streams.read_chunks(response, stream)]
     await asyncio.sleep(0)
     others.cancel()
-    assert len(read) >= len(calls)
+    assert sum(read) >= len(calls)
     assert len(turns) > 10
     assert max(later - earlier for earlier, later in pairwise(turns)) < 0.05
 

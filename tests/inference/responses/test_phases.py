@@ -23,7 +23,7 @@ def test_each_phase_of_an_answer_is_a_message() -> None:
         delta(phase="final_answer"),
         delta(content="Done."),
     ]
-    events = [event for chunk in chunks for event in reader.read(chunk)]
+    events = reader.read(chunks)
     messages = [started_item(event) for event in events if type(event).__name__ == "ItemStarted"]
     assert [each.phase for each in messages if isinstance(each, Message)] == ["commentary", "final_answer"]
     assert message_item("msg_1", [], "completed", "commentary")["phase"] == "commentary"
