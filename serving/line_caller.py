@@ -10,7 +10,7 @@ from serving.body_checker import BodyChecker
 from serving.pipeline import Pipeline
 from serving.request import Headers, Request
 from serving.responses import Response
-from serving.routes import Route
+from serving.routes import Route, ServedEdition
 from spec.operation import JSON_MEDIA
 
 
@@ -34,6 +34,7 @@ class LineCaller:
     tenant: str = ""
     stages: LineStages = field(default_factory=LineStages)
     services: Services | None = None
+    _routes: dict[str, tuple[ServedEdition | None, Route]] = field(default_factory=dict)
 
     @property
     def longest_line(self) -> int:
@@ -80,7 +81,13 @@ class LineCaller:
             principal=principal,
             settings=sender.settings,
         )
-        return request, self._pipeline.routing.find(request)
+        found = self._routes.get(endpoint)
+        if found is None:
+            route = self._pipeline.routing.find(request)
+            found = self._routes[endpoint] = request.edition, route
+        request.edition, route = found
+        request.route, request.operation_id = route, route.operation.id
+        return request, route
 
 
 def _retry_after(response: Response) -> float | None:

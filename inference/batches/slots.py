@@ -17,7 +17,7 @@ class LineSlots:
         self._per_project = per_project
         self._per_model = per_model
         self._most_bytes = most_bytes
-        self._projects: Counter[str] = Counter()
+        self._projects: Counter[str | None] = Counter()
         self._models: Counter[str | None] = Counter()
         self._bytes = 0
         self._waiting: list[tuple[str, str | None, int, asyncio.Future[None]]] = []
@@ -43,8 +43,10 @@ class LineSlots:
 
     def release(self, project: str, model: str | None, size: int) -> None:
         """Give a slot back."""
-        self._projects -= Counter({project: 1})
-        self._models -= Counter({model: 1})
+        for counter, key in ((self._projects, project), (self._models, model)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
         self._bytes -= size
         self._admit()
 

@@ -20,6 +20,33 @@ from tests.inference.engine.process import script
 pytestmark = [pytest.mark.timeout(120), pytest.mark.parametrize("store", ENGINES, indirect=True)]
 
 
+FIELDS = {
+    "id",
+    "object",
+    "endpoint",
+    "model",
+    "errors",
+    "input_file_id",
+    "completion_window",
+    "status",
+    "output_file_id",
+    "error_file_id",
+    "created_at",
+    "in_progress_at",
+    "expires_at",
+    "finalizing_at",
+    "completed_at",
+    "failed_at",
+    "expired_at",
+    "cancelling_at",
+    "cancelled_at",
+    "request_counts",
+    "usage",
+    "metadata",
+}
+"""What the service's batches have, whatever became of them."""
+
+
 @pytest.fixture
 async def worker(store: Store, gateway: Gateway, stages: LineStages) -> AsyncIterator[BatchWorker]:
     async with batch_worker(store, gateway, stages) as worker:
@@ -39,6 +66,7 @@ async def test_every_line_is_answered_once(worker: BatchWorker) -> None:
     assert batch["error_file_id"] is None
     assert batch["request_counts"] == {"total": 300, "completed": 300, "failed": 0}
     assert batch["created_at"] <= batch["in_progress_at"] <= batch["finalizing_at"] <= batch["completed_at"]
+    assert batch.keys() == FIELDS
     lines = await worker.lines(batch["output_file_id"])
     assert ids_of(lines) == sorted(f"r{number}" for number in range(300))
     for line in lines:
