@@ -76,7 +76,7 @@ async def create_fine_tuning_job(context: Context, body: JSON) -> Relayed:
     """Upload the files to the provider of the model, and have it start a job."""
     require_store(context, "a fine-tuning job")
     files = {name: await _file(context, body[name], name) for name in FILES if body.get(name) is not None}
-    target = await _target(context, body["model"], f"POST {JOB.path}")
+    target = await target_for(context, body["model"], f"POST {JOB.path}")
     uploaded: dict[str, str] = {}
     try:
         for name, file in files.items():
@@ -212,7 +212,7 @@ async def validate_grader(context: Context, body: JSON) -> RelayedResponse:
 async def _grade(context: Context, what: str, body: JSON) -> RelayedResponse:
     grader, path = body["grader"], f"{GRADERS}/{what}"
     model = grader.get("model")
-    target = await _target(context, model, f"POST {path}")
+    target = await target_for(context, model, f"POST {path}")
     if model is not None:
         body = {**body, "grader": {**grader, "model": target.model}}
     response = await context.services.gateway.send(target, ProviderRequest("POST", path, body))
@@ -234,7 +234,7 @@ async def _ask_for_checkpoint(
 # --- parts ---
 
 
-async def _target(context: Context, model: str | None, described: str) -> Target:
+async def target_for(context: Context, model: str | None, described: str) -> Target:
     """Return the deployment of a model, or else the first one, that speaks OpenAI's wire."""
     gateway, credentials = context.services.gateway, await chat_credentials(context)
     names = [model] if model is not None else [name.replace("*", "-") for name in gateway.routes.routes]

@@ -17,9 +17,20 @@ class HandlerCaller:
 
     async def call(self, request: Request, route: Route, arguments: dict[str, Any]) -> Answer:
         """Return what the handler answers, or raise what it raises."""
-        served, handler = request.edition, route.handler
-        assert served is not None and handler is not None  # noqa: S101, PT018 - set by earlier stages
-        context = Context(
+        handler, context = route.handler, self.context(request)
+        assert handler is not None  # noqa: S101 - set by earlier stages
+        if not route.cancel_on_disconnect:
+            answer: Answer = await handler(context, **arguments)
+            return answer
+        with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
+            waited: Answer = await handler(context, **arguments)
+            return waited
+
+    def context(self, request: Request) -> Context:
+        """Return the context of a request that was authenticated."""
+        served = request.edition
+        assert served is not None  # noqa: S101 - set by earlier stages
+        return Context(
             services=request.principal.services or self._services,
             principal=request.principal,
             operation_id=request.operation_id,
@@ -31,9 +42,3 @@ class HandlerCaller:
             connection=request.connection,
             settings=request.settings,
         )
-        if not route.cancel_on_disconnect:
-            answer: Answer = await handler(context, **arguments)
-            return answer
-        with self._interruptions.interruptible(request.receive, watch_after=WATCH_AFTER):
-            waited: Answer = await handler(context, **arguments)
-            return waited

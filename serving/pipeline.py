@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from handlers import realtime
 from handlers.context import Principal
 from handlers.errors import Unauthorized
+from inference.gateway.realtime import ProviderSocket
 from inference.retrieval.contents import discard
 from persistence.errors import StoreError
 from persistence.store import Store
@@ -18,6 +20,7 @@ from serving.request import Headers, Request
 from serving.responses import Responder, Response, error_response
 from serving.routes import Route
 from serving.routing import Routing
+from spec.parameters import split_query
 
 
 class Pipeline:
@@ -78,6 +81,11 @@ class Pipeline:
         route = self.routing.find_operation(request, operation)
         request.principal = await self._authenticator.authenticate(request)
         return route
+
+    async def open_realtime(self, request: Request, operation: str) -> ProviderSocket:
+        """Authenticate a handshake, and open its provider's WebSocket; raises as the stages do."""
+        await self.admit(request, operation)
+        return await realtime.connect(self._caller.context(request), dict(split_query(request.query)))
 
     async def decode_message(
         self, request: Request, route: Route, raw: bytes, parsed: Any, beside: Sequence[str]

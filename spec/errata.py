@@ -171,6 +171,16 @@ ERRATA: tuple[Erratum, ...] = (
         optional("MessageObject", "status", "incomplete_details", "completed_at", "incomplete_at"),
     ),
     Erratum(
+        "realtime-session-without-secret",
+        "the request of a realtime session has a model and no secret, which is answered",
+        optional("RealtimeSessionCreateRequest", "client_secret"),
+    ),
+    Erratum(
+        "model-of-a-realtime-session",
+        "the request of a realtime session names its model",
+        shows("model", "string", "RealtimeSessionCreateRequest"),
+    ),
+    Erratum(
         "run-without-instructions",
         "a run of an assistant that has no instructions answers null for them",
         also("RunObject", "instructions", NULL),

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from inference.gateway.machine_accounts import remove_machine_accounts
 from inference.gateway.model_list import ModelList
 from inference.gateway.parameters import UnsupportedFields, with_parameters
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
+from inference.gateway.realtime import ProviderSocket
 from inference.gateway.requests import chat_request
 from inference.gateway.responses_requests import responses_request
 from inference.gateway.route_changes import changed_providers, note_embedding_model
@@ -205,6 +206,12 @@ class Gateway:
         The body arrives as the provider sends it: JSON, events, audio, files. Close the response.
         """
         return await self._sender.send(target, request)
+
+    async def open_realtime(
+        self, target: Target, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> ProviderSocket:
+        """Open a WebSocket to the Realtime API of a target."""
+        return await self._sender.open_realtime(target, query, headers)
 
     async def complete(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return a whole chat completion."""

@@ -86,7 +86,7 @@ async def _relayed(target: Target, response: ProviderResponse, *, is_json: bool)
         raise failures.unreadable("it is a page of HTML")
     is_events = kind == EVENTS_TYPE
     if not is_events and (is_json or kind == JSON_TYPE):
-        return await _json(target, response)
+        return await _json(target, response, may_be_empty=not is_json)
     is_text = kind.startswith("text/")
     headers = _headers(target, response)
     length = response.headers.get("content-length")
@@ -96,7 +96,7 @@ async def _relayed(target: Target, response: ProviderResponse, *, is_json: bool)
     return RelayedResponse(response.status, headers, RelayedBody(response, pieces), is_events)
 
 
-async def _json(target: Target, response: ProviderResponse) -> RelayedResponse:
+async def _json(target: Target, response: ProviderResponse, *, may_be_empty: bool) -> RelayedResponse:
     """Return a JSON response: checked if it is short, else checked by its beginning."""
     headers = _headers(target, response)
     pieces = aiter(response)
@@ -108,7 +108,8 @@ async def _json(target: Target, response: ProviderResponse) -> RelayedResponse:
     else:
         await response.aclose()
         body = bytes(start)
-        normalize.parsed(target, body)
+        if body or not may_be_empty:
+            normalize.parsed(target, body)
         return RelayedResponse(response.status, headers, _masked(target, body))
     if start.lstrip()[:1] != b"{":
         raise failures.unreadable("it is not a JSON object")

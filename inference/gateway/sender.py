@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
 from inference.gateway.hosts import HostGuard
 from inference.gateway.local_driver import LocalDriver
 from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.realtime import ProviderSocket, open_socket
 from inference.gateway.responses_driver import ResponsesDriver
 from inference.gateway.targets import Target, Wire
 from inference.gateway.timeouts import whole_within, within
@@ -46,11 +47,22 @@ class Sender:
             await driver.close()
         self._drivers.clear()
 
+    async def open_realtime(
+        self, target: Target, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> ProviderSocket:
+        """Open a WebSocket to the Realtime API."""
+        return await open_socket(await self._checked(target), query, headers)
+
+    async def _checked(self, target: Target) -> Target:
+        """Return a target whose URL a caller gave with the address to connect to, which was checked."""
+        if not target.is_callers_url:
+            return target
+        address = await self._guard.address(target.base_url, target.connect_timeout)
+        return replace(target, address=address)
+
     async def send(self, target: Target, request: ProviderRequest) -> ProviderResponse:
         """Send a request, once, and return the response; an error if it is not 2xx."""
-        if target.is_callers_url:
-            address = await self._guard.address(target.base_url, target.connect_timeout)
-            target = replace(target, address=address)
+        target = await self._checked(target)
         sending = self._drivers[target.wire].send(target, request)
         if target.first_byte_timeout is None and target.total_timeout is None:
             response = await sending

@@ -30,7 +30,7 @@ RESOURCES = {
     "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
     "responses": ("responses",),
-    "media": ("audio", "fine_tuning", "images", "videos"),
+    "media": ("audio", "fine_tuning", "images", "realtime", "videos"),
     "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
 }
 *OLDER, NEWEST = edition.shipped()

@@ -16,8 +16,8 @@ class Objects:
     def __init__(self) -> None:
         self._made: dict[str, JSON] = {}
 
-    def answer(self, method: str, path: str, given: JSON) -> tuple[int, bytes, str] | None:
-        """Return status, body and content type; None for a path that is not an object's."""
+    def answer(self, method: str, path: str, given: JSON) -> tuple[int, bytes, dict[str, str]] | None:
+        """Return status, body and headers; None for a path that is not an object's."""
         match [method, *path.removeprefix("/v1/").split("/")]:
             case ["POST", "files"]:
                 return _json({"object": "file", "id": f"file-at-provider-{token_hex(4)}", **given})
@@ -29,10 +29,10 @@ class Objects:
                 return _json(self._video({**given, "remixed_from_video_id": id}))
             case ["POST", "videos", "characters"]:
                 return _json(self._make("char_", {"name": given["name"], "created_at": CREATED}))
-            case ["GET", "videos", id, _]:
-                return 200, MP4, "video/mp4"
             case ["GET", "videos", "characters", id] if id in self._made:
                 return _json(self._made[id])
+            case ["GET", "videos", id, _]:
+                return 200, MP4, {"content-type": "video/mp4"}
             case ["GET", "videos", id] if id in self._made:
                 return _json({**self._made[id], **COMPLETED})
             case ["DELETE", "videos", id] if self._made.pop(id, None):
@@ -47,6 +47,16 @@ class Objects:
                 return _json({"object": "list", "data": [], "has_more": False})
             case ["POST", "fine_tuning", "alpha", "graders", "validate"]:
                 return _json({"grader": given["grader"]})
+            case ["POST", "realtime", "client_secrets" | "sessions" | "transcription_sessions"]:
+                return _json({"value": "ek_fake", "expires_at": CREATED, "session": given.get("session")})
+            case ["POST", "realtime", "translations", "client_secrets"]:
+                return _json({"value": "ek_fake", "expires_at": CREATED, "session": given.get("session")})
+            case ["POST", "realtime", "calls"]:
+                headers = {"content-type": "application/sdp"}
+                location = f"/v1/realtime/calls/rtc_{token_hex(8)}"
+                return 201, b"v=0 answer", {**headers, "location": location}
+            case ["POST", "realtime", "calls", _, _]:
+                return 200, b"", {}
             case ["GET" | "DELETE", *_]:
                 error = {
                     "message": f"No {path}",
@@ -54,7 +64,7 @@ class Objects:
                     "param": None,
                     "code": None,
                 }
-                return 404, json.dumps({"error": error}).encode(), "application/json"
+                return 404, json.dumps({"error": error}).encode(), {}
         return None
 
     def _make(self, prefix: str, value: JSON) -> JSON:
@@ -100,5 +110,5 @@ def _part_of_job(job: JSON, rest: list[str]) -> JSON:
     return {**job, "status": "succeeded", "fine_tuned_model": model, "finished_at": CREATED}
 
 
-def _json(value: JSON) -> tuple[int, bytes, str]:
-    return 200, json.dumps(value, indent=1).encode(), "application/json"
+def _json(value: JSON) -> tuple[int, bytes, dict[str, str]]:
+    return 200, json.dumps(value, indent=1).encode(), {}

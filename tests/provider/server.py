@@ -106,11 +106,11 @@ class Provider:
         answer = self._objects.answer(method, path, given)
         if answer is None:
             return False
-        status, content, content_type = answer
+        status, content, headers_of_answer = answer
         self.requests.append(
             {"tag": f"{method}:{path}", "path": path, "headers": headers, "body": given, "ended": "complete"}
         )
-        connection.send(status, content, {"content-type": content_type})
+        connection.send(status, content, headers_of_answer)
         return True
 
     async def _answer(self, connection: Connection, path: str, body: JSON, turn: Turn, record: JSON) -> None:
@@ -192,6 +192,8 @@ def _given(headers: dict[str, str], body: bytes) -> JSON:
     content_type = headers.get("content-type", "")
     if content_type.startswith("multipart/form-data"):
         return form_fields(content_type, body)
+    if content_type == "application/sdp":
+        return {"sdp": body.decode()}
     value: JSON = json.loads(body or b"{}")
     return value
 
