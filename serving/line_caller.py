@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from handlers.context import Limits, Principal, Services
+from handlers.errors import BadRequest
 from inference.batches.caller import LineAnswer, Sender
 from persistence.types import JSON
 from serving.body_checker import BodyChecker
@@ -11,6 +12,7 @@ from serving.pipeline import Pipeline
 from serving.request import Headers, Request
 from serving.responses import Response
 from serving.routes import Route, ServedEdition
+from spec.errors import InvalidRequest
 from spec.operation import JSON_MEDIA
 
 
@@ -47,7 +49,11 @@ class LineCaller:
         checker = self.stages.checker
         assert checker is not None  # noqa: S101 - jobs run after the application is made
         operation = route.operation
-        line = await checker.check_line(raw, request, operation, operation.body(JSON_MEDIA), endpoint)
+        body = operation.body(JSON_MEDIA)
+        try:
+            line = await checker.check_line(raw, request, operation, body, endpoint)
+        except BadRequest as exc:  # it takes too long to check
+            raise InvalidRequest(exc.message, exc.param, exc.code) from exc
         return cast(JSON, line)
 
     async def call(self, sender: Sender, endpoint: str, body: JSON) -> LineAnswer:

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Literal
 
 import orjson
+import structlog
 
 from inference.batches.caller import LineAnswer, LineCaller, Sender
 from inference.batches.journal import Journal
@@ -19,7 +20,7 @@ from inference.batches.slots import LineSlots
 from inference.identifiers import new_id
 from inference.leases import Lease
 from persistence import large_json
-from persistence.errors import LeaseLost, StoreError, VersionConflict
+from persistence.errors import LeaseLost, StoreError, StoreUnavailable, VersionConflict
 from persistence.large_json import Pauses
 from persistence.store import Document, Hold, Replace, Store
 from persistence.types import JSON
@@ -44,6 +45,8 @@ LONGEST_PAUSE = 60.0
 
 LAST_FLUSH_SECONDS = 2.0
 """For storing what was answered when the attempt is cancelled."""
+
+log = structlog.get_logger("astrolabe.batches")
 
 Outcome = Literal["completed", "expired", "cancelling", "stopping"]
 
@@ -103,6 +106,7 @@ class LineSending:
                 await asyncio.wait([feeding, stopped], return_when=asyncio.FIRST_COMPLETED)
                 feeding.cancel()
                 await self._finish_lines()
+                await self._store_the_rest()
                 stopped.cancel()
                 upkeep.cancel()
         except BaseExceptionGroup as failures:
@@ -112,9 +116,9 @@ class LineSending:
                 async with asyncio.timeout(LAST_FLUSH_SECONDS):
                     await self._journal.flush()
             raise
-        await self._flush()
         await self._save()
-        return self._outcome
+        # The server's stop may have cancelled a line before the batch noticed the stop.
+        return "stopping" if self._open and self._outcome == "completed" else self._outcome
 
     # --- lines ---
 
@@ -195,6 +199,13 @@ class LineSending:
                 return
             await asyncio.wait(self._tasks, timeout=CHECK_SECONDS / 4)
 
+    async def _store_the_rest(self) -> None:
+        """Wait until the upkeep has stored all answers."""
+        while self._journal.pending_bytes:
+            self._flushed.clear()
+            self._journal.is_full.set()
+            await self._flushed.wait()
+
     # --- what is stored ---
 
     async def _keep_up(self) -> None:
@@ -204,10 +215,14 @@ class LineSending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._journal.is_full.wait()
-            await self._flush()
-            if time.monotonic() - saved >= CHECK_SECONDS:
-                await self._save()
-                saved = time.monotonic()
+            try:
+                await self._flush()
+                if time.monotonic() - saved >= CHECK_SECONDS:
+                    await self._save()
+                    saved = time.monotonic()
+            except StoreUnavailable as exc:  # the lease says when that has taken too long
+                log.warning("batch_not_stored", id=self._document.id, error=str(exc))
+                await asyncio.sleep(FLUSH_SECONDS)
             if self._is_stopping():
                 self._stop("stopping")
             elif time.time() >= self._document.value["expires_at"]:

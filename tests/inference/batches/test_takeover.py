@@ -1,16 +1,20 @@
 """A worker that is lost at any write of a batch: another one finishes it, and each line is answered once."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from inference.batches.batches import Batches
+from inference.batches.caller import LineAnswer
 from inference.gateway import Gateway
+from persistence.errors import StoreUnavailable
 from persistence.store import Document, Hold, Operation, Store
 from persistence.types import JSON
-from serving.line_caller import LineStages
+from serving.line_caller import LineCaller, LineStages
 from tests.contract.engines import ENGINES
 from tests.inference.batches.worker import LEASES, BatchWorker, batch_worker, chat_line, jsonl
+from tests.inference.engine.conftest import Asked
 from tests.inference.engine.mortal import MortalStore, PausedStore
 from tests.inference.engine.process import script
 
@@ -107,6 +111,47 @@ async def test_a_worker_that_was_paused_for_longer_than_its_lease_writes_nothing
                     await asyncio.sleep(0.02)
             assert await second.get(id) == batch
             await check(second, id)
+
+
+async def test_a_line_that_a_stop_interrupts_is_sent_again(
+    store: Store, gateway: Gateway, stages: LineStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stop of a server cancels what waits for a provider, before the batch knows of the stop."""
+    real, sent = LineCaller.call, list[int]()
+
+    async def interrupted(self: LineCaller, *arguments: Any) -> LineAnswer:
+        sent.append(1)
+        if len(sent) == 2:
+            raise asyncio.CancelledError
+        return await real(self, *arguments)
+
+    monkeypatch.setattr(LineCaller, "call", interrupted)
+    async with batch_worker(store, gateway, stages) as worker:
+        batch = await worker.ended(await worker.create(*(chat_line(number) for number in range(4))))
+        assert batch["request_counts"] == {"total": 4, "completed": 4, "failed": 0}
+        assert len(sent) == 5
+
+
+async def test_a_store_that_is_away_for_a_moment_costs_no_answer(
+    store: Store, gateway: Gateway, stages: LineStages, monkeypatch: pytest.MonkeyPatch, asked: Asked
+) -> None:
+    said = script({"text": "Here.", "wait": 0.2}, tag=asked.tag)
+    async with batch_worker(store, gateway, stages) as worker:
+        id = await worker.create(*(chat_line(number, said) for number in range(40)))
+        await worker.when(id, "in_progress")
+        real, refused = store.write, list[int]()
+
+        async def away(*operations: Operation) -> list[Document]:
+            if len(refused) < 3 and any(isinstance(each, Hold) for each in operations):
+                refused.append(1)
+                raise StoreUnavailable("away")
+            return await real(*operations)
+
+        monkeypatch.setattr(store, "write", away)
+        batch = await worker.ended(id)
+        assert batch["request_counts"] == {"total": 40, "completed": 40, "failed": 0}
+        assert len(refused) == 3
+        assert len(asked.all()) == 40
 
 
 async def test_a_batch_that_comes_further_each_time_is_not_given_up(
