@@ -7,10 +7,8 @@ route needs it.
 import asyncio
 import logging
 import os
-import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
-from hashlib import blake2b
 from typing import Any, TypeVar
 
 import httpx
@@ -30,6 +28,7 @@ from inference.gateway import (
     litellm_clients,
     litellm_cohere,
     litellm_media,
+    litellm_messages,
     requests,
     sse,
     thinking,
@@ -71,8 +70,6 @@ CLOSED = {
     EMBEDDINGS: frozenset({"bedrock", "databricks", "gemini", "sagemaker", "vertex_ai"}),
 }
 """Providers that litellm sends no `extra_body`, or sends it as a field of that name."""
-
-MISTRALS_ID = re.compile("[A-Za-z0-9]{9}")
 
 EMPTY = frozenset({"annotations", "images", "thinking_blocks"})
 """Members of a message that litellm makes for some providers also where there are none."""
@@ -127,49 +124,15 @@ def _embedding_arguments(target: Target, request: JSON) -> JSON:
 
 
 def _chat_arguments(target: Target, request: JSON) -> JSON:
-    request = chat_fields.for_litellm(target.model.partition("/")[0], request)
-    messages = [_message(message) for message in request["messages"]]
-    if target.model.startswith("mistral/"):
-        messages = [_with_short_ids(message) for message in messages]
+    provider = target.model.partition("/")[0]
+    request = chat_fields.for_litellm(provider, request)
+    messages = litellm_messages.for_provider(provider, request["messages"])
     request = {**request, "messages": messages}
     if "claude" in target.model and not thinking.can_continue(messages):
         request = {name: value for name, value in request.items() if name not in thinking.SETTINGS}
     # Without `_skip_mcp_handler` litellm looks for MCP servers in every request with tools, and fails
     # if its extra `mcp` is not installed.
     return {**_arguments(target, request, CHAT), "_skip_mcp_handler": True}
-
-
-def _message(message: JSON) -> JSON:
-    """Return a message as litellm takes it back, however a client has put it together."""
-    blocks, calls = message.get("thinking_blocks"), message.get("tool_calls")
-    if thinking.are_blocks(blocks):
-        message = {**message, "thinking_blocks": thinking.joined(blocks)}
-    if calls:
-        message = {**message, "tool_calls": [_call(call) for call in calls]}
-    return message
-
-
-def _call(call: JSON) -> JSON:
-    """Return a call with Gemini's signature where litellm looks for it, not where OpenAI's API has it."""
-    match call:
-        case {"extra_content": {"google": {"thought_signature": str(signature)}}}:
-            return {"provider_specific_fields": {"thought_signature": signature}, **call}
-        case _:
-            return call
-
-
-def _with_short_ids(message: JSON) -> JSON:
-    """Return a message whose calls have ids as Mistral takes them, from whatever model they came."""
-    if message.get("tool_call_id"):
-        message = {**message, "tool_call_id": _short_id(message["tool_call_id"])}
-    if message.get("tool_calls"):
-        calls = [{**call, "id": _short_id(call["id"])} for call in message["tool_calls"]]
-        message = {**message, "tool_calls": calls}
-    return message
-
-
-def _short_id(id: str) -> str:
-    return id if MISTRALS_ID.fullmatch(id) else blake2b(id.encode(), digest_size=5).hexdigest()[:9]
 
 
 def _arguments(target: Target, request: JSON, path: str) -> JSON:

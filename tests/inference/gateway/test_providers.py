@@ -103,6 +103,21 @@ async def test_a_call_with_any_id_can_be_sent_to_any_provider(gateway: Gateway, 
     assert answer["choices"][0]["message"]["content"] == "Two."
 
 
+@everywhere
+async def test_equal_calls_keep_their_outputs(
+    gateway: Gateway, provider: ProviderProcess, tag: str, model: str
+) -> None:
+    function = {"name": "f", "arguments": '{"x": 1}'}
+    calls = [{"id": f"abcdefgh{x}", "type": "function", "function": function} for x in range(3)]
+    calls[1] = {**calls[1], "function": {"name": "f", "arguments": '{"x": 2}'}}
+    request = scripted(model, tag, {"text": "One."}, {"text": "Two."}, {"text": "Three."}, tools=[TOOL])
+    outputs = [{"role": "tool", "tool_call_id": f"abcdefgh{x}", "content": f"output{x}"} for x in range(3)]
+    turn = [{"role": "assistant", "content": None, "tool_calls": calls}, *outputs]
+    await gateway.complete({**request, "messages": [*request["messages"], *turn]})
+    body = json.dumps(provider.received(tag)[0]["body"])
+    assert [body.count(f"output{x}") for x in range(3)] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("model", ["anthropic", "bedrock"])
 async def test_claude_answers_behind_calls_that_it_did_not_sign(
     gateway: Gateway, provider: ProviderProcess, tag: str, model: str
