@@ -8,14 +8,13 @@ is, the oldest first: a chain up to a response, or a conversation up to an item 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-import orjson
-
 from inference.input_files import MAX_BYTES
 from inference.responses.conversations import newest_items
 from inference.responses.errors import ContextTooLong
 from inference.responses.objects import without_cut_off
 from inference.responses.sealing import ItemSealer
 from inference.responses.state import INPUT, SEGMENTS
+from persistence import large_json
 from persistence.collections import RESPONSES
 from persistence.listing import pages
 from persistence.store import Document, Key, Replace, Store
@@ -78,7 +77,7 @@ class Contexts:
                 newest.append(item)
                 if item["type"] == "compaction" and self._sealer.unseal(project, item) is not None:
                     return newest[::-1]
-                room -= len(orjson.dumps(item))
+                room -= len(await large_json.dumps(item))
                 if room < 0:
                     if truncates:
                         return newest[::-1]

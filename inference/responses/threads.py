@@ -5,14 +5,13 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
-import orjson
-
 from inference.assistants.objects import thread_object
 from inference.assistants.renderer import CUT_OFF
 from inference.assistants.runs import THREAD_DELETION
 from inference.identifiers import new_id
 from inference.responses.conversations import CONVERSATION_DELETION, conversation_object, item_key
 from inference.responses.thread_items import call_items, cited_files, message_item, thread_message
+from persistence import large_json
 from persistence.collections import (
     CONVERSATION_ITEMS,
     CONVERSATIONS,
@@ -127,7 +126,7 @@ async def _batches(documents: AsyncIterator[Insert]) -> AsyncIterator[list[Inser
     room, last = BATCH_BYTES, 0
     async for document in documents:
         last = max(last + 1, document.position or 0)
-        size = len(orjson.dumps(document.value))
+        size = len(await large_json.dumps(document.value))
         if batch and (len(batch) == PAGE or size > room):
             yield batch
             batch, room = [], BATCH_BYTES

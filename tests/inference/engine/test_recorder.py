@@ -1,5 +1,7 @@
 """When a run is stored anew, and with what."""
 
+import pytest
+
 from inference.assistants.objects import run_object
 from inference.assistants.renderer import AssistantsRenderer
 from inference.engine.events import (
@@ -16,7 +18,7 @@ from inference.engine.events import (
     started,
 )
 from inference.engine.items import Call, Message
-from inference.engine.recorder import Recorder
+from inference.engine.recorder import MERGED, Recorder
 from inference.engine.state import RunState
 
 
@@ -78,15 +80,16 @@ def test_a_turn_that_no_client_has_seen_is_dropped() -> None:
     assert (list(batch.lines), list(batch.frames), recording.state.turn) == ([], [], None)
 
 
-def test_a_background_run_gets_each_text_as_one_delta() -> None:
+@pytest.mark.parametrize("words", [3, 2 * MERGED + 1])
+def test_a_background_run_gets_each_text_as_one_delta(words: int) -> None:
     recording = recorder(live=False)
     record(recording, *CALLED)
     recording.take()
     record(recording, TurnStarted("turn_2", 3), started(Message("msg_1"), 3))
-    record(recording, *(ItemDelta("msg_1", word) for word in ("One ", "two ", "three.")))
+    record(recording, *(ItemDelta("msg_1", f"{number} ") for number in range(words)))
     record(recording, ItemFinished("msg_1", "completed", 4), TurnFinished("stop", 4))
     deltas = [event for event in recording.take().events if isinstance(event, ItemDelta)]
-    assert [delta.text for delta in deltas] == ["One two three."]
+    assert [delta.text for delta in deltas] == ["".join(f"{number} " for number in range(words))]
 
 
 def test_pieces_of_one_event_are_shown_as_events_of_their_own() -> None:
