@@ -1,5 +1,6 @@
 """Input tokens: counted of what a response would send, without sending or storing anything."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ from handlers.errors import BadRequest
 from inference import tokens
 from inference.gateway import Gateway
 from inference.responses.errors import ResponseNotFound
+from inference.responses.input_tokens import COUNTED_AT_ONCE
 from persistence.store import Store
 from persistence.types import JSON
 from tests.inference.engine.process import script
@@ -97,3 +99,18 @@ async def test_a_file_that_is_no_base64_counts_as_empty(one: Worker) -> None:
     file = {"type": "input_file", "file_data": "data:text/plain;base64,é", "filename": "a.txt"}
 
     assert await count(one, [{"role": "user", "content": [file]}]) > 0
+
+
+async def test_a_long_text_is_counted_in_slices(one: Worker) -> None:
+    text = "word " * (COUNTED_AT_ONCE // 5 + 10)
+    assert await count(one, text) - await count(one, "") == pytest.approx(tokens.count(text), abs=30)
+
+
+async def test_counting_leaves_the_event_loops_threads_to_others(one: Worker) -> None:
+    counts = [asyncio.create_task(count(one, "word " * 200_000)) for _ in range(40)]
+    await asyncio.wait(counts, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.to_thread(str)
+    assert not all(each.done() for each in counts)
+    for each in counts:
+        each.cancel()
+    await asyncio.gather(*counts, return_exceptions=True)
