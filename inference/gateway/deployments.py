@@ -165,6 +165,8 @@ class Deployments:
         kind = error_class(error)
         if kind is None or kind in OWN_ONLY or isinstance(error, DeploymentFull):
             return  # the request is at fault, or nobody
+        if error.status == 404 and target.name != target.key:
+            return  # clients may ask a pattern for models that nobody has
         state, rule, now = self.state(target.key), target.cooldown, self._clock()
         if error.status in AT_ONCE:
             self._cool(target, error, min(error.retry_after or rule.seconds, LONGEST_COOLDOWN), kind)

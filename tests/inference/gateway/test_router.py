@@ -340,6 +340,19 @@ async def test_deployments_that_all_cool_down_are_asked_all_the_same(
     assert list(gateway.deployments.cooldowns.all()) == ["q/b"], "the one that has answered is well again"
 
 
+async def test_a_pattern_has_deployments_of_which_each_model_cools_down_by_itself(
+    make: Make, provider: ProviderProcess, tag: str
+) -> None:
+    gateway = await make(
+        '  "x-*": {deployments: [{provider: p, model: "a-*"}, {provider: q, model: "b-*", weight: 0}]}'
+    )
+    fail = {"a-1": failing(429), "a-3": failing(404)}
+    for model in ("x-1", "x-1", "x-2", "x-3", "x-3", "x-3", "x-3"):
+        await gateway.complete(request(tag, model, **fail))
+    assert asked(provider, tag)[:4] == ["a-1", "b-1", "b-1", "a-2"]
+    assert list(gateway.deployments.cooldowns.all()) == ["p/a-1"], "not a model that nobody has"
+
+
 async def test_a_route_without_a_choice_never_cools_down(make: Make, tag: str) -> None:
     gateway = await make('  "x-*": {provider: p}')
     for number in range(5):
