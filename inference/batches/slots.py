@@ -10,7 +10,7 @@ IN_FLIGHT_BYTES = 16 * 1024 * 1024
 class LineSlots:
     """Bounds the lines in flight: `per_project`, `per_model`, and all of them by their bytes.
 
-    Whoever has waited for longest comes first, unless another bound keeps it waiting.
+    The line that has waited for longest comes first, unless its project or model keeps it waiting.
     """
 
     def __init__(self, per_project: int, per_model: int, most_bytes: int = IN_FLIGHT_BYTES) -> None:
@@ -57,6 +57,8 @@ class LineSlots:
                 self._take(project, model, size)
                 self._waiting.remove(entry)
                 future.set_result(None)
+            elif self._has_slot(project, model):
+                return  # a large line, which smaller ones behind it would keep waiting for ever
 
     def _take(self, project: str, model: str | None, size: int) -> None:
         self._projects[project] += 1
@@ -64,8 +66,8 @@ class LineSlots:
         self._bytes += size
 
     def _has_room(self, project: str, model: str | None, size: int) -> bool:
-        return (
-            self._projects[project] < self._per_project
-            and self._models[model] < self._per_model
-            and (not self._bytes or self._bytes + size <= self._most_bytes)
-        )
+        fits = not self._bytes or self._bytes + size <= self._most_bytes
+        return fits and self._has_slot(project, model)
+
+    def _has_slot(self, project: str, model: str | None) -> bool:
+        return self._projects[project] < self._per_project and self._models[model] < self._per_model
