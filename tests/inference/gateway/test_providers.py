@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -313,3 +315,9 @@ async def test_a_redirect_is_not_followed(
         await gateway.complete(scripted(model, tag, turn))
     assert [each["path"] for each in provider.received(tag)].count("/elsewhere") == 0
     assert len(provider.received(tag)) == 1
+
+
+def test_litellm_asks_no_other_host_and_writes_nothing() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.inference.gateway.litellm_audit"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert (json.loads(done.stdout), done.stderr) == (["127.0.0.1"], "")
