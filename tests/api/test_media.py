@@ -134,6 +134,21 @@ def test_the_model_may_come_behind_the_file(http: httpx.Client, provider: Provid
     assert body["timestamp_granularities[]"] == ["word", "segment"]
 
 
+def test_a_callers_own_key_is_used_in_astra_mode(
+    astra_server: Server, provider: ProviderProcess, tag: str
+) -> None:
+    headers = {"astra-api-token": "AstraCS:a:b", "api-key": "sk-the-callers-own-key"}
+    prompt = scripted(tag)
+    body = {"model": "gpt-image-1", "prompt": prompt}
+    image = httpx.post(f"{astra_server.url}/images/generations", json=body, headers=headers)
+    assert image.status_code == 200, image.text
+    files = {"file": ("a.mp3", b"sound"), "model": (None, "whisper-1"), "prompt": (None, prompt)}
+    sound = httpx.post(f"{astra_server.url}/audio/transcriptions", files=files, headers=headers)
+    assert sound.status_code == 200, sound.text
+    keys = [one["headers"]["authorization"] for one in provider.received(tag)]
+    assert keys == ["Bearer sk-the-callers-own-key"] * 2
+
+
 # --- bad input ---
 
 

@@ -97,7 +97,8 @@ class Seeds:
                 if name.endswith("_ids"):
                     properties[name] = {**properties[name], "items": only}
                 else:
-                    nullable = {"type": "null"} in properties[name].get("anyOf", ())
+                    given = properties[name]
+                    nullable = {"type": "null"} in given.get("anyOf", ()) or "null" in given.get("type", ())
                     properties[name] = {"anyOf": [only, {"type": "null"}]} if nullable else only
 
     def _set(self) -> dict[str, str]:

@@ -30,7 +30,8 @@ RESOURCES = {
     "conversations": ("conversations",),
     "files": ("files", "uploads", "vector_stores"),
     "responses": ("responses",),
-    "media": ("audio", "fine_tuning", "images", "realtime", "videos"),
+    "media": ("audio", "images", "videos"),
+    "tuning": ("fine_tuning", "realtime"),
     "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
 }
 *OLDER, NEWEST = edition.shipped()
