@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import yarl
 
 from inference.gateway.driver import ProviderRequest, ProviderResponse
 from inference.gateway.forms import Form
 from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.proxied_client import ProxiedClient
-from inference.gateway.proxies import proxy_of
+from inference.gateway.proxies import proxied_client, proxy_of
 from inference.gateway.targets import Target
 from persistence import large_json
+
+if TYPE_CHECKING:
+    from inference.gateway.proxied_client import ProxiedClient
 
 LOCAL_HOST = "local"
 """The host name of the local models, which listen on Unix sockets."""
@@ -39,7 +42,7 @@ class OpenAIDriver:
         if proxy is None:
             return await self._client.send(request.method, url, headers, body, timeouts, target.address)
         if self._proxied is None:
-            self._proxied = ProxiedClient()
+            self._proxied = proxied_client()
         return await self._proxied.send(request.method, url, headers, body, timeouts, proxy)
 
 

@@ -8,9 +8,25 @@ from typing import Any
 import aiohttp
 import yarl
 
-from inference.gateway.driver import ProviderResponse
+from inference.gateway import failures
+from inference.gateway.driver import ConnectionLost, ProviderResponse
 from inference.gateway.http_client import DRAIN_TIMEOUT, Timeouts
-from inference.gateway.network_errors import mapped, of_aiohttp
+from inference.gateway.network_errors import Table, certificate_error, host_error, mapped, system_error
+
+
+def of_aiohttp(read_timeout: float) -> Table:
+    """Return the table of aiohttp's errors, for a response that may be silent for `read_timeout` seconds."""
+    return (
+        (aiohttp.ConnectionTimeoutError, lambda _: failures.unreachable("the connection timed out")),
+        (TimeoutError, lambda _: failures.timed_out(read_timeout)),
+        (aiohttp.ClientConnectorCertificateError, lambda exc: certificate_error(exc.certificate_error)),
+        (aiohttp.ClientConnectorError, lambda exc: system_error(exc.os_error)),
+        (aiohttp.ServerDisconnectedError, lambda _: failures.unreachable("it closed the connection")),
+        (aiohttp.ClientPayloadError, lambda _: ConnectionLost(failures.cut_off().message, status=502)),
+        (aiohttp.ClientError, lambda exc: failures.unreachable(type(exc).__name__)),
+        (OSError, system_error),
+        (UnicodeError, host_error),
+    )
 
 
 class ProxiedClient:

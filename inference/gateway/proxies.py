@@ -1,9 +1,20 @@
 """Find the proxy for a URL: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.request import getproxies, proxy_bypass
 
 import yarl
+
+if TYPE_CHECKING:
+    from inference.gateway.proxied_client import ProxiedClient
+
+
+def proxied_client() -> "ProxiedClient":
+    """Return a client for requests through proxies."""
+    from inference.gateway.proxied_client import ProxiedClient  # noqa: PLC0415 - aiohttp takes 8 MB
+
+    return ProxiedClient()
 
 
 @lru_cache(maxsize=1024)

@@ -18,8 +18,7 @@ from inference.errors import InferenceError, ProviderError, ProviderRejected
 from inference.gateway.driver import ProviderResponse
 from inference.gateway.hosts import HostGuard
 from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.proxied_client import ProxiedClient
-from inference.gateway.proxies import proxy_of
+from inference.gateway.proxies import proxied_client, proxy_of
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_URL = 8192
@@ -103,7 +102,7 @@ class UrlFiles:
         timeouts = Timeouts(CONNECT_SECONDS, SECONDS)
         proxy = proxy_of(asked.origin())
         if proxy is not None:  # it resolves the name itself
-            proxied = ProxiedClient()
+            proxied = proxied_client()
             try:
                 return await _answer(await proxied.send("GET", asked, _HEADERS, None, timeouts, proxy))
             finally:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import orjson
 import structlog
@@ -11,13 +12,15 @@ import yarl
 
 from inference.errors import ProviderError
 from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.proxied_client import ProxiedClient
-from inference.gateway.proxies import proxy_of
+from inference.gateway.proxies import proxied_client, proxy_of
 from inference.jobs import Jobs
 from inference.leases import Lease
 from inference.webhooks.registry import Endpoint, Registry
 from persistence.store import Enqueue, Finish, Job, Operation, Reschedule, Store
 from persistence.types import JSON
+
+if TYPE_CHECKING:
+    from inference.gateway.proxied_client import ProxiedClient
 
 KIND = "webhook"
 
@@ -152,7 +155,7 @@ class Webhooks:
             response = await self._client.send("POST", url, headers, body, timeouts, address)
         else:
             if self._proxied is None:
-                self._proxied = ProxiedClient()
+                self._proxied = proxied_client()
             response = await self._proxied.send("POST", url, headers, body, timeouts, proxy)
         try:
             await response.drain()

@@ -8,8 +8,8 @@ import yarl
 
 from inference.errors import ProviderBroken, ProviderError, ProviderTimeout
 from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.network_errors import CONNECTING, Table, mapped, of_aiohttp
-from inference.gateway.proxied_client import ProxiedClient
+from inference.gateway.network_errors import CONNECTING, Table, mapped
+from inference.gateway.proxied_client import ProxiedClient, of_aiohttp
 from tests.inference.gateway.test_http_client import TIMEOUTS, serving
 
 AIOHTTP = of_aiohttp(5)
