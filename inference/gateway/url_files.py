@@ -53,22 +53,22 @@ class UrlFiles:
 
     guard: HostGuard = field(default_factory=HostGuard)
 
-    async def fetch(self, url: str) -> FetchedFile:
-        """Return the file of a URL; FetchFailed."""
+    async def fetch(self, url: str, room: int = MAX_BYTES) -> FetchedFile:
+        """Return the file of a URL, which has at most `room` bytes; FetchFailed."""
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._fetch(url)
+                return await self._fetch(url, room)
         except TimeoutError as exc:
             raise _failure(url, f"it was not there after {SECONDS:g} seconds") from exc
         except ProviderError as exc:
             reason = exc.message.replace("The provider", "its server").rstrip(".")
             raise _failure(url, reason) from exc
 
-    async def _fetch(self, url: str) -> FetchedFile:
+    async def _fetch(self, url: str, room: int) -> FetchedFile:
         client, asked = HttpClient(), self._checked(url, url)
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                answer = await self._ask(client, url, asked)
+                answer = await self._ask(client, url, asked, room)
                 location = answer.headers.get("location")
                 if not (300 <= answer.status < 400 and location):
                     break
@@ -79,8 +79,10 @@ class UrlFiles:
             await client.close()
         if answer.status != HTTPStatus.OK:
             raise _failure(url, f"its server answered with status {answer.status}")
+        if _is_compressed(answer.headers):
+            raise _failure(url, "its server sends it compressed, which was not asked for")
         if answer.body is None:
-            raise _failure(url, f"it has more than {MAX_BYTES} bytes")
+            raise _failure(url, f"it has more than {room} bytes")
         return FetchedFile(answer.body, _filename(asked, answer.headers))
 
     def _checked(self, url: str, asked: str) -> yarl.URL:
@@ -98,20 +100,21 @@ class UrlFiles:
             raise _forbidden(url, host)
         return parsed
 
-    async def _ask(self, client: HttpClient, url: str, asked: yarl.URL) -> "_Answer":
+    async def _ask(self, client: HttpClient, url: str, asked: yarl.URL, room: int) -> "_Answer":
         timeouts = Timeouts(CONNECT_SECONDS, SECONDS)
         proxy = proxy_of(asked.origin())
         if proxy is not None:  # it resolves the name itself
             proxied = proxied_client()
             try:
-                return await _answer(await proxied.send("GET", asked, _HEADERS, None, timeouts, proxy))
+                response = await proxied.send("GET", asked, _HEADERS, None, timeouts, proxy)
+                return await _answer(response, room)
             finally:
                 await proxied.close()
         try:
             address = await self.guard.address(str(asked), CONNECT_SECONDS)
         except ProviderRejected as exc:
             raise _forbidden(url, asked.host or "") from exc
-        return await _answer(await client.send("GET", asked, _HEADERS, None, timeouts, address))
+        return await _answer(await client.send("GET", asked, _HEADERS, None, timeouts, address), room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +126,20 @@ class _Answer:
     body: bytes | None
 
 
-async def _answer(response: ProviderResponse) -> _Answer:
+async def _answer(response: ProviderResponse, room: int) -> _Answer:
     async with aclosing(response):
         body = bytearray()
-        if response.status == HTTPStatus.OK:
+        if response.status == HTTPStatus.OK and not _is_compressed(response.headers):
             async for piece in response:
                 body += piece
-                if len(body) > MAX_BYTES:
+                if len(body) > room:
                     return _Answer(response.status, response.headers, None)
         return _Answer(response.status, response.headers, bytes(body))
+
+
+def _is_compressed(headers: Mapping[str, str]) -> bool:
+    """Return whether an answer is compressed: a small one could fill the memory."""
+    return headers.get("content-encoding", "identity").lower() != "identity"
 
 
 def _joined(asked: yarl.URL, location: str) -> str:

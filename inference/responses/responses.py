@@ -9,7 +9,7 @@ from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
-from inference.gateway.url_files import FetchedFile, FetchFailed, UrlFiles
+from inference.gateway.url_files import MAX_BYTES, FetchedFile, FetchFailed, UrlFiles
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
@@ -223,12 +223,14 @@ class Responses:
     async def _fetched(self, input: list[JSON]) -> dict[str, FetchedFile]:
         """Return the files that the request's own items name by URL; ItemRefused."""
         fetched: dict[str, FetchedFile] = {}
+        room = MAX_BYTES
         for url, where in named_files(input, "file_url"):
             if url not in fetched:
                 try:
-                    fetched[url] = await self._urls.fetch(url)
+                    fetched[url] = await self._urls.fetch(url, room)
                 except FetchFailed as exc:
                     raise ItemRefused(str(exc), where, "failed_to_download_file") from exc
+                room -= len(fetched[url].data)
         return fetched
 
     async def _check_new(self, request: ResponseRequest, known: set[str]) -> None:

@@ -21,6 +21,7 @@ PAGES = {
     "/local": b"HTTP/1.1 302 Found\r\nlocation: file:///etc/passwd\r\ncontent-length: 0\r\n\r\n",
     "/round": b"HTTP/1.1 302 Found\r\nlocation: /round\r\ncontent-length: 0\r\n\r\n",
     "/large": b"HTTP/1.1 200 OK\r\ncontent-length: 300\r\n\r\n" + b"x" * 300,
+    "/packed": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-encoding: gzip\r\n\r\n\x1f\x8b",
     "/silent": b"",
 }
 
@@ -66,6 +67,7 @@ async def test_a_file_comes_with_its_name(site: str, path: str, name: str, data:
         ("/inside", "does not ask the host '169.254.169.254'"),
         ("/local", "it is not a valid URL of http or https"),
         ("/round", "it redirects more than 3 times"),
+        ("/packed", "its server sends it compressed"),
     ],
 )
 async def test_what_cannot_be_had_is_refused_with_the_reason(site: str, path: str, reason: str) -> None:
@@ -74,10 +76,9 @@ async def test_what_cannot_be_had_is_refused_with_the_reason(site: str, path: st
 
 
 async def test_a_file_may_not_be_too_large_or_too_slow(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url_files, "MAX_BYTES", 299)
     monkeypatch.setattr(url_files, "SECONDS", 0.2)
     with pytest.raises(FetchFailed, match="it has more than 299 bytes"):
-        await fetching(site).fetch(site + "/large")
+        await fetching(site).fetch(site + "/large", 299)
     with pytest.raises(FetchFailed, match=r"it was not there after 0\.2 seconds|sent nothing"):
         await fetching(site).fetch(site + "/silent")
 

@@ -10,6 +10,7 @@ from handlers.errors import BadRequest
 from inference.gateway import Gateway
 from inference.gateway.hosts import HostGuard
 from inference.gateway.url_files import UrlFiles
+from inference.responses import responses
 from persistence.store import Store
 from persistence.types import JSON
 from tests.fixtures.refusals import refused
@@ -83,6 +84,17 @@ async def test_a_file_that_cannot_be_fetched_is_refused_by_its_name(one: Worker,
             assert "ASTROLABE_FILE_HOSTS" in (await refused(call, BadRequest)).message
         else:
             await call
+
+
+async def test_the_files_of_a_request_have_a_size_together(
+    one: Worker, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MAX_BYTES", 6)
+    site.files["/c.txt"] = b"Aye."
+    await one.create(user(site.part("/a.txt"), site.part("/a.txt")))
+    error = await refused(one.create(user(site.part("/a.txt"), site.part("/c.txt"))), BadRequest)
+    assert error.param == "input[0].content[1].file_url"
+    assert error.message.endswith("it has more than 2 bytes.")
 
 
 async def test_a_request_has_at_most_ten_files_by_url(one: Worker, site: Site) -> None:
