@@ -10,7 +10,7 @@ from inference.gateway.targets import Target
 
 _TABLE = "model_prices_and_context_window_backup.json"
 
-_WINDOW = re.compile(rb'^ {0,4}"([^"\\]+)": \{$|^ +"max_input_tokens": (\d+),?$', re.MULTILINE)
+_WINDOW = re.compile(rb'^ {0,4}"([^"\\]+)": \{$|^ {8}"max_input_tokens": (\d+),?$', re.MULTILINE)
 """The first line of a model's entry, or the line of its window."""
 
 
