@@ -57,7 +57,7 @@ async def test_every_error_has_openais_shape(app: ASGIApplication) -> None:
     for path, status in (
         ("/v1/nonsense", 404),
         ("/nonsense", 404),
-        ("/v1/fine_tuning/jobs", 501),
+        ("/v1/evals", 501),
         ("/v1/threads/x/runs", 503),
     ):
         answer = await ask(app, path)

@@ -108,7 +108,7 @@ def test_a_base_url_without_v1_is_named(server: Server) -> None:
 
 
 def test_a_501_tells_sdks_not_to_retry(http: httpx.Client) -> None:
-    answer = http.get("fine_tuning/jobs")
+    answer = http.get("evals")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (501, "false")
 
 

@@ -78,7 +78,7 @@ async def test_a_call_is_held_to_its_callers_limits(app: ASGIApplication) -> Non
 
 
 async def test_a_call_of_what_is_not_served_answers_as_http_does(app: ASGIApplication) -> None:
-    refused = await app.call("listPaginatedFineTuningJobs", {}, ALICE)
+    refused = await app.call("listEvals", {}, ALICE)
     names = [value for name, value in refused.headers if name == b"x-should-retry"]
     assert (refused.status, names) == (501, [b"false"])
     assert (await app.call("createNonsense", {}, ALICE)).status == 404

@@ -85,9 +85,9 @@ def test_an_unknown_path_is_404_and_a_wrong_method_405(client: OpenAI) -> None:
 
 def test_an_operation_that_is_not_served_is_501(client: OpenAI) -> None:
     with pytest.raises(openai.APIStatusError) as failure:
-        client.fine_tuning.jobs.list()
+        client.get("/evals", cast_to=object)
     assert failure.value.status_code == 501
-    assert "listPaginatedFineTuningJobs" in failure.value.message
+    assert "listEvals" in failure.value.message
 
 
 @pytest.mark.parametrize("id", ["thread_abc", "asst_x'; --", "..%2Fassistants", "a" * 2000, "☃"])
