@@ -3,7 +3,7 @@
 from handlers.context import Context
 from handlers.registry import operation
 from handlers.relaying import relay
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.paths import SPEECH, TRANSCRIPTIONS, TRANSLATIONS
 from inference.gateway.relay import RelayedResponse
 from persistence.types import JSON

@@ -8,7 +8,8 @@ from handlers.context import Context, Relayed, Stream
 from handlers.credentials import chat_credentials, require_store
 from handlers.registry import operation
 from handlers.stored_completions import check_size, new_id, store_completion
-from inference.gateway import ChunkAccumulator, sse
+from inference.gateway import ChunkAccumulator
+from inference.gateway.answers import sse
 from persistence.types import JSON
 
 

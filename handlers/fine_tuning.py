@@ -23,9 +23,9 @@ from handlers.resources import find_file
 from inference.errors import ProviderError
 from inference.gateway import failures
 from inference.gateway.driver import ProviderRequest
-from inference.gateway.forms import Form, FormFile
+from inference.gateway.http.forms import Form, FormFile
 from inference.gateway.relay import RelayedResponse, relayed
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.collections import FINE_TUNED_MODELS, FINE_TUNING_JOBS
 from persistence.store import Document
 from persistence.types import JSON

@@ -4,7 +4,7 @@ from handlers.context import Context
 from handlers.referred_files import with_image
 from handlers.registry import operation
 from handlers.relaying import relay
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.paths import IMAGE_EDITS, IMAGE_VARIATIONS, IMAGES
 from inference.gateway.relay import RelayedResponse
 from persistence.types import JSON

@@ -20,9 +20,9 @@ from handlers.relaying import body_for
 from inference.errors import ProviderError
 from inference.gateway import failures
 from inference.gateway.driver import ProviderRequest
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.relay import RelayedResponse, relayed
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.errors import Conflict
 from persistence.store import Delete, Document, Insert, Key, Replace
 from persistence.types import JSON

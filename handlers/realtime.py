@@ -16,10 +16,10 @@ from handlers.provider_objects import Kind
 from handlers.registry import operation
 from inference.errors import ModelNotFound
 from inference.gateway.driver import ProviderRequest
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.realtime import ProviderSocket
 from inference.gateway.relay import RelayedResponse, relayed
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.collections import REALTIME_CALLS
 from persistence.types import JSON
 from spec.body import parse_json

@@ -3,10 +3,10 @@
 from handlers.context import Context
 from handlers.credentials import chat_credentials
 from inference.gateway.driver import ProviderRequest
-from inference.gateway.forms import Form
-from inference.gateway.parameters import with_parameters
+from inference.gateway.http.forms import Form
 from inference.gateway.relay import RelayedResponse, relayed
-from inference.gateway.targets import Target
+from inference.gateway.routing.parameters import with_parameters
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 

@@ -9,7 +9,7 @@ from handlers.pages import list_page, read_page
 from handlers.provider_objects import Kind
 from handlers.referred_files import with_image
 from handlers.registry import operation
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.relay import RelayedResponse
 from persistence.collections import VIDEO_CHARACTERS, VIDEOS
 from persistence.store import Order

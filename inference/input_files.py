@@ -5,7 +5,7 @@ import base64
 import mimetypes
 from collections.abc import Mapping
 
-from inference.gateway.url_files import FetchedFile, FetchFailed, UrlFiles
+from inference.gateway.http.url_files import FetchedFile, FetchFailed, UrlFiles
 from inference.images import SIGNATURE_BYTES, image_type
 from persistence.collections import FILES
 from persistence.errors import ContentNotFound

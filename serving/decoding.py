@@ -6,7 +6,7 @@ from typing import Any
 
 from handlers.context import UploadedFile
 from handlers.errors import NotImplementedYet
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.spool import Spool
 from persistence.store import Store
 from serving.bodies import MAX_FIELD, MAX_RELAYED_FIELD, MultipartReader, boundary_of

@@ -10,9 +10,9 @@ import click
 
 from inference.errors import InferenceError
 from inference.gateway import Gateway, Routes
-from inference.gateway.cooldowns import Cooldown, stored_cooldowns
-from inference.gateway.routes import Route
-from inference.gateway.targets import Target
+from inference.gateway.routing.cooldowns import Cooldown, stored_cooldowns
+from inference.gateway.routing.routes import Route
+from inference.gateway.routing.targets import Target
 from persistence.engines import open_store
 from persistence.errors import StoreError, StoreRefused
 from serving.settings import Settings

@@ -14,11 +14,11 @@ from inference.assistants.runs import Runs
 from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
 from inference.gateway import CallerPolicy, Gateway, Routes
-from inference.gateway.any_provider import callers_routes
-from inference.gateway.discovery import find_embedding_model
-from inference.gateway.hosts import HostGuard
-from inference.gateway.reload import RoutesReloader
-from inference.gateway.url_files import UrlFiles
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.http.url_files import UrlFiles
+from inference.gateway.routing.any_provider import callers_routes
+from inference.gateway.routing.discovery import find_embedding_model
+from inference.gateway.routing.reload import RoutesReloader
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox

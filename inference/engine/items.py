@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from inference.gateway.responses_members import PHASE
-from inference.gateway.thinking import joined
+from inference.gateway.answers.thinking import joined
+from inference.gateway.drivers.responses_members import PHASE
 from persistence.types import JSON
 
 MESSAGE = "message"

@@ -29,7 +29,7 @@ from inference.engine.items import FUNCTION_CALL, GROWING_PARTS, Call, Item, Mes
 from inference.engine.state import RunState
 from inference.engine.tools import Emit, Toolbox, ToolResult
 from inference.errors import ProviderBroken
-from inference.gateway.responses_members import PHASE
+from inference.gateway.drivers.responses_members import PHASE
 from inference.identifiers import new_id
 from inference.limits import MAX_ANSWER
 from persistence.types import JSON

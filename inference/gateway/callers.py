@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from inference.errors import ProviderRejected
-from inference.gateway.hosts import HEADER, HostGuard
-from inference.gateway.targets import Target
+from inference.gateway.http.hosts import HEADER, HostGuard
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 AZURE_VERSION = "2024-10-21"

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from inference.errors import ProviderBroken
 from inference.gateway import failures
-from inference.gateway.forms import Form
-from inference.gateway.targets import Target
+from inference.gateway.http.forms import Form
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 Body = JSON | Form | bytes | AsyncIterable[bytes] | None

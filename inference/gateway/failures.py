@@ -18,8 +18,8 @@ from inference.errors import (
     ProviderTimeout,
     ProviderUnreadable,
 )
-from inference.gateway import tolerant_json
-from inference.gateway.targets import Target
+from inference.gateway.answers import tolerant_json
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 TRANSIENT = frozenset({408, 409, 425, 429})

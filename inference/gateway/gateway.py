@@ -11,33 +11,34 @@ from urllib.parse import urlsplit
 import structlog
 
 from inference.errors import ModelNotFound, ProviderError, RoutesRefused
-from inference.gateway import failures, inputs, normalize, sse
-from inference.gateway.accumulator import joined
-from inference.gateway.asking import Asking
+from inference.gateway import failures, inputs
+from inference.gateway.answers import normalize, sse
+from inference.gateway.answers.accumulator import joined
+from inference.gateway.answers.streams import CompletionStream, read_chunks, read_frames
 from inference.gateway.callers import CallerPolicy, Credentials
-from inference.gateway.context_windows import ContextWindows
-from inference.gateway.cooldowns import Cooldowns
-from inference.gateway.deployments import Deployments
 from inference.gateway.driver import (
     LARGEST_ANSWER,
     LARGEST_COMPLETION,
     ProviderRequest,
     ProviderResponse,
 )
-from inference.gateway.machine_accounts import remove_machine_accounts
-from inference.gateway.model_list import ModelList
-from inference.gateway.parameters import UnsupportedFields, with_parameters
+from inference.gateway.drivers.machine_accounts import remove_machine_accounts
+from inference.gateway.drivers.responses_requests import responses_request
+from inference.gateway.http.timeouts import within
 from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
 from inference.gateway.realtime import ProviderSocket
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_requests import responses_request
-from inference.gateway.route_changes import changed_providers, note_embedding_model
-from inference.gateway.router import Answered, Router
-from inference.gateway.routes import Route, Routes
+from inference.gateway.routing.asking import Asking
+from inference.gateway.routing.context_windows import ContextWindows
+from inference.gateway.routing.cooldowns import Cooldowns
+from inference.gateway.routing.deployments import Deployments
+from inference.gateway.routing.model_list import ModelList
+from inference.gateway.routing.parameters import UnsupportedFields, with_parameters
+from inference.gateway.routing.route_changes import changed_providers, note_embedding_model
+from inference.gateway.routing.router import Answered, Router
+from inference.gateway.routing.routes import Route, Routes
+from inference.gateway.routing.targets import Target
 from inference.gateway.sender import Sender
-from inference.gateway.streams import CompletionStream, read_chunks, read_frames
-from inference.gateway.targets import Target
-from inference.gateway.timeouts import within
 from inference.local.models import LocalModels
 from persistence.store import Store
 from persistence.types import JSON

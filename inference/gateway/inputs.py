@@ -10,7 +10,7 @@ from inference.errors import ProviderRejected
 from inference.gateway import failures
 from inference.gateway.paths import EMBEDDINGS
 from inference.gateway.requests import is_openai
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 Ask = Callable[[Any], Awaitable[JSON]]

@@ -18,10 +18,10 @@ from websockets.exceptions import (
 
 from inference.errors import ProviderError
 from inference.gateway import failures
-from inference.gateway.network_errors import CONNECTING
-from inference.gateway.openai_driver import url_of
-from inference.gateway.proxies import proxy_of
-from inference.gateway.targets import Target
+from inference.gateway.drivers.openai_driver import url_of
+from inference.gateway.http.network_errors import CONNECTING
+from inference.gateway.http.proxies import proxy_of
+from inference.gateway.routing.targets import Target
 
 PATH = "/realtime"
 LARGEST_MESSAGE = 32 * 1024 * 1024

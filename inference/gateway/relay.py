@@ -5,10 +5,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Self
 
-from inference.gateway import failures, normalize
+from inference.gateway import failures
+from inference.gateway.answers import normalize
 from inference.gateway.driver import ProviderResponse
+from inference.gateway.routing.targets import Target
 from inference.gateway.secrets_filter import OVERLAP
-from inference.gateway.targets import Target
 
 CHECKED = 1024 * 1024
 """Bytes of a JSON body up to which it is read whole and checked for an error; longer ones are streamed."""

@@ -5,8 +5,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from inference.errors import ProviderRejected
-from inference.gateway.responses_members import for_chat
-from inference.gateway.targets import Target, UnknownFields
+from inference.gateway.drivers.responses_members import for_chat
+from inference.gateway.routing.targets import Target, UnknownFields
 from persistence.types import JSON
 
 CHAT_FIELDS = frozenset(

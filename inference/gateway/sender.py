@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from inference.gateway import failures
 from inference.gateway.driver import Driver, ProviderRequest, ProviderResponse
-from inference.gateway.hosts import HostGuard
-from inference.gateway.local_driver import LocalDriver
-from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.drivers.local_driver import LocalDriver
+from inference.gateway.drivers.openai_driver import OpenAIDriver
+from inference.gateway.drivers.responses_driver import ResponsesDriver
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.http.timeouts import whole_within, within
 from inference.gateway.realtime import ProviderSocket, open_socket
-from inference.gateway.responses_driver import ResponsesDriver
-from inference.gateway.targets import Target, Wire
-from inference.gateway.timeouts import whole_within, within
+from inference.gateway.routing.targets import Target, Wire
 from inference.local.models import LocalModels
 
 LARGEST_ERROR = 64 * 1024
@@ -38,7 +38,9 @@ class Sender:
                 self._drivers["local"] = LocalDriver(self._local.sockets)
         if "litellm" in wires and "litellm" not in self._drivers:
             # The import takes seconds, so only if needed, and in a thread: the loop answers probes.
-            module = await asyncio.to_thread(importlib.import_module, f"{__package__}.litellm_driver")
+            module = await asyncio.to_thread(
+                importlib.import_module, "inference.gateway.drivers.litellm_driver"
+            )
             self._drivers["litellm"] = module.LiteLLMDriver()
 
     async def close(self) -> None:

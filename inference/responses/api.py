@@ -9,7 +9,7 @@ from inference.engine.feeds import NumberedFrame
 from inference.engine.renderer import Renderer
 from inference.engine.state import CompactionRule, RunState, Settings
 from inference.gateway import Credentials, Gateway
-from inference.gateway.url_files import FetchedFile, UrlFiles
+from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from inference.engine.items import Message
 from inference.engine.state import RunState
-from inference.gateway.tolerant_json import LEAST_LOGPROB
+from inference.gateway.answers.tolerant_json import LEAST_LOGPROB
 from inference.responses import objects
 from inference.retrieval.file_search import asked_queries
 from persistence.types import JSON

@@ -9,7 +9,7 @@ from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
-from inference.gateway.url_files import MAX_BYTES, FetchedFile, FetchFailed, UrlFiles
+from inference.gateway.http.url_files import MAX_BYTES, FetchedFile, FetchFailed, UrlFiles
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects

@@ -11,8 +11,8 @@ import structlog
 import yarl
 
 from inference.errors import ProviderError
-from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.proxies import proxied_client, proxy_of
+from inference.gateway.http.http_client import HttpClient, Timeouts
+from inference.gateway.http.proxies import proxied_client, proxy_of
 from inference.jobs import Jobs
 from inference.leases import Lease
 from inference.webhooks.registry import Endpoint, Registry
@@ -20,7 +20,7 @@ from persistence.store import Enqueue, Finish, Job, Operation, Reschedule, Store
 from persistence.types import JSON
 
 if TYPE_CHECKING:
-    from inference.gateway.proxied_client import ProxiedClient
+    from inference.gateway.http.proxied_client import ProxiedClient
 
 KIND = "webhook"
 

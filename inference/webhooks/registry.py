@@ -11,7 +11,7 @@ import yarl
 from pydantic import Field
 
 from inference.errors import WebhooksRefused
-from inference.gateway.hosts import HostGuard
+from inference.gateway.http.hosts import HostGuard
 from inference.yaml_file import Entry, YamlFile
 
 Event = Literal[

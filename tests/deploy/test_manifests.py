@@ -13,7 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from inference.gateway.routes import Routes
+from inference.gateway.routing.routes import Routes
 from persistence.engines import open_store
 from serving.settings import Settings
 

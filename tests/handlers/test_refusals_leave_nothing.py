@@ -12,8 +12,8 @@ from handlers.context import Context
 from handlers.errors import ApiError
 from inference.engine.state import ACTIVE_RUN
 from inference.gateway import Gateway, Routes
-from inference.gateway.routes import Route
-from inference.gateway.targets import Target
+from inference.gateway.routing.routes import Route
+from inference.gateway.routing.targets import Target
 from persistence.engines import open_store
 from persistence.retry import update_with_retry
 from persistence.store import Insert, Key, Replace

@@ -11,8 +11,8 @@ from handlers import runs, threads
 from handlers.errors import BadRequest, NotFound
 from inference.engine.errors import ConversationBusy, OutputsNotAwaited, OutputsRefused
 from inference.gateway import Gateway, Routes
-from inference.gateway.routes import Route
-from inference.gateway.targets import Target
+from inference.gateway.routing.routes import Route
+from inference.gateway.routing.targets import Target
 from persistence.collections import RUNS
 from persistence.store import Append, Enqueue, Job, Key, Replace, Reschedule, Store
 from persistence.types import JSON

@@ -16,9 +16,9 @@ import pytest
 from inference.errors import ProviderRejected
 from inference.gateway import Gateway
 from inference.gateway.chat_fields import DEFAULTS, HINTS, for_local
+from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.requests import CHAT_FIELDS, chat_request
-from inference.gateway.responses_requests import responses_request
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 from tests.inference.gateway.providers import PROVIDERS, TOOL, gateway_to, scripted
 from tests.provider import ProviderProcess

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from inference.gateway.context_windows import context_windows
+from inference.gateway.routing.context_windows import context_windows
 
 
 def test_the_search_finds_what_a_parser_finds() -> None:

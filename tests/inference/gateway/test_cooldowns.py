@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from inference.gateway import Gateway, cooldowns
-from inference.gateway.cooldowns import Cooldown, Cooldowns, stored_cooldowns
-from inference.gateway.routes import Route, Routes
-from inference.gateway.targets import Target
+from inference.gateway import Gateway
+from inference.gateway.routing import cooldowns
+from inference.gateway.routing.cooldowns import Cooldown, Cooldowns, stored_cooldowns
+from inference.gateway.routing.routes import Route, Routes
+from inference.gateway.routing.targets import Target
 from persistence.engines import open_store
 from persistence.errors import StoreUnavailable
 from persistence.store import Document, Key, Operation, Store

@@ -7,11 +7,11 @@ import yarl
 
 from inference.errors import ProviderBroken, ProviderRejected
 from inference.gateway import CallerPolicy, Credentials
-from inference.gateway.any_provider import callers_routes
 from inference.gateway.callers import complete
-from inference.gateway.hosts import HostGuard
-from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.targets import Target
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.http.http_client import HttpClient, Timeouts
+from inference.gateway.routing.any_provider import callers_routes
+from inference.gateway.routing.targets import Target
 from tests.provider import ProviderProcess
 
 GUARD = HostGuard(frozenset({"gateway.example", "localhost:9000", "127.0.0.1:9000"}))

@@ -11,10 +11,11 @@ import pytest
 import yarl
 
 from inference.errors import ProviderBroken, ProviderTimeout
-from inference.gateway import Gateway, Routes, http_client
+from inference.gateway import Gateway, Routes
 from inference.gateway.driver import ConnectionLost, ProviderRequest
-from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.targets import Target
+from inference.gateway.http import http_client
+from inference.gateway.http.http_client import HttpClient, Timeouts
+from inference.gateway.routing.targets import Target
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 TIMEOUTS = Timeouts(10, 10)

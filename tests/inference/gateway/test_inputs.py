@@ -12,7 +12,7 @@ from inference.errors import ProviderError, ProviderRejected
 from inference.gateway import Gateway, Routes
 from inference.gateway.inputs import LITELLM_LIMITS, Limits, limits, split, texts
 from inference.gateway.paths import EMBEDDINGS, MODERATIONS
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 

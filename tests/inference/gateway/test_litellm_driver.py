@@ -17,7 +17,7 @@ from inference.errors import (
     ProviderUnreadable,
 )
 from inference.gateway import ChunkAccumulator, Gateway, Routes
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 
@@ -189,7 +189,7 @@ models: {{any-model: {{provider: claude, model: anthropic/claude-sonnet-4-5}}}}
 async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> None:
     from litellm import exceptions
 
-    from inference.gateway import litellm_errors
+    from inference.gateway.drivers import litellm_errors
 
     mapped = tuple(kind for kind, *_ in litellm_errors.CODES)
     errors = [
@@ -202,7 +202,7 @@ async def test_every_error_that_litellm_has_is_in_the_table(claude: Gateway) -> 
 
 
 async def test_no_entry_of_the_table_is_hidden_by_an_earlier_one(claude: Gateway) -> None:
-    from inference.gateway import litellm_errors
+    from inference.gateway.drivers import litellm_errors
 
     kinds = [kind for kind, *_ in litellm_errors.CODES]
     hidden = [
@@ -231,7 +231,7 @@ def test_litellm_is_imported_only_if_a_route_needs_it() -> None:
 def test_without_key_and_base_url_litellm_uses_the_environment(
     claude: Gateway,
 ) -> None:
-    from inference.gateway import litellm_driver
+    from inference.gateway.drivers import litellm_driver
 
     target = Target("p", "litellm", "bedrock/x")
     arguments = litellm_driver._chat_arguments(target, {"model": "bedrock/x", "messages": []})

@@ -9,7 +9,7 @@ import pytest
 from inference.errors import ProviderBroken, ProviderRejected
 from inference.gateway import Gateway, Routes
 from inference.gateway.driver import ProviderRequest
-from inference.gateway.forms import Form
+from inference.gateway.http.forms import Form
 from inference.gateway.paths import IMAGE_EDITS, IMAGES, SPEECH, TRANSCRIPTIONS
 from inference.gateway.relay import RelayedResponse, relayed
 from inference.spool import Spool, SpooledFile

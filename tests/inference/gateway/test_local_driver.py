@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from inference.errors import ProviderRejected
-from inference.gateway import ChunkAccumulator, Gateway, Routes, local_driver
+from inference.gateway import ChunkAccumulator, Gateway, Routes
+from inference.gateway.drivers import local_driver
 from inference.local.models import LocalModels
 from tests.fixtures.required import requires
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from inference.gateway import ChunkAccumulator
-from inference.gateway.local_functions import Call, candidates, without_functions
+from inference.gateway.drivers.local_functions import Call, candidates, without_functions
 from persistence.types import JSON
 
 QUESTION = {"role": "user", "content": "Why?"}

@@ -1,6 +1,6 @@
 """What a server whose callers bring their own keys forgets of its machine's accounts."""
 
-from inference.gateway.machine_accounts import remove_machine_accounts
+from inference.gateway.drivers.machine_accounts import remove_machine_accounts
 
 
 def test_accounts_keys_and_addresses_of_providers_are_removed_and_nothing_else() -> None:

@@ -7,9 +7,9 @@ import pytest
 import yarl
 
 from inference.errors import ProviderBroken, ProviderError, ProviderTimeout
-from inference.gateway.http_client import HttpClient, Timeouts
-from inference.gateway.network_errors import CONNECTING, Table, mapped
-from inference.gateway.proxied_client import ProxiedClient, of_aiohttp
+from inference.gateway.http.http_client import HttpClient, Timeouts
+from inference.gateway.http.network_errors import CONNECTING, Table, mapped
+from inference.gateway.http.proxied_client import ProxiedClient, of_aiohttp
 from tests.inference.gateway.test_http_client import TIMEOUTS, serving
 
 AIOHTTP = of_aiohttp(5)

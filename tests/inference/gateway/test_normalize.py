@@ -6,8 +6,9 @@ import orjson
 import pytest
 
 from inference.errors import ProviderBroken
-from inference.gateway import ChunkAccumulator, normalize
-from inference.gateway.targets import Target
+from inference.gateway import ChunkAccumulator
+from inference.gateway.answers import normalize
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 TARGET = Target("p", "openai", "m")

@@ -13,11 +13,12 @@ from inference.errors import (
     ProviderLimited,
     ProviderUnreadable,
 )
-from inference.gateway import Gateway, streams
+from inference.gateway import Gateway
+from inference.gateway.answers import streams
+from inference.gateway.answers.streams import CompletionStream
 from inference.gateway.driver import MadeResponse, one_piece
 from inference.gateway.paths import CHAT, COMPLETIONS
-from inference.gateway.streams import CompletionStream
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 from tests.inference.gateway.chunks import HEAD, HELLO, Ask, calls, chunk, events, text_of, whole
 from tests.provider import ProviderProcess

@@ -14,7 +14,7 @@ from inference.errors import (
     ProviderTimeout,
 )
 from inference.gateway import Gateway, Routes
-from inference.gateway.routes import Route
+from inference.gateway.routing.routes import Route
 from persistence.types import JSON
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yarl
 
-from inference.gateway.proxies import proxy_of
+from inference.gateway.http.proxies import proxy_of
 from persistence.types import JSON
 from tests.inference.gateway.proxy import Proxy, join
 from tests.provider import ProviderProcess

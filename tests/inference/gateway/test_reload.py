@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from inference.errors import ModelNotFound, RoutesRefused
 from inference.gateway import Gateway, Routes
-from inference.gateway.reload import RoutesReloader
+from inference.gateway.routing.reload import RoutesReloader
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 

@@ -8,7 +8,7 @@ import spec
 from inference.errors import ProviderRejected
 from inference.gateway import requests
 from inference.gateway.requests import chat_request
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 OPENAI = Target("openai", "openai", "m", base_url="https://api.openai.com/v1")

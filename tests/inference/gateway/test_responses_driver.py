@@ -10,12 +10,12 @@ import pytest
 from inference.errors import ProviderError, ProviderRejected
 from inference.gateway import ChunkAccumulator, Gateway, Routes
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
-from inference.gateway.openai_driver import OpenAIDriver
+from inference.gateway.drivers.openai_driver import OpenAIDriver
+from inference.gateway.drivers.responses_driver import ResponsesDriver
+from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.paths import CHAT
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_driver import ResponsesDriver
-from inference.gateway.responses_requests import responses_request
-from inference.gateway.targets import Target, Wire
+from inference.gateway.routing.targets import Target, Wire
 from persistence.types import JSON
 from tests.server import Server
 

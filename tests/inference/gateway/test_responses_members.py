@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.requests import chat_request
-from inference.gateway.responses_requests import responses_request
-from inference.gateway.targets import Target
+from inference.gateway.routing.targets import Target
 from persistence.types import JSON
 
 MARK = {"prompt_cache_breakpoint": {"mode": "explicit"}}

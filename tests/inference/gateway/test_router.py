@@ -14,11 +14,11 @@ import pytest
 
 from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected, ProviderTimeout
 from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
-from inference.gateway.cooldowns import Cooldowns
-from inference.gateway.deployments import Deployments
-from inference.gateway.error_classes import error_class
-from inference.gateway.routes import Route
-from inference.gateway.targets import CooldownRule, Target
+from inference.gateway.routing.cooldowns import Cooldowns
+from inference.gateway.routing.deployments import Deployments
+from inference.gateway.routing.error_classes import error_class
+from inference.gateway.routing.routes import Route
+from inference.gateway.routing.targets import CooldownRule, Target
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 

@@ -9,9 +9,9 @@ import pytest
 from inference import gateway as package
 from inference.errors import ModelNotFound, ProviderBroken, ProviderRejected, RoutesRefused
 from inference.gateway import Gateway, Routes
-from inference.gateway.discovery import choose, find_embedding_model
-from inference.gateway.models_file import Cooldown, Deployment, Model, Provider
-from inference.gateway.openai_driver import url_of
+from inference.gateway.drivers.openai_driver import url_of
+from inference.gateway.routing.discovery import choose, find_embedding_model
+from inference.gateway.routing.models_file import Cooldown, Deployment, Model, Provider
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference.gateway import ChunkAccumulator, Gateway, Routes
-from inference.gateway.thinking import joined
+from inference.gateway.answers.thinking import joined
 from persistence.types import JSON
 from tests.provider import ProviderProcess
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from inference.gateway import sse
+from inference.gateway.answers import sse
 
 SOUND = {
     "plain": b'data: {"a":1}\n\ndata: {"b":2}\n\ndata: [DONE]\n\n',

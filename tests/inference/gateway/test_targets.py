@@ -6,8 +6,8 @@ import pytest
 from inference.errors import ProviderRejected
 from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
 from inference.gateway.failures import make_error
-from inference.gateway.hosts import HostGuard
-from inference.gateway.targets import Target
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.routing.targets import Target
 from tests.inference.gateway.conftest import KEY
 from tests.provider import ProviderProcess
 

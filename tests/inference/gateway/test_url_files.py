@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from inference.gateway import url_files
-from inference.gateway.hosts import HostGuard
-from inference.gateway.url_files import FetchFailed, UrlFiles
+from inference.gateway.http import url_files
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.http.url_files import FetchFailed, UrlFiles
 
 PAGES = {
     "/a.txt": b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nAye.",

@@ -8,8 +8,8 @@ import pytest
 from handlers import conversations
 from handlers.errors import BadRequest
 from inference.gateway import Gateway
-from inference.gateway.hosts import HostGuard
-from inference.gateway.url_files import UrlFiles
+from inference.gateway.http.hosts import HostGuard
+from inference.gateway.http.url_files import UrlFiles
 from inference.responses import responses
 from persistence.store import Store
 from persistence.types import JSON

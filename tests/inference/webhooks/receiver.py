@@ -9,7 +9,7 @@ from typing import Any
 from aiohttp import web
 from openai import OpenAI
 
-from inference.gateway.hosts import HostGuard
+from inference.gateway.http.hosts import HostGuard
 from inference.webhooks.registry import Endpoint, Registry
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSB0ZXN0cyBhbG9uZQ=="

@@ -8,7 +8,7 @@ from openai import InvalidWebhookSignatureError
 from structlog.testing import capture_logs
 
 from inference.gateway import Gateway
-from inference.gateway.hosts import HostGuard
+from inference.gateway.http.hosts import HostGuard
 from inference.webhooks import delivery
 from inference.webhooks.delivery import KIND, Webhooks
 from inference.webhooks.registry import Registry

@@ -1,0 +1,1 @@
+"""Read what providers answer, whatever its form, and convert it to OpenAI's."""

@@ -1,0 +1,1 @@
+"""The drivers of the port to providers, one for each wire."""

@@ -1,0 +1,1 @@
+"""Which deployments serve a model's name, and what is done when one of them fails."""
