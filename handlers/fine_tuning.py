@@ -9,8 +9,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from handlers import provider_objects
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials, require_store
@@ -84,7 +82,7 @@ async def create_fine_tuning_job(context: Context, body: JSON) -> Relayed:
         sent = body_for(target, {**body, **uploaded}, None)
         assert isinstance(sent, dict)  # noqa: S101 - it is no form
         response = await context.services.gateway.send(target, ProviderRequest("POST", JOB.path, sent))
-        job = provider_objects.value_of(await relayed(target, response, is_json=True))
+        job = await provider_objects.value_of(await relayed(target, response, is_json=True))
     except BaseException:
         await _discard(context, target, list(uploaded.values()))
         raise
@@ -161,9 +159,10 @@ async def list_fine_tuning_job_checkpoints(
     document = await provider_objects.find(context, JOB, fine_tuning_job_id)
     path = JOB.of(fine_tuning_job_id, "checkpoints", after=after, limit=limit)
     response = await provider_objects.ask(context, document, "GET", path)
-    listed = orjson.loads(response.body) if isinstance(response.body, bytes) else {}
-    for checkpoint in listed.get("data") or ():
-        await _note_model(context, document, checkpoint.get("fine_tuned_model_checkpoint"))
+    listed = (await provider_objects.json_of(response)).get("data")
+    for checkpoint in listed if isinstance(listed, list) else ():
+        if isinstance(checkpoint, dict):
+            await _note_model(context, document, checkpoint.get("fine_tuned_model_checkpoint"))
     return response
 
 
@@ -260,7 +259,7 @@ async def _upload(context: Context, target: Target, file: FormFile) -> str:
     """Upload a file to the provider; return the id that it has there."""
     form = Form((("purpose", PURPOSE), ("file", file)))
     response = await context.services.gateway.send(target, ProviderRequest("POST", "/files", form))
-    id: str = provider_objects.value_of(await relayed(target, response, is_json=True))["id"]
+    id: str = (await provider_objects.value_of(await relayed(target, response, is_json=True)))["id"]
     return id
 
 
@@ -279,7 +278,9 @@ async def _discard(context: Context, target: Target, files: list[str]) -> None:
 
 async def _ask_for_job(context: Context, method: str, id: str, *rest: str) -> Relayed:
     document = await provider_objects.find(context, JOB, id)
-    job = provider_objects.value_of(await provider_objects.ask(context, document, method, JOB.of(id, *rest)))
+    job = await provider_objects.value_of(
+        await provider_objects.ask(context, document, method, JOB.of(id, *rest))
+    )
     await provider_objects.note(context, document, job)
     await _note_model(context, document, job.get("fine_tuned_model"))
     return Relayed(_shown(job, document.state[OWN_FILES]))
@@ -294,9 +295,9 @@ async def _note_model(context: Context, job: Document, name: Any) -> None:
 
 def _shown(job: JSON, own: Mapping[str, str]) -> JSON:
     """Return a job with the ids that its files have here."""
-    return {**job, **{name: own[job[name]] for name in FILES if job.get(name) in own}}
+    return {**job, **{name: own[job[name]] for name in FILES if str(job.get(name)) in own}}
 
 
 def _has(job: JSON, metadata: Mapping[str, str] | None) -> bool:
-    has = job.get("metadata") or {}
-    return all(has.get(name) == value for name, value in (metadata or {}).items())
+    has = job.get("metadata")
+    return not metadata or (isinstance(has, dict) and metadata.items() <= has.items())

@@ -21,14 +21,14 @@ from inference.errors import ProviderError
 from inference.gateway import failures
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.http.forms import Form
-from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.relay import RelayedBody, RelayedResponse, relayed
 from inference.gateway.routing.targets import Target
 from persistence.errors import Conflict
 from persistence.store import Delete, Document, Insert, Key, Replace
 from persistence.types import JSON
 
-ID = re.compile(r"[A-Za-z0-9_.:-]{1,256}")
-"""The form of a provider's ids, which become parts of its URLs."""
+ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,256}")
+"""The form of a provider's ids, which become parts of its URLs: `..` would lead to another operation."""
 
 REFRESHED_AT_ONCE = 8
 """Objects of a list that are asked for at the same time."""
@@ -80,7 +80,7 @@ async def create(
                 raise
             refused = exc
             continue
-        await record(context, kind, model, target, value_of(response))
+        await record(context, kind, model, target, await value_of(response))
         return response
     raise refused
 
@@ -114,8 +114,13 @@ async def find(context: Context, kind: Kind, id: str) -> Document:
     require_store(context, f"a {kind.noun}")
     document = await context.services.store.get(Key(context.project, kind.collection, id))
     if document is None:
-        raise NotFound(f"No {kind.noun} found with id '{id}'.", param=kind.param, code="not_found")
+        raise not_found(kind, id)
     return document
+
+
+def not_found(kind: Kind, id: str) -> NotFound:
+    """Return the error of an id that no object of the project has."""
+    return NotFound(f"No {kind.noun} found with id '{id}'.", param=kind.param, code="not_found")
 
 
 async def ask(
@@ -148,7 +153,7 @@ async def retrieve(context: Context, kind: Kind, id: str) -> RelayedResponse:
     """Return an object as its provider has it now."""
     document = await find(context, kind, id)
     response = await ask(context, document, "GET", kind.of(id))
-    await note(context, document, value_of(response))
+    await note(context, document, await value_of(response))
     return response
 
 
@@ -171,7 +176,7 @@ async def refreshed(context: Context, kind: Kind, documents: Sequence[Document])
             return document.value
         async with slots:
             try:
-                value = value_of(await ask(context, document, "GET", kind.of(document.id)))
+                value = await value_of(await ask(context, document, "GET", kind.of(document.id)))
             except ProviderError as exc:
                 log.info("provider_object_not_read", collection=kind.collection, reason=exc.message)
                 return document.value
@@ -201,10 +206,26 @@ async def forget(context: Context, document: Document) -> None:
         await context.services.store.write(Delete(current))
 
 
-def value_of(response: RelayedResponse) -> JSON:
+async def value_of(response: RelayedResponse) -> JSON:
     """Return the object of a response; ProviderBroken if it is not an object with an id."""
-    value = orjson.loads(response.body) if isinstance(response.body, bytes) else None
-    id = value.get("id") if isinstance(value, dict) else None
-    if not isinstance(value, dict) or not isinstance(id, str) or ID.fullmatch(id) is None:
+    value = await json_of(response)
+    id = value.get("id")
+    if not isinstance(id, str) or ID.fullmatch(id) is None:
         raise failures.unreadable("it is not an object with an id")
+    if not isinstance(value.get("status"), str | None):
+        raise failures.unreadable("its status is not a string")
+    return value
+
+
+async def json_of(response: RelayedResponse) -> JSON:
+    """Return the JSON object of a response that was read whole, else ProviderBroken."""
+    if isinstance(response.body, RelayedBody):
+        await response.body.aclose()
+        raise failures.unreadable("it is a stream, or too large for an object")
+    try:
+        value = orjson.loads(response.body)
+    except orjson.JSONDecodeError as exc:
+        raise failures.unreadable("it is not strict JSON") from exc
+    if not isinstance(value, dict):
+        raise failures.unreadable("it is not an object")
     return value

@@ -110,6 +110,7 @@ async def create_realtime_call(
 @operation("accept-realtime-call")
 async def accept_realtime_call(context: Context, call_id: str, body: JSON) -> RelayedResponse:
     """Accept an incoming call, which belongs to the project from now on."""
+    _check_id(call_id)
     model = body.get("model") or DEFAULT_MODEL
     target = await target_for(context, model, f"POST {CALL.path}")
     sent = _with_model(body, target.model)
@@ -122,6 +123,7 @@ async def accept_realtime_call(context: Context, call_id: str, body: JSON) -> Re
 @operation("reject-realtime-call")
 async def reject_realtime_call(context: Context, call_id: str, body: JSON | None = None) -> RelayedResponse:
     """Reject an incoming call."""
+    _check_id(call_id)
     try:
         target = await target_for(context, DEFAULT_MODEL, f"POST {CALL.path}")
     except ModelNotFound:
@@ -170,6 +172,12 @@ async def connect(context: Context, query: Mapping[str, str]) -> ProviderSocket:
 
 
 # --- parts ---
+
+
+def _check_id(call_id: str) -> None:
+    """Raise NotFound for what is no id: it becomes a part of the provider's URL."""
+    if provider_objects.ID.fullmatch(call_id) is None:
+        raise provider_objects.not_found(CALL, call_id)
 
 
 async def _post(context: Context, path: str, model: str, sent: Any) -> RelayedResponse:

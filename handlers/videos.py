@@ -120,5 +120,5 @@ async def _derive(
     """Have the provider of a video make another one of it."""
     document = await provider_objects.find(context, VIDEO, video_id)
     response = await provider_objects.ask(context, document, "POST", path, body, form)
-    await provider_objects.record_of(context, VIDEO, document, provider_objects.value_of(response))
+    await provider_objects.record_of(context, VIDEO, document, await provider_objects.value_of(response))
     return response

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -20,6 +20,10 @@ Where = tuple[str | int, ...]
 
 FileStamp = tuple[int, int, int]
 """The time of a file's last change in nanoseconds, its size and its inode: they differ between versions."""
+
+
+_MISFITS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What PyYAML raises for a value that does not fit its tag, written or guessed, such as 2024-13-45."""
 
 
 class Entry(BaseModel):
@@ -63,7 +67,7 @@ class YamlFile:
             node = loader.get_single_node()
             if not isinstance(node, yaml.MappingNode):
                 raise error(f"{path}, line 1: is not a mapping")
-            file = cls(path, node, loader.construct_document(node), file_stamp(status), error)
+            file = cls(path, node, _value(path, loader, node, error), file_stamp(status), error)
             return file.checked(environment)
         except yaml.MarkedYAMLError as exc:
             line = exc.problem_mark.line + 1 if exc.problem_mark else 1
@@ -135,6 +139,35 @@ class YamlFile:
             if not environment.get(name):
                 raise self.refused(where, f"the environment variable {name} is not set")
         return REFERENCE.sub(lambda match: environment[match[1]], value)
+
+
+def _value(path: Path, loader: yaml.SafeLoader, node: yaml.Node, error: type[FileRefused]) -> Any:
+    """Return the value of a whole document."""
+    try:
+        return loader.construct_document(node)
+    except _MISFITS as exc:
+        line = next((one.start_mark.line for one in _scalars(node) if not _fits(one)), 0) + 1
+        raise error(f"{path}, line {line}: a value cannot be read ({exc}): put it in quotes") from exc
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _scalars(child)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _scalars(key)
+            yield from _scalars(value)
+
+
+def _fits(node: yaml.ScalarNode) -> bool:
+    try:
+        yaml.SafeLoader("").construct_object(node)
+    except _MISFITS:
+        return False
+    return True
 
 
 def file_stamp(status: os.stat_result) -> FileStamp:

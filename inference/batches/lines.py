@@ -1,5 +1,6 @@
 """The lines of a batch's input file: cut out of the file's pieces, parsed, and checked."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,9 @@ ENDPOINTS = (
 """Paths of the operations that a batch may call."""
 
 LONGEST_CUSTOM_ID = 512
+
+BLANK = b" \t\r"
+"""What a blank line may have: JSON's white space."""
 
 REFUSED_FIELDS = {
     "stream": "Streaming is not supported in batches: remove 'stream', or set it to false.",
@@ -73,7 +77,7 @@ class LineSplitter:
 
     def _take(self) -> Iterator[RawLine]:
         raw = b"".join(self._parts) if self._size <= self._longest else None
-        if raw is None or raw.strip():
+        if raw is None or raw.strip(BLANK):
             yield RawLine(self._number, self._start, self._end, raw)
         self._start = self._end
         self._number += 1
@@ -101,8 +105,11 @@ def checked_line(raw: bytes, endpoint: str, check_body: Callable[[Any], None]) -
 
 
 def _parsed(raw: bytes) -> JSON:
+    if raw.startswith(BOM_UTF8):
+        message = "This line begins with a byte order mark: save the file as UTF-8 without one."
+        raise InvalidRequest(message, None, "invalid_json_line")
     try:
-        line = parse_json(raw.strip())
+        line = parse_json(raw)
     except InvalidRequest as exc:
         message = f"This line is not parseable as valid JSON. {exc.message}"
         raise InvalidRequest(message, exc.param, "invalid_json_line") from exc

@@ -83,7 +83,7 @@ def from_response(
 ) -> ProviderError:
     """Return the error of a response whose status is not 2xx; `asked` is its method and path."""
     wait = retry_after(headers)
-    if status < 400:
+    if not 400 <= status < 600:
         message = f"The provider '{target.provider}' answered {asked} with the unexpected status {status}."
         return ProviderBroken(message, status=502)
     details = error_details(body)

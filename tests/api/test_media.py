@@ -175,6 +175,7 @@ def test_a_wrong_content_type_is_refused(http: httpx.Client) -> None:
         ({"raw": '{"created": 1,', "content_type": "application/json", "reset": True}, 502, "closed the stream"),
         ({"raw": "", "status": 302, "headers": {"location": "http://example.com"}}, 502, "status 302"),
         ({"fail": {"status": 0}}, 502, "closed the connection"),
+        ({"raw": "", "status": 700}, 502, "status 700"),
     ],
 )  # fmt: skip
 def test_a_provider_that_fails_is_an_error_of_openais_form(

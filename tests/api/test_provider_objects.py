@@ -100,6 +100,23 @@ def test_another_projects_video_is_not_found(client: OpenAI, stranger: OpenAI) -
     assert client.videos.retrieve(video.id).id == video.id
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        '"progress": NaN',
+        '"prompt": "\\ud800"',
+        '"progress": 1' + "0" * 400,
+        '"status": ["queued"]',
+        '"id": ".."',
+    ],
+)
+def test_a_video_that_cannot_be_stored_is_the_providers_fault(client: OpenAI, tag: str, members: str) -> None:
+    script = json.dumps({"tag": tag, "turns": [{"raw": f'{{"id": "video_{tag}", {members}}}'}]})
+    with pytest.raises(openai.InternalServerError, match="cannot be read") as caught:
+        client.videos.create(prompt=f"script: {script}")
+    assert caught.value.status_code == 502
+
+
 def test_a_refused_video_is_an_error_and_in_no_list(client: OpenAI, tag: str) -> None:
     turns = [{"fail": {"status": 400, "message": "Not that"}}]
     script = json.dumps({"tag": tag, "turns": turns})

@@ -275,6 +275,14 @@ def test_a_call_belongs_to_its_project(server: Server, client: OpenAI, provider:
     assert provider.received("POST:/v1/realtime/calls/rtc_other/reject")
 
 
+@pytest.mark.parametrize("id", ["%2e%2e", "a%2Fb", "a%0Ab", "x" * 300])
+def test_a_call_that_cannot_be_one_is_not_asked_for(server: Server, key: str, id: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    for action, body in ("accept", {"type": "realtime"}), ("reject", {"status_code": 486}):
+        answer = httpx.post(f"{server.url}/realtime/calls/{id}/{action}", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+
+
 def test_an_offer_may_be_the_whole_body(server: Server, key: str) -> None:
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/sdp"}
     answer = httpx.post(f"{server.url}/realtime/calls", content="v=0", headers=headers)

@@ -25,6 +25,9 @@ from inference.yaml_file import REFERENCE, Entry, Where, YamlFile
 FIXED = frozenset({"input", "messages", "model", "prompt", "stream"})
 """Fields that no route sets or drops."""
 
+LONGEST_CHAIN = 20
+"""Names that a request may go through by the fallbacks of its fallbacks."""
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(gt=0)]
 Retries = Annotated[int, Field(ge=0, le=10)]
@@ -222,19 +225,22 @@ class _Reader:
         return {error_class: tuple(names) for error_class, names in model.fallbacks.items() if names}
 
     def _refuse_loops(self, routes: Mapping[str, Route]) -> None:
-        """Refuse fallbacks that lead back to their own name, by any class of errors."""
-        free: set[str] = set()
+        """Refuse fallbacks that lead back to their own name, by any class of errors, or on and on."""
+        lengths: dict[str, int] = {}
 
-        def walk(name: str, path: tuple[str, ...]) -> None:
+        def walk(name: str, path: tuple[str, ...]) -> int:
             if name in path:
                 loop = " → ".join((*path[path.index(name) :], name))
                 where = ("models", path[-1], "fallbacks")
                 reason = f"is a loop: {loop}. Have the last one fall back to a name without fallbacks"
                 raise self._document.refused(where, reason)
-            if name not in free:
-                for fallback in {each for names in routes[name].fallbacks.values() for each in names}:
-                    walk(fallback, (*path, name))
-                free.add(name)
+            if len(path) + lengths.get(name, 1) > LONGEST_CHAIN:
+                reason = f"is a chain of more than {LONGEST_CHAIN} names; list them in one place instead"
+                raise self._document.refused(("models", path[0], "fallbacks"), reason)
+            if name not in lengths:
+                names = {each for names in routes[name].fallbacks.values() for each in names}
+                lengths[name] = 1 + max((walk(each, (*path, name)) for each in names), default=0)
+            return lengths[name]
 
         for name in routes:
             walk(name, ())

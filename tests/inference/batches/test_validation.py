@@ -52,6 +52,13 @@ async def errors_of(worker: BatchWorker, *lines: JSON | str, endpoint: str = CHA
     [
         ("{broken", "invalid_json_line", None, "This line is not parseable as valid JSON."),
         ("[1]", "invalid_json_line", None, "This line is not a JSON object."),
+        (
+            "\ufeff" + json.dumps(chat_line(1)),
+            "invalid_json_line",
+            None,
+            "This line begins with a byte order",
+        ),
+        ("\v" + json.dumps(chat_line(1)), "invalid_json_line", None, "This line is not parseable as valid"),
         ('{"a": "\\u0000"}', "invalid_json_line", "a", "This line is not parseable as valid JSON."),
         (without("custom_id"), "missing_required_parameter", "custom_id", "Missing required parameter"),
         (without("method"), "missing_required_parameter", "method", "Missing required parameter"),

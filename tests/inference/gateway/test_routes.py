@@ -131,6 +131,8 @@ def test_a_local_model_without_its_package_is_not_served_and_the_package_is_name
 
 
 PROVIDER = 'providers: {p: {base_url: "http://127.0.0.1:1/v1"}}\n'
+CHAIN = "models:\n" + "".join(f"  a{n}: {{provider: p, fallbacks: [a{n + 1}]}}\n" for n in range(400))
+CHAIN += "  a400: {provider: p}"
 
 
 @pytest.mark.parametrize(
@@ -191,6 +193,12 @@ PROVIDER = 'providers: {p: {base_url: "http://127.0.0.1:1/v1"}}\n'
             4,
             "vectors of two models",
         ),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    model: 2024-13-45", 5, "put it in quotes"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    retries: !!int many", 5, "put it in quotes"),
+        (PROVIDER + "models:\n  a:\n    provider: p\n    affinity: !!bool maybe", 5, "put it in quotes"),
+        (PROVIDER + "models:\n  a: !!timestamp x", 3, "put it in quotes"),
+        (PROVIDER + CHAIN, 3, "is a chain of more than 20 names"),
+        (PROVIDER + "models:\n" + "\n".join(reversed(CHAIN.splitlines()[1:])), 23, "is a chain"),
     ],
 )
 def test_a_wrong_file_is_refused_by_line_and_reason(
