@@ -199,11 +199,11 @@ def _given(headers: dict[str, str], body: bytes) -> JSON:
 
 
 def _operation(path: str) -> str:
-    """Return the name of an operation in the tables: below /v1, or the last part of a longer path."""
+    """Return the name of an operation in the tables, by the end of a path: Azure's begin with a deployment."""
     if path.startswith("/mistral/"):
         return "mistral"
-    below = path.removeprefix("/v1/")
-    return below if below in WHOLE else re.split("[/:]", path)[-1]
+    ends = [operation for operation in WHOLE if path.endswith(f"/{operation}")]
+    return max(ends, key=len) if ends else re.split("[/:]", path)[-1]
 
 
 async def _stream_events(

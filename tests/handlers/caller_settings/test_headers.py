@@ -36,6 +36,18 @@ def test_the_callers_key_is_sent_for_that_request_only(
     assert provider.received(tag)[0]["body"]["model"] == "gpt-4o"
 
 
+def test_azure_gets_the_callers_deployment_key_and_version(
+    http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
+) -> None:
+    headers = {"api-key": KEY, "base-url": provider.url.removesuffix("/v1"), "api-version": "2024-10-21"}
+    answer = http.post("chat/completions", json=ask("azure/mine"), headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"] == "Hello."
+    [sent] = provider.received(tag)
+    assert sent["path"] == "/openai/deployments/mine/chat/completions"
+    assert (sent["headers"]["api-key"], sent["headers"].get("authorization")) == (KEY, None)
+
+
 def test_parameters_are_cast_and_the_bodys_own_fields_go_before(
     http: httpx.Client, ask: Ask, provider: ProviderProcess, tag: str
 ) -> None:
