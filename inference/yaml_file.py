@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from inference.errors import FileRefused
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Where = tuple[str | int, ...]
@@ -99,7 +101,7 @@ class YamlFile:
         node = self.node
         for step in where:
             node = _child(node, step) or node
-        place = ".".join(map(str, where)) or "the file"
+        place = ".".join(map(str, where)).encode(errors="backslashreplace").decode() or "the file"
         return self.error(f"{self.path}, line {node.start_mark.line + 1}: {place}: {reason}")
 
     def text_at(self, where: Where) -> str:
@@ -130,15 +132,22 @@ class YamlFile:
     def _expanded(self, value: Any, environment: Mapping[str, str], where: Where = ()) -> Any:
         """Return `value` with its `${NAME}`s replaced; an unset one is refused."""
         if isinstance(value, dict):
+            for key in value:
+                self._refuse_surrogates(key, (*where, key))
             return {key: self._expanded(item, environment, (*where, key)) for key, item in value.items()}
         if isinstance(value, list):
             return [self._expanded(item, environment, (*where, place)) for place, item in enumerate(value)]
         if not isinstance(value, str):
             return value
+        self._refuse_surrogates(value, where)
         for name in REFERENCE.findall(value):
             if not environment.get(name):
                 raise self.refused(where, f"the environment variable {name} is not set")
         return REFERENCE.sub(lambda match: environment[match[1]], value)
+
+    def _refuse_surrogates(self, value: Any, where: Where) -> None:
+        if isinstance(value, str) and _SURROGATE.search(value):
+            raise self.refused(where, "is not text: half of a surrogate pair is in it")
 
 
 def _value(path: Path, loader: yaml.SafeLoader, node: yaml.Node, error: type[FileRefused]) -> Any:

@@ -34,7 +34,13 @@ async def loads_large(data: bytes) -> Any:
 
 
 def _loads_text(text: str) -> Any:
-    return json.loads(text, parse_constant=_CONSTANTS.get, strict=False)
+    return json.loads(text, parse_constant=_CONSTANTS.get, parse_int=_integer, strict=False)
+
+
+def _integer(text: str) -> int | float:
+    """Return an integer, as a float if it is too large to be encoded again."""
+    value = int(text)
+    return value if -(2**63) <= value < 2**64 else float(text)
 
 
 def without_surrogates(value: Any) -> Any:

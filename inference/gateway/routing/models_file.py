@@ -1,5 +1,6 @@
 """models.yaml: which deployments serve which name. `models.example.yaml` shows every key."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,10 @@ from inference.yaml_file import REFERENCE, Entry, Where, YamlFile
 
 FIXED = frozenset({"input", "messages", "model", "prompt", "stream"})
 """Fields that no route sets or drops."""
+
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+"""Characters that no header's value may have."""
 
 LONGEST_CHAIN = 20
 """Names that a request may go through by the fallbacks of its fallbacks."""
@@ -124,6 +129,7 @@ class _Reader:
     def routes(self) -> Routes:
         for where in self._secrets():
             self._refuse_written_secret(where)
+        self._check_headers()
         routes = {name: self._route(name, model) for name, model in self._file.models.items()}
         self._refuse_loops(routes)
         document, embedding_model = self._document, self._file.embedding_model
@@ -244,6 +250,14 @@ class _Reader:
 
         for name in routes:
             walk(name, ())
+
+    def _check_headers(self) -> None:
+        """Refuse headers that HTTP cannot carry."""
+        for name, provider in self._file.providers.items():
+            for header, value in provider.headers.items():
+                if not HEADER_NAME.fullmatch(header) or CONTROL.search(value):
+                    where = ("providers", name, "headers", header)
+                    raise self._document.refused(where, "is not a header that can be sent")
 
     def _check_fields(self, where: Where, fields: Any) -> None:
         """Refuse fields that every request has to bring itself."""

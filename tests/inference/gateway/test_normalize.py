@@ -25,6 +25,14 @@ def test_missing_fields_are_filled_in_and_unknown_ones_stay() -> None:
     assert answer["choices"] == [choice]
 
 
+def test_a_number_that_cannot_be_encoded_again_is_a_float_or_null() -> None:
+    body = b'{"ok": 18446744073709551615, "large": 18446744073709551616, "huge": 1%b, "not": NaN}' % (
+        b"0" * 400
+    )
+    answer = orjson.loads(orjson.dumps(normalize.parsed(TARGET, body)))
+    assert answer == {"ok": 2**64 - 1, "large": float(2**64), "huge": None, "not": None}
+
+
 def test_nulls_that_the_schema_forbids_are_left_out() -> None:
     choice = {"message": {"content": "x", "tool_calls": None}, "finish_reason": "stop"}
     answer = normalize.completion(
