@@ -45,6 +45,9 @@ PARTS = {
 }
 """The parts of contents that providers take; litellm drops others, or sends them to be refused."""
 
+CALL_IN_PARALLEL = frozenset({"cohere", "cohere_chat", "gemini"})
+"""Providers whose models cannot be kept from calling in parallel: the first call of an answer is kept."""
+
 JSON_ONLY = "Answer with one JSON object and nothing else."
 """The instruction that stands for `json_object` where the provider has only schemas."""
 
@@ -136,9 +139,14 @@ def _with_tools(provider: str, request: JSON) -> JSON:
         if any(message.get("tool_calls") for message in request["messages"]):
             raise refused("tool_choice", "'tool_choice' of 'none' behind calls")
         request = {name: value for name, value in request.items() if name not in ("tools", "tool_choice")}
-    if provider == "gemini" and "parallel_tool_calls" in request:
-        raise refused("parallel_tool_calls")
+    if provider in CALL_IN_PARALLEL:
+        request = {name: value for name, value in request.items() if name != "parallel_tool_calls"}
     return request
+
+
+def wants_one_call(provider: str, request: JSON) -> bool:
+    """Return whether only the first call of each answer may be kept, as the provider cannot be told so."""
+    return provider in CALL_IN_PARALLEL and request.get("parallel_tool_calls") is False
 
 
 def refuse_custom_tools(request: JSON) -> None:

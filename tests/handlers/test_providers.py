@@ -101,3 +101,36 @@ def test_a_rate_limit_reaches_the_client_as_openais(api: httpx.Client, tag: str,
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "33")
     error = answer.json()["error"]
     assert (error["type"], error["code"]) == ("requests", "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model", PROVIDERS)
+def test_what_codex_and_agents_send_with_each_request_is_refused_by_none(
+    api: httpx.Client, model: str, streamed: bool
+) -> None:
+    body = {
+        "model": model,
+        "input": [{"role": "user", "content": f"script: {json.dumps({'turns': [{'text': 'Hello.'}]})}"}],
+        "tools": [
+            {"type": "function", "strict": False, **TOOL["function"]},  # type: ignore[dict-item]
+            {
+                "type": "custom",
+                "name": "apply_patch",
+                "format": {"type": "grammar", "syntax": "lark", "definition": "a"},
+            },
+        ],
+        "tool_choice": "auto",
+        "parallel_tool_calls": False,
+        "reasoning": {"summary": "auto"},
+        "store": False,
+        "include": ["reasoning.encrypted_content"],
+        "prompt_cache_key": "k",
+        "prompt_cache_options": {"mode": "explicit"},
+        "safety_identifier": "s",
+        "service_tier": "auto",
+        "client_metadata": {"thread_id": "t"},
+    }
+    response = (
+        events(api, "responses", **body)[-1]["response"] if streamed else post(api, "responses", **body)
+    )
+    assert response["output"][-1]["content"][0]["text"] == "Hello."

@@ -127,7 +127,7 @@ def _arguments(value: Any) -> str:
 
 def _forced(body: JSON) -> Iterator[str]:
     choice = body.get("tool_choice")
-    if isinstance(choice, dict):
+    if isinstance(choice, dict) and choice.get("type") != "auto":  # Anthropic's `auto` is an object
         yield choice.get("function", {}).get("name") or choice.get("name", "")
     elif choice == "required" or _is_eager(body):
         yield body["tools"][0]["function"]["name"]

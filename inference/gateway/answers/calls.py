@@ -128,6 +128,36 @@ class CallDeltas:
         return [{"index": call.index, "function": {"arguments": "{}"}} for call in empty]
 
 
+class FirstCalls:
+    """Keeps the first call of each choice, of a completion or of its chunks in their order.
+
+    An answer without its other calls reads as one with `parallel_tool_calls: false`: the model makes the
+    calls that it still needs in its next turn.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[Any, tuple[Any, Any]] = {}
+        self._is_first: dict[Any, bool] = {}
+
+    def keep_first(self, answer: JSON) -> None:
+        """Remove the other calls from a completion or a chunk that litellm made."""
+        for choice in answer.get("choices", ()):
+            message = choice.get("message") or choice.get("delta") or {}
+            calls = message.get("tool_calls")
+            if calls:
+                kept = [call for call in calls if self._belongs(choice.get("index"), call)]
+                if kept:
+                    message["tool_calls"] = kept
+                else:
+                    del message["tool_calls"]
+
+    def _belongs(self, choice: Any, call: JSON) -> bool:
+        if call.get("id"):  # the deltas that follow have none
+            key = (call["id"], call.get("index"))
+            self._is_first[choice] = self._first.setdefault(choice, key) == key
+        return self._is_first.get(choice, True)
+
+
 def arguments_text(value: Any) -> str:
     """Return arguments as text: an object is encoded, None is empty; ProviderBroken for anything else."""
     if isinstance(value, str):

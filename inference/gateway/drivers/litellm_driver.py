@@ -24,6 +24,7 @@ import litellm
 from inference.errors import ProviderRejected
 from inference.gateway import chat_fields, inputs, requests
 from inference.gateway.answers import sse, thinking
+from inference.gateway.answers.calls import FirstCalls
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
 from inference.gateway.drivers import litellm_clients, litellm_cohere, litellm_media, litellm_messages
 from inference.gateway.drivers.litellm_errors import mapped_errors
@@ -94,17 +95,25 @@ class LiteLLMDriver:
                 return MadeResponse(one_piece(orjson.dumps(_plain(answer))))
         with mapped_errors(target):
             answer = await _within(target, litellm.acompletion(**_chat_arguments(target, body)))
+            only_one = chat_fields.wants_one_call(target.model.partition("/")[0], body)
+            calls = FirstCalls() if only_one else None
             if body.get("stream"):
-                return MadeResponse(_frames(target, answer), "text/event-stream")
-            return MadeResponse(one_piece(orjson.dumps(_plain(answer))))
+                return MadeResponse(_frames(target, answer, calls), "text/event-stream")
+            plain = _plain(answer)
+            if calls is not None:
+                calls.keep_first(plain)
+            return MadeResponse(one_piece(orjson.dumps(plain)))
 
 
-async def _frames(target: Target, answer: Any) -> AsyncGenerator[bytes, None]:
+async def _frames(target: Target, answer: Any, calls: FirstCalls | None) -> AsyncGenerator[bytes, None]:
     """Yield the chunks as events, without `[DONE]`: litellm ends broken streams like whole ones."""
     with mapped_errors(target):
         async with aclosing(answer):
             async for chunk in _timed(target, aiter(answer)):
-                yield sse.frame(_chunk(chunk))
+                plain = _chunk(chunk)
+                if calls is not None:
+                    calls.keep_first(plain)
+                yield sse.frame(plain)
 
 
 def _embedding_arguments(target: Target, request: JSON) -> JSON:

@@ -20,7 +20,7 @@ from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.requests import CHAT_FIELDS, chat_request
 from inference.gateway.routing.targets import Target
 from persistence.types import JSON
-from tests.inference.gateway.providers import PROVIDERS, TOOL, gateway_to, scripted
+from tests.inference.gateway.providers import PROVIDERS, TOOL, answered, gateway_to, scripted
 from tests.provider import ProviderProcess
 
 pytestmark = [
@@ -92,6 +92,9 @@ NEEDS: JSON = {
     "top_logprobs": {"logprobs": True},
 }
 """What a field must come with; without it where the provider refuses that."""
+
+IN_ANSWERS = {"parallel_tool_calls": ("gemini", "cohere")}
+"""Fields that change what is kept of a provider's answers, not its requests."""
 
 SENT, CHANGED, REFUSED, HINT = "sent", "changed", "refused", "hint"
 
@@ -171,6 +174,9 @@ async def test_a_field_of_a_request_that_litellm_makes(
     except ProviderRejected as exc:
         assert (exc.status, exc.body["param"]) == (400, name)
         found = REFUSED
+    if model in IN_ANSWERS.get(name, ()):
+        assert found == HINT
+        found = CHANGED
     assert found == TABLE[name][WIRES.index(model)]
 
 
@@ -213,6 +219,25 @@ async def test_tools_that_are_not_allowed_are_not_offered(
     body = await body_of(gateway, provider, tag, model, tools=[TOOL, OTHER], tool_choice=ALLOWED)
     assert ('"f"' in body, '"other"' in body) == (True, False)
     assert any(word in body.lower() for word in ('"any"', '"required"'))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("model", IN_ANSWERS["parallel_tool_calls"])
+async def test_a_model_that_calls_in_parallel_against_the_request_makes_one_call(
+    gateway: Gateway, tag: str, model: str, streamed: bool
+) -> None:
+    calls = [{"name": "f", "arguments": {"x": x}, "id": f"abcdefgh{x}"} for x in range(3)]
+    turns = [{"thinking": "Hm.", "text": "One moment.", "calls": calls}, {"text": "Done."}]
+    request = scripted(model, tag, *turns, tools=[TOOL], parallel_tool_calls=False)
+    answer = await answered(gateway, request, streamed=streamed)
+    (choice,) = answer["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    (call,) = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == {"x": 0}
+    output = {"role": "tool", "tool_call_id": call["id"], "content": "sunny"}
+    request["messages"] += [choice["message"], output]
+    answer = await answered(gateway, request, streamed=streamed)
+    assert answer["choices"][0]["message"]["content"] == "Done."
 
 
 @pytest.mark.parametrize("model", PROVIDERS)
