@@ -1,5 +1,7 @@
 """Serves WebSockets: `/v1/responses` and `/v1/realtime` take one, every other path refuses it."""
 
+from http import HTTPStatus
+
 from handlers.errors import ApiError, NotFound, UpgradeRequired
 from inference.gateway.realtime import ProviderSocket
 from inference.responses.memory import ConnectionMemory
@@ -27,6 +29,10 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 
 SWITCHING_PROTOCOLS = 101
 """The status that is logged for a connection that was opened, at its end."""
+
+BAD_GATEWAY = 502
+_STATUSES = frozenset(HTTPStatus)
+"""The statuses that uvicorn can refuse a handshake with: a provider may have others, such as 520."""
 
 
 class WebSocketServer:
@@ -83,7 +89,8 @@ class WebSocketServer:
     async def _refuse(self, request: Request, send: Send, error: ApiError) -> None:
         response = error_response(error)
         headers = [*response.headers, *common_headers(request)]
-        await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
+        status = response.status if response.status in _STATUSES else BAD_GATEWAY
+        await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
         await send({"type": "websocket.http.response.body", "body": response.body})
 
     async def _serve(

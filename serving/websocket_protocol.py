@@ -181,6 +181,8 @@ class WebSocketProtocol(BoundedWriting, WebSocketsSansIOProtocol):
         if self.close_sent:
             raise ClientDisconnected
         await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # uvicorn would log a refusal as an error of the application
         if message["type"] == "websocket.accept" and not self.transport.is_closing():
             # Nothing reads them after the handshake; they take 4 kB of each connection.
             self.request = self.response = cast(Any, None)

@@ -47,6 +47,7 @@ models:
   voice: {{provider: voices, model: gpt-realtime}}
   refused: {{provider: voices}}
   moved: {{provider: voices}}
+  odd: {{provider: voices}}
   unreachable: {{provider: closed}}
   claude: {{provider: claude, model: anthropic/claude}}
   gpt-realtime: {{provider: http}}
@@ -121,6 +122,7 @@ def test_messages_are_relayed_both_ways_as_they_are(server: Server, key: str) ->
         ("model=none", 404, "model_not_found"),
         ("model=refused", 401, "bad_key"),
         ("model=moved", 502, None),
+        ("model=odd", 502, None),
         ("model=unreachable", 502, None),
         ("model=claude", 501, "not_implemented"),
         ("", 400, "missing_parameter"),
@@ -137,6 +139,7 @@ def test_a_connection_that_cannot_be_opened_is_refused(
     error = json.loads(response.body or b"")["error"]
     assert (response.status_code, error["code"]) == (status, code), error
     assert OPERATORS_KEY not in str(error)
+    assert '"level":"error"' not in server.log.read_text()
 
 
 def test_a_wrong_key_is_refused(server: Server) -> None:

@@ -16,7 +16,8 @@ class RealtimeProvider:
 
     `response.create` is answered with deltas; `{"type": "test.send", "size": N, "count": M}` with messages
     of that size, `test.close` with a close of its `code` and `reason`, `test.abort` with a broken
-    connection, any other with its echo. The model `refused` is refused with 401, `moved` redirects.
+    connection, any other with its echo. The model `refused` is refused with 401, `odd` with 520, `moved`
+    redirects.
     """
 
     def __init__(self) -> None:
@@ -74,6 +75,8 @@ def _refuse(_: ServerConnection, request: Request) -> Response | None:
         }
         body = json.dumps({"error": {**error, "type": "invalid_request_error", "param": None}}).encode()
         return Response(HTTPStatus.UNAUTHORIZED, "Unauthorized", Headers(), body)
+    if "model=odd" in request.path:
+        return Response(520, "Unknown Error", Headers(), b"")
     if "model=moved" in request.path:
         return Response(HTTPStatus.FOUND, "Found", Headers(Location="ws://127.0.0.1:1/"), b"")
     return None
