@@ -22,7 +22,7 @@ os.environ["LITELLM_MODE"] = "PRODUCTION"
 import litellm
 
 from inference.errors import ProviderRejected
-from inference.gateway import chat_fields, inputs, requests
+from inference.gateway import chat_fields, failures, inputs, requests
 from inference.gateway.answers import sse, thinking
 from inference.gateway.answers.calls import FirstCalls
 from inference.gateway.driver import MadeResponse, ProviderRequest, ProviderResponse, one_piece
@@ -91,7 +91,10 @@ class LiteLLMDriver:
             return await litellm_media.send(target, request)
         if request.path == EMBEDDINGS:
             with mapped_errors(target):
-                answer = await _within(target, litellm.aembedding(**_embedding_arguments(target, body)))
+                try:
+                    answer = await _within(target, litellm.aembedding(**_embedding_arguments(target, body)))
+                except litellm.LiteLLMUnknownProvider as exc:
+                    raise failures.not_offered(target, request.described) from exc
                 return MadeResponse(one_piece(orjson.dumps(_plain(answer))))
         with mapped_errors(target):
             answer = await _within(target, litellm.acompletion(**_chat_arguments(target, body)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inference.errors import ProviderError
+from inference.errors import ProviderBroken, ProviderError
 from inference.gateway import Gateway
 from persistence.types import JSON
 from tests.inference.gateway.providers import PROVIDERS, TOOL, answered, gateway_to, scripted
@@ -80,6 +80,13 @@ async def test_calls_in_parallel_and_in_two_rounds_with_what_was_thought(
     assert message["content"] == "Done."
     assert request["messages"][1]["content"] == "One moment."
     assert len(provider.received(tag)) == 3
+
+
+async def test_embeddings_of_a_provider_without_any_are_not_offered(gateway: Gateway) -> None:
+    with pytest.raises(ProviderBroken) as caught:
+        await gateway.embed({"model": "anthropic", "input": "x"})
+    assert (caught.value.status, caught.value.body["code"]) == (501, "not_implemented")
+    assert caught.value.body["message"] == "This server has no 'POST /embeddings' for the provider 'any'."
 
 
 @everywhere
