@@ -221,7 +221,19 @@ def metadata_limits(document: JSON) -> bool:
         for one in schemas_within(schema):
             member = one.get("properties", {}).get("metadata")
             applied = (isinstance(member, dict) and _limit(member)) or applied
+    for schema in _inline_bodies(document):
+        member = schema.get("properties", {}).get("metadata")
+        applied = (isinstance(member, dict) and _limit(member)) or applied
     return applied
+
+
+def _inline_bodies(document: JSON) -> Iterator[JSON]:
+    """Yield the schemas of request bodies, also references to components."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict):
+                for content in operation.get("requestBody", {}).get("content", {}).values():
+                    yield content.get("schema", {})
 
 
 def _limit(schema: JSON) -> bool:

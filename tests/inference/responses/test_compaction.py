@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handlers import response_compact, responses
-from handlers.errors import BadRequest, ServerError
+from handlers.errors import ApiError, BadRequest
 from inference.gateway import Gateway
 from inference.responses.items import ItemRefused
 from inference.responses.memory import ConnectionMemory
@@ -110,8 +110,9 @@ async def test_calls_in_a_compacted_context_have_their_tools_and_none_is_called(
 
 
 async def test_a_compaction_without_a_summary_is_an_error(one: Worker, asked: Asked) -> None:
-    with pytest.raises(ServerError, match="no summary"):
+    with pytest.raises(ApiError, match="no summary") as raised:
         await compact(one, [said_by_system(asked.tag, {"text": ""}), user("x")])
+    assert raised.value.status == 502
 
 
 # --- by a trigger ---
