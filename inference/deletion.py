@@ -59,8 +59,7 @@ class Deletion:
             for collection, under in self._nested.items():
                 await self._delete_nested(project, id, collection, under)
             for collection in self._lists:
-                while (await self._store.page(project, collection, id, limit=1)).documents:
-                    await self._store.write(Clear(project, collection, id, limit=SLICE))
+                await clear_in_slices(self._store, project, collection, id)
             await self._store.write(Finish(lease.job))
         finally:
             if end := self._ends.pop((project, id), None):
@@ -70,3 +69,11 @@ class Deletion:
         """Delete the lists under an object's documents; the documents, which name them, go later."""
         async for documents in pages(self._store, project, collection, id):
             await self._store.write(*(Clear(project, under, each.id) for each in documents))
+
+
+async def clear_in_slices(
+    store: Store, project: str, collection: str, parent: str, size: int = SLICE
+) -> None:
+    """Delete the documents of a list, `size` of them with each write."""
+    while (await store.page(project, collection, parent, limit=1)).documents:
+        await store.write(Clear(project, collection, parent, limit=size))

@@ -1,9 +1,8 @@
 """Batches of a store: created and cancelled by requests, run by jobs."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import structlog
 
@@ -16,6 +15,7 @@ from inference.batches.progress import Progress
 from inference.batches.sending import LineSending, Outcome, SendingOptions
 from inference.batches.slots import LineSlots
 from inference.batches.validation import MAX_BYTES, Validation
+from inference.deletion import clear_in_slices
 from inference.errors import SettingsNotKept
 from inference.gateway import CallerSettings, Gateway
 from inference.identifiers import new_id
@@ -30,7 +30,6 @@ from persistence.collections import BATCH_SEGMENTS, BATCHES, FILES
 from persistence.errors import AlreadyExists, ContentNotFound, LeaseLost, VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import (
-    Clear,
     Document,
     Enqueue,
     Finish,
@@ -38,6 +37,7 @@ from persistence.store import (
     Insert,
     Job,
     Key,
+    Operation,
     Replace,
     Reschedule,
     Store,
@@ -112,7 +112,7 @@ class Batches:
         endpoint: str,
         completion_window: str,
         metadata: JSON | None = None,
-        output_expires_after: Mapping[str, Any] | None = None,
+        output_expires_after: JSON | None = None,
         settings: CallerSettings | None = None,
     ) -> JSON:
         """Create a batch of the requests in a file; raise SettingsNotKept."""
@@ -123,8 +123,6 @@ class Batches:
             metadata=metadata,
             seconds=self._window,
         )
-        expires_after = dict(output_expires_after) if output_expires_after else None
-        state = {"output_expires_after": expires_after}
         payload = {} if settings is None else self.sealer.seal(project, settings)
         has_room = self._jobs.has_room(KIND, project)
         job = Job(
@@ -135,6 +133,7 @@ class Batches:
             owner=self._jobs.owner if has_room else "",
             payload=payload,
         )
+        state = {"output_expires_after": output_expires_after}
         await self._store.write(Insert(Key(project, BATCHES, value["id"]), value, state), Enqueue(job))
         if has_room:
             self._jobs.adopt(job)
@@ -241,7 +240,7 @@ class Batches:
             document = await self._read(lease)
             status = "cancelled" if document.value["status"] == "cancelling" else "failed"
             value = moved(document.value, status, errors=error_list(errors) if status == "failed" else None)
-            return await self._conclude(lease, Replace(document, value))
+            return await self._conclude(lease, Replace(document, value), [])
 
         return await retry_on_conflict(attempt)
 
@@ -280,17 +279,21 @@ class Batches:
             fields, creation = await output.creation()
             counts = {"request_counts": progress.counts, "usage": progress.to_json()["usage"]}
             value = moved(current.value, status, **fields, **counts)
-            await self._conclude(lease, *creation, Replace(current, value))
+            await self._conclude(lease, Replace(current, value), creation)
 
         await retry_on_conflict(attempt, (VersionConflict, AlreadyExists))
 
-    async def _conclude(self, lease: Lease, *operations: Any) -> Document:
-        """End a batch and its job by one write; have its event delivered and its segments deleted."""
-        change: Replace = operations[-1]
+    async def _conclude(self, lease: Lease, change: Replace, creation: Sequence[Operation]) -> Document:
+        """End a batch and its job by one write, which creates its files too.
+
+        Its event is delivered, and its segments are deleted, in the background.
+        """
         value, project, id = change.value or {}, lease.job.project, lease.job.id
         purge = self._deadlines.purge(project, BATCHES, id, content=change.document.state.get("content"))
         event = self._webhooks.announce(project, f"batch.{value['status']}", id)
-        written = await self._store.write(Hold(lease.job), *operations, *event, purge, Finish(lease.job))
+        written = await self._store.write(
+            Hold(lease.job), *creation, change, *event, purge, Finish(lease.job)
+        )
         self._deadlines.run_in_background(purge)
         log.info("batch_ended", project=project, id=id, status=value["status"], **value["request_counts"])
         return written[-1]
@@ -301,12 +304,11 @@ class Batches:
         if document is None or document.value["status"] in ENDED:
             await self._store.write(Finish(lease.job))
             return
-        progress = (document.state.get("progress") or {}).get("segments", 0)
-        if progress > document.state.get("given_up_at", 0):
-            state = {**document.state, "given_up_at": progress}
-            again = replace(
-                lease.job, due=time.time(), owner="", takeovers=0, payload=_kept(lease.job.payload)
-            )
+        stored = document.state.get("progress", {}).get("segments", 0)
+        if stored > document.state.get("given_up_at", 0):
+            state = {**document.state, "given_up_at": stored}
+            payload = {name: value for name, value in lease.job.payload.items() if name != "attempts"}
+            again = replace(lease.job, due=time.time(), owner="", takeovers=0, payload=payload)
             await self._store.write(Hold(lease.job), Replace(document, state=state), Enqueue(again))
             return
         message = "The batch was given up: the server failed, or its worker was lost, each time it ran it."
@@ -321,8 +323,7 @@ class Batches:
             for _, _, stored in segment.value["answers"]:
                 if not isinstance(stored, str):
                     await self._store.delete_content(project, stored["content"])
-        while (await self._store.page(project, BATCH_SEGMENTS, id, limit=1)).documents:
-            await self._store.write(Clear(project, BATCH_SEGMENTS, id, limit=CLEARED))
+        await clear_in_slices(self._store, project, BATCH_SEGMENTS, id, CLEARED)
         await self._store.write(Finish(lease.job))
 
     async def _read(self, lease: Lease) -> Document:
@@ -347,7 +348,3 @@ def _key(lease: Lease) -> Key:
 
 def _progress(document: Document) -> Progress:
     return Progress.from_json(document.state["progress"])
-
-
-def _kept(payload: JSON) -> JSON:
-    return {name: value for name, value in payload.items() if name != "attempts"}

@@ -13,6 +13,7 @@ from inference.leases import Lease
 from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
 from persistence.collections import BATCH_SEGMENTS
 from persistence.errors import AlreadyExists, StoreUnavailable
+from persistence.listing import pages
 from persistence.store import Document, Hold, Insert, Key, Operation, Store, child_id
 from persistence.types import JSON
 
@@ -139,16 +140,9 @@ async def segments(
     store: Store, project: str, batch: str, label: str | None = None
 ) -> AsyncIterator[Document]:
     """Yield a batch's segments in order, those with a label if one is given."""
-    after = None
-    while True:
-        page = await store.page(
-            project, BATCH_SEGMENTS, batch, label=label, after=after, limit=PAGE, order="asc"
-        )
-        for document in page.documents:
+    async for page in pages(store, project, BATCH_SEGMENTS, batch, label=label, limit=PAGE):
+        for document in page:
             yield document
-        if not page.has_more:
-            return
-        after = page.documents[-1].id
 
 
 async def _pieces(text: bytes) -> AsyncIterator[bytes]:

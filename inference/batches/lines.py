@@ -1,7 +1,7 @@
 """The lines of a batch's input file: cut out of the file's pieces, parsed, and checked."""
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,16 @@ class LineSplitter:
         self._number += 1
         self._parts.clear()
         self._size = 0
+
+
+async def split_lines(pieces: AsyncIterator[bytes], longest: int, start: int = 0) -> AsyncIterator[RawLine]:
+    """Yield the lines of a file whose pieces begin at the offset `start`."""
+    splitter = LineSplitter(longest, start)
+    async for piece in pieces:
+        for line in splitter.feed(piece):
+            yield line
+    for line in splitter.finish():
+        yield line
 
 
 def checked_line(raw: bytes, endpoint: str, check_body: Callable[[Any], None]) -> JSON:

@@ -1,26 +1,21 @@
 """Makes the output file and the error file of a batch from its segments."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-import orjson
-
 from inference.batches.journal import segments
-from inference.batches.lines import LineSplitter
+from inference.batches.lines import split_lines
 from inference.batches.objects import expired_line
 from inference.batches.progress import Progress
 from inference.identifiers import new_id
 from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
 from inference.retrieval.files import Files
+from persistence import large_json
 from persistence.collections import FILES
 from persistence.large_json import Pauses
 from persistence.store import Document, Key, Operation, Store
 from persistence.types import JSON
-
-PARSED_IN_LOOP = 64 * 1024
-"""Bytes of a line that is parsed in the event loop."""
 
 
 @dataclass(slots=True)
@@ -114,26 +109,10 @@ class OutputFiles:
     async def _unanswered(self) -> AsyncIterator[str]:
         """Yield the custom_id of each line that has no answer."""
         progress, state = self._progress, self._document.state
-        splitter, pauses = LineSplitter(self._longest_line), Pauses()
-        pieces = self._store.read_content(
-            self._document.key.project, state["content"], progress.resume_offset
-        )
-        index = progress.resume_line
-        async for piece in _with_end(pieces):
-            for line in splitter.feed(piece) if piece is not None else splitter.finish():
-                if not progress.is_answered(index) and line.raw is not None:
-                    yield await _custom_id(line.raw)
-                index += 1
-                await pauses.pause_if_due()
-
-
-async def _with_end(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes | None]:
-    """Yield the pieces, and None behind the last one."""
-    async for piece in pieces:
-        yield piece
-    yield None
-
-
-async def _custom_id(raw: bytes) -> str:
-    line = orjson.loads(raw) if len(raw) <= PARSED_IN_LOOP else await asyncio.to_thread(orjson.loads, raw)
-    return str(line["custom_id"])
+        project, index, pauses = self._document.key.project, progress.resume_line, Pauses()
+        pieces = self._store.read_content(project, state["content"], progress.resume_offset)
+        async for line in split_lines(pieces, self._longest_line):
+            if not progress.is_answered(index) and line.raw is not None:
+                yield (await large_json.loads(line.raw))["custom_id"]
+            index += 1
+            await pauses.pause_if_due()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +14,7 @@ import structlog
 
 from inference.batches.caller import LineAnswer, LineCaller, Sender
 from inference.batches.journal import Journal
-from inference.batches.lines import LineSplitter, RawLine
+from inference.batches.lines import split_lines
 from inference.batches.objects import answered_line
 from inference.batches.slots import LineSlots
 from inference.identifiers import new_id
@@ -124,9 +124,9 @@ class LineSending:
 
     async def _feed(self, group: asyncio.TaskGroup) -> None:
         project, model = self._sender.project, self._document.value["model"]
-        pauses = Pauses()
-        index = self._progress.resume_line
-        async for line in self._lines():
+        index, start = self._progress.resume_line, self._progress.resume_offset
+        pieces, pauses = self._store.read_content(project, self._document.state["content"], start), Pauses()
+        async for line in split_lines(pieces, self._caller.longest_line, start):
             if not self._progress.is_answered(index):
                 self._open[index] = line.start
                 size = line.end - line.start
@@ -140,17 +140,6 @@ class LineSending:
                 self._flushed.clear()
                 await self._flushed.wait()
             await pauses.pause_if_due()
-
-    async def _lines(self) -> AsyncIterator[RawLine]:
-        """Yield the lines of the input from the first that is not answered on."""
-        start = self._progress.resume_offset
-        splitter = LineSplitter(self._caller.longest_line, start)
-        source = self._store.read_content(self._sender.project, self._document.state["content"], start)
-        async for piece in source:
-            for line in splitter.feed(piece):
-                yield line
-        for line in splitter.finish():
-            yield line
 
     async def _answer(self, index: int, raw: bytes, size: int) -> None:
         try:
@@ -170,7 +159,7 @@ class LineSending:
         except InvalidRequest as exc:  # the server has become stricter since the line was validated
             error = {"message": exc.message, "type": "invalid_request_error", "param": exc.param}
             body = orjson.dumps({"error": {**error, "code": exc.code}})
-            return orjson.loads(raw)["custom_id"], LineAnswer(400, new_id("req_"), body)
+            return (await large_json.loads(raw))["custom_id"], LineAnswer(400, new_id("req_"), body)
         for attempt in count(1):
             answer = await self._caller.call(self._sender, endpoint, line["body"])
             if not _is_worth_retrying(answer) or attempt == ATTEMPTS:
