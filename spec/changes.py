@@ -212,19 +212,13 @@ REQUEST = re.compile(r"(Create|Modify|Update)\w*(Request|Body)")
 
 def metadata_limits(document: JSON) -> bool:
     """Bound metadata to 16 pairs, keys of 64 and values of 512 characters, as upstream's prose does."""
-    applied = False
-    for component, schema in document["components"]["schemas"].items():
-        if component.endswith("Metadata") and isinstance(schema, dict):
-            applied = _limit(schema) or applied
-        if not REQUEST.fullmatch(component):
-            continue
-        for one in schemas_within(schema):
-            member = one.get("properties", {}).get("metadata")
-            applied = (isinstance(member, dict) and _limit(member)) or applied
-    for schema in _inline_bodies(document):
-        member = schema.get("properties", {}).get("metadata")
-        applied = (isinstance(member, dict) and _limit(member)) or applied
-    return applied
+    schemas = document["components"]["schemas"]
+    requests = (schema for name, schema in schemas.items() if REQUEST.fullmatch(name))
+    holders = [one for schema in (*requests, *_inline_bodies(document)) for one in schemas_within(schema)]
+    found = [schema for name, schema in schemas.items() if name.endswith("Metadata")]
+    found += [one.get("properties", {}).get("metadata") for one in holders]
+    applied = [_limit(each) for each in found if isinstance(each, dict)]
+    return any(applied)
 
 
 def _inline_bodies(document: JSON) -> Iterator[JSON]:

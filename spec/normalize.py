@@ -10,7 +10,7 @@ from spec.names import python_name
 from spec.prose import METHODS, strip_prose
 from spec.rules import OPERATION_RULES, SCHEMA_RULES, WHOLE_SCHEMA_RULES
 from spec.schema import KEYWORDS, PREFIX, SCHEMAS, SCHEMAS_BY_NAME, SCHEMAS_IN_LIST
-from spec.types import JSON
+from spec.types import JSON, objects_within
 
 _TYPES = frozenset({"string", "integer", "number", "boolean", "array", "object", "null"})
 _DOCUMENT = frozenset({"openapi", "info", "servers", "tags", "paths", "components", "security"})
@@ -252,15 +252,9 @@ def _inline(paths: JSON) -> Iterator[tuple[str, Any]]:
 
 
 def _patterns(schema: Any) -> Iterator[str]:
-    todo = [schema]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict):
-            if isinstance(one.get("pattern"), str):
-                yield one["pattern"]
-            todo += one.values()
-        elif isinstance(one, list):
-            todo += one
+    for one in objects_within(schema):
+        if isinstance(one.get("pattern"), str):
+            yield one["pattern"]
 
 
 def _in_place(schema: Any) -> Iterator[str]:
@@ -276,18 +270,8 @@ def _in_place(schema: Any) -> Iterator[str]:
 
 def references(node: Any) -> set[str]:
     """Return the names of the components that a normalized part refers to."""
-    found: set[str] = set()
-    todo = [node]
-    while todo:
-        one = todo.pop()
-        if isinstance(one, dict):
-            reference = one.get("$ref")
-            if isinstance(reference, str):
-                found.add(reference.removeprefix(PREFIX))
-            todo += one.values()
-        elif isinstance(one, list):
-            todo += one
-    return found
+    found = (one.get("$ref") for one in objects_within(node))
+    return {reference.removeprefix(PREFIX) for reference in found if isinstance(reference, str)}
 
 
 def _undescribed(path: str, parameters: list[JSON]) -> list[JSON]:

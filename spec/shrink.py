@@ -48,12 +48,12 @@ def shrink(value: Any, fits: Callable[[Any], bool]) -> Shrunk:
     """Return an invalid value made smaller; the value itself if it is small."""
     if is_small(value, _SMALL):
         return Shrunk(value)
-    short = _copied(value, _LONGEST[0])
+    short = cut_strings(value, _LONGEST[0])
     for longest in _LONGEST[1:]:
         if not fits(short):
             break
         # Only the length of a string is wrong.
-        short = _copied(value, longest)
+        short = cut_strings(value, longest)
     return _Cutter(short, fits).done()
 
 
@@ -76,12 +76,12 @@ def is_small(value: Any, most: int) -> bool:
     return True
 
 
-def _copied(value: Any, longest: int | None) -> Any:
-    """Return a copy to cut, with strings of at most `longest` characters."""
+def cut_strings(value: Any, longest: int | None) -> Any:
+    """Return a copy whose strings have at most `longest` characters."""
     if isinstance(value, dict):
-        return {name: _copied(one, longest) for name, one in value.items()}
+        return {name: cut_strings(one, longest) for name, one in value.items()}
     if isinstance(value, list):
-        return [_copied(one, longest) for one in value]
+        return [cut_strings(one, longest) for one in value]
     return value[:longest] if isinstance(value, str) else value
 
 
