@@ -182,17 +182,21 @@ def make_body_checker(settings: Settings, routing: Routing) -> BodyChecker:
 
 
 def make_held_bodies(settings: Settings) -> HeldBodies:
-    """Return the bound on bodies: one project has half of it where there may be several."""
+    """Return the bound on bodies in memory."""
     limit = settings.max_held_bodies
-    share = limit if settings.auth == "open" else limit // 2
-    return HeldBodies(limit, share=share, largest=settings.max_body)
+    return HeldBodies(limit, share=share_of(limit, settings), largest=settings.max_body)
 
 
 def make_spooled_bodies(settings: Settings) -> SpooledBodies:
-    """Return the bound on files on their way to providers: one project has half of it, as above."""
+    """Return the bound on files on their way to providers."""
     limit = SPOOLED_FILES * settings.max_file
-    share = limit if settings.auth == "open" else limit // 2
-    return SpooledBodies(limit, share=share, largest=settings.max_file + settings.max_body)
+    largest = settings.max_file + settings.max_body
+    return SpooledBodies(limit, share=share_of(limit, settings), largest=largest)
+
+
+def share_of(limit: int, settings: Settings) -> int:
+    """Return what one project may have of a limit: half of it where there may be several."""
+    return limit if settings.auth == "open" else limit // 2
 
 
 def make_authenticator(settings: Settings, services: Services, tenants: Tenants | None) -> Authenticator:

@@ -43,7 +43,7 @@ class Shares:
         self._by_sharer[sharer] = of_sharer
 
     def give_back(self, sharer: str, size: int) -> None:
-        """Forget bytes that were taken."""
+        """Free bytes that were taken."""
         self._taken -= size
         self._by_sharer[sharer] -= size
         if not self._by_sharer[sharer]:
@@ -62,7 +62,7 @@ class HeldBodies(Shares):
         request.held += size
 
     def release(self, request: Request) -> None:
-        """Forget the body of a request that has ended."""
+        """Free the body of a request that has ended."""
         if request.held:
             self.give_back(request.principal.sharer, request.held)
             request.held = 0

@@ -39,10 +39,11 @@ def check(file: Path, live: bool) -> None:
     With --live each deployment is asked, and a table says what it answered. The exit code is 1 if FILE
     cannot be used or a deployment does not answer.
     """
-    from serving import models_report  # noqa: PLC0415 - imports every provider's client
+    from inference.gateway import Routes  # noqa: PLC0415 - imports every provider's client
+    from serving import models_report  # noqa: PLC0415
 
     with errors_as_exit({}):
-        routes = models_report.read(file, os.environ)
+        routes = Routes.from_file(file, os.environ)
     click.echo(f"{file} can be used: {models_report.counts(routes)}.")
     if live:
         results = asyncio.run(models_report.tested(routes))

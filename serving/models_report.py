@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import click
 
@@ -26,11 +25,6 @@ AT_ONCE = 8
 
 STORE_SECONDS = 5.0
 """Seconds to wait for a store that is asked for cooldowns only."""
-
-
-def read(file: Path, environment: Mapping[str, str]) -> Routes:
-    """Return the routes of a file; RoutesRefused names what is wrong with it."""
-    return Routes.from_file(file, environment)
 
 
 def counts(routes: Routes) -> str:

@@ -1,6 +1,7 @@
 """The metrics of requests to providers, by route and deployment as models.yaml names them."""
 
 import asyncio
+import collections
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -37,8 +38,6 @@ class ProviderMetrics:
             multiprocess_mode="mostrecent",
             registry=registry,
         )
-        self._counters: dict[tuple[str, str, str], Counter] = {}
-        self._meters: dict[tuple[str, str], Meter] = {}
         self._waiting: list[tuple[str, str, str, float]] = []
 
     def answered(self, route: str, deployment: str, outcome: str, seconds: float) -> None:
@@ -57,27 +56,17 @@ class ProviderMetrics:
         self._cooldown_end.labels(deployment).set(0)
 
     def _flush(self) -> None:
-        counts: dict[tuple[str, str, str], int] = {}
-        changed = set()
+        counts = collections.Counter[tuple[str, str, str]]()
+        meters: dict[tuple[str, str], Meter] = {}
         for route, deployment, outcome, seconds in self._waiting:
-            key = route, deployment, outcome
-            counts[key] = counts.get(key, 0) + 1
+            counts[route, deployment, outcome] += 1
             if outcome == "ok":
-                meter = self._meter(route, deployment)
-                meter.observe(seconds)
-                changed.add(meter)
+                key = route, deployment
+                if key not in meters:
+                    meters[key] = Meter(self._seconds.labels(*key))
+                meters[key].observe(seconds)
         self._waiting.clear()
-        for key, count in counts.items():
-            counter = self._counters.get(key)
-            if counter is None:
-                counter = self._counters[key] = self._requests.labels(*key)
-            counter.inc(count)
-        for meter in changed:
+        for labels, count in counts.items():
+            self._requests.labels(*labels).inc(count)
+        for meter in meters.values():
             meter.flush()
-
-    def _meter(self, route: str, deployment: str) -> Meter:
-        meter = self._meters.get((route, deployment))
-        if meter is None:
-            meter = Meter(self._seconds.labels(route, deployment))
-            self._meters[route, deployment] = meter
-        return meter

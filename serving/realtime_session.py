@@ -12,13 +12,7 @@ from serving.reading import ClientDisconnect
 from serving.request import Receive, Request, Send
 from serving.server_context import ServerContext
 from serving.websocket_events import error_text
-from serving.websocket_session import (
-    CONNECTION_LIMIT,
-    GOING_AWAY,
-    MAX_SECONDS,
-    POLICY_VIOLATION,
-    SERVICE_RESTART,
-)
+from serving.websocket_session import GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART, check_age
 
 LONGEST_REASON = 123
 """Bytes of the reason in a close frame."""
@@ -88,9 +82,10 @@ class RealtimeSession:
             if not await self._context.pipeline.has_valid_key(self._handshake):
                 await self._end(revoked_error(), POLICY_VIOLATION)
                 return
-            if time.monotonic() - self._began > MAX_SECONDS:
-                message = "This WebSocket has been open for 60 minutes. Open a new one to continue."
-                await self._end(BadRequest(message, code=CONNECTION_LIMIT), GOING_AWAY)
+            try:
+                check_age(self._began)
+            except BadRequest as error:
+                await self._end(error, GOING_AWAY)
                 return
 
     async def _stop(self) -> None:

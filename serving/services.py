@@ -86,24 +86,14 @@ def services_over(
 ) -> Services:
     """Return the services over a store that exists already; of `shared` they use what has no store."""
     gateway = shared.gateway if shared else make_gateway(settings, store)
-    sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
-    sealer = Sealer(*settings.secrets)
     prompts = shared.responses.prompts if shared else make_prompts(settings)
     registry = shared.webhooks.registry if shared else make_registry(settings)
     poll = TENANT_POLL_SECONDS if shared else POLL_SECONDS
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
-    retrieval = Retrieval(
-        store,
-        gateway,
-        jobs,
-        download_assistants_files=settings.download_assistants_files,
-        sandbox=sandbox,
-        sealer=sealer,
-        tenant=tenant,
-    )
+    retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
     tools = {"file_search": file_search(retrieval, gateway.context_window)}
     engine_options = EngineOptions(
-        log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=sealer
+        log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
     )
     runs = Runs(store, gateway, jobs, tools, **engine_options)
     webhooks = Webhooks(store, jobs, registry)
@@ -112,12 +102,7 @@ def services_over(
     responses = Responses(
         store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, urls=urls, **engine_options
     )
-    line_caller = LineCaller(
-        Limits(settings.max_body, settings.max_file),
-        is_astra=settings.auth == "astra",
-        tenant=tenant,
-        stages=line_stages(shared) if shared else LineStages(),
-    )
+    line_caller = make_line_caller(settings, shared, tenant)
     batches = Batches(
         store,
         gateway,
@@ -125,7 +110,7 @@ def services_over(
         webhooks,
         files=retrieval.files,
         deadlines=retrieval.deadlines,
-        sealer=sealer,
+        sealer=retrieval.sealer,
         caller=line_caller,
         slots=shared.batches.slots if shared else make_line_slots(settings),
     )
@@ -142,6 +127,32 @@ def services_over(
     )
     line_caller.services = services
     return services
+
+
+def make_retrieval(
+    store: Store, gateway: Gateway, jobs: Jobs, settings: Settings, shared: Services | None, tenant: str
+) -> Retrieval:
+    """Return the files and vector stores of a store, with the file parser of `shared`."""
+    sandbox = shared.retrieval.sandbox if shared else Sandbox(settings.parser_memory // settings.workers)
+    return Retrieval(
+        store,
+        gateway,
+        jobs,
+        download_assistants_files=settings.download_assistants_files,
+        sandbox=sandbox,
+        sealer=Sealer(*settings.secrets),
+        tenant=tenant,
+    )
+
+
+def make_line_caller(settings: Settings, shared: Services | None, tenant: str) -> LineCaller:
+    """Return what calls operations for the lines of batches; its services are set once they are made."""
+    return LineCaller(
+        Limits(settings.max_body, settings.max_file),
+        is_astra=settings.auth == "astra",
+        tenant=tenant,
+        stages=line_stages(shared) if shared else LineStages(),
+    )
 
 
 def line_stages(services: Services) -> LineStages:

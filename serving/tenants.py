@@ -187,7 +187,7 @@ class Tenants:
         return tenant
 
     def _opened(self, tenant: Tenant, task: asyncio.Task[OpenStore]) -> None:
-        """Forget a store that could not be opened, and keep the reason for some seconds."""
+        """Drop a store that could not be opened, and keep the reason for some seconds."""
         error = None if task.cancelled() else task.exception()
         if error is None and not task.cancelled():
             return

@@ -138,7 +138,7 @@ class Session:
 
     async def _read(self, create: Create, text: str | None) -> bool:
         """Read a message; return whether it asks for a response. Raises as the stages of a request do."""
-        self._check_age()
+        check_age(self._began)
         if text is None:
             raise BadRequest("Binary frames are not supported: send JSON in text frames.")
         raw, parsed = text.encode(), None
@@ -155,13 +155,6 @@ class Session:
         self._check_lanes(create.stream_id)
         create.body = body_of(message)
         return True
-
-    def _check_age(self) -> None:
-        if time.monotonic() - self._began > MAX_SECONDS:
-            raise BadRequest(
-                "This WebSocket has been open for 60 minutes. Open a new one to continue.",
-                code=CONNECTION_LIMIT,
-            )
 
     def _check_lanes(self, stream_id: str | None) -> None:
         named = len(self._lanes) - (None in self._lanes)
@@ -231,7 +224,7 @@ class Session:
         async for piece in pieces:
             for text, has_failed in events_of(piece):
                 if has_failed:
-                    self._forget_previous(create)
+                    self._discard_previous(create)
                 await self._send_text(with_stream_id(text, create.stream_id))
                 request.sent += len(text)
 
@@ -244,11 +237,11 @@ class Session:
         return error.status
 
     async def _send_failure(self, create: Create, text: str) -> None:
-        self._forget_previous(create)
+        self._discard_previous(create)
         await self._send_text(with_stream_id(text, create.stream_id))
 
-    def _forget_previous(self, create: Create) -> None:
-        """Forget the response that could not be continued, as OpenAI does."""
+    def _discard_previous(self, create: Create) -> None:
+        """Discard the response that could not be continued, as OpenAI does."""
         previous, memory = create.body.get("previous_response_id"), self._handshake.connection
         if isinstance(previous, str) and memory is not None:
             memory.discard(previous)
@@ -313,7 +306,15 @@ class Session:
 
     async def _close_if_old(self) -> None:
         try:
-            self._check_age()
+            check_age(self._began)
         except BadRequest as error:
             await self._send_text(error_text(error))
             await self._close(GOING_AWAY)
+
+
+def check_age(began: float) -> None:
+    """Raise BadRequest if a connection that was opened at that time, of the monotonic clock, is too old."""
+    if time.monotonic() - began > MAX_SECONDS:
+        raise BadRequest(
+            "This WebSocket has been open for 60 minutes. Open a new one to continue.", code=CONNECTION_LIMIT
+        )
