@@ -52,9 +52,7 @@ def get_assistant(rig: Rig) -> Iterator[Figure]:
 
 def get_in_astra_mode(rig: Rig) -> Iterator[Figure]:
     """Measure the same GET with a token for its tenant, next to one with an API key."""
-    version = {
-        "OpenAI-Beta": "assistants=v2"
-    }  # as SDKs send; without it, it would be version 1 in astra mode
+    version = {"OpenAI-Beta": "assistants=v2"}  # as SDKs send it: astra mode would serve version 1 without
     token = {"astra-api-token": "AstraCS:bench:0123456789abcdef", **KEY, **version}
     with (
         rig.server("get-astra", ASTROLABE_AUTH="astra") as server,

@@ -49,5 +49,5 @@ def check(file: Path, live: bool) -> None:
         results = asyncio.run(models_report.tested(routes))
         for result in results:
             click.echo(result.line())
-        if not all(result.is_well for result in results):
+        if not all(result.is_ok for result in results):
             sys.exit(1)

@@ -14,13 +14,13 @@ from inference.gateway.routing.routes import Route
 from inference.gateway.routing.targets import Target
 from persistence.engines import open_store
 from persistence.errors import StoreError, StoreRefused
+from persistence.types import JSON
 from serving.settings import Settings
-from spec.types import JSON
 
 LIVE_SECONDS = 30.0
 """Seconds in which a deployment must answer a test."""
 
-AT_ONCE = 8
+CONCURRENCY = 8
 """Deployments that are tested at the same time."""
 
 STORE_SECONDS = 5.0
@@ -85,20 +85,20 @@ class Result:
 
     name: str
     deployment: str
-    is_well: bool
-    said: str
+    is_ok: bool
+    message: str
     seconds: float | None = None
 
     def line(self) -> str:
         """Return the line of the table."""
         seconds = "" if self.seconds is None else f"{self.seconds:.2f} s"
-        verdict = "ok" if self.is_well else "FAILED"
-        return f"{self.name:<32} {self.deployment:<40} {verdict:<7} {seconds:>8}  {self.said}".rstrip()
+        verdict = "ok" if self.is_ok else "FAILED"
+        return f"{self.name:<32} {self.deployment:<40} {verdict:<7} {seconds:>8}  {self.message}".rstrip()
 
 
 async def tested(routes: Routes) -> list[Result]:
     """Send each deployment one small request, and return what came of it."""
-    slots = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(CONCURRENCY)
 
     async def one(route: Route, target: Target) -> Result:
         async with slots:
@@ -127,12 +127,12 @@ async def _test(route: Route, target: Target) -> Result:
     await gateway.open()
     started = time.monotonic()
     try:
-        said = await _ask(gateway, only)
+        message = await _ask(gateway, only)
     except InferenceError as exc:
         return Result(route.name, target.key, False, str(exc), time.monotonic() - started)
     finally:
         await gateway.close()
-    return Result(route.name, target.key, True, said, time.monotonic() - started)
+    return Result(route.name, target.key, True, message, time.monotonic() - started)
 
 
 async def _ask(gateway: Gateway, route: Route) -> str:
