@@ -32,7 +32,6 @@ SERVER = (
     ("Field of a form", "serving.bodies.MAX_FIELD", "bytes"),
     ("Field of a form that goes to a provider", "serving.bodies.MAX_RELAYED_FIELD", "bytes"),
     ("Message of a provider on a realtime WebSocket", "inference.gateway.realtime.LARGEST_MESSAGE", "bytes"),
-    ("Age of a WebSocket", "serving.websocket_session.MAX_SECONDS", "seconds"),
     ("Files on their way to providers, of the largest size, in a worker", "serving.app.SPOOLED_FILES", ""),
     ("Audio file for a provider behind litellm", "inference.gateway.http.forms.LARGEST_WHOLE_FILE", "bytes"),
     ("File of one request (OpenAI: the same)", "ASTROLABE_MAX_FILE", "bytes"),

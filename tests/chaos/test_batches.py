@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -59,7 +58,7 @@ def test_a_batch_survives_its_workers_with_each_line_answered_once(
                     time.sleep(0.05)
 
         for least in (200, 1000):
-            until(partial(lambda least: completed() > least, least), seconds=60)
+            until(lambda least=least: completed() > least, seconds=60)
             assert batch()["status"] == "in_progress"
             for pid in server.workers():
                 os.kill(pid, signal.SIGKILL)

@@ -87,11 +87,11 @@ async def test_each_end_of_a_batch_has_its_event(
     store: Store, gateway: Gateway, stages: LineStages, receiver: Receiver, status: str
 ) -> None:
     slow = script({"text": "Late.", "wait": 3600})
-    lines: list[JSON | str] = [chat_line(0, "Hello." if status == "completed" else slow)]
+    line = "nonsense" if status == "failed" else chat_line(0, "Hello." if status == "completed" else slow)
     window = 1 if status == "expired" else 60
     options = {"window": window, "registry": registry(receiver)}
     async with batch_worker(store, gateway, stages, **options) as worker:
-        id = await worker.create("nonsense" if status == "failed" else lines[0])
+        id = await worker.create(line)
         if status == "cancelled":
             await worker.when(id, "in_progress")
             await worker.batches.cancel("p", id)

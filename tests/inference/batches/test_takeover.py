@@ -28,15 +28,8 @@ class TornStore(MortalStore):
     An engine without transactions over partitions can leave this: a file without the end of its batch.
     """
 
-    async def write(self, *operations: Operation) -> list[Document]:
-        await self._live()
-        if not any(isinstance(each, Hold) for each in operations):
-            return await self._store.write(*operations)
-        self.writes.append(operations)
-        if len(self.writes) - 1 != self._at:
-            return await self._store.write(*operations)
+    async def _write_last(self, operations: tuple[Operation, ...]) -> None:
         await self._store.write(*operations[:2])
-        raise self._death()
 
 
 def requests() -> list[JSON]:

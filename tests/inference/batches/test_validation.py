@@ -150,7 +150,7 @@ async def test_a_file_of_more_than_200_megabytes_fails(
     assert [error["code"] for error in errors] == ["file_too_large"]
 
 
-async def test_lines_that_weigh_much_are_validated_beside_other_work(worker: BatchWorker) -> None:
+async def test_a_line_of_many_values_is_validated_too(worker: BatchWorker) -> None:
     tokens = {"model": "m", "input": [1] * 200_000}
     line = changed(url="/v1/embeddings", body=tokens)
     (error,) = await errors_of(worker, line, endpoint="/v1/embeddings")

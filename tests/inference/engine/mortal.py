@@ -50,12 +50,16 @@ class MortalStore:
         self.writes.append(operations)
         if len(self.writes) - 1 != self._at:
             return await self._store.write(*operations)
+        await self._write_last(operations)
+        raise self._death()
+
+    async def _write_last(self, operations: tuple[Operation, ...]) -> None:
+        """Do what of the last write is done before the process dies."""
         if self._how == "torn":
             for each in operations[: self._torn]:
                 await self._store.write(each)
         elif self._how == "after":
             await self._store.write(*operations)
-        raise self._death()
 
     async def get(self, *args: Any) -> Any:
         await self._live()
