@@ -12,7 +12,7 @@ OPENRESPONSES_COMMIT := 92c12d96d7b61d6d15e2214daa5e9c6000ab6e1c
 SDKS := $(patsubst %,.venvs/%/.ready,sdk-1 sdk-1.20 sdk-3 astra-assistants)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-clients test-compliance test-cluster test-pythons chaos check bench attack cassandra cassandra-stop lock clean
+.PHONY: help serve test test-clients test-compliance test-cluster test-pythons chaos check bench attack sandbox cassandra cassandra-stop lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,7 +20,7 @@ help: ## list the targets
 serve: .venv/.serve ## serve on HOST:PORT (127.0.0.1:8080)
 	@$(BIN)/astrolabe serve
 
-test: .venv/.dev $(SDKS) ## run every test except test-cluster's
+test: .venv/.dev .venvs/sandbox/.ready $(SDKS) ## run every test except test-cluster's
 	$(PYTEST) -n 4 --dist worksteal tests
 
 test-cluster: .venv/.dev ## run the tests on three Cassandra nodes, two replicas and nginx
@@ -52,6 +52,8 @@ bench: .venv/.dev ## measure next to the alternatives and write build/bench.json
 
 attack: .venv/.dev ## attack a server and measure what becomes of another project's requests
 	@$(BIN)/python -m bench.attack
+
+sandbox: .venvs/sandbox/.ready ## install the Python that runs models' code, with numpy, pandas and matplotlib
 
 cassandra: .venv/.serve ## start three Apache Cassandra 5 nodes on this machine (java 17 and Maven)
 	@$(BIN)/python deploy/cassandra/cluster.py start
@@ -89,6 +91,13 @@ $(UV): requirements/uv.txt
 	@echo "Making .venvs/$*, an application's environment with its own OpenAI SDK"
 	@$(UV) venv --quiet --clear --python $(PYTHON) .venvs/$*
 	@VIRTUAL_ENV=.venvs/$* $(INSTALL) --python .venvs/$*/bin/python -r requirements/$*.txt
+	@touch $@
+
+.venvs/sandbox/.ready: $(UV) requirements/sandbox.txt
+	@echo "Making .venvs/sandbox, the Python that runs models' code (about a minute)"
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(@D)
+	@VIRTUAL_ENV=$(@D) $(INSTALL) --python $(@D)/bin/python -r requirements/sandbox.txt
+	@MPLCONFIGDIR=$(CURDIR)/$(@D)/share/matplotlib-cache $(@D)/bin/python -c "import matplotlib.font_manager"
 	@touch $@
 
 build/clients/%/.ready: tests/clients/%/package.json tests/clients/%/package-lock.json

@@ -40,6 +40,7 @@ compile sdk-1 requirements/sdk-1.in
 compile sdk-1.20 requirements/sdk-1.20.in
 compile sdk-3 requirements/sdk-3.in
 compile astra-assistants requirements/astra-assistants.in
+compile sandbox requirements/sandbox.in
 for client in requirements/client-*.in; do
   compile "$(basename "$client" .in)" "$client"
 done

@@ -5,7 +5,6 @@ out and reported, because a server that parses without it is better than one tha
 """
 
 import ctypes
-import errno
 import os
 import platform
 import struct
@@ -14,6 +13,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+
+from inference.seccomp import (
+    ALLOW,
+    ANY_BIT,
+    ARGUMENTS,
+    DENY,
+    EQUALS,
+    LOAD,
+    RETURN,
+    Instruction,
+    packed,
+    start,
+    verdict,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,33 +39,25 @@ WRITE_FILE, READ_FILE, READ_DIR = 1 << 1, 1 << 2, 1 << 3
 RIGHTS = {1: 13, 2: 14}
 """Rights that each version knows, as a number of bits; later ones know 15."""
 
-X32 = 0x40000000
-ALLOW, DENY, MISSING, KILL = 0x7FFF0000, 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS, 0x80000000
-LOAD, EQUALS, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
-"""Offsets in the record that a filter reads; arguments have 8 bytes each."""
-
-CLONE3 = 435
 CLONE_THREAD = 0x10000
 WRITABLE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The numbers that a filter compares: the architecture's own, and those of system calls.
+    """The numbers of system calls that a filter compares.
 
     `calls` are what a file's process may ask of the kernel, beside opening files to read (`openat`) and
     starting threads (`clone`).
     """
 
-    audit: int
     openat: int
     clone: int
     calls: Mapping[str, int]
 
 
 # fmt: off
-X86_64 = Architecture(0xC000003E, openat=257, clone=56, calls={
+X86_64 = Architecture(openat=257, clone=56, calls={
     "read": 0, "write": 1, "close": 3, "stat": 4, "fstat": 5, "lstat": 6, "poll": 7, "lseek": 8, "mmap": 9,
     "mprotect": 10, "munmap": 11, "brk": 12, "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15,
     "ioctl": 16, "pread64": 17, "pwrite64": 18, "readv": 19, "writev": 20, "access": 21, "sched_yield": 24,
@@ -65,7 +70,7 @@ X86_64 = Architecture(0xC000003E, openat=257, clone=56, calls={
     "faccessat": 269, "set_robust_list": 273, "getrandom": 318, "membarrier": 324, "statx": 332, "rseq": 334,
     "faccessat2": 439,
 })
-AARCH64 = Architecture(0xC00000B7, openat=56, clone=220, calls={
+AARCH64 = Architecture(openat=56, clone=220, calls={
     "getcwd": 17, "dup": 23, "dup3": 24, "fcntl": 25, "ioctl": 29, "ftruncate": 46, "faccessat": 48,
     "close": 57, "getdents64": 61, "lseek": 62, "read": 63, "write": 64, "readv": 65, "writev": 66,
     "pread64": 67, "pwrite64": 68, "ppoll": 73, "readlinkat": 78, "newfstatat": 79, "fstat": 80, "exit": 93,
@@ -120,7 +125,7 @@ def confine_file() -> bool:
         return False
     libc = _libc()
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    instructions = b"".join(struct.pack("HBBI", *each) for each in _filter(architecture))
+    instructions = packed(_filter(architecture))
     code = ctypes.create_string_buffer(instructions, len(instructions))
     program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
     return bool(libc.prctl(PR_SET_SECCOMP, 2, ctypes.create_string_buffer(program), 0, 0) == 0)
@@ -165,27 +170,17 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def _filter(architecture: Architecture) -> list[tuple[int, int, int, int]]:
-    """Return the program that judges each system call: (operation, jump if true, jump if false, operand)."""
+def _filter(architecture: Architecture) -> list[Instruction]:
+    """Return the program that judges each system call."""
     return [
-        (LOAD, 0, 0, ARCHITECTURE),
-        (EQUALS, 1, 0, architecture.audit),
-        (RETURN, 0, 0, KILL),
-        (LOAD, 0, 0, NUMBER),
-        *_verdict(AT_LEAST, X32, DENY),
-        *chain.from_iterable(_verdict(EQUALS, number, ALLOW) for number in architecture.calls.values()),
-        *_verdict(EQUALS, CLONE3, MISSING),  # the C library then uses clone, whose flags can be read
+        *start(platform.machine()),
+        *chain.from_iterable(verdict(EQUALS, number, ALLOW) for number in architecture.calls.values()),
         (EQUALS, 0, 4, architecture.openat),
         (LOAD, 0, 0, ARGUMENTS + 2 * 8),
-        *_verdict(ANY_BIT, WRITABLE, DENY),
+        *verdict(ANY_BIT, WRITABLE, DENY),
         (RETURN, 0, 0, ALLOW),
         (EQUALS, 0, 3, architecture.clone),
         (LOAD, 0, 0, ARGUMENTS),
-        *_verdict(ANY_BIT, CLONE_THREAD, ALLOW),
+        *verdict(ANY_BIT, CLONE_THREAD, ALLOW),
         (RETURN, 0, 0, DENY),
     ]
-
-
-def _verdict(test: int, operand: int, verdict: int) -> tuple[tuple[int, int, int, int], ...]:
-    """Return the instructions that end with a verdict if the loaded value passes a test."""
-    return (test, 0, 1, operand), (RETURN, 0, 0, verdict)

@@ -140,10 +140,8 @@ def bag_of_words(words: list[str], dimensions: int) -> "np.ndarray[Any, np.dtype
 MODELS = ["fake-model", "fake-embedding", "gpt-4o", "gpt-4o-mini", "text-embedding-3-small"]
 
 
-def models(made: list[str]) -> JSON:
-    """The answer of /v1/models: with what fine-tuning jobs have made."""
-    names = [*MODELS, *made]
-    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "fake"} for name in names]
+def models() -> JSON:
+    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "fake"} for name in MODELS]
     return {"object": "list", "data": data}
 
 

@@ -1,0 +1,139 @@
+"""Isolate sandboxes with bubblewrap: namespaces, read-only system files, no network, few system calls."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from inference.code import system_calls
+from inference.code.driver import (
+    BRIDGE,
+    BRIDGE_INSIDE,
+    ENVIRONMENT,
+    FOLDER,
+    SCRATCH,
+    SHARED_MEMORY,
+    SandboxUnavailable,
+    bridge_arguments,
+)
+from inference.code.limits import Limits
+
+SYSTEM = tuple(
+    Path("/", *path)
+    for path in (
+        ("usr", "bin"),
+        ("usr", "lib"),
+        ("usr", "lib64"),
+        ("usr", "share", "fonts"),
+        ("usr", "share", "zoneinfo"),
+        ("etc", "fonts"),
+        ("etc", "ld.so.cache"),
+    )
+)
+LINKS = ("/bin", "/lib", "/lib64")
+
+FIRST_USER = 2_000_000
+"""Each sandbox of a server that runs as root is a user of its own, from here on."""
+
+TRIAL_SECONDS = 30.0
+
+PREFIXES = "import sys, ipykernel, jupyter_client; print(sys.prefix, sys.base_prefix, sep='\\n')"
+
+
+class Bubblewrap:
+    """Runs bridges with the `bwrap` command and the Python of an environment made for it."""
+
+    own_processes = 2
+    """bwrap's first process of the new namespace, and the bridge."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+
+    def command(self, limits: Limits, number: int) -> list[str]:
+        """Return the command that runs the bridge of one sandbox."""
+        if self._problem is not None:
+            raise SandboxUnavailable(self._problem)
+        user = [f"--uid={FIRST_USER + number}"] if os.geteuid() == 0 else []
+        return [*self._inside(limits), BRIDGE_INSIDE, *bridge_arguments(limits, *user)]
+
+    @cached_property
+    def _problem(self) -> str | None:
+        """Why nothing can be isolated here; found by trying it."""
+        if shutil.which("bwrap") is None:
+            return "bwrap is missing: install the package bubblewrap"
+        if system_calls.program() is None:
+            return "there is no filter of system calls for this processor"
+        if not self._python.exists():
+            return f"ASTROLABE_SANDBOX_PYTHON: there is no {self._python}; run `make sandbox`"
+        try:
+            _run([*self._inside(Limits()), "-c", PREFIXES])
+        except (OSError, subprocess.SubprocessError) as exc:
+            said = getattr(exc, "stderr", None) or str(exc)
+            return f"a trial of it failed: {said.strip()[-300:]}"
+        return None
+
+    @cached_property
+    def _prefixes(self) -> tuple[Path, Path]:
+        """The folders of the environment, and of the Python that it was made with."""
+        prefix, base = map(Path, _run([str(self._python), "-I", "-c", PREFIXES]).splitlines())
+        return prefix, base
+
+    def _inside(self, limits: Limits) -> list[str]:
+        """Return the command of a Python inside a sandbox, without its arguments."""
+        root = os.geteuid() == 0
+        as_root = ("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_CHOWN")
+        as_user = ("--unshare-user", "--uid", "1000", "--gid", "1000")
+        scratch = ("--perms", "1777", "--size", str(limits.scratch), "--tmpfs")
+        return [
+            *("bwrap", "--die-with-parent", "--new-session", "--clearenv", "--unshare-net", "--unshare-pid"),
+            *("--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+            *("--cap-drop", "ALL", *(as_root if root else as_user)),
+            *(part for name, value in ENVIRONMENT.items() for part in ("--setenv", name, value)),
+            *scratch,
+            SCRATCH,  # first, since the environment may be below it
+            *(part for path in self._mounted() for part in _bound(path)),
+            *self._links(),
+            *(part for path in self._hidden() for part in ("--tmpfs", str(path), "--remount-ro", str(path))),
+            *("--ro-bind", str(BRIDGE), BRIDGE_INSIDE),
+            *("--proc", "/proc", "--dev", "/dev", *scratch, SHARED_MEMORY),
+            *("--perms", "0755", "--dir", "/mnt"),
+            *("--perms", "0700", "--size", str(limits.disk), "--tmpfs", FOLDER),
+            *("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", FOLDER, "--hostname", "sandbox"),
+            *("--", str(self._python), "-I"),
+        ]
+
+    def _mounted(self) -> Iterator[Path]:
+        yield from (path for path in SYSTEM if path.exists())
+        prefix, base = self._prefixes
+        if base != Path("/usr"):
+            yield base
+        yield prefix
+
+    def _hidden(self) -> Iterator[Path]:
+        """Yield the packages beside the Python that the environment was made with: the server may be one."""
+        prefix, base = self._prefixes
+        if base != prefix:
+            yield from base.glob("lib/python3*/site-packages")
+
+    def _links(self) -> Iterator[str]:
+        """Yield the arguments for /bin, /lib and /lib64: links into /usr on most systems, folders on some."""
+        for path in map(Path, LINKS):
+            if path.is_symlink():
+                yield from ("--symlink", str(path.readlink()), str(path))
+            elif path.is_dir():
+                yield from ("--ro-bind", str(path), str(path))
+
+
+def _bound(path: Path) -> Iterator[str]:
+    """Yield the arguments that mount a path where it is, below folders that every user may enter."""
+    for parent in reversed(path.parents[:-1]):
+        yield from ("--perms", "0755", "--dir", str(parent))
+    yield from ("--ro-bind", str(path), str(path))
+
+
+def _run(command: Sequence[str]) -> str:
+    """Return what a command prints."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
+    return done.stdout

@@ -1,0 +1,70 @@
+"""The port to what isolates a sandbox: a command that runs the bridge where it can reach nothing."""
+
+from pathlib import Path
+from typing import Protocol
+
+from inference.code import system_calls
+from inference.code.limits import Limits
+
+BRIDGE = Path(__file__).with_name("bridge.py")
+
+BRIDGE_INSIDE = "/run/bridge.py"
+
+FOLDER = "/mnt/data"
+"""Where the code finds its files, as in OpenAI's containers."""
+
+SCRATCH = "/tmp"  # noqa: S108 - the sandbox's own
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the sandbox's own
+
+
+class SandboxUnavailable(Exception):
+    """Code cannot be isolated on this machine; the text says why, and what would help."""
+
+
+class Driver(Protocol):
+    """Isolates the bridge of one sandbox.
+
+    `own_processes` is the number of processes below the command that are not the code's; the bridge is the
+    last of them.
+    """
+
+    own_processes: int
+
+    def command(self, limits: Limits, number: int) -> list[str]:
+        """Return the command that runs a bridge; `number` tells the sandboxes of a machine apart.
+
+        Raises SandboxUnavailable.
+        """
+
+
+def bridge_arguments(limits: Limits, *more: str) -> list[str]:
+    """Return the arguments of the bridge."""
+    return [
+        f"--system-calls={system_calls.encoded()}",
+        f"--memory={limits.memory + ADDRESS_SPACE}",
+        f"--processes={limits.processes}",
+        f"--cpu={limits.cpu_seconds}",
+        f"--disk={limits.disk}",
+        f"--output={limits.output}",
+        f"--folder={FOLDER}",
+        *more,
+    ]
+
+
+ADDRESS_SPACE = 2 * 1024**3
+"""Bytes of address space beyond the memory: libraries reserve much that they never use."""
+
+ENVIRONMENT = {
+    "HOME": SCRATCH,
+    "TMPDIR": SCRATCH,
+    "PATH": "/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "IPYTHONDIR": f"{SCRATCH}/ipython",
+    "JUPYTER_RUNTIME_DIR": f"{SCRATCH}/jupyter",
+    "MPLCONFIGDIR": f"{SCRATCH}/matplotlib",
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OPENBLAS_NUM_THREADS": "2",
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+"""All that the code sees of an environment."""
