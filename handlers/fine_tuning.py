@@ -13,6 +13,7 @@ from handlers import provider_objects
 from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials, require_store
 from handlers.errors import BadRequest
+from handlers.ownership import check_grader_owners
 from handlers.pages import read_page
 from handlers.provider_objects import Kind
 from handlers.registry import operation
@@ -38,7 +39,6 @@ JOB = Kind(FINE_TUNING_JOBS, "/fine_tuning/jobs", "fine-tuning job", "fine_tunin
 MODEL = Kind(FINE_TUNED_MODELS, "/models", "fine-tuned model", "model")
 CHECKPOINTS = "/fine_tuning/checkpoints"
 GRADERS = "/fine_tuning/alpha/graders"
-MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,8 @@ class StoredFile:
 async def create_fine_tuning_job(context: Context, body: JSON) -> Relayed:
     """Upload the files to the provider of the model, and have it start a job."""
     require_store(context, "a fine-tuning job")
+    method = body.get("method") or {}
+    await check_grader_owners(context, (method.get("reinforcement") or {}).get("grader"))
     files = {name: await _file(context, body[name], name) for name in FILES if body.get(name) is not None}
     target = await target_for(context, body["model"], f"POST {JOB.path}")
     uploaded: dict[str, str] = {}
@@ -100,11 +102,13 @@ async def list_paginated_fine_tuning_jobs(
 ) -> Relayed:
     """Return a page of the project's jobs, as their providers have them now."""
     require_store(context, "fine-tuning jobs")
-    limit = min(max(limit, 1), MOST)
+    limit = min(max(limit, 1), provider_objects.MOST)
     found: list[Document] = []
     cursor, has_more = after, True
     while has_more and len(found) <= limit:
-        page = await read_page(context, FINE_TUNING_JOBS, limit=MOST, order="desc", after=cursor)
+        page = await read_page(
+            context, FINE_TUNING_JOBS, limit=provider_objects.MOST, order="desc", after=cursor
+        )
         found += [one for one in page.documents if _has(one.value, metadata)]
         has_more = page.has_more
         cursor = page.documents[-1].id if page.documents else None
@@ -211,6 +215,7 @@ async def validate_grader(context: Context, body: JSON) -> RelayedResponse:
 async def _grade(context: Context, what: str, body: JSON) -> RelayedResponse:
     grader, path = body["grader"], f"{GRADERS}/{what}"
     model = grader.get("model")
+    await check_grader_owners(context, grader)
     target = await target_for(context, model, f"POST {path}")
     if model is not None:
         body = {**body, "grader": {**grader, "model": target.model}}

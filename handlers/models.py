@@ -6,6 +6,7 @@ from handlers.context import Context, Relayed
 from handlers.credentials import chat_credentials
 from handlers.errors import Forbidden, NotFound
 from handlers.fine_tuning import MODEL
+from handlers.ownership import own_models
 from handlers.registry import operation
 from inference.errors import ModelNotFound
 from inference.gateway.relay import RelayedResponse
@@ -21,7 +22,8 @@ async def list_models(context: Context, client_version: str | None = None) -> Re
     Codex, which names its version, finds what it wants to know about them in `models`.
     """
     gateway = context.services.gateway
-    models = await gateway.list_models(await chat_credentials(context))
+    found = {model["id"]: model for model in await gateway.list_models(await chat_credentials(context))}
+    models = [found[name] for name in await own_models(context, found)]
     listed: JSON = {"object": "list", "data": models}
     if client_version is not None:
         names = (model["id"] for model in models)

@@ -30,6 +30,9 @@ from persistence.types import JSON
 ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.:-]{1,256}")
 """The form of a provider's ids, which become parts of its URLs: `..` would lead to another operation."""
 
+MOST = 100
+"""Objects of a page, at most."""
+
 REFRESHED_AT_ONCE = 8
 """Objects of a list that are asked for at the same time."""
 

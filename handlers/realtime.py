@@ -12,6 +12,7 @@ from handlers.context import Context
 from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest
 from handlers.fine_tuning import target_for
+from handlers.ownership import check_model_owner, check_session_owners
 from handlers.provider_objects import Kind
 from handlers.registry import operation
 from inference.errors import ModelNotFound
@@ -41,6 +42,7 @@ async def create_realtime_client_secret(context: Context, body: JSON | None = No
     """Create a secret with which a client connects to the provider by itself."""
     body = body or {}
     session = body.get("session") or {"type": "realtime"}
+    await check_session_owners(context, session)
     model = _session_model(session)
     return await _post(
         context,
@@ -54,6 +56,7 @@ async def create_realtime_client_secret(context: Context, body: JSON | None = No
 async def create_realtime_translation_client_secret(context: Context, body: JSON) -> RelayedResponse:
     """Create a secret for a session that translates."""
     session = body["session"]
+    await check_session_owners(context, session)
     return await _post(
         context,
         "/realtime/translations/client_secrets",
@@ -73,6 +76,7 @@ async def create_realtime_session(context: Context, body: JSON) -> RelayedRespon
 async def create_realtime_transcription_session(context: Context, body: JSON) -> RelayedResponse:
     """Create a session of the beta that transcribes, with a secret."""
     asked = body.get("input_audio_transcription") or {}
+    await check_model_owner(context, asked.get("model"))
 
     def sent(target: Target) -> JSON:
         return {**body, "input_audio_transcription": {**asked, "model": target.model}} if asked else body
@@ -89,6 +93,7 @@ async def create_realtime_call(
 ) -> RelayedResponse:
     """Begin a call over WebRTC; the answer is the provider's SDP, and Location names the call."""
     session = _session_of(form) if form else {"type": "realtime"}
+    await check_session_owners(context, session)
     model = session.get("model") or DEFAULT_MODEL
     gateway = context.services.gateway
     target = await target_for(context, model, f"POST {CALL.path}")
@@ -111,6 +116,7 @@ async def create_realtime_call(
 async def accept_realtime_call(context: Context, call_id: str, body: JSON) -> RelayedResponse:
     """Accept an incoming call, which belongs to the project from now on."""
     _check_id(call_id)
+    await check_session_owners(context, body)
     model = body.get("model") or DEFAULT_MODEL
     target = await target_for(context, model, f"POST {CALL.path}")
     sent = _with_model(body, target.model)
@@ -157,6 +163,7 @@ async def connect(context: Context, query: Mapping[str, str]) -> ProviderSocket:
     if unknown:
         raise BadRequest(f"Unknown parameter: '{unknown[0]}'.", param=unknown[0], code="unknown_parameter")
     model, call_id = query.get("model"), query.get("call_id")
+    await check_model_owner(context, model)
     if call_id:
         document = await provider_objects.find(context, CALL, call_id)
         target = await provider_objects.target_of(context, document)

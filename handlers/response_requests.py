@@ -7,6 +7,7 @@ from handlers.context import Context
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import BadRequest
 from handlers.item_contents import check_files_and_images
+from handlers.ownership import check_model_owner
 from handlers.prompts import with_prompt
 from handlers.resources import check_model
 from inference.gateway.requests import REASONING
@@ -66,6 +67,7 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
     await _check_vector_stores(context, tools.server)
     if body.get("moderation") is not None:
         check_model(context, body["moderation"]["model"], "moderation.model")
+        await check_model_owner(context, body["moderation"]["model"])
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         body = {**body, "conversation": conversation["id"]}

@@ -3,6 +3,7 @@
 from typing import Any
 
 from handlers.context import Answer, Context, Services
+from handlers.ownership import check_owners
 from serving.interruptions import WATCH_AFTER, Interruptions
 from serving.request import Request
 from serving.routes import Route
@@ -19,6 +20,7 @@ class HandlerCaller:
         """Return what the handler answers, or raise what it raises."""
         handler, context = route.handler, self.context(request)
         assert handler is not None  # noqa: S101 - set by earlier stages
+        await check_owners(context, arguments)
         if not route.cancel_on_disconnect:
             answer: Answer = await handler(context, **arguments)
             return answer

@@ -1,6 +1,5 @@
 """Renders a run's events as the Assistants API's objects and stream events."""
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -84,11 +83,8 @@ class AssistantsRenderer:
                 if isinstance(item, Message):
                     return self._start_message(item, event.at)
                 return self._start_call(item, state, event.at) if isinstance(item, Call) else []
-            case events.ItemDelta(pieces=[_, *_]):
-                parts = [replace(event, text=text, pieces=[]) for text in event.texts]
-                return [frame for part in parts for frame in self._grow(part, state)]
             case events.ItemDelta():
-                return self._grow(event, state)
+                return [frame for delta in event.split() for frame in self._grow(delta, state)]
             case events.ItemFinished():
                 item = state.turns[-1].item(event.id)
                 if isinstance(item, Message):

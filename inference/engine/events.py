@@ -7,8 +7,8 @@
 Each API has a renderer that turns them into what its clients see. Times are seconds since the epoch.
 """
 
-from dataclasses import dataclass, field
-from itertools import accumulate
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
 import orjson
 
@@ -79,8 +79,13 @@ class ItemDelta:
         """The pieces of the text."""
         if not self.pieces:
             return [self.text]
-        ends = list(accumulate(self.pieces))
-        return [self.text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        return [self.text[start:end] for start, end in pairwise(accumulate(self.pieces, initial=0))]
+
+    def split(self) -> "list[ItemDelta]":
+        """Return a delta for each piece of the text."""
+        if not self.pieces:
+            return [self]
+        return [replace(self, text=text, pieces=[]) for text in self.texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
@@ -59,6 +60,9 @@ COUNTED = frozenset(
     {"input", "model", "parallel_tool_calls", "reasoning", "text", "tool_choice", "tools"},
 )
 """The fields that providers' counts of input tokens have."""
+
+FINE_TUNED = re.compile(r"(?:^|/)ft:|:ft-")
+"""What the names of fine-tuned models have: `ft:gpt-4o:acme::id`, and `davinci:ft-acme-2023` of old ones."""
 
 LIST_TIMEOUT = 10.0
 """Seconds for a provider's list of models."""
@@ -131,6 +135,22 @@ class Gateway:
     def check_model(self, name: str) -> None:
         """Raise ModelNotFound if no route serves that name; no provider is asked."""
         self._find(name)
+
+    def fine_tuned_names(self, model: str) -> tuple[str, ...]:
+        """Return what providers call a fine-tuned model that only a pattern serves, () for all others.
+
+        A route whose own name is a fine-tuned model's, or a pattern of such names, is the operator's word
+        that every project may use it.
+        """
+        if FINE_TUNED.search(model) is None:
+            return ()
+        try:
+            route = self._find(model)
+        except ModelNotFound:
+            return ()
+        if FINE_TUNED.search(route.name) is not None:
+            return ()
+        return tuple(dict.fromkeys(target.model for target in route.targets))
 
     async def list_models(self, credentials: Credentials | None = None) -> list[JSON]:
         """Return the models of all routes, and for each pattern the provider's models that match it.

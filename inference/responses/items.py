@@ -107,7 +107,7 @@ MAX_ID = 256
 """Characters of an item's id."""
 
 MAX_ARGUMENTS = 4_194_304
-"""Characters of a call's arguments: a model's answer has no more, and and reading them takes long."""
+"""Characters of a call's arguments: a model's answer has no more, and reading them takes long."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 

@@ -1,7 +1,6 @@
 """Renders a run's events as the Responses API's objects and stream events."""
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 
 from inference.engine import events
 from inference.engine.events import Event
@@ -59,11 +58,8 @@ class ResponsesRenderer:
                 self._drop_turn(kept={item.id for item in state.turns[-1].items})
             case events.ItemStarted():
                 return self._start(events.started_item(event), state)
-            case events.ItemDelta(pieces=[_, *_]):
-                parts = [replace(event, text=text, pieces=[]) for text in event.texts]
-                return [frame for part in parts for frame in self._grow(part, state)]
             case events.ItemDelta():
-                return self._grow(event, state)
+                return [frame for delta in event.split() for frame in self._grow(delta, state)]
             case events.ItemProgress():
                 return self._progress(event)
             case events.ItemFinished():

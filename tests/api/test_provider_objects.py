@@ -202,6 +202,122 @@ def test_a_model_of_the_operator_is_not_deleted(client: OpenAI) -> None:
         client.models.delete("gpt-4o")
 
 
+def post(client: OpenAI, path: str, body: Any) -> Any:
+    return client.post(path, body=body, cast_to=object)
+
+
+def tuned_model(client: OpenAI) -> str:
+    job, _ = job_of(client)
+    model = client.fine_tuning.jobs.retrieve(job.id).fine_tuned_model
+    assert model is not None
+    return model
+
+
+def test_a_fine_tuned_model_answers_only_the_project_whose_job_made_it(
+    client: OpenAI, stranger: OpenAI
+) -> None:
+    model = tuned_model(client)
+    hello: list[Any] = [{"role": "user", "content": "hello"}]
+    assert client.chat.completions.create(model=model, messages=hello).choices[0].message.content
+    assert client.responses.create(model=model, input="hello").output_text
+    assert post(client, "/assistants", {"model": model})["model"] == model
+    grader = {"type": "score_model", "name": "g", "model": model, "input": hello}
+    for attempt in (
+        lambda: stranger.chat.completions.create(model=model, messages=hello),
+        lambda: stranger.chat.completions.create(model=model, messages=hello, stream=True),
+        lambda: stranger.completions.create(model=model, prompt="hello"),
+        lambda: stranger.embeddings.create(model=model, input="hello"),
+        lambda: stranger.moderations.create(model=model, input="hello"),
+        lambda: stranger.responses.create(model=model, input="hello"),
+        lambda: stranger.responses.create(
+            model="gpt-4o", input="hello", extra_body={"moderation": {"model": model}}
+        ),
+        lambda: stranger.images.generate(model=model, prompt="hello"),
+        lambda: stranger.audio.speech.create(model=model, input="hello", voice="alloy"),
+        lambda: post(stranger, "/assistants", {"model": model}),
+        lambda: stranger.models.retrieve(model),
+        lambda: stranger.models.delete(model),
+        lambda: stranger.fine_tuning.alpha.graders.validate(grader=grader),  # type: ignore[arg-type]
+        lambda: stranger.realtime.client_secrets.create(session={"type": "realtime", "model": model}),  # type: ignore[typeddict-item]
+        lambda: stranger.chat.completions.create(model="ft:gpt-4o:nobody::1", messages=hello),
+    ):
+        with pytest.raises(openai.NotFoundError) as missing:
+            attempt()
+        assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+
+
+def test_a_list_of_models_shows_the_projects_own_fine_tuned_ones(client: OpenAI, stranger: OpenAI) -> None:
+    model = tuned_model(client)
+    assert model in [one.id for one in client.models.list()]
+    listed = [one.id for one in stranger.models.list()]
+    assert "gpt-4o" in listed
+    assert model not in listed
+
+
+# --- voices ---
+
+
+def consent_of(client: OpenAI) -> Any:
+    files = {"recording": ("me.wav", b"RIFF" + bytes(100), "audio/wav")}
+    body = {"name": "Ann", "language": "en-US"}
+    headers = {"Content-Type": "multipart/form-data"}
+    path = "/audio/voice_consents"
+    return client.post(path, body=body, files=files, options={"headers": headers}, cast_to=object)
+
+
+def voice_of(client: OpenAI, consent: str) -> Any:
+    files = {"audio_sample": ("me.wav", b"RIFF" + bytes(1000), "audio/wav")}
+    body = {"name": "Ann's voice", "consent": consent}
+    headers = {"Content-Type": "multipart/form-data"}
+    return client.post("/audio/voices", body=body, files=files, options={"headers": headers}, cast_to=object)
+
+
+def test_a_voice_is_made_of_a_sample_with_its_speakers_consent(
+    client: OpenAI, provider: ProviderProcess
+) -> None:
+    consent = consent_of(client)
+    assert (consent["object"], consent["name"]) == ("audio.voice_consent", "Ann")
+    path = f"/audio/voice_consents/{consent['id']}"
+    assert client.get(path, cast_to=object) == consent
+    renamed: Any = client.post(path, body={"name": "Anna"}, cast_to=object)
+    assert renamed["name"] == "Anna"
+    listed: Any = client.get("/audio/voice_consents", options={"params": {"limit": 1}}, cast_to=object)
+    assert listed["data"] == [renamed]
+    voice = voice_of(client, consent["id"])
+    assert (voice["object"], voice["name"]) == ("audio.voice", "Ann's voice")
+    sample = provider.received("POST:/v1/audio/voices")[-1]["body"]["audio_sample"]
+    assert (sample["filename"], sample["size"]) == ("me.wav", 1004)
+    spoken = client.audio.speech.create(model="tts", input="hello", voice={"id": voice["id"]})  # type: ignore[arg-type]
+    assert len(spoken.read()) > 1000
+    gone: Any = client.delete(path, cast_to=object)
+    assert gone["deleted"]
+    with pytest.raises(openai.NotFoundError):
+        client.get(path, cast_to=object)
+
+
+def test_another_projects_voices_and_consents_are_not_found(client: OpenAI, stranger: OpenAI) -> None:
+    consent = consent_of(client)["id"]
+    voice = voice_of(client, consent)["id"]
+    path = f"/audio/voice_consents/{consent}"
+    hello: list[Any] = [{"role": "user", "content": "hello"}]
+    for attempt in (
+        lambda: stranger.get(path, cast_to=object),
+        lambda: stranger.post(path, body={"name": "x"}, cast_to=object),
+        lambda: stranger.delete(path, cast_to=object),
+        lambda: voice_of(stranger, consent),
+        lambda: stranger.audio.speech.create(model="tts", input="hello", voice={"id": voice}),  # type: ignore[arg-type]
+        lambda: stranger.audio.speech.create(model="tts", input="hello", voice=voice),
+        lambda: stranger.chat.completions.create(
+            model="gpt-4o", messages=hello, modalities=["audio"], audio={"voice": voice, "format": "mp3"}
+        ),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            attempt()
+    listed: Any = stranger.get("/audio/voice_consents", cast_to=object)
+    assert listed["data"] == []
+    assert client.get(path, cast_to=object)
+
+
 def test_a_grader_is_validated(client: OpenAI) -> None:
     grader = {"type": "string_check", "name": "g", "operation": "eq", "input": "a", "reference": "b"}
     validated = client.fine_tuning.alpha.graders.validate(grader=grader)  # type: ignore[arg-type]

@@ -140,8 +140,10 @@ def bag_of_words(words: list[str], dimensions: int) -> "np.ndarray[Any, np.dtype
 MODELS = ["fake-model", "fake-embedding", "gpt-4o", "gpt-4o-mini", "text-embedding-3-small"]
 
 
-def models() -> JSON:
-    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "fake"} for name in MODELS]
+def models(made: list[str]) -> JSON:
+    """The answer of /v1/models: with what fine-tuning jobs have made."""
+    names = [*MODELS, *made]
+    data = [{"id": name, "object": "model", "created": CREATED, "owned_by": "fake"} for name in names]
     return {"object": "list", "data": data}
 
 

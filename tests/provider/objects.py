@@ -16,6 +16,10 @@ class Objects:
     def __init__(self) -> None:
         self._made: dict[str, JSON] = {}
 
+    def models(self) -> list[str]:
+        """The models that its jobs have made."""
+        return [_model_of(made) for id, made in self._made.items() if id.startswith("ftjob-")]
+
     def answer(self, method: str, path: str, given: JSON) -> tuple[int, bytes, dict[str, str]] | None:
         """Return status, body and headers; None for a path that is not an object's."""
         match [method, *path.removeprefix("/v1/").split("/")]:
@@ -41,6 +45,15 @@ class Objects:
                 return _json(self._job(given))
             case [_, "fine_tuning", "jobs", id, *rest] if id in self._made:
                 return _json(_part_of_job(self._made[id], rest))
+            case ["POST", "audio", "voice_consents", *rest]:
+                return _json(self._consent(given, rest))
+            case ["POST", "audio", "voices"]:
+                voice = {"object": "audio.voice", "name": given["name"], "created_at": CREATED}
+                return _json(self._make("voice_", voice))
+            case ["GET", "audio", "voice_consents", id] if id in self._made:
+                return _json(self._made[id])
+            case ["DELETE", "audio", "voice_consents", id] if self._made.pop(id, None):
+                return _json({"id": id, "object": "audio.voice_consent", "deleted": True})
             case ["DELETE", "models", id]:
                 return _json({"id": id, "object": "model", "deleted": True})
             case [_, "fine_tuning", "checkpoints", _, "permissions", *_]:
@@ -78,6 +91,13 @@ class Objects:
         value |= {"prompt": given["prompt"], "size": "720x1280", "seconds": str(given.get("seconds", 4))}
         return self._make("video_", {**value, "remixed_from_video_id": given.get("remixed_from_video_id")})
 
+    def _consent(self, given: JSON, rest: list[str]) -> JSON:
+        if rest:
+            self._made[rest[0]] |= given
+            return self._made[rest[0]]
+        value = {"object": "audio.voice_consent", "created_at": CREATED}
+        return self._make("cons_", {**value, "name": given["name"], "language": given["language"]})
+
     def _job(self, given: JSON) -> JSON:
         value = {"object": "fine_tuning.job", "created_at": CREATED, "error": None, "fine_tuned_model": None}
         value |= {"finished_at": None, "hyperparameters": {"n_epochs": 1}, "organization_id": "org-fake"}
@@ -87,8 +107,12 @@ class Objects:
         return self._make("ftjob-", value)
 
 
+def _model_of(job: JSON) -> str:
+    return f"ft:{job['model']}:fake::{job['id'][6:]}"
+
+
 def _part_of_job(job: JSON, rest: list[str]) -> JSON:
-    model = f"ft:{job['model']}:fake::{job['id'][6:]}"
+    model = _model_of(job)
     match rest:
         case ["events"]:
             event = {"object": "fine_tuning.job.event", "id": "ftevent-1", "created_at": CREATED}

@@ -64,7 +64,7 @@ class Provider:
             return
         if url.path == "/v1/models":
             self.requests.append({"tag": "models", "path": url.path, "headers": headers, "ended": "complete"})
-            connection.send(200, json.dumps(answers.models()).encode())
+            connection.send(200, json.dumps(answers.models(self._objects.models())).encode())
             return
         try:
             given = _given(headers, body)

@@ -73,10 +73,10 @@ class CompletionStream:
         """
         whole: list[JSON] = []
         for section, template in self._sections(piece):
-            chunks = None if template is None else template.split(section)
-            if chunks is None:
-                chunks = [event.chunk for event in self._feed_behind(section, whole)]
-            whole += chunks
+            if template is not None:
+                whole += template.split(section)
+            else:
+                whole += [event.chunk for event in self._feed_behind(section, whole)]
         return whole
 
     def _sections(self, piece: bytes) -> Iterator[tuple[bytes, Template | None]]:
@@ -111,7 +111,8 @@ class CompletionStream:
         end = piece.rfind(template.tail, start) + len(template.tail)
         if end <= start + len(template.head):
             return 0
-        texts = piece[start + len(template.head) : end - len(template.tail)].replace(template.joint, b"")
+        # Blanks keep apart what would be whole characters together.
+        texts = piece[start + len(template.head) : end - len(template.tail)].replace(template.joint, b" ")
         if not is_bare(texts) or self._filter.may_be_in(piece[start:end]):
             return 0
         return end

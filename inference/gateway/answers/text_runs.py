@@ -7,6 +7,8 @@ import orjson
 from inference.gateway.answers import sse
 from persistence.types import JSON
 
+_NEVER_BARE = bytes(range(32)) + b'"\\'
+
 
 class Event(NamedTuple):
     """One chunk, and the provider's bytes of it; None if the chunk was changed."""
@@ -29,26 +31,16 @@ class Template(NamedTuple):
 
     def read(self, payload: bytes) -> Event | None:
         """Return the event of a payload that matches, None for any other."""
-        head, tail = len(self.head) - 6, len(self.tail) - 2
-        if not (payload.startswith(self.head[6:]) and payload.endswith(self.tail[:-2])):
+        run = b"data: %b\n\n" % payload
+        if not (run.startswith(self.head) and run.endswith(self.tail)):
             return None
-        text = payload[head : len(payload) - tail]
-        if not is_bare(text):
+        if len(run) < len(self.head) + len(self.tail) or not is_bare(run[len(self.head) : -len(self.tail)]):
             return None
-        try:
-            return Event(self._filled([text.decode()])[0], payload)
-        except UnicodeDecodeError:
-            return None
+        return Event(self.split(run)[0], payload)
 
-    def split(self, run: bytes) -> list[JSON] | None:
-        """Return the chunks of events that all match, None if their text is not UTF-8."""
-        try:
-            texts = run[len(self.head) : -len(self.tail)].decode().split(self.joint.decode())
-        except UnicodeDecodeError:
-            return None
-        return self._filled(texts)
-
-    def _filled(self, texts: list[str]) -> list[JSON]:
+    def split(self, run: bytes) -> list[JSON]:
+        """Return the chunks of events that all match."""
+        texts = run[len(self.head) : -len(self.tail)].decode().split(self.joint.decode())
         chunk, choice = self.chunk, self.chunk["choices"][0]
         if "delta" in choice:
             return [{**chunk, "choices": [{**choice, "delta": {"content": text}}]} for text in texts]
@@ -77,4 +69,8 @@ class Template(NamedTuple):
 
 def is_bare(text: bytes) -> bool:
     """Return whether the bytes stand in JSON and in an event as they are."""
-    return not (b'"' in text or b"\\" in text or b"\n" in text or b"\r" in text)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return len(text.translate(None, _NEVER_BARE)) == len(text)
