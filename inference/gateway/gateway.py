@@ -13,7 +13,7 @@ import structlog
 
 from inference.errors import ModelNotFound, ProviderError, RoutesRefused
 from inference.gateway import failures, inputs
-from inference.gateway.answers import normalize, sse
+from inference.gateway.answers import filtered, normalize, sse
 from inference.gateway.answers.accumulator import joined
 from inference.gateway.answers.streams import CompletionStream, read_chunks, read_frames
 from inference.gateway.callers import CallerPolicy, Credentials
@@ -245,7 +245,9 @@ class Gateway:
         def call(target: Target) -> Awaitable[JSON]:
             return self._unsupported.ask(target, request, ask)
 
-        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
+        asked = self._asking.asked(self._find, request, credentials)
+        asked.check = _checked
+        return await self._router.answer(asked, call)
 
     async def embed(self, request: JSON, credentials: Credentials | None = None) -> JSON:
         """Return embeddings, in the order of the input and in the requested encoding."""
@@ -308,7 +310,9 @@ class Gateway:
         def call(target: Target) -> Awaitable[JSON]:
             return self._unsupported.ask(target, request, ask)
 
-        return await self._router.answer(self._asking.asked(self._find, request, credentials), call)
+        asked = self._asking.asked(self._find, request, credentials)
+        asked.check = _checked if path == COMPLETIONS else None
+        return await self._router.answer(asked, call)
 
     def targets(self, model: str, credentials: Credentials | None = None) -> tuple[Target, ...]:
         """Return the deployments of a model, with the caller's credentials."""
@@ -464,7 +468,26 @@ class Gateway:
         asked = self._asking.asked(
             self._find, request, credentials, is_stream=True, conversation=conversation
         )
+        asked.check, asked.discard = _checked_stream, _discarded_stream
         return await self._router.start(asked, call)
+
+
+async def _checked(answer: JSON) -> tuple[JSON, bool]:
+    return answer, filtered.is_filtered(answer)
+
+
+async def _checked_stream(answer: Any) -> tuple[Any, bool]:
+    first, items = answer
+    try:
+        read, is_filtered = await filtered.read_verdict(first, items)
+    except BaseException:
+        await items.aclose()
+        raise
+    return (read, items), is_filtered
+
+
+async def _discarded_stream(answer: Any) -> None:
+    await answer[1].aclose()
 
 
 def _named(request: JSON, target: Target) -> JSON:

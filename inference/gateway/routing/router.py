@@ -5,11 +5,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
-from inference.errors import ModelNotFound, ProviderError
+from inference.errors import ModelNotFound, ProviderError, ProviderRejected
 from inference.gateway.failures import is_transient, may_fall_back
 from inference.gateway.routing.deployments import DeploymentFull, Deployments
 from inference.gateway.routing.error_classes import error_class
@@ -27,6 +27,9 @@ MAX_DELAY = 8.0
 
 Answer = TypeVar("Answer")
 
+Check = Callable[[Any], Awaitable[tuple[Any, bool]]]
+"""Returns an answer, read as far as needed, and whether a content filter has left nothing of it."""
+
 log = structlog.get_logger("astrolabe.routing")
 
 
@@ -35,7 +38,8 @@ class Asked:
     """A request's way: its route, how fallbacks are found, and what the choice depends on.
 
     What happens to requests with a caller's credentials says nothing of the deployment: they are not
-    `is_tracked`.
+    `is_tracked`. `check` is asked about answers of routes with fallbacks for content policy, and `discard`
+    closes an answer that is not used.
     """
 
     route: Route
@@ -43,6 +47,12 @@ class Asked:
     affinity: bytes | None = None
     is_stream: bool = False
     is_tracked: bool = True
+    check: Check | None = None
+    discard: Callable[[Any], Awaitable[None]] | None = None
+
+
+class ContentFiltered(ProviderRejected):
+    """An answer that a content filter has left empty, where a fallback may have a better one."""
 
 
 @dataclass(slots=True)
@@ -114,8 +124,23 @@ class _Search(Generic[Answer]):
         self._call = call
         self._errors: dict[str, ProviderError] = {}
         self._resting: list[tuple[Route, Sequence[Target]]] = []
+        self._filtered: list[Answered[Answer]] = []
 
     async def run(self) -> Answered[Answer]:
+        """Return the first answer; an empty one that a filter has ended only if there is no other."""
+        try:
+            return await self._run()
+        except ProviderError:
+            if not self._filtered:
+                raise
+            return self._filtered.pop(0)
+        finally:
+            for unused in self._filtered:
+                unused.release()
+                if self._asked.discard is not None:
+                    await self._asked.discard(unused.answer)
+
+    async def _run(self) -> Answered[Answer]:
         route = self._asked.route
         if not route.has_choice:
             return await self.ask(route, route.targets)
@@ -200,6 +225,9 @@ class _Search(Generic[Answer]):
         state.asked_at = started
         try:
             answer = await self._call(target)
+            is_filtered = False
+            if asked.check is not None and route.fallbacks_for("content_policy"):
+                answer, is_filtered = await asked.check(answer)
         except ProviderError as exc:
             state.open -= 1
             deployments.failed(route, target, exc, time.monotonic() - started)
@@ -208,10 +236,16 @@ class _Search(Generic[Answer]):
             state.open -= 1
             raise
         seconds = time.monotonic() - started
-        deployments.observer.answered(route.name, target.name, "ok", seconds)
+        outcome = "content_policy" if is_filtered else "ok"
+        deployments.observer.answered(route.name, target.name, outcome, seconds)
         if asked.is_tracked:
             deployments.succeeded(target, seconds, is_stream=asked.is_stream)
-        return Answered(answer, target, deployments, self._is_judged(route))
+        answered = Answered(answer, target, deployments, self._is_judged(route))
+        if is_filtered:
+            self._filtered.append(answered)
+            message = f"A content filter of '{target.key}' left nothing of the answer."
+            raise ContentFiltered(message, status=400, body={"message": message, "code": "content_filter"})
+        return answered
 
     def _is_judged(self, route: Route) -> bool:
         """Return whether failures count: something else could have answered, on the operator's account."""

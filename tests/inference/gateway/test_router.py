@@ -413,6 +413,58 @@ async def test_a_fallback_is_chosen_by_the_class_of_the_error(
     assert asked(provider, tag) == ["a", answering]
 
 
+FILTERED: JSON = {"text": "", "finish_reason": "content_filter"}
+
+
+async def answers(gateway: Gateway, said: JSON) -> list[str]:
+    """The text, or else the finish reason, of the same request whole, as frames and as chunks."""
+    whole = (await gateway.complete(said))["choices"][0]
+    texts = [whole["message"]["content"] or whole["finish_reason"]]
+    frames = b"".join([frame async for frame in gateway.relay(said)])
+    assert frames.count(b"[DONE]") == 1
+    framed = [json.loads(line[6:]) for line in frames.splitlines() if line.startswith(b"data: {")]
+    for chunks in (framed, [chunk async for chunk in gateway.chunks(said)]):
+        choices = [choice for chunk in chunks for choice in chunk["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+        texts.append(text or choices[-1]["finish_reason"])
+    return texts
+
+
+async def test_an_answer_that_is_all_filtered_falls_back_as_a_refused_request_does(
+    make: Make, provider: ProviderProcess, tag: str
+) -> None:
+    gateway = await make(CHAIN)
+    assert await answers(gateway, request(tag, a=FILTERED, free={"text": "Fine."})) == ["Fine."] * 3
+    assert asked(provider, tag) == ["a", "free"] * 3
+    assert gateway.deployments.state("p/a").open == gateway.deployments.state("q/free").open == 0
+
+
+@pytest.mark.parametrize("fallback", [FILTERED, failing(500), failing(400)])
+async def test_a_filtered_answer_is_what_the_client_gets_if_no_fallback_has_another(
+    make: Make, tag: str, fallback: JSON
+) -> None:
+    gateway = await make(CHAIN)
+    assert await answers(gateway, request(tag, a=FILTERED, free=fallback)) == ["content_filter"] * 3
+    assert gateway.deployments.state("p/a").open == gateway.deployments.state("q/free").open == 0
+
+
+async def test_an_answer_that_is_filtered_behind_its_first_words_stays(
+    make: Make, provider: ProviderProcess, tag: str
+) -> None:
+    gateway = await make(CHAIN)
+    said = request(tag, a={"text": "It is", "finish_reason": "content_filter"})
+    assert await answers(gateway, said) == ["It is"] * 3
+    assert asked(provider, tag) == ["a"] * 3
+
+
+async def test_a_filtered_answer_stays_where_no_fallback_is_for_content_policy(
+    make: Make, provider: ProviderProcess, tag: str
+) -> None:
+    gateway = await make("  m: {provider: p, model: a, fallbacks: [n]}\n  n: {provider: q, model: b}")
+    assert await answers(gateway, request(tag, a=FILTERED)) == ["content_filter"] * 3
+    assert asked(provider, tag) == ["a"] * 3
+
+
 async def test_a_plain_list_of_fallbacks_is_not_for_requests_that_are_at_fault(
     make: Make, provider: ProviderProcess, tag: str
 ) -> None:
