@@ -11,22 +11,21 @@ from typing import Any
 
 from handlers import provider_objects
 from handlers.context import Context, Relayed
-from handlers.credentials import chat_credentials, require_store
+from handlers.credentials import require_store
 from handlers.errors import BadRequest
 from handlers.ownership import check_grader_owners
-from handlers.pages import read_page
+from handlers.pages import read_matching_page
 from handlers.provider_objects import Kind
 from handlers.registry import operation
-from handlers.relaying import body_for
+from handlers.relaying import body_for, openai_target, relay_to
 from handlers.resources import find_file
 from inference.errors import ProviderError
-from inference.gateway import failures
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.http.forms import Form, FormFile
-from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.relay import RelayedResponse
 from inference.gateway.routing.targets import Target
 from persistence.collections import FINE_TUNED_MODELS, FINE_TUNING_JOBS
-from persistence.store import Document
+from persistence.store import Document, Key
 from persistence.types import JSON
 
 PURPOSE = "fine-tune"
@@ -76,15 +75,15 @@ async def create_fine_tuning_job(context: Context, body: JSON) -> Relayed:
     method = body.get("method") or {}
     await check_grader_owners(context, (method.get("reinforcement") or {}).get("grader"))
     files = {name: await _file(context, body[name], name) for name in FILES if body.get(name) is not None}
-    target = await target_for(context, body["model"], f"POST {JOB.path}")
+    target = await openai_target(context, body["model"], f"POST {JOB.path}")
     uploaded: dict[str, str] = {}
     try:
         for name, file in files.items():
             uploaded[name] = await _upload(context, target, file)
         sent = body_for(target, {**body, **uploaded}, None)
         assert isinstance(sent, dict)  # noqa: S101 - it is no form
-        response = await context.services.gateway.send(target, ProviderRequest("POST", JOB.path, sent))
-        job = await provider_objects.value_of(await relayed(target, response, is_json=True))
+        response = await relay_to(context, target, ProviderRequest("POST", JOB.path, sent))
+        job = await provider_objects.value_of(response)
     except BaseException:
         await _discard(context, target, list(uploaded.values()))
         raise
@@ -102,23 +101,21 @@ async def list_paginated_fine_tuning_jobs(
 ) -> Relayed:
     """Return a page of the project's jobs, as their providers have them now."""
     require_store(context, "fine-tuning jobs")
-    limit = min(max(limit, 1), provider_objects.MOST)
-    found: list[Document] = []
-    cursor, has_more = after, True
-    while has_more and len(found) <= limit:
-        page = await read_page(
-            context, FINE_TUNING_JOBS, limit=provider_objects.MOST, order="desc", after=cursor
-        )
-        found += [one for one in page.documents if _has(one.value, metadata)]
-        has_more = page.has_more
-        cursor = page.documents[-1].id if page.documents else None
-    documents = found[:limit]
-    jobs = await provider_objects.refreshed(context, JOB, documents)
+    matches = (lambda document: _has(document.value, metadata)) if metadata else None
+    page = await read_matching_page(
+        context,
+        FINE_TUNING_JOBS,
+        matches,
+        limit=min(max(limit, 1), provider_objects.MOST),
+        order="desc",
+        after=after,
+    )
+    jobs = await provider_objects.refreshed(context, JOB, page.documents)
     data = []
-    for document, job in zip(documents, jobs, strict=True):
+    for document, job in zip(page.documents, jobs, strict=True):
         await _note_model(context, document, job.get("fine_tuned_model"))
         data.append(_shown(job, document.state[OWN_FILES]))
-    return Relayed({"object": "list", "data": data, "has_more": has_more or len(found) > limit})
+    return Relayed({"object": "list", "data": data, "has_more": page.has_more})
 
 
 @operation("retrieveFineTuningJob", cancel_on_disconnect=True)
@@ -216,11 +213,10 @@ async def _grade(context: Context, what: str, body: JSON) -> RelayedResponse:
     grader, path = body["grader"], f"{GRADERS}/{what}"
     model = grader.get("model")
     await check_grader_owners(context, grader)
-    target = await target_for(context, model, f"POST {path}")
+    target = await openai_target(context, model, f"POST {path}")
     if model is not None:
         body = {**body, "grader": {**grader, "model": target.model}}
-    response = await context.services.gateway.send(target, ProviderRequest("POST", path, body))
-    return await relayed(target, response, is_json=True)
+    return await relay_to(context, target, ProviderRequest("POST", path, body))
 
 
 def _permissions(checkpoint: str, *rest: str, **query: Any) -> str:
@@ -238,17 +234,6 @@ async def _ask_for_checkpoint(
 # --- parts ---
 
 
-async def target_for(context: Context, model: str | None, described: str) -> Target:
-    """Return the deployment of a model, or else the first one, that speaks OpenAI's wire."""
-    gateway, credentials = context.services.gateway, await chat_credentials(context)
-    names = [model] if model is not None else [name.replace("*", "-") for name in gateway.routes.routes]
-    targets = [target for name in names for target in gateway.targets(name, credentials)]
-    found = next((target for target in targets if target.wire in ("openai", "responses")), None)
-    if found is None:
-        raise failures.not_offered(targets[0], described)
-    return found
-
-
 async def _file(context: Context, file_id: str, param: str) -> FormFile:
     document = await find_file(context, file_id, param)
     if document.value["purpose"] != PURPOSE:
@@ -263,8 +248,8 @@ async def _file(context: Context, file_id: str, param: str) -> FormFile:
 async def _upload(context: Context, target: Target, file: FormFile) -> str:
     """Upload a file to the provider; return the id that it has there."""
     form = Form((("purpose", PURPOSE), ("file", file)))
-    response = await context.services.gateway.send(target, ProviderRequest("POST", "/files", form))
-    id: str = (await provider_objects.value_of(await relayed(target, response, is_json=True)))["id"]
+    response = await relay_to(context, target, ProviderRequest("POST", "/files", form))
+    id: str = (await provider_objects.value_of(response))["id"]
     return id
 
 
@@ -292,8 +277,10 @@ async def _ask_for_job(context: Context, method: str, id: str, *rest: str) -> Re
 
 
 async def _note_model(context: Context, job: Document, name: Any) -> None:
-    """Note that a model is the project's."""
+    """Note that a model is the project's, once."""
     if not isinstance(name, str) or provider_objects.ID.fullmatch(name) is None:
+        return
+    if await context.services.store.get(Key(context.project, FINE_TUNED_MODELS, name)) is not None:
         return
     await provider_objects.record_of(context, MODEL, job, {"id": name})
 
@@ -303,6 +290,6 @@ def _shown(job: JSON, own: Mapping[str, str]) -> JSON:
     return {**job, **{name: own[job[name]] for name in FILES if str(job.get(name)) in own}}
 
 
-def _has(job: JSON, metadata: Mapping[str, str] | None) -> bool:
+def _has(job: JSON, metadata: Mapping[str, str]) -> bool:
     has = job.get("metadata")
-    return not metadata or (isinstance(has, dict) and metadata.items() <= has.items())
+    return isinstance(has, dict) and metadata.items() <= has.items()

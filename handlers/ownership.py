@@ -68,7 +68,7 @@ async def own_models(context: Context, models: Iterable[str]) -> list[str]:
     if not _has_others(context):
         return list(models)
     credentials = await chat_credentials(context)
-    if credentials is not None and credentials.api_key:
+    if credentials is not None and credentials.has_account:
         return list(models)  # they are on the caller's own account
     allowed = []
     for model in models:
@@ -85,7 +85,7 @@ async def check_voice_owner(context: Context, voice: Any, param: str) -> None:
     if not is_custom or not _has_others(context):
         return
     credentials = await chat_credentials(context)
-    if credentials is not None and credentials.api_key:
+    if credentials is not None and credentials.has_account:
         return
     if not await _is_made(context, VOICES, [str(id)]):
         raise NotFound(f"No voice found with id '{id}'.", param=param, code="not_found")

@@ -1,5 +1,6 @@
 """Pages of lists, in OpenAI's form."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal, Required, TypedDict, Unpack
 
@@ -8,6 +9,9 @@ from handlers.errors import BadRequest
 from persistence.errors import CursorNotFound
 from persistence.store import Document, Order, Page
 from persistence.types import JSON
+
+READ_AT_ONCE = 100
+"""Documents that are read at once in search of those that match."""
 
 
 class PageQuery(TypedDict, total=False):
@@ -47,6 +51,31 @@ async def read_page(
     except CursorNotFound as exc:
         param, cursor = ("after", after) if after else ("before", before)
         raise _no_such_cursor(param, cursor) from exc
+
+
+async def read_matching_page(
+    context: Context,
+    collection: str,
+    matches: Callable[[Document], bool] | None,
+    *,
+    label: str | None = None,
+    **query: Unpack[PageQuery],
+) -> Page:
+    """Return a page of the documents that match, all of them without `matches`.
+
+    The list is read page by page until enough documents match.
+    """
+    page = await read_page(context, collection, label=label, **query)
+    if matches is None:
+        return page
+    found = list(filter(matches, page.documents))
+    limit, order = query["limit"], query["order"]
+    while page.has_more and len(found) <= limit:
+        await asyncio.sleep(0)  # a store that answers at once must not keep other requests waiting
+        after = page.documents[-1].id
+        page = await read_page(context, collection, label=label, after=after, limit=READ_AT_ONCE, order=order)
+        found += filter(matches, page.documents)
+    return Page(found[:limit], has_more=len(found) > limit)
 
 
 def _no_such_cursor(param: str, cursor: str | None) -> BadRequest:

@@ -1,7 +1,8 @@
 """Objects that providers keep, such as videos: each belongs to the project that created it.
 
 The account at the provider is the operator's, for all projects. So the store has a document for each
-object, which says whose it is and which deployment has it; another project does not find it.
+object, which says whose it is and which deployment has it; another project does not find it. An object on
+a caller's own account is never asked for on the operator's.
 """
 
 import asyncio
@@ -16,14 +17,15 @@ import structlog
 from handlers.context import Context
 from handlers.credentials import chat_credentials, require_store
 from handlers.errors import NotFound
-from handlers.relaying import body_for
-from inference.errors import ProviderError
-from inference.gateway import failures
+from handlers.relaying import body_for, openai_target, relay_to
+from inference.errors import ModelNotFound, ProviderError, ProviderRejected
+from inference.gateway import Credentials, failures
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.http.forms import Form
-from inference.gateway.relay import RelayedBody, RelayedResponse, relayed
+from inference.gateway.relay import RelayedBody, RelayedResponse
 from inference.gateway.routing.targets import Target
 from persistence.errors import Conflict
+from persistence.retry import update_with_retry
 from persistence.store import Delete, Document, Insert, Key, Replace
 from persistence.types import JSON
 
@@ -72,35 +74,33 @@ async def create(
     """
     require_store(context, f"a {kind.noun}")
     model = str(body.get("model") or default_model)
-    gateway = context.services.gateway
-    for target in gateway.targets(model, await chat_credentials(context)):
-        sent = body_for(target, body, form) if has_model else form or body
-        request = ProviderRequest("POST", path or kind.path, sent)
-        try:
-            response = await relayed(target, await gateway.send(target, request), is_json=True)
-        except ProviderError as exc:
-            if exc.status != failures.NOT_IMPLEMENTED:
-                raise
-            refused = exc
-            continue
-        await record(context, kind, model, target, await value_of(response))
-        return response
-    raise refused
+    path = path or kind.path
+    target = await openai_target(context, model, f"POST {path}")
+    sent = body_for(target, body, form) if has_model else form or body
+    response = await relay_to(context, target, ProviderRequest("POST", path, sent))
+    await record(context, kind, model, target, await value_of(response))
+    return response
 
 
 async def record(
     context: Context, kind: Kind, model: str, target: Target, value: JSON, beside: JSON | None = None
 ) -> None:
     """Note that an object is the project's, and which deployment has it; `beside` is kept too."""
-    state = {"model": model, "provider": target.provider, "deployment": target.key, **(beside or {})}
+    credentials = await chat_credentials(context)
+    state = {
+        "model": model,
+        "provider": target.provider,
+        "deployment": target.key,
+        "is_callers": credentials is not None and credentials.has_account,
+        **(beside or {}),
+    }
     await _insert(context, kind, value, state)
 
 
 async def record_of(context: Context, kind: Kind, source: Document, value: JSON) -> None:
     """Note that an object is the project's, which the deployment of another one has made of that."""
-    if await context.services.store.get(Key(context.project, kind.collection, value["id"])) is None:
-        state = {name: source.state[name] for name in ("model", "provider", "deployment")}
-        await _insert(context, kind, value, state)
+    state = {name: source.state[name] for name in ("model", "provider", "deployment", "is_callers")}
+    await _insert(context, kind, value, state)
 
 
 async def _insert(context: Context, kind: Kind, value: JSON, state: JSON) -> None:
@@ -137,16 +137,22 @@ async def ask(
     is_json: bool = True,
 ) -> RelayedResponse:
     """Return what the deployment that has an object answers."""
-    target = await target_of(context, document)
-    sent = form or body
-    response = await context.services.gateway.send(target, ProviderRequest(method, path, sent))
-    return await relayed(target, response, is_json=is_json)
+    request = ProviderRequest(method, path, form or body)
+    return await relay_to(context, await target_of(context, document), request, is_json=is_json)
 
 
 async def target_of(context: Context, document: Document) -> Target:
-    """Return the deployment that has an object."""
-    state = document.state
-    credentials = await chat_credentials(context)
+    """Return the deployment that has an object, on the account on which it was created."""
+    state, credentials = document.state, await chat_credentials(context) or Credentials()
+    if not state["is_callers"]:
+        credentials = Credentials(provider=credentials.provider)
+    elif not credentials.has_account:
+        raise ProviderRejected.invalid(
+            f"'{document.id}' is on its creator's account at the provider '{state['provider']}': send the "
+            "header 'api-key' with which it was created.",
+            "api-key",
+            "missing_header",
+        )
     return context.services.gateway.providers_target(
         state["model"], state["provider"], state["deployment"], credentials
     )
@@ -180,8 +186,8 @@ async def refreshed(context: Context, kind: Kind, documents: Sequence[Document])
         async with slots:
             try:
                 value = await value_of(await ask(context, document, "GET", kind.of(document.id)))
-            except ProviderError as exc:
-                log.info("provider_object_not_read", collection=kind.collection, reason=exc.message)
+            except (ModelNotFound, ProviderError) as exc:
+                log.info("provider_object_not_read", collection=kind.collection, reason=str(exc))
                 return document.value
         await note(context, document, value)
         return value
@@ -190,23 +196,16 @@ async def refreshed(context: Context, kind: Kind, documents: Sequence[Document])
 
 
 async def delete(context: Context, kind: Kind, id: str) -> RelayedResponse:
-    """Have the provider delete an object, and forget it; one that the provider lost is forgotten too."""
+    """Have the provider delete an object, and delete its document, also if the provider has lost it."""
     document = await find(context, kind, id)
     try:
         response = await ask(context, document, "DELETE", kind.of(id))
     except ProviderError as exc:
         if exc.status == NotFound.status:
-            await forget(context, document)
+            await update_with_retry(context.services.store, document.key, Delete)
         raise
-    await forget(context, document)
+    await update_with_retry(context.services.store, document.key, Delete)
     return response
-
-
-async def forget(context: Context, document: Document) -> None:
-    """Delete the document of an object."""
-    current = await context.services.store.get(document.key)
-    if current is not None:
-        await context.services.store.write(Delete(current))
 
 
 async def value_of(response: RelayedResponse) -> JSON:

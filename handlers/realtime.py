@@ -11,15 +11,15 @@ from handlers import provider_objects
 from handlers.context import Context
 from handlers.credentials import chat_credentials
 from handlers.errors import BadRequest
-from handlers.fine_tuning import target_for
 from handlers.ownership import check_model_owner, check_session_owners
 from handlers.provider_objects import Kind
 from handlers.registry import operation
+from handlers.relaying import openai_target, relay_to
 from inference.errors import ModelNotFound
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.http.forms import Form
 from inference.gateway.realtime import ProviderSocket
-from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.relay import RelayedResponse
 from inference.gateway.routing.targets import Target
 from persistence.collections import REALTIME_CALLS
 from persistence.types import JSON
@@ -95,8 +95,7 @@ async def create_realtime_call(
     session = _session_of(form) if form else {"type": "realtime"}
     await check_session_owners(context, session)
     model = session.get("model") or DEFAULT_MODEL
-    gateway = context.services.gateway
-    target = await target_for(context, model, f"POST {CALL.path}")
+    target = await openai_target(context, model, f"POST {CALL.path}")
     headers: dict[str, str] = {}
     sent: Any = body
     path = CALL.path
@@ -105,7 +104,8 @@ async def create_realtime_call(
     else:
         headers = {"content-type": SDP}
         path = f"{path}?model={quote(target.model, safe='')}"
-    response = await relayed(target, await gateway.send(target, ProviderRequest("POST", path, sent, headers)))
+    request = ProviderRequest("POST", path, sent, headers)
+    response = await relay_to(context, target, request, is_json=False)
     found = _CALL_ID.search(response.headers.get("location", ""))
     if found is not None and context.principal.has_store:
         await provider_objects.record(context, CALL, model, target, {"id": found[1]})
@@ -118,10 +118,10 @@ async def accept_realtime_call(context: Context, call_id: str, body: JSON) -> Re
     _check_id(call_id)
     await check_session_owners(context, body)
     model = body.get("model") or DEFAULT_MODEL
-    target = await target_for(context, model, f"POST {CALL.path}")
+    target = await openai_target(context, model, f"POST {CALL.path}")
     sent = _with_model(body, target.model)
     request = ProviderRequest("POST", CALL.of(call_id, "accept"), sent)
-    response = await relayed(target, await context.services.gateway.send(target, request))
+    response = await relay_to(context, target, request, is_json=False)
     await provider_objects.record(context, CALL, model, target, {"id": call_id})
     return response
 
@@ -131,11 +131,11 @@ async def reject_realtime_call(context: Context, call_id: str, body: JSON | None
     """Reject an incoming call."""
     _check_id(call_id)
     try:
-        target = await target_for(context, DEFAULT_MODEL, f"POST {CALL.path}")
+        target = await openai_target(context, DEFAULT_MODEL, f"POST {CALL.path}")
     except ModelNotFound:
-        target = await target_for(context, None, f"POST {CALL.path}")
+        target = await openai_target(context, None, f"POST {CALL.path}")
     request = ProviderRequest("POST", CALL.of(call_id, "reject"), body)
-    return await relayed(target, await context.services.gateway.send(target, request))
+    return await relay_to(context, target, request, is_json=False)
 
 
 @operation("refer-realtime-call")
@@ -191,8 +191,7 @@ async def _post(context: Context, path: str, model: str, sent: Any) -> RelayedRe
     """Return what the provider of the model answers to the body that `sent` makes for its deployment."""
 
     async def call(target: Target) -> RelayedResponse:
-        response = await context.services.gateway.send(target, ProviderRequest("POST", path, sent(target)))
-        return await relayed(target, response, is_json=True)
+        return await relay_to(context, target, ProviderRequest("POST", path, sent(target)))
 
     return await context.services.gateway.first_answer(model, call, await chat_credentials(context))
 

@@ -11,12 +11,12 @@ import orjson
 
 from handlers.context import Context
 from handlers.errors import BadRequest, NotFound
-from handlers.pages import PageQuery, list_page, list_slice, read_page
+from handlers.pages import PageQuery, list_page, list_slice, read_matching_page
 from handlers.registry import operation
 from handlers.resources import check_fixed, delete_object, update_object
 from persistence.collections import CHAT_COMPLETIONS
 from persistence.documents import MAX_DOCUMENT_BYTES
-from persistence.store import Document, Insert, Key, Page, Replace
+from persistence.store import Document, Insert, Key, Replace
 from persistence.types import JSON
 
 SHOWN_FIELDS = ("tool_choice", "seed", "top_p", "temperature", "presence_penalty", "frequency_penalty")
@@ -71,25 +71,10 @@ async def list_chat_completions(
     labels = [_metadata_label(*pair) for pair in (metadata or {}).items()]
     if model is not None:
         labels.append(_model_label(model))
-    return list_page(await _read_labelled_page(context, labels, **page))
-
-
-async def _read_labelled_page(context: Context, labels: list[str], **query: Unpack[PageQuery]) -> Page:
-    """Return a page of the documents that have all of the labels.
-
-    The store finds one label; what has it is read page by page until enough documents have the others.
-    """
-    read = partial(read_page, context, CHAT_COMPLETIONS, label=labels[0] if labels else None)
-    page = await read(**query)
-    if len(labels) < 2:
-        return page
-    found = [document for document in page.documents if document.labels.issuperset(labels)]
-    limit = query["limit"]
-    while page.has_more and len(found) <= limit:
-        await asyncio.sleep(0)  # a store that answers at once must not keep other requests waiting
-        page = await read(after=page.documents[-1].id, limit=100, order=query["order"])
-        found += [document for document in page.documents if document.labels.issuperset(labels)]
-    return Page(found[:limit], has_more=len(found) > limit)
+    # The store finds one label; the others are compared here.
+    label = labels[0] if labels else None
+    matches = (lambda document: document.labels.issuperset(labels)) if len(labels) > 1 else None
+    return list_page(await read_matching_page(context, CHAT_COMPLETIONS, matches, label=label, **page))
 
 
 def _labels(requested: str, answered: str, metadata: Mapping[str, str]) -> frozenset[str]:

@@ -27,10 +27,8 @@ async def create_video(context: Context, body: JSON, form: Form | None = None) -
     """Have a video made; an image of this server is sent along."""
     reference = body.get("input_reference")
     if isinstance(reference, dict):
-        body, form = (
-            {**body, "input_reference": await with_image(context, reference, "input_reference")},
-            None,
-        )
+        image = await with_image(context, reference, "input_reference")
+        body, form = {**body, "input_reference": image}, None
     return await provider_objects.create(context, VIDEO, body, form, default_model=DEFAULT_MODEL)
 
 

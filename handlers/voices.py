@@ -3,13 +3,13 @@
 from handlers import provider_objects
 from handlers.context import Context, Relayed
 from handlers.credentials import require_store
-from handlers.fine_tuning import target_for
 from handlers.pages import list_page, read_page
 from handlers.provider_objects import Kind
 from handlers.registry import operation
+from handlers.relaying import openai_target, relay_to
 from inference.gateway.driver import ProviderRequest
 from inference.gateway.http.forms import Form
-from inference.gateway.relay import RelayedResponse, relayed
+from inference.gateway.relay import RelayedResponse
 from persistence.collections import VOICE_CONSENTS, VOICES
 from persistence.store import Replace
 from persistence.types import JSON
@@ -22,9 +22,8 @@ VOICE = Kind(VOICES, "/audio/voices", "voice", "voice")
 async def create_voice_consent(context: Context, body: JSON, form: Form) -> RelayedResponse:  # noqa: ARG001
     """Send the recording of a speaker's consent to the first provider that has voices."""
     require_store(context, f"a {CONSENT.noun}")
-    target = await target_for(context, None, f"POST {CONSENT.path}")
-    answer = await context.services.gateway.send(target, ProviderRequest("POST", CONSENT.path, form))
-    response = await relayed(target, answer, is_json=True)
+    target = await openai_target(context, None, f"POST {CONSENT.path}")
+    response = await relay_to(context, target, ProviderRequest("POST", CONSENT.path, form))
     consent = await provider_objects.value_of(response)
     await provider_objects.record(context, CONSENT, target.model, target, consent)
     return response

@@ -12,12 +12,12 @@ import click
 from tqdm import tqdm
 
 from inference.errors import FileRefused, PromptsRefused, RoutesRefused, WebhooksRefused
+from persistence.collections import SYSTEM
 from persistence.engines import open_for_token, open_store
 from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
 from serving.errors import ServingError
-from serving.keys import SYSTEM
 from serving.settings import Settings, shown_store
 from spec.errors import SpecError
 

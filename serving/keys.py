@@ -4,14 +4,11 @@ import hashlib
 import secrets
 import time
 
-from persistence.collections import API_KEYS
+from persistence.collections import API_KEYS, SYSTEM
 from persistence.listing import pages
 from persistence.retry import update_with_retry
 from persistence.store import Document, Insert, Key, Replace, Store
 from persistence.types import JSON
-
-SYSTEM = "system"
-"""The project that holds the keys themselves; no key opens it."""
 
 TENANT_PROJECT = "default"
 """The project of a database that is its tenant's own: another token for it finds the same objects."""

@@ -46,13 +46,16 @@ class RealtimeSession:
             for each in (self._to_provider(), self._to_client(), self._watch(), self._stop())
         ]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             metrics.open_websockets.dec()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._provider.close()
+        for task in ended:
+            with suppress(ClientDisconnect):
+                await task
 
     def begin_stop(self) -> None:
         """Close the connection: the server stops."""

@@ -53,6 +53,13 @@ CONNECTION_LIMIT = "websocket_connection_limit_reached"
 GOING_AWAY, POLICY_VIOLATION, SERVICE_RESTART = 1001, 1008, 1012
 
 
+def check_age(began: float) -> None:
+    """Raise BadRequest for a connection that began, by the monotonic clock, too long ago."""
+    if time.monotonic() - began > MAX_SECONDS:
+        message = "This WebSocket has been open for 60 minutes. Open a new one to continue."
+        raise BadRequest(message, code=CONNECTION_LIMIT)
+
+
 @dataclass(slots=True)
 class Create:
     """A message that asks for a response; `error` refuses it, else it has a route and a body."""
@@ -310,11 +317,3 @@ class Session:
         except BadRequest as error:
             await self._send_text(error_text(error))
             await self._close(GOING_AWAY)
-
-
-def check_age(began: float) -> None:
-    """Raise BadRequest if a connection that was opened at that time, of the monotonic clock, is too old."""
-    if time.monotonic() - began > MAX_SECONDS:
-        raise BadRequest(
-            "This WebSocket has been open for 60 minutes. Open a new one to continue.", code=CONNECTION_LIMIT
-        )

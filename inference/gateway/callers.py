@@ -30,6 +30,11 @@ class Credentials:
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
     google: str | None = field(default=None, repr=False)
 
+    @property
+    def has_account(self) -> bool:
+        """Whether another account than the operator's is asked, or another URL."""
+        return bool(self.api_key or self.base_url or self.parameters or self.google)
+
 
 @dataclass(frozen=True, slots=True)
 class CallerSettings:

@@ -18,13 +18,10 @@ import structlog
 
 from inference.engine.summaries import summary_text
 from inference.responses.items import EXTRA, OUTPUT_TYPES
-from persistence.collections import SEALING_KEYS
+from persistence.collections import SEALING_KEYS, SYSTEM
 from persistence.errors import AlreadyExists
 from persistence.store import Insert, Key, Store, child_id
 from persistence.types import JSON
-
-SYSTEM = "system"
-"""The project of what belongs to no caller's."""
 
 LIST = "keys"
 

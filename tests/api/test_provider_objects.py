@@ -25,6 +25,7 @@ LINES = b'{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant",
 def server(tmp_path_factory: pytest.TempPathFactory, provider: ProviderProcess) -> Iterator[Server]:
     """A server of two workers with keys, so that there are several projects."""
     environment = {"OPENAI_API_KEY": OPERATORS_KEY, "OPENAI_BASE_URL": provider.url, "ASTROLABE_AUTH": "keys"}
+    environment["ASTROLABE_CALLER_KEYS"] = "true"
     with Server(tmp_path_factory.mktemp("objects"), **environment) as server:
         yield server
 
@@ -155,13 +156,33 @@ def test_a_job_goes_to_its_end_and_its_model_is_deleted(client: OpenAI, stranger
     done = jobs.retrieve(job.id)
     assert (done.status, done.training_file) == ("succeeded", file.id)
     assert done.fine_tuned_model is not None
-    with pytest.raises(openai.APIStatusError):
+    with pytest.raises(openai.NotFoundError):
         stranger.models.delete(done.fine_tuned_model)
     assert client.models.delete(done.fine_tuned_model).deleted
     checkpoint = f"{done.fine_tuned_model}:ckpt-step-1"
     assert client.fine_tuning.checkpoints.permissions.list(checkpoint).data == []
     with pytest.raises(openai.NotFoundError):
         stranger.fine_tuning.checkpoints.permissions.list(checkpoint)
+
+
+@pytest.mark.parametrize("own_key", [False, True])
+def test_an_object_is_asked_for_on_the_account_that_has_it(
+    client: OpenAI, provider: ProviderProcess, own_key: bool
+) -> None:
+    callers = client.with_options(default_headers={"api-key": "sk-a-callers-own"})
+    creator, other = (callers, client) if own_key else (client, callers)
+    video = creator.videos.create(prompt="whose?")
+    if own_key:
+        with pytest.raises(openai.BadRequestError) as refused:
+            other.videos.retrieve(video.id)
+        assert (refused.value.code, refused.value.param) == ("missing_header", "api-key")
+        assert video.id in [one.id for one in other.videos.list()]
+        creator.videos.retrieve(video.id)
+    else:
+        other.videos.retrieve(video.id)
+    asked = provider.received(f"GET:/v1/videos/{video.id}")
+    key = "sk-a-callers-own" if own_key else OPERATORS_KEY
+    assert {one["headers"]["authorization"] for one in asked} == {f"Bearer {key}"}
 
 
 def test_a_job_is_cancelled_and_listed(client: OpenAI, stranger: OpenAI) -> None:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import structlog
 
 from inference.gateway.routing.routes import ErrorClass
-from persistence.collections import COOLDOWNS
+from persistence.collections import COOLDOWNS, SYSTEM
 from persistence.errors import AlreadyExists, StoreError, VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import Insert, Key, Replace, Store
 from persistence.types import JSON
 
-KEY = Key("system", COOLDOWNS, "deployments")
+KEY = Key(SYSTEM, COOLDOWNS, "deployments")
 """One small document has them all, so that a worker reads them at once."""
 
 MOST = 256
