@@ -4,6 +4,7 @@ InferenceError
 ├── ModelNotFound        no route serves that model name
 ├── FileRefused          start-up: a file of the operator is wrong; the message names line and reason
 │   ├── RoutesRefused        models.yaml
+│   ├── MCPServersRefused    the file of the MCP servers
 │   ├── PromptsRefused       a prompt template
 │   └── WebhooksRefused      the webhooks' file
 ├── ProviderError        the provider answered with an error, or did not answer
@@ -38,6 +39,10 @@ class FileRefused(InferenceError):
 
 class RoutesRefused(FileRefused):
     """models.yaml cannot be used."""
+
+
+class MCPServersRefused(FileRefused):
+    """The file of the MCP servers cannot be used."""
 
 
 class PromptsRefused(FileRefused):

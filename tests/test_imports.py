@@ -11,6 +11,8 @@ LAYERS = ["spec", "persistence", "inference", "handlers", "serving"]
 ONLY_IN = {
     "litellm": "inference/gateway/",
     "cassandra": "persistence/cassandra/",
+    "httpx2": "inference/mcp/",
+    "mcp": "inference/mcp/",
     "apsw": "persistence/sqlite/",
     "connexion": "serving/",
     "flask": "serving/",

@@ -1,0 +1,92 @@
+"""The MCP servers that a worker asks: the operator's by name, and those that requests bring."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from inference.gateway.http.hosts import HostGuard
+from inference.mcp.errors import ServerRefused
+from inference.mcp.servers import RemoteServer, Server, checked_url
+from inference.mcp.servers_file import OperatorServers, bearer
+from persistence.types import JSON
+
+if TYPE_CHECKING:
+    from inference.mcp.sessions import Session
+
+log = structlog.get_logger("astrolabe.mcp")
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a request sends to one of its servers besides calls; never logged or stored in the clear."""
+
+    authorization: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def sent(self) -> dict[str, str]:
+        """The headers to send."""
+        return {**self.headers, **(bearer(self.authorization) if self.authorization else {})}
+
+
+class MCPServers:
+    """Finds the server of a tool, and opens sessions. Processes of the operator's servers are shared."""
+
+    def __init__(self, operators: OperatorServers | None = None, guard: HostGuard | None = None) -> None:
+        self._operators = operators or OperatorServers()
+        self._guard = guard or HostGuard()
+        self._processes: dict[str, Session] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def find(self, project: str, tool: Mapping[str, Any], secrets: Secrets | None = None) -> Server:
+        """Return the server that a tool of a request means; ServerRefused."""
+        label, url = tool["server_label"], tool.get("server_url")
+        for name in ("connector_id", "tunnel_id"):
+            if tool.get(name) is not None:
+                message = f"This server has no connectors: name the MCP server by 'server_url', not '{name}'."
+                raise ServerRefused(message, name)
+        if url is not None:
+            checked_url(url, self._guard)
+            return RemoteServer(label, url, secrets.sent if secrets else {}, self._guard)
+        found = self._operators.find(label, project)
+        if found is None:
+            message = f"The tool needs a 'server_url': the operator has defined no MCP server '{label}'."
+            raise ServerRefused(message, "server_url")
+        return found
+
+    async def open(self, server: Server) -> "Session":
+        """Return an open session, which `release` ends; ServerFailed."""
+        sessions = await asyncio.to_thread(import_module, "inference.mcp.sessions")
+        if isinstance(server, RemoteServer):
+            session: Session = sessions.Session(server)
+            await session.open()
+            return session
+        async with self._locks.setdefault(server.label, asyncio.Lock()):
+            running = self._processes.get(server.label)
+            if running is not None and running.is_open:
+                return running
+            if running is not None:
+                log.warning("mcp_server_lost", label=server.label)
+                await running.close()
+            self._processes[server.label] = started = sessions.Session(server)
+            await started.open()
+            return started  # type: ignore[no-any-return]
+
+    async def release(self, session: "Session") -> None:
+        """End a session; those of processes stay open for the next request."""
+        if session not in self._processes.values():
+            await session.close()
+
+    async def close(self) -> None:
+        """End the operator's processes."""
+        sessions, self._processes = [*self._processes.values()], {}
+        await asyncio.gather(*(session.close() for session in sessions))
+
+
+def describe(tool: Mapping[str, Any]) -> JSON:
+    """Return a tool without what must not be stored or shown."""
+    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}

@@ -1,0 +1,68 @@
+"""Which server a tool of a request means, and how it is reached."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yarl
+
+from inference.gateway.http.hosts import HostGuard
+from inference.mcp.errors import ServerRefused
+
+MAX_URL = 8192
+SHOWN = 255
+"""Characters of a host that an error shows."""
+
+LISTING = "The server's operator lists hosts of its own network in ASTROLABE_MCP_HOSTS."
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteServer:
+    """A server that is asked over HTTP.
+
+    With `guard`, every address that it is asked at is checked; an operator's own server has none. `headers`
+    may hold secrets. `seconds` bound a call.
+    """
+
+    label: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    guard: HostGuard | None = None
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessServer:
+    """A server that is a process of this worker, asked over its standard input and output."""
+
+    label: str
+    command: str
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: str | None = None
+    seconds: float = 60.0
+
+
+Server = RemoteServer | ProcessServer
+
+
+def checked_url(text: str, guard: HostGuard) -> yarl.URL:
+    """Return a URL that a request may name, as far as its text tells; ServerRefused."""
+    try:
+        url = yarl.URL(text)
+        host, port = url.host, url.port
+    except ValueError as exc:
+        raise ServerRefused("The server's URL is not a valid URL.", "server_url") from exc
+    if url.scheme not in ("http", "https") or not host or port is None or len(text) > MAX_URL:
+        raise ServerRefused("The server's URL is not a valid URL of http or https.", "server_url")
+    if url.user is not None or url.password is not None:
+        message = "The server's URL has a user name or password in it: send 'authorization' or 'headers'."
+        raise ServerRefused(message, "server_url")
+    if not guard.lists(url) and guard.is_private_address(host):
+        raise forbidden(host)
+    return url
+
+
+def forbidden(host: str) -> ServerRefused:
+    """Return the error of a host whose address must not be asked."""
+    message = f"This server does not ask MCP servers at the host '{host[:SHOWN]}'. {LISTING}"
+    return ServerRefused(message, "server_url")

@@ -1,0 +1,3 @@
+from tests.fixtures.mcp import mcp, mcp_process
+
+__all__ = ["mcp", "mcp_process"]
