@@ -211,7 +211,7 @@ def _object_not_found(exc: retrieval.ObjectNotFound) -> ApiError:
     return NotFound(exc.message, param=exc.param, code=exc.code)
 
 
-def _request_refused(exc: retrieval.RequestRefused | ItemRefused) -> ApiError:
+def _request_refused(exc: retrieval.RequestRefused | ItemRefused | runs.ToolRefused) -> ApiError:
     return BadRequest(exc.message, param=exc.param, code=exc.code)
 
 
@@ -254,6 +254,10 @@ def _outputs(exc: runs.OutputsRefused) -> ApiError:
     return BadRequest(str(exc), param="tool_outputs")
 
 
+def _tool_unavailable(exc: runs.ToolUnavailable) -> ApiError:
+    return BadRequest(str(exc), param="tools", code="unsupported_parameter")
+
+
 def _run_state(exc: runs.RunError) -> ApiError:
     return BadRequest(str(exc))
 
@@ -267,6 +271,8 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.OutputsNotAwaited, _run_state),
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
+    (runs.ToolRefused, _request_refused),
+    (runs.ToolUnavailable, _tool_unavailable),
     (batches.BatchNotFound, _gone),
     (batches.BatchNotCancellable, _batch_not_cancellable),
     (responses.ConversationNotFound, _gone),

@@ -10,6 +10,7 @@ from handlers.item_contents import check_files_and_images
 from handlers.ownership import check_model_owner
 from handlers.prompts import with_prompt
 from handlers.resources import check_model
+from inference.engine.tools import check_tools
 from inference.gateway.requests import REASONING
 from inference.identifiers import new_id
 from inference.responses.items import owned_id, stored_items_in_slices
@@ -65,6 +66,9 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
             f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
         )
     await _check_vector_stores(context, tools.server)
+    places = ((f"tools[{index}]", tool) for index, tool in enumerate(body.get("tools") or ()))
+    served = [(place, tool) for place, tool in places if tool in tools.server]
+    await check_tools(context.services.responses.tools, context.project, served)
     if body.get("moderation") is not None:
         check_model(context, body["moderation"]["model"], "moderation.model")
         await check_model_owner(context, body["moderation"]["model"])

@@ -20,6 +20,7 @@ from inference.assistants.runs import RunRequest
 from inference.defaults import SAMPLING
 from inference.engine import Started
 from inference.engine.errors import IllegalTransition
+from inference.engine.tools import check_tools
 from persistence.collections import RUNS
 from persistence.retry import retry_from
 from persistence.store import Document
@@ -126,6 +127,9 @@ async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResour
     check_definitions(body)
     assistant = await find_assistant(context, body["assistant_id"])
     check_model(context, body.get("model") or assistant.value["model"])
+    tools = body.get("tools") or assistant.value["tools"]
+    places = ((f"tools[{index}]", tool) for index, tool in enumerate(tools))
+    await check_tools(context.services.runs.tools, context.project, places)
     if body.get("tool_resources") is None:
         return assistant, None
     return assistant, await check_tool_resources(context, body["tool_resources"])

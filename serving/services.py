@@ -27,7 +27,7 @@ from inference.responses.prompts import Prompts
 from inference.responses.responses import Responses
 from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
-from inference.retrieval.file_search import file_search
+from inference.retrieval.file_search import FileSearchType
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
 from inference.webhooks.registry import Registry
@@ -91,7 +91,7 @@ def services_over(
     poll = TENANT_POLL_SECONDS if shared else POLL_SECONDS
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
-    tools = {"file_search": file_search(retrieval, gateway.context_window)}
+    tools = {"file_search": FileSearchType(retrieval, gateway.context_window)}
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
     )

@@ -45,6 +45,7 @@ from spec.response_changes import (
     orders_of_items,
     wrapped_errors,
 )
+from spec.tool_changes import tools_of_assistants
 from spec.types import JSON
 
 
@@ -301,5 +302,10 @@ ERRATA: tuple[Erratum, ...] = (
         "local-shell-output-names-its-call",
         "the output of a local shell requires call_id, and the spec does not describe it",
         shows("call_id", "string", "LocalShellToolCallOutput"),
+    ),
+    Erratum(
+        "tools-of-assistants",
+        "this server runs MCP servers, web searches and image generation for assistants too",
+        tools_of_assistants,
     ),
 )

@@ -7,7 +7,8 @@ from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.items import Message
 from inference.engine.renderer import Renderer
-from inference.engine.state import RunState, Settings
+from inference.engine.state import History, RunState, Settings
+from inference.engine.tools import tool_entry
 from inference.gateway import Credentials
 from persistence.collections import MESSAGES, RUNS, THREADS
 from persistence.store import Document, Key, Store
@@ -56,7 +57,7 @@ class AssistantsApi:
             model=value["model"],
             instructions=value["instructions"],
             expires_at=value["expires_at"] or 0,
-            tools=value["tools"],
+            tools=[*map(tool_entry, value["tools"])],
             resources=tuple(extra[RESOURCES]),
             options=extra[OPTIONS],
             tool_choice=value["tool_choice"],
@@ -67,9 +68,9 @@ class AssistantsApi:
             max_prompt_tokens=value["max_prompt_tokens"],
         )
 
-    async def history(self, run: Document, window: int) -> list[JSON]:
+    async def history(self, run: Document, window: int) -> History:
         """Return the thread's messages as chat messages."""
-        return await read_history(self._store, run.value, run.key.project, window)
+        return History(await read_history(self._store, run.value, run.key.project, window))
 
     async def check(self, *_: Document | RunState | Credentials | None) -> JSON:
         """Return nothing: runs have no checks."""

@@ -1,11 +1,13 @@
 """Renders a run's events as the Assistants API's objects and stream events."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from inference.assistants import objects
 from inference.assistants.objects import without_content
+from inference.assistants.tool_calls import TOOL_CALLS, ToolCall
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
@@ -38,6 +40,8 @@ INTERRUPTED_ERROR = {
 }
 
 CALL_CUT_SHORT = {"code": "server_error", "message": "The model's answer ended in the middle of a call."}
+
+_ANY_TOOL = ToolCall()
 
 MESSAGE_REASONS = {
     "failed": "run_failed",
@@ -85,6 +89,10 @@ class AssistantsRenderer:
                 return self._start_call(item, state, event.at) if isinstance(item, Call) else []
             case events.ItemDelta():
                 return [frame for delta in event.split() for frame in self._grow(delta, state)]
+            case events.ItemProgress(id, phase, data):
+                return self._call_delta(
+                    state.turns[-1], id, lambda tool, call: tool.progress(call, phase, data)
+                )
             case events.ItemFinished():
                 item = state.turns[-1].item(event.id)
                 if isinstance(item, Message):
@@ -145,6 +153,8 @@ class AssistantsRenderer:
             index = _index(state.turns[-1], item)
             part = {"index": index, "type": "function", "function": {"arguments": event.text}}
             return [_step_delta(_calls_step(state.turns[-1]), part)]
+        if isinstance(item, Call) and event.part == "arguments":
+            return self._call_delta(state.turns[-1], item.id, lambda tool, call: tool.grow(call, event.text))
         return []
 
     def _grow_message(self, item: Message, event: events.ItemDelta) -> list[Frame]:
@@ -185,20 +195,31 @@ class AssistantsRenderer:
             frames += self._start_step(step, {"type": "tool_calls", "tool_calls": []}, at)
         if item.type == FUNCTION_CALL:
             frames.append(_step_delta(step, {"index": _index(turn, item), **_shown_call(item)}))
-        return frames
+            return frames
+        return [*frames, *self._call_delta(turn, item.id, lambda tool, call: tool.start(call))]
+
+    def _call_delta(self, turn: Turn, id: str, made: Callable[[ToolCall, Call], JSON | None]) -> list[Frame]:
+        """Return the step's delta for a call of the server's tool, if the tool shows anything."""
+        call = turn.item(id)
+        if not isinstance(call, Call):
+            return []
+        delta = made(_tool_call(call), call)
+        if delta is None:
+            return []
+        type = _tool_type(call)
+        part = {"index": _index(turn, call), "id": call.call_id, "type": type, type: delta}
+        return [_step_delta(_calls_step(turn), self._without_content(part))]
 
     def _finish_call(self, item: Call, event: events.ItemFinished, state: RunState) -> list[Frame]:
         if item.type == FUNCTION_CALL or event.output is None:
             return []
-        turn = state.turns[-1]
-        part = {"index": _index(turn, item), **_shown_call(item)}
-        return [_step_delta(_calls_step(turn), self._without_content(part))]
+        return self._call_delta(state.turns[-1], item.id, lambda tool, call: tool.finish(call))
 
     def _finish_turn(self, event: events.TurnFinished, state: RunState) -> list[Frame]:
         if event.finish == events.INTERRUPTED:
             return self._close_steps(event.finish, event.at, INTERRUPTED_ERROR)
         turn = state.turns[-1]
-        if any(call.status != "completed" for call in turn.calls):
+        if any(call.status not in ("completed", "failed") for call in turn.calls):
             return self._close_steps("failed", event.at, CALL_CUT_SHORT)
         if not turn.calls:
             return []
@@ -302,8 +323,16 @@ def _shown_call(call: Call) -> JSON:
     if call.type == FUNCTION_CALL:
         shown = {"name": call.name, "arguments": str(call.arguments), "output": call.output}
         return {"id": call.call_id, "type": "function", "function": shown}
-    type = call.type.removesuffix("_call")
-    return {"id": call.call_id, "type": type, type: call.details}
+    type = _tool_type(call)
+    return {"id": call.call_id, "type": type, type: _tool_call(call).shown(call)}
+
+
+def _tool_type(call: Call) -> str:
+    return call.type.removesuffix("_call")
+
+
+def _tool_call(call: Call) -> ToolCall:
+    return TOOL_CALLS.get(call.type) or _ANY_TOOL
 
 
 def _function(call: Call) -> JSON:

@@ -8,7 +8,7 @@ from inference.assistants import objects
 from inference.assistants.api import OPTIONS, RESOURCES, AssistantsApi
 from inference.assistants.renderer import INCLUDE_RESULTS
 from inference.deletion import Deletion
-from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine import Engine, RunStart, Started, ToolTypes
 from inference.engine.errors import ConversationBusy
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.engine.statuses import ENDED
@@ -53,7 +53,7 @@ class Runs:
         store: Store,
         gateway: Gateway,
         jobs: Jobs,
-        tools: ToolFactories | None = None,
+        tools: ToolTypes | None = None,
         *,
         lifetime: float = objects.LIFETIME,
         log_lifetime: float = LOG_LIFETIME,
@@ -61,6 +61,7 @@ class Runs:
         sealer: Sealer | None = None,
     ) -> None:
         self._store = store
+        self.tools = tools or {}
         self._lifetime = lifetime
         self._deletion = Deletion(store, jobs, THREAD_DELETION, (RUNS, MESSAGES), {RUNS: RUN_STEPS})
         api = AssistantsApi(store)

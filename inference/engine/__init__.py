@@ -1,7 +1,7 @@
 """The run engine: drives a conversation with a model and its tools, whatever worker dies. It knows no API."""
 
 from inference.engine.engine import Engine, RunStart, Started
-from inference.engine.tools import Tool, ToolContext, ToolFactories, ToolFactory, ToolResult
+from inference.engine.tools import Tool, ToolContext, ToolResult, ToolType, ToolTypes
 
 __all__ = [
     "Engine",
@@ -9,7 +9,7 @@ __all__ = [
     "Started",
     "Tool",
     "ToolContext",
-    "ToolFactories",
-    "ToolFactory",
     "ToolResult",
+    "ToolType",
+    "ToolTypes",
 ]

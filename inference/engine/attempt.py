@@ -22,9 +22,9 @@ from inference.engine.events import (
 )
 from inference.engine.renderer import Api
 from inference.engine.requests import LimitReached, RequestBuilder
-from inference.engine.state import RunState, Settings
+from inference.engine.state import History, RunState, Settings
 from inference.engine.statuses import ENDED, SETTLED
-from inference.engine.tools import Tool, Toolbox, ToolContext, ToolFactories
+from inference.engine.tools import Tool, Toolbox, ToolContext, ToolTypes
 from inference.engine.turns import CUT_SHORT, SendRequest, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
@@ -65,16 +65,17 @@ class RunAttempt:
     def __init__(
         self,
         gateway: Gateway,
-        tools: ToolFactories,
+        tools: ToolTypes,
         api: Api,
         work: UnitOfWork | UnstoredWork,
         open_caller: Callable[[], CallerSettings | None],
         max_answer: int = MAX_ANSWER,
-        history: list[JSON] | None = None,
+        history: History | None = None,
         watch: RequestWatch | None = None,
     ) -> None:
         self._max_answer = max_answer
         self._history = history
+        self._earlier: list[JSON] = []
         self._watch = watch or RequestWatch()
         self._gateway = gateway
         self._tools = tools
@@ -184,8 +185,9 @@ class RunAttempt:
         history, self._history = self._history, None  # it may be long, so it is not kept
         if history is None:
             history = await self._api.history(self._work.run.document, window)
+        self._earlier = history.tool_items
         tools = await self._make_tools(caller)
-        return RequestBuilder(self._settings, self._state, history, tools, window, tokens.count)
+        return RequestBuilder(self._settings, self._state, history.messages, tools, window, tokens.count)
 
     def _turns(self, send: SendRequest, builder: RequestBuilder) -> AsyncGenerator[Event, None]:
         """Return the events of the run's turns: as many as it needs, or the one of its compaction."""
@@ -248,22 +250,31 @@ class RunAttempt:
 
     async def _make_tools(self, caller: CallerSettings | None) -> Toolbox:
         """Make the server's tools of this run."""
-        made: dict[str, Tool] = {}
+        made: list[tuple[str, Tool]] = []
         for tool in self._settings.tools:
             if tool["type"] == FUNCTION:
                 continue
-            factory = self._tools.get(tool["type"])
-            if factory is None:
+            type = self._tools.get(tool["type"])
+            if type is None:
                 raise ToolUnavailable(tool["type"])
-            made[tool["type"]] = await factory(self._context(tool, caller))
+            made.append((tool["type"], await type.make(self._context(tool, caller))))
         return Toolbox(made)
 
     def _context(self, tool: Mapping[str, Any], caller: CallerSettings | None) -> ToolContext:
         calls = [call for turn in self._state.turns for call in turn.calls]
         results = tuple(call.details for call in calls if call.type == f"{tool['type']}_call")
         run = self._work.run.key
-        resources = self._settings.resources
-        return ToolContext(run.project, run.id, self._settings.model, dict(tool), resources, results, caller)
+        return ToolContext(
+            run.project,
+            run.id,
+            self._settings.model,
+            dict(tool),
+            self._settings.resources,
+            results,
+            caller,
+            self._conversation,
+            tuple(self._earlier),
+        )
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:

@@ -1,14 +1,29 @@
 """Finds citation marks in a streamed answer, so that a mark and its annotation are sent together."""
 
+import re
+from collections.abc import Iterator
+
 from inference.engine.tools import Toolbox
 from persistence.types import JSON
 
 OPENING, CLOSING = "\u3010", "\u3011"
+
+PATH = "sandbox:/mnt/data/"
+"""How an answer names a file that the model's code has written."""
+
 LONGEST = 64
 """Characters of a mark, at most; a longer one is plain text."""
 
+LONGEST_PATH = 512
+"""Characters of a file's path, at most; what follows is plain text."""
+
 CONTEXT = 300
 """Characters before a mark that its tool gets to see."""
+
+_MARK = re.compile(
+    rf"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}|{re.escape(PATH)}[^\s()<>\[\]\"'`{OPENING}]+(?<![.,;:!?])"
+)
+_OPEN_PATH = re.compile(rf"{re.escape(PATH)}[^\s()<>\[\]\"'`{OPENING}]*\Z")
 
 
 class CitationReader:
@@ -25,9 +40,8 @@ class CitationReader:
         if not self._tools:
             return [(text, [])]
         text = self._held + text
-        start = text.rfind(OPENING)
-        whole = start < 0 or CLOSING in text[start:] or len(text) - start > LONGEST
-        ready, self._held = (text, "") if whole else (text[:start], text[start:])
+        start = _first_open(text)
+        ready, self._held = text[:start], text[start:]
         return [self._piece(ready)] if ready else []
 
     def end(self) -> list[tuple[str, list[JSON]]]:
@@ -36,20 +50,44 @@ class CitationReader:
         return [self._piece(held)] if held else []
 
     def _piece(self, text: str) -> tuple[str, list[JSON]]:
-        annotations = self._annotations(text) if CLOSING in text else []
+        """Return the text as clients see it, and its annotations; their offsets are in the whole answer."""
+        annotations: list[JSON] = []
+        if CLOSING in text or PATH in text:
+            parts, end, length = list[str](), 0, 0
+            for start, mark in _marks(text):
+                parts.append(text[end:start])
+                length += start - end
+                before = (self._before + "".join(parts))[-CONTEXT:].rpartition(CLOSING)[2]
+                citation = self._tools.cite(mark, self._offset + length, before)
+                shown = mark
+                if citation is not None:
+                    annotations.append(citation.annotation)
+                    shown = mark if citation.text is None else citation.text
+                parts.append(shown)
+                length, end = length + len(shown), start + len(mark)
+            text = "".join([*parts, text[end:]])
         self._offset += len(text)
         self._before = (self._before + text)[-CONTEXT:]
         return text, annotations
 
-    def _annotations(self, text: str) -> list[JSON]:
-        found: list[JSON] = []
-        end = 0
-        while (start := text.find(OPENING, end)) >= 0 and (close := text.find(CLOSING, start)) >= 0:
-            start = text.rfind(OPENING, start, close)
-            before = (self._before + text[max(0, start - CONTEXT) : start])[-CONTEXT:]
-            before = before.rpartition(CLOSING)[2]
-            annotation = self._tools.cite(text[start : close + 1], self._offset + start, before)
-            if annotation is not None:
-                found.append(annotation)
-            end = close + 1
-        return found
+
+def _marks(text: str) -> Iterator[tuple[int, str]]:
+    return ((found.start(), found[0]) for found in _MARK.finditer(text))
+
+
+def _first_open(text: str) -> int:
+    """Return the offset of a mark that may still go on, or the text's length."""
+    end = len(text)
+    start = text.rfind(OPENING)
+    if start >= 0 and CLOSING not in text[start:] and end - start <= LONGEST:
+        return start
+    path = _OPEN_PATH.search(text, max(0, end - LONGEST_PATH))
+    if path is not None:
+        return path.start()
+    return end - _beginning_of_path(text)
+
+
+def _beginning_of_path(text: str) -> int:
+    """Return the characters at the end of the text with which a path may begin."""
+    most = min(len(PATH) - 1, len(text))
+    return next((size for size in range(most, 0, -1) if PATH.startswith(text[-size:])), 0)

@@ -14,9 +14,9 @@ from inference.engine.following import check_kept, follow_attempt, replay
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
-from inference.engine.state import RunState
+from inference.engine.state import History, RunState
 from inference.engine.statuses import SETTLED
-from inference.engine.tools import ToolFactories
+from inference.engine.tools import ToolTypes
 from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
 from inference.gateway import CallerSettings, Gateway
@@ -54,7 +54,7 @@ class RunStart:
 
     `conversation` is the write that marks the run's conversation as busy with it; `operations` are
     written between it and the run, whose list has the parent `parent`. `objects` go into the log's first
-    event, for the renderer. `history` is the conversation as chat messages, where it was read already.
+    event, for the renderer. `history` is the conversation, where it was read already.
     With `follows` the caller gets the run's events even if it is not live. `watch` follows
     the first attempt.
     """
@@ -67,7 +67,7 @@ class RunStart:
     conversation: Insert | Replace | None = None
     operations: Sequence[Operation] = ()
     caller: CallerSettings | None = None
-    history: list[JSON] | None = None
+    history: History | None = None
     follows: bool = False
     watch: RequestWatch | None = None
 
@@ -88,7 +88,7 @@ class _Prepared:
     conversation: Document | None
     recorder: Recorder
     caller: CallerSettings | None
-    history: list[JSON] | None
+    history: History | None
     watch: RequestWatch | None
 
 
@@ -102,7 +102,7 @@ class _AttemptStart:
     operations: list[Operation] = field(default_factory=list)
     conversation: Document | None = None
     caller: CallerSettings | None = None
-    history: list[JSON] | None = None
+    history: History | None = None
     follows: bool = False
     watch: RequestWatch | None = None
 
@@ -121,7 +121,7 @@ class Engine:
         gateway: Gateway,
         jobs: Jobs,
         api: Api,
-        tools: ToolFactories | None = None,
+        tools: ToolTypes | None = None,
         *,
         log_lifetime: float = LOG_LIFETIME,
         max_answer: int = MAX_ANSWER,

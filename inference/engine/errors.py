@@ -6,11 +6,13 @@ RunError
 ├── OutputsRefused       tool outputs that are not exactly those the run waits for
 ├── OutputsNotAwaited    the run waits for no tool outputs
 ├── ToolUnavailable      a tool that this server does not run
+├── ToolRefused          a tool that cannot be used as the request has it
 ├── EventsGone           the run's event log is no longer kept
 └── RunGone              the run, or its conversation, was deleted
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 from inference.errors import InferenceError
 
@@ -55,9 +57,23 @@ class OutputsNotAwaited(RunError):
 class ToolUnavailable(RunError):
     """A tool that this server does not run."""
 
-    def __init__(self, tool: str) -> None:
-        super().__init__(f"The tool '{tool}' is not available on this server.")
+    def __init__(self, tool: str, reason: str = "") -> None:
+        super().__init__(f"The tool '{tool}' is not available on this server{reason and ': '}{reason}.")
         self.tool = tool
+
+
+class ToolRefused(RunError):
+    """A request's tool cannot be used; `param` is the member of it, or its path: `tools[0].server_url`."""
+
+    def __init__(self, message: str, param: str = "", code: str | None = "invalid_value") -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+    def at(self, place: str) -> Self:
+        """Return the error of a tool at that place in its request."""
+        return type(self)(self.message, f"{place}.{self.param}" if self.param else place, self.code)
 
 
 class EventsGone(RunError):

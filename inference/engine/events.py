@@ -102,7 +102,8 @@ class ItemFinished:
     """An item ended: completed, incomplete, failed, cancelled, expired or interrupted.
 
     `tokens` are those of `Usage`, where the item is the only one of its turn. `reason` is the finish
-    of an answer that is incomplete, `error` why an item failed.
+    of an answer that is incomplete, `error` why an item failed. `output`, `details` and `images` are those
+    of a call that the server ran.
     """
 
     id: str
@@ -113,6 +114,7 @@ class ItemFinished:
     tokens: tuple[int, ...] = ()
     reason: str = ""
     error: JSON | None = None
+    images: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

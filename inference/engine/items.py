@@ -110,6 +110,7 @@ class Call:
     """A call of a tool. `output` is what the model reads, `details` what the item shows of the result.
 
     `extra` are members of the call that its provider wants back in the next turn, such as a signature.
+    `images` are data URLs that the model sees with the output, `error` is why the server's call failed.
     """
 
     id: str
@@ -120,6 +121,8 @@ class Call:
     output: str | None = None
     details: JSON = field(default_factory=dict)
     extra: JSON = field(default_factory=dict)
+    images: list[str] = field(default_factory=list)
+    error: JSON | None = None
     status: str = "in_progress"
 
     @property
@@ -188,7 +191,10 @@ class Turn:
         raise KeyError(id)
 
     def to_messages(self) -> list[JSON]:
-        """The turn as chat messages: the assistant's, then one of role `tool` for each call."""
+        """The turn as chat messages: the assistant's, then one of role `tool` for each call.
+
+        Images of outputs follow as the user's: tools answer texts.
+        """
         texts = [item for item in self.items if isinstance(item, Message)]
         message: JSON = {"role": "assistant", "content": _content(texts) or None}
         if self.calls:
@@ -198,7 +204,7 @@ class Turn:
             {"role": "tool", "tool_call_id": call.call_id, "content": call.output or ""}
             for call in self.calls
         ]
-        return [message, *answers]
+        return [message, *answers, *_images(self.calls)]
 
     def _reasoning(self) -> JSON:
         """Return what providers want back with the calls that follow it: signed blocks, or plain text."""
@@ -219,6 +225,15 @@ def _content(messages: list[Message]) -> str | list[JSON]:
         part = {"type": "text", "text": str(item.text) or str(item.refusal)}
         parts.append(part | ({PHASE: item.phase} if item.phase else {}))
     return parts
+
+
+def _images(calls: list[Call]) -> list[JSON]:
+    parts: list[JSON] = []
+    for call in calls:
+        if call.images:
+            parts.append({"type": "text", "text": f"[Images of the output '{call.call_id}' of {call.name}:]"})
+            parts += [{"type": "image_url", "image_url": {"url": url}} for url in call.images]
+    return [{"role": "user", "content": parts}] if parts else []
 
 
 def _as_tool_call(call: Call) -> JSON:

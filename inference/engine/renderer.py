@@ -6,7 +6,7 @@ from typing import Protocol
 
 from inference.engine.events import Event, ItemDelta
 from inference.engine.feeds import NumberedFrame
-from inference.engine.state import RunState, Settings
+from inference.engine.state import History, RunState, Settings
 from inference.gateway import Credentials
 from persistence.store import Document, Key, Operation
 from persistence.types import JSON
@@ -88,8 +88,8 @@ class Api(Protocol):
     def settings(self, run: Document) -> Settings:
         """Return what a run asks of its model."""
 
-    async def history(self, run: Document, window: int) -> list[JSON]:
-        """Return the conversation before the run as chat messages, not much more than `window` tokens."""
+    async def history(self, run: Document, window: int) -> History:
+        """Return the conversation before the run, not much more than `window` tokens."""
 
     async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
         """Return what there is to say of a run whose last turn ends; its items are in `state`."""

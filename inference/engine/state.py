@@ -70,6 +70,17 @@ class Settings:
     compaction: CompactionRule | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a run's model reads before its turns.
+
+    `tool_items` are the items of the server's tools among them, where the API has such items.
+    """
+
+    messages: list[JSON]
+    tool_items: list[JSON] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class RunState:
     """A run after an event of its log.
@@ -171,4 +182,5 @@ def _grow(item: Item, delta: events.ItemDelta) -> None:
 def _finish(item: Item, event: events.ItemFinished) -> None:
     item.status = event.status
     if isinstance(item, Call) and event.output is not None:
-        item.output, item.details = event.output, event.details
+        item.output, item.details, item.images = event.output, event.details, event.images
+        item.error = event.error

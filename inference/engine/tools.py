@@ -1,12 +1,15 @@
 """Tools that the server runs for a model; functions are run by the caller."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from inference.engine.errors import ToolRefused, ToolUnavailable
 from inference.engine.items import Call
 from inference.gateway import CallerSettings
 from persistence.types import JSON
+
+CALLERS = frozenset({"function"})
+"""Types of a run's entries that the caller runs."""
 
 Emit = Callable[[str, JSON], None]
 """Reports progress of a call: a phase (`searching`, `in_progress`, `output`, `log`, `file`) and its data."""
@@ -14,28 +17,54 @@ Emit = Callable[[str, JSON], None]
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """The result of a call: the text for the model, and the details that the call's item shows."""
+    """The result of a call.
+
+    `output` is the text for the model, `images` are data URLs of images that it gets to see. `details` are
+    what the call's item shows; `error` is why the call failed, if it did.
+    """
 
     output: str
     details: JSON = field(default_factory=dict)
+    error: JSON | None = None
+    images: list[str] = field(default_factory=list)
 
 
-class Tool(Protocol):
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """The annotation of a mark in an answer; `text` replaces the mark, if it is not None.
+
+    The annotation has the members of the Assistants API: `type`, `text`, `start_index`, `end_index` and
+    the type's own.
+    """
+
+    annotation: JSON
+    text: str | None = None
+
+
+class Tool:
     """One tool of one run; its calls are items of the type `item_type`."""
 
     item_type: str
 
     def definitions(self) -> list[JSON]:
         """Return the functions that the model sees: `{"type": "function", "function": {"name", ...}}`."""
+        raise NotImplementedError
+
+    def details(self, name: str) -> JSON:  # noqa: ARG002 - of the interface
+        """Return what the item of a call of that function shows from its beginning."""
+        return {}
 
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         """Run a call. Errors in its arguments go into the output, for the model."""
+        raise NotImplementedError
 
-    def cite(self, mark: str, start: int, before: str) -> JSON | None:
-        """Return the annotation of a citation mark in an answer, None for a mark of another tool.
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:  # noqa: ARG002 - of the interface
+        """Return the citation of a mark in an answer, None for a mark of another tool.
 
-        `start` is the mark's offset in characters, `before` the text before it (some hundred characters).
+        A mark is `【…】` or the path of a file, `sandbox:/mnt/data/…`. `start` is its offset in characters,
+        `before` the text before it (some hundred characters).
         """
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +73,9 @@ class ToolContext:
 
     `tool` is the tool's entry in the run, `resources` are the run's tool resources. `results` are the details
     of the tool's earlier calls in the run, to which citation marks refer. `caller` are the provider settings
-    of the run's caller.
+    of the run's caller. `conversation` is the id of the thread, the conversation or the chain of responses
+    that the run continues, "" for none. `earlier` are the items of tools in the run's context, the oldest
+    first, where the API has such items.
     """
 
     project: str
@@ -54,29 +85,66 @@ class ToolContext:
     resources: tuple[JSON, ...]
     results: tuple[JSON, ...] = ()
     caller: CallerSettings | None = None
+    conversation: str = ""
+    earlier: tuple[JSON, ...] = ()
 
 
-ToolFactory = Callable[[ToolContext], Awaitable[Tool]]
-"""Creates a tool for one attempt at a run."""
+class ToolType:
+    """A type of tools that the server runs: checks the entries of requests, and makes the tools of runs."""
 
-ToolFactories = Mapping[str, ToolFactory]
+    async def check(self, project: str, entry: JSON) -> None:
+        """Raise ToolRefused for an entry that a new run cannot use; ToolUnavailable where nothing runs it."""
+
+    async def make(self, context: ToolContext) -> Tool:
+        """Return the tool of one attempt at a run; an InferenceError ends the run."""
+        raise NotImplementedError
+
+
+ToolTypes = Mapping[str, ToolType]
 """By the type of a run's entry: "file_search", "code_interpreter"."""
 
 
-class Toolbox:
-    """The tools of one run, by the names of their functions."""
+def tool_entry(tool: JSON) -> JSON:
+    """Return a request's tool as tool types read it: its type, and its options under the type's name."""
+    type = tool["type"]
+    if isinstance(tool.get(type), dict):
+        return tool
+    return {"type": type, type: {name: value for name, value in tool.items() if name != "type"}}
 
-    def __init__(self, tools: Mapping[str, Tool]) -> None:
-        self._types = tools
-        self._by_name = {
-            definition["function"]["name"]: tool
-            for tool in tools.values()
-            for definition in tool.definitions()
-        }
-        self.definitions = [each for tool in tools.values() for each in tool.definitions()]
+
+async def check_tools(types: ToolTypes, project: str, tools: Iterable[tuple[str, JSON]]) -> None:
+    """Raise ToolRefused, ToolUnavailable for tools of a request that no run can use.
+
+    Each tool has its place in the request: `tools[0]`. Tools of the caller are not checked.
+    """
+    for place, tool in tools:
+        if tool["type"] in CALLERS:
+            continue
+        if tool["type"] not in types:
+            raise ToolUnavailable(tool["type"])
+        try:
+            await types[tool["type"]].check(project, tool_entry(tool))
+        except ToolRefused as exc:
+            raise exc.at(place) from exc
+
+
+class Toolbox:
+    """The tools of one run, each with the type of its entry, by the names of their functions.
+
+    A run may have several tools of one type. Of functions with the same name, the first tool runs its own.
+    """
+
+    def __init__(self, tools: Sequence[tuple[str, Tool]]) -> None:
+        self._tools = tools
+        self._by_name: dict[str, Tool] = {}
+        self.definitions: list[JSON] = []
+        for _, tool in tools:
+            for definition in tool.definitions():
+                if self._by_name.setdefault(definition["function"]["name"], tool) is tool:
+                    self.definitions.append(definition)
 
     def __bool__(self) -> bool:
-        return bool(self._types)
+        return bool(self._tools)
 
     def find(self, name: str) -> Tool | None:
         """Return the tool that runs a function; None for a function of the caller."""
@@ -84,10 +152,12 @@ class Toolbox:
 
     def function_of(self, type: str) -> str | None:
         """Return the name of the first function of a type of tools."""
-        tool = self._types.get(type)
-        return tool.definitions()[0]["function"]["name"] if tool else None
+        names = (
+            each["function"]["name"] for of, tool in self._tools if of == type for each in tool.definitions()
+        )
+        return next(names, None)
 
-    def cite(self, mark: str, start: int, before: str) -> JSON | None:
-        """Return the annotation of a mark, from the tool that it belongs to."""
-        made = (tool.cite(mark, start, before) for tool in self._types.values())
-        return next((annotation for annotation in made if annotation is not None), None)
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:
+        """Return the citation of a mark, from the tool that it belongs to."""
+        made = (tool.cite(mark, start, before) for _, tool in self._tools)
+        return next((citation for citation in made if citation is not None), None)

@@ -129,7 +129,16 @@ async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
         for task in tasks:
             task.cancel()
     for call, result in zip(calls, results, strict=True):
-        yield ItemFinished(call.id, "completed", _now(), result.output, result.details)
+        status = "completed" if result.error is None else "failed"
+        yield ItemFinished(
+            call.id,
+            status,
+            _now(),
+            result.output,
+            result.details,
+            error=result.error,
+            images=result.images,
+        )
 
 
 class TurnReader:
@@ -359,7 +368,9 @@ class TurnReader:
         self._used_ids.add(id)
         tool = self._tools.find(name)
         extra = {member: part[member] for member in SENT_BACK if part.get(member)}
-        return Call(new_id("fc_"), tool.item_type if tool else FUNCTION_CALL, id, name, extra=extra)
+        if tool is None:
+            return Call(new_id("fc_"), FUNCTION_CALL, id, name, extra=extra)
+        return Call(new_id("fc_"), tool.item_type, id, name, details=tool.details(name), extra=extra)
 
 
 def usage_tokens(usage: JSON) -> tuple[int, ...]:

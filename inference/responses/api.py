@@ -7,7 +7,8 @@ from typing import Any
 from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
 from inference.engine.renderer import Renderer
-from inference.engine.state import CompactionRule, RunState, Settings
+from inference.engine.state import CompactionRule, History, RunState, Settings
+from inference.engine.tools import tool_entry
 from inference.gateway import Credentials, Gateway
 from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.input_files import InputFiles
@@ -20,6 +21,7 @@ from inference.responses.prompts import split_instructions
 from inference.responses.renderer import ResponsesRenderer, Seal
 from inference.responses.sealing import ItemSealer, since_compaction, unsealed_items
 from inference.responses.state import BROUGHT, COMPACTION, INPUT, MODERATION, OPTIONS, PROVIDER, WARM_UP
+from inference.responses.tool_items import EARLIER
 from inference.responses.tools import RequestTools
 from inference.webhooks.delivery import Webhooks
 from persistence.collections import CONVERSATIONS, RESPONSES
@@ -89,8 +91,8 @@ class ResponsesApi:
             model=value["model"],
             instructions=split_instructions(value["instructions"])[0],
             expires_at=value["created_at"] + LIFETIME,
-            tools=[*tools.functions, *map(_engine_tool, tools.server)],
-            resources=tuple(_resources(tool) for tool in tools.server),
+            tools=[*tools.functions, *map(tool_entry, tools.server)],
+            resources=tuple(_resources(tool) for tool in tools.server if tool["type"] == "file_search"),
             options=extra[OPTIONS],
             tool_choice=tools.choice or "auto",
             parallel_tool_calls=value["parallel_tool_calls"],
@@ -103,14 +105,13 @@ class ResponsesApi:
             compaction=None if extra.get(COMPACTION) is None else CompactionRule(**extra[COMPACTION]),
         )
 
-    async def history(self, run: Document, window: int) -> list[JSON]:
+    async def history(self, run: Document, window: int) -> History:
         """Return the response's context with its input as chat messages."""
-        items = await self._contexts.of_request(run, window)
-        return await self.messages(run, items)
+        return await self.history_of(run, await self._contexts.of_request(run, window))
 
-    async def messages(
+    async def history_of(
         self, run: Document, items: list[JSON], fetched: Mapping[str, FetchedFile] | None = None
-    ) -> list[JSON]:
+    ) -> History:
         """Return the items of a response's context as chat messages; `fetched` has files by their URL."""
         project, value, extra = run.key.project, run.value, run.state["extra"]
         tools = RequestTools.of(value["tools"], value["tool_choice"], extra[BROUGHT])
@@ -120,7 +121,8 @@ class ResponsesApi:
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         await asyncio.sleep(0)
         files = InputFiles(self._store, project, self._urls, fetched)
-        return await chat_messages(unsealed, files, tools)
+        tool_items = [item for item in items if item["type"] in EARLIER]
+        return History(await chat_messages(unsealed, files, tools), tool_items)
 
     async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
         """Return the moderation of a response that asks for it."""
@@ -154,14 +156,8 @@ class ResponsesApi:
         return None
 
 
-def _engine_tool(tool: JSON) -> JSON:
-    """Return a tool of the server as the engine's factories read it: its options under its type."""
-    options = {name: value for name, value in tool.items() if name not in ("type", "vector_store_ids")}
-    return {"type": tool["type"], tool["type"]: options}
-
-
 def _resources(tool: JSON) -> JSON:
-    return {tool["type"]: {"vector_store_ids": tool.get("vector_store_ids") or []}}
+    return {"file_search": {"vector_store_ids": tool.get("vector_store_ids") or []}}
 
 
 def _response_format(format: JSON) -> Any:

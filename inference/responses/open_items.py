@@ -46,16 +46,22 @@ def cut(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join(text[start:end] for start, end in zip(starts, ends, strict=True))
 
 
+def is_cut(mark: JSON) -> bool:
+    """Return whether an annotation's text is a mark that clients do not see."""
+    return bool(mark["type"] == "file_citation")
+
+
 def annotation_of(mark: JSON, opened: OpenItem, state: RunState) -> JSON:
-    """Return the annotation of a mark; its index counts the characters before it, without marks."""
+    """Return the annotation of a mark; its offsets count the characters before it, without cut marks."""
     before = sum(last - first for first, last in opened.spans if first < mark["start_index"])
-    file_id = mark["file_citation"]["file_id"]
-    return {
-        "type": "file_citation",
-        "index": mark["start_index"] - before,
-        "file_id": file_id,
-        "filename": _filename(file_id, state),
-    }
+    if is_cut(mark):
+        file_id = mark["file_citation"]["file_id"]
+        filename = _filename(file_id, state)
+        index = mark["start_index"] - before
+        return {"type": "file_citation", "index": index, "file_id": file_id, "filename": filename}
+    type: str = mark["type"]
+    offsets = {"start_index": mark["start_index"] - before, "end_index": mark["end_index"] - before}
+    return {"type": type, **mark[type], **offsets}
 
 
 def _filename(file_id: str, state: RunState) -> str:

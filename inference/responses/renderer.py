@@ -13,8 +13,9 @@ from inference.responses import objects
 from inference.responses.conversations import item_key
 from inference.responses.event_frames import TERMINAL, Frame, FrameWriter, delta, part_event, place_of
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
-from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, logprob_of, queries_of
+from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, is_cut, logprob_of
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
+from inference.responses.tool_items import TOOL_ITEMS
 from inference.responses.tools import RequestTools
 from persistence.store import Key
 from persistence.types import JSON
@@ -128,7 +129,7 @@ class ResponsesRenderer:
         added = {"output_index": index, "item": shown(begun, self._include)}
         frames.append(("response.output_item.added", added))
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
-            frames.append((f"response.{type}.in_progress", place_of(opened)))
+            frames += TOOL_ITEMS[item.type].start(item, opened)
         return frames
 
     def _next_index(self, state: RunState) -> int:
@@ -173,6 +174,8 @@ class ResponsesRenderer:
             return self._grow_reasoning(opened, event.text)
         if isinstance(item, Call) and opened.type == FUNCTION_CALL:
             return [delta("function_call_arguments", opened, event.text)]
+        if isinstance(item, Call) and item.type != FUNCTION_CALL:
+            return TOOL_ITEMS[item.type].grow(item, opened, event.text)
         return []
 
     def _grow_refusal(self, opened: OpenItem, text: str) -> list[Frame]:
@@ -203,10 +206,11 @@ class ResponsesRenderer:
 
     def _without_marks(self, item: Message, opened: OpenItem, event: events.ItemDelta) -> str:
         """Return a delta's text without the marks that became annotations."""
-        if not event.annotations:
+        marks = [mark for mark in event.annotations if is_cut(mark)]
+        if not marks:
             return event.text
         start = item.text.length - len(event.text)
-        spans = [(mark["start_index"], mark["end_index"]) for mark in event.annotations]
+        spans = [(mark["start_index"], mark["end_index"]) for mark in marks]
         opened.spans += spans
         return cut(event.text, [(first - start, last - start) for first, last in spans])
 
@@ -228,7 +232,7 @@ class ResponsesRenderer:
 
     def _progress(self, event: events.ItemProgress) -> list[Frame]:
         opened = self._open[event.id]
-        return [(f"response.{opened.type}.{event.phase}", {**place_of(opened), **event.data})]
+        return TOOL_ITEMS[opened.type].progress(opened, event.phase, event.data)
 
     def _finish(self, event: events.ItemFinished, state: RunState) -> list[Frame]:
         item = state.turns[-1].item(event.id)
@@ -243,6 +247,8 @@ class ResponsesRenderer:
         if isinstance(item, Compaction) and event.status != "completed":
             return []
         status = "completed" if event.status == "completed" else "incomplete"
+        if event.error is not None and event.output is not None:
+            status = "failed"  # the server's tool, whose error the model reads
         finished = self._item(item, opened, status)
         if event.status != events.INTERRUPTED:
             self._add_output(event.id, finished)
@@ -271,7 +277,7 @@ class ResponsesRenderer:
             return self._shell_commands(opened, finished["action"]["commands"])
         if item.type == FUNCTION_CALL:  # of the caller, as a tool of another type
             return []
-        return [(f"response.{opened.type}.completed", at)] if finished["status"] == "completed" else []
+        return TOOL_ITEMS[item.type].end(opened, finished)
 
     def _shell_commands(self, opened: OpenItem, commands: list[str]) -> list[Frame]:
         frames: list[Frame] = []
@@ -331,9 +337,7 @@ class ResponsesRenderer:
                 call["arguments"] = ""
             extra = {EXTRA: item.extra} if item.extra else {}
             return {"id": opened.id, **call, "status": status, **extra}
-        found = item.details.get("results") or []
-        results = [objects.file_search_result(each) for each in found] if status == "completed" else None
-        return objects.file_search_item(opened.id, status, queries_of(str(item.arguments)), results)
+        return TOOL_ITEMS[item.type].item(item, opened, status)
 
     def _reasoning(self, item: Reasoning, opened: OpenItem, status: str) -> JSON:
         value: JSON = {"id": opened.id, "type": "reasoning", "summary": []}

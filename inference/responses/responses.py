@@ -4,7 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from inference.engine import Engine, RunStart, Started, ToolFactories
+from inference.engine import Engine, RunStart, Started, ToolTypes
 from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
@@ -83,7 +83,7 @@ class Responses:
         store: Store,
         gateway: Gateway,
         jobs: Jobs,
-        tools: ToolFactories | None,
+        tools: ToolTypes | None,
         webhooks: Webhooks,
         prompts: Prompts | None = None,
         *,
@@ -96,7 +96,7 @@ class Responses:
         self._store = store
         self._gateway = gateway
         self.prompts = prompts or Prompts()
-        self._tools = tools or {}
+        self.tools = tools or {}
         self.sealer = item_sealer or ItemSealer(store)
         self.contexts = Contexts(store, self.sealer)
         self._urls = urls or UrlFiles()
@@ -150,7 +150,7 @@ class Responses:
     async def first_request(self, request: ResponseRequest) -> JSON:
         """Return the chat request that a response would begin with; the errors are those of `start`."""
         start, _ = await self._run_start(request, await self._previous(request))
-        return await first_request(self._gateway, self._tools, self._api, start)
+        return await first_request(self._gateway, self.tools, self._api, start)
 
     async def _start_stored(self, request: ResponseRequest) -> Started:
         previous = await self._previous(request)
@@ -203,7 +203,7 @@ class Responses:
         document = Document(key, run, {"extra": extra})
         fetched = await self._fetched(request.input)
         await asyncio.sleep(0)
-        history = await self._api.messages(document, items, fetched)
+        history = await self._api.history_of(document, items, fetched)
         made = {"run": run, **{name: extra[name] for name in (INCLUDE, OBFUSCATION, BROUGHT, PROVIDER)}}
         start = RunStart(
             key,

@@ -7,7 +7,7 @@ import orjson
 
 from inference import tokens
 from inference.engine.items import Call
-from inference.engine.tools import Emit, Tool, ToolContext, ToolFactory, ToolResult
+from inference.engine.tools import Citation, Emit, Tool, ToolContext, ToolResult, ToolType
 from inference.retrieval.citations import citation, mark
 from inference.retrieval.errors import RetrievalError
 from inference.retrieval.filters import parse_filter
@@ -49,20 +49,21 @@ DEFINITION = {
 }
 
 
-def file_search(retrieval: Retrieval, context_window: Callable[[str], int]) -> ToolFactory:
-    """Return the factory of the file_search tool; `context_window` returns the tokens that a model takes.
+class FileSearchType(ToolType):
+    """The type file_search; `context_window` returns the tokens that a model takes."""
 
-    The factory raises RequestRefused, which ends the run, if a store of the run has expired.
-    """
+    def __init__(self, retrieval: Retrieval, context_window: Callable[[str], int]) -> None:
+        self._retrieval = retrieval
+        self._context_window = context_window
 
-    async def make(context: ToolContext) -> Tool:
-        await retrieval.present(context.project, _vector_stores(context.resources))
-        return FileSearch(retrieval, context, min(MAX_TOKENS, context_window(context.model) // 3))
+    async def make(self, context: ToolContext) -> Tool:
+        """Return the tool of a run; RequestRefused if a store of the run has expired."""
+        await self._retrieval.present(context.project, _vector_stores(context.resources))
+        budget = min(MAX_TOKENS, self._context_window(context.model) // 3)
+        return FileSearch(self._retrieval, context, budget)
 
-    return make
 
-
-class FileSearch:
+class FileSearch(Tool):
     """The tool of one run; `budget` is how many tokens the results of a call may have."""
 
     item_type = "file_search_call"
@@ -115,9 +116,10 @@ class FileSearch:
             *(f"The file {name} could not be read and was not searched: {why}" for name, why in failed),
         ]
 
-    def cite(self, mark: str, start: int, before: str) -> JSON | None:
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:
         """Return the file_citation of a mark that names a result of this run."""
-        return citation(mark, start, before, self._calls)
+        annotation = citation(mark, start, before, self._calls)
+        return None if annotation is None else Citation(annotation)
 
     async def _found(
         self, stores: Sequence[str], queries: Sequence[str], ranking: RankingOptions

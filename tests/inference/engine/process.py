@@ -15,7 +15,7 @@ from inference.gateway import Gateway, Routes
 from inference.jobs import LEASE_SECONDS, Jobs
 from inference.responses.conversations import Conversations
 from inference.retrieval import Retrieval
-from inference.retrieval.file_search import file_search
+from inference.retrieval.file_search import FileSearchType
 from persistence.store import Store
 from persistence.types import JSON
 from tests.fixtures.services import services_of
@@ -37,7 +37,7 @@ class Process:
         self.jobs = Jobs(store, name, poll=0.05, lease=lease, max_takeovers=1000)
         self.retrieval = Retrieval(store, gateway, self.jobs)
         self.conversations = Conversations(store, self.jobs)
-        searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
+        searching = {"file_search": FileSearchType(self.retrieval, gateway.context_window)}
         self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)
 
     def context(self, project: str = "p") -> Context:

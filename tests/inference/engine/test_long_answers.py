@@ -13,7 +13,7 @@ from inference.engine.turns import MAX_ITEMS, PIECE, TurnReader, beginning
 
 def read(deltas: list[dict[str, Any]], most: int, together: int = 1) -> tuple[TurnReader, list[Event]]:
     """Read an answer, so many chunks together, until it ends or is full, as a run does."""
-    reader = TurnReader(Toolbox({}), set(), max_answer=most)
+    reader = TurnReader(Toolbox([]), set(), max_answer=most)
     events: list[Event] = []
     chunks = [{"choices": [{"delta": delta}]} for delta in deltas]
     for start in range(0, len(chunks), together):

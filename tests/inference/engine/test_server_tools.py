@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from handlers import run_steps
-from inference.engine import Tool, ToolContext, ToolResult
+from inference.engine import Tool, ToolContext, ToolResult, ToolType
+from inference.engine.errors import ToolUnavailable
 from inference.engine.items import Call, Turn
 from inference.engine.requests import RequestBuilder
 from inference.engine.state import RunState, Settings
-from inference.engine.tools import Emit, Toolbox
+from inference.engine.tools import Citation, Emit, Toolbox
 from inference.gateway import Gateway
 from persistence.store import Store
 from persistence.types import JSON
@@ -24,7 +25,7 @@ INCLUDE = "step_details.tool_calls[*].file_search.results[*].content"
 SEARCHING = {"calls": [{"name": "file_search", "arguments": {"queries": ["sky"]}}]}
 
 
-class Library:
+class Library(Tool):
     """A file_search over one sentence, as far as the engine knows of such a tool."""
 
     item_type = "file_search_call"
@@ -46,16 +47,17 @@ class Library:
         ranking = {"ranker": "default_2024_08_21", "score_threshold": 0.0}
         return ToolResult(f"{MARK} The sky is blue.", {"ranking_options": ranking, "results": results})
 
-    def cite(self, mark: str, start: int, before: str) -> JSON | None:
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:
         if mark != MARK:
             return None
-        return {
+        annotation = {
             "type": "file_citation",
             "text": MARK,
             "start_index": start,
             "end_index": start + len(MARK),
             "file_citation": {"file_id": "file-1"},
         }
+        return Citation(annotation)
 
 
 @pytest.fixture
@@ -66,11 +68,12 @@ def contexts() -> list[ToolContext]:
 
 @pytest.fixture
 async def worker(store: Store, gateway: Gateway, contexts: list[ToolContext]) -> AsyncIterator[Process]:
-    async def make(context: ToolContext) -> Tool:
-        contexts.append(context)
-        return Library()
+    class LibraryType(ToolType):
+        async def make(self, context: ToolContext) -> Tool:
+            contexts.append(context)
+            return Library()
 
-    async with process(store, gateway, tools={"file_search": make}) as worker:
+    async with process(store, gateway, tools={"file_search": LibraryType()}) as worker:
         yield worker
 
 
@@ -187,15 +190,13 @@ async def test_a_tool_knows_the_resources_and_the_earlier_results_of_its_run(
     assert results["results"][0]["file_name"] == "sky.txt"
 
 
-async def test_a_tool_that_the_server_does_not_run_fails_the_run_and_says_so(worker: Process) -> None:
+async def test_a_run_with_a_tool_that_the_server_does_not_run_is_refused(worker: Process) -> None:
     assistant = await worker.assistant(tools=[{"type": "code_interpreter"}])
     thread = await worker.thread("Hello")
 
-    run = await worker.settled(await worker.run(thread["id"], assistant["id"]))
+    with pytest.raises(ToolUnavailable, match="'code_interpreter' is not available on this server"):
+        await worker.run(thread["id"], assistant["id"])
 
-    assert run["status"] == "failed"
-    message = "The tool 'code_interpreter' is not available on this server."
-    assert run["last_error"] == {"code": "server_error", "message": message}
     await worker.message(thread["id"], "The thread is free.")
 
 
@@ -207,7 +208,7 @@ async def test_tools_are_offered_until_the_run_has_called_them_as_often_as_it_ma
     calls = [Call(f"fc_{n}", Library.item_type, f"call_{n}", "file_search", output="") for n in range(2)]
     weather = Call("fc_2", "function_call", "call_2", "get_weather", output="Rain.")
     state = RunState(turns=[Turn("turn_1", [*calls, weather], finish="tool_calls")])
-    builder = RequestBuilder(settings, state, [], Toolbox({"file_search": Library()}), 10_000, len)
+    builder = RequestBuilder(settings, state, [], Toolbox([("file_search", Library())]), 10_000, len)
     offered = [tool["function"]["name"] for tool in (await builder.build())["tools"]]
     assert offered == ["get_weather", *(["file_search"] if are_offered else [])]
 
@@ -216,7 +217,7 @@ async def test_a_tool_that_may_not_be_called_any_more_is_still_known() -> None:
     settings = Settings("m", "", expires_at=0, max_tool_calls=1)
     call = Call("fc_1", Library.item_type, "call_1", "file_search", output="")
     state = RunState(turns=[Turn("turn_1", [call], finish="tool_calls")])
-    builder = RequestBuilder(settings, state, [], Toolbox({"file_search": Library()}), 10_000, len)
+    builder = RequestBuilder(settings, state, [], Toolbox([("file_search", Library())]), 10_000, len)
     request = await builder.build()
     assert [tool["function"]["name"] for tool in request["tools"]] == ["file_search"]
     assert request["tool_choice"] == "none"

@@ -16,7 +16,7 @@ def delta(**members: str) -> JSON:
 
 
 def test_each_phase_of_an_answer_is_a_message() -> None:
-    reader = TurnReader(Toolbox({}), set())
+    reader = TurnReader(Toolbox([]), set())
     chunks = [
         delta(phase="commentary"),
         delta(content="I look."),

@@ -14,7 +14,7 @@ from inference.responses.conversations import Conversations
 from inference.responses.memory import ConnectionMemory
 from inference.responses.responses import ResponseRequest, Responses
 from inference.retrieval import Retrieval
-from inference.retrieval.file_search import file_search
+from inference.retrieval.file_search import FileSearchType
 from inference.webhooks.delivery import PAUSES, Webhooks
 from inference.webhooks.registry import Registry
 from persistence.store import Store
@@ -34,7 +34,7 @@ class Worker:
         name = f"worker-{secrets.token_hex(4)}"
         self.jobs = Jobs(store, name, poll=0.05, lease=options.pop("lease", LEASE_SECONDS))
         self.retrieval = Retrieval(store, gateway, self.jobs)
-        searching = {"file_search": file_search(self.retrieval, gateway.context_window)}
+        searching = {"file_search": FileSearchType(self.retrieval, gateway.context_window)}
         self.conversations = Conversations(store, self.jobs)
         pauses = options.pop("pauses", PAUSES)
         self.webhooks = Webhooks(store, self.jobs, options.pop("registry", Registry()), pauses=pauses)

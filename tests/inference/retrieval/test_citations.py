@@ -1,8 +1,9 @@
 import time
 
+import pytest
+
 from inference.engine.citations import CitationReader
-from inference.engine.items import Call
-from inference.engine.tools import Emit, Toolbox, ToolResult
+from inference.engine.tools import Citation, Tool, Toolbox
 from inference.retrieval.citations import citation, mark, quote
 from persistence.types import JSON
 
@@ -21,7 +22,7 @@ def call(*files: tuple[str, str]) -> JSON:
 CALLS = [call(("file-a", "a.txt"), ("file-b", "b.txt")), call(("file-c", "c.txt"))]
 
 
-class Citing:
+class Citing(Tool):
     """A tool that has found CALLS."""
 
     item_type = "file_search_call"
@@ -32,16 +33,14 @@ class Citing:
     def definitions(self) -> list[JSON]:
         return []
 
-    async def run(self, call: Call, emit: Emit) -> ToolResult:
-        raise NotImplementedError
-
-    def cite(self, mark: str, start: int, before: str) -> JSON | None:
-        return citation(mark, start, before, self.calls)
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:
+        annotation = citation(mark, start, before, self.calls)
+        return None if annotation is None else Citation(annotation)
 
 
 def annotations(text: str, calls: list[JSON], step: int | None = None) -> list[JSON]:
     """The annotations of a text that comes in pieces of `step` characters."""
-    reader = CitationReader(Toolbox({"file_search": Citing(calls)}))
+    reader = CitationReader(Toolbox([("file_search", Citing(calls))]))
     step = step or max(len(text), 1)
     pieces = [piece for at in range(0, len(text), step) for piece in reader.read(text[at : at + step])]
     return [each for _, found in (*pieces, *reader.end()) for each in found]
@@ -104,3 +103,38 @@ def test_a_quote_is_a_sentence_of_the_chunk() -> None:
     assert quote("no end of the sentence", "x") == "no end of the sentence"
     assert quote("...", "x") == "..."
     assert len(quote("word " * 1000, "word")) <= 400
+
+
+class Linking(Tool):
+    """A tool that knows the file a.csv, and cites the source 【1】 as a link."""
+
+    item_type = "code_interpreter_call"
+
+    def definitions(self) -> list[JSON]:
+        return []
+
+    def cite(self, mark: str, start: int, before: str) -> Citation | None:
+        if mark == "sandbox:/mnt/data/a.csv":
+            return Citation({"type": "file_path", "start_index": start, "end_index": start + len(mark)})
+        if mark == "\u30101\u3011":
+            link = "([x](https://x.test))"
+            return Citation({"type": "url", "start_index": start, "end_index": start + len(link)}, link)
+        return None
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 1000])
+def test_links_to_files_and_replaced_marks_have_the_offsets_of_what_is_shown(step: int) -> None:
+    reader = CitationReader(Toolbox([("code_interpreter", Linking())]))
+    answer = (
+        "Ü\u30101\u3011 [here](sandbox:/mnt/data/a.csv), sandbox:/mnt/data/a.csv. sandbox:/mnt/data/b.csv s"
+    )
+    pieces = [piece for at in range(0, len(answer), step) for piece in reader.read(answer[at : at + step])]
+    pieces += reader.end()
+    text = "".join(piece for piece, _ in pieces)
+    found = [each for _, annotations in pieces for each in annotations]
+    assert text == answer.replace("\u30101\u3011", "([x](https://x.test))")
+    assert [text[each["start_index"] : each["end_index"]] for each in found] == [
+        "([x](https://x.test))",
+        "sandbox:/mnt/data/a.csv",
+        "sandbox:/mnt/data/a.csv",
+    ]

@@ -10,7 +10,7 @@ from inference.engine.citations import CitationReader
 from inference.engine.items import Call, GrowingText
 from inference.engine.tools import Toolbox, ToolContext
 from inference.retrieval.errors import RequestRefused
-from inference.retrieval.file_search import FileSearch, file_search
+from inference.retrieval.file_search import FileSearch, FileSearchType
 from persistence.retry import update_with_retry
 from persistence.store import Key, Replace
 from persistence.types import JSON
@@ -25,7 +25,7 @@ async def tool_of(
 ) -> FileSearch:
     resources = tuple({"file_search": {"vector_store_ids": [store]}} for store in stores)
     entry = {"type": "file_search", "file_search": options}
-    tool = await file_search(library.retrieval, lambda _: window)(
+    tool = await FileSearchType(library.retrieval, lambda _: window).make(
         ToolContext("p", "run_1", "m", entry, ({}, *resources), results)
     )
     assert isinstance(tool, FileSearch)
@@ -42,7 +42,7 @@ def ignore(phase: str, data: JSON) -> None:
 
 def annotations(tool: FileSearch, text: str) -> list[JSON]:
     """Read a text as the engine does."""
-    reader = CitationReader(Toolbox({"file_search": tool}))
+    reader = CitationReader(Toolbox([("file_search", tool)]))
     return [each for _, found in (*reader.read(text), *reader.end()) for each in found]
 
 
