@@ -10,6 +10,7 @@ from persistence.types import JSON
 if TYPE_CHECKING:
     from inference.assistants.runs import Runs
     from inference.batches.batches import Batches
+    from inference.code.containers import Containers
     from inference.gateway import CallerSettings, Gateway
     from inference.jobs import Jobs
     from inference.responses.conversations import Conversations
@@ -35,6 +36,7 @@ class Services:
     responses: "Responses"
     webhooks: "Webhooks"
     batches: "Batches"
+    containers: "Containers"
 
 
 @dataclass(frozen=True, slots=True)

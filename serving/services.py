@@ -13,6 +13,8 @@ from handlers.context import Limits, Services
 from inference.assistants.runs import Runs
 from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
+from inference.code.containers import Containers
+from inference.code.kernels import Kernels
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.http.url_files import UrlFiles
@@ -49,7 +51,7 @@ TENANT_POLL_SECONDS = 2.0
 """Seconds between two looks for due jobs; tenants' stores may be many. Half a lease would count as a
 suspended machine."""
 
-OF_A_STORE = frozenset({"store", "webhooks", "jobs", "sweep"})
+OF_A_STORE = frozenset({"store", "webhooks", "containers", "jobs", "sweep"})
 """The lives of what each store has for itself."""
 
 log = structlog.get_logger("astrolabe.services")
@@ -91,6 +93,7 @@ def services_over(
     poll = TENANT_POLL_SECONDS if shared else POLL_SECONDS
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
+    containers = make_containers(retrieval, store, settings, shared)
     tools = {"file_search": FileSearchType(retrieval, gateway.context_window)}
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
@@ -124,6 +127,7 @@ def services_over(
         responses=responses,
         webhooks=webhooks,
         batches=batches,
+        containers=containers,
     )
     line_caller.services = services
     return services
@@ -153,6 +157,14 @@ def make_line_caller(settings: Settings, shared: Services | None, tenant: str) -
         tenant=tenant,
         stages=line_stages(shared) if shared else LineStages(),
     )
+
+
+def make_containers(
+    retrieval: Retrieval, store: Store, settings: Settings, shared: Services | None
+) -> Containers:
+    """Return the containers of a store; the sandboxes of a worker are shared by its stores."""
+    kernels = shared.containers.kernels if shared else Kernels(None, settings.sandboxes // settings.workers)
+    return Containers(store, retrieval.deadlines, retrieval.files, kernels)
 
 
 def line_stages(services: Services) -> LineStages:
@@ -240,6 +252,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
         Service("gateway", gateway.open, gateway.close),
         Service("retrieval", open_retrieval, retrieval.close, ping=search),
         Service("webhooks", open_webhooks, services.webhooks.close),
+        Service("containers", services.containers.open, services.containers.close),
         Service(
             "jobs",
             jobs.open,

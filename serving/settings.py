@@ -186,6 +186,12 @@ class Settings(BaseSettings):
         "Bytes of memory for all files that are being parsed; above it the largest one fails.",
         ge=64 * MEGABYTE,
     )
+    sandboxes: int = variable(
+        "ASTROLABE_SANDBOXES",
+        50,
+        "Sandboxes that the workers of this machine run at once; the one idle for longest makes room.",
+        ge=1,
+    )
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
         MAX_ANSWER,

@@ -1,0 +1,259 @@
+"""Containers: create, use, fill and delete them, and let them expire.
+
+A container is a document, and its files are documents with contents: they outlive every worker. Its sandbox
+is a cache, which one worker has.
+"""
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+
+from inference.code.container_files import (
+    MAX_BYTES,
+    NewFile,
+    below_folder,
+    checked_path,
+    file_changes,
+    file_key,
+    path_of,
+)
+from inference.code.container_records import ContainerRecords, expires_at
+from inference.code.errors import ContainerFileRefused
+from inference.code.kernels import Kernels
+from inference.code.sessions import CodeResult, CodeRunner, OnOutput
+from inference.identifiers import new_id
+from inference.leases import Lease
+from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed
+from inference.retrieval.deadlines import Deadlines
+from inference.retrieval.errors import ObjectNotFound, no_such_file
+from inference.retrieval.files import Files
+from persistence.collections import CONTAINER_FILES, CONTAINERS
+from persistence.errors import AlreadyExists, ContentNotFound
+from persistence.listing import pages
+from persistence.retry import retry_on_conflict
+from persistence.store import (
+    Clear,
+    Delete,
+    Document,
+    Enqueue,
+    Finish,
+    Insert,
+    Key,
+    Replace,
+    Reschedule,
+    Store,
+)
+from persistence.types import JSON
+
+EXPIRES_MINUTES = 20
+
+KEPT_SECONDS = 30 * 86_400.0
+"""Seconds for which the object of an expired container is kept."""
+
+
+def name_label(name: str) -> str:
+    """Return the label of the containers of one name."""
+    return f"name:{name}"
+
+
+class Session:
+    """Use of one container, which was there and had not expired when the session began."""
+
+    def __init__(self, runner: CodeRunner, document: Document) -> None:
+        self._runner = runner
+        self._key = document.key
+        self.container = document.value
+        self.is_fresh = False
+        """Whether the last `run` found the variables of earlier ones lost."""
+
+    async def run(self, code: str, on_output: OnOutput) -> CodeResult:
+        """Run code, after what others run in this container; `on_output` gets what it shows meanwhile.
+
+        Raises SandboxUnavailable, ContainerNotFound and ContainerExpired.
+        """
+        result = await self._runner.run(self._key, code, on_output)
+        self.is_fresh = result.is_fresh
+        return result
+
+
+class Containers:
+    """The containers of all projects; `kernels` are this worker's sandboxes."""
+
+    def __init__(self, store: Store, deadlines: Deadlines, files: Files, kernels: Kernels) -> None:
+        self._store = store
+        self._deadlines = deadlines
+        self._files = files
+        self.kernels = kernels
+        self.records = ContainerRecords(store)
+        self._runner = CodeRunner(store, self.records, kernels)
+        deadlines.register(CONTAINERS, expire=self._expire, purge=self._purge)
+
+    async def open(self) -> None:
+        """Take a name of this worker's own: these objects may have been made before the fork."""
+        self._runner.token = secrets.token_hex(16)
+
+    async def close(self) -> None:
+        """End the sandboxes of these containers in this worker; call it after the jobs have stopped."""
+        await self.kernels.close_all(self._runner.token)
+
+    async def create(
+        self,
+        project: str,
+        name: str,
+        *,
+        file_ids: Sequence[str] = (),
+        memory_limit: str = "1g",
+        expires_minutes: int = EXPIRES_MINUTES,
+        id: str | None = None,
+    ) -> JSON:
+        """Create a container with copies of files; with an `id` that is taken, return that container.
+
+        Raises ObjectNotFound for a file that does not exist, ContainerFileRefused if they are too many.
+        """
+        now = int(time.time())
+        value: JSON = {
+            "id": id or new_id("cntr_"),
+            "object": "container",
+            "created_at": now,
+            "name": name,
+            "status": "running",
+            "last_active_at": now,
+            "expires_after": {"anchor": "last_active_at", "minutes": expires_minutes},
+            "memory_limit": memory_limit,
+            "network_policy": {"type": "disabled"},
+        }
+        key = Key(project, CONTAINERS, value["id"])
+        container = Document(key, value, state={"files": {}, "kernel": None})
+        added = await self._copies(container, file_ids)
+        index, operations, _ = await file_changes(self._store, container, added)
+        state = {**container.state, "files": index}
+        insert = Insert(key, value, state=state, labels=frozenset({name_label(name)}))
+        deadline = self._deadlines.expire_at(*key, expires_at(value))
+        try:
+            return (await self._store.write(insert, *operations, deadline))[0].value
+        except AlreadyExists:
+            return (await self.records.get(project, key.id)).value
+
+    async def session(self, project: str, container: str) -> Session:
+        """Begin to use a container; raise ContainerNotFound or ContainerExpired."""
+        return Session(self._runner, await self.records.use(project, container))
+
+    async def delete(self, project: str, container: str) -> None:
+        """Delete a container with its files and its sandbox; raise ContainerNotFound."""
+
+        async def attempt() -> Enqueue:
+            document = await self.records.get(project, container)
+            purge = self._deadlines.purge(project, CONTAINERS, container)
+            await self._store.write(Delete(document), self._deadlines.cancel_expiry(*document.key), purge)
+            return purge
+
+        purge = await retry_on_conflict(attempt)
+        await self.kernels.close((self._runner.token, project, container))
+        await self._deadlines.run(purge)
+
+    # --- files ---
+
+    async def add_content(self, project: str, container: str, filename: str, content: str, size: int) -> JSON:
+        """Add a file whose bytes are a content of the store; one with the same path is replaced."""
+        new = NewFile(checked_path(filename), content, size, "user")
+        _, [file] = await self.records.change_files(project, container, [new])
+        return file
+
+    async def add_file(self, project: str, container: str, file_id: str) -> JSON:
+        """Add a copy of a file under its name; one with the same path is replaced."""
+        await self.records.usable(project, container)
+        file = await self._files.get(project, file_id, "file_id")
+        new = await self._copy(file, path_of(file.value["filename"], file_id, ()), "file_id")
+        _, [added] = await self.records.change_files(project, container, [new])
+        return added
+
+    async def add_files(self, project: str, container: str, file_ids: Sequence[str]) -> list[JSON]:
+        """Add copies of those files that were not added before; return the new ones.
+
+        A file whose name another one has gets its id before its name.
+        """
+        document = await self.records.usable(project, container)
+        added = await self._copies(document, file_ids)
+        return (await self.records.change_files(project, container, added))[1] if added else []
+
+    async def get_file(self, project: str, container: str, file: str) -> Document:
+        """Return a file's document; raise ObjectNotFound, or ContainerExpired."""
+        document = await self.records.use(project, container)
+        found = await self._store.get(file_key(document, file))
+        if found is None:
+            message = f"File '{file}' not found in container '{container}'."
+            raise ObjectNotFound(message, param="file_id")
+        return found
+
+    def read_file(self, file: Document, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the bytes of a file from `start` up to `end`."""
+        return self._store.read_content(file.key.project, file.state["content"], start, end)
+
+    async def delete_file(self, project: str, container: str, file: str) -> None:
+        """Delete a file; raise ObjectNotFound, or ContainerExpired."""
+        found = await self.get_file(project, container, file)
+        path = below_folder(found.value["path"])
+        await self.records.change_files(project, container, deleted=[path])
+
+    async def _copies(self, container: Document, file_ids: Sequence[str]) -> list[NewFile]:
+        index = container.state["files"]
+        origins, taken = {entry["origin"] for entry in index.values()}, set(index)
+        added = []
+        for number, file_id in enumerate(dict.fromkeys(file_ids)):
+            if file_id in origins:
+                continue
+            param = f"file_ids[{number}]"
+            file = await self._files.get(container.key.project, file_id, param)
+            path = path_of(file.value["filename"], file_id, taken)
+            taken.add(path)
+            added.append(await self._copy(file, path, param))
+        return added
+
+    async def _copy(self, file: Document, path: str, param: str) -> NewFile:
+        """Copy a file's bytes: a container keeps them when the file is deleted."""
+        project, content = file.key.project, new_id("content_")
+        if file.value["bytes"] > MAX_BYTES:
+            raise ContainerFileRefused(f"The files of a container have at most {MAX_BYTES} bytes.", param)
+        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
+        try:
+            size = await self._store.write_content(project, content, self._files.read(file))
+        except ContentNotFound as exc:
+            raise no_such_file(file.id, param) from exc
+        return NewFile(path, content, size, "user", origin=file.id)
+
+    # --- jobs ---
+
+    async def _expire(self, lease: Lease) -> None:
+        """Run a container's expire job: delete its files, and a month later its object."""
+        await retry_on_conflict(lambda: self._attempt_to_expire(lease))
+
+    async def _attempt_to_expire(self, lease: Lease) -> None:
+        job, now = lease.job, time.time()
+        document = await self._store.get(Key(job.project, CONTAINERS, job.payload["id"]))
+        if document is None:
+            await self._deadlines.finish(lease)
+            return
+        due = expires_at(document.value)
+        if document.value["status"] != "expired":
+            if due > now:
+                await self._store.write(Reschedule(lease.job, due))
+                return
+            purge = self._deadlines.purge(job.project, CONTAINERS, document.id)
+            expired = Replace(
+                document, value={**document.value, "status": "expired"}, state={"files": {}, "kernel": None}
+            )
+            await self._store.write(expired, Reschedule(lease.job, now + KEPT_SECONDS), purge)
+            await self.kernels.close((self._runner.token, *document.key[::2]))
+            self._deadlines.run_in_background(purge)
+        elif due + KEPT_SECONDS > now:
+            await self._store.write(Reschedule(lease.job, due + KEPT_SECONDS))
+        else:
+            await self._store.write(Delete(document), Finish(lease.job))
+
+    async def _purge(self, lease: Lease) -> None:
+        """Run a purge job: delete the files of a container that is deleted or has expired."""
+        project, container = lease.job.project, lease.job.payload["id"]
+        async for documents in pages(self._store, project, CONTAINER_FILES, container):
+            for document in documents:
+                await self._store.delete_content(project, document.state["content"])
+        await self._store.write(Clear(project, CONTAINER_FILES, container), Finish(lease.job))

@@ -1,0 +1,147 @@
+"""The sandboxes that this worker runs: at most so many, the one idle for longest makes room."""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from inference.code.driver import Driver, SandboxUnavailable
+from inference.code.kernel import Kernel
+from inference.code.limits import Limits
+
+ROOM_SECONDS = 60.0
+"""Seconds for which a start waits while all sandboxes run code."""
+
+NUMBERS = 2**30
+"""Sandboxes of a machine get random numbers below this, so that workers need not agree on them."""
+
+KernelKey = tuple[str, str, str]
+"""Whose container (a `Containers` of this process), its project and its id."""
+
+log = structlog.get_logger("astrolabe.sandbox")
+
+
+@dataclass(slots=True, eq=False)
+class RunningKernel:
+    """A container's sandbox in this worker, if it has one, with the files that are in it.
+
+    `contents` are the contents of the store by path, `seen` is size and time of change of each file as
+    they were after the last call. `users` hold or wait for the lock.
+    """
+
+    kernel: Kernel | None = None
+    contents: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, tuple[int, int]] = field(default_factory=dict)
+    is_fresh: bool = False
+    users: int = 0
+    last_used: float = field(default_factory=time.monotonic)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is a sandbox that runs."""
+        return self.kernel is not None and self.kernel.is_alive
+
+    async def close(self) -> None:
+        """End the sandbox, if there is one."""
+        kernel, self.kernel = self.kernel, None
+        self.contents, self.seen = {}, {}
+        if kernel is not None:
+            await kernel.close()
+
+
+class Kernels:
+    """Starts and keeps the sandboxes of this worker's containers.
+
+    `most` bounds their number. Without a driver none can be started; `reason` says why.
+    """
+
+    def __init__(self, driver: Driver | None, most: int, reason: str = "no sandbox is set up") -> None:
+        self._driver = driver
+        self._most = most
+        self._reason = reason
+        self._running: dict[KernelKey, RunningKernel] = {}
+        self._starting = 0
+        self._released = asyncio.Condition()
+
+    @asynccontextmanager
+    async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
+        """Hold a container's kernel, started or not, while no other task has it.
+
+        A task that is cancelled meanwhile may have left the kernel within a request, so it is closed.
+        """
+        running = self._running.setdefault(key, RunningKernel())
+        running.users += 1
+        try:
+            async with running.lock:
+                try:
+                    yield running
+                except asyncio.CancelledError:
+                    await running.close()
+                    raise
+        finally:
+            running.users -= 1
+            running.last_used = time.monotonic()
+            if not running.users and not running.is_alive and self._running.get(key) is running:
+                del self._running[key]
+            async with self._released:
+                self._released.notify_all()
+
+    async def start(self, running: RunningKernel, limits: Limits) -> None:
+        """Start the kernel of a container that the caller holds; raise SandboxUnavailable."""
+        if self._driver is None:
+            raise SandboxUnavailable(self._reason)
+        await running.close()
+        await self._make_room()
+        self._starting += 1
+        try:
+            running.kernel = Kernel(self._driver, limits, secrets.randbelow(NUMBERS))
+            await running.kernel.start()
+        except BaseException:
+            await running.close()
+            raise
+        finally:
+            self._starting -= 1
+
+    async def close(self, key: KernelKey) -> None:
+        """End a container's sandbox, even while it runs code."""
+        if (running := self._running.get(key)) is not None:
+            await running.close()
+            if not running.users and self._running.get(key) is running:
+                del self._running[key]
+
+    async def close_all(self, owner: str) -> None:
+        """End the sandboxes of an owner, at its stop."""
+        await asyncio.gather(*(self.close(key) for key in self.keys(owner)))
+
+    def keys(self, owner: str) -> list[KernelKey]:
+        """Return the containers of an owner that have a sandbox here, or wait for one."""
+        return [key for key in self._running if key[0] == owner]
+
+    def is_busy(self, key: KernelKey) -> bool:
+        """Whether a task holds a container's kernel."""
+        return key in self._running and self._running[key].users > 0
+
+    async def _make_room(self) -> None:
+        """Close idle sandboxes until one more may be started, or wait until there is an idle one."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_SECONDS):
+                while self._count() >= self._most:
+                    idle = [key for key, each in self._running.items() if each.is_alive and not each.users]
+                    if idle:
+                        oldest = min(idle, key=lambda key: self._running[key].last_used)
+                        log.info("sandbox_made_room", container=oldest[2])
+                        await self.close(oldest)
+                    else:
+                        async with self._released:
+                            await self._released.wait()
+        if self._count() >= self._most:
+            raise SandboxUnavailable(f"all {self._most} sandboxes of this worker are running code")
+
+    def _count(self) -> int:
+        return self._starting + sum(each.is_alive for each in self._running.values())

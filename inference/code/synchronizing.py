@@ -1,0 +1,118 @@
+"""Puts a container's files into its sandbox, and stores those that the code wrote."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from inference.code.container_files import MAX_BYTES, MAX_FILES, NewFile, checked_path, shown_path
+from inference.code.errors import ContainerFileRefused
+from inference.code.kernel import Kernel
+from inference.code.kernels import RunningKernel
+from inference.identifiers import new_id
+from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed, discard
+from persistence.errors import ContentNotFound
+from persistence.store import Document, Store
+
+Stamp = tuple[int, int]
+"""Size and time of change of a file in a sandbox."""
+
+
+@dataclass(slots=True)
+class WrittenFiles:
+    """What code did to its files: `added` are stored contents, `notes` say what is not kept and why."""
+
+    added: list[NewFile] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+
+
+async def put_files(store: Store, container: Document, kernel: Kernel, running: RunningKernel) -> list[str]:
+    """Put in what the sandbox lacks, and delete what the container has no more; return what failed."""
+    index, notes = container.state["files"], []
+    for path in [path for path in running.contents if path not in index]:
+        with contextlib.suppress(OSError):
+            await kernel.delete(path)
+        del running.contents[path]
+        running.seen.pop(path, None)
+    lacking = [path for path, entry in index.items() if running.contents.get(path) != entry["content"]]
+    for path in lacking:
+        content = index[path]["content"]
+        try:
+            await kernel.put(path, store.read_content(container.key.project, content))
+        except (OSError, ContentNotFound) as exc:
+            notes.append(f"{shown_path(path)} is not there: {exc}")
+            with contextlib.suppress(OSError):
+                await kernel.delete(path)
+        running.contents[path] = content
+    if lacking:
+        stamps = await _stamps(kernel)
+        running.seen.update({path: stamps[path] for path in lacking if path in stamps})
+    return notes
+
+
+async def written_files(
+    store: Store, container: Document, kernel: Kernel, running: RunningKernel
+) -> WrittenFiles:
+    """Store the contents of the files that are new or changed since `running.seen`."""
+    written = WrittenFiles(stamps=await _stamps(kernel))
+    written.deleted = [path for path in running.seen if path not in written.stamps]
+    sizes = {path: entry["bytes"] for path, entry in container.state["files"].items()}
+    for path in written.deleted:
+        sizes.pop(path, None)
+    for path, stamp in written.stamps.items():
+        if running.seen.get(path) == stamp:
+            continue
+        try:
+            room = _room(path, sizes)
+            new = await _store(store, container.key.project, kernel, path, room)
+        except (ContainerFileRefused, OSError) as exc:
+            written.notes.append(f"{shown_path(path)!r} is not kept: {exc}")
+            continue
+        sizes[path] = new.size
+        written.added.append(new)
+    return written
+
+
+def note_kept(running: RunningKernel, written: WrittenFiles) -> None:
+    """Note that what the code wrote is in the store, or will not be."""
+    running.seen = written.stamps
+    for path in written.deleted:
+        running.contents.pop(path, None)
+    running.contents.update({new.path: new.content for new in written.added})
+
+
+def _room(path: str, sizes: dict[str, int]) -> int:
+    """Return how many bytes a file may have beside the others; ContainerFileRefused."""
+    checked_path(path)
+    others = [size for other, size in sizes.items() if other != path]
+    if len(others) >= MAX_FILES:
+        raise ContainerFileRefused(f"a container has at most {MAX_FILES} files")
+    return MAX_BYTES - sum(others)
+
+
+async def _store(store: Store, project: str, kernel: Kernel, path: str, room: int) -> NewFile:
+    """Store a file's bytes, for which nothing in the sandbox vouches: not even for its size."""
+    content = new_id("content_")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        size = 0
+        async for piece in kernel.read(path):
+            size += len(piece)
+            if size > room:
+                message = f"the files of a container have at most {MAX_BYTES} bytes together"
+                raise ContainerFileRefused(message)
+            yield piece
+
+    await store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
+    try:
+        size = await store.write_content(project, content, pieces())
+    except BaseException:
+        await discard(store, project, content)
+        raise
+    return NewFile(path, content, size, "assistant")
+
+
+async def _stamps(kernel: Kernel) -> dict[str, Stamp]:
+    return {file.path: (file.size, file.changed) for file in await kernel.files()}
