@@ -89,6 +89,14 @@ SERVER = (
     ("Lines of batches to one model at once in a worker", "ASTROLABE_BATCH_LINES_PER_MODEL", ""),
     ("Lines of batches at once in a worker", "inference.batches.slots.IN_FLIGHT_BYTES", "bytes"),
     ("Times that a batch's line is sent", "inference.batches.sending.ATTEMPTS", ""),
+    ("Files of a container", "inference.code.container_files.MAX_FILES", ""),
+    ("Files of a container together", "inference.code.container_files.MAX_BYTES", "bytes"),
+    ("Files that a container is created with", "handlers.containers.MAX_FILE_IDS", ""),
+    ("Path of a container's file", "inference.code.container_files.MAX_PATH", "bytes"),
+    ("Name in a path of a container's file", "inference.code.container_files.MAX_NAME", "bytes"),
+    ("Name of a container", "handlers.containers.MAX_NAME", "characters"),
+    ("Time after which an idle container expires", "handlers.containers.MAX_EXPIRES_MINUTES", "minutes"),
+    ("Sandboxes of a machine", "ASTROLABE_SANDBOXES", ""),
     ("Deliveries of webhooks at once in a worker", "inference.webhooks.delivery.CONCURRENCY", ""),
     ("Time in which a webhook must answer", "inference.webhooks.delivery.SECONDS", "seconds"),
     ("Time for which a webhook's event is retried", "inference.webhooks.delivery.RETRIED", "seconds"),
@@ -134,7 +142,7 @@ OURS = frozenset(
 TEXTS = frozenset({("input", "maxLength")})
 """Those of OURS that OpenAI has for responses."""
 
-SIZES = ((1024**3, "GB"), (1024**2, "MB"), (1024, "kB"))
+SIZES = ((1024**3, "GB"), (1024**2, "MB"), (1024, "kB"), (1, "bytes"))
 
 Bound = tuple[str, str, int]
 

@@ -88,13 +88,18 @@ class Containers:
         self._runner = CodeRunner(store, self.records, kernels)
         deadlines.register(CONTAINERS, expire=self._expire, purge=self._purge)
 
+    @property
+    def token(self) -> str:
+        """What names this worker in the state of containers, new with each start."""
+        return self._runner.token
+
     async def open(self) -> None:
         """Take a name of this worker's own: these objects may have been made before the fork."""
         self._runner.token = secrets.token_hex(16)
 
     async def close(self) -> None:
         """End the sandboxes of these containers in this worker; call it after the jobs have stopped."""
-        await self.kernels.close_all(self._runner.token)
+        await self.kernels.close_all(self.token)
 
     async def create(
         self,
@@ -148,7 +153,7 @@ class Containers:
             return purge
 
         purge = await retry_on_conflict(attempt)
-        await self.kernels.close((self._runner.token, project, container))
+        await self.kernels.close((self.token, project, container))
         await self._deadlines.run(purge)
 
     # --- files ---
@@ -243,7 +248,7 @@ class Containers:
                 document, value={**document.value, "status": "expired"}, state={"files": {}, "kernel": None}
             )
             await self._store.write(expired, Reschedule(lease.job, now + KEPT_SECONDS), purge)
-            await self.kernels.close((self._runner.token, *document.key[::2]))
+            await self.kernels.close((self.token, *document.key[::2]))
             self._deadlines.run_in_background(purge)
         elif due + KEPT_SECONDS > now:
             await self._store.write(Reschedule(lease.job, due + KEPT_SECONDS))

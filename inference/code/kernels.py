@@ -108,6 +108,10 @@ class Kernels:
         finally:
             self._starting -= 1
 
+    def running(self) -> list[RunningKernel]:
+        """Return the kernels that are held or run."""
+        return list(self._running.values())
+
     async def close(self, key: KernelKey) -> None:
         """End a container's sandbox, even while it runs code."""
         if (running := self._running.get(key)) is not None:
@@ -141,7 +145,7 @@ class Kernels:
                         async with self._released:
                             await self._released.wait()
         if self._count() >= self._most:
-            raise SandboxUnavailable(f"all {self._most} sandboxes of this worker are running code")
+            raise SandboxUnavailable(f"all {self._most} sandboxes of this worker are busy")
 
     def _count(self) -> int:
         return self._starting + sum(each.is_alive for each in self._running.values())

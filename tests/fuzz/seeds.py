@@ -16,6 +16,7 @@ UPLOAD = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nassistan
 BATCH_LINE = b'{"custom_id": "r", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m", "messages": []}}'
 BATCH_FILE = UPLOAD.replace(b"assistants", b"batch").replace(b"A text.", BATCH_LINE)
 PART = b'--b\r\nContent-Disposition: form-data; name="data"; filename="a"\r\n\r\nhello\r\n--b--\r\n'
+CONTAINER_FILE = PART.replace(b'name="data"', b'name="file"')
 IN_BODIES = ("assistant_id", "file_id", "file_ids", "input_file_id", "vector_store_ids", "part_ids")
 OF_COMPONENT = {
     **dict.fromkeys(
@@ -69,6 +70,10 @@ class Seeds:
             "cancelResponse": {"response_id": self._response(background=True)},
             "deleteConversation": self._conversation(),
             "deleteConversationItem": self._conversation(),
+            "RetrieveContainerFile": self._container(),
+            "RetrieveContainerFileContent": self._container(),
+            "DeleteContainerFile": self._container(),
+            "DeleteContainer": self._container(),
         }
 
     def pin(self, document: JSON) -> None:
@@ -129,6 +134,7 @@ class Seeds:
                 "/chat/completions", {"model": MODEL, "messages": [said], "store": True}
             ),
             "model": MODEL,
+            "container_id": self._made("/containers", {"name": "c"}),
             "response_id": self._response(),
             **self._conversation(),
         }
@@ -145,6 +151,14 @@ class Seeds:
         items = [{"role": "user", "content": "hi"}]
         added = self._ask(f"/conversations/{conversation}/items", {"items": items})
         return {"conversation_id": conversation, "item_id": added["first_id"]}
+
+    def _container(self) -> dict[str, str]:
+        """Create a container with a file."""
+        container = self._made("/containers", {"name": "c"})
+        return {
+            "container_id": container,
+            "file_id": self._made(f"/containers/{container}/files", CONTAINER_FILE),
+        }
 
     def _waiting(self) -> dict[str, str]:
         """Create a run that waits for the outputs of its tool."""

@@ -28,6 +28,7 @@ RESOURCES = {
     "assistants": ("assistants", "threads"),
     "batches": ("batches",),
     "conversations": ("conversations",),
+    "containers": ("containers",),
     "files": ("files", "uploads", "vector_stores"),
     "responses": ("responses",),
     "media": ("audio", "images", "videos"),

@@ -16,6 +16,8 @@ import apsw
 
 from handlers import files, vector_store_files, vector_stores
 from handlers.context import Binary, Context, Principal, UploadedFile
+from inference.code.containers import Containers
+from inference.code.kernels import Kernels
 from inference.gateway import Gateway, Routes
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -51,6 +53,9 @@ class Library:
         self.gateway = gateway
         self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=0.05)
         self.retrieval = Retrieval(store, gateway, self.jobs, **options)
+        self.containers = Containers(
+            store, self.retrieval.deadlines, self.retrieval.files, Kernels(None, most=1)
+        )
 
     def context(self, project: str = "p", **headers: str) -> Context:
         services = services_of(
@@ -58,6 +63,7 @@ class Library:
             gateway=self.gateway,
             jobs=self.jobs,
             retrieval=self.retrieval,
+            containers=self.containers,
         )
         return Context(services, Principal(project), "", "test", "req", headers)
 

@@ -1,0 +1,171 @@
+"""Code runs in containers, whose files are in the store."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inference.code.container_files import MAX_FILES
+from inference.code.driver import SandboxUnavailable
+from inference.code.errors import ContainerNotFound
+from inference.code.kernels import Kernels
+from persistence.engines import open_store
+from persistence.store import Store
+from tests.contract.engines import ENGINES
+from tests.inference.code.sandboxes import Worker, needs_sandbox, worker_over
+
+pytestmark = [needs_sandbox, pytest.mark.parametrize("store", ENGINES, indirect=True)]
+
+
+@pytest.fixture
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    store = open_store(request.getfixturevalue(f"{request.param}_url"))
+    await store.migrate()
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def worker(store: Store, project: str) -> AsyncIterator[Worker]:
+    async with worker_over(store, project) as worker:
+        yield worker
+
+
+@pytest.fixture
+async def container(worker: Worker) -> str:
+    return await worker.create()
+
+
+async def test_variables_and_files_stay_between_sessions(worker: Worker, container: str) -> None:
+    result, _ = await worker.run(container, "x = 6; open('a.txt', 'w').write('six')")
+    [file] = result.files
+    assert (file["path"], file["source"], file["bytes"]) == ("/mnt/data/a.txt", "assistant", 3)
+    assert (await worker.read(file), result.is_fresh) == (b"six", False)
+    result, text = await worker.run(container, "print(x * 7, open('a.txt').read())")
+    assert (text, result.files, result.is_fresh) == ("42 six\n", [], False)
+
+
+async def test_a_file_that_code_changes_keeps_its_id(worker: Worker, container: str) -> None:
+    uploaded = await worker.upload(container, "a/b.txt", b"old")
+    result, _ = await worker.run(container, "open('a/b.txt', 'a').write(' and new')")
+    [changed] = result.files
+    assert (changed["id"], changed["source"]) == (uploaded["id"], "assistant")
+    assert await worker.read(changed) == b"old and new"
+
+
+async def test_files_that_are_added_or_deleted_between_calls_change_in_the_sandbox(
+    worker: Worker, container: str
+) -> None:
+    await worker.run(container, "import os; open('mine.txt', 'w').write('m')")
+    added = await worker.upload(container, "theirs.txt", b"t" * 600_000)
+    listing = "print(sorted(os.listdir()), os.path.getsize('theirs.txt'))"
+    assert await worker.printed(container, listing) == "['mine.txt', 'theirs.txt'] 600000\n"
+    await worker.containers.delete_file(worker.project, container, added["id"])
+    assert await worker.printed(container, "print(os.listdir())") == "['mine.txt']\n"
+
+
+async def test_a_file_that_code_deletes_is_deleted(worker: Worker, container: str) -> None:
+    await worker.upload(container, "a.txt", b"a")
+    await worker.upload(container, "b.txt", b"b")
+    await worker.printed(container, "import os; os.remove('a.txt'); os.rename('b.txt', 'c.txt')")
+    assert await worker.paths(container) == {"c.txt"}
+
+
+async def test_calls_in_one_container_run_one_after_another(worker: Worker, container: str) -> None:
+    await worker.printed(container, "n = 0; import time")
+    code = "before = n; time.sleep(0.05); n = before + 1; open(f'{n}.txt', 'w').write('x')"
+    await asyncio.gather(*(worker.printed(container, code) for _ in range(5)))
+    assert await worker.printed(container, "print(n)") == "5\n"
+    assert await worker.paths(container) == {f"{n}.txt" for n in range(1, 6)}
+
+
+async def test_the_sandbox_that_is_idle_for_longest_makes_room(store: Store, project: str) -> None:
+    async with worker_over(store, project, most=2) as worker:
+        first, second, third = [await worker.create() for _ in range(3)]
+        for container in (first, second, first, third):
+            await worker.printed(container, "x = 1; open('kept.txt', 'w').write('k')")
+        assert await worker.printed(first, "print(x)") == "1\n"
+        result, text = await worker.run(second, "print(open('kept.txt').read()); x")
+        assert (result.status, result.is_fresh) == ("error", True)
+        assert text.startswith("k\n")
+        assert "NameError" in text
+
+
+async def test_a_worker_whose_sandboxes_are_all_busy_says_so(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.code.kernels.ROOM_SECONDS", 0.1)
+    async with worker_over(store, project, most=1) as worker:
+        busy, other = await worker.create(), await worker.create()
+        await worker.printed(busy, "import time")
+        running = asyncio.create_task(worker.printed(busy, "time.sleep(1)"))
+        await asyncio.sleep(0)
+        with pytest.raises(SandboxUnavailable, match="busy"):
+            await worker.run(other, "1")
+        await running
+        assert await worker.printed(other, "1") == "1\n"
+
+
+async def test_what_is_not_kept_is_said(worker: Worker, container: str) -> None:
+    code = f"""
+import os
+open(os.fsencode('bad') + b'\\xff', 'w').write('x')
+open('new\\nline', 'w').write('x')
+os.symlink('/etc/passwd', 'link')
+for n in range({MAX_FILES}): open(f'{{n}}.txt', 'w').write('x')
+open('z.txt', 'w').write('x')
+"""
+    result, text = await worker.run(container, code)
+    assert result.status == "ok", text
+    assert len(result.files) == MAX_FILES
+    assert len(result.notes) == 3
+    assert await worker.printed(container, "print(len(os.listdir()))") == f"{MAX_FILES + 4}\n"
+    again, _ = await worker.run(container, "os.remove('0.txt')")
+    assert (again.files, again.notes) == ([], [])
+
+
+async def test_a_sandbox_that_is_lost_is_replaced_and_keeps_its_files(worker: Worker, container: str) -> None:
+    await worker.printed(container, "x = 1; open('a.txt', 'w').write('a')")
+    await worker.kernels.close_all(worker.containers.token)
+    result, text = await worker.run(container, "print(open('a.txt').read())")
+    assert (result.is_fresh, text) == (True, "a\n")
+    again, _ = await worker.run(container, "1")
+    assert not again.is_fresh
+
+
+async def test_a_cancelled_call_leaves_nothing_for_the_next_one(worker: Worker, container: str) -> None:
+    await worker.printed(container, "import time; open('a.txt', 'w').write('a')")
+    call = asyncio.create_task(worker.run(container, "print('never'); time.sleep(30)"))
+    await asyncio.sleep(0.3)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert await worker.printed(container, "print(open('a.txt').read())") == "a\n"
+
+
+async def test_a_deleted_container_has_no_sandbox(worker: Worker, container: str) -> None:
+    await worker.printed(container, "x = 1")
+    [kernel] = [each.kernel for each in worker.kernels.running()]
+    await worker.containers.delete(worker.project, container)
+    assert kernel is not None
+    assert not kernel.is_alive
+    with pytest.raises(ContainerNotFound):
+        await worker.run(container, "1")
+
+
+async def test_another_worker_gets_a_fresh_sandbox_with_the_files(
+    store: Store, project: str, worker: Worker, container: str
+) -> None:
+    await worker.printed(container, "x = 1; open('a.txt', 'w').write('a')")
+    await worker.containers.close()
+    async with worker_over(store, project) as other:
+        result, text = await other.run(container, "print(open('a.txt').read())")
+        assert (result.is_fresh, text) == (True, "a\n")
+
+
+async def test_without_a_sandbox_files_are_kept_and_code_is_refused(worker: Worker, container: str) -> None:
+    worker.containers.kernels = worker.containers._runner._kernels = Kernels(None, 1, "none here")
+    await worker.upload(container, "a.txt", b"a")
+    with pytest.raises(SandboxUnavailable, match="none here"):
+        await worker.run(container, "1")
