@@ -11,6 +11,7 @@ from handlers.item_contents import check_files_and_images
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import update_metadata
+from handlers.response_images import shows_images
 from inference.identifiers import new_id
 from inference.responses.conversations import conversation_object, item_inserts, item_key
 from inference.responses.items import REFERENCE, TRIGGER, conversation_item_id, shown, stored_items_in_slices
@@ -69,6 +70,7 @@ async def list_conversations(context: Context, **page: Unpack[PageQuery]) -> JSO
 
 
 @operation("createConversationItems")
+@shows_images
 async def create_conversation_items(
     context: Context, conversation_id: str, body: JSON, include: Sequence[str] = ()
 ) -> JSON:
@@ -90,6 +92,7 @@ async def create_conversation_items(
 
 
 @operation("listConversationItems")
+@shows_images
 async def list_conversation_items(
     context: Context,
     conversation_id: str,
@@ -113,6 +116,7 @@ async def list_conversation_items(
 
 
 @operation("getConversationItem")
+@shows_images
 async def get_conversation_item(
     context: Context, conversation_id: str, item_id: str, include: Sequence[str] = ()
 ) -> JSON:

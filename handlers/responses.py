@@ -6,6 +6,7 @@ from handlers.context import Answer, Context, Stream
 from handlers.errors import BadRequest
 from handlers.pages import list_slice
 from handlers.registry import operation
+from handlers.response_images import shows_images
 from handlers.response_requests import checked_request
 from handlers.response_streams import begun, until_end, whole_response
 from inference.engine.errors import IllegalTransition
@@ -17,6 +18,7 @@ from persistence.types import JSON
 
 @operation("createResponse", cancel_on_disconnect=True)
 @operation("beta_createResponse", cancel_on_disconnect=True)
+@shows_images
 async def create_response(context: Context, body: JSON) -> Answer:
     """Ask a model, with what a response or a conversation holds already."""
     request = await checked_request(context, body)
@@ -31,6 +33,7 @@ async def create_response(context: Context, body: JSON) -> Answer:
 
 @operation("getResponse")
 @operation("beta_getResponse")
+@shows_images
 async def get_response(
     context: Context,
     response_id: str,
@@ -59,6 +62,7 @@ async def delete_response(context: Context, response_id: str) -> JSON:
 
 @operation("cancelResponse")
 @operation("beta_cancelResponse")
+@shows_images
 async def cancel_response(context: Context, response_id: str) -> JSON:
     """Cancel a response that runs in the background; one that has ended is answered as it is."""
     response = await _find(context, response_id)
@@ -74,6 +78,7 @@ async def cancel_response(context: Context, response_id: str) -> JSON:
 
 @operation("listInputItems")
 @operation("beta_listInputItems")
+@shows_images
 async def list_input_items(
     context: Context,
     response_id: str,

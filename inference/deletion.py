@@ -21,7 +21,8 @@ class Deletion:
     """Deletes objects with the lists under them.
 
     `kind` is that of the jobs, `lists` are the collections under an object, and `nested` names the
-    collections that are lists under documents of those: {RUNS: RUN_STEPS}.
+    collections that are lists under documents of those: {RUNS: RUN_STEPS}. Documents of the lists in
+    `with_contents` name a content each, which is deleted with them.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Deletion:
         kind: str,
         lists: Sequence[str],
         nested: dict[str, str] | None = None,
+        with_contents: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._jobs = jobs
         self._kind = kind
         self._lists = lists
         self._nested = nested or {}
+        self._with_contents = with_contents
         self._ends: dict[tuple[str, str], asyncio.Event] = {}
         jobs.register(kind, self._run, concurrency=2, fair=True)
 
@@ -58,7 +61,9 @@ class Deletion:
         try:
             for collection, under in self._nested.items():
                 await self._delete_nested(project, id, collection, under)
-            for collection in self._lists:
+            for collection in self._with_contents:
+                await self._delete_contents(project, id, collection)
+            for collection in (*self._with_contents, *self._lists):
                 await clear_in_slices(self._store, project, collection, id)
             await self._store.write(Finish(lease.job))
         finally:
@@ -69,6 +74,12 @@ class Deletion:
         """Delete the lists under an object's documents; the documents, which name them, go later."""
         async for documents in pages(self._store, project, collection, id):
             await self._store.write(*(Clear(project, under, each.id) for each in documents))
+
+    async def _delete_contents(self, project: str, id: str, collection: str) -> None:
+        """Delete the contents that a list's documents name; the documents go later."""
+        async for documents in pages(self._store, project, collection, id):
+            for each in documents:
+                await self._store.delete_content(project, each.value["content"])
 
 
 async def clear_in_slices(

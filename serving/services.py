@@ -15,12 +15,15 @@ from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
 from inference.code.containers import Containers
 from inference.code.kernels import Kernels
+from inference.engine import ToolTypes
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.http.url_files import UrlFiles
 from inference.gateway.routing.any_provider import callers_routes
 from inference.gateway.routing.discovery import find_embedding_model
 from inference.gateway.routing.reload import RoutesReloader
+from inference.image_generation.generated_images import GeneratedImages
+from inference.image_generation.tool import ImageGenerationType
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
 from inference.parsing.sandbox import Sandbox
@@ -94,14 +97,18 @@ def services_over(
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
     containers = make_containers(retrieval, store, settings, shared)
-    tools = {"file_search": FileSearchType(retrieval, gateway.context_window)}
+    urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
+    images = GeneratedImages(store, settings.log_days * 86_400)
+    tools: ToolTypes = {
+        "file_search": FileSearchType(retrieval, gateway.context_window),
+        "image_generation": ImageGenerationType(gateway, images, retrieval.files, urls),
+    }
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
     )
     runs = Runs(store, gateway, jobs, tools, **engine_options)
     webhooks = Webhooks(store, jobs, registry)
     items = ItemSealer(store, settings.secrets)
-    urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
     responses = Responses(
         store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, urls=urls, **engine_options
     )

@@ -68,6 +68,13 @@ SERVER = (
         "",
     ),
     ("Items of these responses, as JSON", "inference.responses.memory.MAX_BYTES", "bytes"),
+    ("Images that one response or run makes", "inference.image_generation.tool.MOST_BYTES", "bytes"),
+    (
+        "Generated images of one list, as base64",
+        "inference.image_generation.generated_images.MOST_BYTES",
+        "bytes",
+    ),
+    ("Images of one edit (OpenAI: the same)", "inference.image_generation.tool.MOST_INPUTS", ""),
     ("Files by URL (`file_url`) of one request", "inference.gateway.http.url_files.MAX_BYTES", "bytes"),
     ("Time to fetch a file by URL", "inference.gateway.http.url_files.SECONDS", "seconds"),
     ("Redirects of a file by URL", "inference.gateway.http.url_files.MAX_REDIRECTS", ""),

@@ -31,5 +31,14 @@ class ToolCall:
         return self.shown(call)
 
 
-TOOL_CALLS: dict[str, ToolCall] = {}
+class ImageGenerationCall(ToolCall):
+    """A generated image: the id of its file, and what is known of it."""
+
+    def shown(self, call: Call) -> JSON:
+        """Return what a step shows; why a call failed, too."""
+        shown = {name: value for name, value in call.details.items() if name != "bytes"}
+        return shown if call.error is None else {**shown, "error": call.error}
+
+
+TOOL_CALLS: dict[str, ToolCall] = {"image_generation_call": ImageGenerationCall()}
 """By the type of the item; types that are not here are shown with their details."""

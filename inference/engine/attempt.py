@@ -76,6 +76,7 @@ class RunAttempt:
         self._max_answer = max_answer
         self._history = history
         self._earlier: list[JSON] = []
+        self._images: list[str] = []
         self._watch = watch or RequestWatch()
         self._gateway = gateway
         self._tools = tools
@@ -186,6 +187,8 @@ class RunAttempt:
         if history is None:
             history = await self._api.history(self._work.run.document, window)
         self._earlier = history.tool_items
+        if any(tool["type"] != FUNCTION for tool in self._settings.tools):
+            self._images = history.image_urls()
         tools = await self._make_tools(caller)
         return RequestBuilder(self._settings, self._state, history.messages, tools, window, tokens.count)
 
@@ -274,6 +277,8 @@ class RunAttempt:
             caller,
             self._conversation,
             tuple(self._earlier),
+            tuple(self._images),
+            isinstance(self._work, UnitOfWork),
         )
 
     @asynccontextmanager

@@ -80,6 +80,12 @@ class History:
     messages: list[JSON]
     tool_items: list[JSON] = field(default_factory=list)
 
+    def image_urls(self) -> list[str]:
+        """Return the URLs of the images of the messages, in their order."""
+        contents = (message.get("content") for message in self.messages)
+        parts = (part for content in contents if isinstance(content, list) for part in content)
+        return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+
 
 @dataclass(slots=True)
 class RunState:

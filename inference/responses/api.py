@@ -11,6 +11,7 @@ from inference.engine.state import CompactionRule, History, RunState, Settings
 from inference.engine.tools import tool_entry
 from inference.gateway import Credentials, Gateway
 from inference.gateway.http.url_files import FetchedFile, UrlFiles
+from inference.image_generation.generated_images import with_images
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.chat import chat_messages
@@ -120,6 +121,7 @@ class ResponsesApi:
         await asyncio.sleep(0)  # each step takes long for 50,000 items
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         await asyncio.sleep(0)
+        unsealed = await with_images(self._store, project, unsealed)
         files = InputFiles(self._store, project, self._urls, fetched)
         tool_items = [item for item in items if item["type"] in EARLIER]
         return History(await chat_messages(unsealed, files, tools), tool_items)

@@ -11,7 +11,7 @@ from inference.jobs import Jobs
 from inference.responses.errors import ConversationLocked, ConversationNotFound
 from inference.responses.objects import conversation_items, has_ended
 from inference.responses.state import INPUT
-from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, RESPONSES
+from persistence.collections import CONVERSATION_ITEMS, CONVERSATIONS, GENERATED_IMAGES, RESPONSES
 from persistence.errors import AlreadyExists, VersionConflict
 from persistence.listing import pages
 from persistence.retry import retry_from
@@ -100,7 +100,9 @@ class Conversations:
 
     def __init__(self, store: Store, jobs: Jobs) -> None:
         self._store = store
-        self._deletion = Deletion(store, jobs, CONVERSATION_DELETION, (CONVERSATION_ITEMS,))
+        self._deletion = Deletion(
+            store, jobs, CONVERSATION_DELETION, (CONVERSATION_ITEMS,), with_contents=(GENERATED_IMAGES,)
+        )
 
     async def get(self, project: str, id: str) -> Document:
         """Return a conversation as it is stored; ConversationNotFound."""

@@ -4,12 +4,14 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
+from inference.deletion import Deletion
 from inference.engine import Engine, RunStart, Started, ToolTypes
 from inference.engine.attempt import RequestWatch
 from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
 from inference.gateway.http.url_files import MAX_BYTES, FetchedFile, FetchFailed, UrlFiles
+from inference.image_generation.generated_images import ITEM as IMAGE_ITEM
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
@@ -43,11 +45,14 @@ from inference.responses.state import (
 from inference.responses.tools import BROUGHT_TOOLS
 from inference.sealing import Sealer
 from inference.webhooks.delivery import Webhooks
-from persistence.collections import CONVERSATIONS, RESPONSES
+from persistence.collections import CONVERSATIONS, GENERATED_IMAGES, RESPONSES
 from persistence.errors import DocumentTooLarge, VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import LOG_LIFETIME, Delete, Document, Key, Replace, Store
 from persistence.types import JSON
+
+RESPONSE_DELETION = "response_deletion"
+"""The kind of the jobs that delete the images of responses."""
 
 
 @dataclass(slots=True)
@@ -101,6 +106,7 @@ class Responses:
         self.contexts = Contexts(store, self.sealer)
         self._urls = urls or UrlFiles()
         self._api = ResponsesApi(store, gateway, self.contexts, self.sealer, webhooks, self._urls)
+        self._deletion = Deletion(store, jobs, RESPONSE_DELETION, (), with_contents=(GENERATED_IMAGES,))
         self.engine = Engine(
             store,
             gateway,
@@ -123,7 +129,11 @@ class Responses:
         """Delete a response; one that runs ends without a trace. ResponseNotFound."""
 
         async def attempt() -> None:
-            await self._store.write(Delete(await self.find(project, id)))
+            response = await self.find(project, id)
+            if any(item["type"] == IMAGE_ITEM for item in response.value["output"]):
+                await self._deletion.delete(response)
+            else:
+                await self._store.write(Delete(response))
 
         await retry_on_conflict(attempt)
 

@@ -17,6 +17,9 @@ EARLIER = frozenset(
 )
 """Types of the items of a context that a response's tools know (`ToolContext.earlier`)."""
 
+IMAGE_MEMBERS = ("action", "background", "output_format", "quality", "revised_prompt", "size")
+"""What the item of a generated image shows beside the image."""
+
 
 class ToolItem:
     """How the calls of one tool look; this class has what most tools have in common."""
@@ -54,5 +57,29 @@ class FileSearchItem(ToolItem):
         return objects.file_search_item(opened.id, status, queries_of(str(call.arguments)), results)
 
 
-TOOL_ITEMS: dict[str, ToolItem] = {"file_search_call": FileSearchItem()}
+class ImageGenerationItem(ToolItem):
+    """A generated image; `result` is a reference where the response is stored."""
+
+    def item(self, call: Call, opened: OpenItem, status: str) -> JSON:
+        """Return the item with what is known of the image."""
+        details = call.details
+        known = {name: details[name] for name in IMAGE_MEMBERS if details.get(name) is not None}
+        status = "failed" if status == "incomplete" else status
+        return {
+            "id": opened.id,
+            "type": opened.type,
+            "status": status,
+            "result": details.get("result"),
+            **known,
+        }
+
+    def end(self, opened: OpenItem, finished: JSON) -> list[Frame]:
+        """Return the event of a completed image; one that failed has none."""
+        return super().end(opened, finished) if finished["status"] == "completed" else []
+
+
+TOOL_ITEMS: dict[str, ToolItem] = {
+    "file_search_call": FileSearchItem(),
+    "image_generation_call": ImageGenerationItem(),
+}
 """By the type of the item."""

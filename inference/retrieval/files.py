@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.identifiers import new_id
 from inference.leases import Lease
-from inference.retrieval.contents import claim
+from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file
 from persistence.collections import FILES
@@ -73,6 +73,18 @@ class Files:
             media_type=media_type,
             expires_after=expires_after,
             embedding_model=embedding_model,
+        )
+        return (await self._store.write(*operations))[0]
+
+    async def write(
+        self, project: str, pieces: AsyncIterator[bytes], *, filename: str, purpose: str, id: str
+    ) -> Document:
+        """Create a file of bytes that are not in the store yet; AlreadyExists if the id is taken."""
+        content = new_id("content_")
+        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
+        size = await self._store.write_content(project, content, pieces)
+        operations = self.creation(
+            project, content=content, filename=filename, size=size, purpose=purpose, id=id
         )
         return (await self._store.write(*operations))[0]
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator
 
 from python_multipart.multipart import MultipartParser
@@ -12,7 +13,8 @@ from persistence.types import JSON
 from tests.provider.answers import CREATED
 from tests.provider.connection import Connection
 
-PIXEL = base64.b64encode(b"\x89PNG a picture").decode()
+PICTURE = b"\x89PNG\r\n\x1a\n a picture"
+PIXEL = base64.b64encode(PICTURE).decode()
 SPOKEN = bytes(range(256)) * 64
 TYPES = {"mp3": "audio/mpeg", "wav": "audio/wav", "opus": "audio/ogg", "pcm": "audio/pcm"}
 WORDS = ["It ", "is ", "sunny."]
@@ -73,18 +75,20 @@ def event(value: JSON) -> bytes:
 
 
 async def image(connection: Connection, path: str, body: JSON) -> None:
-    """Answer any operation on images."""
+    """Answer any operation on images; a prompt such as "300000 bytes" says how large a picture is."""
+    sized = re.search(r"(\d+) bytes", str(body.get("prompt")))
+    picture = PIXEL if sized is None else base64.b64encode(PICTURE.ljust(int(sized[1]), b".")).decode()
     if body.get("stream") not in (True, "true"):
-        data = [{"b64_json": PIXEL}] * int(body.get("n") or 1)
+        data = [{"b64_json": picture}] * int(body.get("n") or 1)
         connection.send(200, json.dumps({"created": CREATED, "data": data}).encode())
         return
     kind = "image_edit" if path.endswith("edits") else "image_generation"
-    await _stream(connection, _image_events(kind, int(body.get("partial_images") or 0)))
+    await _stream(connection, _image_events(kind, int(body.get("partial_images") or 0), picture))
 
 
-def _image_events(kind: str, partial: int) -> Iterator[bytes]:
+def _image_events(kind: str, partial: int, picture: str) -> Iterator[bytes]:
     common = {"created_at": CREATED, "size": "1024x1024", "quality": "high", "background": "opaque"}
-    common |= {"output_format": "png", "b64_json": PIXEL}
+    common |= {"output_format": "png", "b64_json": picture}
     for index in range(partial):
         yield event({"type": f"{kind}.partial_image", "partial_image_index": index, **common})
     details = {"text_tokens": 1, "image_tokens": 0}

@@ -1,0 +1,1 @@
+"""The tool image_generation: the gateway's image routes, and where the images are kept."""
