@@ -4,6 +4,8 @@ A container is a document, and its files are documents with contents: they outli
 is a cache, which one worker has.
 """
 
+import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,17 +20,19 @@ from inference.code.container_files import (
     path_of,
 )
 from inference.code.container_records import ContainerRecords, expires_at
+from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerFileRefused
 from inference.code.kernels import Kernels
-from inference.code.sessions import CodeResult, CodeRunner, OnOutput
+from inference.code.relay import KernelServer, WorkerLost, close_there, run_there
+from inference.code.sessions import CodeResult, CodeRunner, KernelMoved, OnOutput
 from inference.identifiers import new_id
 from inference.leases import Lease
 from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed
 from inference.retrieval.deadlines import Deadlines
-from inference.retrieval.errors import ObjectNotFound, no_such_file
+from inference.retrieval.errors import ObjectNotFound, RetrievalError, no_such_file
 from inference.retrieval.files import Files
 from persistence.collections import CONTAINER_FILES, CONTAINERS
-from persistence.errors import AlreadyExists, ContentNotFound
+from persistence.errors import AlreadyExists, ContentNotFound, StoreError
 from persistence.listing import pages
 from persistence.retry import retry_on_conflict
 from persistence.store import (
@@ -47,6 +51,12 @@ from persistence.types import JSON
 
 EXPIRES_MINUTES = 20
 
+MOST_MOVES = 5
+"""Times that a call follows a sandbox to another worker."""
+
+TEND_SECONDS = 30.0
+"""Seconds between two looks for sandboxes whose containers are gone or have expired."""
+
 KEPT_SECONDS = 30 * 86_400.0
 """Seconds for which the object of an expired container is kept."""
 
@@ -59,9 +69,9 @@ def name_label(name: str) -> str:
 class Session:
     """Use of one container, which was there and had not expired when the session began."""
 
-    def __init__(self, runner: CodeRunner, document: Document) -> None:
-        self._runner = runner
-        self._key = document.key
+    def __init__(self, containers: "Containers", document: Document) -> None:
+        self._containers = containers
+        self._document = document
         self.container = document.value
         self.is_fresh = False
         """Whether the last `run` found the variables of earlier ones lost."""
@@ -71,7 +81,7 @@ class Session:
 
         Raises SandboxUnavailable, ContainerNotFound and ContainerExpired.
         """
-        result = await self._runner.run(self._key, code, on_output)
+        result = await self._containers.run(self._document, code, on_output)
         self.is_fresh = result.is_fresh
         return result
 
@@ -86,6 +96,8 @@ class Containers:
         self.kernels = kernels
         self.records = ContainerRecords(store)
         self._runner = CodeRunner(store, self.records, kernels)
+        self._server = KernelServer(self._runner.run, self._close_kernel)
+        self._tending: asyncio.Task[None] | None = None
         deadlines.register(CONTAINERS, expire=self._expire, purge=self._purge)
 
     @property
@@ -94,11 +106,16 @@ class Containers:
         return self._runner.token
 
     async def open(self) -> None:
-        """Take a name of this worker's own: these objects may have been made before the fork."""
-        self._runner.token = secrets.token_hex(16)
+        """Take a name of this worker's own, which no earlier process had, and listen for other workers."""
+        self._runner.token = secrets.token_hex(32)
+        self._runner.socket = await self._server.open(self.token)
+        self._tending = asyncio.create_task(self._tend())
 
     async def close(self) -> None:
         """End the sandboxes of these containers in this worker; call it after the jobs have stopped."""
+        if self._tending is not None:
+            self._tending.cancel()
+        await self._server.close()
         await self.kernels.close_all(self.token)
 
     async def create(
@@ -141,19 +158,34 @@ class Containers:
 
     async def session(self, project: str, container: str) -> Session:
         """Begin to use a container; raise ContainerNotFound or ContainerExpired."""
-        return Session(self._runner, await self.records.use(project, container))
+        return Session(self, await self.records.use(project, container))
+
+    async def run(self, container: Document, code: str, on_output: OnOutput) -> CodeResult:
+        """Run code where the container's sandbox is: here, or in another worker of this machine."""
+        key = container.key
+        for _ in range(MOST_MOVES):
+            holder = container.state["kernel"]
+            with contextlib.suppress(KernelMoved):
+                if holder is None or holder["token"] == self.token:
+                    return await self._runner.run(key, code, on_output)
+                try:
+                    return await run_there(holder, key, code, on_output)
+                except WorkerLost:
+                    return await self._runner.run(key, code, on_output, lost=holder)
+            container = await self.records.usable(key.project, key.id)
+        raise SandboxUnavailable("other workers took the container's sandbox over and over")
 
     async def delete(self, project: str, container: str) -> None:
         """Delete a container with its files and its sandbox; raise ContainerNotFound."""
 
-        async def attempt() -> Enqueue:
+        async def attempt() -> tuple[Document, Enqueue]:
             document = await self.records.get(project, container)
             purge = self._deadlines.purge(project, CONTAINERS, container)
             await self._store.write(Delete(document), self._deadlines.cancel_expiry(*document.key), purge)
-            return purge
+            return document, purge
 
-        purge = await retry_on_conflict(attempt)
-        await self.kernels.close((self.token, project, container))
+        document, purge = await retry_on_conflict(attempt)
+        await self._end_kernel(document)
         await self._deadlines.run(purge)
 
     # --- files ---
@@ -226,6 +258,37 @@ class Containers:
             raise no_such_file(file.id, param) from exc
         return NewFile(path, content, size, "user", origin=file.id)
 
+    # --- sandboxes ---
+
+    async def _close_kernel(self, key: Key) -> None:
+        await self.kernels.close((self.token, key.project, key.id))
+
+    async def _end_kernel(self, document: Document) -> None:
+        """End the sandbox of a container that is deleted or has expired, whichever worker has it."""
+        holder = document.state["kernel"]
+        await self._close_kernel(document.key)
+        if holder is not None and holder["token"] != self.token:
+            await close_there(holder, document.key)
+
+    async def _tend(self) -> None:
+        """Note the use of containers in which code runs; end sandboxes whose containers are gone."""
+        while True:
+            await asyncio.sleep(TEND_SECONDS)
+            for key in self.kernels.keys(self.token):
+                with contextlib.suppress(StoreError):
+                    await self._tend_kernel(Key(key[1], CONTAINERS, key[2]))
+
+    async def _tend_kernel(self, key: Key) -> None:
+        try:
+            if self.kernels.is_busy((self.token, key.project, key.id)):
+                await self.records.use(key.project, key.id, even_late=True)
+                return
+            holder = (await self.records.usable(key.project, key.id)).state["kernel"]
+            if holder is None or holder["token"] != self.token:
+                await self._close_kernel(key)
+        except RetrievalError:
+            await self._close_kernel(key)
+
     # --- jobs ---
 
     async def _expire(self, lease: Lease) -> None:
@@ -248,7 +311,7 @@ class Containers:
                 document, value={**document.value, "status": "expired"}, state={"files": {}, "kernel": None}
             )
             await self._store.write(expired, Reschedule(lease.job, now + KEPT_SECONDS), purge)
-            await self.kernels.close((self.token, *document.key[::2]))
+            await self._end_kernel(document)
             self._deadlines.run_in_background(purge)
         elif due + KEPT_SECONDS > now:
             await self._store.write(Reschedule(lease.job, due + KEPT_SECONDS))

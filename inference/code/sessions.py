@@ -31,22 +31,28 @@ class CodeResult:
     notes: list[str] = field(default_factory=list)
 
 
+class KernelMoved(Exception):
+    """The container's sandbox is another worker's by now."""
+
+
 class CodeRunner:
-    """Runs code in this worker's sandboxes; `token` is this worker's, new with each start."""
+    """Runs code in this worker's sandboxes; `token` names this worker, and `socket` is where it listens."""
 
     def __init__(self, store: Store, records: ContainerRecords, kernels: Kernels) -> None:
         self._store = store
         self._records = records
         self._kernels = kernels
         self.token = ""
+        self.socket = ""
 
-    async def run(self, key: Key, code: str, on_output: OnOutput) -> CodeResult:
+    async def run(self, key: Key, code: str, on_output: OnOutput, lost: JSON | None = None) -> CodeResult:
         """Run code in a container, once other calls in it have ended.
 
-        Raises SandboxUnavailable, ContainerNotFound and ContainerExpired.
+        `lost` is the worker that had the sandbox and is gone. Raises KernelMoved if another one has it, and
+        SandboxUnavailable, ContainerNotFound and ContainerExpired.
         """
         async with self._kernels.hold((self.token, key.project, key.id)) as running:
-            container = await self._with_kernel(key, running)
+            container = await self._with_kernel(key, running, lost)
             kernel = running.kernel
             assert kernel is not None  # noqa: S101 - it was just started, or is alive
             try:
@@ -74,24 +80,33 @@ class CodeRunner:
         note_kept(running, written)
         return CodeResult(status, files, is_fresh, [*notes, *written.notes])
 
-    async def _with_kernel(self, key: Key, running: RunningKernel) -> Document:
+    async def _with_kernel(self, key: Key, running: RunningKernel, lost: JSON | None) -> Document:
         """Return the container, whose sandbox runs here and is this worker's by the container's state."""
         container = await self._records.use(key.project, key.id)
-        if not self._is_ours(container):
+        try:
+            self._check_holder(container, lost)
+            if not running.is_alive:
+                await self._kernels.start(running, Limits(memory=TIERS[container.value["memory_limit"]]))
+                running.is_fresh = container.state["kernel"] is not None
+            return container if self._is_ours(container) else await self._take(key, lost)
+        except KernelMoved:
             await running.close()
-        if not running.is_alive:
-            memory = TIERS[container.value["memory_limit"]]
-            await self._kernels.start(running, Limits(memory=memory))
-            running.is_fresh = container.state["kernel"] is not None
-        if self._is_ours(container):
-            return container
+            raise
 
-        async def take() -> Document:
-            current = await self._records.get(key.project, key.id)
-            state = {**current.state, "kernel": {"token": self.token}}
-            return (await self._store.write(Replace(current, state=state)))[0]
+    async def _take(self, key: Key, lost: JSON | None) -> Document:
+        """Note in the container's state that this worker has the sandbox."""
 
-        return await retry_on_conflict(take)
+        async def attempt() -> Document:
+            container = await self._records.get(key.project, key.id)
+            self._check_holder(container, lost)
+            state = {**container.state, "kernel": {"token": self.token, "socket": self.socket}}
+            return (await self._store.write(Replace(container, state=state)))[0]
+
+        return await retry_on_conflict(attempt)
+
+    def _check_holder(self, container: Document, lost: JSON | None) -> None:
+        if container.state["kernel"] not in (None, lost) and not self._is_ours(container):
+            raise KernelMoved
 
     def _is_ours(self, container: Document) -> bool:
         kernel = container.state["kernel"]

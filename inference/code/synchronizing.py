@@ -18,6 +18,10 @@ Stamp = tuple[int, int]
 """Size and time of change of a file in a sandbox."""
 
 
+MOST_NAMED = 5
+"""Files that are not kept and are named to the model."""
+
+
 @dataclass(slots=True)
 class WrittenFiles:
     """What code did to its files: `added` are stored contents, `notes` say what is not kept and why."""
@@ -26,6 +30,15 @@ class WrittenFiles:
     deleted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
+    refused: int = 0
+
+    def refuse(self, path: str, reason: str) -> None:
+        """Note that a file is not kept; only the first ones are named."""
+        self.refused += 1
+        if self.refused <= MOST_NAMED:
+            self.notes.append(f"{shown_path(path)[:200]!r} is not kept: {reason}")
+        elif self.refused == MOST_NAMED + 1:
+            self.notes.append("other files are not kept either")
 
 
 async def put_files(store: Store, container: Document, kernel: Kernel, running: RunningKernel) -> list[str]:
@@ -68,7 +81,7 @@ async def written_files(
             room = _room(path, sizes)
             new = await _store(store, container.key.project, kernel, path, room)
         except (ContainerFileRefused, OSError) as exc:
-            written.notes.append(f"{shown_path(path)!r} is not kept: {exc}")
+            written.refuse(path, str(exc))
             continue
         sizes[path] = new.size
         written.added.append(new)
