@@ -14,12 +14,15 @@ from persistence.store import Store
 from tests.contract.engines import ENGINES
 from tests.inference.code.sandboxes import Worker, needs_sandbox, worker_over
 
-pytestmark = [needs_sandbox, pytest.mark.parametrize("store", ENGINES, indirect=True)]
+pytestmark = needs_sandbox
+every_engine = pytest.mark.parametrize("store", ENGINES, indirect=True)
 
 
 @pytest.fixture
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    store = open_store(request.getfixturevalue(f"{request.param}_url"))
+    """A store on SQLite, unless a test is parametrized with the engines."""
+    engine = getattr(request, "param", "sqlite")
+    store = open_store(request.getfixturevalue(f"{engine}_url"))
     await store.migrate()
     await store.open()
     yield store
@@ -37,6 +40,7 @@ async def container(worker: Worker) -> str:
     return await worker.create()
 
 
+@every_engine
 async def test_variables_and_files_stay_between_sessions(worker: Worker, container: str) -> None:
     result, _ = await worker.run(container, "x = 6; open('a.txt', 'w').write('six')")
     [file] = result.files
@@ -46,6 +50,7 @@ async def test_variables_and_files_stay_between_sessions(worker: Worker, contain
     assert (text, result.files, result.is_fresh) == ("42 six\n", [], False)
 
 
+@every_engine
 async def test_a_file_that_code_changes_keeps_its_id(worker: Worker, container: str) -> None:
     uploaded = await worker.upload(container, "a/b.txt", b"old")
     result, _ = await worker.run(container, "open('a/b.txt', 'a').write(' and new')")
@@ -54,6 +59,7 @@ async def test_a_file_that_code_changes_keeps_its_id(worker: Worker, container: 
     assert await worker.read(changed) == b"old and new"
 
 
+@every_engine
 async def test_files_that_are_added_or_deleted_between_calls_change_in_the_sandbox(
     worker: Worker, container: str
 ) -> None:
@@ -72,6 +78,7 @@ async def test_a_file_that_code_deletes_is_deleted(worker: Worker, container: st
     assert await worker.paths(container) == {"c.txt"}
 
 
+@every_engine
 async def test_calls_in_one_container_run_one_after_another(worker: Worker, container: str) -> None:
     await worker.printed(container, "n = 0; import time")
     code = "before = n; time.sleep(0.05); n = before + 1; open(f'{n}.txt', 'w').write('x')"
@@ -125,6 +132,7 @@ open('z.txt', 'w').write('x')
     assert (again.files, again.notes) == ([], [])
 
 
+@every_engine
 async def test_a_sandbox_that_is_lost_is_replaced_and_keeps_its_files(worker: Worker, container: str) -> None:
     await worker.printed(container, "x = 1; open('a.txt', 'w').write('a')")
     await worker.kernels.close_all(worker.containers.token)

@@ -22,14 +22,17 @@ from tests.contract.engines import ENGINES
 from tests.inference.code import other_worker
 from tests.inference.code.sandboxes import Worker, needs_sandbox, worker_over
 
-pytestmark = [needs_sandbox, pytest.mark.parametrize("url", ENGINES, indirect=True)]
+pytestmark = needs_sandbox
+every_engine = pytest.mark.parametrize("url", ENGINES, indirect=True)
 
 PNG = "from IPython.display import Image, display; from PIL import Image as I; display(I.new('RGB', (3, 3)))"
 
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue(f"{request.param}_url"))
+    """The database's URL: SQLite, unless a test is parametrized with the engines."""
+    engine = getattr(request, "param", "sqlite")
+    return str(request.getfixturevalue(f"{engine}_url"))
 
 
 @pytest.fixture
@@ -107,6 +110,7 @@ async def test_of_two_workers_that_begin_at_once_one_has_the_sandbox(one: Worker
     assert len(one.kernels.running()) + len(two.kernels.running()) == 1
 
 
+@every_engine
 async def test_the_sandbox_of_a_killed_worker_is_replaced_and_its_files_are_there(
     url: str, one: Worker, project: str
 ) -> None:
