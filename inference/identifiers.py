@@ -1,5 +1,6 @@
 """Ids of the kind OpenAI gives its objects."""
 
+import hashlib
 import os
 import string
 
@@ -19,3 +20,9 @@ def new_id(prefix: str) -> str:
     while len(characters) < LENGTH:  # all but always once
         characters += os.urandom(LENGTH + 8).translate(CHARACTERS, UNFAIR)
     return prefix + characters[:LENGTH].decode()
+
+
+def derived_id(prefix: str, *parts: str) -> str:
+    """The id that these parts always have, and that no other parts have."""
+    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=LENGTH).digest()
+    return prefix + digest.translate(CHARACTERS).decode()

@@ -13,6 +13,11 @@ from handlers.context import Limits, Services
 from inference.assistants.runs import Runs
 from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
+from inference.code.code_interpreter import (
+    CODE_INTERPRETER,
+    ResponseCodeInterpreter,
+    ThreadCodeInterpreter,
+)
 from inference.code.containers import Containers
 from inference.code.kernels import Kernels
 from inference.engine import ToolTypes
@@ -106,11 +111,22 @@ def services_over(
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
     )
-    runs = Runs(store, gateway, jobs, tools, **engine_options)
+    code = (store, containers, retrieval.files, gateway.reads_images)
+    thread_tools = {**tools, CODE_INTERPRETER: ThreadCodeInterpreter(*code)}
+    response_tools = {**tools, CODE_INTERPRETER: ResponseCodeInterpreter(*code)}
+    runs = Runs(store, gateway, jobs, thread_tools, **engine_options)
     webhooks = Webhooks(store, jobs, registry)
     items = ItemSealer(store, settings.secrets)
     responses = Responses(
-        store, gateway, jobs, tools, webhooks, prompts, item_sealer=items, urls=urls, **engine_options
+        store,
+        gateway,
+        jobs,
+        response_tools,
+        webhooks,
+        prompts,
+        item_sealer=items,
+        urls=urls,
+        **engine_options,
     )
     line_caller = make_line_caller(settings, shared, tenant)
     batches = Batches(

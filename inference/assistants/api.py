@@ -109,6 +109,6 @@ class AssistantsApi:
                 if len(text) > item.text.length:
                     new = annotations[len(item.annotations) :]
                     return ItemDelta(item.id, text[item.text.length :], annotations=new)
-            elif len(part["refusal"]) > item.refusal.length:
+            elif part["type"] == "refusal" and len(part["refusal"]) > item.refusal.length:
                 return ItemDelta(item.id, part["refusal"][item.refusal.length :], "refusal")
         return None

@@ -10,6 +10,8 @@ from persistence.listing import PAGE, pages
 from persistence.store import Document, Store
 from persistence.types import JSON
 
+SHOWN_IMAGE = "[An image that was shown to the user.]"
+
 
 async def read_history(store: Store, run: JSON, project: str, window: int) -> list[JSON]:
     """Return the messages that the run's truncation strategy keeps as chat messages, oldest first.
@@ -52,13 +54,13 @@ def _is_shown(document: Document, run_id: str) -> bool:
 
 async def chat_message(files: InputFiles, message: JSON) -> JSON:
     """Return a stored message as a chat message."""
-    parts = [await _chat_part(files, part) for part in message["content"]]
+    parts = [await _chat_part(files, part, message["role"]) for part in message["content"]]
     text_only = all(part["type"] == "text" for part in parts)
     content = "\n".join(part["text"] for part in parts) if text_only else parts
     return {"role": message["role"], "content": content}
 
 
-async def _chat_part(files: InputFiles, part: JSON) -> JSON:
+async def _chat_part(files: InputFiles, part: JSON, role: str) -> JSON:
     match part["type"]:
         case "text":
             return {"type": "text", "text": part["text"]["value"]}
@@ -66,5 +68,7 @@ async def _chat_part(files: InputFiles, part: JSON) -> JSON:
             return {"type": "text", "text": part["refusal"]}
         case "image_url":
             return files.image_by_url(part["image_url"])
+        case _ if role == "assistant":  # a model's messages are texts
+            return {"type": "text", "text": SHOWN_IMAGE}
         case _:
             return await files.image_by_id(part["image_file"])

@@ -168,6 +168,11 @@ def text_part(value: str, annotations: list[JSON] | None = None) -> JSON:
     return {"type": "text", "text": {"value": value, "annotations": annotations or []}}
 
 
+def image_part(file_id: str) -> JSON:
+    """A content part of an image that code has shown."""
+    return {"type": "image_file", "image_file": {"file_id": file_id, "detail": "auto"}}
+
+
 def usage_object(prompt: int, completion: int) -> JSON:
     """Tokens of a step or a run."""
     return {
@@ -231,15 +236,15 @@ def run_error(error: JSON) -> JSON:
     return {"code": error["code"], "message": error["message"]}
 
 
-def text_delta(text: str, annotations: list[JSON], index: int, *, first: bool) -> JSON:
+def text_delta(text: str, annotations: list[JSON], index: int, place: int, *, first: bool) -> JSON:
     """Return a piece of a text; the first has the key `annotations`, later ones only if there are some.
 
-    `index` is that of the first annotation.
+    `index` is that of the first annotation, `place` that of the text in the message's content.
     """
     value: JSON = {"value": text}
     if annotations or first:
         value["annotations"] = [{"index": number, **each} for number, each in enumerate(annotations, index)]
-    return {"index": 0, "type": "text", "text": value}
+    return {"index": place, "type": "text", "text": value}
 
 
 def message_delta(message_id: str, part: JSON) -> JSON:

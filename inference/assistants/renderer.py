@@ -7,11 +7,11 @@ import orjson
 
 from inference.assistants import objects
 from inference.assistants.objects import without_content
-from inference.assistants.tool_calls import TOOL_CALLS, ToolCall
+from inference.assistants.tool_calls import TOOL_CALLS, ToolCall, shown_images
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
-from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage
+from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage, calls_before
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED, SETTLED
@@ -64,7 +64,9 @@ class AssistantsRenderer:
         self.open_objects: dict[Key, ObjectChange] = {}
         self._project = project
         self._annotated: dict[str, int] = {}
+        self._images: dict[str, list[str]] = {}
         self._steps: dict[str, ObjectChange] = {}
+        self._tool_calls: dict[str, ToolCall] = {}
         self._include_results = bool(state.extra.get(INCLUDE_RESULTS))
         if state.pending:
             self._restore_calls_step(state.turns[-1])
@@ -85,7 +87,7 @@ class AssistantsRenderer:
             case events.ItemStarted():
                 item = events.started_item(event)
                 if isinstance(item, Message):
-                    return self._start_message(item, event.at)
+                    return self._start_message(item, event.at, state)
                 return self._start_call(item, state, event.at) if isinstance(item, Call) else []
             case events.ItemDelta():
                 return [frame for delta in event.split() for frame in self._grow(delta, state)]
@@ -127,7 +129,7 @@ class AssistantsRenderer:
 
     # --- messages ---
 
-    def _start_message(self, item: Message, at: int) -> list[Frame]:
+    def _start_message(self, item: Message, at: int, state: RunState) -> list[Frame]:
         creation = {"type": "message_creation", "message_creation": {"message_id": item.id}}
         frames = self._start_step(_message_step(item), creation, at)
         thread = self.run["thread_id"]
@@ -139,10 +141,13 @@ class AssistantsRenderer:
             ahead=True,
         )
         self._change(message, is_open=True)
+        self._images[item.id] = images = shown_images(calls_before(state.turns, item))
+        parts = ({"index": index, **objects.image_part(file)} for index, file in enumerate(images))
         return [
             *frames,
             ("thread.message.created", message.value),
             ("thread.message.in_progress", message.value),
+            *(("thread.message.delta", objects.message_delta(item.id, part)) for part in parts),
         ]
 
     def _grow(self, event: events.ItemDelta, state: RunState) -> list[Frame]:
@@ -158,13 +163,15 @@ class AssistantsRenderer:
         return []
 
     def _grow_message(self, item: Message, event: events.ItemDelta) -> list[Frame]:
+        place = len(self._images[item.id])
         if event.part == "refusal":
-            part: JSON = {"index": 1 if item.text else 0, "type": "refusal", "refusal": event.text}
+            place += 1 if item.text else 0
+            part: JSON = {"index": place, "type": "refusal", "refusal": event.text}
         elif event.part == "text":
             first = item.id not in self._annotated
             index = self._annotated.get(item.id, 0)
             self._annotated[item.id] = index + len(event.annotations)
-            part = objects.text_delta(event.text, event.annotations, index, first=first)
+            part = objects.text_delta(event.text, event.annotations, index, place, first=first)
         else:
             return []
         return [("thread.message.delta", objects.message_delta(item.id, part))]
@@ -173,9 +180,8 @@ class AssistantsRenderer:
         message = self.open_objects[Key(self._project, MESSAGES, child_id(self.run["thread_id"], item.id))]
         whole = event.status == "completed"
         reason = MESSAGE_REASONS.get(event.reason or event.status)
-        value = objects.finished_message(
-            message.value, _content(item, whole=whole), event.at, whole=whole, reason=reason
-        )
+        content = [*map(objects.image_part, self._images.pop(item.id)), *_content(item, whole=whole)]
+        value = objects.finished_message(message.value, content, event.at, whole=whole, reason=reason)
         state = {CUT_OFF: True} if event.status == events.INTERRUPTED else {}
         closed = ObjectChange(message.key, value, state, message.parent, message.labels, ahead=True)
         self._change(closed, is_open=False)
@@ -203,11 +209,15 @@ class AssistantsRenderer:
         call = turn.item(id)
         if not isinstance(call, Call):
             return []
-        delta = made(_tool_call(call), call)
+        is_new = id not in self._tool_calls
+        tool = self._tool_calls.get(id) or _tool_call(call).opened()
+        delta = made(tool, call)
         if delta is None:
             return []
+        self._tool_calls[id] = tool
         type = _tool_type(call)
-        part = {"index": _index(turn, call), "id": call.call_id, "type": type, type: delta}
+        named = {"id": call.call_id} if is_new else {}  # clients append a second one to the first
+        part = {"index": _index(turn, call), **named, "type": type, type: delta}
         return [_step_delta(_calls_step(turn), self._without_content(part))]
 
     def _finish_call(self, item: Call, event: events.ItemFinished, state: RunState) -> list[Frame]:
@@ -216,6 +226,7 @@ class AssistantsRenderer:
         return self._call_delta(state.turns[-1], item.id, lambda tool, call: tool.finish(call))
 
     def _finish_turn(self, event: events.TurnFinished, state: RunState) -> list[Frame]:
+        self._tool_calls = {}
         if event.finish == events.INTERRUPTED:
             return self._close_steps(event.finish, event.at, INTERRUPTED_ERROR)
         turn = state.turns[-1]

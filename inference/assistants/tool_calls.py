@@ -1,7 +1,12 @@
 """Calls of the server's tools as run steps show them: an entry for each type of item."""
 
+from typing import Self
+
+from inference.code.arguments import CodeReader, code_of
 from inference.engine.items import Call
 from persistence.types import JSON
+
+CODE = "code_interpreter_call"
 
 
 class ToolCall:
@@ -9,6 +14,10 @@ class ToolCall:
 
     Deltas have the call's members without `id`, `index` and `type`, which the renderer adds.
     """
+
+    def opened(self) -> Self:
+        """Return what shows one call from its beginning; it may keep what it needs of earlier deltas."""
+        return self
 
     def shown(self, call: Call) -> JSON:
         """Return the member of a step's call that is named by the tool's type."""
@@ -40,5 +49,46 @@ class ImageGenerationCall(ToolCall):
         return shown if call.error is None else {**shown, "error": call.error}
 
 
-TOOL_CALLS: dict[str, ToolCall] = {"image_generation_call": ImageGenerationCall()}
+class CodeInterpreterCall(ToolCall):
+    """Code, and what it shows: logs and images, which are files of the API."""
+
+    def __init__(self) -> None:
+        self._reader = CodeReader()
+
+    def opened(self) -> Self:
+        """Return a reader of the code of one call."""
+        return type(self)()
+
+    def shown(self, call: Call) -> JSON:
+        """Return code and outputs."""
+        return {"input": code_of(str(call.arguments)), "outputs": call.details.get("outputs") or []}
+
+    def start(self, call: Call) -> JSON | None:  # noqa: ARG002 - of the interface
+        """Return the delta with which the code begins."""
+        return {"input": "", "outputs": []}
+
+    def grow(self, call: Call, text: str) -> JSON | None:  # noqa: ARG002 - of the interface
+        """Return the code that a piece of the arguments adds."""
+        code = self._reader.read(text)
+        return {"input": code} if code else None
+
+    def progress(self, call: Call, phase: str, data: JSON) -> JSON | None:  # noqa: ARG002 - of the interface
+        """Return logs and images as they come."""
+        return {"outputs": [data]} if phase == "output" else None
+
+    def finish(self, call: Call) -> JSON | None:  # noqa: ARG002 - of the interface
+        """Return nothing: clients have everything already."""
+        return None
+
+
+def shown_images(calls: list[Call]) -> list[str]:
+    """Return the files of the images that the code of calls has shown."""
+    outputs = (each for call in calls if call.type == CODE for each in call.details.get("outputs") or ())
+    return [each["image"]["file_id"] for each in outputs if each["type"] == "image"]
+
+
+TOOL_CALLS: dict[str, ToolCall] = {
+    CODE: CodeInterpreterCall(),
+    "image_generation_call": ImageGenerationCall(),
+}
 """By the type of the item; types that are not here are shown with their details."""

@@ -69,6 +69,16 @@ class Kernels:
         self._starting = 0
         self._released = asyncio.Condition()
 
+    async def problem(self) -> str | None:
+        """Return why no sandbox can be started here; None if they can."""
+        if self._driver is None:
+            return self._reason
+        try:
+            await asyncio.to_thread(self._driver.command, Limits(), 0)
+        except SandboxUnavailable as exc:
+            return str(exc)
+        return None
+
     @asynccontextmanager
     async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
         """Hold a container's kernel, started or not, while no other task has it.

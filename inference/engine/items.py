@@ -277,4 +277,17 @@ def pending_calls(turns: Sequence[Turn]) -> list[Call]:
     return turns[-1].pending if turns else []
 
 
+def calls_before(turns: Sequence[Turn], message: Message) -> list[Call]:
+    """Return the calls since the message before this one."""
+    calls: list[Call] = []
+    for item in (item for turn in turns for item in turn.items):
+        if item.id == message.id:
+            break
+        if isinstance(item, Message):
+            calls = []
+        elif isinstance(item, Call):
+            calls.append(item)
+    return calls
+
+
 _CLASSES: dict[str, type[Item]] = {MESSAGE: Message, REASONING: Reasoning, COMPACTION: Compaction}

@@ -30,9 +30,9 @@ from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS,
 from inference.gateway.realtime import ProviderSocket
 from inference.gateway.requests import chat_request
 from inference.gateway.routing.asking import Asking
-from inference.gateway.routing.context_windows import ContextWindows
 from inference.gateway.routing.cooldowns import Cooldowns
 from inference.gateway.routing.deployments import Deployments
+from inference.gateway.routing.known_models import KnownModels
 from inference.gateway.routing.model_list import ModelList
 from inference.gateway.routing.parameters import UnsupportedFields, with_parameters
 from inference.gateway.routing.route_changes import changed_providers, note_embedding_model
@@ -92,7 +92,7 @@ class Gateway:
         self.local = local
         self._asking = Asking(policy or CallerPolicy())
         self._sender = Sender(self._asking.policy.guard, local)
-        self._windows = ContextWindows()
+        self._known = KnownModels()
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
@@ -217,7 +217,14 @@ class Gateway:
             targets = self._find(model).targets
         except ModelNotFound:
             return None
-        return self._windows.smallest(targets)
+        return self._known.smallest_window(targets)
+
+    def reads_images(self, model: str) -> bool:
+        """Return whether all deployments of a model are known to read images."""
+        try:
+            return self._known.read_images(self._find(model).targets)
+        except ModelNotFound:
+            return False
 
     # --- requests ---
 

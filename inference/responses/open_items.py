@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from inference.code.arguments import CodeReader
 from inference.engine.items import Message
 from inference.engine.state import RunState
 from inference.gateway.answers.tolerant_json import LEAST_LOGPROB
@@ -23,6 +24,8 @@ class OpenItem:
     refuses: bool = False
     annotations: list[JSON] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)
+    code: CodeReader = field(default_factory=CodeReader)
+    """Reads the code of a call of code_interpreter."""
 
 
 def content_of(item: Message, opened: OpenItem) -> list[JSON]:

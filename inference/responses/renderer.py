@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
-from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Message, Reasoning
+from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Message, Reasoning, calls_before
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
@@ -15,7 +15,7 @@ from inference.responses.event_frames import TERMINAL, Frame, FrameWriter, delta
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
 from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, is_cut, logprob_of
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
-from inference.responses.tool_items import TOOL_ITEMS
+from inference.responses.tool_items import TOOL_ITEMS, made_images
 from inference.responses.tools import RequestTools
 from persistence.store import Key
 from persistence.types import JSON
@@ -197,11 +197,7 @@ class ResponsesRenderer:
             logprobs = [logprob_of(each) for each in event.logprobs]
             frames.append(delta("output_text", opened, text, content_index=0, logprobs=logprobs))
         for mark in event.annotations:
-            annotation = annotation_of(mark, opened, state)
-            number = len(opened.annotations)
-            opened.annotations.append(annotation)
-            added = {"annotation_index": number, "annotation": annotation, "content_index": 0}
-            frames.append(("response.output_text.annotation.added", {**place_of(opened), **added}))
+            frames += self._annotate(opened, annotation_of(mark, opened, state))
         return frames
 
     def _without_marks(self, item: Message, opened: OpenItem, event: events.ItemDelta) -> str:
@@ -249,11 +245,28 @@ class ResponsesRenderer:
         status = "completed" if event.status == "completed" else "incomplete"
         if event.error is not None and event.output is not None:
             status = "failed"  # the server's tool, whose error the model reads
+        frames = self._cite_images(item, opened, state) if isinstance(item, Message) else []
         finished = self._item(item, opened, status)
         if event.status != events.INTERRUPTED:
             self._add_output(event.id, finished)
         done = {"output_index": opened.index, "item": shown(finished, self._include)}
-        return [*self._endings(item, opened, finished), ("response.output_item.done", done)]
+        return [*frames, *self._endings(item, opened, finished), ("response.output_item.done", done)]
+
+    def _cite_images(self, item: Message, opened: OpenItem, state: RunState) -> list[Frame]:
+        """Cite the images that code has made since the last message, at the end of the text."""
+        end = item.text.length - sum(last - first for first, last in opened.spans)
+        cited = {each.get("file_id") for each in opened.annotations}
+        frames: list[Frame] = []
+        for image in made_images(calls_before(state.turns, item)):
+            if image["file_id"] not in cited:
+                at = {"start_index": end, "end_index": end}
+                frames += self._annotate(opened, {"type": "container_file_citation", **image, **at})
+        return frames if opened.has_part else []
+
+    def _annotate(self, opened: OpenItem, annotation: JSON) -> list[Frame]:
+        added = {"annotation_index": len(opened.annotations), "annotation": annotation, "content_index": 0}
+        opened.annotations.append(annotation)
+        return [("response.output_text.annotation.added", {**place_of(opened), **added})]
 
     def _endings(self, item: Item, opened: OpenItem, finished: JSON) -> list[Frame]:
         """Return the events that end an item's parts."""

@@ -1,14 +1,19 @@
 """Calls of the server's tools as items of a response, and as its events: an entry for each type of item."""
 
+from collections.abc import Iterable, Iterator
+
+from inference.code.arguments import code_of
 from inference.engine.items import Call
 from inference.responses import objects
-from inference.responses.event_frames import Frame, place_of
+from inference.responses.event_frames import Frame, delta, place_of
 from inference.responses.open_items import OpenItem, queries_of
 from persistence.types import JSON
 
+CODE = "code_interpreter_call"
+
 EARLIER = frozenset(
     {
-        "code_interpreter_call",
+        CODE,
         "image_generation_call",
         "mcp_approval_request",
         "mcp_approval_response",
@@ -78,7 +83,52 @@ class ImageGenerationItem(ToolItem):
         return super().end(opened, finished) if finished["status"] == "completed" else []
 
 
+class CodeInterpreterItem(ToolItem):
+    """Code that runs in a container, and what it shows."""
+
+    def item(self, call: Call, opened: OpenItem, status: str) -> JSON:
+        """Return the item; outputs are shown where `include` asks for them."""
+        has_ended = status in ("completed", "failed")
+        return {
+            "id": opened.id,
+            "type": call.type,
+            "status": status,
+            "code": code_of(str(call.arguments)),
+            "container_id": call.details["container_id"],
+            "outputs": [_output(each) for each in call.details["outputs"]] if has_ended else None,
+        }
+
+    def grow(self, call: Call, opened: OpenItem, text: str) -> list[Frame]:  # noqa: ARG002 - of the interface
+        """Return the event of the code that a piece of the arguments adds."""
+        code = opened.code.read(text)
+        return [delta("code_interpreter_call_code", opened, code)] if code else []
+
+    def progress(self, opened: OpenItem, phase: str, data: JSON) -> list[Frame]:
+        """Return the events of the end of the code; outputs have none."""
+        if phase != "interpreting":
+            return []
+        done = {**place_of(opened), "code": opened.code.code}
+        return [("response.code_interpreter_call_code.done", done), *super().progress(opened, phase, data)]
+
+    def end(self, opened: OpenItem, finished: JSON) -> list[Frame]:
+        """Return the event of code that has run; the API has none for code that could not."""
+        return super().end(opened, finished) if finished["status"] == "completed" else []
+
+
+def _output(output: JSON) -> JSON:
+    return {name: value for name, value in output.items() if name != "file"}
+
+
+def made_images(calls: Iterable[Call]) -> Iterator[JSON]:
+    """Yield the images that the code of calls has made, as files of its container."""
+    for call in calls:
+        if call.type == CODE:
+            yield from (each["file"] for each in call.details["outputs"] if "file" in each)
+            yield from call.details.get("images") or ()
+
+
 TOOL_ITEMS: dict[str, ToolItem] = {
+    CODE: CodeInterpreterItem(),
     "file_search_call": FileSearchItem(),
     "image_generation_call": ImageGenerationItem(),
 }

@@ -9,7 +9,7 @@ from inference.responses.functions import CALL_TYPES, call_arguments, call_membe
 from inference.responses.items import ItemRefused
 from persistence.types import JSON
 
-SERVED = frozenset({"file_search", "image_generation"})
+SERVED = frozenset({"code_interpreter", "file_search", "image_generation"})
 """Types of tools that the server runs."""
 
 _NAMED = frozenset({"function", "custom"})

@@ -204,11 +204,6 @@ REFUSED: list[tuple[JSON, str, str]] = [
         "input",
     ),
     (
-        {"input": "Hi", "tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]},
-        "This server does not run the tool 'code_interpreter'.",
-        "tools",
-    ),
-    (
         {"input": "Hi", "tools": [FUNCTION], "tool_choice": {"type": "function", "name": "x"}},
         "Tool choice 'x' not found in 'tools' parameter.",
         "tool_choice",

@@ -58,6 +58,7 @@ class Options(Entry):
     max_input_tokens: Count | None = None
     unknown_fields: UnknownFields | None = None
     drop_params: bool | list[str] | None = None
+    reads_images: bool | None = None
     cooldown: Cooldown | None = None
 
 
@@ -219,6 +220,7 @@ class _Reader:
             drop_fields=frozenset(dropped if isinstance(dropped, list) else ()),
             drops_unsupported=dropped is True,
             unknown_fields=options.of("unknown_fields"),
+            reads_images=options.of("reads_images"),
             context_window=window or (CONTEXT_WINDOW if provider.wire == "local" else None),
         )
 

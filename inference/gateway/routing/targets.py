@@ -54,6 +54,7 @@ class Target:
     drop_fields: frozenset[str] = frozenset()
     drops_unsupported: bool = False
     context_window: int | None = None
+    reads_images: bool | None = None
     max_inputs: int | None = None
     max_input_tokens: int | None = None
     """Inputs of one request, of embeddings or moderations; None for the provider's known limits."""

@@ -127,7 +127,7 @@ def test_tools_of_the_server_are_listed_as_the_request_has_them() -> None:
         ({"type": "web_search", "external_web_access": False}, "auto", False),
         ({"type": "web_search", "external_web_access": False}, "required", True),
         ({"type": "web_search"}, "auto", True),
-        ({"type": "code_interpreter", "container": {"type": "auto"}}, "auto", True),
+        ({"type": "shell", "environment": {"type": "container_auto"}}, "auto", True),
     ],
 )
 def test_a_web_search_of_codex_may_be_left_out(tool: JSON, choice: str, *, refused: bool) -> None:
