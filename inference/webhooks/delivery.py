@@ -4,23 +4,19 @@ import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import orjson
 import structlog
 import yarl
 
 from inference.errors import ProviderError
-from inference.gateway.http.http_client import HttpClient, Timeouts
-from inference.gateway.http.proxies import proxied_client, proxy_of
+from inference.gateway.http.http_client import Timeouts
+from inference.gateway.http.web_client import WebClient
 from inference.jobs import Jobs
 from inference.leases import Lease
 from inference.webhooks.registry import Endpoint, Registry
 from persistence.store import Enqueue, Finish, Job, Operation, Reschedule, Store
 from persistence.types import JSON
-
-if TYPE_CHECKING:
-    from inference.gateway.http.proxied_client import ProxiedClient
 
 KIND = "webhook"
 
@@ -58,8 +54,7 @@ class Webhooks:
         self.registry = registry
         self._store = store
         self._pauses = pauses
-        self._client = HttpClient()
-        self._proxied: ProxiedClient | None = None
+        self._client = WebClient()
         self._silent: dict[str, float] = {}
         if registry.projects:
             jobs.register(KIND, self._run, concurrency=CONCURRENCY, give_up=self._give_up, fair=True)
@@ -67,8 +62,6 @@ class Webhooks:
     async def close(self) -> None:
         """Close every connection."""
         await self._client.close()
-        if self._proxied is not None:
-            await self._proxied.close()
 
     def announce(self, project: str, event: str, object_id: str) -> list[Operation]:
         """Return the writes that have an object's event delivered: none if nobody registered for it.
@@ -146,17 +139,10 @@ class Webhooks:
 
     async def _post(self, endpoint: Endpoint, message_id: str, body: bytes) -> int:
         """Return the status of an endpoint's answer; redirects are not followed."""
-        url = yarl.URL(endpoint.url)
         headers = signed_headers(endpoint.secret, message_id, body)
         timeouts = Timeouts(CONNECT_SECONDS, SECONDS)
-        proxy = proxy_of(url.origin())
-        if proxy is None:
-            address = await self.registry.guard.address(endpoint.url, CONNECT_SECONDS)
-            response = await self._client.send("POST", url, headers, body, timeouts, address)
-        else:
-            if self._proxied is None:
-                self._proxied = proxied_client()
-            response = await self._proxied.send("POST", url, headers, body, timeouts, proxy)
+        url, guard = yarl.URL(endpoint.url), self.registry.guard
+        response = await self._client.send("POST", url, headers, body, timeouts, guard)
         try:
             await response.drain()
         finally:
