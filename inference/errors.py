@@ -6,6 +6,7 @@ InferenceError
 │   ├── RoutesRefused        models.yaml
 │   ├── MCPServersRefused    the file of the MCP servers
 │   ├── PromptsRefused       a prompt template
+│   ├── ToolsRefused         the file of the operator's tools
 │   └── WebhooksRefused      the webhooks' file
 ├── ProviderError        the provider answered with an error, or did not answer
 │   ├── ProviderRejected     4xx other than 429: the request is at fault
@@ -47,6 +48,10 @@ class MCPServersRefused(FileRefused):
 
 class PromptsRefused(FileRefused):
     """A prompt template cannot be used."""
+
+
+class ToolsRefused(FileRefused):
+    """The file of the operator's tools cannot be used."""
 
 
 class WebhooksRefused(FileRefused):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from inference.errors import FileRefused, PromptsRefused, RoutesRefused, WebhooksRefused
+from inference.errors import FileRefused, PromptsRefused, RoutesRefused, ToolsRefused, WebhooksRefused
 from persistence.collections import SYSTEM
 from persistence.engines import open_for_token, open_store
 from persistence.errors import StoreError
@@ -28,6 +28,7 @@ VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
         RoutesRefused: "ASTROLABE_MODELS",
         WebhooksRefused: "ASTROLABE_WEBHOOKS",
         PromptsRefused: "ASTROLABE_PROMPTS",
+        ToolsRefused: "ASTROLABE_TOOLS",
         StoreError: "ASTROLABE_STORE",
     }
 )

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference.limits import MAX_ANSWER, MAX_TAKEOVERS
+from inference.web import SERVICES, Service
 from persistence.engines import is_for_tokens
 from serving.errors import SettingsRefused
 
@@ -19,7 +20,7 @@ PREFIX = "ASTROLABE_"
 LIKENESS = 0.7
 """Share of two names' letters that agree, from which on one is taken for the other misspelt."""
 
-SECRETS = frozenset({"ASTROLABE_SECRET", "OPENAI_API_KEY"})
+SECRETS = frozenset({"ASTROLABE_SEARCH_KEY", "ASTROLABE_SECRET", "OPENAI_API_KEY"})
 """Variables whose values no error shows."""
 
 SHORTEST_SECRET = 16
@@ -93,6 +94,30 @@ class Settings(BaseSettings):
         (),
         "Hosts of your own network, separated by commas, that the URL of an input file (`file_url`) may name "
         "(`name` or `name:port`); public ones may be named anyway.",
+    )
+    search_service: Service | None = variable(
+        "ASTROLABE_SEARCH_SERVICE",
+        None,
+        "What the tool `web_search` searches with: `searxng`, `brave` or `tavily`; without one it is refused.",
+    )
+    search_url: str | None = variable(
+        "ASTROLABE_SEARCH_URL",
+        None,
+        "Where the search service is; needed for `searxng`, such as `http://searxng:8080`.",
+    )
+    search_key: SecretStr | None = variable(
+        "ASTROLABE_SEARCH_KEY", None, "Your key for the search service; needed for `brave` and `tavily`."
+    )
+    search_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_SEARCH_HOSTS",
+        (),
+        "Hosts of your own network, separated by commas, whose pages `web_search` may open (`name` or "
+        "`name:port`); public ones may be opened anyway.",
+    )
+    tools: Path | None = variable(
+        "ASTROLABE_TOOLS",
+        None,
+        "Path of a YAML file: functions and HTTP endpoints of yours that models may call as tools.",
     )
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
@@ -232,7 +257,9 @@ class Settings(BaseSettings):
         "Folder for files that can be made again: prepared editions, local models.",
     )
 
-    @field_validator("provider_hosts", "file_hosts", "allowed_hosts", "cors_origins", mode="before")
+    @field_validator(
+        "provider_hosts", "file_hosts", "search_hosts", "allowed_hosts", "cors_origins", mode="before"
+    )
     @classmethod
     def split_names(cls, value: object) -> object:
         """Split what comes as one string in the environment."""
@@ -269,6 +296,7 @@ class Settings(BaseSettings):
             raise SettingsRefused("\n".join(_explain(error) for error in exc.errors())) from exc
         refuse_misspelt_variables()
         settings.refuse_open_network()
+        settings.check_search()
         return settings
 
     @property
@@ -297,6 +325,29 @@ class Settings(BaseSettings):
             "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
             "or say ASTROLABE_ALLOW_OPEN=true."
         )
+
+    def check_search(self) -> None:
+        """Refuse a search service that lacks its URL or key, and a URL or key without a service."""
+        service, url, key = self.search_service, self.search_url, self.search_key
+        given = [name for name, value in (("URL", url), ("KEY", key)) if value is not None]
+        if service is None:
+            if given:
+                raise SettingsRefused(
+                    f"ASTROLABE_SEARCH_{given[0]} is set, but not ASTROLABE_SEARCH_SERVICE: set it to one of "
+                    f"{', '.join(SERVICES)}."
+                )
+            return
+        needed = "URL" if service == "searxng" else "KEY"
+        if needed not in given:
+            raise SettingsRefused(
+                f"ASTROLABE_SEARCH_SERVICE={service}: needs ASTROLABE_SEARCH_{needed}. Set it."
+            )
+        parts = urlsplit(url or "http://any")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise SettingsRefused(
+                f"ASTROLABE_SEARCH_URL={without_secrets(url or '')}: should be a URL of http or https without a "
+                "password or parameters. A key belongs in ASTROLABE_SEARCH_KEY."
+            )
 
 
 def _secrets(value: SecretStr) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal, get_args
+from typing import Any
 
 import orjson
 import structlog
@@ -18,10 +18,8 @@ from inference.errors import InferenceError, ProviderError
 from inference.gateway.answers import tolerant_json
 from inference.gateway.http.http_client import Timeouts
 from inference.gateway.http.web_client import WebClient
+from inference.web import Service
 from persistence.types import JSON
-
-Service = Literal["searxng", "brave", "tavily"]
-SERVICES: tuple[Service, ...] = get_args(Service)
 
 CONNECT_SECONDS = 5.0
 SECONDS = 15.0

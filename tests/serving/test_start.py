@@ -76,6 +76,30 @@ def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"SERVICE": "brave"}, "ASTROLABE_SEARCH_SERVICE=brave: needs ASTROLABE_SEARCH_KEY"),
+        ({"SERVICE": "searxng"}, "ASTROLABE_SEARCH_SERVICE=searxng: needs ASTROLABE_SEARCH_URL"),
+        (
+            {"SERVICE": "google"},
+            "ASTROLABE_SEARCH_SERVICE='google': should be 'searxng', 'brave' or 'tavily'",
+        ),
+        (
+            {"KEY": "k"},
+            "ASTROLABE_SEARCH_KEY is set, but not ASTROLABE_SEARCH_SERVICE: set it to one of searxng",
+        ),
+        (
+            {"SERVICE": "searxng", "URL": "http://u:p@host/"},
+            r"ASTROLABE_SEARCH_URL=http://u:\*\*\*@host/: should be a URL of http",
+        ),
+    ],
+)
+def test_a_search_service_that_cannot_be_asked_is_refused(given: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsRefused, match=said):
+        Settings.read(**{f"ASTROLABE_SEARCH_{name}": value for name, value in given.items()})
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         (

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from inference.web import search_services
-from inference.web.search_services import SERVICES, SearchFailed, SearchOptions, SearchService, search_service
+from inference.web import SERVICES, search_services
+from inference.web.search_services import SearchFailed, SearchOptions, SearchService, search_service
 from tests.inference.web.fakes import KEY, Web
 
 
