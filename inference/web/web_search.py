@@ -11,7 +11,8 @@ import yarl
 
 from inference import tokens
 from inference.engine.items import Call
-from inference.engine.tools import Citation, Emit, Tool, ToolContext, ToolFactory, ToolResult
+from inference.engine.errors import ToolUnavailable
+from inference.engine.tools import Citation, Emit, Tool, ToolContext, ToolResult, ToolType
 from inference.web.pages import Page, PageFailed, Pages, passages
 from inference.web.search_services import (
     MAX_RESULTS,
@@ -26,6 +27,8 @@ from persistence.types import JSON
 SEARCH = "web_search"
 OPEN_PAGE = "web_open_page"
 FIND_IN_PAGE = "web_find_in_page"
+
+NO_SERVICE = "its operator has named no search service (ASTROLABE_SEARCH_SERVICE)"
 
 MARK = re.compile("\u3010web(\\d{1,4}):(\\d{1,4})\u2020([^\u3010\u3011\n]*)\u3011")
 MAX_NAME = 40
@@ -57,13 +60,32 @@ WARNING = (
 )
 
 
-def web_search(service: SearchService, pages: Pages, context_window: Callable[[str], int]) -> ToolFactory:
-    """Return the factory of the web_search tool; `context_window` returns the tokens that a model takes."""
+class WebSearchType(ToolType):
+    """The web_search tool; `service` is None where the operator has named none.
 
-    async def make(context: ToolContext) -> Tool:
-        return WebSearch(service, pages, context, context_window(context.model) // 3)
+    `context_window` returns the tokens that a model takes.
+    """
 
-    return make
+    def __init__(
+        self, service: SearchService | None, pages: Pages, context_window: Callable[[str], int]
+    ) -> None:
+        self._service = service
+        self._pages = pages
+        self._context_window = context_window
+
+    async def check(self, project: str, entry: JSON) -> None:  # noqa: ARG002 - of the interface
+        """Raise ToolUnavailable without a search service."""
+        self._required(entry["type"])
+
+    async def make(self, context: ToolContext) -> Tool:
+        """Return the tool of a run; ToolUnavailable if the service was removed since its request."""
+        service = self._required(context.tool["type"])
+        return WebSearch(service, self._pages, context, self._context_window(context.model) // 3)
+
+    def _required(self, type: str) -> SearchService:
+        if self._service is None:
+            raise ToolUnavailable(type, NO_SERVICE)
+        return self._service
 
 
 class WebSearch(Tool):
@@ -76,7 +98,7 @@ class WebSearch(Tool):
     item_type = "web_search_call"
 
     def __init__(self, service: SearchService, pages: Pages, context: ToolContext, budget: int) -> None:
-        options: JSON = context.tool.get(SEARCH) or {}
+        options: JSON = context.tool.get(context.tool["type"]) or {}
         size = SIZES[options.get("search_context_size") or "medium"]
         self._service = service
         self._read_pages = pages
