@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from inference.responses.memory import ConnectionMemory
     from inference.responses.responses import Responses
     from inference.retrieval import Retrieval
+    from inference.web.web_search import WebSearchType
     from inference.webhooks.delivery import Webhooks
     from persistence.store import Store
 
@@ -37,6 +38,7 @@ class Services:
     webhooks: "Webhooks"
     batches: "Batches"
     containers: "Containers"
+    web_search: "WebSearchType"
 
 
 @dataclass(frozen=True, slots=True)

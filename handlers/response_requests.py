@@ -60,14 +60,14 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
             raise BadRequest(message, param="model", code="missing_required_parameter")
         check_model(context, body["model"])
     tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
-    if tools.refused:
-        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.refused}))
+    if tools.unserved:
+        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
         raise BadRequest(
             f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
         )
     await _check_vector_stores(context, tools.server)
     places = ((f"tools[{index}]", tool) for index, tool in enumerate(body.get("tools") or ()))
-    served = [(place, tool) for place, tool in places if tool in tools.server]
+    served = [(place, tool) for place, tool in places if tool in tools.server and not tools.is_optional(tool)]
     await check_tools(context.services.responses.tools, context.project, served)
     if body.get("moderation") is not None:
         check_model(context, body["moderation"]["model"], "moderation.model")

@@ -39,6 +39,9 @@ from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import FileSearchType
 from inference.sealing import Sealer
+from inference.web.pages import Pages
+from inference.web.search_services import search_service
+from inference.web.web_search import WebSearchType
 from inference.webhooks.delivery import Webhooks
 from inference.webhooks.registry import Registry
 from persistence.engines import open_for_token, open_store, token_template
@@ -104,9 +107,11 @@ def services_over(
     containers = make_containers(retrieval, store, settings, shared)
     urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
     images = GeneratedImages(store, settings.log_days * 86_400)
+    web_search = shared.web_search if shared else make_web_search(settings, gateway, retrieval.sandbox)
     tools: ToolTypes = {
         "file_search": FileSearchType(retrieval, gateway.context_window),
         "image_generation": ImageGenerationType(gateway, images, retrieval.files, urls),
+        "web_search": web_search,
     }
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
@@ -151,6 +156,7 @@ def services_over(
         webhooks=webhooks,
         batches=batches,
         containers=containers,
+        web_search=web_search,
     )
     line_caller.services = services
     return services
@@ -215,6 +221,15 @@ def make_reloader(settings: Settings, gateway: Gateway) -> RoutesReloader:
     return RoutesReloader(gateway, settings.models, lambda path: Routes.from_file(path, os.environ))
 
 
+def make_web_search(settings: Settings, gateway: Gateway, sandbox: Sandbox) -> WebSearchType:
+    """Return the tool web_search, with the search service that the operator named."""
+    service = settings.search_service
+    key = settings.search_key.get_secret_value() if settings.search_key else ""
+    search = search_service(service, settings.search_url or "", key) if service else None
+    urls = UrlFiles(HostGuard(frozenset(settings.search_hosts)), "ASTROLABE_SEARCH_HOSTS", "page")
+    return WebSearchType(search, Pages(urls, sandbox), gateway.context_window)
+
+
 def make_registry(settings: Settings) -> Registry:
     """Return the webhooks that the operator registered; WebhooksRefused."""
     if settings.webhooks is None:
@@ -264,8 +279,8 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
     async def open_retrieval() -> None:
         retrieval.open()
 
-    async def open_webhooks() -> None:
-        """Nothing: connections are opened by deliveries."""
+    async def open_nothing() -> None:
+        """Do nothing: connections are opened by the first request."""
 
     async def search() -> JSON:
         return retrieval.describe()
@@ -274,7 +289,8 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
         Service("store", open_store, store.close, ping=store.ping),
         Service("gateway", gateway.open, gateway.close),
         Service("retrieval", open_retrieval, retrieval.close, ping=search),
-        Service("webhooks", open_webhooks, services.webhooks.close),
+        Service("webhooks", open_nothing, services.webhooks.close),
+        Service("web_search", open_nothing, services.web_search.close),
         Service("containers", services.containers.open, services.containers.close),
         Service(
             "jobs",

@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     search_service: Service | None = variable(
         "ASTROLABE_SEARCH_SERVICE",
         None,
-        "What the tool `web_search` searches with: `searxng`, `brave` or `tavily`; without one it is refused.",
+        "What `web_search` searches with: `searxng`, `brave` or `tavily`; without one it is refused.",
     )
     search_url: str | None = variable(
         "ASTROLABE_SEARCH_URL",
@@ -345,8 +345,8 @@ class Settings(BaseSettings):
         parts = urlsplit(url or "http://any")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise SettingsRefused(
-                f"ASTROLABE_SEARCH_URL={without_secrets(url or '')}: should be a URL of http or https without a "
-                "password or parameters. A key belongs in ASTROLABE_SEARCH_KEY."
+                f"ASTROLABE_SEARCH_URL={without_secrets(url or '')}: should be a URL of http or https "
+                "without a password or parameters. A key belongs in ASTROLABE_SEARCH_KEY."
             )
 
 

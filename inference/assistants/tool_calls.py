@@ -49,6 +49,14 @@ class ImageGenerationCall(ToolCall):
         return shown if call.error is None else {**shown, "error": call.error}
 
 
+class WebSearchCall(ToolCall):
+    """A search of the web, or a page that was opened, with its sources."""
+
+    def shown(self, call: Call) -> JSON:
+        """Return the action, and why it failed if it did."""
+        return {"action": call.details["action"], **({"error": call.error} if call.error else {})}
+
+
 class CodeInterpreterCall(ToolCall):
     """Code, and what it shows: logs and images, which are files of the API."""
 
@@ -90,5 +98,6 @@ def shown_images(calls: list[Call]) -> list[str]:
 TOOL_CALLS: dict[str, ToolCall] = {
     CODE: CodeInterpreterCall(),
     "image_generation_call": ImageGenerationCall(),
+    "web_search_call": WebSearchCall(),
 }
 """By the type of the item; types that are not here are shown with their details."""

@@ -28,6 +28,7 @@ from inference.engine.tools import Tool, Toolbox, ToolContext, ToolTypes
 from inference.engine.turns import CUT_SHORT, SendRequest, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
+from inference.engine.urls import urls_of
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import CallerSettings, Gateway
 from inference.limits import MAX_ANSWER
@@ -77,6 +78,7 @@ class RunAttempt:
         self._history = history
         self._earlier: list[JSON] = []
         self._images: list[str] = []
+        self._urls: tuple[str, ...] = ()
         self._watch = watch or RequestWatch()
         self._gateway = gateway
         self._tools = tools
@@ -186,7 +188,7 @@ class RunAttempt:
         history, self._history = self._history, None  # it may be long, so it is not kept
         if history is None:
             history = await self._api.history(self._work.run.document, window)
-        self._earlier = history.tool_items
+        self._earlier, self._urls = history.tool_items, urls_of(history.messages)
         if any(tool["type"] != FUNCTION for tool in self._settings.tools):
             self._images = history.image_urls()
         tools = await self._make_tools(caller)
@@ -279,6 +281,7 @@ class RunAttempt:
             tuple(self._earlier),
             tuple(self._images),
             isinstance(self._work, UnitOfWork),
+            self._urls,
         )
 
     @asynccontextmanager

@@ -1,5 +1,6 @@
 """Tools that the server runs for a model; functions are run by the caller."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -7,6 +8,9 @@ from inference.engine.errors import ToolRefused, ToolUnavailable
 from inference.engine.items import Call
 from inference.gateway import CallerSettings
 from persistence.types import JSON
+
+VERSION = re.compile(r"(_preview)?(_\d{4}_\d{2}_\d{2})?$")
+"""The end of the name of a type, such as `web_search_preview_2025_03_11`, that says its version."""
 
 CALLERS = frozenset({"function"})
 """Types of a run's entries that the caller runs."""
@@ -77,6 +81,7 @@ class ToolContext:
     that the run continues, "" for none. `earlier` are the items of tools in the run's context, the oldest
     first, where the API has such items. `images` are the URLs of the images that the model sees in the
     context, in their order. A run that is not `is_stored` must leave nothing in the store.
+    `urls` are those that the user's messages name.
     """
 
     project: str
@@ -90,6 +95,7 @@ class ToolContext:
     earlier: tuple[JSON, ...] = ()
     images: tuple[str, ...] = ()
     is_stored: bool = True
+    urls: tuple[str, ...] = ()
 
 
 class ToolType:
@@ -109,10 +115,15 @@ ToolTypes = Mapping[str, ToolType]
 
 def tool_entry(tool: JSON) -> JSON:
     """Return a request's tool as tool types read it: its type, and its options under the type's name."""
-    type = tool["type"]
+    type = plain_type(tool["type"])
     if isinstance(tool.get(type), dict):
         return tool
     return {"type": type, type: {name: value for name, value in tool.items() if name != "type"}}
+
+
+def plain_type(type: str) -> str:
+    """Return a type of tools without its version."""
+    return VERSION.sub("", type)
 
 
 async def check_tools(types: ToolTypes, project: str, tools: Iterable[tuple[str, JSON]]) -> None:
@@ -123,10 +134,11 @@ async def check_tools(types: ToolTypes, project: str, tools: Iterable[tuple[str,
     for place, tool in tools:
         if tool["type"] in CALLERS:
             continue
-        if tool["type"] not in types:
+        entry = tool_entry(tool)
+        if entry["type"] not in types:
             raise ToolUnavailable(tool["type"])
         try:
-            await types[tool["type"]].check(project, tool_entry(tool))
+            await types[entry["type"]].check(project, entry)
         except ToolRefused as exc:
             raise exc.at(place) from exc
 
@@ -156,7 +168,10 @@ class Toolbox:
     def function_of(self, type: str) -> str | None:
         """Return the name of the first function of a type of tools."""
         names = (
-            each["function"]["name"] for of, tool in self._tools if of == type for each in tool.definitions()
+            each["function"]["name"]
+            for of, tool in self._tools
+            if of == plain_type(type)
+            for each in tool.definitions()
         )
         return next(names, None)
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from inference.responses.function_names import function_name
 from inference.responses.functions import object_arguments
+from inference.web.web_search import called_function, results_text
 from persistence.types import JSON
 
 NOT_KEPT = "[The results are no longer there.]"
@@ -38,10 +39,9 @@ def _file_search(item: JSON) -> HostedCall:
 
 
 def _web_search(item: JSON) -> HostedCall:
-    action = {name: value for name, value in item["action"].items() if name != "sources"}
+    name, arguments = called_function(item["action"])
     results = item.get("results") or item["action"].get("sources")
-    found = text_part(json.dumps(results, ensure_ascii=False)) if results else text_part(NOT_KEPT)
-    return _call("web_search", action, found)
+    return _call(name, arguments, text_part(results_text(results) if results else NOT_KEPT))
 
 
 def _code_interpreter(item: JSON) -> HostedCall:

@@ -67,6 +67,8 @@ def _annotation(annotation: JSON, filenames: Mapping[str, str]) -> JSON | None:
     if annotation["type"] == "file_path":
         file_id = annotation["file_path"]["file_id"]
         return {"type": "file_path", "file_id": file_id, "index": annotation["start_index"]}
+    if annotation["type"] == "url_citation":
+        return {"type": "url_citation", **annotation["url_citation"], **_offsets(annotation)}
     file_id = annotation["file_citation"]["file_id"]
     filename = filenames.get(file_id, "")
     return {
@@ -75,6 +77,10 @@ def _annotation(annotation: JSON, filenames: Mapping[str, str]) -> JSON | None:
         "filename": filename,
         "index": annotation["start_index"],
     }
+
+
+def _offsets(annotation: JSON) -> JSON:
+    return {name: annotation[name] for name in ("start_index", "end_index")}
 
 
 def call_items(step: JSON, conversation_id: str) -> list[JSON]:
@@ -115,10 +121,15 @@ def _code_interpreter_call(details: JSON) -> JSON:
     return {"type": "code_interpreter_call", "container_id": "", "code": code, "outputs": outputs}
 
 
+def _web_search_call(details: JSON) -> JSON:
+    return {"type": "web_search_call", "action": details["action"]}
+
+
 _CALLS = {
     "function": _function_call,
     "file_search": _file_search_call,
     "code_interpreter": _code_interpreter_call,
+    "web_search": _web_search_call,
 }
 
 
@@ -147,7 +158,8 @@ def _thread_part(part: JSON) -> JSON:
     kind: Any = part["type"]
     if kind in TEXTS:
         text = part["text"]
-        annotations = [each for each in map(_thread_annotation, part.get("annotations") or ()) if each]
+        found = (_thread_annotation(each, text) for each in part.get("annotations") or ())
+        annotations = [each for each in found if each]
         return text_part(text, [_marked(each, text) for each in annotations])
     if kind == "refusal":
         return {"type": "refusal", "refusal": part["refusal"]}
@@ -163,9 +175,14 @@ def _image(kind: str, source: JSON, part: JSON) -> JSON:
     return {"type": kind, kind: {**source, "detail": part.get("detail") or "auto"}}
 
 
-def _thread_annotation(annotation: JSON) -> JSON | None:
-    """Return an annotation of a file; threads have no others."""
+def _thread_annotation(annotation: JSON, text: str) -> JSON | None:
+    """Return an annotation of a file or a URL; threads have no others."""
     kind = annotation["type"]
+    if kind == "url_citation":
+        offsets = _offsets(annotation)
+        cited = text[offsets["start_index"] : offsets["end_index"]]
+        source = {"url": annotation["url"], "title": annotation["title"]}
+        return {"type": kind, "text": cited, **offsets, kind: source}
     if kind not in ("file_citation", "file_path"):
         return None
     index = annotation["index"]

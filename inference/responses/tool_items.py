@@ -18,6 +18,7 @@ EARLIER = frozenset(
         "mcp_approval_request",
         "mcp_approval_response",
         "mcp_list_tools",
+        "web_search_call",
     }
 )
 """Types of the items of a context that a response's tools know (`ToolContext.earlier`)."""
@@ -127,9 +128,24 @@ def made_images(calls: Iterable[Call]) -> Iterator[JSON]:
             yield from call.details.get("images") or ()
 
 
+class WebSearchItem(ToolItem):
+    """A search of the web, or a page that was opened; sources and results are shown where `include` asks."""
+
+    def item(self, call: Call, opened: OpenItem, status: str) -> JSON:
+        """Return the item; its arguments become its action when it is run."""
+        status = "failed" if status == "incomplete" else status
+        item = {"id": opened.id, "type": opened.type, "status": status, "action": call.details["action"]}
+        return item if status == "in_progress" else {**item, "results": call.details.get("results") or []}
+
+    def end(self, opened: OpenItem, finished: JSON) -> list[Frame]:
+        """Return the event of a search that has answered; there is none for one that failed."""
+        return super().end(opened, finished) if finished["status"] == "completed" else []
+
+
 TOOL_ITEMS: dict[str, ToolItem] = {
     CODE: CodeInterpreterItem(),
     "file_search_call": FileSearchItem(),
     "image_generation_call": ImageGenerationItem(),
+    "web_search_call": WebSearchItem(),
 }
 """By the type of the item."""

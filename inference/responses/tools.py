@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from inference.engine.tools import plain_type
 from inference.responses.function_names import function_name, hashed_name
 from inference.responses.functions import CALL_TYPES, call_arguments, call_members, definition, tool_type
 from inference.responses.items import ItemRefused
+from inference.web.web_search import FUNCTIONS as WEB_FUNCTIONS
 from persistence.types import JSON
 
-SERVED = frozenset({"code_interpreter", "file_search", "image_generation"})
-"""Types of tools that the server runs."""
+SERVED = frozenset({"code_interpreter", "file_search", "image_generation", "web_search"})
+"""Types of tools that the server runs, without their versions."""
 
 _NAMED = frozenset({"function", "custom"})
 
@@ -53,7 +55,8 @@ class RequestTools:
     def of(cls, tools: list[JSON], tool_choice: Any, items: list[JSON]) -> "RequestTools":
         """Read a request's tools and the tools that items of its context bring; ItemRefused."""
         self = cls()
-        self._reserved = SERVED.intersection(tool["type"] for tool in tools)
+        served = SERVED.intersection(plain_type(tool["type"]) for tool in tools)
+        self._reserved = served | (WEB_FUNCTIONS if "web_search" in served else frozenset())
         for index, tool in enumerate(tools):
             self._add(tool, f"tools[{index}]")
         brought = (item.get("tools") or () for item in items if item["type"] in BROUGHT_TOOLS)
@@ -63,14 +66,12 @@ class RequestTools:
         self._choose(tool_choice)
         return self
 
-    @property
-    def refused(self) -> list[JSON]:
-        """The unserved tools that a request cannot do without.
+    def is_optional(self, tool: JSON) -> bool:
+        """Return whether a request is answered without a tool where the server cannot run it.
 
         Codex offers a web search in every request; a model that is free to choose answers without it.
         """
-        is_free = self.choice in ("auto", "none")
-        return [tool for tool in self.unserved if not (is_free and "external_web_access" in tool)]
+        return self.choice in ("auto", "none") and "external_web_access" in tool
 
     # --- calls ---
 
@@ -102,7 +103,7 @@ class RequestTools:
                 self._add_function(inner, tool, param)
         elif type == "tool_search" and tool.get("execution") != "client":
             pass  # The model sees all functions from the start: there is nothing to search for.
-        elif type in SERVED:
+        elif plain_type(type) in SERVED:
             self.server.append(tool)
         elif type not in CALL_TYPES or _runs_in_container(tool):
             self.unserved.append(tool)

@@ -2,16 +2,16 @@
 
 import asyncio
 import re
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import orjson
 import yarl
 
 from inference import tokens
-from inference.engine.items import Call
 from inference.engine.errors import ToolUnavailable
+from inference.engine.items import Call
 from inference.engine.tools import Citation, Emit, Tool, ToolContext, ToolResult, ToolType
 from inference.web.pages import Page, PageFailed, Pages, passages
 from inference.web.search_services import (
@@ -27,6 +27,9 @@ from persistence.types import JSON
 SEARCH = "web_search"
 OPEN_PAGE = "web_open_page"
 FIND_IN_PAGE = "web_find_in_page"
+
+FUNCTIONS = frozenset({SEARCH, OPEN_PAGE, FIND_IN_PAGE})
+"""Names of the functions that the model calls."""
 
 NO_SERVICE = "its operator has named no search service (ASTROLABE_SEARCH_SERVICE)"
 
@@ -75,17 +78,29 @@ class WebSearchType(ToolType):
 
     async def check(self, project: str, entry: JSON) -> None:  # noqa: ARG002 - of the interface
         """Raise ToolUnavailable without a search service."""
-        self._required(entry["type"])
+        if self._service is None:
+            raise ToolUnavailable(entry["type"], NO_SERVICE)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._service is not None:
+            await self._service.close()
 
     async def make(self, context: ToolContext) -> Tool:
-        """Return the tool of a run; ToolUnavailable if the service was removed since its request."""
-        service = self._required(context.tool["type"])
-        return WebSearch(service, self._pages, context, self._context_window(context.model) // 3)
-
-    def _required(self, type: str) -> SearchService:
+        """Return the tool of a run; without a search service, one that the model does not see."""
         if self._service is None:
-            raise ToolUnavailable(type, NO_SERVICE)
-        return self._service
+            return NoWebSearch()
+        return WebSearch(self._service, self._pages, context, self._context_window(context.model) // 3)
+
+
+class NoWebSearch(Tool):
+    """The tool of a request that is answered without it."""
+
+    item_type = "web_search_call"
+
+    def definitions(self) -> list[JSON]:
+        """Return no functions."""
+        return []
 
 
 class WebSearch(Tool):
@@ -274,6 +289,26 @@ class WebSearch(Tool):
         return f"The user is here: {', '.join(known)}. " if known else ""
 
 
+def called_function(action: JSON) -> tuple[str, JSON]:
+    """Return the function that a call's action stands for, and its arguments."""
+    url = {"url": action.get("url") or ""}
+    match action["type"]:
+        case "open_page":
+            return OPEN_PAGE, url
+        case "find_in_page":
+            return FIND_IN_PAGE, {**url, "pattern": action["pattern"]}
+        case _:
+            queries = action.get("queries") or [each for each in (action.get("query"),) if each]
+            return SEARCH, {"queries": queries}
+
+
+def results_text(results: Sequence[JSON]) -> str:
+    """Return the results of an earlier response's call as text for the model."""
+    members = ("title", "url", "text")
+    texts = ["\n".join(safe(str(one[name])) for name in members if one.get(name)) for one in results]
+    return untrusted("Results", "\n\n".join(texts))
+
+
 def allowed_domains(options: JSON) -> tuple[str, ...]:
     """Return the domains of a request's filter: without scheme and path, which some write."""
     given = (options.get("filters") or {}).get("allowed_domains") or ()
@@ -325,7 +360,7 @@ def safe(text: str) -> str:
 
 def untrusted(name: str, text: str) -> str:
     """Return a text of the web between lines that it cannot know."""
-    boundary = secrets.token_hex(4)
+    boundary = sha256(text.encode()).hexdigest()[:16]
     return f"{name}, between the lines {boundary}. {WARNING}\n--- {boundary}\n{text}\n--- {boundary}"
 
 

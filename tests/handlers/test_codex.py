@@ -68,4 +68,7 @@ def test_codex_may_offer_a_web_search_that_the_server_does_not_run(http: httpx.C
 def test_a_web_search_of_another_client_is_refused(http: httpx.Client) -> None:
     answer = http.post("responses", json=request({"text": "Hello."}, tools=[{"type": "web_search"}]))
     assert answer.status_code == 400
-    assert answer.json()["error"]["message"] == "This server does not run the tool 'web_search'."
+    assert answer.json()["error"]["message"] == (
+        "The tool 'web_search' is not available on this server: its operator has named no search service "
+        "(ASTROLABE_SEARCH_SERVICE)."
+    )

@@ -171,7 +171,7 @@ HOSTED: list[tuple[JSON, str, JSON, str]] = [
     (
         {"type": "web_search_call", "action": {"type": "search", "query": "tea"}},
         "web_search",
-        {"type": "search", "query": "tea"},
+        {"queries": ["tea"]},
         "[The results are no longer there.]",
     ),
     (

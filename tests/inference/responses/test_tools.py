@@ -113,25 +113,33 @@ def test_tools_of_items_count_too() -> None:
 
 def test_tools_of_the_server_are_listed_as_the_request_has_them() -> None:
     search = {"type": "file_search", "vector_store_ids": ["vs_1"]}
-    web = {"type": "web_search", "external_web_access": False}
-    tools = RequestTools.of([search, web, WEATHER], "auto", [])
+    web = {"type": "web_search_preview_2025_03_11"}
+    shell = {"type": "shell", "environment": {"type": "container_auto"}}
+    tools = RequestTools.of([search, web, shell, WEATHER], "auto", [])
 
-    assert tools.server == [search]
-    assert tools.unserved == [web]
+    assert tools.server == [search, web]
+    assert tools.unserved == [shell]
     assert names(tools) == ["weather"]
 
 
 @pytest.mark.parametrize(
-    ("tool", "choice", "refused"),
+    ("tool", "choice", "optional"),
     [
-        ({"type": "web_search", "external_web_access": False}, "auto", False),
-        ({"type": "web_search", "external_web_access": False}, "required", True),
-        ({"type": "web_search"}, "auto", True),
-        ({"type": "shell", "environment": {"type": "container_auto"}}, "auto", True),
+        ({"type": "web_search", "external_web_access": False}, "auto", True),
+        ({"type": "web_search", "external_web_access": False}, "required", False),
+        ({"type": "web_search"}, "auto", False),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, "auto", False),
     ],
 )
-def test_a_web_search_of_codex_may_be_left_out(tool: JSON, choice: str, *, refused: bool) -> None:
-    assert RequestTools.of([tool], choice, []).refused == ([tool] if refused else [])
+def test_a_web_search_of_codex_may_be_left_out(tool: JSON, choice: str, *, optional: bool) -> None:
+    assert RequestTools.of([tool], choice, []).is_optional(tool) is optional
+
+
+def test_functions_of_the_caller_get_other_names_than_those_of_a_web_search() -> None:
+    mine = {**WEATHER, "name": "web_open_page"}
+
+    assert names(RequestTools.of([mine], "auto", [])) == ["web_open_page"]
+    assert names(RequestTools.of([mine, {"type": "web_search"}], "auto", [])) != ["web_open_page"]
 
 
 def test_a_shell_in_a_container_is_the_servers() -> None:

@@ -67,7 +67,13 @@ class Web:
         if request.query.get("format") != "json" or not request.query.get("q") or set(request.query) - known:
             return web.Response(status=403, text="<html>Forbidden</html>", content_type="text/html")
         results = [
-            {"url": url, "title": f"Title of {url}", "content": DESCRIPTION, "engine": "e", "score": 1.0}
+            {
+                "url": url,
+                "title": f"Title of {url.partition('#')[0]}",
+                "content": DESCRIPTION,
+                "engine": "e",
+                "score": 1.0,
+            }
             for url in self._urls()
         ]
         answer = {"query": request.query["q"], "number_of_results": 0, "results": results, "answers": []}
@@ -87,7 +93,12 @@ class Web:
         ):
             return _brave_error(422, "VALIDATION")
         results = [
-            {"type": "search_result", "url": url, "title": f"Title of {url}", "description": DESCRIPTION}
+            {
+                "type": "search_result",
+                "url": url,
+                "title": f"Title of {url.partition('#')[0]}",
+                "description": DESCRIPTION,
+            }
             | {"extra_snippets": ["More of it."], "meta_url": {}, "language": "en"}
             for url in self._urls()
         ]
@@ -108,7 +119,7 @@ class Web:
         results = [
             {
                 "url": url,
-                "title": f"Title of {url}",
+                "title": f"Title of {url.partition('#')[0]}",
                 "content": DESCRIPTION,
                 "score": 0.9,
                 "raw_content": None,

@@ -150,7 +150,7 @@ async def test_marks_of_calls_before_a_takeover_are_still_cited(make: Make) -> N
         ("web_search", {"queries": 7}),
         ("web_open_page", {"url": 7}),
         ("web_open_page", {"url": "file:///etc/passwd"}),
-        ("web_find_in_page", {"url": "http://a b"}),
+        ("web_find_in_page", {"url": "http://a:port/"}),
     ],
 )
 async def test_arguments_that_do_not_fit_are_explained_to_the_model(
