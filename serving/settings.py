@@ -114,11 +114,6 @@ class Settings(BaseSettings):
         "Hosts of your own network, separated by commas, whose pages `web_search` may open (`name` or "
         "`name:port`); public ones may be opened anyway.",
     )
-    tools: Path | None = variable(
-        "ASTROLABE_TOOLS",
-        None,
-        "Path of a YAML file: functions and HTTP endpoints of yours that models may call as tools.",
-    )
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
         None,

@@ -188,9 +188,9 @@ class RunAttempt:
         history, self._history = self._history, None  # it may be long, so it is not kept
         if history is None:
             history = await self._api.history(self._work.run.document, window)
-        self._earlier, self._urls = history.tool_items, urls_of(history.messages)
+        self._earlier = history.tool_items
         if any(tool["type"] != FUNCTION for tool in self._settings.tools):
-            self._images = history.image_urls()
+            self._images, self._urls = history.image_urls(), urls_of(history.messages)
         tools = await self._make_tools(caller)
         return RequestBuilder(self._settings, self._state, history.messages, tools, window, tokens.count)
 
