@@ -1,8 +1,9 @@
 """Puts a container's files into its sandbox, and stores those that the code wrote."""
 
+import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from inference.code.container_files import MAX_BYTES, MAX_FILES, NewFile, checked_path, shown_path
@@ -17,6 +18,8 @@ from persistence.store import Document, Store
 Stamp = tuple[int, int]
 """Size and time of change of a file in a sandbox."""
 
+
+STORED_AT_ONCE = 8
 
 MOST_NAMED = 5
 """Files that are not kept and are named to the model."""
@@ -74,17 +77,18 @@ async def written_files(
     sizes = {path: entry["bytes"] for path, entry in container.state["files"].items()}
     for path in written.deleted:
         sizes.pop(path, None)
+    wanted = []
     for path, stamp in written.stamps.items():
         if running.seen.get(path) == stamp:
             continue
         try:
-            room = _room(path, sizes)
-            new = await _store(store, container.key.project, kernel, path, room)
-        except (ContainerFileRefused, OSError) as exc:
+            _check_room(path, stamp[0], sizes)
+        except ContainerFileRefused as exc:
             written.refuse(path, str(exc))
-            continue
-        sizes[path] = new.size
-        written.added.append(new)
+        else:
+            sizes[path] = stamp[0]
+            wanted.append(path)
+    await _store_all(store, container.key.project, kernel, wanted, written)
     return written
 
 
@@ -96,16 +100,38 @@ def note_kept(running: RunningKernel, written: WrittenFiles) -> None:
     running.contents.update({new.path: new.content for new in written.added})
 
 
-def _room(path: str, sizes: dict[str, int]) -> int:
-    """Return how many bytes a file may have beside the others; ContainerFileRefused."""
+def _check_room(path: str, size: int, sizes: dict[str, int]) -> None:
+    """Raise ContainerFileRefused where a container with files of these sizes cannot have another."""
     checked_path(path)
     others = [size for other, size in sizes.items() if other != path]
     if len(others) >= MAX_FILES:
         raise ContainerFileRefused(f"a container has at most {MAX_FILES} files")
-    return MAX_BYTES - sum(others)
+    if sum(others) + size > MAX_BYTES:
+        raise ContainerFileRefused(f"the files of a container have at most {MAX_BYTES} bytes together")
 
 
-async def _store(store: Store, project: str, kernel: Kernel, path: str, room: int) -> NewFile:
+async def _store_all(
+    store: Store, project: str, kernel: Kernel, paths: Sequence[str], written: WrittenFiles
+) -> None:
+    """Store files, some at the same time: a database may be slow for each and fast for many."""
+    slots = asyncio.Semaphore(STORED_AT_ONCE)
+
+    async def store_one(path: str) -> None:
+        async with slots:
+            try:
+                new = await _store(store, project, kernel, path, written.stamps[path][0])
+            except (ContainerFileRefused, OSError) as exc:
+                written.refuse(path, str(exc))
+            else:
+                written.added.append(new)
+
+    outcomes = await asyncio.gather(*map(store_one, paths), return_exceptions=True)
+    for failure in filter(None, outcomes):
+        raise failure
+    written.added.sort(key=lambda new: paths.index(new.path))
+
+
+async def _store(store: Store, project: str, kernel: Kernel, path: str, largest: int) -> NewFile:
     """Store a file's bytes, for which nothing in the sandbox vouches: not even for its size."""
     content = new_id("content_")
 
@@ -113,9 +139,8 @@ async def _store(store: Store, project: str, kernel: Kernel, path: str, room: in
         size = 0
         async for piece in kernel.read(path):
             size += len(piece)
-            if size > room:
-                message = f"the files of a container have at most {MAX_BYTES} bytes together"
-                raise ContainerFileRefused(message)
+            if size > largest:
+                raise ContainerFileRefused("it grew while it was read")
             yield piece
 
     await store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
