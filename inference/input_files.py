@@ -102,6 +102,14 @@ class InputFiles:
         return True
 
 
+def image_urls(message: JSON) -> list[str]:
+    """Return the URLs of the images of a chat message, in their order."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return []
+    return [part["image_url"]["url"] for part in content if part["type"] == "image_url"]
+
+
 async def _part_of(data: bytes, filename: str) -> JSON:
     if (text := _text(data)) is not None:
         return _text_part(text, filename)

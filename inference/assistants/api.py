@@ -1,7 +1,7 @@
 """What the engine needs of the Assistants API."""
 
 from inference.assistants import objects
-from inference.assistants.history import read_history
+from inference.assistants.history import read_history, shown_urls
 from inference.assistants.renderer import DONE, INCLUDE_RESULTS, AssistantsRenderer, Frame, numbered
 from inference.engine.events import ItemDelta
 from inference.engine.feeds import NumberedFrame
@@ -70,7 +70,8 @@ class AssistantsApi:
 
     async def history(self, run: Document, window: int) -> History:
         """Return the thread's messages as chat messages."""
-        return History(await read_history(self._store, run.value, run.key.project, window))
+        messages = await read_history(self._store, run.value, run.key.project, window)
+        return History(messages, images=[*shown_urls(messages)])
 
     async def check(self, *_: Document | RunState | Credentials | None) -> JSON:
         """Return nothing: runs have no checks."""

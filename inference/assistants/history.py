@@ -1,16 +1,18 @@
 """A thread's messages as the chat messages that a model reads."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 
 from inference.assistants.renderer import CUT_OFF
 from inference.engine.requests import most_tokens
-from inference.input_files import InputFiles
+from inference.input_files import InputFiles, image_urls
 from persistence.collections import MESSAGES
 from persistence.listing import PAGE, pages
 from persistence.store import Document, Store
 from persistence.types import JSON
 
-SHOWN_IMAGE = "[An image that was shown to the user.]"
+SHOWN_IMAGE = "[The image {} was shown to the user.]"
+_SHOWN_IMAGE = re.compile(r"\[The image (file-\w+) was shown to the user\.\]")
 
 
 async def read_history(store: Store, run: JSON, project: str, window: int) -> list[JSON]:
@@ -69,6 +71,15 @@ async def _chat_part(files: InputFiles, part: JSON, role: str) -> JSON:
         case "image_url":
             return files.image_by_url(part["image_url"])
         case _ if role == "assistant":  # a model's messages are texts
-            return {"type": "text", "text": SHOWN_IMAGE}
+            return {"type": "text", "text": SHOWN_IMAGE.format(part["image_file"]["file_id"])}
         case _:
             return await files.image_by_id(part["image_file"])
+
+
+def shown_urls(messages: list[JSON]) -> Iterator[str]:
+    """Yield the images of chat messages in their order; those shown to the user as `file:file-…`."""
+    for message in messages:
+        if message["role"] == "assistant" and isinstance(message["content"], str):
+            yield from (f"file:{id}" for id in _SHOWN_IMAGE.findall(message["content"]))
+        else:
+            yield from image_urls(message)

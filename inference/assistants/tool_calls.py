@@ -6,7 +6,7 @@ from inference.code.arguments import CodeReader, code_of
 from inference.engine.items import Call
 from persistence.types import JSON
 
-CODE = "code_interpreter_call"
+CODE, IMAGE = "code_interpreter_call", "image_generation_call"
 
 
 class ToolCall:
@@ -90,14 +90,20 @@ class CodeInterpreterCall(ToolCall):
 
 
 def shown_images(calls: list[Call]) -> list[str]:
-    """Return the files of the images that the code of calls has shown."""
-    outputs = (each for call in calls if call.type == CODE for each in call.details.get("outputs") or ())
-    return [each["image"]["file_id"] for each in outputs if each["type"] == "image"]
+    """Return the files of the images that calls have made or shown."""
+    files: list[str] = []
+    for call in calls:
+        if call.type == CODE:
+            outputs = call.details.get("outputs") or ()
+            files += [each["image"]["file_id"] for each in outputs if each["type"] == "image"]
+        elif call.type == IMAGE and "file_id" in call.details:
+            files.append(call.details["file_id"])
+    return files
 
 
 TOOL_CALLS: dict[str, ToolCall] = {
     CODE: CodeInterpreterCall(),
-    "image_generation_call": ImageGenerationCall(),
+    IMAGE: ImageGenerationCall(),
     "web_search_call": WebSearchCall(),
 }
 """By the type of the item; types that are not here are shown with their details."""

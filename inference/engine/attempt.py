@@ -189,8 +189,9 @@ class RunAttempt:
         if history is None:
             history = await self._api.history(self._work.run.document, window)
         self._earlier = history.tool_items
+        self._images = history.images
         if any(tool["type"] != FUNCTION for tool in self._settings.tools):
-            self._images, self._urls = history.image_urls(), urls_of(history.messages)
+            self._urls = urls_of(history.messages)
         tools = await self._make_tools(caller)
         return RequestBuilder(self._settings, self._state, history.messages, tools, window, tokens.count)
 

@@ -74,17 +74,13 @@ class Settings:
 class History:
     """What a run's model reads before its turns.
 
-    `tool_items` are the items of the server's tools among them, where the API has such items.
+    `tool_items` are the items of the server's tools among them, where the API has such items. `images` are
+    the URLs of its images in their order; `file:` and an id name a file of the project.
     """
 
     messages: list[JSON]
     tool_items: list[JSON] = field(default_factory=list)
-
-    def image_urls(self) -> list[str]:
-        """Return the URLs of the images of the messages, in their order."""
-        contents = (message.get("content") for message in self.messages)
-        parts = (part for content in contents if isinstance(content, list) for part in content)
-        return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+    images: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -216,10 +216,7 @@ class ImageGeneration(Tool):
     async def _mask(self) -> InputImage | None:
         mask = self._options.get("input_image_mask") or {}
         if mask.get("file_id") is not None:
-            document = await self._files.get(self._context.project, mask["file_id"])
-            if document.value["bytes"] > MAX_IMAGE:
-                raise _Unusable("The mask is too large.")
-            data = b"".join([piece async for piece in self._files.read(document)])
+            data = await _content(self._files, self._context.project, mask["file_id"]) or b""
         elif mask.get("image_url"):
             data = await self._by_url(mask["image_url"])
         else:
@@ -227,6 +224,8 @@ class ImageGeneration(Tool):
         return _input_image(data, "The mask")
 
     async def _by_url(self, url: str) -> bytes:
+        if url.startswith("file:"):
+            return await _content(self._files, self._context.project, url.removeprefix("file:")) or b""
         if not url.startswith("data:"):
             return (await self._urls.fetch(url, MAX_IMAGE)).data
         return await asyncio.to_thread(_decoded, url.partition(",")[2])
@@ -288,11 +287,18 @@ class _KeptAsFiles:
         return None
 
     async def read(self, details: JSON) -> bytes | None:
-        try:
-            document = await self._files.get(self._project, details["file_id"])
-        except ObjectNotFound:
-            return None
-        return b"".join([piece async for piece in self._files.read(document)])
+        return await _content(self._files, self._project, details["file_id"])
+
+
+async def _content(files: Files, project: str, id: str) -> bytes | None:
+    """Return the bytes of a file, None if it is gone; _Unusable for one that is too large."""
+    try:
+        document = await files.get(project, id)
+    except ObjectNotFound:
+        return None
+    if document.value["bytes"] > MAX_IMAGE:
+        raise _Unusable(f"The file {id} has more than the {MAX_IMAGE} bytes of an image.")
+    return b"".join([piece async for piece in files.read(document)])
 
 
 def _arguments(arguments: str) -> tuple[str, list[int]]:

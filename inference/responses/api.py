@@ -12,7 +12,7 @@ from inference.engine.tools import tool_entry
 from inference.gateway import Credentials, Gateway
 from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.image_generation.generated_images import with_images
-from inference.input_files import InputFiles
+from inference.input_files import InputFiles, image_urls
 from inference.responses import objects
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
@@ -124,7 +124,9 @@ class ResponsesApi:
         unsealed = await with_images(self._store, project, unsealed)
         files = InputFiles(self._store, project, self._urls, fetched)
         tool_items = [item for item in items if item["type"] in EARLIER]
-        return History(await chat_messages(unsealed, files, tools), tool_items)
+        messages = await chat_messages(unsealed, files, tools)
+        images = [url for message in messages for url in image_urls(message)] if tools.server else []
+        return History(messages, tool_items, images)
 
     async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
         """Return the moderation of a response that asks for it."""

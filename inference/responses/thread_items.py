@@ -86,13 +86,14 @@ def _offsets(annotation: JSON) -> JSON:
 def call_items(step: JSON, conversation_id: str) -> list[JSON]:
     """Return the calls of a run step as items, their outputs behind them.
 
-    Functions without an output are left out: a conversation with such a call cannot be continued.
+    Functions without an output are left out: a conversation with such a call cannot be continued. So are
+    calls of tools whose items say nothing without what the step does not have.
     """
     calls: list[JSON] = []
     outputs: list[JSON] = []
     for call in step["step_details"]["tool_calls"]:
         kind, details = call["type"], call.get(call["type"]) or {}
-        if kind == "function" and details.get("output") is None:
+        if kind not in _CALLS or (kind == "function" and details.get("output") is None):
             continue
         item = _CALLS[kind](details)
         if kind == "function":
@@ -125,11 +126,17 @@ def _web_search_call(details: JSON) -> JSON:
     return {"type": "web_search_call", "action": details["action"]}
 
 
+def _image_generation_call(details: JSON) -> JSON:
+    known = {name: value for name, value in details.items() if name not in ("error", "file_id")}
+    return {"type": "image_generation_call", "result": None, **known}
+
+
 _CALLS = {
     "function": _function_call,
     "file_search": _file_search_call,
     "code_interpreter": _code_interpreter_call,
     "web_search": _web_search_call,
+    "image_generation": _image_generation_call,
 }
 
 

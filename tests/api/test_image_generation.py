@@ -233,7 +233,9 @@ def post(client: OpenAI, path: str, body: Any) -> Any:
     return client.post(path, body=body, cast_to=object)
 
 
-def test_a_run_makes_an_image_as_a_file(client: OpenAI, tag: str) -> None:
+def test_a_message_of_a_thread_has_the_image_as_a_file_which_later_runs_edit(
+    client: OpenAI, provider: ProviderProcess, tag: str
+) -> None:
     assistant = post(client, "/assistants", {"model": "m", "tools": [TOOL]})
     prompt = prompt_of(tag)
     content = script(tag, drawing(prompt), {"text": "There."})
@@ -243,9 +245,21 @@ def test_a_run_makes_an_image_as_a_file(client: OpenAI, tag: str) -> None:
     sent = httpx.post(f"{client.base_url}{path[1:]}/runs", json=body, timeout=60)
     events = [json.loads(line[6:]) for line in sent.text.splitlines() if line.startswith("data: {")]
     assert events[-1]["status"] == "completed"
+    message = client.get(f"{path}/messages", cast_to=object)["data"][0]  # type: ignore[index]
+    image, text = message["content"]
+    assert text["text"]["value"] == "There."
+    deltas = [event for event in events if event["object"] == "thread.message.delta"]
+    assert deltas[0]["delta"]["content"] == [{"index": 0, **image}]
     steps: Any = client.get(f"{path}/runs/{events[-1]['id']}/steps", cast_to=object)
     (call,) = steps["data"][-1]["step_details"]["tool_calls"]
     assert call["type"] == "image_generation"
     file = client.files.retrieve(call["image_generation"]["file_id"])
+    assert image["image_file"]["file_id"] == file.id
     assert (file.purpose, client.files.content(file.id).read()) == ("assistants_output", PICTURE)
     assert call["image_generation"]["revised_prompt"] == prompt
+    content = script(tag, drawing(prompt_of(f"{tag}-edit"), images=[1]), {"text": "{tool}"})
+    post(client, f"{path}/messages", {"role": "user", "content": content})
+    run = {"assistant_id": assistant["id"], "stream": True}
+    assert "thread.run.completed" in httpx.post(f"{client.base_url}{path[1:]}/runs", json=run).text
+    (sent,) = asked(provider, f"{tag}-edit")
+    assert (sent["path"], sent["body"]["image"]["size"]) == ("/v1/images/edits", len(PICTURE))
