@@ -1,8 +1,9 @@
 """The files of containers: a document and a content for each, and an index in the container's state.
 
-The index ("files") holds for each path the id, the content and the size of its file. It is changed in the
-write that changes the files, so writers of one container are in order, and one read of the container
-tells a worker what its sandbox lacks.
+The index ("files") holds for each path the id, the content and the size of its file, and the file of the API
+that it is a copy of, if it is one. It is changed in the write that changes the files, so writers of one
+container are in order, and one read of the container tells a worker what its sandbox lacks. Beside it
+are the ids of all files that were copied ("copied"), also of those that code has changed or deleted since.
 """
 
 import re
@@ -10,6 +11,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 from inference.code.driver import FOLDER
 from inference.code.errors import ContainerFileRefused
@@ -92,20 +94,25 @@ def below_folder(shown: str) -> str:
 
 
 async def file_changes(
-    store: Store, container: Document, added: Sequence[NewFile] = (), deleted: Collection[str] = ()
-) -> tuple[dict[str, JSON], list[Operation], list[JSON]]:
-    """Return the new index, the operations beside the container's own, and the added files' objects.
+    store: Store,
+    container: Document,
+    added: Sequence[NewFile] = (),
+    deleted: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[JSON, list[Operation], list[JSON]]:
+    """Return the container's new state, the operations beside its own, and the added files' objects.
 
-    A file whose path is taken replaces the other one and keeps its id. Raises ContainerFileRefused.
+    A file whose path is taken replaces the other one and keeps its id. `deleted` are contents by path: what
+    was replaced meanwhile stays. Raises ContainerFileRefused.
     """
     project = container.key.project
     index: dict[str, JSON] = dict(container.state["files"])
     operations: list[Operation] = []
     rest: list[Operation] = []
     shown = []
-    for path in deleted:
-        if (entry := index.pop(path, None)) is None:
+    for path, content in deleted.items():
+        if path not in index or index[path]["content"] != content:
             continue
+        entry = index.pop(path)
         if (document := await store.get(file_key(container, entry["id"]))) is not None:
             operations.append(Delete(document))
         rest.append(_drop(project, entry))
@@ -125,7 +132,8 @@ async def file_changes(
         index[new.path] = {"id": value["id"], "content": new.content, "bytes": new.size, "origin": new.origin}
         shown.append(value)
     _check(index, [new.path for new in added])
-    return index, [*operations, *rest], shown
+    copied = {*container.state["copied"], *(new.origin for new in added if new.origin is not None)}
+    return {**container.state, "files": index, "copied": sorted(copied)}, [*operations, *rest], shown
 
 
 def file_key(container: Document, file_id: str) -> Key:

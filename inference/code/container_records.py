@@ -1,11 +1,12 @@
 """The documents of containers: reading them, noting their use, and changing their files.
 
-The private state of a container has the index of its files ("files") and the worker that has its sandbox
+The private state of a container has its files ("files", "copied") and the worker that has its sandbox
 ("kernel"), or None.
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from inference.code.container_files import NewFile, file_changes
 from inference.code.errors import ContainerExpired, ContainerNotFound
@@ -81,21 +82,21 @@ class ContainerRecords:
         project: str,
         container: str,
         added: Sequence[NewFile] = (),
-        deleted: Collection[str] = (),
+        deleted: Mapping[str, str] = MappingProxyType({}),
         *,
         even_late: bool = False,
     ) -> tuple[Document, list[JSON]]:
-        """Add files, whose contents are stored, and delete paths; return the container and the added files.
+        """Add files, whose contents are stored, and delete others; return the container and the added files.
 
-        Raises ContainerFileRefused if they do not fit; then nothing is changed.
+        `deleted` are contents by path: what was replaced meanwhile stays. Raises ContainerFileRefused if the
+        files do not fit; then nothing is changed.
         """
 
         async def attempt() -> tuple[Document, list[JSON]]:
             document = await self.get(project, container)
             if document.value["status"] == "expired" or (has_expired(document) and not even_late):
                 raise ContainerExpired
-            index, operations, shown = await file_changes(self._store, document, added, deleted)
-            state = {**document.state, "files": index}
+            state, operations, shown = await file_changes(self._store, document, added, deleted)
             replace = Replace(document, value=_used(document.value), state=state)
             return (await self._store.write(replace, *operations))[0], shown
 

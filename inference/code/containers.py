@@ -33,7 +33,6 @@ from inference.retrieval.errors import ObjectNotFound, RetrievalError, no_such_f
 from inference.retrieval.files import Files
 from persistence.collections import CONTAINER_FILES, CONTAINERS
 from persistence.errors import AlreadyExists, ContentNotFound, StoreError
-from persistence.listing import pages
 from persistence.retry import retry_on_conflict
 from persistence.store import (
     Clear,
@@ -64,6 +63,10 @@ KEPT_SECONDS = 30 * 86_400.0
 def name_label(name: str) -> str:
     """Return the label of the containers of one name."""
     return f"name:{name}"
+
+
+EMPTY: JSON = {"files": {}, "copied": [], "kernel": None}
+"""The private state of a container without files and sandbox."""
 
 
 class Session:
@@ -145,10 +148,9 @@ class Containers:
             "network_policy": {"type": "disabled"},
         }
         key = Key(project, CONTAINERS, value["id"])
-        container = Document(key, value, state={"files": {}, "kernel": None})
+        container = Document(key, value, state=EMPTY)
         added = await self._copies(container, file_ids)
-        index, operations, _ = await file_changes(self._store, container, added)
-        state = {**container.state, "files": index}
+        state, operations, _ = await file_changes(self._store, container, added)
         insert = Insert(key, value, state=state, labels=frozenset({name_label(name)}))
         deadline = self._deadlines.expire_at(*key, expires_at(value))
         try:
@@ -180,8 +182,9 @@ class Containers:
 
         async def attempt() -> tuple[Document, Enqueue]:
             document = await self.records.get(project, container)
-            purge = self._deadlines.purge(project, CONTAINERS, container)
-            await self._store.write(Delete(document), self._deadlines.cancel_expiry(*document.key), purge)
+            clear, purge = self._deletion_of_files(document)
+            cancel = self._deadlines.cancel_expiry(*document.key)
+            await self._store.write(Delete(document), cancel, clear, purge)
             return document, purge
 
         document, purge = await retry_on_conflict(attempt)
@@ -229,15 +232,14 @@ class Containers:
     async def delete_file(self, project: str, container: str, file: str) -> None:
         """Delete a file; raise ObjectNotFound, or ContainerExpired."""
         found = await self.get_file(project, container, file)
-        path = below_folder(found.value["path"])
-        await self.records.change_files(project, container, deleted=[path])
+        deleted = {below_folder(found.value["path"]): found.state["content"]}
+        await self.records.change_files(project, container, deleted=deleted)
 
     async def _copies(self, container: Document, file_ids: Sequence[str]) -> list[NewFile]:
-        index = container.state["files"]
-        origins, taken = {entry["origin"] for entry in index.values()}, set(index)
+        copied, taken = container.state["copied"], set(container.state["files"])
         added = []
         for number, file_id in enumerate(dict.fromkeys(file_ids)):
-            if file_id in origins:
+            if file_id in copied:
                 continue
             param = f"file_ids[{number}]"
             file = await self._files.get(container.key.project, file_id, param)
@@ -306,11 +308,9 @@ class Containers:
             if due > now:
                 await self._store.write(Reschedule(lease.job, due))
                 return
-            purge = self._deadlines.purge(job.project, CONTAINERS, document.id)
-            expired = Replace(
-                document, value={**document.value, "status": "expired"}, state={"files": {}, "kernel": None}
-            )
-            await self._store.write(expired, Reschedule(lease.job, now + KEPT_SECONDS), purge)
+            clear, purge = self._deletion_of_files(document)
+            expired = Replace(document, value={**document.value, "status": "expired"}, state=EMPTY)
+            await self._store.write(expired, Reschedule(lease.job, now + KEPT_SECONDS), clear, purge)
             await self._end_kernel(document)
             self._deadlines.run_in_background(purge)
         elif due + KEPT_SECONDS > now:
@@ -318,10 +318,18 @@ class Containers:
         else:
             await self._store.write(Delete(document), Finish(lease.job))
 
+    def _deletion_of_files(self, container: Document) -> tuple[Clear, Enqueue]:
+        """Return the operations that delete a container's files, and that enqueue the job for their bytes.
+
+        The job names the contents, as a new container may have the id by the time it runs.
+        """
+        project = container.key.project
+        contents = [entry["content"] for entry in container.state["files"].values()]
+        purge = self._deadlines.purge(project, CONTAINERS, new_id("purge_"), contents=contents)
+        return Clear(project, CONTAINER_FILES, container.id), purge
+
     async def _purge(self, lease: Lease) -> None:
-        """Run a purge job: delete the files of a container that is deleted or has expired."""
-        project, container = lease.job.project, lease.job.payload["id"]
-        async for documents in pages(self._store, project, CONTAINER_FILES, container):
-            for document in documents:
-                await self._store.delete_content(project, document.state["content"])
-        await self._store.write(Clear(project, CONTAINER_FILES, container), Finish(lease.job))
+        """Run a purge job: delete the bytes of the files of a container that is deleted or has expired."""
+        for content in lease.job.payload["contents"]:
+            await self._store.delete_content(lease.job.project, content)
+        await self._deadlines.finish(lease)

@@ -73,11 +73,12 @@ class KernelServer:
         """Listen; return the path of the socket, or "" where there can be none."""
         self._token = token.encode()
         await asyncio.to_thread(_remove_folders_of_lost_workers)
-        self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER))  # its mode is 0700
-        path = str(self._folder / "socket")
+        path = ""
         try:
+            self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=FOLDER))  # its mode is 0700
+            path = str(self._folder / "socket")
             self._server = await asyncio.start_unix_server(self._answer, path)
-        except OSError as exc:  # the path is too long, mostly
+        except OSError as exc:  # the file system is read-only, or the path is too long
             log.warning("sandboxes_not_shared", path=path, error=str(exc))
             return ""
         return path

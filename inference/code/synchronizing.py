@@ -27,10 +27,13 @@ MOST_NAMED = 5
 
 @dataclass(slots=True)
 class WrittenFiles:
-    """What code did to its files: `added` are stored contents, `notes` say what is not kept and why."""
+    """What code did to its files.
+
+    `added` are stored, `deleted` are contents by path, `notes` say what is not kept.
+    """
 
     added: list[NewFile] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
+    deleted: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     refused: int = 0
@@ -73,7 +76,9 @@ async def written_files(
 ) -> WrittenFiles:
     """Store the contents of the files that are new or changed since `running.seen`."""
     written = WrittenFiles(stamps=await _stamps(kernel))
-    written.deleted = [path for path in running.seen if path not in written.stamps]
+    written.deleted = {
+        path: running.contents.get(path, "") for path in running.seen if path not in written.stamps
+    }
     sizes = {path: entry["bytes"] for path, entry in container.state["files"].items()}
     for path in written.deleted:
         sizes.pop(path, None)

@@ -285,6 +285,36 @@ async def test_a_deleted_container_leaves_nothing(library: Library) -> None:
     assert library.census() == before
 
 
+async def test_a_container_may_have_the_id_of_a_deleted_one(library: Library) -> None:
+    id = new_id("cntr_")
+    for data in (b"old", b"new"):
+        container = await library.containers.create("p", "c", id=id)
+        file = await upload(library, container, data, "a.txt")
+        assert await listed(library, container) == ["/mnt/data/a.txt"]
+        assert await read(library, file) == data
+        await containers.delete_container(library.context(), id)
+
+
+async def test_a_copy_that_was_deleted_is_not_added_again_by_a_later_call(library: Library) -> None:
+    file = await library.file(b"x", "a.txt")
+    container = await create(library, file_ids=[file["id"]])
+    [copy] = (await containers.list_container_files(library.context(), container["id"], **PAGE))["data"]
+    await containers.delete_container_file(library.context(), container["id"], copy["id"])
+    assert await library.containers.add_files("p", container["id"], [file["id"]]) == []
+    added = await containers.create_container_file(
+        library.context(), container["id"], {"file_id": file["id"]}
+    )
+    assert await read(library, added) == b"x"
+
+
+async def test_a_file_that_was_replaced_meanwhile_is_not_deleted(library: Library) -> None:
+    container = await create(library)
+    await upload(library, container, b"new", "a.txt")
+    change = library.containers.records.change_files
+    await change("p", container["id"], deleted={"a.txt": "content_of_the_old_one"})
+    assert await listed(library, container) == ["/mnt/data/a.txt"]
+
+
 async def test_a_container_with_an_id_is_created_once(library: Library) -> None:
     id = new_id("cntr_")
     made = [await library.containers.create("p", "c", id=id) for _ in range(2)]
