@@ -9,6 +9,7 @@ import orjson
 from handlers.assistants_v1 import supports_v1
 from handlers.context import Context
 from handlers.errors import BadRequest
+from handlers.mcp_tools import refuse_secrets
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from handlers.resources import delete_object, find_assistant, update_object
@@ -32,6 +33,7 @@ status carries them."""
 async def create_assistant(context: Context, body: JSON) -> JSON:
     """Create an assistant."""
     check_definitions(body)
+    refuse_secrets(body.get("tools") or [])
     value: JSON = {
         "id": new_id("asst_"),
         "object": "assistant",
@@ -58,6 +60,7 @@ async def get_assistant(context: Context, assistant_id: str) -> JSON:
 async def modify_assistant(context: Context, assistant_id: str, body: JSON) -> JSON:
     """Change the fields that the body has; active runs keep what they started with."""
     check_definitions(body)
+    refuse_secrets(body.get("tools") or [])
     find = partial(find_assistant, context, assistant_id)
     resources = None
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from inference.code.containers import Containers
     from inference.gateway import CallerSettings, Gateway
     from inference.jobs import Jobs
+    from inference.mcp.pool import MCPServers
     from inference.responses.conversations import Conversations
     from inference.responses.memory import ConnectionMemory
     from inference.responses.responses import Responses
@@ -39,6 +40,7 @@ class Services:
     batches: "Batches"
     containers: "Containers"
     web_search: "WebSearchType"
+    mcp: "MCPServers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ ApiError
 ├── MethodNotAllowed    405 invalid_request_error
 ├── ConflictError       409 invalid_request_error
 ├── TooLarge            413 invalid_request_error
+├── FailedDependency    424 external_connector_error
 ├── TooManyRequests     429 requests
 ├── ServerError         500 server_error
 ├── NotImplementedYet   501 invalid_request_error
@@ -21,6 +22,7 @@ from typing import Any
 from inference import errors as inference
 from inference.batches import errors as batches
 from inference.engine import errors as runs
+from inference.mcp import errors as mcp
 from inference.responses import errors as responses
 from inference.responses.items import ItemRefused
 from inference.retrieval import errors as retrieval
@@ -111,6 +113,12 @@ class TooLarge(ApiError):
     """The body is larger than the operator's limit."""
 
     status, type = 413, "invalid_request_error"
+
+
+class FailedDependency(ApiError):
+    """A server that the request names did not answer as it should."""
+
+    status, type = 424, "external_connector_error"
 
 
 class TooManyRequests(ApiError):
@@ -250,8 +258,12 @@ def _response_unfinished(exc: responses.ResponseUnfinished) -> ApiError:
     return BadRequest(str(exc), param="previous_response_id", code="response_unfinished")
 
 
-def _outputs(exc: runs.OutputsRefused) -> ApiError:
+def _outputs(exc: runs.OutputsRefused | runs.ApprovalUnreadable) -> ApiError:
     return BadRequest(str(exc), param="tool_outputs")
+
+
+def _tool_list_failed(exc: mcp.ToolListFailed) -> ApiError:
+    return FailedDependency(exc.message, param="tools", code="http_error")
 
 
 def _tool_unavailable(exc: runs.ToolUnavailable) -> ApiError:
@@ -271,6 +283,8 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (runs.OutputsNotAwaited, _run_state),
     (runs.ConversationBusy, _run_state),
     (runs.IllegalTransition, _run_state),
+    (mcp.ToolListFailed, _tool_list_failed),
+    (runs.ApprovalUnreadable, _outputs),
     (runs.ToolRefused, _request_refused),
     (runs.ToolUnavailable, _tool_unavailable),
     (batches.BatchNotFound, _gone),

@@ -16,7 +16,7 @@ async def get_input_token_counts(context: Context, body: JSON | None = None) -> 
     body = {**body, "model": body.get("model") or "", "store": reads_store}
     request = await checked_request(context, body, needs_model=bool(body["model"]))
     sent = await services.responses.first_request(request)
-    credentials = None if request.caller is None else request.caller.chat
+    credentials = None if request.caller is None else request.caller.for_chat
     count = await services.gateway.count_input(sent, credentials) if body["model"] else None
     counted_by = "provider"
     if count is None:

@@ -7,6 +7,7 @@ from handlers.context import Context
 from handlers.credentials import caller_settings, require_store
 from handlers.errors import BadRequest
 from handlers.item_contents import check_files_and_images
+from handlers.mcp_tools import with_servers, without_secrets
 from handlers.ownership import check_model_owner
 from handlers.prompts import with_prompt
 from handlers.resources import check_model
@@ -53,6 +54,10 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
     _check_fields(body)
     await _check_sizes(body)
     body = await with_prompt(context, body)
+    sent: dict[str, JSON] = {}
+    if body.get("tools"):
+        shown, sent = without_secrets(body["tools"])
+        body = {**body, "tools": shown}
     _check_values(body)
     if needs_model:
         if body.get("model") is None:
@@ -88,7 +93,7 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         body,
         items,
         _chat_options(body),
-        caller=await caller_settings(context),
+        caller=with_servers(await caller_settings(context), sent),
         memory=context.connection,
         compaction=compaction,
     )

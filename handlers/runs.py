@@ -9,6 +9,7 @@ from handlers.assistants_v1 import supports_v1
 from handlers.context import Answer, Context, Stream
 from handlers.credentials import caller_settings
 from handlers.errors import BadRequest
+from handlers.mcp_tools import with_servers, without_secrets
 from handlers.messages import message_insert
 from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
@@ -145,6 +146,9 @@ async def _run_request(
 ) -> RunRequest:
     """Make the vector stores that the run asks for; return what the engine needs to know of it."""
     request = {**body, "metadata": body.get("metadata") or {}}
+    sent: dict[str, JSON] = {}
+    if request.get("tools"):
+        request["tools"], sent = without_secrets(request["tools"])
     if resources is not None:
         request["tool_resources"] = await stores.make(resources)
     for name in SAMPLING:
@@ -156,7 +160,7 @@ async def _run_request(
         _options(assistant, request),
         request.get("tool_resources") or assistant.value["tool_resources"],
         stream=bool(request.get("stream")),
-        caller=await caller_settings(context),
+        caller=with_servers(await caller_settings(context), sent),
         include_results=RESULTS_CONTENT in (include or ()),
     )
 

@@ -31,6 +31,9 @@ from inference.image_generation.generated_images import GeneratedImages
 from inference.image_generation.tool import ImageGenerationType
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
+from inference.mcp.pool import MCPServers
+from inference.mcp.servers_file import OperatorServers
+from inference.mcp.tool import MCPType
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
 from inference.responses.prompts import Prompts
@@ -105,12 +108,14 @@ def services_over(
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
     containers = make_containers(retrieval, store, settings, shared)
+    mcp = shared.mcp if shared else make_mcp_servers(settings)
     urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
     images = GeneratedImages(store, settings.log_days * 86_400)
     web_search = shared.web_search if shared else make_web_search(settings, gateway, retrieval.sandbox)
     tools: ToolTypes = {
         "file_search": FileSearchType(retrieval, gateway.context_window),
         "image_generation": ImageGenerationType(gateway, images, retrieval.files, urls),
+        "mcp": MCPType(mcp),
         "web_search": web_search,
     }
     engine_options = EngineOptions(
@@ -157,6 +162,7 @@ def services_over(
         batches=batches,
         containers=containers,
         web_search=web_search,
+        mcp=mcp,
     )
     line_caller.services = services
     return services
@@ -230,6 +236,14 @@ def make_web_search(settings: Settings, gateway: Gateway, sandbox: Sandbox) -> W
     return WebSearchType(search, Pages(urls, sandbox), gateway.context_window)
 
 
+def make_mcp_servers(settings: Settings) -> MCPServers:
+    """Return the MCP servers that the operator has defined, and those that requests may bring."""
+    operators = None
+    if settings.mcp_servers is not None:
+        operators = OperatorServers.from_file(settings.mcp_servers, os.environ)
+    return MCPServers(operators, HostGuard(frozenset(settings.mcp_hosts)))
+
+
 def make_registry(settings: Settings) -> Registry:
     """Return the webhooks that the operator registered; WebhooksRefused."""
     if settings.webhooks is None:
@@ -292,6 +306,7 @@ def lives(services: Services, *, grace: float) -> tuple[Service, ...]:
         Service("webhooks", open_nothing, services.webhooks.close),
         Service("web_search", open_nothing, services.web_search.close),
         Service("containers", services.containers.open, services.containers.close),
+        Service("mcp", open_nothing, services.mcp.close),
         Service(
             "jobs",
             jobs.open,

@@ -114,12 +114,23 @@ class Settings(BaseSettings):
         "Hosts of your own network, separated by commas, whose pages `web_search` may open (`name` or "
         "`name:port`); public ones may be opened anyway.",
     )
+    mcp_servers: Path | None = variable(
+        "ASTROLABE_MCP_SERVERS",
+        None,
+        "Path of a YAML file: the MCP servers that requests name by label alone.",
+    )
+    mcp_hosts: Annotated[tuple[str, ...], NoDecode] = variable(
+        "ASTROLABE_MCP_HOSTS",
+        (),
+        "Hosts of your own network, separated by commas, at which requests may name MCP servers (`name` or "
+        "`name:port`); public ones may be named anyway.",
+    )
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
         None,
         "At least 16 characters, the same for all replicas: encrypts reasoning and compacted contexts in "
-        "items, and callers' provider settings while work in the background needs them. To change it, put "
-        "the new one before the old one, separated by a comma or a line break.",
+        "items, and what callers send to providers and MCP servers while work in the background needs it. "
+        "To change it, put the new one before the old one, separated by a comma or a line break.",
     )
     webhooks: Path | None = variable(
         "ASTROLABE_WEBHOOKS", None, "Path of a YAML file: which URLs get the events of which project."
@@ -253,7 +264,13 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "provider_hosts", "file_hosts", "search_hosts", "allowed_hosts", "cors_origins", mode="before"
+        "provider_hosts",
+        "file_hosts",
+        "mcp_hosts",
+        "search_hosts",
+        "allowed_hosts",
+        "cors_origins",
+        mode="before",
     )
     @classmethod
     def split_names(cls, value: object) -> object:

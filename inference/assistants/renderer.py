@@ -7,11 +7,20 @@ import orjson
 
 from inference.assistants import objects
 from inference.assistants.objects import without_content
-from inference.assistants.tool_calls import TOOL_CALLS, ToolCall, shown_images
+from inference.assistants.tool_calls import TOOL_CALLS, ToolCall, approval_function, shown_images
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
-from inference.engine.items import FUNCTION_CALL, Call, Message, Turn, Usage, calls_before
+from inference.engine.items import (
+    APPROVAL_REQUEST,
+    CALLER_ANSWERS,
+    FUNCTION_CALL,
+    Call,
+    Message,
+    Turn,
+    Usage,
+    calls_before,
+)
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED, SETTLED
@@ -201,6 +210,7 @@ class AssistantsRenderer:
             frames += self._start_step(step, {"type": "tool_calls", "tool_calls": []}, at)
         if item.type == FUNCTION_CALL:
             frames.append(_step_delta(step, {"index": _index(turn, item), **_shown_call(item)}))
+        if item.type in CALLER_ANSWERS:
             return frames
         return [*frames, *self._call_delta(turn, item.id, lambda tool, call: tool.start(call))]
 
@@ -221,7 +231,10 @@ class AssistantsRenderer:
         return [_step_delta(_calls_step(turn), self._without_content(part))]
 
     def _finish_call(self, item: Call, event: events.ItemFinished, state: RunState) -> list[Frame]:
-        if item.type == FUNCTION_CALL or event.output is None:
+        if item.type == APPROVAL_REQUEST and event.status == "completed":
+            turn = state.turns[-1]
+            return [_step_delta(_calls_step(turn), {"index": _index(turn, item), **_shown_call(item)})]
+        if item.type in CALLER_ANSWERS or event.output is None:
             return []
         return self._call_delta(state.turns[-1], item.id, lambda tool, call: tool.finish(call))
 
@@ -334,6 +347,9 @@ def _shown_call(call: Call) -> JSON:
     if call.type == FUNCTION_CALL:
         shown = {"name": call.name, "arguments": str(call.arguments), "output": call.output}
         return {"id": call.call_id, "type": "function", "function": shown}
+    if call.type == APPROVAL_REQUEST:
+        shown = {**approval_function(call), "output": call.output}
+        return {"id": call.call_id, "type": "function", "function": shown}
     type = _tool_type(call)
     return {"id": call.call_id, "type": type, type: _tool_call(call).shown(call)}
 
@@ -348,7 +364,10 @@ def _tool_call(call: Call) -> ToolCall:
 
 def _function(call: Call) -> JSON:
     """Return a call as a run that waits for its output shows it."""
-    function = {"name": call.name, "arguments": str(call.arguments) or "{}"}
+    if call.type == APPROVAL_REQUEST:
+        function = approval_function(call)
+    else:
+        function = {"name": call.name, "arguments": str(call.arguments) or "{}"}
     return {"id": call.call_id, "type": "function", "function": function}
 
 

@@ -2,6 +2,8 @@
 
 from typing import Self
 
+import orjson
+
 from inference.code.arguments import CodeReader, code_of
 from inference.engine.items import Call
 from persistence.types import JSON
@@ -101,9 +103,49 @@ def shown_images(calls: list[Call]) -> list[str]:
     return files
 
 
+class MCPToolCall(ToolCall):
+    """A call of an MCP server's tool."""
+
+    def shown(self, call: Call) -> JSON:
+        """Return the call with its output or its error."""
+        output = call.output if call.error is None else None
+        return {**self._named(call, str(call.arguments)), "output": output, "error": call.error}
+
+    def start(self, call: Call) -> JSON | None:
+        """Return the call without arguments."""
+        return {**self._named(call, ""), "output": None, "error": None}
+
+    def grow(self, call: Call, text: str) -> JSON | None:  # noqa: ARG002 - of the interface
+        """Return a piece of the arguments."""
+        return {"arguments": text}
+
+    def finish(self, call: Call) -> JSON | None:
+        """Return the output or the error."""
+        shown = self.shown(call)
+        return {"output": shown["output"], "error": shown["error"]}
+
+    def _named(self, call: Call, arguments: str) -> JSON:
+        details = call.details
+        named = {"server_label": details["server_label"], "name": details["name"], "arguments": arguments}
+        approved = details.get("approval_request_id")
+        return named if approved is None else {**named, "approval_request_id": approved}
+
+
+def approval_function(call: Call) -> JSON:
+    """Return a request for approval as a function that the caller is asked to run.
+
+    Its output is the answer: `approve` or `deny`.
+    """
+    details = call.details
+    asked = {"server_label": details["server_label"], "name": details["name"]}
+    arguments = orjson.dumps({**asked, "arguments": str(call.arguments) or "{}"}).decode()
+    return {"name": call.type, "arguments": arguments}
+
+
 TOOL_CALLS: dict[str, ToolCall] = {
     CODE: CodeInterpreterCall(),
     IMAGE: ImageGenerationCall(),
+    "mcp_call": MCPToolCall(),
     "web_search_call": WebSearchCall(),
 }
 """By the type of the item; types that are not here are shown with their details."""

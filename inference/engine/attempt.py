@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,11 +16,15 @@ from inference.engine.errors import RunGone, ToolUnavailable
 from inference.engine.events import (
     COMPACTED,
     INTERRUPTED,
+    OPENED,
     Event,
     ItemFinished,
     RunMoved,
     TurnFinished,
 )
+from inference.engine.items import ToolList
+from inference.engine.kept_settings import KEPT
+from inference.engine.opening import opening_turn
 from inference.engine.renderer import Api
 from inference.engine.requests import LimitReached, RequestBuilder
 from inference.engine.state import History, RunState, Settings
@@ -30,7 +35,7 @@ from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
 from inference.engine.urls import urls_of
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
-from inference.gateway import CallerSettings, Gateway
+from inference.gateway import CallerSettings, Credentials, Gateway
 from inference.limits import MAX_ANSWER
 from persistence.errors import StoreError
 from persistence.types import JSON
@@ -42,6 +47,9 @@ CAUSE = "cause"
 """The member of a run's error that has the provider's own code; not every API shows it."""
 
 BROKEN = {"code": "server_error", "message": "The server had an error while it ran this run."}
+
+Keep = Callable[[CallerSettings | None], JSON]
+"""Returns the part of a run's state that keeps what its caller cannot send again, sealed."""
 
 SLICE = 32
 """Events after which other tasks get their turn, however fast a provider is."""
@@ -73,6 +81,7 @@ class RunAttempt:
         max_answer: int = MAX_ANSWER,
         history: History | None = None,
         watch: RequestWatch | None = None,
+        keep: Keep = lambda _: {},
     ) -> None:
         self._max_answer = max_answer
         self._history = history
@@ -80,6 +89,8 @@ class RunAttempt:
         self._images: list[str] = []
         self._urls: tuple[str, ...] = ()
         self._watch = watch or RequestWatch()
+        self._keep = keep
+        self._kept: JSON = {}
         self._gateway = gateway
         self._tools = tools
         self._api = api
@@ -146,29 +157,33 @@ class RunAttempt:
         """Ask the model until it has no more calls for the server's tools."""
         async with self._writing():
             caller = self._open_caller()
-            credentials = None if caller is None else caller.chat
+            credentials = None if caller is None else caller.for_chat
             builder = await self._builder(caller)
+            self._kept = self._keep(caller)
+            async with aclosing(builder.tools):
+                await self._record_turns(builder, credentials)
 
-            def send(request: JSON) -> AsyncGenerator[list[JSON], None]:
-                silent, conversation = self._watch.is_silent.set, self._conversation
-                return self._gateway.batches(request, credentials, silent, conversation)
+    async def _record_turns(self, builder: RequestBuilder, credentials: Credentials | None) -> None:
+        """Record the events of the run's turns."""
 
-            turns = self._turns(send, builder)
-            recorded = 0
-            async with aclosing(turns):
-                async for event in turns:
-                    if isinstance(event, TurnFinished) and self._ends_run(event):
-                        document = self._work.run.document
-                        checks = await self._api.check(document, self._state, credentials)
-                        event = replace(event, checks=checks)  # noqa: PLW2901 - the same event, completed
-                    self._work.record(event)
-                    if isinstance(event, TurnFinished):
-                        self._settle(event)  # before anything of the turn's end can be written
-                        if self._state.status not in SETTLED:
-                            await self._work.flush()
-                    recorded += 1
-                    if recorded % SLICE == 0:
-                        await asyncio.sleep(0)
+        def send(request: JSON) -> AsyncGenerator[list[JSON], None]:
+            silent, conversation = self._watch.is_silent.set, self._conversation
+            return self._gateway.batches(request, credentials, silent, conversation)
+
+        recorded = 0
+        async with aclosing(self._turns(send, builder)) as turns:
+            async for event in turns:
+                if isinstance(event, TurnFinished) and self._ends_run(event):
+                    checks = await self._api.check(self._work.run.document, self._state, credentials)
+                    event = replace(event, checks=checks)  # noqa: PLW2901 - the same event, completed
+                self._work.record(event)
+                if isinstance(event, TurnFinished):
+                    self._settle(event)  # before anything of the turn's end can be written
+                    if self._state.status not in SETTLED:
+                        await self._work.flush()
+                recorded += 1
+                if recorded % SLICE == 0:
+                    await asyncio.sleep(0)
 
     @property
     def _conversation(self) -> str:
@@ -181,7 +196,9 @@ class RunAttempt:
 
     async def first_request(self) -> JSON:
         """Return the first request that the run would send to its model."""
-        return await (await self._builder(self._open_caller())).build()
+        builder = await self._builder(self._open_caller())
+        async with aclosing(builder.tools):
+            return await builder.build()
 
     async def _builder(self, caller: CallerSettings | None) -> RequestBuilder:
         window = self._gateway.context_window(self._settings.model)
@@ -200,7 +217,10 @@ class RunAttempt:
         compact = Compactor(send, builder, self._max_answer).turn
         if self._ends_by_compaction:
             return compact()
-        return run_turns(send, builder.build, builder.tools, self._state, self._max_answer, compact)
+        opening = partial(
+            opening_turn, self._settings, self._state, builder.tools, is_taken_over=self._work.is_taken_over
+        )
+        return run_turns(send, builder.build, builder.tools, self._state, self._max_answer, compact, opening)
 
     @property
     def _ends_by_compaction(self) -> bool:
@@ -213,17 +233,18 @@ class RunAttempt:
             return True
         calls = self._state.turns[-1].calls
         waits = bool(self._state.pending)
-        return turn.finish != COMPACTED and (not calls or (waits and self._api.calls_end_runs))
+        return turn.finish not in (COMPACTED, OPENED) and (not calls or (waits and self._api.calls_end_runs))
 
     def _settle(self, turn: TurnFinished) -> None:
         """Move the run to the status in which the turn leaves it, if it settles."""
-        if turn.finish == COMPACTED and not self._ends_by_compaction:
+        if turn.finish == OPENED or (turn.finish == COMPACTED and not self._ends_by_compaction):
             return
         now = _now()
         if turn.finish in CUT_SHORT:
             reason = "max_completion_tokens" if turn.finish == "length" else None
             self._work.record(RunMoved("incomplete", now, reason=reason))
         elif self._state.pending and not self._api.calls_end_runs:
+            self._state.extra |= self._kept
             self._work.record(RunMoved("requires_action", now))
         elif self._state.pending or not self._state.turns[-1].calls:
             self._work.record(RunMoved("completed", now))
@@ -236,6 +257,7 @@ class RunAttempt:
     def end(self, status: str, *, error: JSON | None = None, reason: str | None = None) -> None:
         """End the run and its open items; a turn that no client has seen is dropped."""
         self._work.recorder.discard()
+        self._state.extra.pop(KEPT, None)
         turn = self._state.turn
         for item in turn.open if turn is not None else ():
             self._work.record(ItemFinished(item.id, status, _now(), error=error))
@@ -256,14 +278,21 @@ class RunAttempt:
 
     async def _make_tools(self, caller: CallerSettings | None) -> Toolbox:
         """Make the server's tools of this run."""
-        made: list[tuple[str, Tool]] = []
-        for tool in self._settings.tools:
-            if tool["type"] == FUNCTION:
-                continue
-            type = self._tools.get(tool["type"])
-            if type is None:
-                raise ToolUnavailable(tool["type"])
-            made.append((tool["type"], await type.make(self._context(tool, caller))))
+        entries = [tool for tool in self._settings.tools if tool["type"] != FUNCTION]
+        for entry in entries:
+            if entry["type"] not in self._tools:
+                raise ToolUnavailable(entry["type"])
+        making = (self._tools[entry["type"]].make(self._context(entry, caller)) for entry in entries)
+        results = await asyncio.gather(*making, return_exceptions=True)
+        made = [
+            (entry["type"], tool)
+            for entry, tool in zip(entries, results, strict=True)
+            if isinstance(tool, Tool)
+        ]
+        failed = next((each for each in results if isinstance(each, BaseException)), None)
+        if failed is not None:
+            await Toolbox(made).aclose()
+            raise failed
         return Toolbox(made)
 
     def _context(self, tool: Mapping[str, Any], caller: CallerSettings | None) -> ToolContext:
@@ -279,11 +308,17 @@ class RunAttempt:
             results,
             caller,
             self._conversation,
-            tuple(self._earlier),
+            (*self._earlier, *self._own_lists()),
             tuple(self._images),
             isinstance(self._work, UnitOfWork),
             self._urls,
         )
+
+    def _own_lists(self) -> Iterator[JSON]:
+        """Yield the lists of tools that the run has shown."""
+        for item in (item for turn in self._state.turns for item in turn.items):
+            if isinstance(item, ToolList):
+                yield {"type": item.type, **item.details}
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[None]:

@@ -11,6 +11,8 @@ from inference.engine.errors import OutputsNotAwaited, OutputsRefused, RunGone
 from inference.engine.events import Event, OutputsSubmitted, RunCreated, RunMoved
 from inference.engine.feeds import Feeds
 from inference.engine.following import check_kept, follow_attempt, replay
+from inference.engine.kept_settings import kept_settings, with_kept_settings
+from inference.engine.opening import submitted_output
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
@@ -169,7 +171,7 @@ class Engine:
     ) -> Started:
         """Submit the outputs of all calls that a run waits for, as (call id, output), and continue the run.
 
-        OutputsNotAwaited, OutputsRefused, RunGone.
+        OutputsNotAwaited, OutputsRefused, ApprovalUnreadable, RunGone.
         """
 
         async def attempt(run: Document) -> Started:
@@ -177,8 +179,8 @@ class Engine:
             conversation = await self._store.get(key) if key is not None else None
             if conversation is None:
                 raise RunGone(f"No thread found with id '{run.parent}'.")
-            attempt_start = await self._submitted(run, outputs, stream=stream)
-            attempt_start.conversation, attempt_start.caller = conversation, caller
+            attempt_start = await self._submitted(run, outputs, stream=stream, caller=caller)
+            attempt_start.conversation = conversation
             answered = self._queue(attempt_start)
             recorder = attempt_start.recorder
             # The run is last, next to its job: Cassandra changes these two in one transaction.
@@ -251,12 +253,18 @@ class Engine:
     # --- beginning an attempt ---
 
     async def _submitted(
-        self, run: Document, outputs: Sequence[tuple[str, str]], *, stream: bool
+        self,
+        run: Document,
+        outputs: Sequence[tuple[str, str]],
+        *,
+        stream: bool,
+        caller: CallerSettings | None,
     ) -> _AttemptStart:
         """Return the start of an attempt in which the pending calls have their outputs."""
         if run.value["status"] != "requires_action":
             raise OutputsNotAwaited(run.value["status"])
         state = RunState.from_json(run.state)
+        caller = with_kept_settings(self._sealer, run.key.project, state, caller)
         given, expected = [call_id for call_id, _ in outputs], [call.call_id for call in state.pending]
         if sorted(given) != sorted(expected):
             raise OutputsRefused(expected, given)
@@ -267,14 +275,17 @@ class Engine:
             document = await self._store.get(key)
             if document is not None:
                 change.value, documents[key] = document.value, document
-        event: Event = OutputsSubmitted(dict(outputs), int(time.time()))
+        submitted = dict(outputs)
+        submitted |= {call.call_id: submitted_output(call, submitted[call.call_id]) for call in state.pending}
+        event: Event = OutputsSubmitted(submitted, int(time.time()))
         recorder.record(event)
         changes = [
             Replace(documents[key], value=change.value)
             for key, change in recorder.renderer.changes.items()
             if key in documents
         ]
-        return _AttemptStart(run.key, self._own_job(run.key), recorder, [*changes], follows=stream)
+        job = self._own_job(run.key)
+        return _AttemptStart(run.key, job, recorder, [*changes], caller=caller, follows=stream)
 
     def _queue(self, attempt_start: _AttemptStart) -> JSON:
         """Queue the run and return the object that its caller gets.
@@ -327,12 +338,12 @@ class Engine:
     def _with_settings(self, attempt_start: _AttemptStart) -> Job:
         """Return the job with its caller's settings sealed; SettingsNotKept if that cannot be.
 
-        Without a secret, a streamed run has them in this process's memory alone.
+        Without a secret, a run that its caller waits for has them in this process's memory alone.
         """
         job, caller = attempt_start.job, attempt_start.caller
         if caller is None:
             return job
-        if attempt_start.recorder.state.live and job.owner and not self._sealer.can_seal:
+        if attempt_start.follows and job.owner and not self._sealer.can_seal:
             return replace(job, payload={**job.payload, CALLER: ""})
         return replace(job, payload={**job.payload, **self._sealer.seal(job.project, caller)})
 
@@ -376,6 +387,7 @@ class Engine:
                 self._max_answer,
                 prepared.history if prepared is not None else None,
                 prepared.watch if prepared is not None else None,
+                keep=partial(kept_settings, self._sealer, lease.job.project),
             )
             try:
                 await attempt.run()

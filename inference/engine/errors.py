@@ -5,6 +5,7 @@ RunError
 ├── IllegalTransition    the run's status does not allow that
 ├── OutputsRefused       tool outputs that are not exactly those the run waits for
 ├── OutputsNotAwaited    the run waits for no tool outputs
+├── ApprovalUnreadable   an answer to a request for approval that is neither yes nor no
 ├── ToolUnavailable      a tool that this server does not run
 ├── ToolRefused          a tool that cannot be used as the request has it
 ├── EventsGone           the run's event log is no longer kept
@@ -52,6 +53,14 @@ class OutputsNotAwaited(RunError):
     def __init__(self, status: str) -> None:
         super().__init__(f'Runs in status "{status}" do not accept tool outputs.')
         self.status = status
+
+
+class ApprovalUnreadable(RunError):
+    """An answer to a request for approval that is neither yes nor no."""
+
+    def __init__(self, call_id: str) -> None:
+        message = f"The output of '{call_id}' answers a request for approval: send 'approve' or 'deny'."
+        super().__init__(message)
 
 
 class ToolUnavailable(RunError):

@@ -22,6 +22,9 @@ INTERRUPTED = "interrupted"
 COMPACTED = "compacted"
 """How a turn finishes in which the model summarized the conversation."""
 
+OPENED = "opened"
+"""How a turn without the model finishes: it has lists of tools, and calls that were approved."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunCreated:

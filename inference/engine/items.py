@@ -12,27 +12,20 @@ MESSAGE = "message"
 REASONING = "reasoning"
 FUNCTION_CALL = "function_call"
 COMPACTION = "compaction"
+TOOL_LIST = "mcp_list_tools"
+APPROVAL_REQUEST = "mcp_approval_request"
 
 GROWING_PARTS = frozenset({"text", "refusal", "arguments"})
 """Members of items that are texts, and grow by deltas."""
 
-CALL_TYPES = frozenset(
-    {
-        FUNCTION_CALL,
-        "custom_tool_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "mcp_list_tools",
-        "mcp_call",
-        "mcp_approval_request",
-        "web_search_call",
-        "image_generation_call",
-    }
-)
-"""Calls, by the type of their item."""
-
-CALLER_ANSWERS = frozenset({FUNCTION_CALL, "custom_tool_call", "mcp_approval_request"})
+CALLER_ANSWERS = frozenset({FUNCTION_CALL, "custom_tool_call", APPROVAL_REQUEST})
 """Calls whose output the caller submits; the server answers all others."""
+
+
+APPROVE, DENY = "approve", "deny"
+"""The outputs of a request for approval."""
+
+NOT_APPROVED = "The user did not approve this call."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +123,11 @@ class Call:
         """Whether the caller still has to submit its output."""
         return self.type in CALLER_ANSWERS and self.output is None
 
+    @property
+    def is_approved(self) -> bool:
+        """Whether it is a request for approval that was approved: the call itself is in a later turn."""
+        return self.type == APPROVAL_REQUEST and self.output == APPROVE
+
 
 @dataclass(slots=True)
 class Compaction:
@@ -146,7 +144,20 @@ class Compaction:
     type: str = COMPACTION
 
 
-Item = Message | Reasoning | Call | Compaction
+@dataclass(slots=True)
+class ToolList:
+    """The tools of an MCP server, shown ahead of what the model makes.
+
+    `details` are `server_label`, `tools`, and `error` if they could not be listed.
+    """
+
+    id: str
+    details: JSON = field(default_factory=dict)
+    status: str = "in_progress"
+    type: str = TOOL_LIST
+
+
+Item = Message | Reasoning | Call | Compaction | ToolList
 
 
 @dataclass(slots=True)
@@ -196,15 +207,15 @@ class Turn:
         Images of outputs follow as the user's: tools answer texts.
         """
         texts = [item for item in self.items if isinstance(item, Message)]
+        calls = [call for call in self.calls if not call.is_approved]
+        if not texts and not calls:
+            return []
         message: JSON = {"role": "assistant", "content": _content(texts) or None}
-        if self.calls:
-            message["tool_calls"] = [_as_tool_call(call) for call in self.calls]
+        if calls:
+            message["tool_calls"] = [_as_tool_call(call) for call in calls]
             message |= self._reasoning()
-        answers = [
-            {"role": "tool", "tool_call_id": call.call_id, "content": call.output or ""}
-            for call in self.calls
-        ]
-        return [message, *answers, *_images(self.calls)]
+        answers = [{"role": "tool", "tool_call_id": call.call_id, "content": _answer(call)} for call in calls]
+        return [message, *answers, *_images(calls)]
 
     def _reasoning(self) -> JSON:
         """Return what providers want back with the calls that follow it: signed blocks, or plain text."""
@@ -234,6 +245,10 @@ def _images(calls: list[Call]) -> list[JSON]:
             parts.append({"type": "text", "text": f"[Images of the output '{call.call_id}' of {call.name}:]"})
             parts += [{"type": "image_url", "image_url": {"url": url}} for url in call.images]
     return [{"role": "user", "content": parts}] if parts else []
+
+
+def _answer(call: Call) -> str:
+    return NOT_APPROVED if call.type == APPROVAL_REQUEST else call.output or ""
 
 
 def _as_tool_call(call: Call) -> JSON:
@@ -290,4 +305,9 @@ def calls_before(turns: Sequence[Turn], message: Message) -> list[Call]:
     return calls
 
 
-_CLASSES: dict[str, type[Item]] = {MESSAGE: Message, REASONING: Reasoning, COMPACTION: Compaction}
+_CLASSES: dict[str, type[Item]] = {
+    MESSAGE: Message,
+    REASONING: Reasoning,
+    COMPACTION: Compaction,
+    TOOL_LIST: ToolList,
+}

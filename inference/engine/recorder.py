@@ -6,6 +6,7 @@ from itertools import groupby
 
 from inference.engine.events import (
     INTERRUPTED,
+    OPENED,
     Event,
     ItemDelta,
     OutputsSubmitted,
@@ -119,7 +120,9 @@ class Recorder:
         Recovery reads the log from the stored state's number on, so that state must be between two turns.
         """
         if isinstance(event, TurnFinished):
-            return event.finish != INTERRUPTED and bool(self.state.turns[-1].calls)
+            if event.finish in (INTERRUPTED, OPENED):
+                return event.finish == OPENED
+            return bool(self.state.turns[-1].calls)
         return isinstance(event, RunMoved | OutputsSubmitted)
 
     def _frames_of(self, event: Event) -> list[NumberedFrame]:

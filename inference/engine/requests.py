@@ -9,7 +9,8 @@ import orjson
 import structlog
 
 from inference.defaults import sent_function
-from inference.engine.items import CALLER_ANSWERS
+from inference.engine.events import OPENED
+from inference.engine.items import CALLER_ANSWERS, Turn
 from inference.engine.state import RunState, Settings
 from inference.engine.summaries import compacted
 from inference.engine.tools import Toolbox
@@ -83,7 +84,7 @@ class RequestBuilder:
             return {}
         fields: JSON = {"tools": tools}
         choice = self._choice()
-        if choice != "auto" and (choice == "none" or all(turn.compaction for turn in self.state.turns)):
+        if choice != "auto" and (choice == "none" or not any(_is_answer(turn) for turn in self.state.turns)):
             fields["tool_choice"] = choice
         if not self.settings.parallel_tool_calls:
             fields["parallel_tool_calls"] = False
@@ -101,8 +102,10 @@ class RequestBuilder:
         choice = self.settings.tool_choice
         if isinstance(choice, str) or choice["type"] == FUNCTION:
             return choice
-        name = self.tools.function_of(choice["type"])
-        return {"type": FUNCTION, "function": {"name": name}} if name else "auto"
+        chosen = self.tools.chosen(choice)
+        if len(chosen) == 1 or choice["type"] != "mcp":
+            return {"type": FUNCTION, "function": {"name": chosen[0]}} if chosen else "auto"
+        return "required" if chosen else "auto"  # any of a server's tools
 
     # --- what fits ---
 
@@ -173,6 +176,11 @@ class RequestBuilder:
         budget = self.context_window - reserved
         limit = self.settings.max_prompt_tokens
         return budget if limit is None else min(budget, limit - self.state.usage.prompt)
+
+
+def _is_answer(turn: Turn) -> bool:
+    """Return whether the model answered the conversation in a turn."""
+    return turn.compaction is None and turn.finish != OPENED
 
 
 def fitting(

@@ -10,6 +10,7 @@ from inference.engine.items import (
     Item,
     Message,
     Reasoning,
+    ToolList,
     Turn,
     Usage,
     pending_calls,
@@ -42,6 +43,16 @@ class CompactionRule:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovedCall:
+    """A call that the caller approved: `id` is that of the request for approval, `name` the function's."""
+
+    id: str
+    name: str
+    arguments: str
+    details: JSON
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What a run sends to its model, and the bounds that its caller set.
 
@@ -49,7 +60,8 @@ class Settings:
     parameters as chat completions name them. `tool_choice` is "auto", "none", "required", or a tool's type
     or function. `expires_at` is in seconds since the epoch. `max_tool_calls` bounds the calls of the server's
     tools. With `drops_oldest` the conversation is cut to what fits the model's context; else the provider
-    refuses what does not. Without `asks_model` the run completes at once.
+    refuses what does not. Without `asks_model` the run completes at once. `approved` are calls
+    of earlier runs that the caller approved.
     """
 
     model: str
@@ -68,6 +80,7 @@ class Settings:
     drops_oldest: bool = True
     asks_model: bool = True
     compaction: CompactionRule | None = None
+    approved: tuple[ApprovedCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +196,8 @@ def _grow(item: Item, delta: events.ItemDelta) -> None:
 
 def _finish(item: Item, event: events.ItemFinished) -> None:
     item.status = event.status
+    if isinstance(item, ToolList):
+        item.details = event.details
     if isinstance(item, Call) and event.output is not None:
         item.output, item.details, item.images = event.output, event.details, event.images
         item.error = event.error

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from inference.engine.errors import ToolRefused, ToolUnavailable
 from inference.engine.items import Call
+from inference.errors import InferenceError
 from inference.gateway import CallerSettings
 from persistence.types import JSON
 
@@ -45,10 +46,21 @@ class Citation:
     text: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list of tools to be shown; with `failure` they could not be listed, and the run ends."""
+
+    details: JSON
+    failure: InferenceError | None = None
+
+
 class Tool:
     """One tool of one run; its calls are items of the type `item_type`."""
 
     item_type: str
+
+    listing: Listing | None = None
+    """What the run shows of the tool ahead of the model's items, unless its conversation has it already."""
 
     def definitions(self) -> list[JSON]:
         """Return the functions that the model sees: `{"type": "function", "function": {"name", ...}}`."""
@@ -57,6 +69,17 @@ class Tool:
     def details(self, name: str) -> JSON:  # noqa: ARG002 - of the interface
         """Return what the item of a call of that function shows from its beginning."""
         return {}
+
+    def needs_approval(self, name: str) -> bool:  # noqa: ARG002 - of the interface
+        """Return whether a call of that function is run only after the caller has approved it."""
+        return False
+
+    def chosen(self, choice: JSON) -> list[str]:  # noqa: ARG002 - of the interface
+        """Return the functions of which a tool choice of this type forces one."""
+        return [definition["function"]["name"] for definition in self.definitions()][:1]
+
+    async def close(self) -> None:
+        """Close what the tool has opened."""
 
     async def run(self, call: Call, emit: Emit) -> ToolResult:
         """Run a call. Errors in its arguments go into the output, for the model."""
@@ -166,15 +189,20 @@ class Toolbox:
         """Return the tool that runs a function; None for a function of the caller."""
         return self._by_name.get(name)
 
-    def function_of(self, type: str) -> str | None:
-        """Return the name of the first function of a type of tools."""
-        names = (
-            each["function"]["name"]
-            for of, tool in self._tools
-            if of == plain_type(type)
-            for each in tool.definitions()
-        )
-        return next(names, None)
+    def chosen(self, choice: JSON) -> list[str]:
+        """Return the functions that a tool choice means, such as `{"type": "file_search"}`."""
+        tools = (tool for type, tool in self._tools if type == plain_type(choice["type"]))
+        return [name for tool in tools for name in tool.chosen(choice)]
+
+    @property
+    def lists(self) -> list["Listing"]:
+        """What the run shows of its tools ahead of the model's items."""
+        return [tool.listing for _, tool in self._tools if tool.listing is not None]
+
+    async def aclose(self) -> None:
+        """Close what the tools have opened."""
+        for _, tool in self._tools:
+            await tool.close()
 
     def cite(self, mark: str, start: int, before: str) -> Citation | None:
         """Return the citation of a mark, from the tool that it belongs to."""

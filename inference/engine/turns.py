@@ -5,29 +5,36 @@ within the turn, and the next turn follows. The loop ends with an answer without
 only the caller can answer; then it is started again with the outputs in the state.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from inference.engine.calls import run_calls
 from inference.engine.citations import CitationReader
 from inference.engine.events import (
     Event,
     ItemDelta,
     ItemFinished,
-    ItemProgress,
     ItemStarted,
     TurnFinished,
     TurnStarted,
     started,
 )
-from inference.engine.items import FUNCTION_CALL, GROWING_PARTS, Call, Item, Message, Reasoning, Turn
+from inference.engine.items import (
+    APPROVAL_REQUEST,
+    FUNCTION_CALL,
+    GROWING_PARTS,
+    Call,
+    Item,
+    Message,
+    Reasoning,
+)
 from inference.engine.state import RunState
-from inference.engine.tools import Emit, Toolbox, ToolResult
+from inference.engine.tools import Toolbox
 from inference.errors import ProviderBroken
 from inference.gateway.drivers.responses_members import PHASE
 from inference.identifiers import new_id
@@ -58,6 +65,9 @@ BuildRequest = Callable[[], Awaitable[JSON]]
 Compact = Callable[[], AsyncGenerator[Event, None]]
 """Yields the events of a turn that compacts the conversation, if that is due."""
 
+Opening = Callable[[], AsyncGenerator[Event, None]]
+"""Yields the events of what is done before the model is asked."""
+
 
 async def run_turns(
     send: SendRequest,
@@ -66,11 +76,15 @@ async def run_turns(
     state: RunState,
     max_answer: int,
     compact: Compact,
+    opening: Opening,
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
     The caller applies each event to `state` before it takes the next one.
     """
+    async with aclosing(opening()) as opened:
+        async for event in opened:
+            yield event
     while True:
         async with aclosing(compact()) as compaction:
             async for event in compaction:
@@ -90,7 +104,7 @@ async def run_turns(
             yield event
         whole = reader.finish not in CUT_SHORT
         if whole:
-            async for event in _run_calls(turn, tools):
+            async for event in run_calls(turn.calls, tools):
                 yield event
         else:
             for item in turn.open:
@@ -99,46 +113,6 @@ async def run_turns(
         yield TurnFinished(reader.finish, _now(), reader.tokens, reader.service_tier)
         if not whole or not turn.calls or turn.pending:
             return
-
-
-async def _run_calls(turn: Turn, tools: Toolbox) -> AsyncIterator[Event]:
-    """Run the calls of the server's tools concurrently; yield their progress, then their results in order."""
-    progress: asyncio.Queue[Event | None] = asyncio.Queue()
-
-    def emitter(call: Call) -> Emit:
-        return lambda phase, data: progress.put_nowait(ItemProgress(call.id, phase, data))
-
-    async def run(call: Call) -> ToolResult:
-        tool = tools.find(call.name)
-        if tool is None:
-            raise LookupError(call.name)
-        return await tool.run(call, emitter(call))
-
-    calls = [call for call in turn.calls if not call.is_pending]
-    if not calls:
-        return
-    tasks = [asyncio.create_task(run(call)) for call in calls]
-    running = asyncio.gather(*tasks)
-    running.add_done_callback(lambda _: progress.put_nowait(None))
-    try:
-        while (event := await progress.get()) is not None:
-            yield event
-        results = await running
-    finally:
-        running.cancel()
-        for task in tasks:
-            task.cancel()
-    for call, result in zip(calls, results, strict=True):
-        status = "completed" if result.error is None else "failed"
-        yield ItemFinished(
-            call.id,
-            status,
-            _now(),
-            result.output,
-            result.details,
-            error=result.error,
-            images=result.images,
-        )
 
 
 class TurnReader:
@@ -270,9 +244,7 @@ class TurnReader:
             return events
         events += self._finish_open(() if self._calls else self.tokens)
         events += [
-            ItemFinished(call.id, "completed", _now())
-            for call in self._calls.values()
-            if call.type == FUNCTION_CALL
+            ItemFinished(call.id, "completed", _now()) for call in self._calls.values() if call.is_pending
         ]
         return events
 
@@ -370,7 +342,8 @@ class TurnReader:
         extra = {member: part[member] for member in SENT_BACK if part.get(member)}
         if tool is None:
             return Call(new_id("fc_"), FUNCTION_CALL, id, name, extra=extra)
-        return Call(new_id("fc_"), tool.item_type, id, name, details=tool.details(name), extra=extra)
+        type = APPROVAL_REQUEST if tool.needs_approval(name) else tool.item_type
+        return Call(new_id("fc_"), type, id, name, details=tool.details(name), extra=extra)
 
 
 def usage_tokens(usage: JSON) -> tuple[int, ...]:

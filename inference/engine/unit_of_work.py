@@ -171,6 +171,11 @@ class UnitOfWork:
         self._timer: asyncio.TimerHandle | None = None
         self._started: str | None = None
 
+    @property
+    def is_taken_over(self) -> bool:
+        """Whether the run's job was taken from a worker that was lost."""
+        return self.lease.job.takeovers > 0
+
     def track(self, change: ObjectChange, document: Document) -> None:
         """Note the stored document of an object."""
         self._objects[change.key] = TrackedObject(change, document)

@@ -33,6 +33,8 @@ class UnstoredWork:
         self._frames: list[NumberedFrame] = []
         self._is_over = False
 
+    is_taken_over = False
+
     def record(self, event: Event) -> None:
         """Record an event; its frames can be read at once."""
         self.recorder.record(event)

@@ -38,14 +38,26 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class CallerSettings:
-    """What one request says about the providers that are asked for it.
+    """What one request says about the providers and servers that are asked for it.
 
-    `embedding_model` is that of the vector stores that the request creates.
+    `embedding_model` is that of the vector stores that the request creates. `servers` has what is sent to MCP
+    servers, by their labels: `authorization` and `headers`.
     """
 
     chat: Credentials = Credentials()
     embedding: Credentials = Credentials()
     embedding_model: str | None = None
+    servers: Mapping[str, JSON] = field(default_factory=dict, repr=False)
+
+    @property
+    def for_chat(self) -> Credentials | None:
+        """The credentials for chat completions; None without any."""
+        return None if self.chat == Credentials() else self.chat
+
+    @property
+    def for_embedding(self) -> Credentials | None:
+        """The credentials for embeddings; None without any."""
+        return None if self.embedding == Credentials() else self.embedding
 
     def to_json(self) -> JSON:
         """Return the settings as JSON, which is not to be stored unsealed."""
@@ -54,7 +66,8 @@ class CallerSettings:
     @classmethod
     def from_json(cls, value: JSON) -> Self:
         """Return the settings that `to_json` gave."""
-        return cls(_credentials(value["chat"]), _credentials(value["embedding"]), value["embedding_model"])
+        chat, embedding = _credentials(value["chat"]), _credentials(value["embedding"])
+        return cls(chat, embedding, value["embedding_model"], value["servers"])
 
 
 def _credentials(value: JSON) -> Credentials:

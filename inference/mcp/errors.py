@@ -1,7 +1,6 @@
 """Errors of MCP servers.
 
 InferenceError
-├── ServerRefused        a request's server cannot be asked: its address, its name, a connector
 └── ServerFailed         a server did not answer, or not as the protocol says
     └── ToolListFailed       its list of tools could not be fetched, so the run cannot begin
 """
@@ -10,15 +9,6 @@ from http import HTTPStatus
 
 from inference.errors import InferenceError
 from persistence.types import JSON
-
-
-class ServerRefused(InferenceError):
-    """A request names a server that cannot be asked; `param` is the member of the tool that is wrong."""
-
-    def __init__(self, message: str, param: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
 
 
 class ServerFailed(InferenceError):

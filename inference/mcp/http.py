@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import httpx2
 import yarl
 
+from inference.engine.errors import ToolRefused
 from inference.errors import ProviderError, ProviderRejected
 from inference.gateway.driver import ProviderResponse
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.http.http_client import HttpClient, Timeouts
 from inference.gateway.http.proxies import proxied_client, proxy_of
-from inference.mcp.errors import ServerRefused
 from inference.mcp.servers import checked_url, forbidden
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         body = await request.aread()
         try:
             response = await self._send(request, body)
-        except ServerRefused as exc:
+        except ToolRefused as exc:
             raise self.fail(exc.message) from exc
         except ProviderError as exc:
             if is_message and self._needs_posts:

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
-from inference.mcp.errors import ServerRefused
 from inference.mcp.servers import RemoteServer, Server, checked_url
 from inference.mcp.servers_file import OperatorServers, bearer
-from persistence.types import JSON
 
 if TYPE_CHECKING:
     from inference.mcp.sessions import Session
@@ -43,19 +42,19 @@ class MCPServers:
         self._locks: dict[str, asyncio.Lock] = {}
 
     def find(self, project: str, tool: Mapping[str, Any], secrets: Secrets | None = None) -> Server:
-        """Return the server that a tool of a request means; ServerRefused."""
+        """Return the server that a tool of a request means; ToolRefused."""
         label, url = tool["server_label"], tool.get("server_url")
         for name in ("connector_id", "tunnel_id"):
             if tool.get(name) is not None:
                 message = f"This server has no connectors: name the MCP server by 'server_url', not '{name}'."
-                raise ServerRefused(message, name)
+                raise ToolRefused(message, name)
         if url is not None:
             checked_url(url, self._guard)
             return RemoteServer(label, url, secrets.sent if secrets else {}, self._guard)
         found = self._operators.find(label, project)
         if found is None:
             message = f"The tool needs a 'server_url': the operator has defined no MCP server '{label}'."
-            raise ServerRefused(message, "server_url")
+            raise ToolRefused(message, "server_url")
         return found
 
     async def open(self, server: Server) -> "Session":
@@ -85,8 +84,3 @@ class MCPServers:
         """End the operator's processes."""
         sessions, self._processes = [*self._processes.values()], {}
         await asyncio.gather(*(session.close() for session in sessions))
-
-
-def describe(tool: Mapping[str, Any]) -> JSON:
-    """Return a tool without what must not be stored or shown."""
-    return {name: value for name, value in tool.items() if name not in ("authorization", "headers")}

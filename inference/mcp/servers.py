@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import yarl
 
+from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
-from inference.mcp.errors import ServerRefused
 
 MAX_URL = 8192
 SHOWN = 255
@@ -46,23 +46,23 @@ Server = RemoteServer | ProcessServer
 
 
 def checked_url(text: str, guard: HostGuard) -> yarl.URL:
-    """Return a URL that a request may name, as far as its text tells; ServerRefused."""
+    """Return a URL that a request may name, as far as its text tells; ToolRefused."""
     try:
         url = yarl.URL(text)
         host, port = url.host, url.port
     except ValueError as exc:
-        raise ServerRefused("The server's URL is not a valid URL.", "server_url") from exc
+        raise ToolRefused("The server's URL is not a valid URL.", "server_url") from exc
     if url.scheme not in ("http", "https") or not host or port is None or len(text) > MAX_URL:
-        raise ServerRefused("The server's URL is not a valid URL of http or https.", "server_url")
+        raise ToolRefused("The server's URL is not a valid URL of http or https.", "server_url")
     if url.user is not None or url.password is not None:
         message = "The server's URL has a user name or password in it: send 'authorization' or 'headers'."
-        raise ServerRefused(message, "server_url")
+        raise ToolRefused(message, "server_url")
     if not guard.lists(url) and guard.is_private_address(host):
         raise forbidden(host)
     return url
 
 
-def forbidden(host: str) -> ServerRefused:
+def forbidden(host: str) -> ToolRefused:
     """Return the error of a host whose address must not be asked."""
     message = f"This server does not ask MCP servers at the host '{host[:SHOWN]}'. {LISTING}"
-    return ServerRefused(message, "server_url")
+    return ToolRefused(message, "server_url")

@@ -14,6 +14,7 @@ from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.image_generation.generated_images import with_images
 from inference.input_files import InputFiles, image_urls
 from inference.responses import objects
+from inference.responses.approvals import approved_call
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.event_frames import TERMINAL, sse
@@ -21,7 +22,16 @@ from inference.responses.moderation import moderated
 from inference.responses.prompts import split_instructions
 from inference.responses.renderer import ResponsesRenderer, Seal
 from inference.responses.sealing import ItemSealer, since_compaction, unsealed_items
-from inference.responses.state import BROUGHT, COMPACTION, INPUT, MODERATION, OPTIONS, PROVIDER, WARM_UP
+from inference.responses.state import (
+    APPROVED,
+    BROUGHT,
+    COMPACTION,
+    INPUT,
+    MODERATION,
+    OPTIONS,
+    PROVIDER,
+    WARM_UP,
+)
 from inference.responses.tool_items import EARLIER
 from inference.responses.tools import RequestTools
 from inference.webhooks.delivery import Webhooks
@@ -103,6 +113,7 @@ class ResponsesApi:
             max_tool_calls=value["max_tool_calls"],
             drops_oldest=value["truncation"] == "auto",
             asks_model=not extra.get(WARM_UP),
+            approved=tuple(map(approved_call, extra.get(APPROVED, ()))),
             compaction=None if extra.get(COMPACTION) is None else CompactionRule(**extra[COMPACTION]),
         )
 

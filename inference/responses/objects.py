@@ -46,6 +46,9 @@ _DEFAULTS: JSON = {
 }
 """Fields of a response whose request did not set them."""
 
+_MCP_DEFAULTS: JSON = {"allowed_tools": None, "headers": None, "require_approval": "always"}
+"""Members of an MCP tool that its request did not set; what is sent to the server is never shown."""
+
 _CACHE_OPTIONS = {"mode": "implicit", "ttl": "30m"}
 """What `prompt_cache_options` has where a request leaves it out."""
 
@@ -109,6 +112,8 @@ def _tool(tool: JSON) -> JSON:
     """Return a tool as a response shows it: a function with all its members."""
     if tool["type"] == "function":
         return {"description": None, "parameters": None, "strict": None, **tool}
+    if tool["type"] == "mcp":
+        return {**_MCP_DEFAULTS, **tool}
     return tool
 
 

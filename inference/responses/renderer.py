@@ -5,7 +5,17 @@ from collections.abc import Callable, Collection
 from inference.engine import events
 from inference.engine.events import Event
 from inference.engine.feeds import NumberedFrame
-from inference.engine.items import FUNCTION_CALL, Call, Compaction, Item, Message, Reasoning, calls_before
+from inference.engine.items import (
+    CALLER_ANSWERS,
+    FUNCTION_CALL,
+    Call,
+    Compaction,
+    Item,
+    Message,
+    Reasoning,
+    ToolList,
+    calls_before,
+)
 from inference.engine.renderer import ObjectChange
 from inference.engine.state import RunState
 from inference.engine.statuses import ENDED
@@ -15,7 +25,7 @@ from inference.responses.event_frames import TERMINAL, Frame, FrameWriter, delta
 from inference.responses.items import ENCRYPTED_REASONING, EXTRA, output_id, shown
 from inference.responses.open_items import OpenItem, annotation_of, content_of, cut, is_cut, logprob_of
 from inference.responses.state import BROUGHT, INCLUDE, INPUT, OBFUSCATION, PLACES
-from inference.responses.tool_items import TOOL_ITEMS, made_images
+from inference.responses.tool_items import TOOL_ITEMS, made_images, tool_list_end, tool_list_item
 from inference.responses.tools import RequestTools
 from persistence.store import Key
 from persistence.types import JSON
@@ -130,6 +140,8 @@ class ResponsesRenderer:
         frames.append(("response.output_item.added", added))
         if isinstance(item, Call) and item.type != FUNCTION_CALL:
             frames += TOOL_ITEMS[item.type].start(item, opened)
+        if isinstance(item, ToolList):
+            frames.append((f"response.{type}.in_progress", place_of(opened)))
         return frames
 
     def _next_index(self, state: RunState) -> int:
@@ -234,7 +246,7 @@ class ResponsesRenderer:
         item = state.turns[-1].item(event.id)
         if (
             isinstance(item, Call)
-            and item.type != FUNCTION_CALL
+            and item.type not in CALLER_ANSWERS
             and event.output is None
             and event.status == "completed"
         ):
@@ -276,6 +288,8 @@ class ResponsesRenderer:
             return self._end_reasoning(item, opened)
         if isinstance(item, Compaction):
             return []
+        if isinstance(item, ToolList):
+            return [tool_list_end(opened, finished)]
         at = place_of(opened)
         if opened.type == FUNCTION_CALL:
             done = {**at, "name": finished["name"], "arguments": finished["arguments"]}
@@ -343,6 +357,8 @@ class ResponsesRenderer:
             return self._reasoning(item, opened, status)
         if isinstance(item, Compaction):
             return self._compaction(item, opened, status)
+        if isinstance(item, ToolList):
+            return tool_list_item(item, opened)
         if item.type == FUNCTION_CALL:
             begun = status == "in_progress"
             call = self._tools.item(item.name, "" if begun else str(item.arguments), item.call_id)

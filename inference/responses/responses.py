@@ -16,6 +16,7 @@ from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
 from inference.responses.api import ResponsesApi
+from inference.responses.approvals import approved_requests
 from inference.responses.context import Contexts, Previous, segments_with
 from inference.responses.conversations import check_unlocked, item_key, settled
 from inference.responses.errors import (
@@ -30,6 +31,7 @@ from inference.responses.prompts import Prompts
 from inference.responses.references import referenced_item
 from inference.responses.sealing import ItemSealer, since_compaction
 from inference.responses.state import (
+    APPROVED,
     BROUGHT,
     COMPACTION,
     CONTINUED,
@@ -189,12 +191,14 @@ class Responses:
         input = await self._resolved(request, known)
         await self._check_new(request, known)
         items = [*previous.items, *input]
+        first_new = len(previous.items)
         if not previous.segments:  # of a connection's memory: nothing else keeps them
             input = items
         check_pairs(items, len(items) - len(request.input))
+        approved = approved_requests(items, first_new, request.body.get("tools") or [])
         await asyncio.sleep(0)  # each step takes long for 50,000 items
         run = objects.response_object(request.id, request.body, now=int(time.time()))
-        caller = request.caller.chat if request.caller is not None else None
+        caller = request.caller.for_chat if request.caller is not None else None
         extra = {
             INPUT: input,
             SEGMENTS: previous.segments,
@@ -206,6 +210,8 @@ class Responses:
             OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
             BROUGHT: [item for item in items if item["type"] in BROUGHT_TOOLS],
         }
+        if approved:
+            extra[APPROVED] = approved
         if request.body.get("generate") is False:
             extra[WARM_UP] = True
         key = Key(request.project, RESPONSES, request.id)

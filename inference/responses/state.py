@@ -33,5 +33,8 @@ MODERATION = "moderation"
 PROVIDER = "provider"
 """The provider that its model is asked at; only that one gets its thinking blocks back."""
 
+APPROVED = "approved"
+"""The requests for approval that its input approves: their calls run before its model is asked."""
+
 WARM_UP = "warm_up"
 """Whether its model is not asked: the response is only there to be continued."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from inference.code.arguments import code_of
-from inference.engine.items import Call
+from inference.engine.items import Call, ToolList
 from inference.responses import objects
 from inference.responses.event_frames import Frame, delta, place_of
 from inference.responses.open_items import OpenItem, queries_of
@@ -142,10 +142,72 @@ class WebSearchItem(ToolItem):
         return super().end(opened, finished) if finished["status"] == "completed" else []
 
 
+class MCPCallItem(ToolItem):
+    """A call of an MCP server's tool."""
+
+    def item(self, call: Call, opened: OpenItem, status: str) -> JSON:
+        """Return the item; the model reads the text of an error too."""
+        is_failed = call.error is not None and status == "failed"
+        return {
+            "id": opened.id,
+            "type": opened.type,
+            "server_label": call.details["server_label"],
+            "name": call.details["name"],
+            "arguments": "" if status == "in_progress" else str(call.arguments) or "{}",
+            "output": None if is_failed else call.output,
+            "error": call.error if is_failed else None,
+            "status": status,
+            "approval_request_id": call.details.get("approval_request_id"),
+        }
+
+    def grow(self, call: Call, opened: OpenItem, text: str) -> list[Frame]:  # noqa: ARG002 - of the interface
+        """Return the arguments' delta."""
+        return [delta("mcp_call_arguments", opened, text)]
+
+    def progress(self, opened: OpenItem, phase: str, data: JSON) -> list[Frame]:
+        """Return the end of the arguments."""
+        return [(f"response.mcp_call_{phase}", {**place_of(opened), **data})]
+
+
+class ApprovalRequestItem(ToolItem):
+    """A call of an MCP server's tool that waits for the caller's approval."""
+
+    def item(self, call: Call, opened: OpenItem, status: str) -> JSON:
+        """Return the item."""
+        return {
+            "id": opened.id,
+            "type": opened.type,
+            "server_label": call.details["server_label"],
+            "name": call.details["name"],
+            "arguments": "" if status == "in_progress" else str(call.arguments) or "{}",
+        }
+
+    def start(self, call: Call, opened: OpenItem) -> list[Frame]:  # noqa: ARG002 - of the interface
+        """Return nothing: there are no events but those of the item."""
+        return []
+
+    def end(self, opened: OpenItem, finished: JSON) -> list[Frame]:  # noqa: ARG002 - of the interface
+        """Return nothing."""
+        return []
+
+
+def tool_list_item(tools: ToolList, opened: OpenItem) -> JSON:
+    """Return a list of an MCP server's tools as an item."""
+    return {"id": opened.id, "type": opened.type, **tools.details}
+
+
+def tool_list_end(opened: OpenItem, finished: JSON) -> Frame:
+    """Return the event that ends a list of tools."""
+    status = "completed" if finished["error"] is None else "failed"
+    return f"response.{opened.type}.{status}", place_of(opened)
+
+
 TOOL_ITEMS: dict[str, ToolItem] = {
     CODE: CodeInterpreterItem(),
     "file_search_call": FileSearchItem(),
     "image_generation_call": ImageGenerationItem(),
+    "mcp_approval_request": ApprovalRequestItem(),
+    "mcp_call": MCPCallItem(),
     "web_search_call": WebSearchItem(),
 }
 """By the type of the item."""

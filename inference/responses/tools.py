@@ -11,7 +11,7 @@ from inference.responses.items import ItemRefused
 from inference.web.web_search import FUNCTIONS as WEB_FUNCTIONS
 from persistence.types import JSON
 
-SERVED = frozenset({"code_interpreter", "file_search", "image_generation", "web_search"})
+SERVED = frozenset({"code_interpreter", "file_search", "image_generation", "mcp", "web_search"})
 """Types of tools that the server runs, without their versions."""
 
 _NAMED = frozenset({"function", "custom"})
@@ -48,6 +48,7 @@ class RequestTools:
     unserved: list[JSON] = field(default_factory=list)
     choice: Any = None
     _reserved: frozenset[str] = frozenset()
+    _reserved_prefixes: tuple[str, ...] = ()
     _by_name: dict[str, _Function] = field(default_factory=dict)
     _names: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
 
@@ -57,6 +58,8 @@ class RequestTools:
         self = cls()
         served = SERVED.intersection(plain_type(tool["type"]) for tool in tools)
         self._reserved = served | (WEB_FUNCTIONS if "web_search" in served else frozenset())
+        servers = (tool["server_label"] for tool in tools if tool["type"] == "mcp")
+        self._reserved_prefixes = tuple(f"{label}__" for label in servers)
         for index, tool in enumerate(tools):
             self._add(tool, f"tools[{index}]")
         brought = (item.get("tools") or () for item in items if item["type"] in BROUGHT_TOOLS)
@@ -119,7 +122,7 @@ class RequestTools:
                 return  # brought twice by the conversation
             raise ItemRefused(f"The tool '{own}' is given twice.", param, "invalid_value")
         name = function_name(own, space)
-        if name in self._by_name or name in self._reserved:
+        if name in self._by_name or name in self._reserved or name.startswith(self._reserved_prefixes):
             name = hashed_name(name, type)
         prefix = "" if namespace is None else (namespace.get("description") or "")
         self._by_name[name] = _Function(type, own, space, definition(tool, name, prefix))

@@ -76,7 +76,7 @@ class FileSearch(Tool):
         filters = self._options.get("filters")
         self._filter = None if filters is None else parse_filter(filters, "tools.filters")
         self._calls = list(context.results)
-        self._credentials = None if context.caller is None else context.caller.embedding
+        self._credentials = None if context.caller is None else context.caller.for_embedding
         self._budget = budget
 
     def definitions(self) -> list[JSON]:

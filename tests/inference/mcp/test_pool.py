@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
-from inference.mcp.errors import ServerFailed, ServerRefused
+from inference.mcp.errors import ServerFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.servers import RemoteServer
 from inference.mcp.servers_file import OperatorServers
@@ -64,7 +65,7 @@ def test_a_label_alone_means_the_operators_server(servers: MCPServers) -> None:
 def test_a_server_that_cannot_be_asked_is_refused(
     servers: MCPServers, project: str, tool: dict[str, str], param: str
 ) -> None:
-    with pytest.raises(ServerRefused) as caught:
+    with pytest.raises(ToolRefused) as caught:
         servers.find(project, tool)
     assert caught.value.param == param
 
