@@ -39,7 +39,8 @@ class Worker:
         pauses = options.pop("pauses", PAUSES)
         self.webhooks = Webhooks(store, self.jobs, options.pop("registry", Registry()), pauses=pauses)
         prompts = options.pop("prompts", None)
-        self.responses = Responses(store, gateway, self.jobs, searching, self.webhooks, prompts, **options)
+        tools = options.pop("tools", searching)
+        self.responses = Responses(store, gateway, self.jobs, tools, self.webhooks, prompts, **options)
 
     def context(self, project: str = "p", connection: ConnectionMemory | None = None) -> Context:
         services = services_of(
