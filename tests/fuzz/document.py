@@ -21,6 +21,46 @@ _OTHER_LINKS: dict[str, JSON] = {
 }
 """Links from a POST to operations whose path does not extend the POST's path."""
 
+
+def _list(name: str, **limits: int) -> JSON:
+    return {"type": ["array", "null"], "items": {"$ref": SCHEMAS + name}, **limits}
+
+
+NONE: JSON = {"type": "null"}
+FUNCTIONS = _list("AssistantToolsFunction", maxItems=20)
+GRADER = {"$ref": f"{SCHEMAS}GraderStringCheck"}
+MESSAGES = {
+    "type": ["array", "null"],
+    "items": {
+        "type": "object",
+        "properties": {
+            "role": {"type": "string", "enum": ["user", "assistant"]},
+            "content": {"type": "string"},
+        },
+        "required": ["role", "content"],
+    },
+}
+REPEATS: dict[tuple[str, str], JSON] = {
+    ("TokenCountsBody", "tools"): NONE,
+    ("CompactResponseMethodPublicBody", "tools"): NONE,
+    ("ToolSearchOutputItemParam.sent", "tools"): _list("FunctionTool"),
+    ("AdditionalToolsItemParam.sent", "tools"): _list("FunctionTool"),
+    ("GraderMulti", "graders"): {"$ref": f"{SCHEMAS}GraderLabelModel"},
+    ("RunGraderRequest", "grader"): GRADER,
+    ("FineTuneReinforcementMethod", "grader"): GRADER,
+    ("RealtimeCallCreateRequest", "session"): NONE,
+    ("RealtimeSessionCreateRequest", "prompt"): NONE,
+    ("CreateThreadAndRunRequest", "thread"): {
+        "type": ["object", "null"],
+        "properties": {"messages": MESSAGES},
+    },
+    ("CreateThreadAndRunRequest", "tools"): FUNCTIONS,
+    ("CreateRunRequest", "additional_messages"): MESSAGES,
+    ("CreateRunRequest", "tools"): FUNCTIONS,
+    ("ModifyAssistantRequest", "tools"): FUNCTIONS,
+}
+"""Members of requests that another request has too, and the schema that they get in the document."""
+
 RELAYED = frozenset(
     {
         "create-realtime-client-secret",
@@ -51,7 +91,7 @@ def served_document(name: str) -> JSON:
     # In requests, too, the server takes null for an optional property that is absent.
     everything = {"anyOf": [{"$ref": SCHEMAS + name} for name in components]}
     schemas = allow_null(everything, components)["components"]["schemas"]
-    _leave_out_repeated_items(schemas)
+    _leave_out_repeats(schemas)
     answered: JSON = {}
     paths: JSON = {}
     for path, item in loaded.document["paths"].items():
@@ -83,18 +123,18 @@ def served_document(name: str) -> JSON:
     return copy
 
 
-def _leave_out_repeated_items(schemas: JSON) -> None:
-    """Have items of every type in createConversationItems alone, and tools in createResponse alone."""
-    if MESSAGE not in schemas:
-        return
-    messages = {"type": ["array", "null"], "maxItems": 20, "items": {"$ref": f"{SCHEMAS}{MESSAGE}"}}
-    _set(schemas.get("CreateConversationBody", {}), "items", dict(messages))
-    del messages["maxItems"]
-    for name in ("CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody"):
-        if name in schemas:
-            _set(schemas[name], "input", {"anyOf": [{"type": "string"}, messages]})
-    if "TokenCountsBody" in schemas:
-        _set(schemas["TokenCountsBody"], "tools", {"type": "null"})
+def _leave_out_repeats(schemas: JSON) -> None:
+    """Have what several requests may contain in one of them alone: each of its members is a hundred cases.
+
+    Items of every type are in createConversationItems, tools in createResponse and createAssistant, graders
+    in validateGrader, messages of a thread in createThread.
+    """
+    if MESSAGE in schemas:
+        _set(schemas.get("CreateConversationBody", {}), "items", _list(MESSAGE, maxItems=20))
+        for name in ("CreateResponse", "TokenCountsBody", "CompactResponseMethodPublicBody"):
+            _set(schemas.get(name, {}), "input", {"anyOf": [{"type": "string"}, _list(MESSAGE)]})
+    for (name, member), schema in REPEATS.items():
+        _set(schemas.get(name, {}), member, schema)
 
 
 def _set(schema: JSON, member: str, value: JSON) -> None:
