@@ -1,11 +1,14 @@
-"""The program inside a sandbox: runs an IPython kernel, and speaks with the server over its standard streams.
+"""The program inside a sandbox: runs an IPython kernel and serves the server over its standard streams.
 
-The sandbox's own Python runs this file, so it imports nothing of the server. Whatever it says may be the
-word of the code that it runs: the server believes none of it.
+The sandbox's own Python runs this file, so it imports nothing of the server. The server trusts nothing that
+it sends: it may come from the code that runs here.
 
-A frame is the length of a JSON header and of a payload (each four bytes, big-endian), and these two.
-Requests have an `op`: `run` (code), `interrupt`, `put` (a piece of a file), `get`, `list` and `delete`.
-Each ends with a frame that has `done`; a `run` sends `text`, `image` and `error` frames before it.
+A frame is the length of a JSON header and of a payload (each four bytes, big-endian), followed by both.
+Requests have an `op`: `run` (code), `put` (a piece of a file), `get`, `list` and `delete`. Each is answered
+by a frame with `done`; a `run` sends `text`, `image` and `error` frames before it. `interrupt` and `kill`
+may come during a `run` and have no answer of their own.
+
+Between two runs all processes of the code are stopped, so that an idle sandbox takes no CPU time.
 """
 
 import argparse
@@ -18,14 +21,25 @@ import os
 import re
 import resource
 import shutil
+import signal
 import stat
 import struct
 import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 PIECE = 256 * 1024
 """Bytes of a file in one frame."""
+
+ERROR = 16 * 1024
+"""Characters of an error, which has room of its own: its last ones say what went wrong."""
+
+LONGEST_PATH = 255
+"""Characters; files below the folder that have longer paths are not listed."""
+
+CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
@@ -60,6 +74,7 @@ IPython wraps `write` for each cell, before this does, and removes both wrappers
 """
 
 Header = dict[str, Any]
+T = TypeVar("T")
 
 
 def main() -> None:
@@ -68,13 +83,14 @@ def main() -> None:
     parser.add_argument("--uid", type=int, help="run as this user; only root can")
     parser.add_argument("--system-calls", required=True, help="a seccomp program in base64, or nothing")
     parser.add_argument("--memory", type=int, required=True, help="bytes of address space of each process")
-    parser.add_argument("--processes", type=int, required=True)
+    parser.add_argument("--processes", type=int, help="processes of this user")
     parser.add_argument("--cpu", type=int, required=True, help="seconds of CPU time of each process")
     parser.add_argument("--disk", type=int, required=True, help="bytes of a file")
     parser.add_argument("--output", type=int, required=True, help="characters that a run shows")
+    parser.add_argument("--images", type=int, required=True, help="bytes of an image that a run shows")
     parser.add_argument("--folder", required=True, help="the folder of the files")
     _limit(arguments := parser.parse_args())
-    asyncio.run(Bridge(Path(arguments.folder), arguments.output).serve())
+    asyncio.run(Bridge(Path(arguments.folder), arguments.output, arguments.images).serve())
 
 
 def _limit(arguments: argparse.Namespace) -> None:
@@ -85,7 +101,7 @@ def _limit(arguments: argparse.Namespace) -> None:
         os.setgroups([])
         os.setgid(arguments.uid)
         os.setuid(arguments.uid)
-    os.nice(10)
+    os.nice(5)
     for name, value in (
         ("AS", arguments.memory),
         ("NPROC", arguments.processes),
@@ -94,7 +110,8 @@ def _limit(arguments: argparse.Namespace) -> None:
         ("NOFILE", 512),
         ("CORE", 0),
     ):
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        if value is not None:
+            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
     os.umask(0o077)
     _copy_font_list()
     if arguments.system_calls:
@@ -124,14 +141,18 @@ def _copy_font_list() -> None:
 
 
 class Bridge:
-    """Serves the requests of the server one after another; an `interrupt` may come during a `run`."""
+    """Serves the requests of the server one after another."""
 
-    def __init__(self, folder: Path, output: int) -> None:
+    def __init__(self, folder: Path, output: int, images: int) -> None:
+        processes = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()}
+        if not processes <= {"1", str(os.getpid())}:  # they would be killed
+            raise SystemExit("there are other processes here: this is not a sandbox")
         self._folder = folder
         self._output = output
-        self._left = 0
+        self._images = images
+        self._left = {"text": 0, "error": 0}
         self._out = sys.stdout.buffer
-        self._kernel: Any = None
+        self._kernel: Process
         self._client: Any = None
 
     async def serve(self) -> None:
@@ -145,12 +166,13 @@ class Bridge:
         while (request := await _next(reader)) is not None:
             header, payload = request
             if header["op"] == "interrupt":
-                await self._kernel.interrupt_kernel()
-                continue
-            if running is not None:
-                await running
-            running = asyncio.create_task(self._answer(header, payload))
-        await self._kernel.shutdown_kernel(now=True)
+                self._interrupt()
+            elif header["op"] == "kill":
+                _signal_all(signal.SIGKILL)
+            else:
+                if running is not None:
+                    await running
+                running = asyncio.create_task(self._answer(header, payload))
 
     async def _answer(self, header: Header, payload: bytes) -> None:
         try:
@@ -166,51 +188,82 @@ class Bridge:
     # --- code ---
 
     async def _start(self) -> None:
-        """Start a kernel."""
-        from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415 - after the limits
+        """Start a kernel, and wait until it is ready."""
+        scratch = Path(os.environ["TMPDIR"])
+        connection = scratch / "kernel.json"
+        ports = {
+            f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
+        }
+        connection.write_text(
+            json.dumps({"transport": "ipc", "ip": str(scratch / "kernel"), "key": "", **ports})
+        )
+        lines = json.dumps([BOUND_OUTPUT.format(limit=self._output)])
+        self._kernel = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ipykernel_launcher", "-f", str(connection)),
+            *("--HistoryManager.enabled=False", f"--IPKernelApp.exec_lines={lines}"),
+            cwd=self._folder,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            start_new_session=True,
+        )
+        # The import takes as long as the start of the kernel, and meanwhile it starts.
+        from jupyter_client.asynchronous import AsyncKernelClient  # noqa: PLC0415
 
-        self._kernel = AsyncKernelManager(transport="ipc", ip=str(Path(os.environ["TMPDIR"]) / "kernel"))
-        quiet = {"stdin": -3, "stdout": -3, "stderr": -3}  # subprocess.DEVNULL
-        bound = json.dumps([BOUND_OUTPUT.format(limit=self._output)])
-        arguments = ["--no-secure", f"--IPKernelApp.exec_lines={bound}"]
-        await self._kernel.start_kernel(cwd=str(self._folder), extra_arguments=arguments, **quiet)
-        self._client = self._kernel.client()
-        self._client.start_channels()
-        await self._client.wait_for_ready(timeout=60)
+        self._client = AsyncKernelClient()
+        self._client.load_connection_file(str(connection))
+        self._client.start_channels(stdin=False, hb=False, control=False)
+        if not await self._unless_dead(self._kernel, self._ready()):
+            raise SystemExit("the kernel ended while it started")
+        _signal_all(signal.SIGSTOP)
+
+    async def _ready(self) -> bool:
+        """Wait for the kernel's first answer, and for its output, whose subscription may take longer."""
+        while True:
+            await self._reply(self._client.kernel_info())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._client.get_iopub_msg(), 0.1)
+                return True
+
+    async def _unless_dead(self, kernel: Process, work: Coroutine[Any, Any, T]) -> T | None:
+        """Return the result of `work`; None if the kernel ends before."""
+        task, dead = asyncio.ensure_future(work), asyncio.ensure_future(kernel.wait())
+        await asyncio.wait({task, dead}, return_when=asyncio.FIRST_COMPLETED)
+        dead.cancel()
+        if task.done():
+            return task.result()
+        task.cancel()
+        return None
+
+    def _interrupt(self) -> None:
+        if self._kernel.returncode is None:
+            os.killpg(self._kernel.pid, signal.SIGINT)
 
     async def _op_run(self, header: Header, _: bytes) -> None:
-        running = asyncio.create_task(self._execute(header["code"]))
-        dead = asyncio.create_task(self._death())
-        await asyncio.wait({running, dead}, return_when=asyncio.FIRST_COMPLETED)
-        if running.done():
-            dead.cancel()
-            self._send({"done": running.result()})
-            return
-        running.cancel()
-        self._client.stop_channels()
-        await self._kernel.shutdown_kernel(now=True)
-        await self._start()
-        self._send({"done": "died"})
-
-    async def _death(self) -> None:
-        while await self._kernel.is_alive():  # noqa: ASYNC110 - the manager has no event for it
-            await asyncio.sleep(0.2)
+        _signal_all(signal.SIGCONT)
+        status = await self._unless_dead(self._kernel, self._execute(header["code"]))
+        if status is None:
+            _signal_all(signal.SIGKILL)
+            self._client.stop_channels()
+            await self._start()
+        _signal_all(signal.SIGSTOP)
+        self._send({"done": status or "died"})
 
     async def _execute(self, code: str) -> str:
-        self._left = self._output
+        self._left = {"text": self._output, "error": ERROR}
         id = self._client.execute(code, allow_stdin=False)
-        idle = False
-        status = None
         reply = asyncio.create_task(self._reply(id))
-        while not idle:
-            message = await self._client.get_iopub_msg()
-            if message["parent_header"].get("msg_id") != id:
-                continue
-            kind, content = message["msg_type"], message["content"]
-            idle = kind == "status" and content["execution_state"] == "idle"
-            self._show(kind, content)
-        status = await reply
-        return "ok" if status == "ok" else "error"
+        try:
+            idle = False
+            while not idle:
+                message = await self._client.get_iopub_msg()
+                if message["parent_header"].get("msg_id") == id:
+                    kind, content = message["msg_type"], message["content"]
+                    idle = kind == "status" and content["execution_state"] == "idle"
+                    self._show(kind, content)
+            return "ok" if await reply == "ok" else "error"
+        finally:
+            reply.cancel()
 
     async def _reply(self, id: str) -> str:
         while True:
@@ -222,20 +275,20 @@ class Bridge:
         if kind == "stream":
             self._print("text", content["text"])
         elif kind == "error":
-            self._print("error", ESCAPES.sub("", "\n".join(content["traceback"])) + "\n")
+            self._print("error", ESCAPES.sub("", "\n".join(content["traceback"]))[-ERROR + 1 :] + "\n")
         elif kind in ("display_data", "execute_result"):
             data = content["data"]
             image = next((type for type in ("image/png", "image/jpeg") if type in data), None)
-            if image:
+            if image and len(data[image]) <= self._images * 4 / 3:
                 self._send({"event": "image", "type": image}, base64.b64decode(data[image]))
             elif "text/plain" in data:
                 self._print("text", data["text/plain"] + "\n")
 
     def _print(self, event: str, text: str) -> None:
-        text = text[: self._left]
-        self._left -= len(text)
-        if text:
-            self._send({"event": event, "text": text})
+        text = text[: self._left[event]]
+        self._left[event] -= len(text)
+        for start in range(0, len(text), PIECE // 4):  # a character has four bytes at most
+            self._send({"event": event}, text[start : start + PIECE // 4].encode(errors="replace"))
 
     # --- files ---
 
@@ -252,10 +305,10 @@ class Bridge:
             for name in names:
                 path = Path(folder) / name
                 status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    relative = str(path.relative_to(self._folder))
-                    found.append({"path": relative, "size": status.st_size, "changed": status.st_mtime_ns})
-        self._send({"done": "ok", "files": found})
+                relative = str(path.relative_to(self._folder))
+                if stat.S_ISREG(status.st_mode) and len(relative) <= LONGEST_PATH and _is_text(relative):
+                    found.append((relative, status.st_size, status.st_mtime_ns))
+        self._send({"done": "ok"}, json.dumps(found).encode())
 
     async def _op_get(self, header: Header, _: bytes) -> None:
         self._send({"done": "ok"}, _piece(self._path(header), header["offset"]))
@@ -263,6 +316,20 @@ class Bridge:
     async def _op_delete(self, header: Header, _: bytes) -> None:
         self._path(header).unlink(missing_ok=True)
         self._send({"done": "ok"})
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _signal_all(number: int) -> None:
+    """Send a signal to all processes in the sandbox but this one and the first."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, number)
 
 
 def _add(path: Path, offset: int, piece: bytes) -> None:

@@ -1,6 +1,7 @@
 """Isolate sandboxes with bubblewrap: namespaces, read-only system files, no network, few system calls."""
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -39,40 +40,48 @@ FIRST_USER = 2_000_000
 
 TRIAL_SECONDS = 30.0
 
-PREFIXES = "import sys, ipykernel, jupyter_client; print(sys.prefix, sys.base_prefix, sep='\\n')"
+PREFIXES = "import sys; print(sys.prefix, sys.base_prefix, sep='\\n')"
 
 
 class Bubblewrap:
     """Runs bridges with the `bwrap` command and the Python of an environment made for it."""
 
+    name = "bubblewrap"
     own_processes = 2
     """bwrap's first process of the new namespace, and the bridge."""
 
     def __init__(self, python: Path) -> None:
         self._python = python
 
-    def command(self, limits: Limits, number: int) -> list[str]:
-        """Return the command that runs the bridge of one sandbox."""
-        if self._problem is not None:
-            raise SandboxUnavailable(self._problem)
-        user = [f"--uid={FIRST_USER + number}"] if os.geteuid() == 0 else []
-        return [*self._inside(limits), BRIDGE_INSIDE, *bridge_arguments(limits, *user)]
-
-    @cached_property
-    def _problem(self) -> str | None:
-        """Why nothing can be isolated here; found by trying it."""
+    def missing(self) -> str | None:
+        """Return what is missing, with what would help."""
         if shutil.which("bwrap") is None:
             return "bwrap is missing: install the package bubblewrap"
         if system_calls.program() is None:
-            return "there is no filter of system calls for this processor"
+            return f"there is no filter of system calls for {platform.machine()}"
         if not self._python.exists():
-            return f"ASTROLABE_SANDBOX_PYTHON: there is no {self._python}; run `make sandbox`"
+            return f"there is no {self._python}: run `make sandbox`, or set ASTROLABE_SANDBOX_PYTHON"
+        return None
+
+    def try_out(self) -> None:
+        """Isolate a Python that ends at once."""
         try:
-            _run([*self._inside(Limits()), "-c", PREFIXES])
+            prefix, _ = self._prefixes
+            _run([*self._inside(Limits()), "-S", "-c", ""])
         except (OSError, subprocess.SubprocessError) as exc:
             said = getattr(exc, "stderr", None) or str(exc)
-            return f"a trial of it failed: {said.strip()[-300:]}"
-        return None
+            raise SandboxUnavailable(f"bwrap cannot isolate a process here: {said.strip()[-300:]}") from exc
+        if not any(prefix.glob("lib/python3*/site-packages/ipykernel")):
+            raise SandboxUnavailable(f"{self._python} has no ipykernel: run `make sandbox`")
+
+    def command(self, limits: Limits, number: int) -> list[str]:
+        """Return the command that runs the bridge of one sandbox."""
+        user = [f"--uid={FIRST_USER + number}"] if os.geteuid() == 0 else []
+        bounds = (f"--processes={limits.processes}", *user)
+        return [*self._inside(limits), BRIDGE_INSIDE, *bridge_arguments(limits, *bounds)]
+
+    def removal(self, number: int) -> None:
+        """Return None: its processes end together."""
 
     @cached_property
     def _prefixes(self) -> tuple[Path, Path]:

@@ -26,27 +26,37 @@ class Driver(Protocol):
     """Isolates the bridge of one sandbox.
 
     `own_processes` is the number of processes below the command that are not the code's; the bridge is the
-    last of them.
+    last of them. None where the driver itself bounds what all processes of a sandbox use together.
     """
 
-    own_processes: int
+    name: str
+    own_processes: int | None
+
+    def missing(self) -> str | None:
+        """Return what is missing, with what would help; None if a trial may succeed. Takes no time."""
+
+    def try_out(self) -> None:
+        """Isolate a process; SandboxUnavailable says why it cannot be done."""
 
     def command(self, limits: Limits, number: int) -> list[str]:
-        """Return the command that runs a bridge; `number` tells the sandboxes of a machine apart.
+        """Return the command that runs a bridge; `number` tells the sandboxes of a machine apart."""
 
-        Raises SandboxUnavailable.
-        """
+    def removal(self, number: int) -> list[str] | None:
+        """Return the command that removes what the end of `command` may leave; None if it leaves nothing."""
 
 
 def bridge_arguments(limits: Limits, *more: str) -> list[str]:
-    """Return the arguments of the bridge."""
+    """Return the arguments of the bridge.
+
+    It sends a character more than the server shows, which then knows that there was more.
+    """
     return [
         f"--system-calls={system_calls.encoded()}",
         f"--memory={limits.memory + ADDRESS_SPACE}",
-        f"--processes={limits.processes}",
         f"--cpu={limits.cpu_seconds}",
         f"--disk={limits.disk}",
-        f"--output={limits.output}",
+        f"--output={limits.output + 1}",
+        f"--images={limits.images}",
         f"--folder={FOLDER}",
         *more,
     ]

@@ -1,4 +1,4 @@
-"""One sandbox as the server sees it: a process that runs code and holds files, and is believed nothing."""
+"""One sandbox as the server sees it: a process that runs code and holds files, and is not trusted."""
 
 import asyncio
 import contextlib
@@ -6,19 +6,20 @@ import json
 import os
 import signal
 import struct
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from inference.code.driver import Driver, SandboxUnavailable
 from inference.code.limits import Limits
-from inference.code.watch import descendants, shared_memory, usage
+from inference.code.watch import descendants, lower_priority, shared_memory, usage
 from persistence.types import JSON
 
 LENGTHS = struct.Struct("!II")
 PIECE = 256 * 1024
-LARGEST_HEADER = 1024 * 1024
+LARGEST_HEADER = 64 * 1024
+LARGEST_LIST = 16 * 1024 * 1024
 START_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
 """Seconds for a request about a file."""
@@ -29,7 +30,23 @@ INTERRUPT_SECONDS = 5.0
 WATCH_SECONDS = 0.2
 """Between two looks at what the processes use."""
 
-Status = Literal["ok", "error", "timeout", "memory", "files", "died"]
+MANY_PROCESSES = 12
+"""Above this number a sandbox's processes get a lower priority."""
+
+LOOKS = 2
+"""Looks in a row that have to find too many processes before their code is killed."""
+
+LOOKS_WHEN_KILLED = 20
+"""Looks in a row after which killing the code has not helped, and the sandbox is ended."""
+
+CUT_OFF = "\n[The output is cut off here: it is too long.]\n"
+
+ERROR = 16 * 1024
+"""Characters of an error."""
+
+Status = Literal["ok", "error", "timeout", "memory", "processes", "files", "died"]
+"""How code ended. After `memory`, `processes` and `died`, and mostly after `timeout`, its variables are lost;
+files stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +80,7 @@ class File:
 REASONS: dict[Status, str] = {
     "timeout": "the code took too long",
     "memory": "the code used too much memory",
+    "processes": "the code started too many processes",
     "files": "the code wrote too many files",
     "died": "the sandbox ended",
 }
@@ -75,18 +93,22 @@ class SandboxLost(Exception):
 class Kernel:
     """Runs code in one sandbox, one call after another; variables stay between the calls.
 
-    After SandboxLost, start another one.
+    `number` is one that no other sandbox of the machine has. `on_end` is called once, when the sandbox has
+    ended. After SandboxLost, start another one.
     """
 
-    def __init__(self, driver: Driver, limits: Limits, number: int) -> None:
+    def __init__(
+        self, driver: Driver, limits: Limits, number: int, on_end: Callable[[], None] | None = None
+    ) -> None:
         self._driver = driver
         self._limits = limits
         self._number = number
+        self._on_end = on_end
         self._process: Process | None = None
         self._turn = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._killed: Status | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._errors_read: asyncio.Task[None] | None = None
         self._errors = b""
 
     @property
@@ -97,25 +119,25 @@ class Kernel:
     async def start(self) -> None:
         """Start the sandbox; raises SandboxUnavailable."""
         command = await asyncio.to_thread(self._driver.command, self._limits, self._number)
-        self._process = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=4 * PIECE, start_new_session=True
-        )
-        self._tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._keep_errors())]
         try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=4 * PIECE, start_new_session=True
+            )
+            self._errors_read = asyncio.create_task(self._keep_errors())
             async with asyncio.timeout(START_SECONDS):
                 await self._frame()
-        except (TimeoutError, SandboxLost) as exc:
+        except (TimeoutError, SandboxLost, OSError) as exc:
             await self.close()
             said = self._errors.decode(errors="replace").strip() or str(exc)
             raise SandboxUnavailable(f"the sandbox does not start: {said[-300:]}") from exc
+        except asyncio.CancelledError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """End the sandbox and all in it."""
         inside = self.processes()
         process, self._process = self._process, None
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -127,6 +149,10 @@ class Kernel:
         except TimeoutError:
             process.kill()
             await self._drain(process)
+        if removal := self._driver.removal(self._number):
+            await (await asyncio.create_subprocess_exec(*removal, stdout=DEVNULL, stderr=DEVNULL)).wait()
+        if self._on_end is not None:
+            self._on_end()
 
     async def _drain(self, process: Process) -> None:
         """Wait for the end of the process and of its streams: what is not read keeps a pipe open."""
@@ -137,27 +163,61 @@ class Kernel:
             while await process.stdout.read(PIECE):
                 pass
         await process.wait()
+        if self._errors_read is not None:
+            await self._errors_read
+
+    async def _keep_errors(self) -> None:
+        """Keep the end of what the bridge writes to its error stream."""
+        assert self._process is not None  # noqa: S101
+        assert self._process.stderr is not None  # noqa: S101
+        stream = self._process.stderr
+        while piece := await stream.read(4096):
+            self._errors = (self._errors + piece)[-4096:]
 
     # --- code ---
 
     async def run(self, code: str, on_output: Callable[[Output], None]) -> Status:
-        """Run code and return how it ended; `on_output` gets what it shows while it runs."""
+        """Run code and return how it ended; `on_output` gets what it shows while it runs.
+
+        Code whose caller is cancelled is interrupted, and the sandbox stays usable.
+        """
+        cancelled = asyncio.Event()
+        running = asyncio.create_task(self._run(code, on_output, cancelled))
+        running.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async def _run(self, code: str, on_output: Callable[[Output], None], cancelled: asyncio.Event) -> Status:
         async with self._turn:
+            if cancelled.is_set():
+                return "timeout"
             self._killed = None
             self._write({"op": "run", "code": code})
             answer = asyncio.create_task(self._outputs(_Bounded(self._limits, on_output)))
+            ended = asyncio.create_task(cancelled.wait())
+            watch = asyncio.create_task(self._watch())
             try:
-                done, _ = await asyncio.wait({answer}, timeout=self._limits.seconds)
-                if not done:
+                await asyncio.wait(
+                    {answer, ended}, timeout=self._limits.seconds, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not answer.done():
                     await self._interrupt(answer)
-                status: Status = await answer
-            finally:
+                status = await answer
+            except BaseException:
                 answer.cancel()
+                await self.close()  # its answers would be taken for those of the next request
+                raise
+            finally:
+                ended.cancel()
+                watch.cancel()
             return self._killed or status
 
     async def _outputs(self, outputs: "_Bounded") -> Status:
         while True:
-            header, payload = await self._frame(self._limits.images)
+            header, payload = await self._frame(max(self._limits.images, PIECE))
             if "done" in header:
                 return header["done"] if header["done"] in ("ok", "error") else "died"
             outputs.add(header, payload)
@@ -167,43 +227,45 @@ class Kernel:
         self._write({"op": "interrupt"})
         done, _ = await asyncio.wait({answer}, timeout=INTERRUPT_SECONDS)
         if not done:
-            self._kill_code()
+            self._write({"op": "kill"})
             done, _ = await asyncio.wait({answer}, timeout=START_SECONDS)
         if not done:
             raise SandboxLost("the code took too long and could not be stopped")
 
-    # --- the processes ---
-
     async def _watch(self) -> None:
         """End code that uses too much; there are other bounds, but none on all its processes together."""
+        if self._driver.own_processes is None:
+            return
+        over = 0
         while self.is_alive:
-            await asyncio.sleep(WATCH_SECONDS)
-            if not (inside := self.processes()):
-                continue
-            used = usage(inside)
-            if used.files > self._limits.files:
-                self._killed = "files"
+            reason = await asyncio.to_thread(self._excess)
+            over = over + 1 if reason else 0
+            if reason == "files" or over > LOOKS_WHEN_KILLED:
+                self._killed = reason
                 await self.close()  # a folder of so many files is not worth keeping
-            elif used.memory > self._limits.memory < shared_memory(inside):
-                self._killed = "memory"
-                self._kill_code()
+            elif reason == "memory" or over == LOOKS:
+                self._killed = reason
+                self._write({"op": "kill"})
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _excess(self) -> Status | None:
+        """Return what the processes use too much of."""
+        if not (inside := self.processes()):
+            return None
+        if len(inside) > MANY_PROCESSES:
+            lower_priority(inside)
+        used = usage(inside)
+        if used.files > self._limits.files:
+            return "files"
+        if used.memory > self._limits.memory < shared_memory(inside):
+            return "memory"
+        return "processes" if used.threads >= self._limits.processes else None
 
     def processes(self) -> list[int]:
-        """Return the processes in the sandbox, the first of which is bubblewrap's own, then the bridge."""
-        return [] if self._process is None else descendants(self._process.pid)
-
-    def _kill_code(self) -> None:
-        """Kill all processes but the bridge, which starts another kernel."""
-        for pid in self.processes()[self._driver.own_processes :]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-    async def _keep_errors(self) -> None:
-        """Keep the end of what the bridge writes to its error stream."""
-        assert self._process is not None  # noqa: S101
-        assert self._process.stderr is not None  # noqa: S101
-        while piece := await self._process.stderr.read(4096):
-            self._errors = (self._errors + piece)[-4096:]
+        """Return the processes in the sandbox as far as they can be seen; the bridge is among the first."""
+        if self._process is None or self._driver.own_processes is None:
+            return []
+        return descendants(self._process.pid)
 
     # --- files ---
 
@@ -220,8 +282,12 @@ class Kernel:
 
     async def files(self) -> list[File]:
         """Return the files in the folder and below it."""
-        header, _ = await self._request({"op": "list"})
-        return [File(str(one["path"]), int(one["size"]), int(one["changed"])) for one in header["files"]]
+        _, listed = await self._request({"op": "list"}, largest=LARGEST_LIST)
+        try:
+            return [File(str(path), int(size), int(changed)) for path, size, changed in json.loads(listed)]
+        except (ValueError, TypeError) as exc:
+            await self.close()
+            raise SandboxLost(REASONS["died"]) from exc
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """Yield a file's content."""
@@ -237,12 +303,14 @@ class Kernel:
         """Delete a file, if it is there."""
         await self._request({"op": "delete", "path": path})
 
-    async def _request(self, header: JSON, payload: bytes = b"") -> tuple[JSON, bytes]:
+    async def _request(
+        self, header: JSON, payload: bytes = b"", *, largest: int = PIECE
+    ) -> tuple[JSON, bytes]:
         async with self._turn:
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     self._write(header, payload)
-                    answer, content = await self._frame()
+                    answer, content = await self._frame(largest)
             except (TimeoutError, ConnectionError) as exc:
                 await self.close()
                 raise SandboxLost("the sandbox does not answer") from exc
@@ -286,15 +354,17 @@ class _Bounded:
     """Passes outputs on up to the limits of a call."""
 
     def __init__(self, limits: Limits, on_output: Callable[[Output], None]) -> None:
-        self._text, self._images = limits.output, limits.images
+        self._left = {"text": limits.output, "error": ERROR, "image": limits.images}
         self._on_output = on_output
 
     def add(self, header: JSON, payload: bytes) -> None:
         """Pass on what a frame shows, or its start."""
-        if header.get("event") == "image" and len(payload) <= self._images:
-            self._images -= len(payload)
-            self._on_output(Image(str(header.get("type")), payload))
-        elif header.get("event") in ("text", "error") and self._text > 0:
-            text = str(header.get("text"))[: self._text]
-            self._text -= len(text)
-            self._on_output(Text(text, is_error=header["event"] == "error"))
+        match header.get("event"):
+            case "image" if len(payload) <= self._left["image"]:
+                self._left["image"] -= len(payload)
+                self._on_output(Image(str(header.get("type")), payload))
+            case "text" | "error" as event if self._left[event] > 0:
+                text = payload.decode(errors="replace")
+                shown = text[: self._left[event]]
+                self._left[event] -= len(shown)
+                self._on_output(Text(shown + CUT_OFF * (len(text) > len(shown)), is_error=event == "error"))

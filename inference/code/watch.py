@@ -10,10 +10,10 @@ from inference.code.driver import FOLDER, SCRATCH, SHARED_MEMORY
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Bytes of memory that are held by processes alone, their number, and the files in writable folders."""
+    """Bytes of memory that are held by processes alone, their threads, and the files in writable folders."""
 
     memory: int
-    processes: int
+    threads: int
     files: int
 
 
@@ -40,24 +40,41 @@ def usage(pids: list[int]) -> Usage:
     files = 0
     for folder in (FOLDER, SCRATCH, SHARED_MEMORY):
         with contextlib.suppress(OSError):
-            status = os.statvfs(f"/proc/{pids[-1]}/root{folder}")
-            files += status.f_files - status.f_ffree
-    resident = sum(_kilobytes(pid, "status", RESIDENT) for pid in pids) * 1024
-    return Usage(resident, len(pids), files)
+            held = os.statvfs(f"/proc/{pids[-1]}/root{folder}")
+            files += held.f_files - held.f_ffree
+    status = [_lines(pid, "status") for pid in pids]
+    threads = sum(_sum(lines, ("Threads:",)) for lines in status)
+    return Usage(sum(_sum(lines, RESIDENT) for lines in status) * 1024, threads, files)
 
 
 def shared_memory(pids: list[int]) -> int:
     """Return the bytes of memory of processes, with a part only of what several of them share; costs more."""
-    return sum(_kilobytes(pid, "smaps_rollup", PROPORTIONAL) for pid in pids) * 1024
+    return sum(_sum(_lines(pid, "smaps_rollup"), PROPORTIONAL) for pid in pids) * 1024
 
+
+def lower_priority(pids: list[int]) -> None:
+    """Let these processes have little CPU time where others want it.
+
+    A kernel with autogroups shares CPU time between sessions first, and code may start many.
+    """
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, pid, LOW_PRIORITY)
+            Path(f"/proc/{pid}/autogroup").write_text(str(LOW_PRIORITY))
+
+
+LOW_PRIORITY = 15
 
 RESIDENT = ("RssAnon:", "RssShmem:", "VmSwap:")
 PROPORTIONAL = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
 
 
-def _kilobytes(pid: int, file: str, names: tuple[str, ...]) -> int:
+def _lines(pid: int, file: str) -> list[str]:
     try:
-        lines = Path(f"/proc/{pid}/{file}").read_text().splitlines()
+        return Path(f"/proc/{pid}/{file}").read_text().splitlines()
     except OSError:  # it has ended
-        return 0
+        return []
+
+
+def _sum(lines: list[str], names: tuple[str, ...]) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith(names))

@@ -1,0 +1,139 @@
+"""The sandboxes of one worker: whether there can be any, how large they may be, and how many there are."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from inference.code.driver import Driver, SandboxUnavailable
+from inference.code.kernel import Kernel
+from inference.code.limits import TIERS, Limits
+
+NUMBERS = 50_000
+"""Sandboxes that a machine can have."""
+
+STARTS = max(1, (os.cpu_count() or 2) // 2)
+"""Sandboxes that a worker starts at the same time: a start takes a second of CPU time."""
+
+log = structlog.get_logger("astrolabe.code")
+
+
+class Sandboxes:
+    """Starts sandboxes, at most `most` at a time, none with more memory than `largest` bytes."""
+
+    def __init__(
+        self,
+        driver: Driver | None,
+        *,
+        limits: Limits | None = None,
+        largest: int | None = None,
+        most: int = 64,
+    ) -> None:
+        self.problem = "ASTROLABE_SANDBOX=none" if driver is None else driver.missing()
+        """Why there can be no sandbox, as far as it is known; `check` finds out."""
+        self._driver = driver
+        self._limits = limits or Limits()
+        self._largest = largest or memory_of_machine() // 2
+        self._most = most
+        self._running: set[Kernel] = set()
+        self._starts = asyncio.Semaphore(STARTS)
+        self._trial: asyncio.Task[str | None] | None = None
+
+    @property
+    def tiers(self) -> dict[str, int]:
+        """The memory tiers that are allowed here: bytes by name, the smallest first."""
+        return {name: memory for name, memory in TIERS.items() if memory <= self._largest}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one sandbox has to be closed before another one can be started."""
+        return len(self._running) >= self._most
+
+    async def check(self) -> str | None:
+        """Return why there can be no sandbox; the first call tries to isolate a process."""
+        if self.problem is None:
+            if self._trial is None:
+                self._trial = asyncio.create_task(self._try_out())
+            self.problem = await asyncio.shield(self._trial)
+        return self.problem
+
+    async def _try_out(self) -> str | None:
+        assert self._driver is not None  # noqa: S101
+        try:
+            await asyncio.to_thread(self._driver.try_out)
+        except SandboxUnavailable as exc:
+            log.warning("sandbox_unavailable", driver=self._driver.name, reason=str(exc))
+            return str(exc)
+        return None
+
+    async def start(self, memory_limit: str = "1g") -> Kernel:
+        """Start a sandbox with the memory of a tier; raises SandboxUnavailable."""
+        problem = await self.check()
+        if problem is None and memory_limit not in self.tiers:
+            problem = f"memory_limit {memory_limit} is not allowed here: {', '.join(self.tiers) or 'none'} is"
+        if problem is None and self.is_full:
+            problem = f"{self._most} sandboxes are running: try again later"
+        if problem is not None or self._driver is None:
+            raise SandboxUnavailable(str(problem))
+        number = _Number()
+        kernel = Kernel(
+            self._driver,
+            replace(self._limits, memory=TIERS[memory_limit]),
+            number.value,
+            on_end=lambda: self._end(kernel, number),
+        )
+        self._running.add(kernel)
+        try:
+            async with self._starts:
+                await kernel.start()
+        except BaseException:
+            self._end(kernel, number)
+            raise
+        return kernel
+
+    def _end(self, kernel: Kernel, number: "_Number") -> None:
+        self._running.discard(kernel)
+        number.release()
+
+    async def close(self) -> None:
+        """End all sandboxes."""
+        await asyncio.gather(*(kernel.close() for kernel in list(self._running)))
+
+
+class _Number:
+    """A number that no other sandbox of this machine has, until it is released or this process ends.
+
+    It is held by a socket of Linux's abstract namespace, which leaves no file behind.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        start = os.getpid() * 64  # where other workers do not look first
+        for number in ((start + step) % NUMBERS for step in range(NUMBERS)):
+            with contextlib.suppress(OSError):
+                self._socket.bind(f"\0astrolabe-sandbox-{number}")
+                self.value = number
+                return
+        self.release()
+        raise SandboxUnavailable("all sandbox numbers of this machine are taken")
+
+    def release(self) -> None:
+        """Let others have the number."""
+        self._socket.close()
+
+
+def memory_of_machine() -> int:
+    """Return the bytes of memory of this machine, or of the container that the server runs in."""
+    return min(_memories())
+
+
+def _memories() -> Iterator[int]:
+    yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            yield int(Path("/sys/fs/cgroup", file).read_text())
