@@ -1,5 +1,6 @@
 """The last event of a start: where the server listens, and what it serves."""
 
+import asyncio
 import os
 
 import structlog
@@ -26,6 +27,7 @@ class Announcement:
         self._settings = settings
         self._services = services
         self._served = served
+        self._check: asyncio.Future[str | None] | None = None
         # A pipe with one byte: the first worker that reads announces.
         self._turn, write_end = os.pipe()
         os.write(write_end, b"1")
@@ -38,6 +40,8 @@ class Announcement:
             facts = self._facts()
             lines = [f"Serving {url} (Ctrl-C stops)", *(f"{name:<9} {fact}" for name, fact in facts.items())]
             log.info("server_started", url=url, **facts, text="\n         ".join(lines))
+            # Logs why code cannot be isolated, if it cannot: `_facts` knows only what is missing.
+            self._check = asyncio.ensure_future(self._services.containers.sandboxes.check())
 
     def _facts(self) -> dict[str, str]:
         counts, settings = self._served.counts(), self._settings
@@ -45,6 +49,7 @@ class Announcement:
             "edition": f"{counts.edition}: {counts.served} of {counts.operations} operations",
             "store": shown_store(settings.store),
             **self._services.gateway.summary(),
+            "code": self._services.containers.sandboxes.summary(),
             "auth": AUTH["tokens" if settings.opens_store_per_token else settings.auth],
         }
         return {name: fact for name, fact in facts.items() if fact}

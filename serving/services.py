@@ -13,13 +13,17 @@ from handlers.context import Limits, Services
 from inference.assistants.runs import Runs
 from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
+from inference.code.bubblewrap import Bubblewrap
 from inference.code.code_interpreter import (
     CODE_INTERPRETER,
     ResponseCodeInterpreter,
     ThreadCodeInterpreter,
 )
 from inference.code.containers import Containers
+from inference.code.driver import Driver
 from inference.code.kernels import Kernels
+from inference.code.oci import OCIRuntime
+from inference.code.sandboxes import Sandboxes
 from inference.engine import ToolTypes
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.http.hosts import HostGuard
@@ -42,6 +46,7 @@ from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
 from inference.retrieval.file_search import FileSearchType
 from inference.sealing import Sealer
+from inference.subprocesses import ROOT
 from inference.web.pages import Pages
 from inference.web.search_services import search_service
 from inference.web.web_search import WebSearchType
@@ -54,11 +59,14 @@ from persistence.types import JSON
 from serving.lifespan import Service
 from serving.line_caller import LineCaller, LineStages
 from serving.memory import MemoryTrimmer
-from serving.settings import Settings
+from serving.settings import BUBBLEWRAP, Settings
 from serving.tenants import Tenants, tenant_name
 
 SWEEP_SECONDS = 600.0
 """How often each worker has the store delete what has expired."""
+
+SANDBOX_PYTHON = ROOT / ".venvs" / "sandbox" / "bin" / "python"
+"""Where `make sandbox` installs the Python for models' code."""
 
 POLL_SECONDS = 1.0
 TENANT_POLL_SECONDS = 2.0
@@ -198,7 +206,7 @@ def make_containers(
     retrieval: Retrieval, store: Store, settings: Settings, shared: Services | None
 ) -> Containers:
     """Return the containers of a store; the sandboxes of a worker are shared by its stores."""
-    kernels = shared.containers.kernels if shared else Kernels(None, settings.sandboxes // settings.workers)
+    kernels = shared.containers.kernels if shared else make_kernels(settings)
     return Containers(store, retrieval.deadlines, retrieval.files, kernels)
 
 
@@ -206,6 +214,17 @@ def line_stages(services: Services) -> LineStages:
     """Return the stages that the lines of these services' batches go through."""
     caller = services.batches.caller
     return caller.stages if isinstance(caller, LineCaller) else LineStages()
+
+
+def make_kernels(settings: Settings) -> Kernels:
+    """Return what runs models' code in sandboxes."""
+    driver: Driver | None = None
+    if settings.sandbox_image is not None:
+        driver = OCIRuntime(settings.sandbox, settings.sandbox_image)
+    elif settings.sandbox == BUBBLEWRAP:
+        driver = Bubblewrap((settings.sandbox_python or SANDBOX_PYTHON).absolute())
+    sandboxes = Sandboxes(driver, largest=settings.sandbox_memory)
+    return Kernels(sandboxes, max(1, settings.sandboxes // settings.workers))
 
 
 def make_line_slots(settings: Settings) -> LineSlots:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,6 +28,10 @@ SHORTEST_SECRET = 16
 """Characters."""
 
 MEGABYTE = 1024 * 1024
+
+BUBBLEWRAP, NO_SANDBOX = "bubblewrap", "none"
+"""Values of ASTROLABE_SANDBOX; any other is the command of an OCI runtime."""
+
 USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
 SECRET_PARAMETER = re.compile(
     r"((?<=[?&])[^=&#]*(?:auth|key|password|secret|sig|token)[^=&#]*=)[^&#]+", re.IGNORECASE
@@ -138,6 +143,32 @@ class Settings(BaseSettings):
     prompts: Path | None = variable(
         "ASTROLABE_PROMPTS", None, "Folder of YAML files: the templates that responses name by `prompt`."
     )
+    sandbox: str = variable(
+        "ASTROLABE_SANDBOX",
+        BUBBLEWRAP,
+        "What isolates models' code (`code_interpreter`): `bubblewrap`, the command of an OCI runtime with "
+        "Docker's command line (`docker`, `podman`, `docker --runtime=runsc`), or `none`.",
+    )
+    sandbox_image: str | None = variable(
+        "ASTROLABE_SANDBOX_IMAGE", None, "The image whose `python3` an OCI runtime runs models' code with."
+    )
+    sandbox_python: Path | None = variable(
+        "ASTROLABE_SANDBOX_PYTHON",
+        None,
+        "The Python that bubblewrap runs models' code with; else the one that `make sandbox` installs.",
+    )
+    sandbox_memory: int | None = variable(
+        "ASTROLABE_SANDBOX_MEMORY",
+        None,
+        "Bytes of memory of the largest container that may be asked for; else half of the machine's.",
+        ge=1024 * MEGABYTE,
+    )
+    sandboxes: int = variable(
+        "ASTROLABE_SANDBOXES",
+        50,
+        "Sandboxes that the workers of this machine run at once; the one idle for longest makes room.",
+        ge=1,
+    )
     max_body: int = variable(
         "ASTROLABE_MAX_BODY", 32 * MEGABYTE, "Largest body in bytes, files apart; larger is 413.", ge=1024
     )
@@ -217,12 +248,6 @@ class Settings(BaseSettings):
         "Bytes of memory for all files that are being parsed; above it the largest one fails.",
         ge=64 * MEGABYTE,
     )
-    sandboxes: int = variable(
-        "ASTROLABE_SANDBOXES",
-        50,
-        "Sandboxes that the workers of this machine run at once; the one idle for longest makes room.",
-        ge=1,
-    )
     max_answer: int = variable(
         "ASTROLABE_MAX_ANSWER",
         MAX_ANSWER,
@@ -289,6 +314,22 @@ class Settings(BaseSettings):
             raise ValueError(f"at least {SHORTEST_SECRET} characters long, each one of several")
         return value
 
+    @field_validator("sandbox")
+    @classmethod
+    def check_sandbox(cls, value: str) -> str:
+        """Refuse the command of an OCI runtime that is not there; bubblewrap may be installed later."""
+        if value not in (BUBBLEWRAP, NO_SANDBOX) and shutil.which((value.split() or [""])[0]) is None:
+            raise ValueError(f"{BUBBLEWRAP}, {NO_SANDBOX}, or a command on PATH such as docker")
+        return value
+
+    @field_validator("sandbox_python")
+    @classmethod
+    def check_sandbox_python(cls, value: Path | None) -> Path | None:
+        """Refuse a Python that is not there."""
+        if value is not None and not value.is_file():
+            raise ValueError("the path of a Python that has ipykernel, such as .venvs/sandbox/bin/python")
+        return value
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """The operator's secrets, the newest first."""
@@ -309,6 +350,7 @@ class Settings(BaseSettings):
         refuse_misspelt_variables()
         settings.refuse_open_network()
         settings.check_search()
+        settings.check_image()
         return settings
 
     @property
@@ -359,6 +401,20 @@ class Settings(BaseSettings):
             raise SettingsRefused(
                 f"ASTROLABE_SEARCH_URL={without_secrets(url or '')}: should be a URL of http or https "
                 "without a password or parameters. A key belongs in ASTROLABE_SEARCH_KEY."
+            )
+
+    def check_image(self) -> None:
+        """Refuse an OCI runtime without an image, and an image without an OCI runtime."""
+        is_runtime = self.sandbox not in (BUBBLEWRAP, NO_SANDBOX)
+        if is_runtime and self.sandbox_image is None:
+            raise SettingsRefused(
+                f"ASTROLABE_SANDBOX={self.sandbox}: set ASTROLABE_SANDBOX_IMAGE to the image that the code "
+                "runs in (deploy/sandbox.Dockerfile makes one)."
+            )
+        if self.sandbox_image is not None and not is_runtime:
+            raise SettingsRefused(
+                f"ASTROLABE_SANDBOX_IMAGE={self.sandbox_image}: ASTROLABE_SANDBOX={self.sandbox} uses no "
+                "image. Set ASTROLABE_SANDBOX to the command of an OCI runtime, such as docker."
             )
 
 

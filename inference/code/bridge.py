@@ -306,7 +306,7 @@ class Bridge:
                 path = Path(folder) / name
                 status = path.lstat()
                 relative = str(path.relative_to(self._folder))
-                if stat.S_ISREG(status.st_mode) and len(relative) <= LONGEST_PATH and _is_text(relative):
+                if stat.S_ISREG(status.st_mode) and len(relative) <= LONGEST_PATH:
                     found.append((relative, status.st_size, status.st_mtime_ns))
         self._send({"done": "ok"}, json.dumps(found).encode())
 
@@ -316,14 +316,6 @@ class Bridge:
     async def _op_delete(self, header: Header, _: bytes) -> None:
         self._path(header).unlink(missing_ok=True)
         self._send({"done": "ok"})
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _signal_all(number: int) -> None:

@@ -47,7 +47,7 @@ class Bubblewrap:
     """Runs bridges with the `bwrap` command and the Python of an environment made for it."""
 
     name = "bubblewrap"
-    own_processes = 2
+    own_processes: int | None = 2
     """bwrap's first process of the new namespace, and the bridge."""
 
     def __init__(self, python: Path) -> None:
@@ -59,8 +59,8 @@ class Bubblewrap:
             return "bwrap is missing: install the package bubblewrap"
         if system_calls.program() is None:
             return f"there is no filter of system calls for {platform.machine()}"
-        if not self._python.exists():
-            return f"there is no {self._python}: run `make sandbox`, or set ASTROLABE_SANDBOX_PYTHON"
+        if not os.access(self._python, os.X_OK):
+            return f"{self._python} cannot be run: run `make sandbox`, or set ASTROLABE_SANDBOX_PYTHON"
         return None
 
     def try_out(self) -> None:

@@ -70,7 +70,7 @@ class CodeInterpreterType(ToolType):
 
     async def check(self, project: str, entry: JSON) -> None:  # noqa: ARG002 - of the interface
         """Raise ToolUnavailable where no code can be isolated."""
-        problem = await self._containers.kernels.problem()
+        problem = await self._containers.sandboxes.check()
         if problem is not None:
             raise ToolUnavailable(CODE_INTERPRETER, problem)
 

@@ -24,6 +24,7 @@ from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerFileRefused
 from inference.code.kernels import Kernels
 from inference.code.relay import KernelServer, WorkerLost, close_there, run_there
+from inference.code.sandboxes import Sandboxes
 from inference.code.sessions import CodeResult, CodeRunner, KernelMoved, OnOutput
 from inference.identifiers import new_id
 from inference.leases import Lease
@@ -102,6 +103,11 @@ class Containers:
         self._server = KernelServer(self._runner.run, self._close_kernel)
         self._tending: asyncio.Task[None] | None = None
         deadlines.register(CONTAINERS, expire=self._expire, purge=self._purge)
+
+    @property
+    def sandboxes(self) -> Sandboxes:
+        """What starts the sandboxes, and knows why it cannot."""
+        return self.kernels.sandboxes
 
     @property
     def token(self) -> str:

@@ -44,9 +44,8 @@ CUT_OFF = "\n[The output is cut off here: it is too long.]\n"
 ERROR = 16 * 1024
 """Characters of an error."""
 
-Status = Literal["ok", "error", "timeout", "memory", "processes", "files", "died"]
-"""How code ended. After `memory`, `processes` and `died`, and mostly after `timeout`, its variables are lost;
-files stay."""
+Status = Literal["ok", "error", "timeout", "killed", "memory", "processes", "files", "died"]
+"""How code ended. After the first three its variables stay; after all but `files` its files do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +212,8 @@ class Kernel:
             finally:
                 ended.cancel()
                 watch.cancel()
+            if self._killed == "timeout" and status == "died":
+                return "killed"
             return self._killed or status
 
     async def _outputs(self, outputs: "_Bounded") -> Status:
@@ -355,6 +356,7 @@ class _Bounded:
 
     def __init__(self, limits: Limits, on_output: Callable[[Output], None]) -> None:
         self._left = {"text": limits.output, "error": ERROR, "image": limits.images}
+        self._cut_off: set[str] = set()
         self._on_output = on_output
 
     def add(self, header: JSON, payload: bytes) -> None:
@@ -363,8 +365,11 @@ class _Bounded:
             case "image" if len(payload) <= self._left["image"]:
                 self._left["image"] -= len(payload)
                 self._on_output(Image(str(header.get("type")), payload))
-            case "text" | "error" as event if self._left[event] > 0:
+            case "text" | "error" as event if event not in self._cut_off:
                 text = payload.decode(errors="replace")
                 shown = text[: self._left[event]]
                 self._left[event] -= len(shown)
-                self._on_output(Text(shown + CUT_OFF * (len(text) > len(shown)), is_error=event == "error"))
+                if len(shown) < len(text):
+                    self._cut_off.add(event)
+                    shown += CUT_OFF
+                self._on_output(Text(shown, is_error=event == "error"))

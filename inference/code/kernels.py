@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,15 +9,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from inference.code.driver import Driver, SandboxUnavailable
+from inference.code.driver import SandboxUnavailable
 from inference.code.kernel import Kernel
-from inference.code.limits import Limits
+from inference.code.sandboxes import Sandboxes
 
 ROOM_SECONDS = 60.0
 """Seconds for which a start waits while all sandboxes run code."""
-
-NUMBERS = 2**30
-"""Sandboxes of a machine get random numbers below this, so that workers need not agree on them."""
 
 KernelKey = tuple[str, str, str]
 """Whose container (a `Containers` of this process), its project and its id."""
@@ -58,26 +54,15 @@ class RunningKernel:
 class Kernels:
     """Starts and keeps the sandboxes of this worker's containers.
 
-    `most` bounds their number. Without a driver none can be started; `reason` says why.
+    `most` bounds their number.
     """
 
-    def __init__(self, driver: Driver | None, most: int, reason: str = "no sandbox is set up") -> None:
-        self._driver = driver
+    def __init__(self, sandboxes: Sandboxes, most: int) -> None:
+        self.sandboxes = sandboxes
         self._most = most
-        self._reason = reason
         self._running: dict[KernelKey, RunningKernel] = {}
         self._starting = 0
         self._released = asyncio.Condition()
-
-    async def problem(self) -> str | None:
-        """Return why no sandbox can be started here; None if they can."""
-        if self._driver is None:
-            return self._reason
-        try:
-            await asyncio.to_thread(self._driver.command, Limits(), 0)
-        except SandboxUnavailable as exc:
-            return str(exc)
-        return None
 
     @asynccontextmanager
     async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
@@ -102,19 +87,15 @@ class Kernels:
             async with self._released:
                 self._released.notify_all()
 
-    async def start(self, running: RunningKernel, limits: Limits) -> None:
+    async def start(self, running: RunningKernel, memory_limit: str) -> None:
         """Start the kernel of a container that the caller holds; raise SandboxUnavailable."""
-        if self._driver is None:
-            raise SandboxUnavailable(self._reason)
+        if problem := await self.sandboxes.check():
+            raise SandboxUnavailable(problem)
         await running.close()
         await self._make_room()
         self._starting += 1
         try:
-            running.kernel = Kernel(self._driver, limits, secrets.randbelow(NUMBERS))
-            await running.kernel.start()
-        except BaseException:
-            await running.close()
-            raise
+            running.kernel = await self.sandboxes.start(memory_limit)
         finally:
             self._starting -= 1
 

@@ -1,4 +1,4 @@
-"""Isolate sandboxes as containers of an OCI runtime, through its command line: Docker, Podman, gVisor's runsc."""
+"""Isolate sandboxes as containers of an OCI runtime (Docker, Podman, gVisor's runsc), by its command line."""
 
 import os
 import platform
@@ -23,6 +23,9 @@ from inference.code.limits import Limits
 
 USER = "65532:65532"
 
+TRIAL = 99_999
+"""The number of the container that is tried out; no sandbox has it."""
+
 LABEL = f"astrolabe.sandboxes={socket.gethostname()}"
 
 MOUNT = "rw,exec,nosuid,nodev,mode=1777"
@@ -37,7 +40,7 @@ class OCIRuntime:
     CPU time of each container; the bridge comes as an argument, so the image needs nothing of the server.
     """
 
-    own_processes = None
+    own_processes: int | None = None
 
     def __init__(self, command: str, image: str) -> None:
         self.name = command
@@ -55,7 +58,7 @@ class OCIRuntime:
     def try_out(self) -> None:
         """Start a container that ends at once, and remove those that dead workers left behind."""
         try:
-            _run([*self._run(Limits(), 0), "-c", "import ipykernel"])
+            _run([*self._run(Limits(), TRIAL), "-c", "import ipykernel"])
             names = _run([self._program, "ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}"])
             if left := [name for name in names.split() if not _has_worker(name)]:
                 _run([self._program, "rm", "--force", *left])

@@ -19,7 +19,9 @@ LOST = (
 
 ENDS: dict[Status, str] = {
     "timeout": "The code took too long and was interrupted.",
+    "killed": "The code took too long, ignored its interrupt and was ended, with all its variables.",
     "memory": "The code used too much memory and was ended, with all its variables.",
+    "processes": "The code started too many processes and was ended, with all its variables.",
     "files": "The code wrote too many files and was ended, with all its variables.",
     "died": "The Python session ended while the code ran: all variables are lost.",
 }

@@ -1,4 +1,4 @@
-"""The sandboxes of one worker: whether there can be any, how large they may be, and how many there are."""
+"""Starts the sandboxes of a worker, if there can be any, and bounds their memory."""
 
 import asyncio
 import contextlib
@@ -24,23 +24,19 @@ log = structlog.get_logger("astrolabe.code")
 
 
 class Sandboxes:
-    """Starts sandboxes, at most `most` at a time, none with more memory than `largest` bytes."""
+    """Starts sandboxes, none with more memory than `largest` bytes (default: half of the machine's).
+
+    Without a driver there are none.
+    """
 
     def __init__(
-        self,
-        driver: Driver | None,
-        *,
-        limits: Limits | None = None,
-        largest: int | None = None,
-        most: int = 64,
+        self, driver: Driver | None, *, limits: Limits | None = None, largest: int | None = None
     ) -> None:
-        self.problem = "ASTROLABE_SANDBOX=none" if driver is None else driver.missing()
+        self.problem = "ASTROLABE_SANDBOX is none" if driver is None else driver.missing()
         """Why there can be no sandbox, as far as it is known; `check` finds out."""
         self._driver = driver
         self._limits = limits or Limits()
         self._largest = largest or memory_of_machine() // 2
-        self._most = most
-        self._running: set[Kernel] = set()
         self._starts = asyncio.Semaphore(STARTS)
         self._trial: asyncio.Task[str | None] | None = None
 
@@ -49,10 +45,11 @@ class Sandboxes:
         """The memory tiers that are allowed here: bytes by name, the smallest first."""
         return {name: memory for name, memory in TIERS.items() if memory <= self._largest}
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one sandbox has to be closed before another one can be started."""
-        return len(self._running) >= self._most
+    def summary(self) -> str:
+        """Return in a line whether code can be run, as far as it is known."""
+        if self.problem is not None or self._driver is None:
+            return f"off: {self.problem}"
+        return f"in sandboxes by {self._driver.name}"
 
     async def check(self) -> str | None:
         """Return why there can be no sandbox; the first call tries to isolate a process."""
@@ -75,34 +72,19 @@ class Sandboxes:
         """Start a sandbox with the memory of a tier; raises SandboxUnavailable."""
         problem = await self.check()
         if problem is None and memory_limit not in self.tiers:
-            problem = f"memory_limit {memory_limit} is not allowed here: {', '.join(self.tiers) or 'none'} is"
-        if problem is None and self.is_full:
-            problem = f"{self._most} sandboxes are running: try again later"
+            problem = f"memory_limit {memory_limit} is too much: {', '.join(self.tiers)} is allowed here"
         if problem is not None or self._driver is None:
             raise SandboxUnavailable(str(problem))
         number = _Number()
-        kernel = Kernel(
-            self._driver,
-            replace(self._limits, memory=TIERS[memory_limit]),
-            number.value,
-            on_end=lambda: self._end(kernel, number),
-        )
-        self._running.add(kernel)
+        limits = replace(self._limits, memory=TIERS[memory_limit])
+        kernel = Kernel(self._driver, limits, number.value, on_end=number.release)
         try:
             async with self._starts:
                 await kernel.start()
         except BaseException:
-            self._end(kernel, number)
+            number.release()
             raise
         return kernel
-
-    def _end(self, kernel: Kernel, number: "_Number") -> None:
-        self._running.discard(kernel)
-        number.release()
-
-    async def close(self) -> None:
-        """End all sandboxes."""
-        await asyncio.gather(*(kernel.close() for kernel in list(self._running)))
 
 
 class _Number:

@@ -7,7 +7,6 @@ from inference.code.container_records import ContainerRecords
 from inference.code.errors import ContainerFileRefused
 from inference.code.kernel import Kernel, Output, SandboxLost, Status
 from inference.code.kernels import Kernels, RunningKernel
-from inference.code.limits import TIERS, Limits
 from inference.code.synchronizing import note_kept, put_files, written_files
 from persistence.retry import retry_on_conflict
 from persistence.store import Document, Key, Replace, Store
@@ -86,7 +85,7 @@ class CodeRunner:
         try:
             self._check_holder(container, lost)
             if not running.is_alive:
-                await self._kernels.start(running, Limits(memory=TIERS[container.value["memory_limit"]]))
+                await self._kernels.start(running, container.value["memory_limit"])
                 running.is_fresh = container.state["kernel"] is not None
             return container if self._is_ours(container) else await self._take(key, lost)
         except KernelMoved:

@@ -1,19 +1,14 @@
 """What tests of real sandboxes need: the driver, and a worker's containers."""
 
-import os
 import secrets
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-import pytest
-
-from inference.code.bubblewrap import Bubblewrap
 from inference.code.containers import Containers
 from inference.code.driver import Driver
 from inference.code.kernel import Text
 from inference.code.kernels import Kernels
+from inference.code.sandboxes import Sandboxes
 from inference.code.sessions import CodeResult
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -21,13 +16,7 @@ from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.files import Files
 from persistence.store import Store
 from persistence.types import JSON
-
-PYTHON = Path(os.environ.get("ASTROLABE_SANDBOX_PYTHON", ".venvs/sandbox/bin/python")).absolute()
-
-needs_sandbox = pytest.mark.skipif(
-    not os.environ.get("CI") and (shutil.which("bwrap") is None or not PYTHON.exists()),
-    reason="needs bubblewrap and `make sandbox`",
-)
+from tests.fixtures.sandboxes import bubblewrap
 
 
 class Worker:
@@ -38,7 +27,7 @@ class Worker:
         self.project = project
         self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=0.05)
         self.deadlines = Deadlines(store, self.jobs)
-        self.kernels = Kernels(driver, most)
+        self.kernels = Kernels(Sandboxes(driver), most)
         self.containers = Containers(store, self.deadlines, Files(store, self.deadlines), self.kernels)
 
     async def create(self) -> str:
@@ -82,7 +71,7 @@ async def worker_over(
     store: Store, project: str, *, most: int = 10, driver: Driver | None = None
 ) -> AsyncIterator[Worker]:
     """A worker of that project with real sandboxes, unless a driver is given."""
-    worker = Worker(store, project, most, driver or Bubblewrap(PYTHON))
+    worker = Worker(store, project, most, driver or bubblewrap())
     await worker.containers.open()
     await worker.jobs.start()
     try:

@@ -9,10 +9,12 @@ from inference.code.container_files import MAX_FILES
 from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerNotFound
 from inference.code.kernels import Kernels
+from inference.code.sandboxes import Sandboxes
 from persistence.engines import open_store
 from persistence.store import Store
 from tests.contract.engines import ENGINES
-from tests.inference.code.sandboxes import Worker, needs_sandbox, worker_over
+from tests.fixtures.sandboxes import needs_sandbox
+from tests.inference.code.sandboxes import Worker, worker_over
 
 pytestmark = needs_sandbox
 every_engine = pytest.mark.parametrize("store", ENGINES, indirect=True)
@@ -173,7 +175,7 @@ async def test_another_worker_gets_a_fresh_sandbox_with_the_files(
 
 
 async def test_without_a_sandbox_files_are_kept_and_code_is_refused(worker: Worker, container: str) -> None:
-    worker.containers.kernels = worker.containers._runner._kernels = Kernels(None, 1, "none here")
+    worker.containers.kernels = worker.containers._runner._kernels = Kernels(Sandboxes(None), 1)
     await worker.upload(container, "a.txt", b"a")
-    with pytest.raises(SandboxUnavailable, match="none here"):
+    with pytest.raises(SandboxUnavailable, match="ASTROLABE_SANDBOX is none"):
         await worker.run(container, "1")

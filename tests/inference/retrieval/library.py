@@ -18,6 +18,7 @@ from handlers import files, vector_store_files, vector_stores
 from handlers.context import Binary, Context, Principal, UploadedFile
 from inference.code.containers import Containers
 from inference.code.kernels import Kernels
+from inference.code.sandboxes import Sandboxes
 from inference.gateway import Gateway, Routes
 from inference.identifiers import new_id
 from inference.jobs import Jobs
@@ -54,7 +55,7 @@ class Library:
         self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=0.05)
         self.retrieval = Retrieval(store, gateway, self.jobs, **options)
         self.containers = Containers(
-            store, self.retrieval.deadlines, self.retrieval.files, Kernels(None, most=1)
+            store, self.retrieval.deadlines, self.retrieval.files, Kernels(Sandboxes(None), most=1)
         )
 
     def context(self, project: str = "p", **headers: str) -> Context:
