@@ -143,6 +143,14 @@ class Kernel:
             # The first process of a namespace of processes takes all others with it before it is gone.
             os.kill(inside[0] if inside else process.pid, signal.SIGKILL)
         try:
+            await self._wait_for_end(process)
+        finally:
+            if self._on_end is not None:
+                self._on_end()
+
+    async def _wait_for_end(self, process: Process) -> None:
+        """Wait until the process has ended, and remove what it may leave."""
+        try:
             async with asyncio.timeout(INTERRUPT_SECONDS):
                 await self._drain(process)
         except TimeoutError:
@@ -150,8 +158,6 @@ class Kernel:
             await self._drain(process)
         if removal := self._driver.removal(self._number):
             await (await asyncio.create_subprocess_exec(*removal, stdout=DEVNULL, stderr=DEVNULL)).wait()
-        if self._on_end is not None:
-            self._on_end()
 
     async def _drain(self, process: Process) -> None:
         """Wait for the end of the process and of its streams: what is not read keeps a pipe open."""

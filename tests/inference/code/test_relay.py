@@ -19,8 +19,9 @@ from persistence.collections import CONTAINERS
 from persistence.engines import open_store
 from persistence.store import Key, Replace, Store
 from tests.contract.engines import ENGINES
+from tests.fixtures.sandboxes import needs_sandbox
 from tests.inference.code import other_worker
-from tests.inference.code.sandboxes import Worker, needs_sandbox, worker_over
+from tests.inference.code.sandboxes import Worker, worker_over
 
 pytestmark = needs_sandbox
 every_engine = pytest.mark.parametrize("url", ENGINES, indirect=True)
