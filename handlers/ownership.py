@@ -31,6 +31,9 @@ async def check_owners(context: Context, arguments: JSON) -> None:
         await check_model_owner(context, body["model"])
     if "voice" in body:
         await check_voice_owner(context, body["voice"], "voice")
+    for tool in body.get("tools") or ():
+        if tool.get("type") == "image_generation":
+            await check_model_owner(context, tool.get("model"))
     if "audio" in body:
         await check_voice_owner(context, _member(body, "audio", "voice"), "audio.voice")
 

@@ -102,10 +102,9 @@ class ToolContext:
     of the tool's earlier calls in the run, to which citation marks refer. `caller` are the provider settings
     of the run's caller. `conversation` is the id of the thread, the conversation or the chain of responses
     that the run continues, "" for none. `earlier` are the items of tools in the run's context, the oldest
-    first, where the API has such items. `images` are the URLs of the context's images in their
-    order, `file:` and an id for a file of the project. A run that is not `is_stored` must leave nothing in
-    the store.
-    `urls` are those that the user's messages name.
+    first, where the API has such items. `images` are the URLs of the context's images in their order, `file:`
+    and an id for a file of the project; `urls` are those that the user's messages name. A run that is not
+    `is_stored` must leave nothing in the store.
     """
 
     project: str

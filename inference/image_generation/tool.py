@@ -127,6 +127,7 @@ class ImageGeneration(Tool):
         self._options: JSON = context.tool.get(TYPE) or {}
         self._keep = keep
         self._made = [details for details in context.results if details.get("bytes")]
+        self._room = MOST_BYTES - sum(details["bytes"] for details in self._made)
 
     def definitions(self) -> list[JSON]:
         """Return the function of the model."""
@@ -175,7 +176,7 @@ class ImageGeneration(Tool):
         return ImageRequest({"prompt": prompt, **fields, **partial}, images, mask)
 
     async def _generate(self, request: ImageRequest, emit: Emit) -> JSON:
-        if sum(details["bytes"] for details in self._made) > MOST_BYTES:
+        if self._room <= 0:
             raise _Unusable("No more images can be made in this answer: those that were made are too large.")
         model = self._options.get("model") or DEFAULT_MODEL
         caller = self._context.caller
@@ -191,6 +192,9 @@ class ImageGeneration(Tool):
                     {"partial_image_index": image.index, "partial_image_b64": partial, **image.shown},
                 )
         await images.aclose()
+        self._room -= len(image.data)  # other calls may run at the same time
+        if self._room < 0:
+            raise _Unusable("The image is too large for this answer, with those that were made before it.")
         kind = image_type(image.data[:SIGNATURE_BYTES])
         shown = {"output_format": (kind or "image/png").removeprefix("image/"), **image.shown}
         return {

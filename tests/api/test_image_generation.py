@@ -137,7 +137,7 @@ def test_images_that_no_stored_object_would_hold_are_kept(client: OpenAI, tag: s
 
 
 def test_more_images_than_a_response_holds_are_refused_in_their_items(client: OpenAI, tag: str) -> None:
-    prompts = [prompt_of(tag, f"cat {number} of 13000000 bytes") for number in range(3)]
+    prompts = [prompt_of(tag, f"cat {number} of 11000000 bytes") for number in range(3)]
     input = script(tag, *map(drawing, prompts), {"text": "{tool}"})
     response = client.responses.create(model="m", input=input, tools=[TOOL])
     statuses = [item.status for item in response.output if item.type == "image_generation_call"]

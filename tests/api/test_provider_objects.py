@@ -253,6 +253,9 @@ def test_a_fine_tuned_model_answers_only_the_project_whose_job_made_it(
         lambda: stranger.responses.create(
             model="gpt-4o", input="hello", extra_body={"moderation": {"model": model}}
         ),
+        lambda: stranger.responses.create(
+            model="gpt-4o", input="hello", tools=[{"type": "image_generation", "model": model}]
+        ),
         lambda: stranger.images.generate(model=model, prompt="hello"),
         lambda: stranger.audio.speech.create(model=model, input="hello", voice="alloy"),
         lambda: post(stranger, "/assistants", {"model": model}),

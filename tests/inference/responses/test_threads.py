@@ -197,6 +197,34 @@ async def test_searches_citations_and_images_are_carried(worker: Process) -> Non
     assert second["content"][0]["text"]["annotations"] == [citation]
 
 
+async def test_images_that_runs_made_are_carried_without_their_bytes(worker: Process) -> None:
+    thread = await worker.thread()
+    made = {"file_id": "file-1", "revised_prompt": "a cat", "action": "generate", "output_format": "png"}
+    calls = [
+        {"id": "call_1", "type": "image_generation", "image_generation": made},
+        {"id": "call_2", "type": "of_the_future", "of_the_future": {}},
+    ]
+    await worker.store.write(
+        *_message(
+            thread["id"],
+            "msg_7",
+            "user",
+            [{"type": "text", "text": {"value": "Draw.", "annotations": []}}],
+            10,
+        ),
+        Insert(Key("p", RUNS, "run_7"), {"id": "run_7"}, parent=thread["id"], position=11),
+        *_step("run_7", "step_7", {"type": "tool_calls", "tool_calls": calls}, 12),
+    )
+    conversation = await copied(worker, thread["id"])
+    _, image = await items_of(worker, conversation["id"])
+    assert (image["type"], image["result"], image["revised_prompt"]) == (
+        "image_generation_call",
+        None,
+        "a cat",
+    )
+    assert "file_id" not in image
+
+
 def _message(
     thread: str, id: str, role: str, content: list[JSON], at: int, run_id: str | None = None
 ) -> list[Insert]:
