@@ -19,6 +19,7 @@ __all__ = ["site"]
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+CASSANDRA = "searxng on cassandra"
 SEARCH = {"name": "web_search", "arguments": {"queries": ["tides"]}}
 ANSWER = {"text": "It was 7.4 metres {find:【web\\d:0†[^】]+】}, they say."}
 TOOL: Any = {"type": "web_search", "search_context_size": "low"}
@@ -42,7 +43,9 @@ def opening(site: Web) -> dict[str, Any]:
 async def client(
     tmp_path: Path, provider: ProviderProcess, site: Web, request: pytest.FixtureRequest
 ) -> AsyncIterator[AsyncOpenAI]:
-    service = getattr(request, "param", "searxng")
+    service, store = getattr(request, "param", "searxng"), {}
+    if service == CASSANDRA:
+        service, store = "searxng", {"ASTROLABE_STORE": request.getfixturevalue("cassandra_url")}
     server = Server(
         tmp_path,
         OPENAI_BASE_URL=provider.url,
@@ -51,6 +54,7 @@ async def client(
         ASTROLABE_SEARCH_URL=f"{site.url}/{service}",
         ASTROLABE_SEARCH_KEY=KEY,
         ASTROLABE_SEARCH_HOSTS=f"127.0.0.1:{site.port}",
+        **store,
     )
     await asyncio.to_thread(server.start)
     try:
@@ -120,6 +124,7 @@ async def test_a_streamed_response_shows_the_search_as_it_goes(client: AsyncOpen
     assert added.annotation["url"] == f"{site.url}/article"
 
 
+@pytest.mark.parametrize("client", ["searxng", CASSANDRA], indirect=True)
 async def test_a_run_searches_and_cites(client: AsyncOpenAI, site: Web) -> None:
     assistant = await client.beta.assistants.create(model="any-model", tools=[TOOL])
     message: Any = {"role": "user", "content": script({"calls": [SEARCH]}, opening(site), ANSWER)}
