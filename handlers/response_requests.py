@@ -57,7 +57,9 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
     sent: dict[str, JSON] = {}
     if body.get("tools"):
         shown, sent = without_secrets(body["tools"])
-        body = {**body, "tools": shown}
+        mcp = context.services.mcp
+        tools_shown = [mcp.with_defaults(tool) if tool["type"] == "mcp" else tool for tool in shown]
+        body = {**body, "tools": tools_shown}
     _check_values(body)
     if needs_model:
         if body.get("model") is None:

@@ -25,6 +25,7 @@ from inference.code.kernels import Kernels
 from inference.code.oci import OCIRuntime
 from inference.code.sandboxes import Sandboxes
 from inference.engine import ToolTypes
+from inference.errors import ToolsRefused
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.http.url_files import UrlFiles
@@ -38,6 +39,7 @@ from inference.local.models import LocalModels
 from inference.mcp.pool import MCPServers
 from inference.mcp.servers_file import OperatorServers
 from inference.mcp.tool import MCPType
+from inference.operator_tools.tools_file import OperatorTools
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
 from inference.responses.prompts import Prompts
@@ -256,11 +258,15 @@ def make_web_search(settings: Settings, gateway: Gateway, sandbox: Sandbox) -> W
 
 
 def make_mcp_servers(settings: Settings) -> MCPServers:
-    """Return the MCP servers that the operator has defined, and those that requests may bring."""
-    operators = None
+    """Return the operator's tools and MCP servers, and those that requests may bring."""
+    operators, tools = OperatorServers(), OperatorTools()
     if settings.mcp_servers is not None:
         operators = OperatorServers.from_file(settings.mcp_servers, os.environ)
-    return MCPServers(operators, HostGuard(frozenset(settings.mcp_hosts)))
+    if settings.tools is not None:
+        tools = OperatorTools.from_file(settings.tools, os.environ)
+    for label in sorted({*operators.by_label} & {*tools.servers}):
+        raise ToolsRefused(f"{settings.tools}: the label '{label}' is that of an MCP server; choose another")
+    return MCPServers(operators, HostGuard(frozenset(settings.mcp_hosts)), tools)
 
 
 def make_registry(settings: Settings) -> Registry:

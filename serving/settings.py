@@ -130,6 +130,11 @@ class Settings(BaseSettings):
         "Hosts of your own network, separated by commas, at which requests may name MCP servers (`name` or "
         "`name:port`); public ones may be named anyway.",
     )
+    tools: Path | None = variable(
+        "ASTROLABE_TOOLS",
+        None,
+        "Path of a YAML file: functions and HTTP endpoints of yours that models may call as tools.",
+    )
     secret: SecretStr | None = variable(
         "ASTROLABE_SECRET",
         None,

@@ -12,6 +12,9 @@ from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
 from inference.mcp.servers import RemoteServer, Server, checked_url
 from inference.mcp.servers_file import OperatorServers, bearer
+from inference.operator_tools.tools import CallContext, ToolServer
+from inference.operator_tools.tools_file import OperatorTools
+from persistence.types import JSON
 
 if TYPE_CHECKING:
     from inference.mcp.sessions import Session
@@ -33,15 +36,37 @@ class Secrets:
 
 
 class MCPServers:
-    """Finds the server of a tool, and opens sessions. Processes of the operator's servers are shared."""
+    """Finds the server of a tool, and opens sessions. Processes of the operator's servers are shared.
 
-    def __init__(self, operators: OperatorServers | None = None, guard: HostGuard | None = None) -> None:
+    The operator's own tools are servers too, whose calls are run here.
+    """
+
+    def __init__(
+        self,
+        operators: OperatorServers | None = None,
+        guard: HostGuard | None = None,
+        tools: OperatorTools | None = None,
+    ) -> None:
         self._operators = operators or OperatorServers()
         self._guard = guard or HostGuard()
+        self._tools = tools or OperatorTools()
         self._processes: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
-    def find(self, project: str, tool: Mapping[str, Any], secrets: Secrets | None = None) -> Server:
+    def with_defaults(self, tool: JSON) -> JSON:
+        """Return a tool of a request; calls of the operator's own tools need no approval by default."""
+        is_own = tool.get("server_url") is None and tool["server_label"] in self._tools.servers
+        if not is_own or tool.get("require_approval") is not None:
+            return tool
+        return {**tool, "require_approval": "never"}
+
+    def find(
+        self,
+        project: str,
+        tool: Mapping[str, Any],
+        secrets: Secrets | None = None,
+        conversation: str = "",
+    ) -> Server:
         """Return the server that a tool of a request means; ToolRefused."""
         label, url = tool["server_label"], tool.get("server_url")
         for name in ("connector_id", "tunnel_id"):
@@ -51,14 +76,17 @@ class MCPServers:
         if url is not None:
             checked_url(url, self._guard)
             return RemoteServer(label, url, secrets.sent if secrets else {}, self._guard)
-        found = self._operators.find(label, project)
+        own = self._tools.find(label, CallContext(project, conversation))
+        found = own or self._operators.find(label, project)
         if found is None:
-            message = f"The tool needs a 'server_url': the operator has defined no MCP server '{label}'."
+            message = f"The tool needs a 'server_url': the operator has defined no server '{label}'."
             raise ToolRefused(message, "server_url")
         return found
 
-    async def open(self, server: Server) -> "Session":
+    async def open(self, server: Server) -> "Session | ToolServer":
         """Return an open session, which `release` ends; ServerFailed."""
+        if isinstance(server, ToolServer):
+            return server
         sessions = await asyncio.to_thread(import_module, "inference.mcp.sessions")
         if isinstance(server, RemoteServer):
             session: Session = sessions.Session(server)
@@ -75,12 +103,13 @@ class MCPServers:
             await started.open()
             return started  # type: ignore[no-any-return]
 
-    async def release(self, session: "Session") -> None:
+    async def release(self, session: "Session | ToolServer") -> None:
         """End a session; those of processes stay open for the next request."""
         if session not in self._processes.values():
             await session.close()
 
     async def close(self) -> None:
-        """End the operator's processes."""
+        """End the operator's processes, and close the connections of his tools."""
+        await self._tools.close()
         sessions, self._processes = [*self._processes.values()], {}
         await asyncio.gather(*(session.close() for session in sessions))

@@ -7,6 +7,7 @@ import yarl
 
 from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
+from inference.operator_tools.tools import ToolServer
 
 MAX_URL = 8192
 SHOWN = 255
@@ -42,7 +43,9 @@ class ProcessServer:
     seconds: float = 60.0
 
 
-Server = RemoteServer | ProcessServer
+ExternalServer = RemoteServer | ProcessServer
+
+Server = ExternalServer | ToolServer
 
 
 def checked_url(text: str, guard: HostGuard) -> yarl.URL:

@@ -25,7 +25,7 @@ from inference.errors import ProviderError
 from inference.mcp.errors import ServerFailed
 from inference.mcp.http import MAX_BYTES, READ_SECONDS, Broken, GuardedTransport, worded
 from inference.mcp.results import CallResult, call_result
-from inference.mcp.servers import ProcessServer, RemoteServer, Server
+from inference.mcp.servers import ExternalServer, ProcessServer, RemoteServer
 from persistence.types import JSON
 
 OPEN_SECONDS = 20.0
@@ -62,7 +62,7 @@ for _name in ("mcp", "httpx2"):  # they log what servers send, which may be anyb
 class Session:
     """An open session with a server. A task of its own holds the connection, so any task may use it."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: ExternalServer) -> None:
         self._server = server
         self._transport: GuardedTransport | None = None
         self._closing = asyncio.Event()

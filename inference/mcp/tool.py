@@ -14,6 +14,7 @@ from inference.engine.tools import Emit, Listing, Tool, ToolContext, ToolResult,
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.servers import Server
+from inference.operator_tools.tools import ToolServer
 from inference.responses.function_names import function_name
 from persistence.types import JSON
 
@@ -46,11 +47,11 @@ class MCPType(ToolType):
 
     async def make(self, context: ToolContext) -> Tool:
         """Return the tool of a run, with the server's list of tools: the conversation's, or a new one."""
-        options = context.tool["mcp"]
+        options = self._servers.with_defaults(context.tool["mcp"])
         label = options["server_label"]
         sent = context.caller.servers.get(label) if context.caller is not None else None
         secrets = None if sent is None else Secrets(sent.get("authorization"), sent.get("headers") or {})
-        server = self._servers.find(context.project, options, secrets)
+        server = self._servers.find(context.project, options, secrets, context.conversation)
         tool = MCPTool(self._servers, server, options)
         known = _known_list(context.earlier, label)
         if known is not None and tool.allows_only(known):
@@ -77,7 +78,7 @@ class MCPTool(Tool):
         self._allowed = options.get("allowed_tools")
         self._approval = options.get("require_approval") or "always"
         self._tools: dict[str, JSON] = {}
-        self._session: Session | None = None
+        self._session: Session | ToolServer | None = None
         self._opening = asyncio.Lock()
 
     # --- the list ---
@@ -165,7 +166,7 @@ class MCPTool(Tool):
         error = {"type": "mcp_tool_execution_error", "content": content}
         return ToolResult(result.text or "The tool failed.", call.details, error, images)
 
-    async def _opened(self) -> "Session":
+    async def _opened(self) -> "Session | ToolServer":
         async with self._opening:
             if self._session is not None and not self._session.is_open:
                 await self.close()
