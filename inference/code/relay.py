@@ -102,7 +102,9 @@ class KernelServer:
             if hmac.compare_digest(str(header["token"]).encode(), self._token):
                 _write(writer, {"event": "accepted"})
                 await self._serve(header, payload, reader, writer)
-        except (OSError, EOFError, ValueError, KeyError) as exc:
+        except EOFError:  # a new worker looks whether this one lives, or the other one is gone
+            pass
+        except (OSError, ValueError, KeyError) as exc:
             log.warning("sandbox_request_failed", error=str(exc))
         except Exception:  # a bug must not end the others' requests
             log.exception("sandbox_request_failed")
