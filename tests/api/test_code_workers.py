@@ -16,7 +16,12 @@ from tests.fixtures.sandboxes import needs_sandbox
 from tests.provider import ProviderProcess
 from tests.server import Server, until
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(300), needs_sandbox]
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    needs_sandbox,
+]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def test_after_its_worker_is_killed_a_container_has_its_files_and_the_model_know
 
 
 def test_a_run_whose_worker_is_killed_while_its_code_runs_is_taken_up(server: Server) -> None:
-    code = "import os, time; again = os.path.exists('begun'); open('begun', 'w').close(); time.sleep(4); print('done')"
+    code = "import time; time.sleep(4); print('done')"
     with connected(server) as client:
         assistant = client.beta.assistants.create(model="m", tools=[{"type": "code_interpreter"}])
         run = client.beta.threads.create_and_run(
@@ -116,7 +121,7 @@ def test_a_run_whose_worker_is_killed_while_its_code_runs_is_taken_up(server: Se
         kill(server, worker)
 
         def status() -> str:
-            return client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).status
+            return str(client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id).status)
 
         until(lambda: status() == "completed", seconds=90)
         steps = client.beta.threads.runs.steps.list(run.id, thread_id=run.thread_id, order="asc").data
