@@ -29,11 +29,14 @@ async def create_container(context: Context, body: JSON) -> JSON:
     """Create a container with copies of files."""
     minutes = (body.get("expires_after") or {}).get("minutes", EXPIRES_MINUTES)
     _check(body, minutes)
-    return await context.services.containers.create(
+    containers, memory_limit = context.services.containers, body.get("memory_limit") or "1g"
+    if problem := containers.memory_problem(memory_limit):
+        raise BadRequest(problem, param="memory_limit", code="unsupported_value")
+    return await containers.create(
         context.project,
         body["name"],
         file_ids=body.get("file_ids") or (),
-        memory_limit=body.get("memory_limit") or "1g",
+        memory_limit=memory_limit,
         expires_minutes=minutes,
     )
 

@@ -123,6 +123,9 @@ class ResponseCodeInterpreter(CodeInterpreterType):
             return
         for file in container.get("file_ids") or ():
             await self._files.get(project, file, "tools.container.file_ids")
+        problem = self._containers.memory_problem(container.get("memory_limit") or "1g")
+        if problem is not None:
+            raise ToolRefused(problem, "container.memory_limit", "unsupported_value")
         if (container.get("network_policy") or {}).get("type", "disabled") != "disabled":
             message = "Containers of this server have no network: the policy must be 'disabled'."
             raise ToolRefused(message, "container.network_policy.type", "unsupported_value")

@@ -127,6 +127,14 @@ class Containers:
         await self._server.close()
         await self.kernels.close_all(self.token)
 
+    def memory_problem(self, memory_limit: str) -> str | None:
+        """Return why containers cannot have that much memory here, or None."""
+        tiers = self.sandboxes.tiers
+        if memory_limit in tiers:
+            return None
+        allowed = " or ".join(tiers) or "none"
+        return f"This server's containers have no memory_limit of {memory_limit}; it allows {allowed}."
+
     async def create(
         self,
         project: str,

@@ -6,6 +6,9 @@ import pytest
 from handlers import containers, files
 from handlers.errors import BadRequest, NotFound
 from inference.code.container_files import MAX_BYTES, MAX_FILES
+from inference.code.kernels import Kernels
+from inference.code.limits import GB
+from inference.code.sandboxes import Sandboxes
 from inference.identifiers import new_id
 from persistence.collections import CONTAINERS
 from persistence.store import Key, Replace
@@ -43,8 +46,16 @@ async def age(library: Library, container: JSON, minutes: float) -> None:
     await library.store.write(Replace(document, value=value))
 
 
+async def test_a_memory_limit_beyond_the_operators_is_refused(library: Library) -> None:
+    library.containers.kernels = Kernels(Sandboxes(None, largest=4 * GB), most=1)
+    assert (await create(library, memory_limit="4g"))["memory_limit"] == "4g"
+    error = await refused(create(library, memory_limit="16g"), BadRequest)
+    assert (error.param, error.code) == ("memory_limit", "unsupported_value")
+    assert error.message.endswith("it allows 1g or 4g.")
+
+
 async def test_a_container_is_shown_as_openai_shows_it(library: Library) -> None:
-    container = await create(library, name="Sums", memory_limit="4g")
+    container = await create(library, name="Sums", memory_limit="1g")
     assert abs(container["created_at"] - time.time()) < 5
     assert container == {
         "id": container["id"],
@@ -54,7 +65,7 @@ async def test_a_container_is_shown_as_openai_shows_it(library: Library) -> None
         "status": "running",
         "last_active_at": container["created_at"],
         "expires_after": {"anchor": "last_active_at", "minutes": 20},
-        "memory_limit": "4g",
+        "memory_limit": "1g",
         "network_policy": {"type": "disabled"},
     }
     assert container["id"].startswith("cntr_")
