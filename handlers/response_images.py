@@ -29,10 +29,10 @@ def shows_images(handle: Handle) -> Handle:
 
 
 async def _events(context: Context, events: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    shown = frames_with_images(context.services.store, context.project, events)
+    store, project = context.services.store, context.project
     try:
-        async for piece in shown:
-            yield piece
+        async for piece in events:
+            yield await frames_with_images(store, project, piece)
     finally:
         if isinstance(events, AsyncGenerator):
             await events.aclose()

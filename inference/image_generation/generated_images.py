@@ -9,7 +9,6 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 from inference.gateway.driver import one_piece
@@ -90,15 +89,10 @@ async def with_images(store: Store, project: str, items: list[JSON]) -> list[JSO
     return shown[::-1]
 
 
-async def frames_with_images(
-    store: Store, project: str, frames: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
-    """Yield the events of a stream with images in place of references."""
-    async for piece in frames:
-        yield await _frame_with_images(store, project, piece) if _MARK in piece else piece
-
-
-async def _frame_with_images(store: Store, project: str, piece: bytes) -> bytes:
+async def frames_with_images(store: Store, project: str, piece: bytes) -> bytes:
+    """Return events of a stream with images in place of references."""
+    if _MARK not in piece:
+        return piece
     parts: list[bytes] = []
     end = 0
     for found in _IN_JSON.finditer(piece):

@@ -150,15 +150,13 @@ async def test_only_members_that_are_references_become_images(store: Store) -> N
     reference = await images.keep("p", "resp_1", PICTURE)
     text = json.dumps({"text": f'"result":"{reference}"', "result": reference}, separators=(",", ":"))
 
-    async def frames() -> AsyncIterator[bytes]:
-        yield f"data: {text}\n\n".encode()
-        yield b'data: {"result":"astrolabe-image:gone"}\n\n'
+    frame = f"data: {text}\n\n".encode()
 
-    first, second = [frame async for frame in frames_with_images(store, "p", frames())]
-    assert json.loads(first[6:]) == {"text": f'"result":"{reference}"', "result": PIXEL}
-    assert json.loads(second[6:]) == {"result": None}
-    (foreign,) = [frame async for frame in frames_with_images(store, "q", frames())][:1]
-    assert json.loads(foreign[6:])["result"] is None
+    shown = json.loads((await frames_with_images(store, "p", frame))[6:])
+    assert shown == {"text": f'"result":"{reference}"', "result": PIXEL}
+    gone = b'data: {"result":"astrolabe-image:gone"}\n\n'
+    assert json.loads((await frames_with_images(store, "p", gone))[6:]) == {"result": None}
+    assert json.loads((await frames_with_images(store, "q", frame))[6:])["result"] is None
 
 
 async def test_a_list_shows_its_newest_images_up_to_its_limit(
