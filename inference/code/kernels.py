@@ -34,6 +34,7 @@ class RunningKernel:
     contents: dict[str, str] = field(default_factory=dict)
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     is_fresh: bool = False
+    runs_code: bool = False
     users: int = 0
     last_used: float = field(default_factory=time.monotonic)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -68,7 +69,8 @@ class Kernels:
     async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
         """Hold a container's kernel, started or not, while no other task has it.
 
-        A task that is cancelled meanwhile may have left the kernel within a request, so it is closed.
+        A task that is cancelled may leave the kernel within a request about a file: then it is closed. Code
+        is interrupted, and the kernel stays.
         """
         running = self._running.setdefault(key, RunningKernel())
         running.users += 1
@@ -77,8 +79,11 @@ class Kernels:
                 try:
                     yield running
                 except asyncio.CancelledError:
-                    await running.close()
+                    if not running.runs_code:
+                        await running.close()
                     raise
+                finally:
+                    running.runs_code = False
         finally:
             running.users -= 1
             running.last_used = time.monotonic()

@@ -65,7 +65,9 @@ class CodeRunner:
     ) -> CodeResult:
         is_fresh, running.is_fresh = running.is_fresh, False
         notes = await put_files(self._store, container, kernel, running)
+        running.runs_code = True
         status = await kernel.run(code, on_output)
+        running.runs_code = False
         written = await written_files(self._store, container, kernel, running)
         files: list[JSON] = []
         if written.added or written.deleted:

@@ -144,14 +144,38 @@ async def test_a_sandbox_that_is_lost_is_replaced_and_keeps_its_files(worker: Wo
     assert not again.is_fresh
 
 
-async def test_a_cancelled_call_leaves_nothing_for_the_next_one(worker: Worker, container: str) -> None:
-    await worker.printed(container, "import time; open('a.txt', 'w').write('a')")
-    call = asyncio.create_task(worker.run(container, "print('never'); time.sleep(30)"))
-    await asyncio.sleep(0.3)
+async def test_a_cancelled_call_is_interrupted_and_leaves_variables_and_files(
+    worker: Worker, container: str
+) -> None:
+    await worker.printed(container, "import time; x = 1")
+    call = asyncio.create_task(worker.run(container, "_ = open('a.txt', 'w').write('a'); time.sleep(30)"))
+    await asyncio.sleep(0.5)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert await worker.printed(container, "print(open('a.txt').read())") == "a\n"
+    result, text = await worker.run(container, "print(x, open('a.txt').read())")
+    assert (result.is_fresh, text) == (False, "1 a\n")
+    assert await worker.paths(container) == {"a.txt"}
+
+
+async def test_a_call_that_is_cancelled_while_files_are_put_in_leaves_a_usable_container(
+    worker: Worker, container: str
+) -> None:
+    await worker.upload(container, "large", b"x" * 20_000_000)
+    call = asyncio.create_task(worker.run(container, "1"))
+    await started(worker)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    code = "import os; print(os.path.getsize('large'))"
+    assert await worker.printed(container, code) == "20000000\n"
+
+
+async def started(worker: Worker) -> None:
+    """Wait until the worker has a sandbox."""
+    async with asyncio.timeout(60):
+        while not any(each.is_alive for each in worker.kernels.running()):
+            await asyncio.sleep(0.001)
 
 
 async def test_a_deleted_container_has_no_sandbox(worker: Worker, container: str) -> None:
