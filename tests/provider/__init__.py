@@ -17,7 +17,7 @@ of them may use one provider at once.
 What it answers
 ---------------
 Without a script, "You said: " and the last user message, in one chunk a word. A `tool_choice` that
-forces a function makes it call that function with `{}`; a model with `eager` in its name calls the
+forces a function makes it call that function with `{}` (code_interpreter with a sum); a model with `eager` in its name calls the
 first function offered, until a tool has answered. Tokens are words; `max_tokens` and
 `max_completion_tokens` cut the text and end it with `finish_reason: length`.
 

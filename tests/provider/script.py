@@ -8,6 +8,9 @@ from typing import Any
 
 from persistence.types import JSON
 
+FORCED = {"code_interpreter": {"code": "print(6 * 7)"}}
+"""The arguments of functions that the model is forced to call, or calls without a script."""
+
 ENDED = {"text": "The script has ended."}
 
 
@@ -55,7 +58,7 @@ class Turn:
         """The function calls of this turn on OpenAI's wire."""
         calls = self.step.get("calls")
         if calls is None and "text" not in self.step:
-            calls = [{"name": name} for name in _forced(body)]
+            calls = [{"name": name, "arguments": FORCED.get(name, {})} for name in _forced(body)]
         return [
             {
                 "id": call.get("id") or f"call_{self.tag or 'fake'}_{self.number}_{place}",

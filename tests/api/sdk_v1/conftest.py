@@ -5,7 +5,9 @@
 
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +19,14 @@ MODEL = "any-model"
 @pytest.fixture(scope="session")
 def url() -> str:
     return os.environ["ASTROLABE_TEST_URL"]
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> None:
+    """The server can run code; where it cannot, tests are skipped, and fail under CI."""
+    python = Path(".venvs/sandbox/bin/python")
+    if not os.environ.get("CI") and (shutil.which("bwrap") is None or not python.exists()):
+        pytest.skip("needs bubblewrap and `make sandbox`")
 
 
 @pytest.fixture(scope="session")
