@@ -33,9 +33,9 @@ async def run_calls(calls: Sequence[Call], tools: Toolbox) -> AsyncIterator[Even
             yield event
         results = await running
     finally:
-        running.cancel()
         for task in tasks:
             task.cancel()
+        await asyncio.gather(running, *tasks, return_exceptions=True)  # tools end what they have begun
     for call, result in zip(calls, results, strict=True):
         status = "completed" if result.error is None else "failed"
         yield ItemFinished(
