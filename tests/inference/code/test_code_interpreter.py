@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from handlers import files, runs
-from inference.code.bubblewrap import Bubblewrap
 from inference.code.code_interpreter import (
     CODE_INTERPRETER,
     ThreadCodeInterpreter,
 )
 from inference.code.containers import Containers
 from inference.code.kernels import Kernels
+from inference.code.sandboxes import Sandboxes
 from inference.engine.errors import ToolUnavailable
 from inference.engine.tools import ToolType
 from inference.gateway import Gateway
@@ -22,7 +22,7 @@ from persistence.collections import CONTAINERS
 from persistence.store import Replace, Store
 from persistence.types import JSON
 from tests.fixtures.pages import PAGE
-from tests.inference.code.sandboxes import PYTHON, needs_sandbox
+from tests.fixtures.sandboxes import bubblewrap, needs_sandbox
 from tests.inference.engine.conftest import Asked, asked, gateway, store  # noqa: F401 - fixtures
 from tests.inference.engine.process import Process, collect, script, text_of
 
@@ -41,8 +41,8 @@ class CodeProcess(Process):
 
     def __init__(self, store: Store, gateway: Gateway, **options: Any) -> None:  # noqa: F811 - fixtures
         types: dict[str, ToolType] = {"other": ToolType()}
+        self.kernels = Kernels(Sandboxes(options.pop("driver", bubblewrap())), 4)
         super().__init__(store, gateway, tools=types, **options)
-        self.kernels = Kernels(Bubblewrap(PYTHON), 4)
         found = self.retrieval.files
         self.containers = Containers(store, self.retrieval.deadlines, found, self.kernels)
         types[CODE_INTERPRETER] = ThreadCodeInterpreter(
@@ -271,13 +271,12 @@ async def test_a_run_is_refused_where_no_code_can_be_isolated(
     store: Store,  # noqa: F811 - a fixture
     gateway: Gateway,  # noqa: F811 - a fixture
 ) -> None:
-    worker = CodeProcess(store, gateway)
-    worker.containers.kernels = Kernels(None, 1, "bwrap is missing")
+    worker = CodeProcess(store, gateway, driver=None)
     assistant = await worker.assistant(tools=TOOL)
     thread = await worker.thread("Hi")
 
     with pytest.raises(
-        ToolUnavailable, match="'code_interpreter' is not available on this server: bwrap is missing"
+        ToolUnavailable, match="'code_interpreter' is not available on this server: ASTROLABE_SANDBOX"
     ):
         await worker.run(thread["id"], assistant["id"])
     await worker.retrieval.close()
