@@ -190,7 +190,7 @@ async def test_only_models_that_read_images_get_them(
     # Later runs know of the image, which the model's own message cannot hold.
     await worker.message(thread["id"], script({"text": "Later."}, tag=asked.tag))
     await worker.settled(await worker.run(thread["id"], assistant["id"]))
-    assert asked.all()[-1]["messages"][-2]["content"].startswith("[An image that was shown to the user.]")
+    assert asked.all()[-1]["messages"][-2]["content"].startswith("[The image file-")
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:
