@@ -109,7 +109,7 @@ class ImageGenerationType(ToolType):
             keep = _KeptWithResponse(self._images, context.project, parent)
         else:
             keep = _NotKept()
-        return ImageGeneration(self._gateway, self._files, self._urls, context, keep)
+        return ImageGeneration(self._gateway, self._images, self._files, self._urls, context, keep)
 
 
 class ImageGeneration(Tool):
@@ -118,9 +118,16 @@ class ImageGeneration(Tool):
     item_type = "image_generation_call"
 
     def __init__(
-        self, gateway: Gateway, files: Files, urls: UrlFiles, context: ToolContext, keep: Keep
+        self,
+        gateway: Gateway,
+        images: GeneratedImages,
+        files: Files,
+        urls: UrlFiles,
+        context: ToolContext,
+        keep: Keep,
     ) -> None:
         self._gateway = gateway
+        self._images = images
         self._files = files
         self._urls = urls
         self._context = context
@@ -228,6 +235,8 @@ class ImageGeneration(Tool):
         return _input_image(data, "The mask")
 
     async def _by_url(self, url: str) -> bytes:
+        if is_reference(url):
+            return await self._images.read(self._context.project, url) or b""
         if url.startswith("file:"):
             return await _content(self._files, self._context.project, url.removeprefix("file:")) or b""
         if not url.startswith("data:"):

@@ -12,12 +12,13 @@ from inference.engine.tools import tool_entry
 from inference.gateway import Credentials, Gateway
 from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.image_generation.generated_images import with_images
-from inference.input_files import InputFiles, image_urls
+from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.approvals import approved_call
 from inference.responses.chat import chat_messages
 from inference.responses.context import Contexts
 from inference.responses.event_frames import TERMINAL, sse
+from inference.responses.item_images import image_urls
 from inference.responses.moderation import moderated
 from inference.responses.prompts import split_instructions
 from inference.responses.renderer import ResponsesRenderer, Seal
@@ -132,12 +133,12 @@ class ResponsesApi:
         await asyncio.sleep(0)  # each step takes long for 50,000 items
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         await asyncio.sleep(0)
-        unsealed = await with_images(self._store, project, unsealed)
+        images = image_urls(unsealed) if tools.server else []
+        if self._gateway.reads_images(value["model"]):
+            unsealed = await with_images(self._store, project, unsealed)
         files = InputFiles(self._store, project, self._urls, fetched)
         tool_items = [item for item in items if item["type"] in EARLIER]
-        messages = await chat_messages(unsealed, files, tools)
-        images = [url for message in messages for url in image_urls(message)] if tools.server else []
-        return History(messages, tool_items, images)
+        return History(await chat_messages(unsealed, files, tools), tool_items, images)
 
     async def check(self, run: Document, state: RunState, credentials: Credentials | None) -> JSON:
         """Return the moderation of a response that asks for it."""

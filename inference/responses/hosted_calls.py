@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from inference.image_generation.generated_images import is_reference
 from inference.responses.function_names import function_name
 from inference.responses.functions import object_arguments
 from inference.web.web_search import called_function, results_text
@@ -55,6 +56,8 @@ def _image_generation(item: JSON) -> HostedCall:
     prompt = {"prompt": item.get("revised_prompt") or ""}
     if not item.get("result"):
         return _call("image_generation", prompt, text_part(NOT_KEPT))
+    if is_reference(item["result"]):  # the model reads no images
+        return _call("image_generation", prompt, text_part("The image was made, and the user sees it."))
     url = f"data:image/{item.get('output_format') or 'png'};base64,{item['result']}"
     image = {"type": "input_image", "image_url": url}
     return _call("image_generation", prompt, text_part("The image was made."), image)

@@ -201,6 +201,21 @@ def test_images_of_the_context_are_edited(client: OpenAI, provider: ProviderProc
     assert sent["body"]["image"]["size"] == len(PICTURE)
 
 
+@pytest.mark.parametrize(("model", "sees"), [("gpt-4o", True), ("m", False)])
+def test_a_later_model_sees_the_image_if_it_reads_images(
+    client: OpenAI, provider: ProviderProcess, tag: str, model: str, sees: bool
+) -> None:
+    input = script(tag, drawing(prompt_of(tag)), {"text": "There."})
+    first = client.responses.create(model="m", input=input, tools=[TOOL])
+    later = script(f"{tag}-later", {"text": "I see."})
+    client.responses.create(model=model, input=later, previous_response_id=first.id)
+    (sent,) = provider.received(f"{tag}-later")
+    messages = json.dumps(sent["body"]["messages"])
+    assert (PIXEL in messages) is sees
+    assert "astrolabe-image" not in messages
+    assert ("The image was made, and the user sees it." in messages) is not sees
+
+
 def test_a_number_of_no_image_and_a_provider_that_refuses_fail_the_item_and_the_model_reads_why(
     client: OpenAI, tag: str
 ) -> None:
