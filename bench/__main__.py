@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -17,6 +18,7 @@ from bench.catalogue import BENCHES, Bench
 from bench.figures import Figure, cells, table
 from bench.load import BenchFailed
 from bench.rig import Rig
+from serving.services import SANDBOX_PYTHON
 
 OPEN_FILES = 16_384
 
@@ -24,6 +26,7 @@ NEEDS = {
     "cassandra": "--cassandra names no node",
     "litellm": "LiteLLM's proxy is not installed here; --litellm takes its command",
     "data sets": "--beir names no folder",
+    "sandbox": "bubblewrap is missing, or make sandbox was not run",
 }
 """Why a bench is skipped, by what it needs."""
 
@@ -77,7 +80,8 @@ def main(
         for bench in BENCHES:
             click.echo(f"{bench.name:20} {bench.about}")
         return
-    options = {"cassandra": cassandra, "litellm": litellm, "data sets": data_sets}
+    has_sandbox = shutil.which("bwrap") and SANDBOX_PYTHON.exists()
+    options = {"cassandra": cassandra, "litellm": litellm, "data sets": data_sets, "sandbox": has_sandbox}
     chosen = choose(only, {"", *(need for need, value in options.items() if value)})
     for bench in choose(only, set(options)):
         if bench not in chosen:

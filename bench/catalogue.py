@@ -7,6 +7,7 @@ from typing import Literal
 from bench import (
     batches,
     cluster,
+    code,
     files,
     local_models,
     proxy,
@@ -32,7 +33,7 @@ class Bench:
     name: str
     about: str
     measure: Callable[[Rig], Iterator[Figure]]
-    needs: Literal["", "cassandra", "data sets", "litellm"] = ""
+    needs: Literal["", "cassandra", "data sets", "litellm", "sandbox"] = ""
 
 
 BENCHES = (
@@ -57,6 +58,8 @@ BENCHES = (
     Bench("open-runs", "polling a run beside 500 open streams of runs", runs.open_runs),
     Bench("batches", "lines of a batch a second, and the memory they take", batches.lines),
     Bench("batch-takeover", "how long a killed worker's batch stands still", batches.takeover),
+    Bench("code", "the first call of code in a sandbox, and later ones", code.calls, needs="sandbox"),
+    Bench("sandboxes", "the memory and CPU time of fifty idle sandboxes", code.fifty, needs="sandbox"),
     Bench("responses", "a streamed response against its provider's own time", responses.streamed),
     Bench(
         "responses-litellm",

@@ -8,7 +8,8 @@ import structlog
 from handlers.context import Services
 from serving.routes import ServedEdition
 from serving.routing import PREFIX
-from serving.settings import Settings, shown_store
+from serving.settings import Settings
+from serving.shown_urls import shown_store
 
 AUTH = {
     "open": "open: any key is accepted",

@@ -18,7 +18,8 @@ from serving.commands import errors_as_exit, project_name, store_url, with_progr
 from serving.errors import SettingsRefused
 from serving.keys import KeyRing
 from serving.models_command import models
-from serving.settings import Settings, shown_store, without_secrets
+from serving.settings import Settings
+from serving.shown_urls import shown_store, without_secrets
 from serving.transfer import export_project, import_project
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,8 @@ from persistence.errors import StoreError
 from persistence.move import Progress
 from persistence.store import Store
 from serving.errors import ServingError
-from serving.settings import Settings, shown_store
+from serving.settings import Settings
+from serving.shown_urls import shown_store
 from spec.errors import SpecError
 
 EXPECTED_ERRORS = (ServingError, SpecError, FileRefused, StoreError, OSError)

@@ -61,7 +61,8 @@ from persistence.types import JSON
 from serving.lifespan import Service
 from serving.line_caller import LineCaller, LineStages
 from serving.memory import MemoryTrimmer
-from serving.settings import BUBBLEWRAP, Settings
+from serving.settings import Settings
+from serving.settings_checks import BUBBLEWRAP
 from serving.tenants import Tenants, tenant_name
 
 SWEEP_SECONDS = 600.0

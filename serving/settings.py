@@ -4,22 +4,24 @@ import os
 import re
 import shutil
 from difflib import get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference.limits import MAX_ANSWER, MAX_TAKEOVERS
-from inference.web import SERVICES, Service
+from inference.web import Service
 from persistence.engines import is_for_tokens
 from serving.errors import SettingsRefused
+from serving.settings_checks import BUBBLEWRAP, NO_SANDBOX, check_together
 
 PREFIX = "ASTROLABE_"
 LIKENESS = 0.7
 """Share of two names' letters that agree, from which on one is taken for the other misspelt."""
+
+KUBERNETES = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
+"""What Kubernetes sets for a service named astrolabe."""
 
 SECRETS = frozenset({"ASTROLABE_SEARCH_KEY", "ASTROLABE_SECRET", "OPENAI_API_KEY"})
 """Variables whose values no error shows."""
@@ -28,14 +30,6 @@ SHORTEST_SECRET = 16
 """Characters."""
 
 MEGABYTE = 1024 * 1024
-
-BUBBLEWRAP, NO_SANDBOX = "bubblewrap", "none"
-"""Values of ASTROLABE_SANDBOX; any other is the command of an OCI runtime."""
-
-USER_INFO = re.compile(r"(?<=//)([^/@:?#]*:)?[^/@?#]+(?=@)")
-SECRET_PARAMETER = re.compile(
-    r"((?<=[?&])[^=&#]*(?:auth|key|password|secret|sig|token)[^=&#]*=)[^&#]+", re.IGNORECASE
-)
 
 
 def variable(name: str, default: Any, help: str, **constraints: Any) -> Any:
@@ -353,9 +347,7 @@ class Settings(BaseSettings):
         except ValidationError as exc:
             raise SettingsRefused("\n".join(_explain(error) for error in exc.errors())) from exc
         refuse_misspelt_variables()
-        settings.refuse_open_network()
-        settings.check_search()
-        settings.check_image()
+        check_together(settings)
         return settings
 
     @property
@@ -374,54 +366,6 @@ class Settings(BaseSettings):
             found.append((name, str(variable), info.description or ""))
         return found
 
-    def refuse_open_network(self) -> None:
-        """Refuse to let anybody on the network in without a key, or with a token that nobody checks."""
-        is_checked = self.auth == "keys" or self.opens_store_per_token
-        if is_checked or self.allow_open or _is_loopback(self.host):
-            return
-        raise SettingsRefused(
-            f"HOST={self.host}: ASTROLABE_AUTH={self.auth} serves anybody who reaches that address. "
-            "Set ASTROLABE_AUTH=keys (keys: astrolabe keys create --project NAME), listen on 127.0.0.1, "
-            "or say ASTROLABE_ALLOW_OPEN=true."
-        )
-
-    def check_search(self) -> None:
-        """Refuse a search service that lacks its URL or key, and a URL or key without a service."""
-        service, url, key = self.search_service, self.search_url, self.search_key
-        given = [name for name, value in (("URL", url), ("KEY", key)) if value is not None]
-        if service is None:
-            if given:
-                raise SettingsRefused(
-                    f"ASTROLABE_SEARCH_{given[0]} is set, but not ASTROLABE_SEARCH_SERVICE: set it to one of "
-                    f"{', '.join(SERVICES)}."
-                )
-            return
-        needed = "URL" if service == "searxng" else "KEY"
-        if needed not in given:
-            raise SettingsRefused(
-                f"ASTROLABE_SEARCH_SERVICE={service}: needs ASTROLABE_SEARCH_{needed}. Set it."
-            )
-        parts = urlsplit(url or "http://any")
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise SettingsRefused(
-                f"ASTROLABE_SEARCH_URL={without_secrets(url or '')}: should be a URL of http or https "
-                "without a password or parameters. A key belongs in ASTROLABE_SEARCH_KEY."
-            )
-
-    def check_image(self) -> None:
-        """Refuse an OCI runtime without an image, and an image without an OCI runtime."""
-        is_runtime = self.sandbox not in (BUBBLEWRAP, NO_SANDBOX)
-        if is_runtime and self.sandbox_image is None:
-            raise SettingsRefused(
-                f"ASTROLABE_SANDBOX={self.sandbox}: set ASTROLABE_SANDBOX_IMAGE to the image that the code "
-                "runs in (deploy/sandbox.Dockerfile makes one)."
-            )
-        if self.sandbox_image is not None and not is_runtime:
-            raise SettingsRefused(
-                f"ASTROLABE_SANDBOX_IMAGE={self.sandbox_image}: ASTROLABE_SANDBOX={self.sandbox} uses no "
-                "image. Set ASTROLABE_SANDBOX to the command of an OCI runtime, such as docker."
-            )
-
 
 def _secrets(value: SecretStr) -> tuple[str, ...]:
     return tuple(filter(None, map(str.strip, re.split(r"[,\n]", value.get_secret_value()))))
@@ -430,28 +374,14 @@ def _secrets(value: SecretStr) -> tuple[str, ...]:
 def refuse_misspelt_variables() -> None:
     """Refuse a variable whose name is nearly that of a setting, such as ASTROLABE_AUHT.
 
-    Others with the prefix are ignored: Kubernetes sets some, such as ASTROLABE_SERVICE_HOST.
+    Others with the prefix are ignored, above all those that Kubernetes sets.
     """
     known = {variable.removeprefix(PREFIX) for _, variable, _ in Settings.variables()}
     for variable in sorted(os.environ):
         name = variable.removeprefix(PREFIX)
-        if variable.startswith(PREFIX) and name not in known:
+        if variable.startswith(PREFIX) and name not in known and not KUBERNETES.match(name):
             for meant in get_close_matches(name, known, n=1, cutoff=LIKENESS):
                 raise SettingsRefused(f"{variable}: there is no such variable. Did you mean {PREFIX}{meant}?")
-
-
-def without_secrets(url: str) -> str:
-    """Return a URL with stars for its password and for parameters that are secret by their name."""
-    return SECRET_PARAMETER.sub(r"\1***", USER_INFO.sub(r"\1***", url))
-
-
-def shown_store(url: str) -> str:
-    """Return a store's URL without secrets; a relative path of SQLite's is made absolute."""
-    parts = urlsplit(url)
-    path = parts.path.removeprefix("/")
-    if parts.scheme != "sqlite" or not path or path.startswith("/"):
-        return without_secrets(url)
-    return f"sqlite:///{Path(path).resolve()}"
 
 
 def _explain(error: Any) -> str:
@@ -460,12 +390,3 @@ def _explain(error: Any) -> str:
     reason = str(error["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
     value = "***" if name in SECRETS else repr(error["input"])
     return f"{name}={value}: should be {reason}. Change it, or unset it for the default."
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

@@ -36,7 +36,10 @@ PIECE = 256 * 1024
 ERROR = 16 * 1024
 """Characters of an error, which has room of its own: its last ones say what went wrong."""
 
-LONGEST_PATH = 255
+NICE = 5
+"""How far code stands back behind the server."""
+
+LONGEST_PATH = 1000
 """Characters; files below the folder that have longer paths are not listed."""
 
 CHANNELS = ("shell", "iopub", "stdin", "hb", "control")
@@ -101,7 +104,6 @@ def _limit(arguments: argparse.Namespace) -> None:
         os.setgroups([])
         os.setgid(arguments.uid)
         os.setuid(arguments.uid)
-    os.nice(5)
     for name, value in (
         ("AS", arguments.memory),
         ("NPROC", arguments.processes),
@@ -215,6 +217,7 @@ class Bridge:
         self._client.start_channels(stdin=False, hb=False, control=False)
         if not await self._unless_dead(self._kernel, self._ready()):
             raise SystemExit("the kernel ended while it started")
+        os.setpriority(os.PRIO_PROCESS, self._kernel.pid, NICE)  # and that of what it starts
         _signal_all(signal.SIGSTOP)
 
     async def _ready(self) -> bool:

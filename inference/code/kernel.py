@@ -19,7 +19,7 @@ from persistence.types import JSON
 LENGTHS = struct.Struct("!II")
 PIECE = 256 * 1024
 LARGEST_HEADER = 64 * 1024
-LARGEST_LIST = 16 * 1024 * 1024
+LARGEST_LIST = 32 * 1024 * 1024
 START_SECONDS = 60.0
 REQUEST_SECONDS = 30.0
 """Seconds for a request about a file."""

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from serving.errors import SettingsRefused
-from serving.settings import Settings, without_secrets
+from serving.settings import Settings
+from serving.shown_urls import without_secrets
 from spec import edition
 from tests.server import Server, base_environment, command
 
@@ -44,6 +45,10 @@ def refusal(folder: Path, **environment: str) -> str:
         ("ASTROLABE_SPEC", "2019-01-01"),
         ("ASTROLABE_SPEC", "missing/openapi.yaml"),
         ("ASTROLABE_MODELS", "missing/models.yaml"),
+        ("ASTROLABE_SANDBOX", "dokcer"),
+        ("ASTROLABE_SANDBOX_PYTHON", "missing/python"),
+        ("ASTROLABE_SANDBOX_MEMORY", "1000"),
+        ("ASTROLABE_SANDBOX_IMAGE", "an-image-without-a-runtime"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_variable(tmp_path: Path, variable: str, value: str) -> None:
@@ -66,6 +71,17 @@ def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
 def test_variables_that_kubernetes_sets_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"ASTROLABE_{name}", "10.0.0.1")
     assert Settings.read().port == 8080
+
+
+def test_an_oci_runtime_needs_an_image() -> None:
+    with pytest.raises(SettingsRefused, match=r"ASTROLABE_SANDBOX=env --any: set ASTROLABE_SANDBOX_IMAGE"):
+        Settings.read(ASTROLABE_SANDBOX="env --any")
+    assert Settings.read(ASTROLABE_SANDBOX="env --any", ASTROLABE_SANDBOX_IMAGE="i").sandbox_image == "i"
+
+
+def test_the_start_says_why_code_cannot_be_run(tmp_path: Path) -> None:
+    with Server(tmp_path, workers=1, ASTROLABE_SANDBOX="none") as server:
+        assert '"code":"off: ASTROLABE_SANDBOX is none"' in server.log.read_text()
 
 
 def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
