@@ -126,7 +126,7 @@ def services_over(
     tools: ToolTypes = {
         "file_search": FileSearchType(retrieval, gateway.context_window),
         "image_generation": ImageGenerationType(gateway, images, retrieval.files, urls),
-        "mcp": MCPType(mcp),
+        "mcp": MCPType(mcp, gateway.reads_images),
         "web_search": web_search,
     }
     engine_options = EngineOptions(

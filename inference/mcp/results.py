@@ -10,11 +10,8 @@ import orjson
 from inference.images import MAX_IMAGE, SIGNATURE_BYTES, image_type
 from persistence.types import JSON
 
-MAX_TEXT = 256 * 1024
+MAX_TEXT = 128 * 1024
 """Characters of a result's text; what follows is cut off, and the model is told so."""
-
-MAX_IMAGES = 8
-"""Images of one result that the model gets to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +33,14 @@ def call_result(content: list[JSON], structured: Any = None, *, is_error: bool =
     if structured is not None and not any(block.get("type") == "text" for block in content):
         texts.append(orjson.dumps(structured).decode())
     text = "\n".join(texts)
-    if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]}\n[The rest of the result is cut off: it has {len(text)} characters.]"
-    return CallResult(text, tuple(images), is_error)
+    return CallResult(cut(text, MAX_TEXT), tuple(images), is_error)
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most so many characters, and a note if it is longer."""
+    if len(text) <= most:
+        return text
+    return f"{text[:most]}\n[The rest of the result is cut off: it has {len(text)} characters.]"
 
 
 def _text(block: JSON, images: list[str]) -> str:
@@ -66,7 +68,7 @@ def _image(block: JSON, images: list[str]) -> str:
         kind = image_type(beginning[:SIGNATURE_BYTES])
     except (binascii.Error, ValueError):
         kind = None
-    if kind is None or len(data) > MAX_IMAGE or len(images) == MAX_IMAGES:
+    if kind is None or len(data) > MAX_IMAGE:
         return f"[An image of the type {block.get('mimeType')}, which cannot be shown.]"
     images.append(f"data:{kind};base64,{data}")
     return ""

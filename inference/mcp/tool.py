@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,6 +13,7 @@ from inference.engine.items import Call
 from inference.engine.tools import Emit, Listing, Tool, ToolContext, ToolResult, ToolType
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
+from inference.mcp.results import cut
 from inference.mcp.servers import Server
 from inference.operator_tools.tools import ToolServer
 from inference.responses.function_names import function_name
@@ -25,14 +26,24 @@ LISTED = "mcp_list_tools"
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 INVALID_PARAMS = -32602
 
+SEEN_IMAGE = 512 * 1024
+"""Bytes of an image as base64 that the model sees; of a larger one it is only told."""
+
+SEEN_IMAGES = 1024 * 1024
+"""Bytes of the images of one server that the model sees in a run: they are part of the run's state."""
+
+READ_TEXT = 1024 * 1024
+"""Characters of the results of one server in a run: they are part of its state, and of a response's items."""
+
 log = structlog.get_logger("astrolabe.mcp")
 
 
 class MCPType(ToolType):
-    """The type mcp."""
+    """The type mcp; `reads_images` returns whether a model is known to read images."""
 
-    def __init__(self, servers: MCPServers) -> None:
+    def __init__(self, servers: MCPServers, reads_images: Callable[[str], bool]) -> None:
         self._servers = servers
+        self._reads_images = reads_images
 
     async def check(self, project: str, entry: JSON) -> None:
         """Raise ToolRefused for a server that cannot be asked."""
@@ -52,7 +63,8 @@ class MCPType(ToolType):
         sent = context.caller.servers.get(label) if context.caller is not None else None
         secrets = None if sent is None else Secrets(sent.get("authorization"), sent.get("headers") or {})
         server = self._servers.find(context.project, options, secrets, context.conversation)
-        tool = MCPTool(self._servers, server, options)
+        sees_images = self._reads_images(context.model)
+        tool = MCPTool(self._servers, server, options, sees_images=sees_images)
         known = _known_list(context.earlier, label)
         if known is not None and tool.allows_only(known):
             tool.set_tools(known)
@@ -70,13 +82,17 @@ class MCPTool(Tool):
 
     item_type = "mcp_call"
 
-    def __init__(self, servers: MCPServers, server: Server, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self, servers: MCPServers, server: Server, options: Mapping[str, Any], *, sees_images: bool
+    ) -> None:
         self._servers = servers
         self._server = server
         self._label: str = options["server_label"]
         self._description: str = options.get("server_description") or ""
         self._allowed = options.get("allowed_tools")
         self._approval = options.get("require_approval") or "always"
+        self._room_for_images = SEEN_IMAGES if sees_images else 0
+        self._room_for_text = READ_TEXT
         self._tools: dict[str, JSON] = {}
         self._session: Session | ToolServer | None = None
         self._opening = asyncio.Lock()
@@ -159,12 +175,28 @@ class MCPTool(Tool):
         except ServerFailed as exc:
             log.warning("mcp_call_failed", label=self._label, status=exc.status, error=exc.message)
             return ToolResult(f"The call failed: {exc.message}", call.details, exc.error)
-        images = [*result.images]
+        images = self._seen(result.images)
+        text = self._read(result.text, len(result.images) - len(images))
         if not result.is_error:
-            return ToolResult(result.text, call.details, images=images)
-        content = [{"type": "text", "text": result.text}]
-        error = {"type": "mcp_tool_execution_error", "content": content}
-        return ToolResult(result.text or "The tool failed.", call.details, error, images)
+            return ToolResult(text, call.details, images=images)
+        error = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": text}]}
+        return ToolResult(text or "The tool failed.", call.details, error, images)
+
+    def _seen(self, images: tuple[str, ...]) -> list[str]:
+        """Return the images that the model gets to see."""
+        seen: list[str] = []
+        for image in images:
+            if len(image) <= min(SEEN_IMAGE, self._room_for_images):
+                self._room_for_images -= len(image)
+                seen.append(image)
+        return seen
+
+    def _read(self, text: str, unseen: int) -> str:
+        """Return what the model gets to read of a result's text."""
+        text = cut(text, self._room_for_text)
+        self._room_for_text = max(0, self._room_for_text - len(text))
+        note = f"[Images of the result that cannot be shown: {unseen}.]" if unseen else ""
+        return "\n".join(filter(None, (text, note)))
 
     async def _opened(self) -> "Session | ToolServer":
         async with self._opening:

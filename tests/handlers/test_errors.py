@@ -17,6 +17,8 @@ from persistence.errors import StoreError
 
 NO_ANSWER = {
     "RoutesRefused": "stops start-up",
+    "MCPServersRefused": "stops start-up",
+    "ToolsRefused": "stops start-up",
     "PromptsRefused": "stops start-up",
     "WebhooksRefused": "stops start-up",
     "StoreRefused": "stops start-up",
@@ -24,7 +26,6 @@ NO_ANSWER = {
     "DatabaseAmbiguous": "stops start-up; for a tenant's token serving/tenants.py answers 400",
     "KeyspaceMissing": "creates the keyspace, or stops start-up",
     "DocumentError": "fails the ingestion of a file; its content's handler names the field",
-    "ToolUnavailable": "fails a run",
 }
 """Errors that never reach a client, and why."""
 

@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 
 from inference.gateway.http.hosts import HostGuard
@@ -13,6 +11,7 @@ __all__ = ["asked", "gateway", "mcp", "mcp_process", "store", "tools"]
 
 
 @pytest.fixture
-def tools(mcp: MCPProcess) -> Iterator[dict[str, MCPType]]:
-    """The tool mcp, which may ask the servers on loopback."""
-    yield {"mcp": MCPType(MCPServers(guard=HostGuard(frozenset({mcp.host}))))}
+def tools(mcp: MCPProcess) -> dict[str, MCPType]:
+    """The tool mcp, which may ask the servers on loopback; all models but `blind` read images."""
+    servers = MCPServers(guard=HostGuard(frozenset({mcp.host})))
+    return {"mcp": MCPType(servers, lambda model: model != "blind")}

@@ -44,6 +44,8 @@ def call(name: str = "tools__add", **arguments: Any) -> JSON:
     return {"calls": [{"name": name, "arguments": arguments}]}
 
 
+ON_EACH_ENGINE = pytest.mark.parametrize("store", ["sqlite", "cassandra"], indirect=True)
+
 ADD = call(a=2, b=3)
 
 
@@ -77,6 +79,7 @@ async def test_a_server_is_listed_and_its_tool_called(one: Worker, mcp: MCPProce
     assert function["function"]["parameters"]["required"] == ["a", "b"]
 
 
+@ON_EACH_ENGINE
 async def test_the_events_of_a_list_and_a_call_are_openais(one: Worker, mcp: MCPProcess) -> None:
     events = [
         event
@@ -121,6 +124,7 @@ async def test_a_conversation_is_listed_once(one: Worker, mcp: MCPProcess) -> No
     assert item_types(third) == ["message"]
 
 
+@ON_EACH_ENGINE
 async def test_a_call_waits_for_its_approval(one: Worker, mcp: MCPProcess, asked: Asked) -> None:
     said = script(call("tools__delete_all", what="logs"), {"text": "Done: {tool}"}, tag=asked.tag)
     tools = [server(mcp, require_approval={"never": {"read_only": True}})]
@@ -213,6 +217,10 @@ async def test_pictures_are_shown_to_the_model(one: Worker, mcp: MCPProcess, ask
     await one.create(said, tools=[server(mcp)])
     (image,) = [part for part in asked.all()[1]["messages"][-1]["content"] if part["type"] == "image_url"]
     assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    blind = await one.create(
+        script(call("tools__picture"), {"text": "{tool}"}), tools=[server(mcp)], model="blind"
+    )
+    assert blind["output"][1]["output"] == "[Images of the result that cannot be shown: 1.]"
 
 
 async def test_names_that_models_do_not_take_are_replaced(one: Worker, mcp: MCPProcess, asked: Asked) -> None:
@@ -280,6 +288,7 @@ async def test_what_is_sent_to_a_server_is_not_shown_or_stored(
         assert "acme-corp" not in text
 
 
+@ON_EACH_ENGINE
 async def test_in_the_background_it_is_sealed(sealing: Worker, one: Worker, mcp: MCPProcess) -> None:
     tool = server(mcp, "/odd/secret/mcp", authorization="sesame")
     response = await sealing.create(

@@ -30,6 +30,8 @@ def server(mcp: MCPProcess, path: str = "/mcp", **options: Any) -> JSON:
     return {"type": "mcp", "server_label": "tools", "server_url": url, "require_approval": "never", **options}
 
 
+ON_EACH_ENGINE = pytest.mark.parametrize("store", ["sqlite", "cassandra"], indirect=True)
+
 ADD = {"calls": [{"name": "tools__add", "arguments": {"a": 2, "b": 3}}]}
 DELETE = {"calls": [{"name": "tools__delete_all", "arguments": {"what": "logs"}}]}
 
@@ -56,6 +58,7 @@ async def test_a_step_shows_the_call(one: Process, mcp: MCPProcess) -> None:
     assert text_of((await one.messages(thread["id"]))[-1]) == "It is 5."
 
 
+@ON_EACH_ENGINE
 async def test_a_stream_has_the_call_in_deltas(one: Process, mcp: MCPProcess) -> None:
     assistant = await one.assistant(tools=[server(mcp)])
     thread = await one.thread(script(ADD, {"text": "5"}))
@@ -116,6 +119,7 @@ async def test_an_answer_that_is_neither_yes_nor_no_is_refused(one: Process, mcp
     assert (await one.get(run))["status"] == "requires_action"
 
 
+@ON_EACH_ENGINE
 async def test_what_a_server_is_sent_is_kept_sealed_while_the_run_waits(
     one: Process, store: Store, mcp: MCPProcess
 ) -> None:
