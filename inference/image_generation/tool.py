@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import orjson
@@ -188,17 +189,15 @@ class ImageGeneration(Tool):
         model = self._options.get("model") or DEFAULT_MODEL
         caller = self._context.caller
         credentials = None if caller is None else caller.chat
-        images = ask_for_image(self._gateway, self._urls, model, request, credentials)
-        async for image in images:
-            if image.index is None:
-                break
-            partial = await self._keep.keep_partial(image)
-            if partial is not None:
-                emit(
-                    "partial_image",
-                    {"partial_image_index": image.index, "partial_image_b64": partial, **image.shown},
-                )
-        await images.aclose()
+        asking = ask_for_image(self._gateway, self._urls, model, request, credentials)
+        async with aclosing(asking) as images:
+            async for image in images:
+                if image.index is None:
+                    break
+                partial = await self._keep.keep_partial(image)
+                if partial is not None:
+                    at = {"partial_image_index": image.index, "partial_image_b64": partial}
+                    emit("partial_image", {**at, **image.shown})
         self._room -= len(image.data)  # other calls may run at the same time
         if self._room < 0:
             raise _Unusable("The image is too large for this answer, with those that were made before it.")
