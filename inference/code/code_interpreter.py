@@ -121,6 +121,8 @@ class ResponseCodeInterpreter(CodeInterpreterType):
         if isinstance(container, str):
             await self._containers.records.usable(project, container)
             return
+        if problem := self._containers.memory_problem(container.get("memory_limit") or "1g"):
+            raise ToolRefused(problem, "container.memory_limit", "unsupported_value")
         for file in container.get("file_ids") or ():
             await self._files.get(project, file, "tools.container.file_ids")
         problem = self._containers.memory_problem(container.get("memory_limit") or "1g")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from inference.code.result_texts import shortened
 from inference.image_generation.generated_images import is_reference
 from inference.responses.function_names import function_name
 from inference.responses.functions import object_arguments
@@ -49,7 +50,9 @@ def _code_interpreter(item: JSON) -> HostedCall:
     outputs = item.get("outputs")
     texts = [one["logs"] if one["type"] == "logs" else "[An image was made.]" for one in outputs or ()]
     none = NOT_KEPT if outputs is None else "The code wrote nothing."
-    return _call("code_interpreter", {"code": item.get("code") or ""}, text_part("\n".join(texts) or none))
+    return _call(
+        "code_interpreter", {"code": item.get("code") or ""}, text_part(shortened("\n".join(texts)) or none)
+    )
 
 
 def _image_generation(item: JSON) -> HostedCall:

@@ -103,3 +103,36 @@ def test_a_container_that_does_not_exist_is_refused(client: OpenAI) -> None:
         client.responses.create(
             model=MODEL, tools=[{"type": "code_interpreter", "container": "cntr_none"}], input="Hi"
         )
+
+
+def test_a_large_image_is_named_by_its_path_and_cited(client: OpenAI) -> None:
+    program = (
+        "import os\nfrom IPython.display import display\nfrom PIL import Image\n"
+        "display(Image.frombytes('RGB', (400, 400), os.urandom(480_000)))"
+    )
+    response = client.responses.create(
+        model=MODEL, tools=AUTO, input=script(code(program), {"text": "Noise."}), include=OUTPUTS
+    )
+    call, message = response.output
+    [citation] = message.content[0].annotations
+    path = f"/v1/containers/{call.container_id}/files/{citation.file_id}/content"
+    assert [output.url for output in call.outputs] == [path]
+    content = client.containers.files.content.retrieve(
+        citation.file_id, container_id=citation.container_id
+    ).read()
+    assert content.startswith(PNG)
+    assert len(content) > 400_000
+
+
+def test_what_a_container_cannot_have_is_refused_by_its_field(client: OpenAI) -> None:
+    for option, field in (
+        ({"memory_limit": "64g"}, "memory_limit"),
+        ({"network_policy": {"type": "allowlist", "allowed_domains": ["x.org"]}}, "network_policy.type"),
+    ):
+        tool = {"type": "code_interpreter", "container": {"type": "auto", **option}}
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.responses.create(model=MODEL, tools=[tool], input="Hi")
+        assert caught.value.param == f"tools[0].container.{field}"
+    missing = {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-none"]}}
+    with pytest.raises(openai.NotFoundError, match="file-none"):
+        client.responses.create(model=MODEL, tools=[missing], input="Hi")
