@@ -40,7 +40,7 @@ TURNS = (
 )
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ["sqlite", "cassandra"])
 def test_code_whose_worker_is_killed_runs_again_and_its_model_is_told(
     engine: str, tmp_path: Path, provider: ProviderProcess, request: pytest.FixtureRequest
