@@ -51,6 +51,8 @@ class Announcement:
             "store": shown_store(settings.store),
             **self._services.gateway.summary(),
             "code": self._services.containers.sandboxes.summary(),
+            "search": settings.search_service or "",
+            "tools": ", ".join(self._services.mcp.labels),
             "auth": AUTH["tokens" if settings.opens_store_per_token else settings.auth],
         }
         return {name: fact for name, fact in facts.items() if fact}

@@ -11,7 +11,6 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from inference.limits import MAX_ANSWER, MAX_TAKEOVERS
-from inference.web import Service
 from persistence.engines import is_for_tokens
 from serving.errors import SettingsRefused
 from serving.settings_checks import BUBBLEWRAP, NO_SANDBOX, check_together
@@ -20,8 +19,8 @@ PREFIX = "ASTROLABE_"
 LIKENESS = 0.7
 """Share of two names' letters that agree, from which on one is taken for the other misspelt."""
 
-KUBERNETES = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_|$)")
-"""What Kubernetes sets for a service named astrolabe."""
+KUBERNETES = re.compile(r"(\w+_)?(SERVICE_(HOST|PORT)|PORT)(_|$)")
+"""What Kubernetes sets for services named astrolabe or astrolabe-search."""
 
 SECRETS = frozenset({"ASTROLABE_SEARCH_KEY", "ASTROLABE_SECRET", "OPENAI_API_KEY"})
 """Variables whose values no error shows."""
@@ -94,7 +93,7 @@ class Settings(BaseSettings):
         "Hosts of your own network, separated by commas, that the URL of an input file (`file_url`) may name "
         "(`name` or `name:port`); public ones may be named anyway.",
     )
-    search_service: Service | None = variable(
+    search_service: Literal["searxng", "brave", "tavily"] | None = variable(
         "ASTROLABE_SEARCH_SERVICE",
         None,
         "What `web_search` searches with: `searxng`, `brave` or `tavily`; without one it is refused.",

@@ -4,7 +4,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from inference.web import SERVICES
 from serving.errors import SettingsRefused
 from serving.shown_urls import without_secrets
 
@@ -41,8 +40,8 @@ def _check_search(settings: "Settings") -> None:
     if service is None:
         if given:
             raise SettingsRefused(
-                f"ASTROLABE_SEARCH_{given[0]} is set, but not ASTROLABE_SEARCH_SERVICE: set it to one of "
-                f"{', '.join(SERVICES)}."
+                f"ASTROLABE_SEARCH_{given[0]} is set, but not ASTROLABE_SEARCH_SERVICE: set it to "
+                "searxng, brave or tavily."
             )
         return
     needed = "URL" if service == "searxng" else "KEY"

@@ -53,6 +53,11 @@ class MCPServers:
         self._processes: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels that requests may name without a URL."""
+        return [*self._tools.servers, *self._operators.by_label]
+
     def with_defaults(self, tool: JSON) -> JSON:
         """Return a tool of a request; calls of the operator's own tools need no approval by default."""
         is_own = tool.get("server_url") is None and tool["server_label"] in self._tools.servers

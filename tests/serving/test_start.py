@@ -67,7 +67,9 @@ def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch, name: s
         Settings.read()
 
 
-@pytest.mark.parametrize("name", ["SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8080_TCP_ADDR"])
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8080_TCP_ADDR", "SEARCH_PORT"]
+)
 def test_variables_that_kubernetes_sets_are_ignored(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"ASTROLABE_{name}", "10.0.0.1")
     assert Settings.read().port == 8080
@@ -91,6 +93,18 @@ def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
     assert Settings.read(HOST="0.0.0.0", ASTROLABE_ALLOW_OPEN="true").allow_open
 
 
+def test_a_label_has_one_meaning(tmp_path: Path) -> None:
+    tool = "{description: d, url: 'http://127.0.0.1/'}"
+    (tmp_path / "tools.yaml").write_text(f"toolsets: {{office: {{tools: {{find: {tool}}}}}}}")
+    (tmp_path / "mcp.yaml").write_text("servers: {office: {url: 'http://127.0.0.1/'}}")
+    files = {"ASTROLABE_TOOLS": "tools.yaml", "ASTROLABE_MCP_SERVERS": "mcp.yaml"}
+    said = refusal(tmp_path, OPENAI_API_KEY="sk-x", **files)
+    assert (
+        said
+        == "astrolabe: ASTROLABE_TOOLS: tools.yaml: the label 'office' is that of an MCP server; choose another"
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -102,7 +116,7 @@ def test_open_mode_listens_on_the_network_only_if_allowed() -> None:
         ),
         (
             {"KEY": "k"},
-            "ASTROLABE_SEARCH_KEY is set, but not ASTROLABE_SEARCH_SERVICE: set it to one of searxng",
+            "ASTROLABE_SEARCH_KEY is set, but not ASTROLABE_SEARCH_SERVICE: set it to searxng, brave or tavily",
         ),
         (
             {"SERVICE": "searxng", "URL": "http://u:p@host/"},

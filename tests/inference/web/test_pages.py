@@ -1,5 +1,6 @@
 """Pages are read as text, from where callers may send the server and from nowhere else."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,6 +65,18 @@ async def test_no_redirect_leads_out_of_the_allowed_domains(pages: Pages, site: 
 async def test_pages_of_the_operators_network_are_opened_only_if_listed(site: Web, sandbox: Sandbox) -> None:
     with pytest.raises(PageFailed, match="does not ask the host"):
         await Pages(UrlFiles(), sandbox).read("p", f"{site.url}/article", anywhere)
+
+
+async def test_a_name_that_resolves_to_the_operators_network_is_not_asked(
+    site: Web, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def getaddrinfo(*_: object, **__: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        return [(2, 1, 6, "", ("127.0.0.1", site.port))]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+    with pytest.raises(PageFailed, match=r"does not ask the host 'rebound\.example'"):
+        await Pages(UrlFiles(), sandbox).read("p", f"http://rebound.example:{site.port}/article", anywhere)
+    assert site.fetched == []
 
 
 def test_passages_are_around_the_words_in_any_case_and_do_not_overlap() -> None:
