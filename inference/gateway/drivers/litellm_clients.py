@@ -45,6 +45,7 @@ def install() -> None:
 
 
 async def close() -> None:
-    """Close all clients."""
+    """Close all clients, and take them out of the cache, which drops older ones as they are."""
     await litellm.close_litellm_async_clients()
+    litellm.in_memory_llm_clients_cache.flush_cache()
     await SDK_CLIENT.close()

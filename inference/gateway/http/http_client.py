@@ -62,9 +62,11 @@ class HttpClient:
     def __init__(self, socket: str | None = None) -> None:
         self._socket = socket
         self._idle: dict[Origin, deque[Connection]] = {}
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections, and the others when their responses end."""
+        self._is_closed = True
         for connections in self._idle.values():
             for connection in connections:
                 connection.abort()
@@ -130,6 +132,9 @@ class HttpClient:
 
     def release(self, origin: Origin, connection: Connection) -> None:
         """Keep a connection for later requests; close those that were idle for too long."""
+        if self._is_closed:
+            connection.abort()
+            return
         connections = self._idle.setdefault(origin, deque())
         connection.idle_since = asyncio.get_running_loop().time()
         connections.append(connection)

@@ -187,6 +187,26 @@ async def test_a_connection_that_cannot_be_reused_is_closed(answer: bytes) -> No
     await client.close()
 
 
+async def test_a_connection_whose_response_outlives_the_client_is_closed() -> None:
+    closed = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx")
+        with suppress(ConnectionError):
+            await reader.read()
+        closed.set()
+        writer.close()
+
+    client = HttpClient()
+    async with listening(serve) as port:
+        url = yarl.URL(f"http://127.0.0.1:{port}/")
+        async with aclosing(await client.send("POST", url, {}, b"{}", TIMEOUTS)) as response:
+            assert await response.read() == b"x"
+            await client.close()
+        await asyncio.wait_for(closed.wait(), 5)
+
+
 async def test_a_pooled_connection_that_was_closed_is_replaced_and_nothing_is_sent_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
