@@ -15,6 +15,8 @@ OUTPUTS = "SubmitToolOutputsRunRequest.tool_outputs"
 LONGEST = {
     "CreateMessageRequest.content": 256_000,
     "MessageRequestContentTextObject.text": 256_000,
+    "CreateImageRequest.prompt": 32_000,
+    "CreateImageEditRequest.prompt": 32_000,
     "CreateRunRequest.instructions": 256_000,
     "CreateRunRequest.additional_instructions": 256_000,
     "CreateThreadAndRunRequest.instructions": 256_000,
@@ -41,7 +43,7 @@ def lengths_of_threads(document: JSON) -> bool:
 
 
 def lengths_of_texts(document: JSON) -> bool:
-    """Bound the texts of messages and runs; a run's outputs are bounded by us, also in number."""
+    """Bound the texts of messages, runs and image requests; we bound a run's outputs, also in number."""
     arrays = [one for one in _schemas(document, OUTPUTS) if "items" in one and "maxItems" not in one]
     for one in arrays:
         one["maxItems"] = MAX_OUTPUTS

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -217,11 +217,11 @@ class Engine:
         return replay(self._store, self._api, run.key, after, options)
 
     async def run_unstored(
-        self, start: RunStart, on_end: Callable[[JSON], None]
+        self, start: RunStart, on_end: Callable[[JSON], Awaitable[None]]
     ) -> AsyncGenerator[bytes, None]:
         """Run without the store and yield the events; closing it cancels the run.
 
-        `on_end` gets the run's object before the last event is yielded.
+        `on_end` is awaited with the run's object before the last event is yielded.
         """
         recorder = Recorder(start.state, self._api.renderer(start.key.project, start.run, start.state))
         run = Document(start.key, start.run, start.state.to_json(), parent=start.parent)
@@ -244,7 +244,7 @@ class Engine:
         try:
             while frames := await work.read():
                 if frames[-1].ends:
-                    on_end(recorder.renderer.run)
+                    await on_end(recorder.renderer.run)
                 yield b"".join(frame.data for frame in frames)
             await task
         finally:

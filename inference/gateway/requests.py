@@ -120,32 +120,37 @@ def _message(message: Any, *, is_strict: bool) -> Any:
     if not isinstance(message, dict):
         return message
     known = MESSAGE_FIELDS.get(message.get("role", "")) if is_strict else None
-    plain = {
-        name: value
-        for name, value in message.items()
-        if (value is not None or name == "content") and (known is None or name in known)
-    }
-    content, calls = plain.get("content"), plain.get("tool_calls")
-    if isinstance(content, list):
-        plain["content"] = [_members(part, PART_FIELDS if is_strict else None) for part in content]
+    plain = _members(message, known)
+    content, calls = message.get("content"), plain.get("tool_calls")
+    if content is None and "content" in message:
+        plain = {**plain, "content": None}
+    elif isinstance(content, list):
+        parts = [_members(part, PART_FIELDS if is_strict else None) for part in content]
+        plain = {**plain, "content": parts} if parts != content else plain
     if isinstance(calls, list):
-        plain["tool_calls"] = [_call(call, is_strict=is_strict) for call in calls]
+        kept = [_call(call, is_strict=is_strict) for call in calls]
+        plain = {**plain, "tool_calls": kept} if kept != calls else plain
     audio = plain.get("audio")
     if is_strict and isinstance(audio, dict):
-        plain["audio"] = {"id": audio.get("id")}
+        plain = {**plain, "audio": {"id": audio.get("id")}}
     return plain
 
 
 def _call(call: Any, *, is_strict: bool) -> Any:
     plain = _members(call, CALL_FIELDS if is_strict else None)
-    for kind in ("function", "custom"):
-        if isinstance(plain, dict) and isinstance(plain.get(kind), dict):
-            plain[kind] = _members(plain[kind], FUNCTION_FIELDS if is_strict else None)
+    for kind in ("function", "custom") if isinstance(plain, dict) else ():
+        function = plain.get(kind)
+        kept = _members(function, FUNCTION_FIELDS if is_strict else None)
+        if kept is not function:
+            plain = {**plain, kind: kept}
     return plain
 
 
 def _members(value: Any, known: frozenset[str] | None) -> Any:
+    """Return an object without nulls and unknown members; itself if it has none, as a request is long."""
     if not isinstance(value, dict):
+        return value
+    if None not in value.values() and (known is None or value.keys() <= known):
         return value
     return {
         name: item for name, item in value.items() if item is not None and (known is None or name in known)

@@ -2,8 +2,7 @@
 
 from collections import OrderedDict
 
-import orjson
-
+from persistence import large_json
 from persistence.types import JSON
 
 MAX_RESPONSES = 64
@@ -27,10 +26,10 @@ class ConnectionMemory:
         found = self._contexts.get(response_id)
         return found[0] if found else None
 
-    def put(self, response_id: str, items: list[JSON]) -> None:
+    async def put(self, response_id: str, items: list[JSON]) -> None:
         """Remember the context that a response left; one over the limit on bytes is not remembered."""
+        size = len(await large_json.dumps(items))
         self.discard(response_id)
-        size = len(orjson.dumps(items))
         self._contexts[response_id] = items, size
         self._bytes += size
         while len(self._contexts) > self._max_responses or self._bytes > self._max_bytes:

@@ -56,6 +56,9 @@ from persistence.types import JSON
 RESPONSE_DELETION = "response_deletion"
 """The kind of the jobs that delete the images of responses."""
 
+IDS_AT_ONCE = 32
+"""Items' ids that are looked up at the same time."""
+
 
 @dataclass(slots=True)
 class ResponseRequest:
@@ -173,13 +176,13 @@ class Responses:
         """Start a response that is not stored; return it with the items that its model reads."""
         start, context = await self._run_start(request, await self._previous(request))
 
-        def remember(response: JSON) -> None:
+        async def remember(response: JSON) -> None:
             if request.memory is None:
                 return
             if response["status"] in objects.APPENDED:
                 output = objects.without_cut_off(response["output"])
                 items = since_compaction([*context, *output], self.sealer, request.project)
-                request.memory.put(request.id, items)
+                await request.memory.put(request.id, items)
             else:
                 _forget_previous(request)
 
@@ -255,11 +258,15 @@ class Responses:
         if conversation is None:
             return
         ids = [item["id"] for item in request.input if item["type"] not in UNRESOLVED]
-        for id in ids:
-            if id in known or item_owner(id) == ("response", request.id):
-                continue
-            if await self._store.get(item_key(request.project, conversation, id)) is not None:
-                raise duplicate(id)
+        made = "response", request.id
+        ids = [id for id in ids if id not in known and item_owner(id) != made]
+        for start in range(0, len(ids), IDS_AT_ONCE):
+            some = ids[start : start + IDS_AT_ONCE]
+            keys = (item_key(request.project, conversation, id) for id in some)
+            found = await asyncio.gather(*map(self._store.get, keys))
+            for id, document in zip(some, found, strict=True):
+                if document is not None:
+                    raise duplicate(id)
 
     # --- what a response continues ---
 

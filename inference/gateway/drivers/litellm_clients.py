@@ -45,7 +45,6 @@ def install() -> None:
 
 
 async def close() -> None:
-    """Close all clients, and take them out of the cache, which drops older ones as they are."""
+    """Close all clients."""
     await litellm.close_litellm_async_clients()
-    litellm.in_memory_llm_clients_cache.flush_cache()
     await SDK_CLIENT.close()

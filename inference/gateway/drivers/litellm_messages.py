@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from itertools import count
+from typing import Any
 
 from inference.gateway.answers import thinking, tolerant_json
 from persistence.types import JSON
@@ -23,13 +24,26 @@ def for_provider(provider: str, messages: list[JSON]) -> list[JSON]:
 
 
 def _message(message: JSON) -> JSON:
-    """Return a message as litellm takes it back, however a client has put it together."""
+    """Return a message as litellm takes it back, however a client has put it together.
+
+    What litellm changes in its messages is a copy: another deployment may get the given ones.
+    """
+    message = {name: _copied(value) for name, value in message.items()}
     blocks, calls = message.get("thinking_blocks"), message.get("tool_calls")
     if thinking.are_blocks(blocks):
         message = {**message, "thinking_blocks": thinking.joined(blocks)}
     if calls:
         message = {**message, "tool_calls": [_call(call) for call in calls]}
     return message
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy of a value, of its members, and of theirs."""
+    if isinstance(value, list):
+        return [_copied(one) for one in value]
+    if isinstance(value, dict):
+        return {name: dict(one) if isinstance(one, dict) else one for name, one in value.items()}
+    return value
 
 
 def _call(call: JSON) -> JSON:

@@ -83,3 +83,17 @@ def test_the_routes_setting_comes_before_the_host() -> None:
     assert "top_k" not in chat_request(request, replace(VLLM, unknown_fields="drop"))
     with pytest.raises(ProviderRejected):
         chat_request(request, replace(VLLM, unknown_fields="refuse"))
+
+
+@pytest.mark.parametrize("target", [OPENAI, VLLM])
+def test_messages_that_need_no_change_are_not_copied(target: Target) -> None:
+    """A request may have 48,000 messages, and nothing else runs while they are gone through."""
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "user", "content": [{"type": "text", "text": "hi"}]},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "", "tool_call_id": "c"},
+    ]
+    sent = chat_request({"model": "m", "messages": messages}, target)["messages"]
+    assert all(one is given for one, given in zip(sent, messages, strict=True))

@@ -7,8 +7,10 @@ import pytest
 from handlers import conversations
 from inference.gateway import Gateway
 from inference.responses.errors import ConversationLocked
+from inference.responses.items import ItemRefused
+from inference.responses.responses import IDS_AT_ONCE
 from persistence.collections import CONVERSATION_ITEMS
-from persistence.store import Store
+from persistence.store import Document, Key, Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.inference.engine.process import script
@@ -115,3 +117,32 @@ async def test_of_many_writers_each_waits_for_its_turn_or_is_refused(store: Stor
         for index, text in enumerate(texts(found)):  # nothing comes between a question and its answer
             if text.startswith("answer"):
                 assert text in texts(found)[index - 1]
+
+
+async def test_the_ids_of_a_requests_items_are_looked_up_together(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now = most = looked_up = 0
+    get = store.get
+
+    async def counted(key: Key) -> Document | None:
+        nonlocal open_now, most, looked_up
+        if key.collection != CONVERSATION_ITEMS:
+            return await get(key)
+        looked_up += 1
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0)
+        open_now -= 1
+        return await get(key)
+
+    async with worker(store, gateway) as one:
+        conversation = await one.conversation()
+        items = [{"type": "message", "id": f"msg_own{n}", "role": "user", "content": "x"} for n in range(100)]
+        items[-1]["content"] = script({"text": "Yes."})
+        monkeypatch.setattr(store, "get", counted)
+        response = await one.create(items, conversation=conversation)
+        assert (text_of(response), looked_up, most) == ("Yes.", 100, IDS_AT_ONCE)
+
+        with pytest.raises(ItemRefused, match="msg_own99"):
+            await one.create([items[-1]], conversation=conversation)
