@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import signal
+import socket
 import stat
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -161,6 +163,32 @@ async def test_a_socket_is_private_and_asks_for_the_token(one: Worker, project: 
         await run_there({**known, "token": "guessed"}, Key(project, CONTAINERS, container), "1", print)
     await one.containers.close()
     assert not folder.exists()
+
+
+async def test_a_new_worker_removes_the_folders_of_killed_ones_alone(
+    one: Worker, store: Store, project: str
+) -> None:
+    container = await one.create()
+    await one.printed(container, "x = 1")
+    living = Path((await holder(one, container))["socket"]).parent
+    killed = Path(tempfile.mkdtemp(prefix=relay.FOLDER))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(killed / "socket"))
+        listener.listen()
+    async with worker_over(store, project) as other:
+        assert (living.exists(), killed.exists()) == (True, False)
+        assert await other.printed(container, "print(x)") == "1\n"
+
+
+async def test_a_worker_without_a_folder_for_its_socket_runs_code_itself(
+    store: Store, project: str, two: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    async with worker_over(store, project) as one:
+        container = await one.create()
+        assert await one.printed(container, "x = 1; print(x)") == "1\n"
+        result, _ = await two.run(container, "1")
+        assert (result.status, result.is_fresh) == ("ok", True)
 
 
 async def test_a_call_that_another_worker_cancels_ends(one: Worker, two: Worker) -> None:
