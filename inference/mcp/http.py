@@ -22,8 +22,8 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 600.0
 """How long an answer may be silent; each request has a shorter limit of its own."""
 
-MAX_BYTES = 16 * 1024 * 1024
-"""Bytes of one answer, and of what a stream brings while one request is open."""
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of one answer, and of what a stream brings while one request is open: it is parsed in one piece."""
 
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
 """Headers that the connection sets itself."""

@@ -109,6 +109,7 @@ class Session:
 
         self._ended = asyncio.get_running_loop().create_future()
         self._owner = asyncio.create_task(own())
+        self._owner.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(OPEN_SECONDS):
                 await self._first(opened)
@@ -151,8 +152,6 @@ class Session:
             owner.cancel()
             with suppress(asyncio.CancelledError, Exception):
                 await asyncio.wait({owner}, timeout=CLOSE_SECONDS)
-            if owner.done() and not owner.cancelled():
-                owner.exception()  # was reported by whoever waited for an answer
 
     # --- requests ---
 
@@ -214,6 +213,12 @@ class Session:
                 if exc is not None:
                     return _failed(exc, status)
         return ServerFailed("The server ended the session.", status=status)
+
+
+def _retrieve(owner: "asyncio.Task[None]") -> None:
+    """Mark a task's error as seen: the requests that it has cut off report it."""
+    if not owner.cancelled():
+        owner.exception()
 
 
 def _failed(exc: BaseException, status: int | None) -> ServerFailed:

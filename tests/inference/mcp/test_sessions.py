@@ -111,8 +111,8 @@ async def test_a_long_text_is_cut_off(mcp: MCPProcess) -> None:
         ("dying", "closed|cut off|lost|broke"),
         ("not-json", "Failed to parse JSON"),
         ("protocol-error", "No such argument"),
-        ("hundred-megabytes", "longer than 16777216 bytes"),
-        ("endless", "longer than 16777216 bytes"),
+        ("hundred-megabytes", "longer than 4194304 bytes"),
+        ("endless", "longer than 4194304 bytes"),
         ("silent", "within 1 seconds"),
     ],
 )
