@@ -64,7 +64,7 @@ class Deletion:
             for collection in self._with_contents:
                 await self._delete_contents(project, id, collection)
             for collection in (*self._with_contents, *self._lists):
-                await clear_in_slices(self._store, project, collection, id)
+                await clear_in_slices(self._store, project, collection, id, SLICE)
             await self._store.write(Finish(lease.job))
         finally:
             if end := self._ends.pop((project, id), None):
