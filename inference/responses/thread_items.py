@@ -131,10 +131,16 @@ def _image_generation_call(details: JSON) -> JSON:
     return {"type": "image_generation_call", "result": None, **known}
 
 
+def _mcp_call(details: JSON) -> JSON:
+    members = ("server_label", "name", "arguments", "output", "error")
+    return {"type": "mcp_call", **{name: details.get(name) for name in members}}
+
+
 _CALLS = {
     "function": _function_call,
     "file_search": _file_search_call,
     "code_interpreter": _code_interpreter_call,
+    "mcp": _mcp_call,
     "web_search": _web_search_call,
     "image_generation": _image_generation_call,
 }
