@@ -25,6 +25,7 @@ import signal
 import stat
 import struct
 import sys
+import traceback
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Coroutine
 from pathlib import Path
@@ -68,12 +69,14 @@ def bound_output(limit):
         for stream in (sys.stdout, sys.stderr):
             stream.write = bounded(stream.write, left)
     shell.events.register("pre_run_cell", start)
+    shell.ask_exit = lambda: None
 bound_output({limit})
 del bound_output
 """
 """What the kernel runs first: else it keeps all that code prints in memory, for its history and to send it.
 
-IPython wraps `write` for each cell, before this does, and removes both wrappers at the cell's end.
+IPython wraps `write` for each cell, before this does, and removes both wrappers at the cell's end. `exit()`
+does nothing: else the kernel would end during the next call.
 """
 
 Header = dict[str, Any]
@@ -175,6 +178,7 @@ class Bridge:
                 if running is not None:
                     await running
                 running = asyncio.create_task(self._answer(header, payload))
+                running.add_done_callback(_exit_if_failed)
 
     async def _answer(self, header: Header, payload: bytes) -> None:
         try:
@@ -217,8 +221,16 @@ class Bridge:
         self._client.start_channels(stdin=False, hb=False, control=False)
         if not await self._unless_dead(self._kernel, self._ready()):
             raise SystemExit("the kernel ended while it started")
-        os.setpriority(os.PRIO_PROCESS, self._kernel.pid, NICE)  # and that of what it starts
+        inherited = os.getpriority(os.PRIO_PROCESS, 0)  # only root may go below it
+        os.setpriority(os.PRIO_PROCESS, self._kernel.pid, max(NICE, inherited))  # and that of what it starts
         _signal_all(signal.SIGSTOP)
+
+    async def _restart(self) -> None:
+        """Start another kernel; end the sandbox if code has left no room for it."""
+        try:
+            await self._start()
+        except OSError as exc:
+            raise RuntimeError("the kernel does not start again") from exc
 
     async def _ready(self) -> bool:
         """Wait for the kernel's first answer, and for its output, whose subscription may take longer."""
@@ -248,7 +260,7 @@ class Bridge:
         if status is None:
             _signal_all(signal.SIGKILL)
             self._client.stop_channels()
-            await self._start()
+            await self._restart()
         _signal_all(signal.SIGSTOP)
         self._send({"done": status or "died"})
 
@@ -282,10 +294,17 @@ class Bridge:
         elif kind in ("display_data", "execute_result"):
             data = content["data"]
             image = next((type for type in ("image/png", "image/jpeg") if type in data), None)
-            if image and len(data[image]) <= self._images * 4 / 3:
-                self._send({"event": "image", "type": image}, base64.b64decode(data[image]))
+            if image and (decoded := self._decoded(data[image])):
+                self._send({"event": "image", "type": image}, decoded)
             elif "text/plain" in data:
-                self._print("text", data["text/plain"] + "\n")
+                self._print("text", f"{data['text/plain']}\n")
+
+    def _decoded(self, image: Any) -> bytes | None:
+        """Return the bytes of an image; None if they are too many, or what code shows as one is none."""
+        with contextlib.suppress(TypeError, ValueError):
+            if len(image) <= self._images * 4 / 3:
+                return base64.b64decode(image)
+        return None
 
     def _print(self, event: str, text: str) -> None:
         text = text[: self._left[event]]
@@ -307,10 +326,11 @@ class Bridge:
         for folder, _folders, names in os.walk(self._folder):
             for name in names:
                 path = Path(folder) / name
-                status = path.lstat()
                 relative = str(path.relative_to(self._folder))
-                if stat.S_ISREG(status.st_mode) and len(relative) <= LONGEST_PATH:
-                    found.append((relative, status.st_size, status.st_mtime_ns))
+                with contextlib.suppress(OSError):  # the folder must not be entered, or the path is too long
+                    status = path.lstat()
+                    if stat.S_ISREG(status.st_mode) and len(relative) <= LONGEST_PATH:
+                        found.append((relative, status.st_size, status.st_ctime_ns))  # code can set st_mtime
         self._send({"done": "ok"}, json.dumps(found).encode())
 
     async def _op_get(self, header: Header, _: bytes) -> None:
@@ -319,6 +339,13 @@ class Bridge:
     async def _op_delete(self, header: Header, _: bytes) -> None:
         self._path(header).unlink(missing_ok=True)
         self._send({"done": "ok"})
+
+
+def _exit_if_failed(answer: asyncio.Task[None]) -> None:
+    """End the sandbox after a request that has no answer, for which the server would wait in vain."""
+    if not answer.cancelled() and (failure := answer.exception()) is not None:
+        traceback.print_exception(failure)
+        os._exit(1)
 
 
 def _signal_all(number: int) -> None:

@@ -69,7 +69,7 @@ Output = Text | Image
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file in the sandbox's folder; `changed` are nanoseconds since the epoch."""
+    """A file in the sandbox's folder; `changed` are nanoseconds since the epoch, also of its name or mode."""
 
     path: str
     size: int
