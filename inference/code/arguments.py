@@ -2,7 +2,10 @@
 
 import re
 
-_BEGINNING = re.compile(r'"code"\s*:\s*"')
+_BEGINNING = re.compile(r'"code"\s{0,16}:\s{0,16}"')
+
+_LONGEST_BEGINNING = 40
+"""Characters of a beginning, at most: only so many are searched again when more arrive."""
 
 _PIECE = re.compile(
     r'(?P<plain>[^"\\]+)'
@@ -26,12 +29,12 @@ class CodeReader:
     Arguments that are no JSON object are code themselves: some models write them so.
     """
 
-    __slots__ = ("_ended", "_held", "_in_code", "_is_plain", "_parts")
+    __slots__ = ("_ended", "_held", "_in_code", "_is_object", "_is_plain", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._held = ""
-        self._in_code = self._is_plain = self._ended = False
+        self._in_code = self._is_object = self._is_plain = self._ended = False
 
     @property
     def code(self) -> str:
@@ -55,12 +58,13 @@ class CodeReader:
     def _begin(self, text: str) -> str:
         """Return the text behind the beginning of the code, or hold it back."""
         stripped = text.lstrip()
-        if stripped and not stripped.startswith("{"):
+        if not self._is_object and stripped and not stripped.startswith("{"):
             self._is_plain = True
             return text
+        self._is_object = self._is_object or bool(stripped)
         found = _BEGINNING.search(text)
         if found is None:
-            self._held = text
+            self._held = text[-_LONGEST_BEGINNING:] if self._is_object else text
             return ""
         self._in_code = True
         return text[found.end() :]

@@ -17,7 +17,12 @@ PAUSE = 0.1
 MAX_LOGS = 64 * 1024
 """Characters of the logs that a call shows; what follows is left out."""
 
+MAX_IMAGES = 50
+"""Images that a call shows: each is stored as a file."""
+
 LEFT_OUT = "\n[The rest of the output is left out.]\n"
+
+IMAGES_LEFT_OUT = f"\n[The images after the first {MAX_IMAGES} are left out.]\n"
 
 KeepImage = Callable[[Image], Awaitable[JSON]]
 """Stores an image and returns its entry in the outputs."""
@@ -32,6 +37,7 @@ class CallOutputs:
         self._emit = emit
         self._keep_image = keep_image
         self._room = MAX_LOGS
+        self._images_arrived = 0
         self._waiting: list[Output] = []
         self._arrived = asyncio.Event()
         self._ended = asyncio.Event()
@@ -47,7 +53,12 @@ class CallOutputs:
             kind = image_type(output.content[:SIGNATURE_BYTES])
             if kind is None:
                 return
+            self._images_arrived += 1
+            if self._images_arrived > MAX_IMAGES + 1:
+                return
             output = Image(kind, output.content)
+            if self._images_arrived > MAX_IMAGES:
+                output = Text(IMAGES_LEFT_OUT)
         self._waiting.append(output)
         self._arrived.set()
 

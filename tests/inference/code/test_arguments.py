@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 
 import pytest
 
@@ -53,3 +54,13 @@ def test_arguments_that_are_not_as_they_should_be_are_read_as_well_as_they_can_b
     assert code_of(arguments) == code
     reader = CodeReader()
     assert "".join(map(reader.read, arguments)) == code
+
+
+def test_long_arguments_without_code_take_no_longer_by_the_piece() -> None:
+    reader = CodeReader()
+    started = time.process_time()
+    reader.read('{"other": "')
+    for _ in range(100_000):
+        reader.read("x" * 10)
+    assert time.process_time() - started < 2
+    assert reader.read('", "code": "1"') == "1"
