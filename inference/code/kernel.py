@@ -211,13 +211,17 @@ class Kernel:
                 if not answer.done():
                     await self._interrupt(answer)
                 status = await answer
+                await self._check_files()
             except BaseException:
                 answer.cancel()
                 await self.close()  # its answers would be taken for those of the next request
                 raise
             finally:
                 ended.cancel()
-                watch.cancel()
+                if self.is_alive:
+                    watch.cancel()
+                else:  # it may be closing what is left
+                    await asyncio.wait({watch})
             if self._killed == "timeout" and status == "died":
                 return "killed"
             return self._killed or status
@@ -238,6 +242,11 @@ class Kernel:
             done, _ = await asyncio.wait({answer}, timeout=START_SECONDS)
         if not done:
             raise SandboxLost("the code took too long and could not be stopped")
+
+    async def _check_files(self) -> None:
+        """Raise SandboxLost for too many files: else the next call would be ended for them."""
+        if self._killed is None and await asyncio.to_thread(self._excess) == "files":
+            raise SandboxLost(REASONS["files"])
 
     async def _watch(self) -> None:
         """End code that uses too much; there are other bounds, but none on all its processes together."""
