@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from inference.code.arguments import code_of
 from inference.code.call_outputs import CallOutputs
@@ -230,7 +231,10 @@ class CodeInterpreter(Tool):
 
     def cite(self, mark: str, start: int, before: str) -> Citation | None:  # noqa: ARG002 - of the interface
         """Return the citation of a file of the container."""
-        own = self._shared.annotation(mark.removeprefix(PATH)) if mark.startswith(PATH) else None
+        if not mark.startswith(PATH):
+            return None
+        path = mark.removeprefix(PATH)
+        own = self._shared.annotation(path) or self._shared.annotation(unquote(path))
         if own is None:
             return None
         return Citation({"text": mark, "start_index": start, "end_index": start + len(mark), **own})

@@ -20,10 +20,20 @@ LONGEST_PATH = 512
 CONTEXT = 300
 """Characters before a mark that its tool gets to see."""
 
+LINK = "]("
+"""Between the two parts of a link in Markdown; behind it a path may have spaces and parentheses in pairs."""
+
+_PATH = re.escape(PATH)
+_IN_LINK = rf"[^()\r\n<>\"{OPENING}]"
 _MARK = re.compile(
-    rf"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}|{re.escape(PATH)}[^\s()<>\[\]\"'`{OPENING}]+(?<![.,;:!?])"
+    rf"{OPENING}[^{OPENING}{CLOSING}]*{CLOSING}"
+    rf"|(?<={re.escape(LINK)}){_PATH}(?:{_IN_LINK}|\({_IN_LINK}*\))+(?=\))"
+    rf"|{_PATH}[^\s()<>\[\]\"'`{OPENING}]+(?<![.,;:!?])"
 )
-_OPEN_PATH = re.compile(rf"{re.escape(PATH)}[^\s()<>\[\]\"'`{OPENING}]*\Z")
+_OPEN_PATH = re.compile(
+    rf"{re.escape(LINK)}{_PATH}(?:{_IN_LINK}|\({_IN_LINK}*\))*(?:\({_IN_LINK}*)?\Z"
+    rf"|{_PATH}[^\s()<>\[\]\"'`{OPENING}]*\Z"
+)
 
 
 class CitationReader:
@@ -88,6 +98,11 @@ def _first_open(text: str) -> int:
 
 
 def _beginning_of_path(text: str) -> int:
-    """Return the characters at the end of the text with which a path may begin."""
-    most = min(len(PATH) - 1, len(text))
-    return next((size for size in range(most, 0, -1) if PATH.startswith(text[-size:])), 0)
+    """Return the characters at the end of the text with which a link to a path, or a path, may begin."""
+    for beginning in (LINK + PATH, PATH):
+        start = text.find(beginning[0], max(0, len(text) - len(beginning) + 1))
+        while start >= 0:
+            if beginning.startswith(text[start:]):
+                return len(text) - start
+            start = text.find(beginning[0], start + 1)
+    return 0

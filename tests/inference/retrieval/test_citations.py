@@ -106,7 +106,7 @@ def test_a_quote_is_a_sentence_of_the_chunk() -> None:
 
 
 class Linking(Tool):
-    """A tool that knows the file a.csv, and cites the source 【1】 as a link."""
+    """A tool that knows two files, and cites the source 【1】 as a link."""
 
     item_type = "code_interpreter_call"
 
@@ -114,7 +114,7 @@ class Linking(Tool):
         return []
 
     def cite(self, mark: str, start: int, before: str) -> Citation | None:
-        if mark == "sandbox:/mnt/data/a.csv":
+        if mark in ("sandbox:/mnt/data/a.csv", "sandbox:/mnt/data/b [c] (1).csv"):
             return Citation({"type": "file_path", "start_index": start, "end_index": start + len(mark)})
         if mark == "\u30101\u3011":
             link = "([x](https://x.test))"
@@ -127,6 +127,8 @@ def test_links_to_files_and_replaced_marks_have_the_offsets_of_what_is_shown(ste
     reader = CitationReader(Toolbox([("code_interpreter", Linking())]))
     answer = (
         "Ü\u30101\u3011 [here](sandbox:/mnt/data/a.csv), sandbox:/mnt/data/a.csv. sandbox:/mnt/data/b.csv s"
+        "[x](sandbox:/mnt/data/b [c] (1).csv)](sandbox:/mnt/data/a.csv [(sandbox:/mnt/data/b [c] (1).csv)"
+        ' ](sandbox:/mnt/data/a.csv "title")](sandbox:/mnt/data/a.csv'
     )
     pieces = [piece for at in range(0, len(answer), step) for piece in reader.read(answer[at : at + step])]
     pieces += reader.end()
@@ -135,6 +137,10 @@ def test_links_to_files_and_replaced_marks_have_the_offsets_of_what_is_shown(ste
     assert text == answer.replace("\u30101\u3011", "([x](https://x.test))")
     assert [text[each["start_index"] : each["end_index"]] for each in found] == [
         "([x](https://x.test))",
+        "sandbox:/mnt/data/a.csv",
+        "sandbox:/mnt/data/a.csv",
+        "sandbox:/mnt/data/b [c] (1).csv",
+        "sandbox:/mnt/data/a.csv",
         "sandbox:/mnt/data/a.csv",
         "sandbox:/mnt/data/a.csv",
     ]
