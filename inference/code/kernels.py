@@ -1,10 +1,9 @@
-"""The sandboxes that this worker runs: at most so many, the one idle for longest makes room."""
+"""The sandboxes that this worker runs for its projects; the one that is idle for longest makes room."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,9 +11,10 @@ import structlog
 from inference.code.driver import SandboxUnavailable
 from inference.code.kernel import Kernel
 from inference.code.sandboxes import Sandboxes
+from inference.fair_slots import FairSlots
 
-ROOM_SECONDS = 60.0
-"""Seconds for which a start waits while all sandboxes run code."""
+SLOT_SECONDS = 60.0
+"""Seconds for which a call waits while all sandboxes that its project may use run code."""
 
 KernelKey = tuple[str, str, str]
 """Whose container (a `Containers` of this process), its project and its id."""
@@ -27,7 +27,7 @@ class RunningKernel:
     """A container's sandbox in this worker, if it has one, with the files that are in it.
 
     `contents` are the contents of the store by path, `seen` is size and time of change of each file as
-    they were after the last call. `users` hold or wait for the lock.
+    they were after the last call. `users` hold or wait for the kernel; `is_held` says that one holds it.
     """
 
     kernel: Kernel | None = None
@@ -35,6 +35,7 @@ class RunningKernel:
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     is_fresh: bool = False
     runs_code: bool = False
+    is_held: bool = False
     users: int = 0
     last_used: float = field(default_factory=time.monotonic)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -55,7 +56,7 @@ class RunningKernel:
 class Kernels:
     """Starts and keeps the sandboxes of this worker's containers.
 
-    `most` bounds their number.
+    `most` bounds their number. A project alone uses half of them at a time (`FairSlots`).
     """
 
     def __init__(self, sandboxes: Sandboxes, most: int) -> None:
@@ -63,11 +64,11 @@ class Kernels:
         self._most = most
         self._running: dict[KernelKey, RunningKernel] = {}
         self._starting = 0
-        self._released = asyncio.Condition()
+        self._slots = FairSlots(most)
 
     @asynccontextmanager
     async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
-        """Hold a container's kernel, started or not, while no other task has it.
+        """Hold a container's kernel, started or not, while no other task has it; raise SandboxUnavailable.
 
         A task that is cancelled may leave the kernel within a request about a file: then it is closed. Code
         is interrupted, and the kernel stays.
@@ -75,7 +76,8 @@ class Kernels:
         running = self._running.setdefault(key, RunningKernel())
         running.users += 1
         try:
-            async with running.lock:
+            async with running.lock, self._slot(key):
+                running.is_held = True
                 try:
                     yield running
                 except asyncio.CancelledError:
@@ -83,14 +85,23 @@ class Kernels:
                         await running.close()
                     raise
                 finally:
-                    running.runs_code = False
+                    running.is_held = running.runs_code = False
         finally:
             running.users -= 1
             running.last_used = time.monotonic()
             if not running.users and not running.is_alive and self._running.get(key) is running:
                 del self._running[key]
-            async with self._released:
-                self._released.notify_all()
+
+    @asynccontextmanager
+    async def _slot(self, key: KernelKey) -> AsyncIterator[None]:
+        """Hold one of the project's slots; raise SandboxUnavailable if none gets free in time."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(SLOT_SECONDS):
+                    await stack.enter_async_context(self._slots.hold("/".join(key[:2])))
+            except TimeoutError as exc:
+                raise SandboxUnavailable("all sandboxes are busy: try again later") from exc
+            yield
 
     async def start(self, running: RunningKernel, memory_limit: str) -> None:
         """Start the kernel of a container that the caller holds; raise SandboxUnavailable."""
@@ -128,20 +139,12 @@ class Kernels:
         return key in self._running and self._running[key].users > 0
 
     async def _make_room(self) -> None:
-        """Close idle sandboxes until one more may be started, or wait until there is an idle one."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ROOM_SECONDS):
-                while self._count() >= self._most:
-                    idle = [key for key, each in self._running.items() if each.is_alive and not each.users]
-                    if idle:
-                        oldest = min(idle, key=lambda key: self._running[key].last_used)
-                        log.info("sandbox_made_room", container=oldest[2])
-                        await self.close(oldest)
-                    else:
-                        async with self._released:
-                            await self._released.wait()
-        if self._count() >= self._most:
-            raise SandboxUnavailable(f"all {self._most} sandboxes of this worker are busy")
+        """Close sandboxes that nobody holds until one more may be started; there are always enough."""
+        while self._count() >= self._most:
+            idle = [key for key, each in self._running.items() if each.is_alive and not each.is_held]
+            oldest = min(idle, key=lambda key: self._running[key].last_used)
+            log.info("sandbox_made_room", container=oldest[2])
+            await self.close(oldest)
 
     def _count(self) -> int:
         return self._starting + sum(each.is_alive for each in self._running.values())

@@ -104,7 +104,7 @@ async def test_the_sandbox_that_is_idle_for_longest_makes_room(store: Store, pro
 async def test_a_worker_whose_sandboxes_are_all_busy_says_so(
     store: Store, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inference.code.kernels.ROOM_SECONDS", 0.1)
+    monkeypatch.setattr("inference.code.kernels.SLOT_SECONDS", 0.1)
     async with worker_over(store, project, most=1) as worker:
         busy, other = await worker.create(), await worker.create()
         await worker.printed(busy, "import time")
@@ -114,6 +114,23 @@ async def test_a_worker_whose_sandboxes_are_all_busy_says_so(
             await worker.run(other, "1")
         await running
         assert await worker.printed(other, "1") == "1\n"
+
+
+async def test_a_project_leaves_sandboxes_to_others(store: Store, project: str) -> None:
+    async with worker_over(store, project, most=2) as worker:
+        mine, my_other = await worker.create(), await worker.create()
+        await worker.printed(mine, "import time")
+        await worker.printed(my_other, "x = 1")
+        running = asyncio.create_task(worker.printed(mine, "time.sleep(3)"))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(worker.run(my_other, "x"))
+        theirs = (await worker.containers.create("another", "c"))["id"]
+        session = await worker.containers.session("another", theirs)
+        assert (await session.run("1", lambda _: None)).status == "ok"
+        assert not waiting.done()
+        await running
+        result, _ = await waiting
+        assert result.is_fresh  # the other project's took the place of its idle sandbox
 
 
 async def test_what_is_not_kept_is_said(worker: Worker, container: str) -> None:
