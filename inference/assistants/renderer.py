@@ -76,6 +76,7 @@ class AssistantsRenderer:
         self._images: dict[str, list[str]] = {}
         self._steps: dict[str, ObjectChange] = {}
         self._tool_calls: dict[str, ToolCall] = {}
+        self._calling: Turn | None = None
         self._include_results = bool(state.extra.get(INCLUDE_RESULTS))
         if state.pending:
             self._restore_calls_step(state.turns[-1])
@@ -203,7 +204,7 @@ class AssistantsRenderer:
     # --- calls ---
 
     def _start_call(self, item: Call, state: RunState, at: int) -> list[Frame]:
-        turn = state.turns[-1]
+        self._calling = turn = state.turns[-1]
         step = _calls_step(turn)
         frames: list[Frame] = []
         if step not in self._steps:
@@ -239,7 +240,6 @@ class AssistantsRenderer:
         return self._call_delta(state.turns[-1], item.id, lambda tool, call: tool.finish(call))
 
     def _finish_turn(self, event: events.TurnFinished, state: RunState) -> list[Frame]:
-        self._tool_calls = {}
         if event.finish == events.INTERRUPTED:
             return self._close_steps(event.finish, event.at, INTERRUPTED_ERROR)
         turn = state.turns[-1]
@@ -259,13 +259,16 @@ class AssistantsRenderer:
     def _show_calls(self, turn: Turn) -> None:
         """Put the calls into their step."""
         step = self._steps[_calls_step(turn)]
-        calls = [_shown_call(call) for call in turn.calls]
+        calls = [_shown_call(call, self._tool_calls.get(call.id)) for call in turn.calls]
         value = {**step.value, "step_details": {"type": "tool_calls", "tool_calls": calls}}
         self._steps[step.value["id"]] = step = ObjectChange(step.key, value, parent=step.parent)
         self._change(step, is_open=True)
+        self._calling, self._tool_calls = None, {}
 
     def _close_steps(self, status: str, at: int, error: JSON | None) -> list[Frame]:
-        """Close the steps that are open when their turn or the run ends."""
+        """Close the steps that are open when their turn or the run ends; calls show what clients saw."""
+        if self._calling is not None and _calls_step(self._calling) in self._steps:
+            self._show_calls(self._calling)
         return [
             frame
             for step in list(self._steps)
@@ -342,8 +345,8 @@ def _step_delta(step: str, part: JSON) -> Frame:
     return ("thread.run.step.delta", objects.step_delta(step, part))
 
 
-def _shown_call(call: Call) -> JSON:
-    """Return a call as a step shows it."""
+def _shown_call(call: Call, tool: ToolCall | None = None) -> JSON:
+    """Return a call as a step shows it; `tool` has shown it so far."""
     if call.type == FUNCTION_CALL:
         shown = {"name": call.name, "arguments": str(call.arguments), "output": call.output}
         return {"id": call.call_id, "type": "function", "function": shown}
@@ -351,7 +354,7 @@ def _shown_call(call: Call) -> JSON:
         shown = {**approval_function(call), "output": call.output}
         return {"id": call.call_id, "type": "function", "function": shown}
     type = _tool_type(call)
-    return {"id": call.call_id, "type": type, type: _tool_call(call).shown(call)}
+    return {"id": call.call_id, "type": type, type: (tool or _tool_call(call)).shown(call)}
 
 
 def _tool_type(call: Call) -> str:

@@ -64,14 +64,16 @@ class CodeInterpreterCall(ToolCall):
 
     def __init__(self) -> None:
         self._reader = CodeReader()
+        self._outputs: list[JSON] = []
 
     def opened(self) -> Self:
         """Return a reader of the code of one call."""
         return type(self)()
 
     def shown(self, call: Call) -> JSON:
-        """Return code and outputs."""
-        return {"input": code_of(str(call.arguments)), "outputs": call.details.get("outputs") or []}
+        """Return code and outputs, those so far of code that was ended."""
+        outputs = call.details.get("outputs") or self._outputs
+        return {"input": code_of(str(call.arguments)), "outputs": outputs}
 
     def start(self, call: Call) -> JSON | None:  # noqa: ARG002 - of the interface
         """Return the delta with which the code begins."""
@@ -84,11 +86,22 @@ class CodeInterpreterCall(ToolCall):
 
     def progress(self, call: Call, phase: str, data: JSON) -> JSON | None:  # noqa: ARG002 - of the interface
         """Return logs and images as they come."""
-        return {"outputs": [data]} if phase == "output" else None
+        if phase != "output":
+            return None
+        self._outputs = with_output(self._outputs, data)
+        return {"outputs": [data]}
 
     def finish(self, call: Call) -> JSON | None:  # noqa: ARG002 - of the interface
         """Return nothing: clients have everything already."""
         return None
+
+
+def with_output(outputs: list[JSON], delta: JSON) -> list[JSON]:
+    """Return outputs with what a delta adds: to the logs of its index, or behind all."""
+    output = {name: value for name, value in delta.items() if name != "index"}
+    if delta["index"] == len(outputs):
+        return [*outputs, output]
+    return [*outputs[:-1], {**output, "logs": outputs[-1]["logs"] + output["logs"]}]
 
 
 def shown_images(calls: list[Call]) -> list[str]:

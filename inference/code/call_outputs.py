@@ -75,7 +75,7 @@ class CallOutputs:
             waiting, self._waiting = self._waiting, []
             for is_text, group in groupby(waiting, lambda output: isinstance(output, Text)):
                 if is_text:
-                    self._add_logs("".join(each.text for each in group if isinstance(each, Text)))
+                    self.add_logs("".join(each.text for each in group if isinstance(each, Text)))
                 else:
                     await self._add_images([each for each in group if isinstance(each, Image)])
             if self._ended.is_set():
@@ -90,7 +90,8 @@ class CallOutputs:
             self.images.append(image)
             self._add(await self._keep_image(image))
 
-    def _add_logs(self, text: str) -> None:
+    def add_logs(self, text: str) -> None:
+        """Show a text."""
         if not self._room:
             return
         text = without_lone_surrogates(text)

@@ -225,8 +225,10 @@ class CodeInterpreter(Tool):
                 is_new, session = await self._session()
                 result = await _run(session, code, outputs)
             except (SandboxUnavailable, RetrievalError) as exc:
-                error = {"code": "code_interpreter_failed", "message": f"The code could not run: {exc}"}
-                return ToolResult(error["message"], self._details(outputs), error)
+                message = f"The code could not run: {exc}"
+                outputs.add_logs(f"{message}\n")
+                error = {"code": "code_interpreter_failed", "message": message}
+                return ToolResult(message, self._details(outputs), error)
             return await self._result(result, outputs, [EXPIRED] if is_new else [])
 
     def cite(self, mark: str, start: int, before: str) -> Citation | None:  # noqa: ARG002 - of the interface

@@ -232,6 +232,8 @@ async def test_a_cancelled_run_ends_its_code(worker: CodeProcess) -> None:
     assert (await worker.get(run))["status"] == "cancelled"
     [step] = await worker.steps(run)
     assert step["status"] == "cancelled"
+    [call] = step["step_details"]["tool_calls"]
+    assert call["code_interpreter"] == {"input": SLEEP, "outputs": [{"type": "logs", "logs": "begun\n"}]}
     async with asyncio.timeout(20):
         assert await worker.answers(code("1"), {"text": "{tool}"}, thread=thread["id"])
 
