@@ -10,6 +10,7 @@ from persistence.types import JSON
 from tests.attacks.reads import reads_meanwhile
 from tests.provider import ProviderProcess
 from tests.server import Server
+from tests.serving.websocket.client import answer, opened
 
 pytestmark = pytest.mark.server
 
@@ -98,6 +99,15 @@ def test_a_body_of_countless_values_is_refused_and_stops_nobody(
         answer = http.post("/assistants", content=b'{"model": "m", "tools": [' + tool + b"]}")
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, "array_above_max_length")
+    assert max(reads) < 0.5
+
+
+@pytest.mark.parametrize("kind", UNBOUNDED)
+def test_a_message_of_countless_values_on_a_websocket_stops_nobody(server: Server, kind: str) -> None:
+    message = b'{"type": "response.create", "model": "m", "input": [' + UNBOUNDED[kind] + b"]}"
+    with opened(server, max_size=None) as client, reads_meanwhile(server) as reads:
+        event = answer(client, message.decode())
+    assert event["error"]["code"] == "array_above_max_length"
     assert max(reads) < 0.5
 
 
