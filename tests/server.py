@@ -114,7 +114,11 @@ class Server:
                 stderr=log,
                 start_new_session=True,
             )
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def wait_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS
