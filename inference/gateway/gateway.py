@@ -2,12 +2,9 @@
 
 import asyncio
 import os
-import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -26,20 +23,19 @@ from inference.gateway.driver import (
 from inference.gateway.drivers.machine_accounts import remove_machine_accounts
 from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.http.timeouts import within
-from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODELS, MODERATIONS
+from inference.gateway.paths import CHAT, COMPLETIONS, EMBEDDINGS, INPUT_TOKENS, MODERATIONS
 from inference.gateway.realtime import ProviderSocket
 from inference.gateway.requests import chat_request
 from inference.gateway.routing.asking import Asking
 from inference.gateway.routing.cooldowns import Cooldowns
 from inference.gateway.routing.deployments import Deployments
-from inference.gateway.routing.known_models import KnownModels
-from inference.gateway.routing.model_list import ModelList
 from inference.gateway.routing.parameters import UnsupportedFields, with_parameters
 from inference.gateway.routing.route_changes import changed_providers, note_embedding_model
 from inference.gateway.routing.router import Answered, Router
-from inference.gateway.routing.routes import Route, Routes
+from inference.gateway.routing.routes import Routes
 from inference.gateway.routing.targets import Target
 from inference.gateway.sender import Sender
+from inference.gateway.served_models import ServedModels
 from inference.local.models import LocalModels
 from persistence.store import Store
 from persistence.types import JSON
@@ -47,8 +43,6 @@ from persistence.types import JSON
 Item = TypeVar("Item")
 OnSilence = Callable[[], None]
 Read = Callable[[ProviderResponse, CompletionStream], AsyncGenerator[Item, None]]
-
-DEFAULT_CONTEXT_WINDOW = 8192
 
 FIRST_EVENT_WAIT = 0.75
 """Seconds of an attempt's silence after which a stream's client is sent its headers.
@@ -61,16 +55,10 @@ COUNTED = frozenset(
 )
 """The fields that providers' counts of input tokens have."""
 
-FINE_TUNED = re.compile(r"(?:^|/)ft:|:ft-")
-"""What the names of fine-tuned models have: `ft:gpt-4o:acme::id`, and `davinci:ft-acme-2023` of old ones."""
-
-LIST_TIMEOUT = 10.0
-"""Seconds for a provider's list of models."""
-
 log = structlog.get_logger("astrolabe.gateway")
 
 
-class Gateway:
+class Gateway(ServedModels):
     """Sends requests to the provider that serves the model's name.
 
     Requests and answers are OpenAI's wire objects as plain dicts; a request is never changed. Every
@@ -85,14 +73,12 @@ class Gateway:
         local: LocalModels | None = None,
         store: Store | None = None,
     ) -> None:
-        self._use(routes)
+        asking = Asking(policy or CallerPolicy())
+        super().__init__(routes, asking, Sender(asking.policy.guard, local))
         self.deployments = Deployments(Cooldowns(store))
         self._router = Router(self.deployments)
         self._unsupported = UnsupportedFields()
         self.local = local
-        self._asking = Asking(policy or CallerPolicy())
-        self._sender = Sender(self._asking.policy.guard, local)
-        self._known = KnownModels()
 
     async def open(self) -> None:
         """Create the drivers; called in each worker after the fork."""
@@ -116,115 +102,14 @@ class Gateway:
         await self._sender.open(routes.wires())
         before = self.routes
         for provider in changed_providers(before, routes):
-            self.deployments.forget(f"{provider}/")
+            self.deployments.reset(f"{provider}/")
         self._unsupported = UnsupportedFields()
         self._use(routes)
         note_embedding_model(before, routes)
 
-    def _use(self, routes: Routes) -> None:
-        self.routes = routes
-        self._find = lru_cache(maxsize=1024)(routes.find)
-        self._models = ModelList(routes, self._provider_models)
-
     def summary(self) -> dict[str, str]:
         """Return what an operator sees of the models at start-up."""
         return self.routes.summary()
-
-    # --- models ---
-
-    def check_model(self, name: str) -> None:
-        """Raise ModelNotFound if no route serves that name; no provider is asked."""
-        self._find(name)
-
-    def fine_tuned_names(self, model: str) -> tuple[str, ...]:
-        """Return what providers call a fine-tuned model that only a pattern serves, () for all others.
-
-        A route whose own name is a fine-tuned model's, or a pattern of such names, is the operator's word
-        that every project may use it.
-        """
-        if FINE_TUNED.search(model) is None:
-            return ()
-        try:
-            route = self._find(model)
-        except ModelNotFound:
-            return ()
-        if FINE_TUNED.search(route.name) is not None:
-            return ()
-        return tuple(dict.fromkeys(target.model for target in route.targets))
-
-    async def list_models(self, credentials: Credentials | None = None) -> list[JSON]:
-        """Return the models of all routes, and for each pattern the provider's models that match it.
-
-        A provider that does not answer is left out and logged.
-        """
-        return await self._models.served(credentials)
-
-    async def retrieve_model(self, name: str, credentials: Credentials | None = None) -> JSON:
-        """Return a model that is served; raise ModelNotFound, or the error of the provider asked.
-
-        A name that matches a pattern is a model if the provider lists it, or has no list of models.
-        """
-        return await self._models.retrieve(name, credentials)
-
-    async def provider_models(self, route: Route) -> list[JSON]:
-        """Return the models of a pattern's provider that match it, or raise the provider's error."""
-        return await self._models.matching(route, None)
-
-    async def _provider_models(self, route: Route, credentials: Credentials | None) -> JSON:
-        target = self._asking.with_credentials(route, credentials).targets[0]
-        try:
-            async with asyncio.timeout(LIST_TIMEOUT):
-                response = await self.send(target, ProviderRequest("GET", MODELS))
-                async with aclosing(response):
-                    return normalize.parsed(target, await response.read())
-        except TimeoutError as exc:
-            raise failures.timed_out(LIST_TIMEOUT) from exc
-
-    @property
-    def accepts_credentials(self) -> bool:
-        """Whether callers may bring their own credentials."""
-        return self._asking.policy.accepts_credentials
-
-    def uses_credentials(self, model: str) -> bool:
-        """Return whether a caller's credentials matter for a model: local ones need none."""
-        return self.accepts_credentials and any(one.wire != "local" for one in self._find(model).targets)
-
-    def provider_of(self, model: str, credentials: Credentials | None = None) -> str:
-        """Return a name of the providers of a model's deployments, "" for none."""
-        try:
-            targets = self._asking.find(self._find, model, credentials).targets
-        except ModelNotFound:
-            return ""
-        named = (
-            f"{target.provider} {urlsplit(target.base_url).hostname or ''}".strip() for target in targets
-        )
-        return ", ".join(dict.fromkeys(named))
-
-    def default_embedding_model(self) -> str | None:
-        """Return the model that embeds vector stores; None if search is BM25 alone."""
-        return self.routes.embedding_model
-
-    def context_window(self, model: str) -> int:
-        """Return the tokens of the model's context window, of prompt and completion together."""
-        return self.known_context_window(model) or DEFAULT_CONTEXT_WINDOW
-
-    def known_context_window(self, model: str) -> int | None:
-        """Return the model's context window from the routes or from litellm's table, else None.
-
-        Of several deployments the smallest counts.
-        """
-        try:
-            targets = self._find(model).targets
-        except ModelNotFound:
-            return None
-        return self._known.smallest_window(targets)
-
-    def reads_images(self, model: str) -> bool:
-        """Return whether all deployments of a model are known to read images."""
-        try:
-            return self._known.read_images(self._find(model).targets)
-        except ModelNotFound:
-            return False
 
     # --- requests ---
 

@@ -36,7 +36,7 @@ class ConnectionMemory:
             self.discard(next(iter(self._contexts)))
 
     def discard(self, response_id: str) -> None:
-        """Forget a response: one that failed to be continued cannot be continued again."""
+        """Discard a response: one that failed to be continued cannot be continued again."""
         found = self._contexts.pop(response_id, None)
         if found is not None:
             self._bytes -= found[1]

@@ -155,7 +155,7 @@ class Responses:
                 return started
             return await retry_on_conflict(lambda: self._start_stored(request), (VersionConflict,))
         except ItemRefused:
-            _forget_previous(request)
+            _discard_previous(request)
             raise
         except DocumentTooLarge as exc:
             advice = "Upload images and files and name them by 'file_id', or send 'store' as false."
@@ -184,7 +184,7 @@ class Responses:
                 items = since_compaction([*context, *output], self.sealer, request.project)
                 await request.memory.put(request.id, items)
             else:
-                _forget_previous(request)
+                _discard_previous(request)
 
         return Started(start.run, self.engine.run_unstored(start, remember)), context
 
@@ -325,8 +325,8 @@ class Responses:
         return resolved
 
 
-def _forget_previous(request: ResponseRequest) -> None:
-    """Let a connection forget the response that a request failed to continue."""
+def _discard_previous(request: ResponseRequest) -> None:
+    """Discard the response of a connection that a request failed to continue."""
     previous = request.body.get("previous_response_id")
     if request.memory is not None and previous is not None:
         request.memory.discard(previous)

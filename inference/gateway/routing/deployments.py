@@ -193,8 +193,8 @@ class Deployments:
                 reason=error.message,
             )
 
-    def forget(self, start: str) -> None:
-        """Forget what is known of the deployments whose keys begin with `start`: they were changed."""
+    def reset(self, start: str) -> None:
+        """Begin anew with the deployments whose keys begin with `start`: they were changed."""
         for key, state in self._states.items():
             if key.startswith(start):
                 state.failures, state.latencies = 0, [None, None]
