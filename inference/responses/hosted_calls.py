@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from inference.code.result_texts import shortened
+from inference.engine.items import NOT_APPROVED
 from inference.image_generation.generated_images import is_reference
 from inference.responses.function_names import function_name
 from inference.responses.functions import object_arguments
@@ -73,15 +74,17 @@ def _mcp(item: JSON) -> HostedCall:
     return HostedCall(name, object_arguments(item["arguments"]), [text_part(output)])
 
 
-def _denied(item: JSON) -> HostedCall:
-    return _mcp({**item, "output": "The user did not approve this call."})
+def _denied(item: JSON, reason: str | None) -> HostedCall:
+    said = f"{NOT_APPROVED} Reason: {reason}" if reason else NOT_APPROVED
+    return _mcp({**item, "output": said})
 
 
 def denials(items: list[JSON]) -> dict[str, HostedCall]:
     """Return the calls that the user did not approve, by the ids of the requests for approval."""
     answers = (item for item in items if item["type"] == "mcp_approval_response")
-    denied = {answer["approval_request_id"] for answer in answers if not answer["approve"]}
-    return {item["id"]: _denied(item) for item in items if item.get("id") in denied and "arguments" in item}
+    reasons = {each["approval_request_id"]: each.get("reason") for each in answers if not each["approve"]}
+    denied = (item for item in items if item.get("id") in reasons and "arguments" in item)
+    return {item["id"]: _denied(item, reasons[item["id"]]) for item in denied}
 
 
 def _error(error: Any) -> str:

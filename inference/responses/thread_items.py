@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from inference.assistants.objects import message_object, text_part
+from inference.engine.items import APPROVAL_REQUEST, APPROVE, DENY
 from inference.responses import objects
 from inference.responses.items import PREFIXES, conversation_item_id
 from inference.retrieval.citations import MARK
@@ -93,7 +94,7 @@ def call_items(step: JSON, conversation_id: str) -> list[JSON]:
     outputs: list[JSON] = []
     for call in step["step_details"]["tool_calls"]:
         kind, details = call["type"], call.get(call["type"]) or {}
-        if kind not in _CALLS or (kind == "function" and details.get("output") is None):
+        if kind not in _CALLS or (kind == "function" and _says_nothing(details)):
             continue
         item = _CALLS[kind](details)
         if kind == "function":
@@ -105,6 +106,12 @@ def call_items(step: JSON, conversation_id: str) -> list[JSON]:
         {"id": conversation_item_id(PREFIXES[item["type"]], conversation_id), "status": "completed", **item}
         for item in (*calls, *outputs)
     ]
+
+
+def _says_nothing(function: JSON) -> bool:
+    """Return whether a function has no output, or is a request for approval, whose call is there too."""
+    output = function.get("output")
+    return output is None or (function["name"] == APPROVAL_REQUEST and output in (APPROVE, DENY))
 
 
 def _function_call(details: JSON) -> JSON:
@@ -132,8 +139,9 @@ def _image_generation_call(details: JSON) -> JSON:
 
 
 def _mcp_call(details: JSON) -> JSON:
-    members = ("server_label", "name", "arguments", "output", "error")
-    return {"type": "mcp_call", **{name: details.get(name) for name in members}}
+    shown = {name: details[name] for name in ("server_label", "name", "arguments", "output", "error")}
+    status = "completed" if details["error"] is None else "failed"
+    return {"type": "mcp_call", "status": status, **shown, "approval_request_id": None}
 
 
 _CALLS = {

@@ -157,10 +157,40 @@ async def test_a_denied_call_is_told_to_the_model(one: Worker, mcp: MCPProcess, 
     said = script(call("tools__delete_all", what="logs"), {"text": "{tool}"}, tag=asked.tag)
     first = await one.create(said, tools=[server(mcp, require_approval="always")])
     id = first["output"][1]["id"]
-    answer = {"type": "mcp_approval_response", "approval_request_id": id, "approve": False}
+    answer = {
+        "type": "mcp_approval_response",
+        "approval_request_id": id,
+        "approve": False,
+        "reason": "Too risky",
+    }
     second = await one.create([answer], previous_response_id=first["id"], tools=[server(mcp)])
-    assert second["output"][0]["content"][0]["text"] == "The user did not approve this call."
+    said = "The user did not approve this call. Reason: Too risky"
+    assert second["output"][0]["content"][0]["text"] == said
     assert mcp.calls() == []
+
+
+async def test_a_conversation_goes_on_with_an_approval(one: Worker, mcp: MCPProcess) -> None:
+    conversation = await one.conversation()
+    said = script(call("tools__delete_all", what="logs"), {"text": "{tool}"}, {"text": "2"})
+    first = await one.create(said, conversation=conversation, tools=[server(mcp, require_approval="always")])
+    id = first["output"][1]["id"]
+    answer = {"type": "mcp_approval_response", "approval_request_id": id, "approve": True}
+    second = await one.create([answer], conversation=conversation, tools=[server(mcp)])
+    assert item_types(second) == ["mcp_call", "message"]
+    third = await one.create("And?", conversation=conversation, tools=[server(mcp)])
+    assert third["output"][0]["content"][0]["text"] == "2"
+    kept = [item["type"] for item in await one.items(conversation)]
+    assert kept == [
+        "message",
+        "mcp_list_tools",
+        "mcp_approval_request",
+        "mcp_approval_response",
+        "mcp_call",
+        "message",
+        "message",
+        "message",
+    ]
+    assert mcp.calls() == ["delete_all"]
 
 
 async def test_approvals_of_clients_that_keep_their_own_state_run_once(one: Worker, mcp: MCPProcess) -> None:

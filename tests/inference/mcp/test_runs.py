@@ -10,6 +10,7 @@ from handlers import assistants
 from handlers.errors import BadRequest
 from inference.gateway import Gateway
 from inference.mcp.tool import MCPType
+from inference.responses.thread_items import call_items
 from inference.sealing import Sealer
 from persistence.collections import RUNS
 from persistence.store import Key, Store
@@ -150,3 +151,21 @@ async def test_a_list_that_fails_ends_the_run(one: Process, mcp: MCPProcess) -> 
     run = await one.settled(await one.run(thread["id"], assistant["id"]))
     assert run["status"] == "failed"
     assert run["last_error"]["message"].startswith("Error retrieving tool list from MCP server: 'tools'.")
+
+
+def test_a_steps_calls_are_items_of_a_conversation() -> None:
+    shown = {"server_label": "a", "name": "go", "arguments": "{}", "output": "went", "error": None}
+    asked = {"name": "mcp_approval_request", "arguments": "{}", "output": "approve"}
+    calls = [
+        {"id": "call_1", "type": "function", "function": asked},
+        {"id": "call_2", "type": "mcp", "mcp": {**shown, "approval_request_id": "call_1"}},
+    ]
+    step = {"step_details": {"tool_calls": calls}}
+    (item,) = call_items(step, "conv_" + "1" * 24)
+    assert item == {
+        "id": item["id"],
+        "type": "mcp_call",
+        "status": "completed",
+        "approval_request_id": None,
+        **shown,
+    }
