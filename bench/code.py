@@ -51,7 +51,7 @@ def fifty(rig: Rig) -> Iterator[Figure]:
         time.sleep(IDLE_SECONDS)
         idle = (cpu_seconds(inside) - cpu) / IDLE_SECONDS
         held = sum(memory(pid).pss for pid in inside) / count
-    if len(inside) < before + 3 * count:
+    if len(inside) < before + 2 * count:
         raise BenchFailed(f"only {len(inside)} processes for {count} sandboxes")
     yield Figure(f"{count} sandboxes at once: until all have answered", took, "s")
     yield Figure("… memory of each, PSS", held / MEGABYTE, "MB")

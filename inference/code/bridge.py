@@ -95,7 +95,10 @@ def main() -> None:
     parser.add_argument("--output", type=int, required=True, help="characters that a run shows")
     parser.add_argument("--images", type=int, required=True, help="bytes of an image that a run shows")
     parser.add_argument("--folder", required=True, help="the folder of the files")
-    _limit(arguments := parser.parse_args())
+    arguments = parser.parse_args()
+    # The first process of a namespace gets signals from within only if it has a handler: Python has one.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    _limit(arguments)
     asyncio.run(Bridge(Path(arguments.folder), arguments.output, arguments.images).serve())
 
 
@@ -128,8 +131,11 @@ def _filter_system_calls(instructions: bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     code = ctypes.create_string_buffer(instructions, len(instructions))
     program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
-    set_dumpable, no_new_privileges, set_filter = 4, 38, 22
+    set_parent_death, set_dumpable, no_new_privileges, set_filter = 1, 4, 38, 22
+    version_3 = 0x20080522
+    libc.capset(struct.pack("Ii", version_3, 0), bytes(24))  # what may be inherited
     for call in (
+        (set_parent_death, signal.SIGKILL, 0, 0, 0),  # a change of user unsets it
         (set_dumpable, 0, 0, 0, 0),  # its children cannot open its descriptors and memory
         (no_new_privileges, 1, 0, 0, 0),
         (set_filter, 2, ctypes.create_string_buffer(program), 0, 0),
@@ -149,9 +155,8 @@ class Bridge:
     """Serves the requests of the server one after another."""
 
     def __init__(self, folder: Path, output: int, images: int) -> None:
-        processes = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()}
-        if not processes <= {"1", str(os.getpid())}:  # they would be killed
-            raise SystemExit("there are other processes here: this is not a sandbox")
+        if os.getpid() != 1:  # it kills and stops all other processes that it sees
+            raise SystemExit("this is not the first process: there is no sandbox around it")
         self._folder = folder
         self._output = output
         self._images = images
@@ -221,8 +226,8 @@ class Bridge:
         self._client.start_channels(stdin=False, hb=False, control=False)
         if not await self._unless_dead(self._kernel, self._ready()):
             raise SystemExit("the kernel ended while it started")
-        inherited = os.getpriority(os.PRIO_PROCESS, 0)  # only root may go below it
-        os.setpriority(os.PRIO_PROCESS, self._kernel.pid, max(NICE, inherited))  # and that of what it starts
+        priority = os.getpriority(os.PRIO_PROCESS, 0) + NICE
+        os.setpriority(os.PRIO_PROCESS, self._kernel.pid, priority)  # and that of what it starts
         _signal_all(signal.SIGSTOP)
 
     async def _restart(self) -> None:
@@ -250,6 +255,20 @@ class Bridge:
         task.cancel()
         return None
 
+    async def _end_all(self) -> None:
+        """Kill all processes and wait until none is left: as long as it is not collected, each counts."""
+        _signal_all(signal.SIGKILL)
+        while _has_others():
+            self._reap()
+            await asyncio.sleep(0.01)
+
+    def _reap(self) -> None:
+        """Collect the processes whose parents ended before them: they are the first process's children."""
+        with contextlib.suppress(OSError):
+            for child in map(int, Path("/proc/1/task/1/children").read_text().split()):
+                if child != self._kernel.pid:
+                    os.waitpid(child, os.WNOHANG)
+
     def _interrupt(self) -> None:
         if self._kernel.returncode is None:
             os.killpg(self._kernel.pid, signal.SIGINT)
@@ -258,10 +277,11 @@ class Bridge:
         _signal_all(signal.SIGCONT)
         status = await self._unless_dead(self._kernel, self._execute(header["code"]))
         if status is None:
-            _signal_all(signal.SIGKILL)
+            await self._end_all()
             self._client.stop_channels()
             await self._restart()
         _signal_all(signal.SIGSTOP)
+        self._reap()
         self._send({"done": status or "died"})
 
     async def _execute(self, code: str) -> str:
@@ -349,9 +369,14 @@ def _exit_if_failed(answer: asyncio.Task[None]) -> None:
 
 
 def _signal_all(number: int) -> None:
-    """Send a signal to all processes in the sandbox but this one and the first."""
+    """Send a signal to all processes in the sandbox but this one."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(-1, number)
+
+
+def _has_others() -> bool:
+    """Whether there is a process in the sandbox beside this one."""
+    return any(path.name.isdigit() and path.name != "1" for path in Path("/proc").iterdir())
 
 
 def _add(path: Path, offset: int, piece: bytes) -> None:

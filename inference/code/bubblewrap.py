@@ -47,8 +47,7 @@ class Bubblewrap:
     """Runs bridges with the `bwrap` command and the Python of an environment made for it."""
 
     name = "bubblewrap"
-    own_processes: int | None = 2
-    """bwrap's first process of the new namespace, and the bridge."""
+    sees_processes = True
 
     def __init__(self, python: Path) -> None:
         self._python = python
@@ -96,7 +95,17 @@ class Bubblewrap:
         as_user = ("--unshare-user", "--uid", "1000", "--gid", "1000")
         scratch = ("--perms", "1777", "--size", str(limits.scratch), "--tmpfs")
         return [
-            *("bwrap", "--die-with-parent", "--new-session", "--clearenv", "--unshare-net", "--unshare-pid"),
+            # As the first process of its namespace the bridge gets no signal from the code. bwrap's own first
+            # process would have the server's environment, and no filter of system calls.
+            *(
+                "bwrap",
+                "--as-pid-1",
+                "--die-with-parent",
+                "--new-session",
+                "--clearenv",
+                "--unshare-net",
+                "--unshare-pid",
+            ),
             *("--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--cap-drop", "ALL", *(as_root if root else as_user)),
             *(part for name, value in ENVIRONMENT.items() for part in ("--setenv", name, value)),

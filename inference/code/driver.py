@@ -25,12 +25,13 @@ class SandboxUnavailable(Exception):
 class Driver(Protocol):
     """Isolates the bridge of one sandbox.
 
-    `own_processes` is the number of processes below the command that are not the code's; the bridge is the
-    last of them. None where the driver itself bounds what all processes of a sandbox use together.
+    The bridge is the first process of a namespace of processes: so the code can neither kill nor stop it.
+    `sees_processes` says whether the server sees these processes, as descendants of the command, and has to
+    bound what all of them use together; else the driver does it.
     """
 
     name: str
-    own_processes: int | None
+    sees_processes: bool
 
     def missing(self) -> str | None:
         """Return what is missing, with what would help; None if a trial may succeed. Takes no time."""

@@ -250,7 +250,7 @@ class Kernel:
 
     async def _watch(self) -> None:
         """End code that uses too much; there are other bounds, but none on all its processes together."""
-        if self._driver.own_processes is None:
+        if not self._driver.sees_processes:
             return
         over = 0
         while self.is_alive:
@@ -278,8 +278,8 @@ class Kernel:
         return "processes" if used.threads >= self._limits.processes else None
 
     def processes(self) -> list[int]:
-        """Return the processes in the sandbox as far as they can be seen; the bridge is among the first."""
-        if self._process is None or self._driver.own_processes is None:
+        """Return the processes in the sandbox, the bridge first; none if they cannot be seen."""
+        if self._process is None or not self._driver.sees_processes:
             return []
         return descendants(self._process.pid)
 

@@ -40,7 +40,7 @@ class OCIRuntime:
     CPU time of each container; the bridge comes as an argument, so the image needs nothing of the server.
     """
 
-    own_processes: int | None = None
+    sees_processes = False
 
     def __init__(self, command: str, image: str) -> None:
         self.name = command
@@ -83,7 +83,7 @@ class OCIRuntime:
         writable = limits.disk + 2 * limits.scratch  # files in memory count as memory
         memory = str(limits.memory + writable)
         return [
-            *(self._program, "run", "--rm", "--interactive", "--init", "--pull=never"),
+            *(self._program, "run", "--rm", "--interactive", "--pull=never"),
             *(
                 f"--name={_name(number)}",
                 f"--label={LABEL}",

@@ -1,3 +1,4 @@
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 
@@ -8,7 +9,8 @@ from inference.code.kernel import Kernel
 from inference.code.limits import Limits
 from tests.fixtures.sandboxes import LIMITS, bubblewrap
 
-numbers = count(1000)
+numbers = count(100_000 + 100 * os.getpid())
+"""Of no other process of the tests: processes of a user count together."""
 
 StartKernel = Callable[..., Awaitable[Kernel]]
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-SWITCHES = {"--rm", "--interactive", "--init", "--pull=never", "--log-driver=none", "--network=none"}
+SWITCHES = {"--rm", "--interactive", "--pull=never", "--log-driver=none", "--network=none"}
 SWITCHES |= {"--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--runtime=runsc"}
 VALUES = {
     "--name": r"astrolabe-[\w.-]+-\d+-\d+",
@@ -68,7 +68,17 @@ def run(arguments: list[str]) -> None:
 
 def contain(name: str, environment: list[str], arguments: list[str]) -> None:
     command = [
-        *("bwrap", "--unshare-user", "--uid", "65532", "--gid", "65532", "--unshare-pid", "--unshare-net"),
+        *(
+            "bwrap",
+            "--unshare-user",
+            "--uid",
+            "65532",
+            "--gid",
+            "65532",
+            "--unshare-pid",
+            "--as-pid-1",
+            "--unshare-net",
+        ),
         *("--new-session", "--die-with-parent", "--clearenv", "--ro-bind", "/", "/", "--proc", "/proc"),
         *(
             "--dev",
