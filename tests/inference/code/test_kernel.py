@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from inference.code.bubblewrap import Bubblewrap
 from inference.code.driver import Driver
 from inference.code.kernel import CUT_OFF, Image, Kernel, Text
 from inference.code.limits import Limits
 from inference.code.watch import descendants
-from tests.fixtures.sandboxes import LIMITS, PYTHON, bubblewrap, needs_sandbox, printed
+from tests.fixtures.sandboxes import LIMITS, bubblewrap, needs_sandbox, printed
 from tests.inference.code.conftest import StartKernel
 from tests.inference.code.test_oci import fake_runtime
 
@@ -138,12 +137,3 @@ def cpu_ticks(kernel: Kernel) -> int:
     """CPU time of all processes in a sandbox, in hundredths of a second."""
     stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in kernel.processes()]
     return sum(int(fields[11]) + int(fields[12]) for fields in stats)
-
-
-async def test_sandboxes_start_below_a_server_of_low_priority(start_kernel: StartKernel) -> None:
-    class LowPriority(Bubblewrap):
-        def command(self, limits: Limits, number: int) -> list[str]:
-            return ["nice", "-n", "19", *super().command(limits, number)]
-
-    kernel = await start_kernel(driver=LowPriority(PYTHON))
-    assert await printed(kernel, "import os; os.nice(0)") == ("ok", "19\n")
