@@ -220,7 +220,16 @@ class RunAttempt:
         opening = partial(
             opening_turn, self._settings, self._state, builder.tools, is_taken_over=self._work.is_taken_over
         )
-        return run_turns(send, builder.build, builder.tools, self._state, self._max_answer, compact, opening)
+        return run_turns(
+            send,
+            builder.build,
+            builder.tools,
+            self._state,
+            self._max_answer,
+            compact,
+            opening,
+            self._settings.max_tool_calls,
+        )
 
     @property
     def _ends_by_compaction(self) -> bool:

@@ -9,8 +9,9 @@ import orjson
 import structlog
 
 from inference.defaults import sent_function
+from inference.engine.calls import calls_left
 from inference.engine.events import OPENED
-from inference.engine.items import CALLER_ANSWERS, Turn
+from inference.engine.items import Turn
 from inference.engine.state import RunState, Settings
 from inference.engine.summaries import compacted
 from inference.engine.tools import Toolbox
@@ -92,11 +93,7 @@ class RequestBuilder:
 
     def _may_call_tools(self) -> bool:
         """Return whether the server's tools may be called once more."""
-        most = self.settings.max_tool_calls
-        if most is None:
-            return True
-        calls = [call for turn in self.state.turns for call in turn.calls if call.type not in CALLER_ANSWERS]
-        return len(calls) < most
+        return calls_left(self.state, self.settings.max_tool_calls) != 0
 
     def _choice(self) -> Any:
         choice = self.settings.tool_choice

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from inference.engine.calls import run_calls
+from inference.engine.calls import calls_left, run_calls
 from inference.engine.citations import CitationReader
 from inference.engine.events import (
     Event,
@@ -77,10 +77,12 @@ async def run_turns(
     max_answer: int,
     compact: Compact,
     opening: Opening,
+    most_calls: int | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Take turns with the model until it has answered, or a call waits for the caller.
 
-    The caller applies each event to `state` before it takes the next one.
+    At most `most_calls` calls of the server's tools are made. The caller applies each event to `state` before
+    it takes the next one.
     """
     async with aclosing(opening()) as opened:
         async for event in opened:
@@ -104,7 +106,7 @@ async def run_turns(
             yield event
         whole = reader.finish not in CUT_SHORT
         if whole:
-            async for event in run_calls(turn.calls, tools):
+            async for event in run_calls(turn.calls, tools, calls_left(state, most_calls)):
                 yield event
         else:
             for item in turn.open:

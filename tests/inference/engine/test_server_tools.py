@@ -8,7 +8,9 @@ import pytest
 
 from handlers import run_steps
 from inference.engine import Tool, ToolContext, ToolResult, ToolType
+from inference.engine.calls import calls_left, run_calls
 from inference.engine.errors import ToolUnavailable
+from inference.engine.events import ItemFinished
 from inference.engine.items import Call, Turn
 from inference.engine.requests import RequestBuilder
 from inference.engine.state import RunState, Settings
@@ -221,3 +223,19 @@ async def test_a_tool_that_may_not_be_called_any_more_is_still_known() -> None:
     request = await builder.build()
     assert [tool["function"]["name"] for tool in request["tools"]] == ["file_search"]
     assert request["tool_choice"] == "none"
+
+
+async def test_calls_beyond_max_tool_calls_are_not_made() -> None:
+    calls = [Call(f"fc_{n}", Library.item_type, f"call_{n}", "file_search") for n in range(3)]
+    first = Call("fc_x", Library.item_type, "call_x", "file_search", output="")
+    state = RunState(turns=[Turn("turn_1", [first], finish="tool_calls"), Turn("turn_2", list(calls))])
+    left = calls_left(state, 2)
+    events = [event async for event in run_calls(calls, Toolbox([("file_search", Library())]), left)]
+    finished = [event for event in events if isinstance(event, ItemFinished)]
+    assert left == 1
+    assert [(event.id, event.status) for event in finished] == [
+        ("fc_0", "completed"),
+        ("fc_1", "failed"),
+        ("fc_2", "failed"),
+    ]
+    assert "max_tool_calls" in (finished[1].output or "")
