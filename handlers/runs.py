@@ -128,7 +128,7 @@ async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResour
     check_definitions(body)
     assistant = await find_assistant(context, body["assistant_id"])
     check_model(context, body.get("model") or assistant.value["model"])
-    tools = body.get("tools") or assistant.value["tools"]
+    tools = assistant.value["tools"] if body.get("tools") is None else body["tools"]
     places = ((f"tools[{index}]", tool) for index, tool in enumerate(tools))
     await check_tools(context.services.runs.tools, context.project, places)
     if body.get("tool_resources") is None:

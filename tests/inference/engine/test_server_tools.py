@@ -200,6 +200,7 @@ async def test_a_run_with_a_tool_that_the_server_does_not_run_is_refused(worker:
         await worker.run(thread["id"], assistant["id"])
 
     await worker.message(thread["id"], "The thread is free.")
+    assert (await worker.run(thread["id"], assistant["id"], tools=[]))["tools"] == []
 
 
 @pytest.mark.parametrize(("most", "are_offered"), [(None, True), (3, True), (2, False)])
