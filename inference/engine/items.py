@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from inference.gateway.answers.thinking import joined
-from inference.gateway.drivers.responses_members import PHASE
+from inference.gateway.chat_members import PHASE
 from persistence.types import JSON
 
 MESSAGE = "message"

@@ -36,7 +36,7 @@ from inference.engine.items import (
 from inference.engine.state import RunState
 from inference.engine.tools import Toolbox
 from inference.errors import ProviderBroken
-from inference.gateway.drivers.responses_members import PHASE
+from inference.gateway.chat_members import PHASE
 from inference.identifiers import new_id
 from inference.limits import MAX_ANSWER
 from persistence.types import JSON

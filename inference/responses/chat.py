@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from inference.gateway.answers.thinking import joined
-from inference.gateway.drivers.responses_members import BREAKPOINT, PHASE
+from inference.gateway.chat_members import BREAKPOINT, PHASE
 from inference.input_files import InputFiles
 from inference.responses.hosted_calls import HOSTED, HostedCall, denials, text_part
 from inference.responses.items import EXTRA, OUTPUT_TYPES

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from inference.gateway.drivers.responses_members import OUTPUT_SCHEMA
+from inference.gateway.chat_members import OUTPUT_SCHEMA
 from persistence.types import JSON
 
 CALL_TYPES = {

@@ -12,6 +12,7 @@ import orjson
 from inference.gateway import failures
 from inference.gateway.answers import normalize, sse
 from inference.gateway.answers.thinking import RESPONSES_ITEM
+from inference.gateway.chat_members import PHASE
 from inference.gateway.driver import (
     LARGEST_COMPLETION,
     MadeResponse,
@@ -20,7 +21,6 @@ from inference.gateway.driver import (
     one_piece,
 )
 from inference.gateway.drivers.openai_driver import OpenAIDriver
-from inference.gateway.drivers.responses_members import PHASE
 from inference.gateway.drivers.responses_requests import responses_request
 from inference.gateway.paths import CHAT
 from inference.gateway.routing.targets import Target

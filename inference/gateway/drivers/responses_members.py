@@ -1,22 +1,11 @@
-"""What the Responses API says in members that chat completions lack, or that not every provider takes.
-
-They travel in chat requests under names of the server's own, and leave them here.
-"""
+"""Take out of chat requests what only the Responses API has, for providers that do not take it."""
 
 from typing import Any
 
 from inference.gateway.answers.thinking import RESPONSES_ITEM, are_blocks
+from inference.gateway.chat_members import BREAKPOINT, OUTPUT_SCHEMA, PHASE
 from inference.gateway.routing.targets import Target
 from persistence.types import JSON
-
-PHASE = "phase"
-"""At an assistant's texts: the phase of their message."""
-
-BREAKPOINT = "prompt_cache_breakpoint"
-"""At a part: the end of a prefix that the provider is asked to cache."""
-
-OUTPUT_SCHEMA = "output_schema"
-"""At a function: the form of its output."""
 
 CLAUDES_BREAKPOINTS = 4
 """Breakpoints that Anthropic takes in a request."""

@@ -8,7 +8,7 @@ from inference.errors import ProviderRejected
 from inference.gateway import requests
 from inference.gateway.answers.thinking import RESPONSES_ITEM
 from inference.gateway.chat_fields import is_default
-from inference.gateway.drivers.responses_members import BREAKPOINT, PHASE
+from inference.gateway.chat_members import BREAKPOINT, PHASE
 from persistence.types import JSON
 
 SAME = frozenset(
