@@ -1,82 +1,24 @@
-"""Which deployment answers: weights, the least busy one, the quickest, one for each conversation; fallbacks."""
+"""Which deployment answers: weights, the least busy one, the quickest, one for each conversation."""
 
-import asyncio
-import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected, ProviderTimeout
+from inference.errors import ProviderBroken, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import CallerPolicy, Credentials, Gateway, Routes
 from inference.gateway.routing.cooldowns import Cooldowns
 from inference.gateway.routing.deployments import Deployments
-from inference.gateway.routing.error_classes import error_class
 from inference.gateway.routing.routes import Route
 from inference.gateway.routing.targets import CooldownRule, Target
-from persistence.types import JSON
+from tests.inference.gateway.routed import FIRST, TWO, Make, asked, failing, make, request, text_of
 from tests.provider import ProviderProcess
 
+__all__ = ["make"]
+
 pytestmark = pytest.mark.usefixtures("tag")
-
-Make = Callable[[str], Any]
-
-
-@pytest.fixture
-async def make(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Make]:
-    """Makes an open gateway of the models of a file; its providers are p, q and the unreachable gone."""
-    gateways = []
-
-    async def made(models: str, **options: Any) -> Gateway:
-        path = tmp_path / "models.yaml"
-        path.write_text(f"""
-providers:
-  p: {{base_url: "{provider.url}", retries: 0}}
-  q: {{base_url: "{provider.url}", retries: 0}}
-  gone: {{base_url: "http://127.0.0.1:1/v1", retries: 0}}
-models:
-{models}
-""")
-        gateway = Gateway(Routes.from_file(path, {}), **options)
-        await gateway.open()
-        gateways.append(gateway)
-        return gateway
-
-    yield made
-    for gateway in gateways:
-        await gateway.close()
-
-
-def request(tag: str, model: str = "m", fields: JSON | None = None, **by_model: JSON) -> JSON:
-    """A chat request to which each upstream model gives its own answer."""
-    script = json.dumps({"tag": tag, "by_model": {name: [turn] for name, turn in by_model.items()}})
-    return {
-        "model": model,
-        "messages": [{"role": "user", "content": f"script: {script}"}],
-        **(fields or {}),
-    }
-
-
-def asked(provider: ProviderProcess, tag: str) -> list[str]:
-    return [record["body"]["model"] for record in provider.received(tag)]
-
-
-def text_of(answer: JSON) -> str:
-    return str(answer["choices"][0]["message"]["content"])
-
-
-def failing(status: int, message: str = "no", **fields: Any) -> JSON:
-    return {"fail": {"status": status, "message": message, **fields}}
-
-
-TWO = "  m: {deployments: [{provider: p, model: a}, {provider: q, model: b}]}"
-FIRST = "  m: {deployments: [{provider: p, model: a}, {provider: q, model: b, weight: 0}]}"
-"""Asks b only where a does not answer."""
 
 
 # --- strategies ---
@@ -377,237 +319,7 @@ async def test_a_stream_that_breaks_off_counts_as_a_failure(make: Make, tag: str
     assert list(gateway.deployments.cooldowns.all()) == ["p/a"]
 
 
-# --- fallbacks ---
-
-CHAIN = """
-  m: {provider: p, model: a, fallbacks: {context_window: [long], content_policy: [free], rate_limit: [spare],
-      server_error: [spare], default: [other]}}
-  long: {provider: q, model: long}
-  free: {provider: q, model: free}
-  spare: {provider: q, model: spare}
-  other: {provider: q, model: other}
-"""
-
-
-@pytest.mark.parametrize(
-    ("fail", "answering"),
-    [
-        (failing(400, "too long", code="context_length_exceeded"), "long"),
-        (failing(400, "This model's maximum context length is 8 tokens"), "long"),
-        (failing(413, "too much"), "long"),
-        (failing(400, "prompt is too long: 9 tokens > 8 maximum"), "long"),
-        (failing(400, "The response was filtered", code="content_filter"), "free"),
-        (failing(429), "spare"),
-        (failing(500), "spare"),
-        (failing(0), "spare"),
-        (failing(401), "other"),
-        (failing(404), "other"),
-    ],
-)
-async def test_a_fallback_is_chosen_by_the_class_of_the_error(
-    make: Make, provider: ProviderProcess, tag: str, fail: JSON, answering: str
-) -> None:
-    gateway = await make(CHAIN)
-    frames = b"".join([frame async for frame in gateway.relay(request(tag, a=fail))])
-    assert b'"error"' not in frames
-    assert asked(provider, tag) == ["a", answering]
-
-
-FILTERED: JSON = {"text": "", "finish_reason": "content_filter"}
-
-
-async def answers(gateway: Gateway, said: JSON) -> list[str]:
-    """The text, or else the finish reason, of the same request whole, as frames and as chunks."""
-    whole = (await gateway.complete(said))["choices"][0]
-    texts = [whole["message"]["content"] or whole["finish_reason"]]
-    frames = b"".join([frame async for frame in gateway.relay(said)])
-    assert frames.count(b"[DONE]") == 1
-    framed = [json.loads(line[6:]) for line in frames.splitlines() if line.startswith(b"data: {")]
-    for chunks in (framed, [chunk async for chunk in gateway.chunks(said)]):
-        choices = [choice for chunk in chunks for choice in chunk["choices"]]
-        text = "".join(choice["delta"].get("content") or "" for choice in choices)
-        texts.append(text or choices[-1]["finish_reason"])
-    return texts
-
-
-async def test_an_answer_that_is_all_filtered_falls_back_as_a_refused_request_does(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make(CHAIN)
-    assert await answers(gateway, request(tag, a=FILTERED, free={"text": "Fine."})) == ["Fine."] * 3
-    assert asked(provider, tag) == ["a", "free"] * 3
-    assert gateway.deployments.state("p/a").open == gateway.deployments.state("q/free").open == 0
-
-
-@pytest.mark.parametrize("fallback", [FILTERED, failing(500), failing(400)])
-async def test_a_filtered_answer_is_what_the_client_gets_if_no_fallback_has_another(
-    make: Make, tag: str, fallback: JSON
-) -> None:
-    gateway = await make(CHAIN)
-    assert await answers(gateway, request(tag, a=FILTERED, free=fallback)) == ["content_filter"] * 3
-    assert gateway.deployments.state("p/a").open == gateway.deployments.state("q/free").open == 0
-
-
-async def test_an_answer_that_is_filtered_behind_its_first_words_stays(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make(CHAIN)
-    said = request(tag, a={"text": "It is", "finish_reason": "content_filter"})
-    assert await answers(gateway, said) == ["It is"] * 3
-    assert asked(provider, tag) == ["a"] * 3
-
-
-async def test_a_filtered_answer_stays_where_no_fallback_is_for_content_policy(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make("  m: {provider: p, model: a, fallbacks: [n]}\n  n: {provider: q, model: b}")
-    assert await answers(gateway, request(tag, a=FILTERED)) == ["content_filter"] * 3
-    assert asked(provider, tag) == ["a"] * 3
-
-
-async def test_a_plain_list_of_fallbacks_is_not_for_requests_that_are_at_fault(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make("  m: {provider: p, model: a, fallbacks: [n]}\n  n: {provider: q, model: b}")
-    for code in ("context_length_exceeded", "content_filter"):
-        with pytest.raises(ProviderRejected):
-            await gateway.complete(request(tag, a=failing(400, code=code)))
-    assert asked(provider, tag) == ["a", "a"]
-
-
-async def test_a_fallback_falls_back_by_its_own_list_and_each_name_is_asked_once(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make(
-        "  m: {provider: p, model: a, fallbacks: [n, o]}\n"
-        "  n: {provider: q, model: b, fallbacks: [o]}\n"
-        "  o: {provider: q, model: c}"
-    )
-    with pytest.raises(ProviderBroken, match="first"):
-        await gateway.complete(request(tag, a=failing(500, "first"), b=failing(500), c=failing(500)))
-    assert asked(provider, tag) == ["a", "b", "c"]
-
-
-async def test_the_error_is_the_named_models_where_a_fallback_refuses_the_request(
-    make: Make, tag: str
-) -> None:
-    gateway = await make("  m: {provider: p, model: a, fallbacks: [n]}\n  n: {provider: q, model: b}")
-    small = failing(400, "too long", code="context_length_exceeded")
-    with pytest.raises(ProviderBroken, match="overloaded"):
-        await gateway.complete(request(tag, a=failing(503, "overloaded"), b=small))
-
-
-async def test_a_fallback_answers_at_once_where_the_provider_asks_to_wait(
-    make: Make, provider: ProviderProcess, tag: str
-) -> None:
-    gateway = await make(
-        "  m: {provider: p, model: a, retries: 2, fallbacks: {rate_limit: [n]}}\n  n: {provider: q, model: b}"
-    )
-    await gateway.complete(request(tag, a=failing(429, retry_after=15)))
-    await gateway.complete(request(tag, a=failing(429, retry_after=15)))
-    assert asked(provider, tag) == ["a", "b", "b"]
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Please reduce the length of the messages or completion.", "context_window"),
-        ("The input (9 tokens) is longer than the model's context length (8 tokens).", "context_window"),
-        ("the request exceeds the available context size", "context_window"),
-        ("The input token count (9) exceeds the maximum number of tokens allowed (8).", "context_window"),
-        ("Input is too long for requested model.", "context_window"),
-        ("The prompt triggered Azure OpenAI's content management policy.", "content_policy"),
-        ("'temperature' must be at most 2", None),
-    ],
-)
-def test_the_words_of_providers_say_which_class_an_error_has(message: str, expected: str | None) -> None:
-    assert error_class(ProviderRejected(message, status=400)) == expected
-
-
-# --- timeouts and parameters ---
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-async def test_a_provider_that_does_not_begin_in_time_is_left(make: Make, tag: str, streamed: bool) -> None:
-    gateway = await make(FIRST.replace("model: a", "model: a, first_byte_timeout: 0.2"))
-    said = request(tag, a={"text": "late", "wait": 30}, b={"text": "in time"})
-    if streamed:
-        assert b"time" in b"".join([frame async for frame in gateway.relay(said)])
-    else:
-        assert text_of(await gateway.complete(said)) == "in time"
-
-
-async def test_a_slow_stream_ends_at_its_total_timeout(make: Make, tag: str) -> None:
-    gateway = await make("  m: {provider: p, model: a, total_timeout: 0.5}")
-    said = request(tag, a={"text": "x " * 100, "delay": 0.05})
-    with pytest.raises(ProviderTimeout, match=r"did not finish its answer within 0\.5 seconds"):
-        async for _ in gateway.chunks(said):
-            pass
-    with pytest.raises(ProviderTimeout, match="did not finish"):
-        await gateway.complete(request(tag, a={"text": "late", "wait": 30}))
-
-
-async def test_a_route_sets_forces_and_drops_fields(make: Make, provider: ProviderProcess, tag: str) -> None:
-    gateway = await make(
-        "  m: {provider: p, model: a, parameters: {temperature: 0.1, top_p: 0.5},\n"
-        "      forced_parameters: {max_tokens: 7, user: null}, drop_params: [seed]}"
-    )
-    fields = {"temperature": 1, "max_tokens": 99, "user": "u", "seed": 1, "top_p": None}
-    await gateway.complete(request(tag, fields=fields))
-    (record,) = provider.received(tag)
-    sent = {name: value for name, value in record["body"].items() if name not in ("model", "messages")}
-    assert sent == {"temperature": 1, "top_p": 0.5, "max_tokens": 7}
-
-
-async def test_what_a_provider_does_not_support_is_left_out_where_the_route_says_so(
-    make: Make, tag: str
-) -> None:
-    gateway = await make("  m: {provider: p, model: a, drop_params: true, unknown_fields: refuse}")
-    fields = {"top_k": 3, "temperature": 0.5}
-    assert text_of(await gateway.complete(request(tag, fields=fields, a={"text": "ok"}))) == "ok"
-
-
-async def test_a_field_that_a_provider_refuses_is_left_out_of_later_requests_too(tag: str) -> None:
-    received: list[JSON] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        body = json.loads(await reader.readexactly(length))
-        received.append(body)
-        refused = next((name for name in ("temperature", "max_tokens") if name in body), None)
-        error = {"message": "no", "param": refused, "code": "unsupported_parameter"}
-        answer: JSON = {"error": error}
-        if refused is None:
-            answer = {"choices": [{"index": 0, "message": {"content": "ok"}, "finish_reason": "stop"}]}
-        content, status = json.dumps(answer).encode(), 400 if "error" in answer else 200
-        writer.write(
-            b"HTTP/1.1 %d X\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (status, len(content), content)
-        )
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    target = Target("p", "openai", "a", base_url=url, drops_unsupported=True)
-    gateway = Gateway(Routes({"m": Route("m", "chat", (target,))}))
-    await gateway.open()
-    for _ in range(2):
-        answer = await gateway.complete(request(tag, fields={"temperature": 1, "seed": 2, "max_tokens": 7}))
-        assert text_of(answer) == "ok"
-    refused = ["temperature", "max_tokens"]
-    assert [[name in body for name in refused] for body in received] == [
-        [True, True],
-        [False, True],
-        [False, False],
-        [False, False],
-    ]
-    assert all("seed" in body for body in received)
-    assert [body.get("max_completion_tokens") for body in received] == [None, None, 7, 7]
-    await gateway.close()
-    server.close()
-    strict = replace(target, drops_unsupported=False)
-    assert strict.key == target.key
+# --- context windows ---
 
 
 def test_the_smallest_window_of_the_deployments_is_the_models() -> None:
