@@ -25,6 +25,7 @@ from inference.identifiers import derived_id
 from inference.images import SIGNATURE_BYTES, image_type
 from inference.retrieval.errors import ObjectNotFound, RetrievalError
 from inference.retrieval.files import Files
+from persistence.errors import ContentNotFound
 from persistence.store import Document, Store
 from persistence.types import JSON
 
@@ -224,12 +225,16 @@ class CodeInterpreter(Tool):
             try:
                 is_new, session = await self._session()
                 result = await _run(session, code, outputs)
-            except (SandboxUnavailable, RetrievalError) as exc:
+                return await self._result(result, outputs, [EXPIRED] if is_new else [])
+            except (
+                SandboxUnavailable,
+                RetrievalError,
+                ContentNotFound,
+            ) as exc:  # or it was deleted meanwhile
                 message = f"The code could not run: {exc}"
                 outputs.add_logs(f"{message}\n")
                 error = {"code": "code_interpreter_failed", "message": message}
                 return ToolResult(message, self._details(outputs), error)
-            return await self._result(result, outputs, [EXPIRED] if is_new else [])
 
     def cite(self, mark: str, start: int, before: str) -> Citation | None:  # noqa: ARG002 - of the interface
         """Return the citation of a file of the container."""
@@ -246,9 +251,14 @@ class CodeInterpreter(Tool):
     async def _session(self) -> tuple[bool, Session]:
         """Return the use of the container, and whether it took the place of an expired one."""
         wanted, project = self._wanted, self._project
-        if wanted.is_named:
-            return False, await self._containers.session(project, wanted.id)
-        is_new = False
+        is_new = False if wanted.is_named else await self._ensure()
+        session = await self._containers.session(project, wanted.id)
+        await self._shared.know(await self._containers.records.get(project, wanted.id))
+        return is_new, session
+
+    async def _ensure(self) -> bool:
+        """Create the container or add what it lacks; return whether the one before had expired."""
+        wanted, project = self._wanted, self._project
         try:
             await self._containers.add_files(project, wanted.id, wanted.file_ids)
         except ContainerNotFound:
@@ -256,9 +266,8 @@ class CodeInterpreter(Tool):
         except ContainerExpired:
             await self._containers.delete(project, wanted.id)
             await self._create()
-            is_new = True
-        await self._shared.know(await self._containers.records.get(project, wanted.id))
-        return is_new, await self._containers.session(project, wanted.id)
+            return True
+        return False
 
     async def _create(self) -> None:
         wanted = self._wanted

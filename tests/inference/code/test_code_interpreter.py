@@ -238,6 +238,22 @@ async def test_a_cancelled_run_ends_its_code(worker: CodeProcess) -> None:
         assert await worker.answers(code("1"), {"text": "{tool}"}, thread=thread["id"])
 
 
+async def test_a_container_that_is_deleted_while_code_runs_costs_the_call_only(worker: CodeProcess) -> None:
+    assistant = await worker.assistant(tools=TOOL)
+    thread = await worker.thread(script(code(SLEEP), {"text": "{tool}"}))
+    run, reading = await started(worker, thread, assistant)
+    [container] = (await worker.store.page("p", CONTAINERS, limit=10)).documents
+
+    await worker.containers.delete("p", container.id)
+
+    assert (await reading)[-2][1] == "thread.run.completed"
+    [call_step, _] = await worker.steps(run)
+    [call] = call_step["step_details"]["tool_calls"]
+    logs = "".join(output["logs"] for output in call["code_interpreter"]["outputs"])
+    assert logs.startswith("begun\n")
+    assert "not found" in logs
+
+
 async def test_a_run_that_expires_ends_its_code(
     store: Store,  # noqa: F811 - a fixture
     gateway: Gateway,  # noqa: F811 - a fixture
