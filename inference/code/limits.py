@@ -5,6 +5,21 @@ from dataclasses import dataclass
 GB = 1024**3
 MB = 1024**2
 
+DISK = 512 * MB
+"""Bytes of the folder of files."""
+
+FILES = 4096
+"""Files in all writable folders."""
+
+PROCESSES = 64
+"""Processes and threads."""
+
+CPU_SECONDS = 1200
+"""CPU time of one process in all its life."""
+
+SECONDS = 120.0
+"""Wall-clock time of a call."""
+
 TIERS = {"1g": GB, "4g": 4 * GB, "16g": 16 * GB, "64g": 64 * GB}
 """Memory of a container, by the names of OpenAI's API."""
 
@@ -19,12 +34,12 @@ class Limits:
     """
 
     memory: int = GB
-    disk: int = 512 * MB
-    files: int = 4096
+    disk: int = DISK
+    files: int = FILES
     scratch: int = 64 * MB
-    processes: int = 64
+    processes: int = PROCESSES
     cpus: float = 2.0
-    cpu_seconds: int = 1200
-    seconds: float = 120.0
+    cpu_seconds: int = CPU_SECONDS
+    seconds: float = SECONDS
     output: int = 256 * 1024
     images: int = 32 * MB
