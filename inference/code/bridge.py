@@ -133,7 +133,7 @@ def _filter_system_calls(instructions: bytes) -> None:
     program = struct.pack("HxxxxxxP", len(instructions) // 8, ctypes.addressof(code))
     set_parent_death, set_dumpable, no_new_privileges, set_filter = 1, 4, 38, 22
     version_3 = 0x20080522
-    libc.capset(struct.pack("Ii", version_3, 0), bytes(24))  # what may be inherited
+    libc.capset(struct.pack("Ii", version_3, 0), bytes(24))  # nothing that children could inherit
     for call in (
         (set_parent_death, signal.SIGKILL, 0, 0, 0),  # a change of user unsets it
         (set_dumpable, 0, 0, 0, 0),  # its children cannot open its descriptors and memory

@@ -93,7 +93,11 @@ class OCIRuntime:
             ),
             *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--user={USER}"),
             *(f"--memory={memory}", f"--memory-swap={memory}", f"--pids-limit={limits.processes}"),
-            *(f"--cpus={limits.cpus}", "--cpu-shares=128", f"--shm-size={limits.scratch}"),
+            *(
+                f"--cpus={min(limits.cpus, os.cpu_count() or 1)}",
+                "--cpu-shares=128",
+                f"--shm-size={limits.scratch}",
+            ),
             *(
                 f"--tmpfs={FOLDER}:{MOUNT},size={limits.disk}",
                 f"--tmpfs={SCRATCH}:{MOUNT},size={limits.scratch}",
