@@ -12,7 +12,6 @@ import pytest
 from inference.code.driver import SandboxUnavailable
 from inference.code.limits import GB, MB, Limits
 from inference.code.oci import OCIRuntime
-from tests.fixtures.required import requires
 from tests.fixtures.sandboxes import PYTHON, needs_sandbox
 from tests.inference.code.conftest import StartKernel
 from tests.server import until
@@ -70,7 +69,7 @@ async def test_a_closed_sandbox_leaves_no_container(
     until(lambda: not Path(f"/proc/{pid}").exists(), seconds=10)
 
 
-@requires(shutil.which("docker"), "needs Docker's command line")
+@pytest.mark.skipif(shutil.which("docker") is None, reason="Docker's command line is not installed")
 def test_dockers_own_parser_takes_the_command() -> None:
     command = OCIRuntime("docker --runtime=runsc", "image").command(Limits(memory=4 * GB, disk=MB), 1)
     run = subprocess.run(
