@@ -11,7 +11,14 @@ from typing import Any, TypeVar
 import click
 from tqdm import tqdm
 
-from inference.errors import FileRefused, PromptsRefused, RoutesRefused, ToolsRefused, WebhooksRefused
+from inference.errors import (
+    FileRefused,
+    MCPServersRefused,
+    PromptsRefused,
+    RoutesRefused,
+    ToolsRefused,
+    WebhooksRefused,
+)
 from persistence.collections import SYSTEM
 from persistence.engines import open_for_token, open_store
 from persistence.errors import StoreError
@@ -27,6 +34,7 @@ VARIABLES: Mapping[type[Exception], str] = MappingProxyType(
     {
         SpecError: "ASTROLABE_SPEC",
         RoutesRefused: "ASTROLABE_MODELS",
+        MCPServersRefused: "ASTROLABE_MCP_SERVERS",
         WebhooksRefused: "ASTROLABE_WEBHOOKS",
         PromptsRefused: "ASTROLABE_PROMPTS",
         ToolsRefused: "ASTROLABE_TOOLS",

@@ -304,6 +304,14 @@ class Settings(BaseSettings):
             else value
         )
 
+    @field_validator("provider_hosts", "file_hosts", "mcp_hosts", "search_hosts")
+    @classmethod
+    def check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a URL in a list of hosts: no host would ever match it."""
+        if any("/" in host for host in value):
+            raise ValueError("names of hosts, name or name:port, without http:// and path")
+        return value
+
     @field_validator("secret")
     @classmethod
     def check_secrets(cls, value: SecretStr | None) -> SecretStr | None:

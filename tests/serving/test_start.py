@@ -45,6 +45,8 @@ def refusal(folder: Path, **environment: str) -> str:
         ("ASTROLABE_SPEC", "2019-01-01"),
         ("ASTROLABE_SPEC", "missing/openapi.yaml"),
         ("ASTROLABE_MODELS", "missing/models.yaml"),
+        ("ASTROLABE_MCP_HOSTS", "http://tools.internal"),
+        ("ASTROLABE_MCP_SERVERS", "missing/mcp.yaml"),
         ("ASTROLABE_SANDBOX", "dokcer"),
         ("ASTROLABE_SANDBOX_PYTHON", "missing/python"),
         ("ASTROLABE_SANDBOX_MEMORY", "1000"),
