@@ -43,7 +43,7 @@ async def recover_settled(store: Store, feeds: Feeds, api: Api, lease: Lease) ->
     conversation = await _fenced(store, api, run, lease)
     if conversation is None and not api.outlives_conversation:
         return None
-    state = RunState(run.value["status"], shown=run.state.get("shown", 0))
+    state = RunState(run.value["status"], shown=run.state.get("shown", 0), extra=run.state.get("extra", {}))
     while entries := await store.read_log(project, run_id, state.sequence - 1):
         state.sequence = entries[-1][0] + 1
     recorder = Recorder(state, api.renderer(project, run.value, state))

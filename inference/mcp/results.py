@@ -2,10 +2,9 @@
 
 import base64
 import binascii
+import json
 from dataclasses import dataclass, field
 from typing import Any
-
-import orjson
 
 from inference.images import MAX_IMAGE, SIGNATURE_BYTES, image_type
 from persistence.types import JSON
@@ -31,7 +30,7 @@ def call_result(content: list[JSON], structured: Any = None, *, is_error: bool =
     images: list[str] = []
     texts = [text for block in content if (text := _text(block, images))]
     if structured is not None and not any(block.get("type") == "text" for block in content):
-        texts.append(orjson.dumps(structured).decode())
+        texts.append(json.dumps(structured, ensure_ascii=False, separators=(",", ":")))
     text = "\n".join(texts)
     return CallResult(cut(text, MAX_TEXT), tuple(images), is_error)
 

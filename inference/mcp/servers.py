@@ -7,6 +7,7 @@ import yarl
 
 from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
+from inference.gateway.routing.targets import is_secret
 from inference.operator_tools.tools import ToolServer
 
 MAX_URL = 8192
@@ -29,6 +30,12 @@ class RemoteServer:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     guard: HostGuard | None = None
     seconds: float = 60.0
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The secrets among the headers, which the server may repeat in its answers."""
+        found = (value for name, value in self.headers.items() if is_secret(name, value))
+        return tuple(value.removeprefix("Bearer ") for value in found)
 
 
 @dataclass(frozen=True, slots=True)

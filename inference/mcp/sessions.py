@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 import mcp_types as types
+import orjson
 from mcp.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.stdio import StdioServerParameters, stdio_client
@@ -162,7 +163,7 @@ class Session:
             page = await client.session.list_tools(params=types.PaginatedRequestParams(cursor=cursor))
             for tool in page.tools:
                 tools.append(_tool(tool))
-                size += len(tool.model_dump_json())
+                size += _json_size(tools[-1])
             if len(tools) > MAX_TOOLS or size > MAX_LIST_BYTES:
                 most = f"{MAX_TOOLS} tools or {MAX_LIST_BYTES // 1024} kB"
                 raise ServerFailed(f"The server's list of tools is longer than {most}.")
@@ -259,6 +260,13 @@ async def _called(client: Client, name: str, arguments: JSON) -> CallResult:
         raise ServerFailed("The tool asks for more input from its user, which this server does not pass on.")
     content = [block.model_dump(mode="json", by_alias=True, exclude_none=True) for block in result.content]
     return call_result(content, result.structured_content, is_error=result.is_error)
+
+
+def _json_size(tool: JSON) -> int:
+    try:
+        return len(orjson.dumps(tool))
+    except TypeError as exc:  # such as an integer of more than 64 bits, which cannot be stored
+        raise ServerFailed(f"The server's list of tools cannot be read: {exc}.") from exc
 
 
 def _tool(tool: types.Tool) -> JSON:

@@ -11,10 +11,11 @@ import structlog
 from inference.engine.errors import ToolRefused
 from inference.engine.items import Call
 from inference.engine.tools import Emit, Listing, Tool, ToolContext, ToolResult, ToolType
+from inference.gateway.secrets_filter import secrets_filter
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
-from inference.mcp.servers import Server
+from inference.mcp.servers import RemoteServer, Server
 from inference.operator_tools.tools import ToolServer
 from inference.responses.function_names import function_name
 from persistence.types import JSON
@@ -87,6 +88,7 @@ class MCPTool(Tool):
     ) -> None:
         self._servers = servers
         self._server = server
+        self._secrets = secrets_filter(server.secrets if isinstance(server, RemoteServer) else ())
         self._label: str = options["server_label"]
         self._description: str = options.get("server_description") or ""
         self._allowed = options.get("allowed_tools")
@@ -113,8 +115,9 @@ class MCPTool(Tool):
         """Ask the server for its tools, and have the run show them; a failure ends the run there."""
         failure, error = None, None
         try:
-            self.set_tools(await (await self._opened()).list_tools())
+            self.set_tools(self._secrets.value(await (await self._opened()).list_tools()))
         except ServerFailed as exc:
+            exc.message = self._secrets.text(exc.message)
             failure, error = ToolListFailed(self._label, exc), exc.message
             log.warning("mcp_list_failed", label=self._label, status=exc.status, error=exc.message)
         details = {"server_label": self._label, "tools": [*self._tools.values()], "error": error}
@@ -128,7 +131,7 @@ class MCPTool(Tool):
 
     def _definition(self, name: str, tool: JSON) -> JSON:
         about = f"(Server '{self._label}': {self._description})" if self._description else ""
-        description = "\n".join(filter(None, (tool["description"], about)))
+        description = "\n".join(filter(None, (tool.get("description"), about)))
         parameters = {"properties": {}, **tool["input_schema"], "type": "object"}
         return {
             "type": "function",
@@ -173,6 +176,7 @@ class MCPTool(Tool):
         try:
             result = await (await self._opened()).call(call.details["name"], arguments)
         except ServerFailed as exc:
+            exc.message = self._secrets.text(exc.message)
             log.warning("mcp_call_failed", label=self._label, status=exc.status, error=exc.message)
             return ToolResult(f"The call failed: {exc.message}", call.details, exc.error)
         images = self._seen(result.images)
@@ -193,7 +197,7 @@ class MCPTool(Tool):
 
     def _read(self, text: str, unseen: int) -> str:
         """Return what the model gets to read of a result's text."""
-        text = cut(text, self._room_for_text)
+        text = cut(self._secrets.text(text), self._room_for_text)
         self._room_for_text = max(0, self._room_for_text - len(text))
         note = f"[Images of the result that cannot be shown: {unseen}.]" if unseen else ""
         return "\n".join(filter(None, (text, note)))

@@ -42,7 +42,7 @@ async def answer(request: Request) -> Response:
         case "tools/list":
             return listed(kind, id, message)
         case "tools/call":
-            return called(kind, id, message)
+            return called(kind, id, message, request.headers.get("authorization", ""))
         case _ if id is None:
             return Response(status_code=202)
         case _:
@@ -70,6 +70,8 @@ def listed(kind: str, id: Any, message: dict[str, Any]) -> Response:
                 },
                 {"name": "x" * 200, "inputSchema": {"type": "object", "additionalProperties": True}},
             ]
+        case "large-number":
+            tools = [{**TOOL, "inputSchema": {"type": "object", "maximum": 10**30}}]
         case "no-tools":
             tools = []
         case "list-error":
@@ -78,7 +80,7 @@ def listed(kind: str, id: Any, message: dict[str, Any]) -> Response:
     return JSONResponse(result(id, {"tools": tools, **more}))
 
 
-def called(kind: str, id: Any, message: dict[str, Any]) -> Response:
+def called(kind: str, id: Any, message: dict[str, Any], sent: str) -> Response:
     match kind:
         case "dying":
             return StreamingResponse(
@@ -106,6 +108,13 @@ def called(kind: str, id: Any, message: dict[str, Any]) -> Response:
             return JSONResponse(result(id, {"content": content}))
         case "structured":
             return JSONResponse(result(id, {"content": [], "structuredContent": {"degrees": 21.5}}))
+        case "structured-large":
+            return JSONResponse(result(id, {"content": [], "structuredContent": {"atoms": 10**30}}))
+        case "echo":
+            return JSONResponse(result(id, {"content": [{"type": "text", "text": f"You sent {sent}."}]}))
+        case "echo-error":
+            error = {"code": -32602, "message": f"You sent {sent}"}
+            return JSONResponse({"jsonrpc": "2.0", "id": id, "error": error})
         case _:
             arguments = json.dumps(message["params"].get("arguments"))
             return JSONResponse(result(id, {"content": [{"type": "text", "text": f"went {arguments}"}]}))

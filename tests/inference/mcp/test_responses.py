@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from handlers.errors import BadRequest, FailedDependency
+from inference.engine.tools import Listing, Tool, ToolContext
 from inference.gateway import Gateway
+from inference.mcp.pool import MCPServers
 from inference.mcp.tool import MCPType
 from inference.sealing import Sealer
 from persistence.store import Store
@@ -318,6 +320,26 @@ async def test_what_is_sent_to_a_server_is_not_shown_or_stored(
         assert "acme-corp" not in text
 
 
+@pytest.mark.parametrize("kind", ["echo", "echo-error"])
+async def test_secrets_that_a_server_repeats_are_not_shown(one: Worker, mcp: MCPProcess, kind: str) -> None:
+    tool = server(mcp, f"/odd/{kind}/mcp", authorization="sesame")
+    response = await one.create(script(call("tools__go"), {"text": "{tool}"}), tools=[tool])
+    assert "You sent" in str(response["output"][1:])
+    assert "sesame" not in str(response["output"])
+
+
+async def test_a_list_that_a_client_keeps_may_lack_what_is_optional(one: Worker, mcp: MCPProcess) -> None:
+    listed = {
+        "type": "mcp_list_tools",
+        "id": "mcpl_1",
+        "server_label": "tools",
+        "tools": [{"name": "add", "input_schema": {}}],
+    }
+    said = {"role": "user", "content": script(ADD, {"text": "{tool}"})}
+    response = await one.create([listed, said], tools=[server(mcp)])
+    assert item_types(response) == ["mcp_call", "message"]
+
+
 @ON_EACH_ENGINE
 async def test_in_the_background_it_is_sealed(sealing: Worker, one: Worker, mcp: MCPProcess) -> None:
     tool = server(mcp, "/odd/secret/mcp", authorization="sesame")
@@ -349,3 +371,33 @@ async def test_what_cannot_be_asked_is_refused_by_its_name(
     assert (await refused(one.create("Hi.", tools=[tool]), BadRequest)).param == param
     twice = [server(mcp), server(mcp)]
     assert (await refused(one.create("Hi.", tools=twice), BadRequest)).param == "tools[1].server_label"
+
+
+class UnstorableType(MCPType):
+    """A type whose tools list what no JSON of the store can have."""
+
+    def __init__(self) -> None:
+        super().__init__(MCPServers(), lambda _: True)
+
+    async def check(self, project: str, entry: JSON) -> None:
+        """Take every entry."""
+
+    async def make(self, context: ToolContext) -> Tool:
+        """Return the tool."""
+        made = Unstorable()
+        made.listing = Listing({"server_label": "tools", "tools": [{"name": 10**30}], "error": None})
+        return made
+
+
+class Unstorable(Tool):
+    def definitions(self) -> list[JSON]:
+        """Return no functions."""
+        return []
+
+
+async def test_a_response_whose_events_cannot_be_stored_ends_failed(store: Store, gateway: Gateway) -> None:
+    async with worker(store, gateway, tools={"mcp": UnstorableType()}) as made:
+        tool = {"type": "mcp", "server_label": "tools", "server_url": "https://tools.example/mcp"}
+        response = await made.create("Hi.", tools=[tool], background=True)
+        response = await made.ended(response["id"])
+    assert (response["status"], response["error"]["code"]) == ("failed", "server_error")

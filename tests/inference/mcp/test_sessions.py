@@ -76,6 +76,11 @@ async def test_structured_content_is_shown_where_no_text_is(mcp: MCPProcess) -> 
         assert (await session.call("go", {})).text == '{"degrees":21.5}'
 
 
+async def test_structured_content_may_have_any_number(mcp: MCPProcess) -> None:
+    async with opened(mcp, "/odd/structured-large/mcp") as session:
+        assert (await session.call("go", {})).text == f'{{"atoms":{10**30}}}'
+
+
 async def test_content_that_no_model_reads_is_named(mcp: MCPProcess) -> None:
     async with opened(mcp, "/odd/blocks/mcp") as session:
         result = await session.call("go", {})
@@ -146,6 +151,7 @@ async def test_a_slow_call_ends_and_the_session_stays(mcp: MCPProcess, path: str
         ("long-list", "longer than 500 tools or 512 kB"),
         ("wrong-list", "does not follow the protocol"),
         ("list-error", "on strike"),
+        ("large-number", "Integer exceeds 64-bit range"),
     ],
 )
 async def test_a_list_that_cannot_be_used_is_refused(mcp: MCPProcess, kind: str, message: str) -> None:
