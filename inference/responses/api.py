@@ -111,7 +111,7 @@ class ResponsesApi:
             response_format=_response_format(value["text"]["format"]),
             reasoning_effort=value["reasoning"]["effort"],
             max_completion_tokens=value["max_output_tokens"],
-            max_tool_calls=value["max_tool_calls"],
+            max_tool_calls=None if (most := value["max_tool_calls"]) is None else int(most),
             drops_oldest=value["truncation"] == "auto",
             asks_model=not extra.get(WARM_UP),
             approved=tuple(map(approved_call, extra.get(APPROVED, ()))),

@@ -155,7 +155,7 @@ class MCPCallItem(ToolItem):
             "name": call.details["name"],
             "arguments": "" if status == "in_progress" else str(call.arguments) or "{}",
             "output": None if is_failed else call.output,
-            "error": call.error if is_failed else None,
+            "error": _mcp_error(call.error) if is_failed and call.error else None,
             "status": status,
             "approval_request_id": call.details.get("approval_request_id"),
         }
@@ -167,6 +167,13 @@ class MCPCallItem(ToolItem):
     def progress(self, opened: OpenItem, phase: str, data: JSON) -> list[Frame]:
         """Return the end of the arguments."""
         return [(f"response.mcp_call_{phase}", {**place_of(opened), **data})]
+
+
+def _mcp_error(error: JSON) -> JSON:
+    """Return an error in one of the three forms of these items; the engine's own have no type."""
+    if "type" in error:
+        return error
+    return {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": error["message"]}]}
 
 
 class ApprovalRequestItem(ToolItem):

@@ -33,6 +33,9 @@ METADATA = frozenset(
 """Addresses at which clouds hand out a machine's credentials."""
 
 NAT64 = IPv6Network("64:ff9b::/96")
+COMPATIBLE = IPv6Network("::/96")
+"""IPv4 addresses in their oldest form as IPv6, such as `::127.0.0.1`."""
+
 LOCALHOST = "localhost"
 HEADER = "base-url"
 
@@ -127,6 +130,6 @@ def _embedded(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Return the IPv4 address that an IPv6 address leads to, else the address."""
     if isinstance(address, IPv4Address):
         return address
-    if address in NAT64:
+    if address in NAT64 or (address in COMPATIBLE and int(address) > 1):
         return IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address

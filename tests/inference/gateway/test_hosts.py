@@ -30,7 +30,7 @@ async def resolved(monkeypatch: pytest.MonkeyPatch, url: str, *addresses: str) -
     [
         "127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "169.254.1.1", "168.63.129.16", "224.0.0.1",
         "::1", "::", "fe80::1%eth0", "fd00:ec2::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254",
-        "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "240.0.0.1",
+        "64:ff9b::7f00:1", "::127.0.0.1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "240.0.0.1",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("url", ["https://gateway.example/v1", "https://api.openai.com/v1"])

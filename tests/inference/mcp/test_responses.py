@@ -244,6 +244,17 @@ async def test_a_call_that_fails_is_told_to_the_model(
     assert response["status"] == "completed"
 
 
+@pytest.mark.parametrize("most", [1, 1.0])
+async def test_calls_beyond_the_requests_limit_fail_as_mcp_calls_do(
+    one: Worker, mcp: MCPProcess, most: float
+) -> None:
+    said = script({"calls": 2 * ADD["calls"]}, {"text": "{tool}"})
+    response = await one.create(said, tools=[server(mcp)], max_tool_calls=most)
+    first, second = response["output"][1:3]
+    assert (first["output"], second["error"]["type"]) == ("5", "mcp_tool_execution_error")
+    assert "max_tool_calls" in second["error"]["content"][0]["text"]
+
+
 async def test_pictures_are_shown_to_the_model(one: Worker, mcp: MCPProcess, asked: Asked) -> None:
     said = script(call("tools__picture"), {"text": "A dot."}, tag=asked.tag)
     await one.create(said, tools=[server(mcp)])
@@ -395,9 +406,12 @@ class Unstorable(Tool):
         return []
 
 
-async def test_a_response_whose_events_cannot_be_stored_ends_failed(store: Store, gateway: Gateway) -> None:
+async def test_a_response_whose_events_cannot_be_stored_ends_failed(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.jobs.ATTEMPTS", 1)
     async with worker(store, gateway, tools={"mcp": UnstorableType()}) as made:
         tool = {"type": "mcp", "server_label": "tools", "server_url": "https://tools.example/mcp"}
         response = await made.create("Hi.", tools=[tool], background=True)
-        response = await made.ended(response["id"])
+        response = await made.ended(response["id"], seconds=60)
     assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
