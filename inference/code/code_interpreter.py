@@ -43,20 +43,24 @@ IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 
 NO_CODE = 'The arguments have no code; write {"code": "…"}.'
 
-EXPIRED = (
-    "The container of earlier calls has expired: this code ran in a new one, without the variables and "
+GONE = (
+    "The container of earlier calls is gone: this code ran in a new one, without the variables and "
     "files of earlier code. The files of the user are there again."
 )
 
 
 class Wanted(NamedTuple):
-    """The container of a run; one that the request does not name is created when it is first used."""
+    """The container of a run; one that the request does not name is created when it is first used.
+
+    `is_replacement` says that the container of earlier calls is gone, which the model has to know.
+    """
 
     id: str
     name: str
     file_ids: Sequence[str]
     memory_limit: str = "1g"
     is_named: bool = False
+    is_replacement: bool = False
 
 
 class CodeInterpreterType(ToolType):
@@ -145,8 +149,12 @@ class ResponseCodeInterpreter(CodeInterpreterType):
         if isinstance(container, str):
             return Wanted(container, "", (), is_named=True)
         files = container.get("file_ids") or ()
-        id = await self._newest(context) or derived_id("cntr_", context.project, context.run)
-        return Wanted(id, context.run, files, container.get("memory_limit") or "1g")
+        memory_limit = container.get("memory_limit") or "1g"
+        if newest := await self._newest(context):
+            return Wanted(newest, context.run, files, memory_limit)
+        id = derived_id("cntr_", context.project, context.run)
+        is_lost = any(item["type"] == ITEM for item in context.earlier)
+        return Wanted(id, context.run, files, memory_limit, is_replacement=is_lost)
 
     async def _newest(self, context: ToolContext) -> str | None:
         """Return the container of the run's own calls, else that of the context's last call if it runs."""
@@ -225,7 +233,7 @@ class CodeInterpreter(Tool):
             try:
                 is_new, session = await self._session()
                 result = await _run(session, code, outputs)
-                return await self._result(result, outputs, [EXPIRED] if is_new else [])
+                return await self._result(result, outputs, [GONE] if is_new else [])
             except (
                 SandboxUnavailable,
                 RetrievalError,
@@ -257,12 +265,13 @@ class CodeInterpreter(Tool):
         return is_new, session
 
     async def _ensure(self) -> bool:
-        """Create the container or add what it lacks; return whether the one before had expired."""
+        """Create the container or add what it lacks; return whether the one of earlier calls is gone."""
         wanted, project = self._wanted, self._project
         try:
             await self._containers.add_files(project, wanted.id, wanted.file_ids)
         except ContainerNotFound:
             await self._create()
+            return wanted.is_replacement
         except ContainerExpired:
             await self._containers.delete(project, wanted.id)
             await self._create()

@@ -62,6 +62,19 @@ def test_the_next_response_runs_code_in_the_same_container(client: OpenAI) -> No
     assert second.output[0].outputs is None
 
 
+def test_a_model_is_told_that_the_container_of_its_earlier_code_is_gone(client: OpenAI) -> None:
+    first = client.responses.create(model=MODEL, tools=AUTO, input=script(code("x = 40"), {"text": "Done."}))
+    client.containers.delete(first.output[0].container_id)
+    second = client.responses.create(
+        model=MODEL,
+        tools=AUTO,
+        previous_response_id=first.id,
+        input=script(code("print('x' in globals())"), {"text": "{tool}"}),
+    )
+    assert second.output_text.startswith("The container of earlier calls is gone: this code ran in a new one")
+    assert second.output_text.endswith("False")
+
+
 def test_a_stream_of_a_response_adds_up_to_it(client: OpenAI) -> None:
     container = client.containers.create(name="Sums")
     program = "print('é🦄\\n', \"\\\\\")"

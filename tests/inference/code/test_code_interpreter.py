@@ -159,7 +159,7 @@ async def test_an_expired_container_is_replaced_by_one_with_the_users_files(work
         code("import os; print(os.listdir('/mnt/data'), 'x' in globals())"), {"text": "{tool}"}, thread=thread
     )
 
-    assert said.startswith("The container of earlier calls has expired")
+    assert said.startswith("The container of earlier calls is gone")
     assert said.endswith("['data.csv'] False")
     [again] = (await worker.store.page("p", CONTAINERS, limit=10)).documents
     assert again.id == container.id
