@@ -50,7 +50,8 @@ tells each upstream model its own. Keys of a turn, all optional:
     error_after     piece behind which it sends an error event
     stall_after     piece behind which it is silent for "stall" seconds (default: 3600)
     raw             the body as it stands here, in pieces of "raw_size" bytes, with "content_type",
-                    "status" and "headers"; "reset": the connection breaks behind it
+                    "status" and "headers"; "reset": the connection breaks behind it;
+                    "padding": how many characters stand for the word PADDING in it
     done            false: no [DONE]
     finish_reason, usage    these instead of the true ones
 

@@ -76,7 +76,7 @@ def event(value: JSON) -> bytes:
 
 async def image(connection: Connection, path: str, body: JSON) -> None:
     """Answer any operation on images; a prompt such as "300000 bytes" says how large a picture is."""
-    sized = re.search(r"(\d+) bytes", str(body.get("prompt")))
+    sized = re.search(r"(?<!\d)(\d+) bytes", str(body.get("prompt")))
     picture = PIXEL if sized is None else base64.b64encode(PICTURE.ljust(int(sized[1]), b".")).decode()
     if body.get("stream") not in (True, "true"):
         data = [{"b64_json": picture}] * int(body.get("n") or 1)

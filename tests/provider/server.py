@@ -229,7 +229,8 @@ def _error(message: str, type_: str, code: str | None = None) -> bytes:
 
 async def _raw(connection: Connection, step: JSON, record: JSON) -> None:
     """Send the bytes that the script has, in pieces of `raw_size`."""
-    body = step["raw"].encode("utf-8", "surrogatepass")
+    padding = "y" * step.get("padding", 0)
+    body = step["raw"].replace("PADDING", padding).encode("utf-8", "surrogatepass")
     size = step.get("raw_size") or len(body) or 1
     headers = {"content-type": step.get("content_type", "text/event-stream"), "transfer-encoding": "chunked"}
     connection.transport.write(response_head(step.get("status", 200), {**headers, **step.get("headers", {})}))

@@ -37,7 +37,7 @@ async def events(context: Context, body: JSON, script: JSON) -> AsyncIterator[by
         if script.get("fail"):
             raise RuntimeError(script["fail"])
         if context.connection is not None:
-            context.connection.put(response_id, [{"type": "message"}])
+            await context.connection.put(response_id, [{"type": "message"}])
         yield event("response.completed", deltas + 1, response=response)
         end = "completed"
     finally:

@@ -54,7 +54,14 @@ def test_readable_lines_of_a_start_begin_with_the_address(tmp_path: Path) -> Non
         until(lambda: "Serving " in server.log.read_text(), seconds=10)
     first, *others = server.log.read_text().splitlines()
     assert first[8:] == f" info    Serving {server.url} (Ctrl-C stops)"
-    assert [line.split()[0] for line in others] == ["edition", "store", "models", "embedding", "auth"]
+    assert [line.split()[0] for line in others] == [
+        "edition",
+        "store",
+        "models",
+        "embedding",
+        "code",
+        "auth",
+    ]
     assert max(map(len, others)) < 100 + len(str(tmp_path))
 
 

@@ -267,7 +267,7 @@ def test_commands_import_no_provider_and_no_engine(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", loaded], env=base_environment(), capture_output=True, text=True, check=True
     )
-    assert run.stdout.split() == ["inference.errors", "inference.limits", "inference.web"]
+    assert run.stdout.split() == ["inference.errors", "inference.limits"]
 
 
 def test_a_store_is_not_moved_into_itself(tmp_path: Path) -> None:

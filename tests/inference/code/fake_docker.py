@@ -29,6 +29,8 @@ VALUES = {
     "--env": r"\w+=.*",
 }
 STATE = Path(os.environ["FAKE_DOCKER"])
+ENVIRONMENT = str(Path(os.environ["FAKE_PYTHON"]).parents[1].resolve())
+"""The folder of the sandbox's Python, which may be below /tmp."""
 
 
 def fail(reason: str) -> None:
@@ -85,6 +87,7 @@ def contain(name: str, environment: list[str], arguments: list[str]) -> None:
             "/dev",
             "--tmpfs",
             "/tmp",
+            *("--ro-bind", ENVIRONMENT, ENVIRONMENT),
             "--tmpfs",
             "/mnt",
             "--dir",
