@@ -11,6 +11,7 @@ from handlers.pages import PageQuery, list_page, read_page
 from handlers.registry import operation
 from inference.code.container_records import view
 from inference.code.containers import EXPIRES_MINUTES, name_label
+from inference.code.errors import ContainerExpired
 from persistence.collections import CONTAINER_FILES, CONTAINERS
 from persistence.store import child_id
 from persistence.types import JSON
@@ -51,12 +52,11 @@ async def list_containers(context: Context, name: str | None = None, **page: Unp
 @operation("RetrieveContainer")
 async def retrieve_container(context: Context, container_id: str) -> JSON:
     """Return the container; unless it has expired, this is a use of it."""
-    containers = context.services.containers
-    document = await containers.records.get(context.project, container_id)
-    shown = view(document)
-    if shown["status"] != "expired":
-        shown = view(await containers.records.use(context.project, container_id))
-    return shown
+    records = context.services.containers.records
+    try:
+        return view(await records.use(context.project, container_id))
+    except ContainerExpired:
+        return view(await records.get(context.project, container_id))
 
 
 @operation("DeleteContainer")

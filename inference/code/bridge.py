@@ -202,9 +202,7 @@ class Bridge:
         """Start a kernel, and wait until it is ready."""
         scratch = Path(os.environ["TMPDIR"])
         connection = scratch / "kernel.json"
-        ports = {
-            f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "hb", "control"), 1)
-        }
+        ports = {f"{name}_port": port for port, name in enumerate(CHANNELS, 1)}
         connection.write_text(
             json.dumps({"transport": "ipc", "ip": str(scratch / "kernel"), "key": "", **ports})
         )

@@ -10,7 +10,7 @@ from inference.code.arguments import code_of
 from inference.code.call_outputs import CallOutputs
 from inference.code.container_files import below_folder
 from inference.code.container_records import has_expired
-from inference.code.containers import Containers, Session
+from inference.code.containers import Containers
 from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerExpired, ContainerNotFound
 from inference.code.limits import Limits
@@ -131,9 +131,6 @@ class ResponseCodeInterpreter(CodeInterpreterType):
             raise ToolRefused(problem, "container.memory_limit", "unsupported_value")
         for file in container.get("file_ids") or ():
             await self._files.get(project, file, "tools.container.file_ids")
-        problem = self._containers.memory_problem(container.get("memory_limit") or "1g")
-        if problem is not None:
-            raise ToolRefused(problem, "container.memory_limit", "unsupported_value")
         if (container.get("network_policy") or {}).get("type", "disabled") != "disabled":
             message = "Containers of this server have no network: the policy must be 'disabled'."
             raise ToolRefused(message, "container.network_policy.type", "unsupported_value")
@@ -231,8 +228,8 @@ class CodeInterpreter(Tool):
                 return ToolResult(NO_CODE, self.details(call.name))
             outputs = CallOutputs(emit, self._shared.keep_image)
             try:
-                is_new, session = await self._session()
-                result = await _run(session, code, outputs)
+                is_new, container = await self._used()
+                result = await self._shown(container, code, outputs)
                 return await self._result(result, outputs, [GONE] if is_new else [])
             except (
                 SandboxUnavailable,
@@ -256,13 +253,13 @@ class CodeInterpreter(Tool):
 
     # --- the container ---
 
-    async def _session(self) -> tuple[bool, Session]:
-        """Return the use of the container, and whether it took the place of an expired one."""
+    async def _used(self) -> tuple[bool, Document]:
+        """Return the container that is used now, and whether it took the place of an expired one."""
         wanted, project = self._wanted, self._project
         is_new = False if wanted.is_named else await self._ensure()
-        session = await self._containers.session(project, wanted.id)
-        await self._shared.know(await self._containers.records.get(project, wanted.id))
-        return is_new, session
+        container = await self._containers.records.use(project, wanted.id)
+        await self._shared.know(container)
+        return is_new, container
 
     async def _ensure(self) -> bool:
         """Create the container or add what it lacks; return whether the one of earlier calls is gone."""
@@ -287,6 +284,17 @@ class CodeInterpreter(Tool):
             memory_limit=wanted.memory_limit,
             id=wanted.id,
         )
+
+    async def _shown(self, container: Document, code: str, outputs: CallOutputs) -> CodeResult:
+        """Run code, and emit what it shows meanwhile."""
+        emitting = asyncio.create_task(outputs.emit_all())
+        try:
+            result = await self._containers.run(container, code, outputs.add)
+            outputs.end()
+            await emitting
+        finally:
+            emitting.cancel()
+        return result
 
     # --- the result ---
 
@@ -333,18 +341,6 @@ class CodeInterpreter(Tool):
             kind = image_type(content[:SIGNATURE_BYTES])
             if kind is not None:
                 yield kind, content
-
-
-async def _run(session: Session, code: str, outputs: CallOutputs) -> CodeResult:
-    """Run code, and emit what it shows meanwhile."""
-    emitting = asyncio.create_task(outputs.emit_all())
-    try:
-        result = await session.run(code, outputs.add)
-        outputs.end()
-        await emitting
-    finally:
-        emitting.cancel()
-    return result
 
 
 def _inline(details: JSON) -> int:

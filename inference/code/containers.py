@@ -70,26 +70,6 @@ EMPTY: JSON = {"files": {}, "copied": [], "kernel": None}
 """The private state of a container without files and sandbox."""
 
 
-class Session:
-    """Use of one container, which was there and had not expired when the session began."""
-
-    def __init__(self, containers: "Containers", document: Document) -> None:
-        self._containers = containers
-        self._document = document
-        self.container = document.value
-        self.is_fresh = False
-        """Whether the last `run` found the variables of earlier ones lost."""
-
-    async def run(self, code: str, on_output: OnOutput) -> CodeResult:
-        """Run code, after what others run in this container; `on_output` gets what it shows meanwhile.
-
-        Raises SandboxUnavailable, ContainerNotFound and ContainerExpired.
-        """
-        result = await self._containers.run(self._document, code, on_output)
-        self.is_fresh = result.is_fresh
-        return result
-
-
 class Containers:
     """The containers of all projects; `kernels` are this worker's sandboxes."""
 
@@ -172,12 +152,12 @@ class Containers:
         except AlreadyExists:
             return (await self.records.get(project, key.id)).value
 
-    async def session(self, project: str, container: str) -> Session:
-        """Begin to use a container; raise ContainerNotFound or ContainerExpired."""
-        return Session(self, await self.records.use(project, container))
-
     async def run(self, container: Document, code: str, on_output: OnOutput) -> CodeResult:
-        """Run code where the container's sandbox is: here, or in another worker of this machine."""
+        """Run code where the container's sandbox is: here, or in another worker of this machine.
+
+        It runs after what others run in this container; `on_output` gets what it shows meanwhile. `container`
+        is from `records.use`. Raises SandboxUnavailable, ContainerNotFound and ContainerExpired.
+        """
         key = container.key
         for _ in range(MOST_MOVES):
             holder = container.state["kernel"]

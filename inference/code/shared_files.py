@@ -58,11 +58,14 @@ class ThreadFiles:
     async def know(self, container: Document) -> None:
         """Learn which of the container's files are shared already, or are copies of files."""
         entries: dict[str, JSON] = container.state["files"]
+        known = set(self._ids.values())
         made = [path for path, entry in entries.items() if entry["origin"] is None]
         self._ids = {path: entry["origin"] for path, entry in entries.items() if entry["origin"] is not None}
-        ids = [shared_id(entries[path]) for path in made]
-        found = await asyncio.gather(*(self._store.get(Key(self._project, FILES, id)) for id in ids))
-        self._ids |= {path: file.id for path, file in zip(made, found, strict=True) if file is not None}
+        ids = {path: shared_id(entries[path]) for path in made}
+        unknown = [id for id in ids.values() if id not in known]
+        found = await asyncio.gather(*(self._store.get(Key(self._project, FILES, id)) for id in unknown))
+        known |= {file.id for file in found if file is not None}
+        self._ids |= {path: id for path, id in ids.items() if id in known}
 
     async def share(self, container: Document, written: Sequence[JSON]) -> None:
         """Copy files, each once in each of its versions."""

@@ -82,16 +82,19 @@ async def written_files(
     sizes = {path: entry["bytes"] for path, entry in container.state["files"].items()}
     for path in written.deleted:
         sizes.pop(path, None)
+    total = sum(sizes.values())
     wanted = []
     for path, stamp in written.stamps.items():
         if running.seen.get(path) == stamp:
             continue
         try:
-            _check_room(path, stamp[0], sizes)
+            checked_path(path)
+            grown = total - sizes.get(path, 0) + stamp[0]
+            _check_room(len(sizes) + (path not in sizes), grown)
         except ContainerFileRefused as exc:
             written.refuse(path, str(exc))
         else:
-            sizes[path] = stamp[0]
+            total, sizes[path] = grown, stamp[0]
             wanted.append(path)
     await _store_all(store, container.key.project, kernel, wanted, written)
     return written
@@ -105,13 +108,11 @@ def note_kept(running: RunningKernel, written: WrittenFiles) -> None:
     running.contents.update({new.path: new.content for new in written.added})
 
 
-def _check_room(path: str, size: int, sizes: dict[str, int]) -> None:
-    """Raise ContainerFileRefused where a container with files of these sizes cannot have another."""
-    checked_path(path)
-    others = [size for other, size in sizes.items() if other != path]
-    if len(others) >= MAX_FILES:
+def _check_room(files: int, size: int) -> None:
+    """Raise ContainerFileRefused where a container cannot have so many files, or so many bytes of them."""
+    if files > MAX_FILES:
         raise ContainerFileRefused(f"a container has at most {MAX_FILES} files")
-    if sum(others) + size > MAX_BYTES:
+    if size > MAX_BYTES:
         raise ContainerFileRefused(f"the files of a container have at most {MAX_BYTES} bytes together")
 
 
@@ -133,7 +134,8 @@ async def _store_all(
     outcomes = await asyncio.gather(*map(store_one, paths), return_exceptions=True)
     for failure in filter(None, outcomes):
         raise failure
-    written.added.sort(key=lambda new: paths.index(new.path))
+    order = {path: number for number, path in enumerate(paths)}
+    written.added.sort(key=lambda new: order[new.path])
 
 
 async def _store(store: Store, project: str, kernel: Kernel, path: str, largest: int) -> NewFile:

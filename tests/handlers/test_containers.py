@@ -251,7 +251,7 @@ async def test_a_container_that_is_not_used_expires_with_its_files(library: Libr
         containers.list_container_files(context, container["id"], **PAGE),
         containers.create_container_file(context, container["id"], {"file_id": "file-x"}),
         containers.delete_container_file(context, container["id"], file["id"]),
-        library.containers.session("p", container["id"]),
+        library.containers.records.use("p", container["id"]),
     ):
         error = await refused(call, BadRequest)
         assert (error.message, error.param, error.code) == ("Container is expired.", None, None)

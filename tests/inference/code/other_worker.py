@@ -15,9 +15,9 @@ async def main(url: str, project: str, container: str, code: str) -> None:
     store = open_store(url)
     await store.open()
     async with worker_over(store, project) as worker:
-        session = await worker.containers.session(project, container)
-        result = await session.run(
-            code, lambda one: print(one.text if isinstance(one, Text) else "", end="", flush=True)
+        used = await worker.containers.records.use(project, container)
+        result = await worker.containers.run(
+            used, code, lambda one: print(one.text if isinstance(one, Text) else "", end="", flush=True)
         )
         print(result.status, flush=True)
         await asyncio.sleep(600)

@@ -37,9 +37,9 @@ class Worker:
     async def run(self, container: str, code: str) -> tuple[CodeResult, str]:
         """Run code; return how it ended and what it printed."""
         texts: list[str] = []
-        session = await self.containers.session(self.project, container)
-        result = await session.run(
-            code, lambda one: texts.append(one.text if isinstance(one, Text) else "<image>")
+        used = await self.containers.records.use(self.project, container)
+        result = await self.containers.run(
+            used, code, lambda one: texts.append(one.text if isinstance(one, Text) else "<image>")
         )
         return result, "".join(texts)
 

@@ -125,8 +125,8 @@ async def test_a_project_leaves_sandboxes_to_others(store: Store, project: str) 
         await asyncio.sleep(0)
         waiting = asyncio.create_task(worker.run(my_other, "x"))
         theirs = (await worker.containers.create("another", "c"))["id"]
-        session = await worker.containers.session("another", theirs)
-        assert (await session.run("1", lambda _: None)).status == "ok"
+        used = await worker.containers.records.use("another", theirs)
+        assert (await worker.containers.run(used, "1", lambda _: None)).status == "ok"
         assert not waiting.done()
         await running
         result, _ = await waiting
