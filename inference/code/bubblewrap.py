@@ -3,8 +3,7 @@
 import os
 import platform
 import shutil
-import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from inference.code.driver import (
     FOLDER,
     SCRATCH,
     SHARED_MEMORY,
+    CommandFailed,
     SandboxUnavailable,
     bridge_arguments,
+    printed,
 )
 from inference.code.limits import Limits
 
@@ -37,8 +38,6 @@ LINKS = ("/bin", "/lib", "/lib64")
 
 FIRST_USER = 2_000_000
 """Each sandbox of a server that runs as root is a user of its own, from here on."""
-
-TRIAL_SECONDS = 30.0
 
 PREFIXES = "import sys; print(sys.prefix, sys.base_prefix, sep='\\n')"
 
@@ -66,10 +65,9 @@ class Bubblewrap:
         """Isolate a Python that ends at once."""
         try:
             prefix, _ = self._prefixes
-            _run([*self._inside(Limits()), "-S", "-c", ""])
-        except (OSError, subprocess.SubprocessError) as exc:
-            said = getattr(exc, "stderr", None) or str(exc)
-            raise SandboxUnavailable(f"bwrap cannot isolate a process here: {said.strip()[-300:]}") from exc
+            printed([*self._inside(Limits()), "-S", "-c", ""])
+        except (OSError, CommandFailed) as exc:
+            raise SandboxUnavailable(f"bwrap cannot isolate a process here: {exc}") from exc
         if not any(prefix.glob("lib/python3*/site-packages/ipykernel")):
             raise SandboxUnavailable(f"{self._python} has no ipykernel: run `make sandbox`")
 
@@ -85,7 +83,7 @@ class Bubblewrap:
     @cached_property
     def _prefixes(self) -> tuple[Path, Path]:
         """The folders of the environment, and of the Python that it was made with."""
-        prefix, base = map(Path, _run([str(self._python), "-I", "-c", PREFIXES]).splitlines())
+        prefix, base = map(Path, printed([str(self._python), "-I", "-c", PREFIXES]).splitlines())
         return prefix, base
 
     def _inside(self, limits: Limits) -> list[str]:
@@ -149,9 +147,3 @@ def _bound(path: Path) -> Iterator[str]:
     for parent in reversed(path.parents[:-1]):
         yield from ("--perms", "0755", "--dir", str(parent))
     yield from ("--ro-bind", str(path), str(path))
-
-
-def _run(command: Sequence[str]) -> str:
-    """Return what a command prints."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
-    return done.stdout

@@ -1,5 +1,7 @@
 """The port to what isolates a sandbox: a command that runs the bridge where it can reach nothing."""
 
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +19,16 @@ SCRATCH = "/tmp"  # noqa: S108 - the sandbox's own
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the sandbox's own
 
+TRIAL_SECONDS = 60.0
+"""Seconds for a command of a trial."""
+
 
 class SandboxUnavailable(Exception):
     """Code cannot be isolated on this machine; the text says why, and what would help."""
+
+
+class CommandFailed(Exception):
+    """A command could not be run, or failed; the text is the end of what it said."""
 
 
 class Driver(Protocol):
@@ -61,6 +70,16 @@ def bridge_arguments(limits: Limits, *more: str) -> list[str]:
         f"--folder={FOLDER}",
         *more,
     ]
+
+
+def printed(command: Sequence[str]) -> str:
+    """Return what a command prints; raises CommandFailed."""
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as exc:
+        said = getattr(exc, "stderr", None) or str(exc)
+        raise CommandFailed(str(said).strip()[-300:]) from exc
+    return done.stdout
 
 
 ADDRESS_SPACE = 2 * 1024**3

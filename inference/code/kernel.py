@@ -339,8 +339,7 @@ class Kernel:
     def _write(self, header: JSON, payload: bytes = b"") -> None:
         if self._process is None or self._process.stdin is None:
             raise SandboxLost("the sandbox has ended")
-        head = json.dumps(header).encode()
-        self._process.stdin.write(LENGTHS.pack(len(head), len(payload)) + head + payload)
+        self._process.stdin.write(frame(header, payload))
 
     async def _frame(self, largest: int = PIECE) -> tuple[JSON, bytes]:
         """Return the next frame of the bridge; a wrong one costs the sandbox."""
@@ -353,6 +352,12 @@ class Kernel:
             killed = self._killed
             await self.close()
             raise SandboxLost(REASONS[killed or "died"]) from exc
+
+
+def frame(header: JSON, payload: bytes = b"") -> bytes:
+    """Return a frame as the bridge reads it."""
+    head = json.dumps(header).encode()
+    return LENGTHS.pack(len(head), len(payload)) + head + payload
 
 
 async def read_frame(stream: asyncio.StreamReader, largest: int) -> tuple[JSON, bytes]:

@@ -5,7 +5,6 @@ import platform
 import shlex
 import shutil
 import socket
-import subprocess
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +15,10 @@ from inference.code.driver import (
     ENVIRONMENT,
     FOLDER,
     SCRATCH,
+    CommandFailed,
     SandboxUnavailable,
     bridge_arguments,
+    printed,
 )
 from inference.code.limits import Limits
 
@@ -29,8 +30,6 @@ TRIAL = 99_999
 LABEL = f"astrolabe.sandboxes={socket.gethostname()}"
 
 MOUNT = "rw,exec,nosuid,nodev,mode=1777"
-
-TRIAL_SECONDS = 60.0
 
 
 class OCIRuntime:
@@ -58,13 +57,12 @@ class OCIRuntime:
     def try_out(self) -> None:
         """Start a container that ends at once, and remove those that dead workers left behind."""
         try:
-            _run([*self._run(Limits(), TRIAL), "-c", "import ipykernel"])
-            names = _run([self._program, "ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}"])
+            printed([*self._run(Limits(), TRIAL), "-c", "import ipykernel"])
+            names = printed([self._program, "ps", "--all", f"--filter=label={LABEL}", "--format={{.Names}}"])
             if left := [name for name in names.split() if not _has_worker(name)]:
-                _run([self._program, "rm", "--force", *left])
-        except (OSError, subprocess.SubprocessError) as exc:
-            said = getattr(exc, "stderr", None) or str(exc)
-            raise SandboxUnavailable(f"{self.name} cannot run {self._image}: {said.strip()[-300:]}") from exc
+                printed([self._program, "rm", "--force", *left])
+        except CommandFailed as exc:
+            raise SandboxUnavailable(f"{self.name} cannot run {self._image}: {exc}") from exc
 
     def command(self, limits: Limits, number: int) -> list[str]:
         """Return the command that runs the bridge of one sandbox."""
@@ -117,9 +115,3 @@ def _has_worker(name: str) -> bool:
     """Whether the process runs that started a container."""
     pid = name.split("-")[-2]
     return Path("/proc", pid).exists()
-
-
-def _run(command: Sequence[str]) -> str:
-    """Return what a command prints."""
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TRIAL_SECONDS)  # noqa: S603
-    return done.stdout

@@ -23,7 +23,7 @@ import structlog
 
 from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerExpired, ContainerNotFound
-from inference.code.kernel import LENGTHS, Image, Output, Text, read_frame
+from inference.code.kernel import Image, Output, Text, frame, read_frame
 from inference.code.limits import Limits
 from inference.code.sessions import CodeResult, KernelMoved, OnOutput
 from persistence.errors import StoreUnavailable
@@ -100,7 +100,7 @@ class KernelServer:
         try:
             header, payload = await read_frame(reader, MAX_CODE)
             if hmac.compare_digest(str(header["token"]).encode(), self._token):
-                _write(writer, {"event": "accepted"})
+                writer.write(frame({"event": "accepted"}))
                 await self._serve(header, payload, reader, writer)
         except EOFError:  # a new worker looks whether this one lives, or the other one is gone
             pass
@@ -124,7 +124,7 @@ class KernelServer:
         try:
             await asyncio.wait({doing, gone}, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
-                _write(writer, *doing.result())
+                writer.write(frame(*doing.result()))
                 await writer.drain()
         finally:
             doing.cancel()
@@ -176,7 +176,7 @@ async def _request(holder: JSON, header: JSON, payload: bytes = b"") -> AsyncIte
         try:
             async with asyncio.timeout(ACCEPT_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(holder["socket"])
-                _write(writer, {**header, "token": holder["token"]}, payload)
+                writer.write(frame({**header, "token": holder["token"]}, payload))
                 await read_frame(reader, 0)
         except (OSError, EOFError, ValueError, TimeoutError) as exc:
             raise WorkerLost(str(exc)) from exc
@@ -195,17 +195,12 @@ def _result_of(header: JSON, payload: bytes, key: Key) -> CodeResult:
     raise ContainerExpired if kind is ContainerExpired else kind(payload.decode())
 
 
-def _write(writer: StreamWriter, header: JSON, payload: bytes = b"") -> None:
-    head = json.dumps(header).encode()
-    writer.write(LENGTHS.pack(len(head), len(payload)) + head + payload)
-
-
 def _write_output(writer: StreamWriter, output: Output) -> None:
     if isinstance(output, Image):
-        _write(writer, {"event": "image", "type": output.content_type}, output.content)
+        writer.write(frame({"event": "image", "type": output.content_type}, output.content))
     else:
         text = output.text.encode(errors="surrogatepass")
-        _write(writer, {"event": "error" if output.is_error else "text"}, text)
+        writer.write(frame({"event": "error" if output.is_error else "text"}, text))
 
 
 def _output_of(header: JSON, payload: bytes) -> Output:
