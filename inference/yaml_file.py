@@ -16,6 +16,8 @@ from inference.errors import FileRefused
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+IN_THE_FILE = "secrets are not written into this file: set an environment variable and put ${NAME} here"
+
 REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 Where = tuple[str | int, ...]
@@ -113,6 +115,11 @@ class YamlFile:
                 return ""
             node = child
         return node.value if isinstance(node, yaml.ScalarNode) else ""
+
+    def refuse_written_secret(self, where: Where) -> None:
+        """Refuse a secret that the file has itself, and not by a `${NAME}`."""
+        if not REFERENCE.search(self.text_at(where)):
+            raise self.refused(where, IN_THE_FILE)
 
     def _refuse_duplicates(self, node: yaml.Node) -> None:
         """Refuse a repeated key: YAML would let the last one win."""

@@ -1,5 +1,6 @@
 """Which server a tool of a request means, and how it is reached."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,6 +10,9 @@ from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.routing.targets import is_secret
 from inference.operator_tools.tools import ToolServer
+
+LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+INVALID_LABEL = "a label begins with a letter and has at most 64 letters, digits, '-' and '_'"
 
 MAX_URL = 8192
 SHOWN = 255
@@ -53,6 +57,18 @@ class ProcessServer:
 ExternalServer = RemoteServer | ProcessServer
 
 Server = ExternalServer | ToolServer
+
+
+def fault_of_url(text: str) -> str:
+    """Return what is wrong with a URL of the operator's file, "" if nothing is."""
+    try:
+        url = yarl.URL(text)
+        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        return "is not a valid URL of http or https"
+    return "has a user name or password in it; put them into 'headers'" if url.user else ""
 
 
 def checked_url(text: str, guard: HostGuard) -> yarl.URL:

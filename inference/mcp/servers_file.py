@@ -1,15 +1,22 @@
 """The operator's file of MCP servers, which requests name by label. `mcp.example.yaml` shows every key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import yarl
 from pydantic import Field
 
 from inference.errors import MCPServersRefused
-from inference.mcp.servers import ProcessServer, RemoteServer, Server
+from inference.gateway.routing.targets import is_secret
+from inference.mcp.servers import (
+    INVALID_LABEL,
+    LABEL,
+    ProcessServer,
+    RemoteServer,
+    Server,
+    fault_of_url,
+)
 from inference.yaml_file import Entry, Where, YamlFile
 
 BEARER = "Bearer "
@@ -54,8 +61,10 @@ class OperatorServers:
         found = {}
         for label, entry in document.parsed(_File).servers.items():
             where: Where = ("servers", label)
-            if reason := _fault(entry):
+            if reason := _fault(label, entry):
                 raise document.refused(where, reason)
+            for place in _secrets(entry):
+                document.refuse_written_secret((*where, *place))
             projects = None if entry.projects is None else frozenset(entry.projects)
             found[label] = OperatorServer(_server(label, entry), projects)
         return cls(found)
@@ -80,8 +89,10 @@ def _server(label: str, entry: ServerEntry) -> Server:
     return RemoteServer(label, entry.url or "", headers, seconds=entry.timeout)
 
 
-def _fault(entry: ServerEntry) -> str:
+def _fault(label: str, entry: ServerEntry) -> str:
     """Return what is wrong with a server, "" if nothing is."""
+    if not LABEL.fullmatch(label):
+        return INVALID_LABEL
     if (entry.url is None) == (entry.command is None):
         return "needs either 'url' or 'command'"
     misplaced = ("args", "env", "cwd") if entry.command is None else ("headers", "authorization")
@@ -89,13 +100,15 @@ def _fault(entry: ServerEntry) -> str:
         value: Any = getattr(entry, name)
         if value:
             return f"'{name}' belongs to a server with {'command' if entry.command is None else 'url'!r}"
-    return "" if entry.url is None else _fault_of_url(entry.url)
+    fault = "" if entry.url is None else fault_of_url(entry.url)
+    return fault and f"'url' {fault}"
 
 
-def _fault_of_url(text: str) -> str:
-    try:
-        url = yarl.URL(text)
-        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
-    except ValueError:
-        is_valid = False
-    return "" if is_valid else "'url' is not a valid URL of http or https"
+def _secrets(entry: ServerEntry) -> Iterator[tuple[str, ...]]:
+    """Yield where an entry has a secret."""
+    if entry.authorization:
+        yield ("authorization",)
+    for key in ("headers", "env"):
+        for name, value in getattr(entry, key).items():
+            if is_secret(name, value):
+                yield key, name

@@ -1,7 +1,6 @@
 """The tool `mcp`: the tools of an MCP server, as functions of the model."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from inference.gateway.secrets_filter import secrets_filter
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
-from inference.mcp.servers import RemoteServer, Server
+from inference.mcp.servers import INVALID_LABEL, LABEL, RemoteServer, Server
 from inference.operator_tools.tools import ToolServer
 from inference.responses.function_names import function_name
 from persistence.types import JSON
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from inference.mcp.sessions import Session
 
 LISTED = "mcp_list_tools"
-LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 INVALID_PARAMS = -32602
 
 SEEN_IMAGE = 512 * 1024
@@ -50,10 +48,7 @@ class MCPType(ToolType):
         """Raise ToolRefused for a server that cannot be asked."""
         options = entry["mcp"]
         if not LABEL.fullmatch(options["server_label"]):
-            message = (
-                f"Invalid 'server_label': '{options['server_label'][:100]}'. It begins with a letter and has "
-                "at most 64 letters, digits, '-' and '_'."
-            )
+            message = f"Invalid 'server_label': '{options['server_label'][:100]}'; {INVALID_LABEL}."
             raise ToolRefused(message, "server_label")
         self._servers.find(project, options)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import jsonschema_rs
-import yarl
 from pydantic import Field
 
 from inference.errors import ToolsRefused
 from inference.gateway.http.web_client import WebClient
 from inference.gateway.routing.targets import is_secret
+from inference.mcp.servers import INVALID_LABEL, LABEL, fault_of_url
 from inference.operator_tools.tools import (
     THREADS,
     CallContext,
@@ -25,11 +25,10 @@ from inference.operator_tools.tools import (
     PythonTool,
     ToolServer,
 )
-from inference.yaml_file import REFERENCE, Entry, Where, YamlFile
+from inference.yaml_file import Entry, Where, YamlFile
 from persistence.types import JSON
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class ToolEntry(Entry):
@@ -77,7 +76,7 @@ class OperatorTools:
         projects: dict[str, frozenset[str]] = {}
         for label, entry in document.parsed(_File).toolsets.items():
             if not LABEL.fullmatch(label):
-                raise document.refused(("toolsets", label), "a label is letters, digits, '-' and '_'")
+                raise document.refused(("toolsets", label), INVALID_LABEL)
             tools = {}
             for name, tool in entry.tools.items():
                 where: Where = ("toolsets", label, "tools", name)
@@ -125,17 +124,14 @@ def _check(document: YamlFile, where: Where, name: str, entry: ToolEntry) -> Non
         raise document.refused((*where, "headers"), "belongs to a tool with 'url'")
     if reason := _fault_of_schema(entry.parameters):
         raise document.refused((*where, "parameters"), reason)
-    if entry.url is not None and (reason := _fault_of_url(entry.url)):
+    if entry.url is not None and (reason := fault_of_url(entry.url)):
         raise document.refused((*where, "url"), reason)
     for header, value in entry.headers.items():
         here = (*where, "headers", header)
         if "\n" in value or "\r" in value or not NAME.fullmatch(header):
             raise document.refused(here, "is not a header that can be sent")
-        if is_secret(header, value) and not REFERENCE.search(document.text_at(here)):
-            reason = (
-                "secrets are not written into this file: set an environment variable and put ${NAME} here"
-            )
-            raise document.refused(here, reason)
+        if is_secret(header, value):
+            document.refuse_written_secret(here)
 
 
 def _fault_of_schema(schema: JSON) -> str:
@@ -148,17 +144,6 @@ def _fault_of_schema(schema: JSON) -> str:
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as exc:
         return f"is not a JSON schema: {getattr(exc, 'message', exc)}"
     return ""
-
-
-def _fault_of_url(text: str) -> str:
-    try:
-        url = yarl.URL(text)
-        is_valid = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
-    except ValueError:
-        is_valid = False
-    if not is_valid:
-        return "is not a valid URL of http or https"
-    return "has a user name or password in it; put them into 'headers'" if url.user else ""
 
 
 def _function(document: YamlFile, where: Where, path: str) -> Function:

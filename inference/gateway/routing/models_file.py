@@ -21,7 +21,7 @@ from inference.gateway.routing.routes import (
 )
 from inference.gateway.routing.targets import CooldownRule, Target, UnknownFields, Wire, is_secret
 from inference.local.models import CONTEXT_WINDOW
-from inference.yaml_file import REFERENCE, Entry, Where, YamlFile
+from inference.yaml_file import Entry, Where, YamlFile
 
 FIXED = frozenset({"input", "messages", "model", "prompt", "stream"})
 """Fields that no route sets or drops."""
@@ -290,12 +290,8 @@ class _Reader:
                         yield (*where, key, field)
 
     def _refuse_written_secret(self, where: Where) -> None:
-        text = self._document.text_at(where)
-        if not REFERENCE.search(text) and is_secret("api_key", text):
-            reason = (
-                "secrets are not written into this file: set an environment variable and put ${NAME} here"
-            )
-            raise self._document.refused(where, reason)
+        if is_secret("api_key", self._document.text_at(where)):
+            self._document.refuse_written_secret(where)
 
 
 class _Options:

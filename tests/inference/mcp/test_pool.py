@@ -21,14 +21,16 @@ FILE = f"""
 servers:
   clock: {{command: {sys.executable}, args: [-m, tests.mcp_servers.tools], cwd: {ROOT},
            env: {{PYTHONPATH: {ROOT}}}, timeout: 20}}
-  remote: {{url: "https://inside.example/mcp", authorization: sesame, projects: [one]}}
+  remote: {{url: "https://inside.example/mcp", authorization: "${{REMOTE_TOKEN}}", projects: [one]}}
 """
 
 
 @pytest.fixture
 async def servers(tmp_path: Path) -> AsyncIterator[MCPServers]:
     (tmp_path / "mcp.yaml").write_text(FILE)
-    servers = MCPServers(OperatorServers.from_file(tmp_path / "mcp.yaml", {}), HostGuard())
+    servers = MCPServers(
+        OperatorServers.from_file(tmp_path / "mcp.yaml", {"REMOTE_TOKEN": "sesame"}), HostGuard()
+    )
     yield servers
     await servers.close()
 

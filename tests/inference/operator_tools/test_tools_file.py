@@ -75,5 +75,5 @@ def test_names_are_those_that_models_take(tmp_path: Path) -> None:
     tool = "{description: d, url: 'http://a'}"
     with pytest.raises(ToolsRefused, match="a name is up to 64 letters"):
         read(tmp_path, tool, name="find room")
-    with pytest.raises(ToolsRefused, match="a label is letters"):
+    with pytest.raises(ToolsRefused, match="a label begins with a letter"):
         read(tmp_path, tool, label="1office")
