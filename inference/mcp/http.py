@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 import httpx2
 import yarl
@@ -11,12 +10,9 @@ from inference.engine.errors import ToolRefused
 from inference.errors import ProviderError, ProviderRejected
 from inference.gateway.driver import ProviderResponse
 from inference.gateway.http.hosts import HostGuard
-from inference.gateway.http.http_client import HttpClient, Timeouts
-from inference.gateway.http.proxies import proxied_client, proxy_of
+from inference.gateway.http.http_client import Timeouts
+from inference.gateway.http.web_client import WebClient
 from inference.mcp.servers import checked_url, forbidden
-
-if TYPE_CHECKING:
-    from inference.gateway.http.proxied_client import ProxiedClient
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 600.0
@@ -48,7 +44,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self.status = 0
         self._guard = guard
         self._needs_posts = needs_posts
-        self._client = HttpClient()
+        self._client = WebClient()
         self._room = MAX_BYTES
 
     def begin(self) -> None:
@@ -97,25 +93,13 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         if self._guard is not None:
             checked_url(str(url), self._guard)
         content = body if request.method in ("POST", "PUT", "PATCH") else None
-        proxy = proxy_of(url.origin())
-        if proxy is not None:  # it resolves the name itself
-            proxied = proxied_client()
-            return _Proxied(
-                proxied, await proxied.send(request.method, url, headers, content, timeouts, proxy)
-            )
-        address = await self._address(url)
-        return await self._client.send(request.method, url, headers, content, timeouts, address)
-
-    async def _address(self, url: yarl.URL) -> str:
-        if self._guard is None:
-            return ""
         try:
-            return await self._guard.address(str(url), CONNECT_SECONDS)
+            return await self._client.send(request.method, url, headers, content, timeouts, self._guard)
         except ProviderRejected as exc:
             raise forbidden(url.host or "") from exc
 
     async def aclose(self) -> None:
-        """Close the idle connections."""
+        """Close the connections."""
         await self._client.close()
 
 
@@ -133,23 +117,6 @@ class _Stream(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._response.aclose()
-
-
-class _Proxied(ProviderResponse):
-    """A response through a proxy, whose client is closed with it."""
-
-    def __init__(self, client: "ProxiedClient", response: ProviderResponse) -> None:
-        self.status = response.status
-        self.headers = response.headers
-        self._client = client
-        self._response = response
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.__aiter__()
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
-        await self._client.close()
 
 
 def worded(exc: ProviderError) -> str:

@@ -10,10 +10,15 @@ import structlog
 
 from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
-from inference.mcp.servers import RemoteServer, Server, checked_url
+from inference.mcp.servers import (
+    OwnServers,
+    ProcessServer,
+    RemoteServer,
+    Server,
+    ServerSession,
+    checked_url,
+)
 from inference.mcp.servers_file import OperatorServers, bearer
-from inference.operator_tools.tools import CallContext, ToolServer
-from inference.operator_tools.tools_file import OperatorTools
 from persistence.types import JSON
 
 if TYPE_CHECKING:
@@ -38,29 +43,30 @@ class Secrets:
 class MCPServers:
     """Finds the server of a tool, and opens sessions. Processes of the operator's servers are shared.
 
-    The operator's own tools are servers too, whose calls are run here.
+    `own` are servers of this worker itself: the operator's own tools.
     """
 
     def __init__(
         self,
         operators: OperatorServers | None = None,
         guard: HostGuard | None = None,
-        tools: OperatorTools | None = None,
+        own: OwnServers | None = None,
     ) -> None:
         self._operators = operators or OperatorServers()
         self._guard = guard or HostGuard()
-        self._tools = tools or OperatorTools()
+        self._own = own
+        self._own_labels = () if own is None else own.labels
         self._processes: dict[str, Session] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     @property
     def labels(self) -> list[str]:
         """The labels that requests may name without a URL."""
-        return [*self._tools.servers, *self._operators.by_label]
+        return [*self._own_labels, *self._operators.by_label]
 
     def with_defaults(self, tool: JSON) -> JSON:
         """Return a tool of a request; calls of the operator's own tools need no approval by default."""
-        is_own = tool.get("server_url") is None and tool["server_label"] in self._tools.servers
+        is_own = tool.get("server_url") is None and tool["server_label"] in self._own_labels
         if not is_own or tool.get("require_approval") is not None:
             return tool
         return {**tool, "require_approval": "never"}
@@ -81,16 +87,16 @@ class MCPServers:
         if url is not None:
             checked_url(url, self._guard)
             return RemoteServer(label, url, secrets.sent if secrets else {}, self._guard)
-        own = self._tools.find(label, CallContext(project, conversation))
+        own = None if self._own is None else self._own.find(label, project, conversation)
         found = own or self._operators.find(label, project)
         if found is None:
             message = f"The tool needs a 'server_url': the operator has defined no server '{label}'."
             raise ToolRefused(message, "server_url")
         return found
 
-    async def open(self, server: Server) -> "Session | ToolServer":
+    async def open(self, server: Server) -> ServerSession:
         """Return an open session, which `release` ends; ServerFailed."""
-        if isinstance(server, ToolServer):
+        if not isinstance(server, RemoteServer | ProcessServer):
             return server
         sessions = await asyncio.to_thread(import_module, "inference.mcp.sessions")
         if isinstance(server, RemoteServer):
@@ -108,13 +114,14 @@ class MCPServers:
             await started.open()
             return started  # type: ignore[no-any-return]
 
-    async def release(self, session: "Session | ToolServer") -> None:
+    async def release(self, session: ServerSession) -> None:
         """End a session; those of processes stay open for the next request."""
         if session not in self._processes.values():
             await session.close()
 
     async def close(self) -> None:
         """End the operator's processes, and close the connections of his tools."""
-        await self._tools.close()
+        if self._own is not None:
+            await self._own.close()
         sessions, self._processes = [*self._processes.values()], {}
         await asyncio.gather(*(session.close() for session in sessions))

@@ -1,15 +1,17 @@
 """Which server a tool of a request means, and how it is reached."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import yarl
 
 from inference.engine.errors import ToolRefused
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.routing.targets import is_secret
-from inference.operator_tools.tools import ToolServer
+from inference.mcp.results import CallResult
+from persistence.types import JSON
 
 LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 INVALID_LABEL = "a label begins with a letter and has at most 64 letters, digits, '-' and '_'"
@@ -54,9 +56,40 @@ class ProcessServer:
     seconds: float = 60.0
 
 
+class ServerSession(Protocol):
+    """An open session with a server. A server of this worker itself is its own session."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests can be sent."""
+
+    async def list_tools(self) -> list[JSON]:
+        """Return the server's tools, as an item of the type mcp_list_tools has them; ServerFailed."""
+
+    async def call(self, name: str, arguments: JSON) -> CallResult:
+        """Call a tool; ServerFailed."""
+
+    async def close(self) -> None:
+        """End the session."""
+
+
+class OwnServers(Protocol):
+    """Servers of this worker itself, by label."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """All labels."""
+
+    def find(self, label: str, project: str, conversation: str) -> ServerSession | None:
+        """Return the server of a label for the calls of a project, None if it may not use it."""
+
+    async def close(self) -> None:
+        """Close what the servers share."""
+
+
 ExternalServer = RemoteServer | ProcessServer
 
-Server = ExternalServer | ToolServer
+Server = ExternalServer | ServerSession
 
 
 def fault_of_url(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import structlog
@@ -14,13 +14,9 @@ from inference.gateway.secrets_filter import secrets_filter
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
-from inference.mcp.servers import INVALID_LABEL, LABEL, RemoteServer, Server
-from inference.operator_tools.tools import ToolServer
+from inference.mcp.servers import INVALID_LABEL, LABEL, RemoteServer, Server, ServerSession
 from inference.responses.function_names import function_name
 from persistence.types import JSON
-
-if TYPE_CHECKING:
-    from inference.mcp.sessions import Session
 
 LISTED = "mcp_list_tools"
 INVALID_PARAMS = -32602
@@ -91,7 +87,7 @@ class MCPTool(Tool):
         self._room_for_images = SEEN_IMAGES if sees_images else 0
         self._room_for_text = READ_TEXT
         self._tools: dict[str, JSON] = {}
-        self._session: Session | ToolServer | None = None
+        self._session: ServerSession | None = None
         self._opening = asyncio.Lock()
 
     # --- the list ---
@@ -197,7 +193,7 @@ class MCPTool(Tool):
         note = f"[Images of the result that cannot be shown: {unseen}.]" if unseen else ""
         return "\n".join(filter(None, (text, note)))
 
-    async def _opened(self) -> "Session | ToolServer":
+    async def _opened(self) -> ServerSession:
         async with self._opening:
             if self._session is not None and not self._session.is_open:
                 await self.close()

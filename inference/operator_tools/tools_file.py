@@ -87,12 +87,17 @@ class OperatorTools:
                 projects[label] = frozenset(entry.projects)
         return cls(servers, projects, client)
 
-    def find(self, label: str, context: CallContext) -> ToolServer | None:
+    @property
+    def labels(self) -> list[str]:
+        """All labels."""
+        return [*self.servers]
+
+    def find(self, label: str, project: str, conversation: str = "") -> ToolServer | None:
         """Return the tools of a label for the calls of a project, None if it may not use them."""
         server = self.servers.get(label)
-        if server is None or context.project not in self.projects.get(label, (context.project,)):
+        if server is None or project not in self.projects.get(label, (project,)):
             return None
-        return ToolServer(label, server.tools, context)
+        return ToolServer(label, server.tools, CallContext(project, conversation))
 
     async def close(self) -> None:
         """Close every connection."""

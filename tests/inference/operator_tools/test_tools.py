@@ -67,7 +67,7 @@ async def server(tmp_path: Path, endpoint: Endpoint) -> AsyncIterator[ToolServer
     path = tmp_path / "tools.yaml"
     path.write_text("\n".join(lines))
     tools = OperatorTools.from_file(path, {"ROOMS": "secret-of-rooms"})
-    server = tools.find("office", CONTEXT)
+    server = tools.find("office", "p", "thread_1")
     assert server is not None
     yield server
     await tools.close()

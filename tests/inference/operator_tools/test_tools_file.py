@@ -6,7 +6,6 @@ import pytest
 
 from inference import operator_tools
 from inference.errors import ToolsRefused
-from inference.operator_tools.tools import CallContext
 from inference.operator_tools.tools_file import OperatorTools
 
 EXAMPLE = Path(operator_tools.__file__).parent / "tools.example.yaml"
@@ -25,7 +24,7 @@ def test_the_example_can_be_used_with_a_module_beside_it(tmp_path: Path) -> None
     (tmp_path / "tools.yaml").write_text(EXAMPLE.read_text())
     (tmp_path / "office_tools.py").write_text("def working_days(arguments, context):\n    return 5\n")
     tools = OperatorTools.from_file(tmp_path / "tools.yaml", {"ROOMS_TOKEN": "t"})
-    server = tools.find("office", CallContext("any"))
+    server = tools.find("office", "any")
     assert server is not None
     assert [*server.tools] == ["find_room", "working_days"]
 
@@ -37,9 +36,9 @@ def test_a_toolset_is_for_its_projects(tmp_path: Path) -> None:
         f"      f: {{description: d, python: '{FUNCTIONS}:add'}}\n"
     )
     tools = OperatorTools.from_file(path, {})
-    assert tools.find("office", CallContext("a")) is not None
-    assert tools.find("office", CallContext("b")) is None
-    assert tools.find("other", CallContext("a")) is None
+    assert tools.find("office", "a") is not None
+    assert tools.find("office", "b") is None
+    assert tools.find("other", "a") is None
 
 
 @pytest.mark.parametrize(
