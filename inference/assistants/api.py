@@ -10,6 +10,7 @@ from inference.engine.renderer import Renderer
 from inference.engine.state import History, RunState, Settings
 from inference.engine.tools import tool_entry
 from inference.gateway import Credentials
+from inference.image_generation.tool import TYPE as IMAGE_GENERATION
 from persistence.collections import MESSAGES, RUNS, THREADS
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
@@ -71,7 +72,8 @@ class AssistantsApi:
     async def history(self, run: Document, window: int) -> History:
         """Return the thread's messages as chat messages."""
         messages = await read_history(self._store, run.value, run.key.project, window)
-        return History(messages, images=[*shown_urls(messages)])
+        edits_images = any(tool["type"] == IMAGE_GENERATION for tool in run.value["tools"])
+        return History(messages, images=[*shown_urls(messages)] if edits_images else [])
 
     async def check(self, *_: Document | RunState | Credentials | None) -> JSON:
         """Return nothing: runs have no checks."""

@@ -21,7 +21,7 @@ from inference.gateway import CallerSettings, Gateway
 from inference.identifiers import new_id
 from inference.jobs import Jobs
 from inference.leases import Lease
-from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
+from inference.retrieval.contents import claim, write_unclaimed
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.files import Files
 from inference.sealing import Sealer
@@ -214,9 +214,9 @@ class Batches:
         if file.value["bytes"] > MAX_BYTES:
             message = f"The input file has {file.value['bytes']} bytes, and {MAX_BYTES} are allowed."
             return await self._fail(lease, [batch_error("file_too_large", message)])
-        await self._store.write(delete_unclaimed(project, copy, time.time() + CLAIM_SECONDS))
         try:
-            await self._store.write_content(project, copy, validation.pieces(self._files.read(file)))
+            lines = validation.pieces(self._files.read(file))
+            await write_unclaimed(self._store, project, lines, id=copy)
         except ContentNotFound:
             return await self._fail(lease, [batch_error("file_not_found", "The input file was deleted.")])
         if validation.errors:

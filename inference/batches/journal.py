@@ -1,7 +1,6 @@
 """The answers of a batch's lines as they are stored: in segments, each written once."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from inference.batches.objects import add_usage, no_usage
 from inference.batches.progress import Progress
 from inference.identifiers import new_id
 from inference.leases import Lease
-from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
+from inference.retrieval.contents import claim, write_unclaimed
 from persistence.collections import BATCH_SEGMENTS
 from persistence.errors import AlreadyExists, StoreUnavailable
 from persistence.listing import pages
@@ -131,8 +130,7 @@ class Journal:
 
     async def _keep(self, text: bytes) -> str:
         content, project = new_id("content_"), self._lease.job.project
-        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
-        await self._store.write_content(project, content, _pieces(text))
+        await write_unclaimed(self._store, project, _pieces(text), id=content)
         return content
 
 

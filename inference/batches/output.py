@@ -1,6 +1,5 @@
 """Makes the output file and the error file of a batch from its segments."""
 
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from inference.batches.lines import split_lines
 from inference.batches.objects import expired_line
 from inference.batches.progress import Progress
 from inference.identifiers import new_id
-from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
+from inference.retrieval.contents import claim, write_unclaimed
 from inference.retrieval.files import Files
 from persistence import large_json
 from persistence.collections import FILES
@@ -74,8 +73,7 @@ class OutputFiles:
 
     async def _write(self, name: str, lines: AsyncIterator[bytes]) -> None:
         project, content = self._document.key.project, _Content(new_id("content_"))
-        await self._store.write(delete_unclaimed(project, content.id, time.time() + CLAIM_SECONDS))
-        content.size = await self._store.write_content(project, content.id, lines)
+        content.size = await write_unclaimed(self._store, project, lines, id=content.id)
         if content.size:
             self._contents[name] = content
 

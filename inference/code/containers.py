@@ -28,7 +28,7 @@ from inference.code.sandboxes import Sandboxes
 from inference.code.sessions import CodeResult, CodeRunner, KernelMoved, OnOutput
 from inference.identifiers import new_id
 from inference.leases import Lease
-from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed
+from inference.retrieval.contents import write_unclaimed
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import ObjectNotFound, RetrievalError, no_such_file
 from inference.retrieval.files import Files
@@ -247,9 +247,8 @@ class Containers:
         project, content = file.key.project, new_id("content_")
         if file.value["bytes"] > MAX_BYTES:
             raise ContainerFileRefused(f"The files of a container have at most {MAX_BYTES} bytes.", param)
-        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
         try:
-            size = await self._store.write_content(project, content, self._files.read(file))
+            size = await write_unclaimed(self._store, project, self._files.read(file), id=content)
         except ContentNotFound as exc:
             raise no_such_file(file.id, param) from exc
         return NewFile(path, content, size, "user", origin=file.id)

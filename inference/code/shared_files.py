@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import PurePosixPath
 from typing import Protocol
@@ -11,15 +10,14 @@ from inference.code.container_files import NewFile, below_folder
 from inference.code.containers import Containers
 from inference.code.errors import ContainerFileRefused
 from inference.code.kernel import Image
+from inference.gateway.driver import one_piece
 from inference.identifiers import derived_id, new_id
-from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed
-from inference.retrieval.files import Files
+from inference.retrieval.contents import write_unclaimed
+from inference.retrieval.files import ASSISTANTS_OUTPUT, Files
 from persistence.collections import FILES
 from persistence.errors import AlreadyExists
 from persistence.store import Document, Key, Store
 from persistence.types import JSON
-
-PURPOSE = "assistants_output"
 
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp"}
 
@@ -82,7 +80,7 @@ class ThreadFiles:
     async def keep_image(self, image: Image) -> JSON:
         """Store an image as a file."""
         id = new_id("file-")
-        await self._write(_once(image.content), f"{id}.{SUFFIXES[image.content_type]}", id)
+        await self._write(one_piece(image.content), f"{id}.{SUFFIXES[image.content_type]}", id)
         return {"type": "image", "image": {"file_id": id}}
 
     def annotation(self, path: str) -> JSON | None:
@@ -92,7 +90,9 @@ class ThreadFiles:
 
     async def _write(self, pieces: AsyncIterator[bytes], filename: str, id: str) -> None:
         try:
-            await self._files.write(self._project, pieces, filename=filename, purpose=PURPOSE, id=id)
+            await self._files.write(
+                self._project, pieces, filename=filename, purpose=ASSISTANTS_OUTPUT, id=id
+            )
         except AlreadyExists:  # a worker that was lost has shared it
             return
 
@@ -138,8 +138,7 @@ class ContainerFiles:
 
     async def _put(self, path: str, image: bytes) -> JSON:
         project, content = self._project, new_id("content_")
-        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
-        await self._store.write_content(project, content, _once(image))
+        await write_unclaimed(self._store, project, one_piece(image), id=content)
         new = NewFile(path, content, len(image), "assistant")
         records = self._containers.records
         _, [file] = await records.change_files(project, self._container, [new], even_late=True)
@@ -159,7 +158,3 @@ class ContainerFiles:
 def data_url(content_type: str, content: bytes) -> str:
     """Return bytes as a data URL."""
     return f"data:{content_type};base64,{base64.b64encode(content).decode()}"
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from inference.code.errors import ContainerFileRefused
 from inference.code.kernel import Kernel
 from inference.code.kernels import RunningKernel
 from inference.identifiers import new_id
-from inference.retrieval.contents import CLAIM_SECONDS, delete_unclaimed, discard
+from inference.retrieval.contents import discard, write_unclaimed
 from persistence.errors import ContentNotFound
 from persistence.store import Document, Store
 
@@ -150,9 +149,8 @@ async def _store(store: Store, project: str, kernel: Kernel, path: str, largest:
                 raise ContainerFileRefused("it grew while it was read")
             yield piece
 
-    await store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
     try:
-        size = await store.write_content(project, content, pieces())
+        size = await write_unclaimed(store, project, pieces(), id=content)
     except BaseException:
         await discard(store, project, content)
         raise

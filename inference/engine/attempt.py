@@ -33,7 +33,6 @@ from inference.engine.tools import Tool, Toolbox, ToolContext, ToolTypes
 from inference.engine.turns import CUT_SHORT, SendRequest, run_turns
 from inference.engine.unit_of_work import UnitOfWork
 from inference.engine.unstored import UnstoredWork
-from inference.engine.urls import urls_of
 from inference.errors import InferenceError, ProviderError, ProviderLimited, ProviderRejected
 from inference.gateway import CallerSettings, Credentials, Gateway
 from inference.limits import MAX_ANSWER
@@ -85,9 +84,6 @@ class RunAttempt:
     ) -> None:
         self._max_answer = max_answer
         self._history = history
-        self._earlier: list[JSON] = []
-        self._images: list[str] = []
-        self._urls: tuple[str, ...] = ()
         self._watch = watch or RequestWatch()
         self._keep = keep
         self._kept: JSON = {}
@@ -205,11 +201,7 @@ class RunAttempt:
         history, self._history = self._history, None  # it may be long, so it is not kept
         if history is None:
             history = await self._api.history(self._work.run.document, window)
-        self._earlier = history.tool_items
-        self._images = history.images
-        if any(tool["type"] != FUNCTION for tool in self._settings.tools):
-            self._urls = urls_of(history.messages)
-        tools = await self._make_tools(caller)
+        tools = await self._make_tools(caller, history)
         return RequestBuilder(self._settings, self._state, history.messages, tools, window, tokens.count)
 
     def _turns(self, send: SendRequest, builder: RequestBuilder) -> AsyncGenerator[Event, None]:
@@ -285,13 +277,14 @@ class RunAttempt:
         if not turn.finished_messages:
             self._work.record(TurnFinished(INTERRUPTED, _now()))
 
-    async def _make_tools(self, caller: CallerSettings | None) -> Toolbox:
+    async def _make_tools(self, caller: CallerSettings | None, history: History) -> Toolbox:
         """Make the server's tools of this run."""
         entries = [tool for tool in self._settings.tools if tool["type"] != FUNCTION]
         for entry in entries:
             if entry["type"] not in self._tools:
                 raise ToolUnavailable(entry["type"])
-        making = (self._tools[entry["type"]].make(self._context(entry, caller)) for entry in entries)
+        contexts = [self._context(entry, caller, history) for entry in entries]
+        making = (self._tools[each.tool["type"]].make(each) for each in contexts)
         results = await asyncio.gather(*making, return_exceptions=True)
         made = [
             (entry["type"], tool)
@@ -304,7 +297,9 @@ class RunAttempt:
             raise failed
         return Toolbox(made)
 
-    def _context(self, tool: Mapping[str, Any], caller: CallerSettings | None) -> ToolContext:
+    def _context(
+        self, tool: Mapping[str, Any], caller: CallerSettings | None, history: History
+    ) -> ToolContext:
         calls = [call for turn in self._state.turns for call in turn.calls]
         results = tuple(call.details for call in calls if call.type == f"{tool['type']}_call")
         run = self._work.run.key
@@ -317,10 +312,10 @@ class RunAttempt:
             results,
             caller,
             self._conversation,
-            (*self._earlier, *self._own_lists()),
-            tuple(self._images),
+            (*history.tool_items, *self._own_lists()),
+            tuple(history.images),
             isinstance(self._work, UnitOfWork),
-            self._urls,
+            history.messages,
         )
 
     def _own_lists(self) -> Iterator[JSON]:

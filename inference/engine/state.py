@@ -88,7 +88,7 @@ class History:
     """What a run's model reads before its turns.
 
     `tool_items` are the items of the server's tools among them, where the API has such items. `images` are
-    the URLs of its images in their order; `file:` and an id name a file of the project.
+    the URLs of its images in their order, if a tool edits them; `file:` and an id name a file of the project.
     """
 
     messages: list[JSON]

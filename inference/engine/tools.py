@@ -103,8 +103,9 @@ class ToolContext:
     of the run's caller. `conversation` is the id of the thread, the conversation or the chain of responses
     that the run continues, "" for none. `earlier` are the items of tools in the run's context, the oldest
     first, where the API has such items. `images` are the URLs of the context's images in their order, `file:`
-    and an id for a file of the project; `urls` are those that the user's messages name. A run that is not
-    `is_stored` must leave nothing in the store.
+    and an id for a file of the project; they are there for the tools that edit them. `messages` are the
+    conversation before the run, as chat messages. A run that is not `is_stored` must leave nothing in the
+    store.
     """
 
     project: str
@@ -118,7 +119,7 @@ class ToolContext:
     earlier: tuple[JSON, ...] = ()
     images: tuple[str, ...] = ()
     is_stored: bool = True
-    urls: tuple[str, ...] = ()
+    messages: Sequence[JSON] = ()
 
 
 class ToolType:

@@ -8,12 +8,11 @@ clients get the image in place of the reference.
 import asyncio
 import base64
 import re
-import time
 from typing import Any
 
 from inference.gateway.driver import one_piece
 from inference.identifiers import new_id
-from inference.retrieval.contents import claim, delete_unclaimed
+from inference.retrieval.contents import claim, write_unclaimed
 from persistence.collections import GENERATED_IMAGES
 from persistence.errors import ContentNotFound
 from persistence.store import Insert, Key, Store
@@ -60,8 +59,7 @@ class GeneratedImages:
 
     async def _write(self, project: str, data: bytes, lifetime: float) -> str:
         id = new_id("image_")
-        await self._store.write(delete_unclaimed(project, id, time.time() + lifetime))
-        await self._store.write_content(project, id, one_piece(data))
+        await write_unclaimed(self._store, project, one_piece(data), id=id, seconds=lifetime)
         return id
 
 

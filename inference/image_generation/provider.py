@@ -66,7 +66,6 @@ class GeneratedImage:
     index: int | None = None
     shown: JSON = field(default_factory=dict)
     revised_prompt: str | None = None
-    usage: JSON | None = None
 
 
 async def ask_for_image(
@@ -140,7 +139,7 @@ async def _whole(urls: UrlFiles, answer: JSON) -> GeneratedImage:
         raise failures.unreadable("it has no image")
     if first.get("b64_json") is None and isinstance(first.get("url"), str):
         data = (await urls.fetch(first["url"])).data
-        return GeneratedImage(data, None, _shown(answer), first.get("revised_prompt"), _usage(answer))
+        return GeneratedImage(data, None, _shown(answer), first.get("revised_prompt"))
     return await _image({**answer, **first})
 
 
@@ -150,15 +149,8 @@ async def _image(value: JSON, index: int | None = None) -> GeneratedImage:
     except (KeyError, TypeError, binascii.Error) as exc:
         raise failures.unreadable("it has no image in base64") from exc
     prompt = value.get("revised_prompt")
-    return GeneratedImage(
-        data, index, _shown(value), prompt if isinstance(prompt, str) else None, _usage(value)
-    )
+    return GeneratedImage(data, index, _shown(value), prompt if isinstance(prompt, str) else None)
 
 
 def _shown(value: JSON) -> JSON:
     return {name: value[name] for name in SHOWN if isinstance(value.get(name), str)}
-
-
-def _usage(value: JSON) -> JSON | None:
-    usage = value.get("usage")
-    return usage if isinstance(usage, dict) else None

@@ -21,7 +21,7 @@ from inference.image_generation.generated_images import GeneratedImages, is_refe
 from inference.image_generation.provider import GeneratedImage, ImageRequest, InputImage, ask_for_image
 from inference.images import MAX_IMAGE, SIGNATURE_BYTES, image_type
 from inference.retrieval.errors import ObjectNotFound
-from inference.retrieval.files import Files
+from inference.retrieval.files import ASSISTANTS_OUTPUT, Files
 from persistence.types import JSON
 
 TYPE = "image_generation"
@@ -33,8 +33,6 @@ MOST_INPUTS = 16
 
 MOST_BYTES = 24 * 1024 * 1024
 """Bytes of the images of one run: a response has them all, as base64."""
-
-PURPOSE = "assistants_output"
 
 FIELDS = (
     "background",
@@ -291,7 +289,7 @@ class _KeptAsFiles:
         id = new_id("file-")
         filename = f"{id}.{kind.removeprefix('image/')}"
         await self._files.write(
-            self._project, one_piece(image.data), filename=filename, purpose=PURPOSE, id=id
+            self._project, one_piece(image.data), filename=filename, purpose=ASSISTANTS_OUTPUT, id=id
         )
         return {"file_id": id}
 

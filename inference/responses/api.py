@@ -12,6 +12,7 @@ from inference.engine.tools import tool_entry
 from inference.gateway import Credentials, Gateway
 from inference.gateway.http.url_files import FetchedFile, UrlFiles
 from inference.image_generation.generated_images import with_images
+from inference.image_generation.tool import TYPE as IMAGE_GENERATION
 from inference.input_files import InputFiles
 from inference.responses import objects
 from inference.responses.approvals import approved_call
@@ -133,7 +134,8 @@ class ResponsesApi:
         await asyncio.sleep(0)  # each step takes long for 50,000 items
         unsealed = unsealed_items(items, self._sealer, project, extra.get(PROVIDER))
         await asyncio.sleep(0)
-        images = image_urls(unsealed) if tools.server else []
+        edits_images = any(tool["type"] == IMAGE_GENERATION for tool in tools.server)
+        images = image_urls(unsealed) if edits_images else []
         if self._gateway.reads_images(value["model"]):
             unsealed = await with_images(self._store, project, unsealed)
         files = InputFiles(self._store, project, self._urls, fetched)

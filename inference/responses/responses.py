@@ -11,7 +11,7 @@ from inference.engine.preview import first_request
 from inference.engine.state import ACTIVE_RUN, RunState
 from inference.gateway import CallerSettings, Gateway
 from inference.gateway.http.url_files import MAX_BYTES, FetchedFile, FetchFailed, UrlFiles
-from inference.image_generation.tool import TYPE as IMAGE_TOOL
+from inference.image_generation.tool import TYPE as IMAGE_GENERATION
 from inference.jobs import Jobs
 from inference.limits import MAX_ANSWER
 from inference.responses import objects
@@ -135,7 +135,7 @@ class Responses:
 
         async def attempt() -> None:
             response = await self.find(project, id)
-            if any(tool["type"] == IMAGE_TOOL for tool in response.value["tools"]):
+            if any(tool["type"] == IMAGE_GENERATION for tool in response.value["tools"]):
                 await self._deletion.delete(response)
             else:
                 await self._store.write(Delete(response))

@@ -5,6 +5,9 @@ nobody would find. So a job that deletes it is enqueued while it arrives, and ca
 that creates the object.
 """
 
+import time
+from collections.abc import AsyncIterator
+
 from inference.leases import Lease
 from inference.retrieval.deadlines import Deadlines
 from persistence.collections import CONTENTS
@@ -17,6 +20,14 @@ CLAIM_SECONDS = 6 * 3600
 def delete_unclaimed(project: str, content: str, due: float) -> Enqueue:
     """Return the operation that lets a content be deleted at `due`, unless it is claimed."""
     return Deadlines.expire_at(project, CONTENTS, content, due)
+
+
+async def write_unclaimed(
+    store: Store, project: str, pieces: AsyncIterator[bytes], *, id: str, seconds: float = CLAIM_SECONDS
+) -> int:
+    """Store a content that is deleted after some seconds unless it is claimed; return its size."""
+    await store.write(delete_unclaimed(project, id, time.time() + seconds))
+    return await store.write_content(project, id, pieces)
 
 
 def claim(project: str, content: str) -> Cancel:

@@ -7,7 +7,7 @@ from typing import Any
 
 from inference.identifiers import new_id
 from inference.leases import Lease
-from inference.retrieval.contents import CLAIM_SECONDS, claim, delete_unclaimed
+from inference.retrieval.contents import claim, write_unclaimed
 from inference.retrieval.deadlines import Deadlines
 from inference.retrieval.errors import RequestRefused, no_such_file
 from persistence.collections import FILES
@@ -15,6 +15,9 @@ from persistence.errors import VersionConflict
 from persistence.retry import retry_on_conflict
 from persistence.store import Delete, Document, Enqueue, Finish, Insert, Key, Operation, Store
 from persistence.types import JSON
+
+ASSISTANTS_OUTPUT = "assistants_output"
+"""The purpose of files that a run makes."""
 
 EMBEDDING_MODEL = "embedding_model"
 """Member of a file's state."""
@@ -81,8 +84,7 @@ class Files:
     ) -> Document:
         """Create a file of bytes that are not in the store yet; AlreadyExists if the id is taken."""
         content = new_id("content_")
-        await self._store.write(delete_unclaimed(project, content, time.time() + CLAIM_SECONDS))
-        size = await self._store.write_content(project, content, pieces)
+        size = await write_unclaimed(self._store, project, pieces, id=content)
         operations = self.creation(
             project, content=content, filename=filename, size=size, purpose=purpose, id=id
         )

@@ -1,12 +1,13 @@
 """Pages of the web as text: fetched from checked addresses, and read in the parser's sandbox."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
 from typing import NamedTuple
 
 from inference.errors import DocumentError, InferenceError
-from inference.gateway.http.url_files import FetchedFile, FetchFailed, UrlFiles
+from inference.gateway.driver import one_piece
+from inference.gateway.http.url_files import FetchFailed, UrlFiles
 from inference.parsing.chunking import AUTO
 from inference.parsing.sandbox import Sandbox
 
@@ -64,7 +65,9 @@ class Pages:
         try:
             fetched = await self.urls.fetch(url, MAX_BYTES, allows=allows, reads=_is_readable)
             suffix, charset = _form(fetched.content_type)
-            parsed = await self.sandbox.parse(sharer, _one(fetched), f"page{suffix}", AUTO, charset=charset)
+            parsed = await self.sandbox.parse(
+                sharer, one_piece(fetched.data), f"page{suffix}", AUTO, charset=charset
+            )
         except FetchFailed as exc:
             raise PageFailed(str(exc)) from exc
         except DocumentError as exc:
@@ -105,7 +108,3 @@ def _is_readable(content_type: str) -> bool:
     message = Message()
     message["content-type"] = content_type or "text/html"
     return message.get_content_maintype() == "text" or message.get_content_type() in SUFFIXES
-
-
-async def _one(fetched: FetchedFile) -> AsyncIterator[bytes]:
-    yield fetched.data

@@ -21,6 +21,7 @@ from inference.web.search_services import (
     SearchService,
     unique,
 )
+from inference.web.urls import urls_of
 from persistence.types import JSON
 
 SEARCH = "web_search"
@@ -118,7 +119,7 @@ class WebSearch(Tool):
         self._calls = list(context.results)
         earlier = [_result(item) for item in context.earlier if item["type"] == self.item_type]
         known = [one["url"] for call in (*self._calls, *earlier) for one in call.get("results") or ()]
-        self._known = {each for url in (*known, *context.urls) if (each := normal(url))}
+        self._known = {each for url in (*known, *urls_of(context.messages)) if (each := normal(url))}
         self._pages: dict[str, Page] = {}
 
     def definitions(self) -> list[JSON]:

@@ -31,7 +31,8 @@ async def make(site: Web) -> AsyncIterator[Make]:
         urls: tuple[str, ...] = options.pop("urls", ())
         earlier: tuple[JSON, ...] = options.pop("earlier", ())
         tool = {"type": "web_search", "web_search": options}
-        context = ToolContext("p", "run_1", "m", tool, (), results, urls=urls, earlier=earlier)
+        messages = [{"role": "user", "content": url} for url in urls]
+        context = ToolContext("p", "run_1", "m", tool, (), results, messages=messages, earlier=earlier)
         return WebSearch(service, Pages(UrlFiles(guard), sandbox), context, budget)
 
     yield made

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inference.engine.urls import MAX_URLS, urls_of
+from inference.web.urls import MAX_URLS, urls_of
 
 
 @pytest.mark.parametrize(
