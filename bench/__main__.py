@@ -18,7 +18,7 @@ from bench.catalogue import BENCHES, Bench
 from bench.figures import Figure, cells, table
 from bench.load import BenchFailed
 from bench.rig import Rig
-from serving.services import SANDBOX_PYTHON
+from serving.tools import SANDBOX_PYTHON
 
 OPEN_FILES = 16_384
 

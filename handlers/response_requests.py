@@ -54,28 +54,14 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
     _check_fields(body)
     await _check_sizes(body)
     body = await with_prompt(context, body)
-    sent: dict[str, JSON] = {}
-    if body.get("tools"):
-        shown, sent = without_secrets(body["tools"])
-        mcp = context.services.mcp
-        tools_shown = [mcp.with_defaults(tool) if tool["type"] == "mcp" else tool for tool in shown]
-        body = {**body, "tools": tools_shown}
+    body, sent = _without_secrets(context, body)
     _check_values(body)
     if needs_model:
         if body.get("model") is None:
             message = "Missing required parameter: 'model'."
             raise BadRequest(message, param="model", code="missing_required_parameter")
         check_model(context, body["model"])
-    tools = RequestTools.of(body.get("tools") or [], body.get("tool_choice"), [])
-    if tools.unserved:
-        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
-        raise BadRequest(
-            f"This server does not run the tool {names}.", param="tools", code="unsupported_parameter"
-        )
-    await _check_vector_stores(context, tools.server)
-    places = ((f"tools[{index}]", tool) for index, tool in enumerate(body.get("tools") or ()))
-    served = [(place, tool) for place, tool in places if tool in tools.server and not tools.is_optional(tool)]
-    await check_tools(context.services.responses.tools, context.project, served)
+    await _check_tools(context, body)
     if body.get("moderation") is not None:
         check_model(context, body["moderation"]["model"], "moderation.model")
         await check_model_owner(context, body["moderation"]["model"])
@@ -99,6 +85,32 @@ async def checked_request(context: Context, body: JSON, *, needs_model: bool = T
         memory=context.connection,
         compaction=compaction,
     )
+
+
+def _without_secrets(context: Context, body: JSON) -> tuple[JSON, dict[str, JSON]]:
+    """Return a body whose tools may be stored, with their defaults, and what they send to MCP servers."""
+    if not body.get("tools"):
+        return body, {}
+    tools, sent = without_secrets(body["tools"])
+    mcp = context.services.mcp
+    shown = [mcp.with_defaults(tool) if tool["type"] == "mcp" else tool for tool in tools]
+    return {**body, "tools": shown}, sent
+
+
+async def _check_tools(context: Context, body: JSON) -> None:
+    """Refuse tools that this server does not run, or not as the request has them."""
+    given = body.get("tools") or []
+    tools = RequestTools.of(given, body.get("tool_choice"), [])
+    if tools.unserved:
+        names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
+        message = f"This server does not run the tool {names}."
+        raise BadRequest(message, param="tools", code="unsupported_parameter")
+    await _check_vector_stores(context, tools.server)
+
+    def is_run_here(tool: JSON) -> bool:
+        return tool in tools.server and not tools.is_optional(tool)
+
+    await check_tools(context.services.responses.tools, context.project, given, is_run_here)
 
 
 async def _check_sizes(body: JSON) -> None:

@@ -129,8 +129,7 @@ async def _check_run(context: Context, body: JSON) -> tuple[Document, ToolResour
     assistant = await find_assistant(context, body["assistant_id"])
     check_model(context, body.get("model") or assistant.value["model"])
     tools = assistant.value["tools"] if body.get("tools") is None else body["tools"]
-    places = ((f"tools[{index}]", tool) for index, tool in enumerate(tools))
-    await check_tools(context.services.runs.tools, context.project, places)
+    await check_tools(context.services.runs.tools, context.project, tools)
     if body.get("tool_resources") is None:
         return assistant, None
     return assistant, await check_tool_resources(context, body["tool_resources"])

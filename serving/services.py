@@ -13,45 +13,22 @@ from handlers.context import Limits, Services
 from inference.assistants.runs import Runs
 from inference.batches.batches import Batches
 from inference.batches.slots import LineSlots
-from inference.code.bubblewrap import Bubblewrap
-from inference.code.code_interpreter import (
-    CODE_INTERPRETER,
-    ResponseCodeInterpreter,
-    ThreadCodeInterpreter,
-)
 from inference.code.containers import Containers
-from inference.code.driver import Driver
-from inference.code.kernels import Kernels
-from inference.code.oci import OCIRuntime
-from inference.code.sandboxes import Sandboxes
-from inference.engine import ToolTypes
-from inference.errors import ToolsRefused
 from inference.gateway import CallerPolicy, Gateway, Routes
 from inference.gateway.http.hosts import HostGuard
 from inference.gateway.http.url_files import UrlFiles
 from inference.gateway.routing.any_provider import callers_routes
 from inference.gateway.routing.discovery import find_embedding_model
 from inference.gateway.routing.reload import RoutesReloader
-from inference.image_generation.generated_images import GeneratedImages
-from inference.image_generation.tool import ImageGenerationType
 from inference.jobs import Jobs
 from inference.local.models import LocalModels
-from inference.mcp.pool import MCPServers
-from inference.mcp.servers_file import OperatorServers
-from inference.mcp.tool import MCPType
-from inference.operator_tools.tools_file import OperatorTools
 from inference.parsing.sandbox import Sandbox
 from inference.responses.conversations import Conversations
 from inference.responses.prompts import Prompts
 from inference.responses.responses import Responses
 from inference.responses.sealing import ItemSealer
 from inference.retrieval import Retrieval
-from inference.retrieval.file_search import FileSearchType
 from inference.sealing import Sealer
-from inference.subprocesses import ROOT
-from inference.web.pages import Pages
-from inference.web.search_services import search_service
-from inference.web.web_search import WebSearchType
 from inference.webhooks.delivery import Webhooks
 from inference.webhooks.registry import Registry
 from persistence.engines import open_for_token, open_store, token_template
@@ -62,14 +39,11 @@ from serving.lifespan import Service
 from serving.line_caller import LineCaller, LineStages
 from serving.memory import MemoryTrimmer
 from serving.settings import Settings
-from serving.settings_checks import BUBBLEWRAP
 from serving.tenants import Tenants, tenant_name
+from serving.tools import make_kernels, make_mcp_servers, make_tools, make_web_search
 
 SWEEP_SECONDS = 600.0
 """How often each worker has the store delete what has expired."""
-
-SANDBOX_PYTHON = ROOT / ".venvs" / "sandbox" / "bin" / "python"
-"""Where `make sandbox` installs the Python for models' code."""
 
 POLL_SECONDS = 1.0
 TENANT_POLL_SECONDS = 2.0
@@ -118,23 +92,17 @@ def services_over(
     poll = TENANT_POLL_SECONDS if shared else POLL_SECONDS
     jobs = Jobs(store, owner="", poll=poll, max_takeovers=settings.max_takeovers)
     retrieval = make_retrieval(store, gateway, jobs, settings, shared, tenant)
-    containers = make_containers(retrieval, store, settings, shared)
+    kernels = shared.containers.kernels if shared else make_kernels(settings)
+    containers = Containers(store, retrieval.deadlines, retrieval.files, kernels)
     mcp = shared.mcp if shared else make_mcp_servers(settings)
     urls = UrlFiles(HostGuard(frozenset(settings.file_hosts)))
-    images = GeneratedImages(store, settings.log_days * 86_400)
     web_search = shared.web_search if shared else make_web_search(settings, gateway, retrieval.sandbox)
-    tools: ToolTypes = {
-        "file_search": FileSearchType(retrieval, gateway.context_window),
-        "image_generation": ImageGenerationType(gateway, images, retrieval.files, urls),
-        "mcp": MCPType(mcp, gateway.reads_images),
-        "web_search": web_search,
-    }
+    thread_tools, response_tools = make_tools(
+        settings, store, gateway, retrieval, containers, mcp, web_search, urls
+    )
     engine_options = EngineOptions(
         log_lifetime=settings.log_days * 86_400, max_answer=settings.max_answer, sealer=retrieval.sealer
     )
-    code = (store, containers, retrieval.files, gateway.reads_images)
-    thread_tools = {**tools, CODE_INTERPRETER: ThreadCodeInterpreter(*code)}
-    response_tools = {**tools, CODE_INTERPRETER: ResponseCodeInterpreter(*code)}
     runs = Runs(store, gateway, jobs, thread_tools, **engine_options)
     webhooks = Webhooks(store, jobs, registry)
     items = ItemSealer(store, settings.secrets)
@@ -205,29 +173,10 @@ def make_line_caller(settings: Settings, shared: Services | None, tenant: str) -
     )
 
 
-def make_containers(
-    retrieval: Retrieval, store: Store, settings: Settings, shared: Services | None
-) -> Containers:
-    """Return the containers of a store; the sandboxes of a worker are shared by its stores."""
-    kernels = shared.containers.kernels if shared else make_kernels(settings)
-    return Containers(store, retrieval.deadlines, retrieval.files, kernels)
-
-
 def line_stages(services: Services) -> LineStages:
     """Return the stages that the lines of these services' batches go through."""
     caller = services.batches.caller
     return caller.stages if isinstance(caller, LineCaller) else LineStages()
-
-
-def make_kernels(settings: Settings) -> Kernels:
-    """Return what runs models' code in sandboxes."""
-    driver: Driver | None = None
-    if settings.sandbox_image is not None:
-        driver = OCIRuntime(settings.sandbox, settings.sandbox_image)
-    elif settings.sandbox == BUBBLEWRAP:
-        driver = Bubblewrap((settings.sandbox_python or SANDBOX_PYTHON).absolute())
-    sandboxes = Sandboxes(driver, largest=settings.sandbox_memory)
-    return Kernels(sandboxes, max(1, settings.sandboxes // settings.workers))
 
 
 def make_line_slots(settings: Settings) -> LineSlots:
@@ -247,27 +196,6 @@ def make_gateway(settings: Settings, store: Store) -> Gateway:
 def make_reloader(settings: Settings, gateway: Gateway) -> RoutesReloader:
     """Return what reads models.yaml again when it changes."""
     return RoutesReloader(gateway, settings.models, lambda path: Routes.from_file(path, os.environ))
-
-
-def make_web_search(settings: Settings, gateway: Gateway, sandbox: Sandbox) -> WebSearchType:
-    """Return the tool web_search, with the search service that the operator named."""
-    service = settings.search_service
-    key = settings.search_key.get_secret_value() if settings.search_key else ""
-    search = search_service(service, settings.search_url or "", key) if service else None
-    urls = UrlFiles(HostGuard(frozenset(settings.search_hosts)), "ASTROLABE_SEARCH_HOSTS", "page")
-    return WebSearchType(search, Pages(urls, sandbox), gateway.context_window)
-
-
-def make_mcp_servers(settings: Settings) -> MCPServers:
-    """Return the operator's tools and MCP servers, and those that requests may bring."""
-    operators, tools = OperatorServers(), OperatorTools()
-    if settings.mcp_servers is not None:
-        operators = OperatorServers.from_file(settings.mcp_servers, os.environ)
-    if settings.tools is not None:
-        tools = OperatorTools.from_file(settings.tools, os.environ)
-    for label in sorted({*operators.by_label} & {*tools.servers}):
-        raise ToolsRefused(f"{settings.tools}: the label '{label}' is that of an MCP server; choose another")
-    return MCPServers(operators, HostGuard(frozenset(settings.mcp_hosts)), tools)
 
 
 def make_registry(settings: Settings) -> Registry:

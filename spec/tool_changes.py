@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from spec.schema import PREFIX
-from spec.types import JSON
+from spec.types import JSON, objects_within
 
 _ADDED = ("MCPTool", "WebSearchTool", "WebSearchPreviewTool", "ImageGenTool")
 """Tools of the Responses API that assistants, runs and threads take too."""
@@ -31,17 +31,10 @@ def tools_of_assistants(document: JSON) -> bool:
     return True
 
 
-def _unions(value: object) -> Iterator[list[JSON]]:
+def _unions(schemas: JSON) -> Iterator[list[JSON]]:
     """Yield the unions of an assistant's tools that are somewhere in the document."""
-    if isinstance(value, dict):
-        union = value.get("anyOf")
-        if isinstance(union, list) and _reference("AssistantToolsFunction") in union:
-            yield union
-        for inner in value.values():
-            yield from _unions(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _unions(inner)
+    function = _reference("AssistantToolsFunction")
+    return (one["anyOf"] for one in objects_within(schemas) if function in one.get("anyOf", ()))
 
 
 def _reference(name: str) -> JSON:

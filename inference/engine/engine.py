@@ -16,6 +16,7 @@ from inference.engine.opening import submitted_output
 from inference.engine.recorder import Recorder
 from inference.engine.recovery import recover, recover_settled
 from inference.engine.renderer import Api
+from inference.engine.starts import RunStart, Started
 from inference.engine.state import History, RunState
 from inference.engine.statuses import SETTLED
 from inference.engine.tools import ToolTypes
@@ -48,38 +49,6 @@ WORKERS_LOST = {
 
 CONCURRENCY = 1000
 """Runs at once in one process: they wait for providers, so memory is the bound."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunStart:
-    """A run to be started.
-
-    `conversation` is the write that marks the run's conversation as busy with it; `operations` are
-    written between it and the run, whose list has the parent `parent`. `objects` go into the log's first
-    event, for the renderer. `history` is the conversation, where it was read already.
-    With `follows` the caller gets the run's events even if it is not live. `watch` follows
-    the first attempt.
-    """
-
-    key: Key
-    parent: str
-    run: JSON
-    objects: JSON
-    state: RunState
-    conversation: Insert | Replace | None = None
-    operations: Sequence[Operation] = ()
-    caller: CallerSettings | None = None
-    history: History | None = None
-    follows: bool = False
-    watch: RequestWatch | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A run that was started or continued: its object, and its events if it is streamed."""
-
-    run: JSON
-    events: AsyncIterator[bytes] | None
 
 
 @dataclass(frozen=True, slots=True)

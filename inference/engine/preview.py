@@ -1,9 +1,9 @@
 """What a run would send to its model, without starting it."""
 
 from inference.engine.attempt import RunAttempt
-from inference.engine.engine import RunStart
 from inference.engine.recorder import Recorder
 from inference.engine.renderer import Api
+from inference.engine.starts import RunStart
 from inference.engine.tools import ToolTypes
 from inference.engine.unstored import UnstoredWork
 from inference.gateway import Gateway

@@ -1,7 +1,7 @@
 """Tools that the server runs for a model; functions are run by the caller."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference.engine.errors import ToolRefused, ToolUnavailable
@@ -150,13 +150,15 @@ def plain_type(type: str) -> str:
     return VERSION.sub("", type)
 
 
-async def check_tools(types: ToolTypes, project: str, tools: Iterable[tuple[str, JSON]]) -> None:
-    """Raise ToolRefused, ToolUnavailable for tools of a request that no run can use.
-
-    Each tool has its place in the request: `tools[0]`. Tools of the caller are not checked.
-    """
-    for place, tool in tools:
-        if tool["type"] in CALLERS:
+async def check_tools(
+    types: ToolTypes,
+    project: str,
+    tools: Sequence[JSON],
+    is_run_here: Callable[[JSON], bool] = lambda tool: tool["type"] not in CALLERS,
+) -> None:
+    """Raise ToolRefused, ToolUnavailable for those of a request's `tools` that the server cannot run."""
+    for index, tool in enumerate(tools):
+        if not is_run_here(tool):
             continue
         entry = tool_entry(tool)
         if entry["type"] not in types:
@@ -164,7 +166,7 @@ async def check_tools(types: ToolTypes, project: str, tools: Iterable[tuple[str,
         try:
             await types[entry["type"]].check(project, entry)
         except ToolRefused as exc:
-            raise exc.at(place) from exc
+            raise exc.at(f"tools[{index}]") from exc
 
 
 class Toolbox:
