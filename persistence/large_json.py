@@ -88,22 +88,26 @@ async def decoded(data: bytes, errors: str = "strict") -> str:
 
 def is_large(value: Any) -> bool:
     """Return whether encoding a value takes more than about a millisecond."""
-    weight, todo = 0, [value]
-    while todo:
-        one = todo.pop()
+    weight, todo = len(value) // _CHARACTERS if type(value) is str else 0, [value]
+    for one in todo:
         kind = type(one)
-        if kind is str:
-            weight += len(one) // _CHARACTERS
-        elif kind is dict:
-            todo += one.values()
+        if kind is dict:
+            members = one.values()
+        elif kind is list and not _NUMBERS.issuperset(map(type, one)):
+            members = one
+        else:
+            members = ()
+        if kind is dict or kind is list:
             weight += len(one)
-        elif kind is list:
-            weight += len(one)
-            if not _NUMBERS.issuperset(map(type, one)):
-                todo += one
         if weight > _LARGE_WEIGHT:
             return True
-    return False
+        for member in members:
+            kind = type(member)
+            if kind is str:
+                weight += len(member) // _CHARACTERS
+            elif kind is dict or kind is list:
+                todo.append(member)
+    return weight > _LARGE_WEIGHT
 
 
 def _pieces(value: Any) -> Iterator[bytes]:
