@@ -86,10 +86,11 @@ class CodeRunner:
         container = await self._records.use(key.project, key.id)
         try:
             self._check_holder(container, lost)
-            if not running.is_alive:
+            is_ours = self._is_ours(container)
+            if not is_ours or not running.is_alive:  # a sandbox of before another worker had one is stale
                 await self._kernels.start(running, container.value["memory_limit"])
                 running.is_fresh = container.state["kernel"] is not None
-            return container if self._is_ours(container) else await self._take(key, lost)
+            return container if is_ours else await self._take(key, lost)
         except KernelMoved:
             await running.close()
             raise

@@ -191,6 +191,20 @@ async def test_a_worker_without_a_folder_for_its_socket_runs_code_itself(
         assert (result.status, result.is_fresh) == ("ok", True)
 
 
+async def test_a_container_that_comes_back_to_a_worker_gets_a_new_sandbox(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")  # without sockets, as on machines of their own
+    async with worker_over(store, project) as one, worker_over(store, project) as two:
+        container = await one.create()
+        await one.printed(container, "x = 'old'; _ = open('a', 'w').write('old')")
+        result, _ = await two.run(container, "x = 'new'; _ = open('a', 'w').write('new')")
+        assert result.is_fresh
+        result, text = await one.run(container, "print('x' in globals(), open('a').read())")
+        assert (result.is_fresh, text) == (True, "False new\n")
+        assert await one.printed(container, "x = 1; print(x)") == "1\n"
+
+
 async def test_a_call_that_another_worker_cancels_ends(one: Worker, two: Worker) -> None:
     container = await one.create()
     await one.printed(container, "import time")
