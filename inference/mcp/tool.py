@@ -14,7 +14,7 @@ from inference.gateway.secrets_filter import secrets_filter
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
-from inference.mcp.servers import INVALID_LABEL, LABEL, RemoteServer, Server, ServerSession
+from inference.mcp.servers import INVALID_LABEL, LABEL, ProcessServer, RemoteServer, Server, ServerSession
 from inference.responses.function_names import function_name
 from persistence.types import JSON
 
@@ -106,13 +106,23 @@ class MCPTool(Tool):
         """Ask the server for its tools, and have the run show them; a failure ends the run there."""
         failure, error = None, None
         try:
-            self.set_tools(self._secrets.value(await (await self._opened()).list_tools()))
+            self.set_tools(self._secrets.value(await self._listed()))
         except ServerFailed as exc:
             exc.message = self._secrets.text(exc.message)
             failure, error = ToolListFailed(self._label, exc), exc.message
             log.warning("mcp_list_failed", label=self._label, status=exc.status, error=exc.message)
         details = {"server_label": self._label, "tools": [*self._tools.values()], "error": error}
         self.listing = Listing(details, failure)
+
+    async def _listed(self) -> list[JSON]:
+        """Return the server's tools; a process of the operator that has just died is started again."""
+        session = await self._opened()
+        try:
+            return await session.list_tools()
+        except ServerFailed:
+            if session.is_open or not isinstance(self._server, ProcessServer):
+                raise
+        return await (await self._opened()).list_tools()
 
     # --- functions ---
 

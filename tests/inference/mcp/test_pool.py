@@ -15,6 +15,7 @@ from inference.mcp.errors import ServerFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.servers import RemoteServer
 from inference.mcp.servers_file import OperatorServers
+from inference.mcp.tool import MCPTool
 from tests.mcp_servers import ROOT, MCPProcess
 
 FILE = f"""
@@ -87,6 +88,18 @@ async def test_a_process_is_shared_restarted_and_ended(servers: MCPServers) -> N
     await servers.close()
     with pytest.raises(ProcessLookupError):
         os.kill(second, 0)
+
+
+async def test_a_process_that_has_just_died_is_listed_anew(servers: MCPServers) -> None:
+    server = servers.find("any", {"server_label": "clock"})
+    session = await servers.open(server)
+    first = int((await session.call("process", {})).text)
+    os.kill(first, signal.SIGKILL)  # nothing waits here: its end is not noticed yet
+    tool = MCPTool(servers, server, {"server_label": "clock"}, sees_images=False)
+    await tool.list_tools()
+    assert tool.listing is not None
+    assert (tool.listing.details["error"], tool.listing.failure) == (None, None)
+    assert "process" in [each["name"] for each in tool.listing.details["tools"]]
 
 
 async def test_a_remote_session_is_opened_for_its_request_alone(mcp: MCPProcess) -> None:
