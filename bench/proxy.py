@@ -46,9 +46,9 @@ def against_litellm(rig: Rig) -> Iterator[Figure]:
             partial(stream_load, port, 2 * rig.seconds, [], STREAM),
         )
     rates = [(one.rate, other.rate) for one, other in whole]
-    yield rate_figure(f"chat completions relayed, beside {PEER}", rates, PEER, at_least_times(40))
+    yield rate_figure(f"chat completions relayed, beside {PEER}", rates, PEER, at_least_times(80))
     name = f"streams of {CHUNKS} chunks relayed, beside {PEER}"
-    yield rate_figure(name, streamed, PEER, at_least_times(100))
+    yield rate_figure(name, streamed, PEER, at_least_times(120))
 
 
 @contextmanager

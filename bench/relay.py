@@ -1,7 +1,5 @@
 """Chat completions through the server, next to the same client asking the provider directly."""
 
-import asyncio
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -64,20 +62,30 @@ def stream_load(port: int, seconds: float, pids: list[int], body: bytes) -> Rate
     return rate
 
 
-def first_byte(rig: Rig) -> Iterator[Figure]:
-    """Measure the time that the server adds to the first byte of a stream."""
-    count = rig.scaled(1000)
-    with rig.provider(1) as provider, rig.server("first-byte-server", provider) as server:
-        ask_server = partial(first_bytes, server.port, count // 10)
-        ask_provider = partial(first_bytes, provider.port, count // 10)
-        ask_server()
-        pairs = alternate(10, ask_server, ask_provider)
-    ours = [1000 * first for one, _ in pairs for first in one]
-    theirs = [1000 * first for _, other in pairs for first in other]
-    for share, bar in ((0.5, at_most(1.0)), (0.99, None)):
-        added = percentile(ours, share) - percentile(theirs, share)
-        name = f"added to the time to first byte, p{100 * share:.0f}"
-        yield Figure(name, added, "ms", DIRECT, percentile(theirs, share), bar=bar)
+def added_latency(rig: Rig) -> Iterator[Figure]:
+    """Measure the time that the server adds to a completion, and to a stream's first byte, for one client."""
+    with rig.provider(1) as provider, rig.server("latency-server", provider) as server:
+        for name, ask in (
+            ("added to a chat completion", whole_answers),
+            ("added to the time to first byte", first_bytes),
+        ):
+            count = rig.scaled(200)
+            ask(server.port, count)
+            pairs = alternate(10, partial(ask, server.port, count), partial(ask, provider.port, count))
+            ours = [1000 * one for round, _ in pairs for one in round]
+            theirs = [1000 * one for _, round in pairs for one in round]
+            for share, bar in ((0.5, at_most(0.5)), (0.99, at_most(3))):
+                added = percentile(ours, share) - percentile(theirs, share)
+                figure = f"{name}, one client, p{100 * share:.0f}"
+                yield Figure(figure, added, "ms", DIRECT, percentile(theirs, share), bar=bar)
+
+
+def whole_answers(port: int, count: int) -> list[float]:
+    """Return the seconds that completions take which are requested one after the other."""
+    answers: list[Answer] = uvloop.run(each_in_turn(port, [request("POST", PATH, QUESTION)] * count))
+    if any(answer.status != 200 for answer in answers):
+        raise BenchFailed(f"a completion was refused: {answers[-1].body[:300]!r}")
+    return [answer.seconds for answer in answers]
 
 
 def first_bytes(port: int, count: int) -> list[float]:
@@ -86,34 +94,3 @@ def first_bytes(port: int, count: int) -> list[float]:
     if not all(answer.is_whole for answer in answers):
         raise BenchFailed("a stream did not come to its end")
     return [answer.first for answer in answers]
-
-
-def open_streams(rig: Rig) -> Iterator[Figure]:
-    """Measure a GET next to a thousand open streams in one process."""
-    count, seconds = rig.scaled(1000), 6.0
-    with rig.provider() as provider, rig.server("open-server", provider) as server:
-        url, pids = f"{server.root}/v1/models/gpt-4o", server.workers()
-        alone = wrk(url, 1, pids=pids, connections=1)
-        tally, beside = asyncio.run(beside_streams(server.port, url, count, seconds))
-    if tally.streams != count or tally.broken:
-        raise BenchFailed(f"{tally.streams - tally.broken} of {count} streams came to their end")
-    name = f"GET beside {count:,} open streams ({tally.events / seconds:,.0f} events/s), p99"
-    yield Figure(name, beside.p99, "ms", "without them", alone.p99, bar=at_most(50))
-    yield Figure("… p50", beside.p50, "ms", "without them", alone.p50)
-
-
-async def beside_streams(port: int, url: str, count: int, seconds: float) -> tuple[Tally, Load]:
-    """Open `count` streams with an event every half second, and load a GET meanwhile."""
-    pieces = int(seconds * 2)
-    script = {"turns": [{"text": "word " * pieces, "chunks": pieces, "delay": 0.5}]}
-    question = {"role": "user", "content": f"script: {json.dumps(script)}"}
-    body = request("POST", PATH, {"model": "gpt-4o", "messages": [question], "stream": True})
-    opened = [asyncio.create_task(each_in_turn(port, [body])) for _ in range(count)]
-    await asyncio.sleep(2)  # until all are open
-    if any(task.done() for task in opened):
-        raise BenchFailed("streams ended before the GETs began")
-    load = await asyncio.to_thread(wrk, url, seconds / 2, connections=1)
-    whole = Tally()
-    for (answer,) in await asyncio.gather(*opened):
-        whole.add(answer)
-    return whole, load

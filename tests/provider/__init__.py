@@ -41,6 +41,7 @@ tells each upstream model its own. Keys of a turn, all optional:
     reasoning       what it thinks first, as `reasoning_content`; only in OpenAI's API, streamed
     images          pictures in base64 that it makes; only in Gemini's API
     chunks          how many pieces the text is streamed in (default: one a word)
+    stamped         each streamed piece is the time (`time.monotonic()`) at which it is sent
     delay           seconds before each piece;   wait: seconds before the first byte
     fail            {"status": 500, "times": 2, "message", "code", "type", "retry_after", "body"}:
                     the error instead of an answer, that many times for this tag, turn and model

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import socket
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -256,7 +257,8 @@ async def _stream(connection: Connection, answer: answers.Answer, record: JSON) 
             return
         if delay := step.get("delay"):
             await asyncio.sleep(delay)
-        await connection.write(answer.chunk(delta))
+        stamp = {"content": f"{time.monotonic():.4f} "} if step.get("stamped") else None
+        await connection.write(answer.chunk(stamp or delta))
         record["sent"] += 1
     if await _interrupted(connection, step, place):
         return
