@@ -1,5 +1,6 @@
 """Where an attack takes place: two workers, two projects with keys, a provider, and a bystander's requests."""
 
+import base64
 import os
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,13 +23,19 @@ from bench.figures import TIMES
 from bench.load import BenchFailed
 from bench.measuring import MEGABYTE, memory, peak_rss, reset_peak
 from bench.rig import Rig
-from tests.server import Server
+from tests.server import COMMAND, ROOT, Server, free_port
 
 PATIENCE = 300.0
 """Seconds that an attacker waits for an answer."""
 
 LEAST_SECONDS = 1.0
 """How long the bystander is watched at least."""
+
+NOTED_IN = "blocked-"
+"""How the files begin in which `probed.py` notes the longest block of each worker."""
+
+BEFORE = 2.0
+"""How long the bystander is watched ahead of the attack, to see what the machine does by itself."""
 
 RECOVERY = 5.0
 """Seconds after an attack until everything has to be normal again."""
@@ -41,6 +49,9 @@ class Arena:
     server: Server
     key: str
     bystander_key: str
+    hooks_file: Path
+    hooks: tuple[int, int]
+    """The ports of the attacker's webhook and of the bystander's; nothing listens there yet."""
 
     def client(self, key: str | None = None) -> httpx.Client:
         """Return a client of the attacker, or of the holder of another key."""
@@ -64,6 +75,10 @@ class Arena:
     def connect(self) -> socket.socket:
         """Open a connection to the server."""
         return socket.create_connection(("127.0.0.1", self.server.port), timeout=PATIENCE)
+
+
+class AttackWorked(Exception):
+    """The attack reached more than it may; the message says what came of it."""
 
 
 def said(answer: httpx.Response) -> str:
@@ -102,25 +117,46 @@ def encoded(body: Any) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an attack did: latencies of the bystander in milliseconds, growth of a worker in megabytes."""
+    """What an attack did: latencies of the bystander in milliseconds, growth of a worker in megabytes.
 
+    `block` is the longest time, in milliseconds, for which a worker computed between two turns of its loop:
+    unlike the latencies, what else the machine does hardly changes it.
+    """
+
+    before: Latencies
     during: Latencies
     after: Latencies
     seconds: float
+    block: float
     growth: float
     peak: float
     killed: int
     outcome: str
+    worked: bool = False
+    """Whether the attack reached more than it may, beside what is measured here."""
 
 
 @contextmanager
 def arena(rig: Rig) -> Iterator[Arena]:
-    """Yield a server of two workers with default settings, in keys mode."""
+    """Yield a server of two workers with default settings, in keys mode, with a webhook for each project."""
+    ports = free_port(), free_port()
+    hooks = rig.room("hooks") / "hooks.yaml"
+    hooks.write_text(orjson.dumps(webhooks(ports)).decode())
+    settings = {"ASTROLABE_AUTH": "keys", "ASTROLABE_WEBHOOKS": str(hooks), "PYTHONPATH": str(ROOT)}
+    command = (*COMMAND[:-1], "bench.attack.probed:app")
     with (
         rig.provider(1) as provider,
-        rig.server("server", provider, workers=2, ASTROLABE_AUTH="keys") as server,
+        rig.server("server", provider, workers=2, command=command, **settings) as server,
     ):
-        yield Arena(rig, server, new_key(server, "attacker"), new_key(server, "bystander"))
+        yield Arena(rig, server, new_key(server, "attacker"), new_key(server, "bystander"), hooks, ports)
+
+
+def webhooks(ports: tuple[int, int]) -> Any:
+    """Return the file of webhooks: one of the attacker and one of the bystander."""
+    secret = "whsec_" + base64.b64encode(bytes(24)).decode()
+    hosts = [f"127.0.0.1:{port}" for port in ports]
+    endpoints = ([{"url": f"http://{host}/hook", "secret": secret}] for host in hosts)
+    return {"projects": dict(zip(("attacker", "bystander"), endpoints, strict=True)), "private_hosts": hosts}
 
 
 def new_key(server: Server, project: str) -> str:
@@ -135,22 +171,47 @@ def new_key(server: Server, project: str) -> str:
 def measure(ground: Arena, attack: Callable[[], str]) -> Result:
     """Run an attack while the bystander sends requests, and look again when it should be over."""
     workers = ground.server.workers()
-    before = {pid: memory(pid).rss for pid in workers}
-    for pid in workers:
-        reset_peak(pid)
     with Bystander(ground.server.port, ground.bystander_key) as bystander:
         bystander.warm()
+        time.sleep(BEFORE)
+        before = bystander.latencies()
+        sizes = {pid: memory(pid).rss for pid in workers}
+        for pid in workers:
+            reset_peak(pid)
+        longest_block(ground.server.folder)
         began = time.monotonic()
-        outcome = outcome_of(attack)
+        worked = False
+        try:
+            outcome = outcome_of(attack)
+        except AttackWorked as exc:
+            outcome, worked = str(exc), True
         seconds = time.monotonic() - began
         time.sleep(max(0.0, LEAST_SECONDS - seconds))
         during = bystander.latencies()
+        block = longest_block(ground.server.folder)
         time.sleep(RECOVERY)
         bystander.latencies()
         time.sleep(2)
         after = bystander.latencies()
-    alive = [pid for pid in ground.server.workers() if pid in before]
-    grown = max((memory(pid).rss - before[pid] for pid in alive), default=0)
-    peak = max((peak_rss(pid) - before[pid] for pid in alive), default=0)
-    killed = len(workers) - len(alive)
-    return Result(during, after, seconds, grown / MEGABYTE, peak / MEGABYTE, killed, outcome)
+    alive = [pid for pid in ground.server.workers() if pid in sizes]
+    return Result(
+        before,
+        during,
+        after,
+        seconds,
+        block=block,
+        growth=max((memory(pid).rss - sizes[pid] for pid in alive), default=0) / MEGABYTE,
+        peak=max((peak_rss(pid) - sizes[pid] for pid in alive), default=0) / MEGABYTE,
+        killed=len(workers) - len(alive),
+        outcome=outcome,
+        worked=worked,
+    )
+
+
+def longest_block(folder: Path) -> float:
+    """Return the milliseconds of the longest block that a worker has noted, and forget it."""
+    longest = 0.0
+    for path in folder.glob(f"{NOTED_IN}*"):
+        longest = max(longest, 1000 * float(path.read_text() or 0))
+        path.unlink()
+    return longest

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.attack.arena import PATIENCE, Arena, all_of, encoded, said
+from bench.attack.arena import PATIENCE, Arena, AttackWorked, all_of, encoded, said
 from bench.measuring import MEGABYTE
 from bench.writes import seed
 
@@ -65,7 +65,7 @@ def delete_thread(arena: Arena) -> Callable[[], str]:
         began = time.monotonic()
         while left := rows(path, thread):
             if time.monotonic() - began > PATIENCE:
-                return f"{answer}, {left} messages left after {PATIENCE:.0f} s"
+                raise AttackWorked(f"{answer}, {left} messages left after {PATIENCE:.0f} s")
             time.sleep(1)
         return f"{answer}, {count:,} messages gone after {time.monotonic() - began:.0f} s"
 

@@ -158,9 +158,27 @@ def test_every_attack_says_what_it_does() -> None:
         ({"after": Latencies((101.0,), (1.0,), 0)}, ["slow afterwards"]),
         ({"growth": 51.0}, ["memory"]),
         ({"killed": 1}, ["a killed worker"]),
+        ({"worked": True}, ["what it reached"]),
     ],
 )
 def test_an_attack_is_held_to_each_bar(changes: dict[str, Any], broken: list[str]) -> None:
     quick = Latencies((1.0,), (1.0,), 0)
-    result = Result(quick, quick, seconds=1, growth=0, peak=0, killed=0, outcome="200")
+    result = Result(quick, quick, quick, 1, block=1, growth=0, peak=0, killed=0, outcome="200")
     assert broken_bars(replace(result, **changes)) == broken
+
+
+def test_an_attack_that_cannot_be_measured_is_in_the_table_and_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unmeasurable(*_: Any, quick: bool) -> Result:
+        raise BenchFailed(f"the server did not start, quick: {quick}")
+
+    monkeypatch.setattr("bench.attack.__main__.perform", unmeasurable)
+    result = CliRunner().invoke(attack, ["--only", "search"])
+    assert result.exit_code == 1
+    (row,) = (line for line in result.stdout.splitlines() if line.startswith("search"))
+    assert row.split(maxsplit=3)[1:] == [
+        "NOT",
+        "MEASURED",
+        "BenchFailed: the server did not start, quick: False",
+    ]
