@@ -26,6 +26,12 @@ RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 3600.0
 """Before the next attempt at a job that cannot be given up: what it is to delete must not stay for ever."""
 
+TURN_SECONDS = 0.5
+"""For which a fair kind's oldest jobs are taken before other projects have their turn."""
+
+STOP_SECONDS = 1.0
+"""In which polls may end before they are cancelled: a job that is taken then stays held by nobody."""
+
 log = structlog.get_logger()
 
 
@@ -44,6 +50,8 @@ class _Kind:
     running: int = 0
     slots: FairSlots | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    polls_next: bool = False
+    """Whether a poll waits for the lock; another one would find the same jobs."""
 
     def has_room(self, project: str) -> bool:
         return self.running < self.concurrency if self.slots is None else self.slots.has_room(project)
@@ -122,6 +130,9 @@ class Jobs:
 
     def poll(self, kind: str) -> None:
         """Take due jobs of a kind soon, without waiting for the next poll."""
+        if self._kinds[kind].polls_next:
+            return
+        self._kinds[kind].polls_next = True
         task = asyncio.create_task(self._take_after_end(kind))
         self._polls.add(task)
         task.add_done_callback(self._polls.discard)
@@ -162,7 +173,10 @@ class Jobs:
         self._stopping = True
         if self._polling is not None:
             await _cancelled(self._polling)
-        await asyncio.gather(*self._polls)
+        if self._polls:
+            await asyncio.wait(self._polls, timeout=STOP_SECONDS)
+        for task in list(self._polls):
+            await _cancelled(task)
         if self._running and grace > 0:
             ends = asyncio.ensure_future(asyncio.wait([entry.task for entry in self._running.values()]))
             at_once = asyncio.ensure_future(self._at_once.wait())
@@ -291,8 +305,8 @@ class Jobs:
     async def _poll_forever(self) -> None:
         while not self._stopping:
             await self._release_interrupted()
-            for name, kind in self._kinds.items():
-                await self._take(name, kind)
+            for name in self._kinds:
+                self.poll(name)  # as tasks: one kind may have jobs to take for a long time
             await asyncio.sleep(self._poll)
 
     async def _take_after_end(self, name: str) -> None:
@@ -301,17 +315,39 @@ class Jobs:
         await self._take(name, self._kinds[name])
 
     async def _take(self, name: str, kind: _Kind) -> None:
-        """Take due jobs; of a fair kind one by one, since each changes which projects have room."""
+        """Take due jobs."""
         async with kind.lock:
-            while kind.running < kind.concurrency and not self._stopping:
+            kind.polls_next = False
+            if kind.slots is not None:
+                await self._take_fairly(name, kind, kind.slots)
+            elif kind.running < kind.concurrency and not self._stopping:
                 await self._let_others_renew()
-                limit = kind.concurrency - kind.running if kind.slots is None else 1
-                skipped = () if kind.slots is None else kind.slots.exhausted()
-                jobs = await self._due(name, limit, skipped)
-                for job in jobs:
+                for job in await self._due(name, kind.concurrency - kind.running):
                     self.adopt(job)
-                if kind.slots is None or not jobs:
-                    return
+
+    async def _take_fairly(self, name: str, kind: _Kind, slots: FairSlots) -> None:
+        """Take due jobs one by one, since each changes which projects have room.
+
+        Jobs that end at once never exhaust a project's slots, and it may have thousands that are due earlier
+        than another's. So the projects whose jobs were taken are passed over at the end of each turn, until
+        nobody else has any.
+        """
+        served: set[str] = set()
+        passed_over: set[str] = set()
+        turn_ends = time.monotonic() + TURN_SECONDS
+        while kind.running < kind.concurrency and not self._stopping:
+            await self._let_others_renew()
+            jobs = await self._due(name, 1, passed_over.union(slots.exhausted()))
+            for job in jobs:
+                self.adopt(job)
+                served.add(job.project)
+            if not jobs and not passed_over:
+                return
+            if not jobs:
+                served.clear()
+            if not jobs or time.monotonic() >= turn_ends:
+                passed_over = set(served)
+                turn_ends = time.monotonic() + TURN_SECONDS
 
     async def _let_others_renew(self) -> None:
         """After a time in which this process did not run, wait before jobs are taken.
@@ -323,10 +359,11 @@ class Jobs:
         if slept > self.lease / 2:
             log.warning("process_suspended", seconds=round(slept, 1))
             self._resumes = time.monotonic() + RENEWAL * self.lease
+            self._seen = time.time()  # the polls of the other kinds wait for the same
         await asyncio.sleep(max(0.0, self._resumes - time.monotonic()))
         self._seen = time.time()
 
-    async def _due(self, name: str, limit: int, skipped: Collection[str]) -> Sequence[Job]:
+    async def _due(self, name: str, limit: int, skipped: Collection[str] = ()) -> Sequence[Job]:
         try:
             return await self._store.take_jobs(name, self.owner, self.lease, limit, skipped)
         except Exception as exc:  # the polls continue after any error: without them no job is ever taken

@@ -53,6 +53,7 @@ class Webhooks:
     ) -> None:
         self.registry = registry
         self._store = store
+        self._jobs = jobs
         self._pauses = pauses
         self._client = WebClient()
         self._silent: dict[str, float] = {}
@@ -105,6 +106,7 @@ class Webhooks:
             await self._store.write(Reschedule(job, time.time() + self._pauses[retries], later))
         for endpoint, reason in failed:
             self._log(job, endpoint, reason, ends=ends)
+        self._jobs.poll(KIND)  # so that a thousand events do not wait for as many polls
 
     async def _give_up(self, lease: Lease) -> None:
         await self._store.write(Finish(lease.job))

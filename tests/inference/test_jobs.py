@@ -229,3 +229,31 @@ async def test_it_stops_though_a_poll_fails_at_that_moment(
     await polled.wait()
     async with asyncio.timeout(5):
         await jobs.stop(0)
+
+
+async def test_a_project_with_thousands_of_quick_jobs_delays_neither_other_projects_nor_other_kinds(
+    store: Store,
+) -> None:
+    """The jobs of `busy` end at once and are due again: they never exhaust its slots and never run out."""
+    done: dict[str, float] = {}
+
+    async def handle(lease: Lease) -> None:
+        if lease.job.project == "busy":
+            await store.write(Reschedule(lease.job, time.time() - 60))
+        else:
+            done[lease.job.id] = time.monotonic()
+            await store.write(Finish(lease.job))
+
+    jobs = Jobs(store, "a", poll=0.02)
+    jobs.register("fair", handle, concurrency=8, fair=True)
+    jobs.register("k", handle, concurrency=8)
+    await store.write(*(Enqueue(Job("busy", "fair", f"{n}", due=time.time() - 60)) for n in range(100)))
+    await jobs.start()
+    await asyncio.sleep(0.2)
+    late = time.time()
+    await store.write(*(Enqueue(Job("other", kind, f"{kind} 1", due=late)) for kind in ("fair", "k")))
+    await store.write(*(Enqueue(Job("third", "fair", f"fair {n}", due=late)) for n in range(2, 5)))
+    try:
+        await eventually(lambda: done.keys() == {"k 1", *(f"fair {n}" for n in range(1, 5))})
+    finally:
+        await jobs.stop(0)
