@@ -219,7 +219,7 @@ def _object_not_found(exc: retrieval.ObjectNotFound) -> ApiError:
     return NotFound(exc.message, param=exc.param, code=exc.code)
 
 
-def _request_refused(exc: retrieval.RequestRefused | ItemRefused | runs.ToolRefused) -> ApiError:
+def _request_refused(exc: inference.FieldError | ItemRefused) -> ApiError:
     return BadRequest(exc.message, param=exc.param, code=exc.code)
 
 
@@ -266,10 +266,6 @@ def _tool_list_failed(exc: mcp.ToolListFailed) -> ApiError:
     return FailedDependency(exc.message, param="tools", code="http_error")
 
 
-def _tool_unavailable(exc: runs.ToolUnavailable) -> ApiError:
-    return BadRequest(str(exc), param="tools", code="unsupported_parameter")
-
-
 def _run_state(exc: runs.RunError) -> ApiError:
     return BadRequest(str(exc))
 
@@ -286,7 +282,7 @@ ERROR_MAP: tuple[tuple[type[Exception], Callable[[Any], ApiError]], ...] = (
     (mcp.ToolListFailed, _tool_list_failed),
     (runs.ApprovalUnreadable, _outputs),
     (runs.ToolRefused, _request_refused),
-    (runs.ToolUnavailable, _tool_unavailable),
+    (runs.ToolUnavailable, _request_refused),
     (batches.BatchNotFound, _gone),
     (batches.BatchNotCancellable, _batch_not_cancellable),
     (responses.ConversationNotFound, _gone),

@@ -44,13 +44,15 @@ def without_secrets(tools: list[JSON]) -> tuple[list[JSON], dict[str, JSON]]:
 
 def refuse_secrets(tools: list[JSON]) -> None:
     """Refuse an assistant's tools that say what is sent to MCP servers: it would be stored. BadRequest."""
-    _, sent = without_secrets(tools)
-    if sent:
+    without_secrets(tools)
+    for index, tool in enumerate(tools):
+        if tool["type"] != "mcp" or not any(tool.get(name) for name in SENT):
+            continue
         message = (
             "'authorization' and 'headers' of MCP servers are not stored with assistants: send them with the "
             "'tools' of each run."
         )
-        raise BadRequest(message, param="tools", code="invalid_value")
+        raise BadRequest(message, param=f"tools[{index}]", code="invalid_value")
 
 
 def with_servers(settings: CallerSettings | None, sent: dict[str, JSON]) -> CallerSettings | None:

@@ -17,7 +17,6 @@ from inference.identifiers import new_id
 from inference.responses.items import owned_id, stored_items_in_slices
 from inference.responses.responses import ResponseRequest
 from inference.responses.tools import RequestTools
-from inference.retrieval.filters import parse_filter
 from persistence import large_json
 from persistence.types import JSON
 
@@ -104,8 +103,8 @@ async def _check_tools(context: Context, body: JSON) -> None:
     if tools.unserved:
         names = ", ".join(sorted({f"'{tool['type']}'" for tool in tools.unserved}))
         message = f"This server does not run the tool {names}."
-        raise BadRequest(message, param="tools", code="unsupported_parameter")
-    await _check_vector_stores(context, tools.server)
+        param = f"tools[{given.index(tools.unserved[0])}]"
+        raise BadRequest(message, param=param, code="unsupported_parameter")
 
     def is_run_here(tool: JSON) -> bool:
         return tool in tools.server and not tools.is_optional(tool)
@@ -126,18 +125,6 @@ async def _check_sizes(body: JSON) -> None:
             "are allowed."
         )
         raise BadRequest(message, code="object_too_large")
-
-
-async def _check_vector_stores(context: Context, tools: list[JSON]) -> None:
-    """Raise what the search would raise later, by the field."""
-    stores = context.services.retrieval.vector_stores
-    for tool in tools:
-        if tool["type"] != "file_search":
-            continue
-        for id in tool["vector_store_ids"]:
-            await stores.usable(context.project, id, "tools.vector_store_ids")
-        if tool.get("filters") is not None:
-            parse_filter(tool["filters"], "tools.filters")
 
 
 def _check_fields(body: JSON) -> None:

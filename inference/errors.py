@@ -1,6 +1,7 @@
 """Errors of models, their providers and documents.
 
 InferenceError
+├── FieldError           a request's field cannot be used; its subclasses are the services' own
 ├── ModelNotFound        no route serves that model name
 ├── FileRefused          start-up: a file of the operator is wrong; the message names line and reason
 │   ├── RoutesRefused        models.yaml
@@ -23,6 +24,20 @@ from persistence.types import JSON
 
 class InferenceError(Exception):
     """Base class of inference's errors."""
+
+
+class FieldError(InferenceError):
+    """A field of a request cannot be used; `param` is its path, `code` is OpenAI's where it has one."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+    def put_below(self, path: str) -> None:
+        """Say that the field is a member of what is at a path of the request."""
+        self.param = f"{path}.{self.param}" if self.param else path
 
 
 class ModelNotFound(InferenceError):

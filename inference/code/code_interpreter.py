@@ -125,12 +125,12 @@ class ResponseCodeInterpreter(CodeInterpreterType):
         await super().check(project, entry)
         container = entry[CODE_INTERPRETER]["container"]
         if isinstance(container, str):
-            await self._containers.records.usable(project, container)
+            await self._containers.records.usable(project, container, "container")
             return
         if problem := self._containers.memory_problem(container.get("memory_limit") or "1g"):
             raise ToolRefused(problem, "container.memory_limit", "unsupported_value")
         for file in container.get("file_ids") or ():
-            await self._files.get(project, file, "tools.container.file_ids")
+            await self._files.get(project, file, "container.file_ids")
         if (container.get("network_policy") or {}).get("type", "disabled") != "disabled":
             message = "Containers of this server have no network: the policy must be 'disabled'."
             raise ToolRefused(message, "container.network_policy.type", "unsupported_value")

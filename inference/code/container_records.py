@@ -42,18 +42,18 @@ class ContainerRecords:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def get(self, project: str, container: str) -> Document:
+    async def get(self, project: str, container: str, param: str = "container_id") -> Document:
         """Return a container's document, which may have expired; raise ContainerNotFound."""
         document = await self._store.get(Key(project, CONTAINERS, container))
         if document is None:
-            raise ContainerNotFound(container)
+            raise ContainerNotFound(container, param)
         return document
 
-    async def usable(self, project: str, container: str) -> Document:
+    async def usable(self, project: str, container: str, param: str = "container_id") -> Document:
         """Return a container's document; raise ContainerNotFound or ContainerExpired."""
-        document = await self.get(project, container)
+        document = await self.get(project, container, param)
         if has_expired(document):
-            raise ContainerExpired
+            raise ContainerExpired(param)
         return document
 
     async def use(self, project: str, container: str, *, even_late: bool = False) -> Document:

@@ -21,8 +21,8 @@ class ContainerNotFound(ObjectNotFound):
 class ContainerExpired(RequestRefused):
     """The container was not used for too long: its files are deleted, and nothing runs in it any more."""
 
-    def __init__(self) -> None:
-        super().__init__("Container is expired.")
+    def __init__(self, param: str = "container_id") -> None:
+        super().__init__("Container is expired.", param=param)
 
 
 class ContainerFileRefused(RequestRefused):

@@ -6,16 +6,15 @@ RunError
 ├── OutputsRefused       tool outputs that are not exactly those the run waits for
 ├── OutputsNotAwaited    the run waits for no tool outputs
 ├── ApprovalUnreadable   an answer to a request for approval that is neither yes nor no
-├── ToolUnavailable      a tool that this server does not run
-├── ToolRefused          a tool that cannot be used as the request has it
+├── ToolUnavailable      a tool that this server does not run; a FieldError too
+├── ToolRefused          a tool that cannot be used as the request has it; a FieldError too
 ├── EventsGone           the run's event log is no longer kept
 └── RunGone              the run, or its conversation, was deleted
 """
 
 from collections.abc import Sequence
-from typing import Self
 
-from inference.errors import InferenceError
+from inference.errors import FieldError, InferenceError
 
 
 class RunError(InferenceError):
@@ -63,26 +62,20 @@ class ApprovalUnreadable(RunError):
         super().__init__(message)
 
 
-class ToolUnavailable(RunError):
+class ToolUnavailable(RunError, FieldError):
     """A tool that this server does not run."""
 
     def __init__(self, tool: str, reason: str = "") -> None:
-        super().__init__(f"The tool '{tool}' is not available on this server{reason and ': '}{reason}.")
+        message = f"The tool '{tool}' is not available on this server{reason and ': '}{reason}."
+        super().__init__(message, code="unsupported_parameter")
         self.tool = tool
 
 
-class ToolRefused(RunError):
-    """A request's tool cannot be used; `param` is the member of it, or its path: `tools[0].server_url`."""
+class ToolRefused(RunError, FieldError):
+    """A request's tool cannot be used."""
 
-    def __init__(self, message: str, param: str = "", code: str | None = "invalid_value") -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.code = code
-
-    def at(self, place: str) -> Self:
-        """Return the error of a tool at that place in its request."""
-        return type(self)(self.message, f"{place}.{self.param}" if self.param else place, self.code)
+    def __init__(self, message: str, param: str | None = None, code: str | None = "invalid_value") -> None:
+        super().__init__(message, param=param, code=code)
 
 
 class EventsGone(RunError):

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from inference.engine.errors import ToolRefused, ToolUnavailable
+from inference.engine.errors import ToolUnavailable
 from inference.engine.items import Call
-from inference.errors import InferenceError
+from inference.errors import FieldError, InferenceError
 from inference.gateway import CallerSettings
 from persistence.types import JSON
 
@@ -126,7 +126,7 @@ class ToolType:
     """A type of tools that the server runs: checks the entries of requests, and makes the tools of runs."""
 
     async def check(self, project: str, entry: JSON) -> None:
-        """Raise ToolRefused for an entry that a new run cannot use; ToolUnavailable where nothing runs it."""
+        """Raise a FieldError for an entry that a new run cannot use."""
 
     async def make(self, context: ToolContext) -> Tool:
         """Return the tool of one attempt at a run; an InferenceError ends the run."""
@@ -156,17 +156,18 @@ async def check_tools(
     tools: Sequence[JSON],
     is_run_here: Callable[[JSON], bool] = lambda tool: tool["type"] not in CALLERS,
 ) -> None:
-    """Raise ToolRefused, ToolUnavailable for those of a request's `tools` that the server cannot run."""
+    """Raise a FieldError for the first of a request's `tools` that the server cannot run."""
     for index, tool in enumerate(tools):
         if not is_run_here(tool):
             continue
         entry = tool_entry(tool)
-        if entry["type"] not in types:
-            raise ToolUnavailable(tool["type"])
         try:
+            if entry["type"] not in types:
+                raise ToolUnavailable(tool["type"])
             await types[entry["type"]].check(project, entry)
-        except ToolRefused as exc:
-            raise exc.at(f"tools[{index}]") from exc
+        except FieldError as exc:
+            exc.put_below(f"tools[{index}]")
+            raise
 
 
 class Toolbox:

@@ -1,22 +1,16 @@
 """What files, uploads and vector stores refuse.
 
-InferenceError
-└── RetrievalError        carries OpenAI's message and the name of the field
+FieldError
+└── RetrievalError
     ├── ObjectNotFound    no such object in the caller's project
     └── RequestRefused    the request, or the state of what it names, does not allow that
 """
 
-from inference.errors import InferenceError
+from inference.errors import FieldError
 
 
-class RetrievalError(InferenceError):
-    """A request that cannot be served; `param` names the field, `code` is OpenAI's where it has one."""
-
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.code = code
+class RetrievalError(FieldError):
+    """A request that cannot be served."""
 
 
 class ObjectNotFound(RetrievalError):

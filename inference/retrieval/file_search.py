@@ -56,6 +56,14 @@ class FileSearchType(ToolType):
         self._retrieval = retrieval
         self._context_window = context_window
 
+    async def check(self, project: str, entry: JSON) -> None:
+        """Raise what a search would raise later; runs have their stores in their resources."""
+        options = entry["file_search"]
+        for id in options.get("vector_store_ids") or ():
+            await self._retrieval.vector_stores.usable(project, id, "vector_store_ids")
+        if options.get("filters") is not None:
+            parse_filter(options["filters"])
+
     async def make(self, context: ToolContext) -> Tool:
         """Return the tool of a run; RequestRefused if a store of the run has expired."""
         await self._retrieval.present(context.project, _vector_stores(context.resources))
@@ -74,7 +82,7 @@ class FileSearch(Tool):
         self._options = context.tool.get("file_search") or {}
         self._stores = _vector_stores(context.resources)
         filters = self._options.get("filters")
-        self._filter = None if filters is None else parse_filter(filters, "tools.filters")
+        self._filter = None if filters is None else parse_filter(filters)
         self._calls = list(context.results)
         self._credentials = None if context.caller is None else context.caller.for_embedding
         self._budget = budget

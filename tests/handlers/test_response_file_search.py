@@ -111,7 +111,15 @@ def test_an_answer_that_cites_can_be_continued(client: openai.OpenAI, store: str
 
 
 @pytest.mark.parametrize("id", ["vs_none", ""])
-def test_an_unknown_vector_store_is_404(client: openai.OpenAI, id: str) -> None:
+def test_an_unknown_vector_store_is_404(client: openai.OpenAI, store: str, id: str) -> None:
     with pytest.raises(openai.NotFoundError) as refused:
-        client.responses.create(model="m", input="x", tools=[search(id)])  # type: ignore[list-item]
-    assert refused.value.param == "tools.vector_store_ids"
+        client.responses.create(model="m", input="x", tools=[search(store), search(id)])  # type: ignore[list-item]
+    assert refused.value.param == "tools[1].vector_store_ids"
+
+
+def test_a_filter_that_cannot_be_read_is_named_by_its_tool(client: openai.OpenAI, store: str) -> None:
+    comparison = {"type": "in", "key": "year", "value": "1999"}
+    tool = {**search(store), "filters": comparison}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="m", input="x", tools=[search(store), tool])  # type: ignore[list-item]
+    assert (refused.value.param or "").startswith("tools[1].filters")

@@ -218,6 +218,19 @@ REFUSED: list[tuple[JSON, str, str]] = [
         "This server does not support 'tools[0].allowed_callers' without 'direct'.",
         "tools[0].allowed_callers",
     ),
+    (
+        {"input": "Hi", "tools": [FUNCTION, {"type": "web_search"}]},
+        (
+            "The tool 'web_search' is not available on this server: its operator has named no search service "
+            "(ASTROLABE_SEARCH_SERVICE)."
+        ),
+        "tools[1]",
+    ),
+    (
+        {"input": "Hi", "tools": [FUNCTION, {"type": "shell", "environment": {"type": "container_auto"}}]},
+        "This server does not run the tool 'shell'.",
+        "tools[1]",
+    ),
 ]
 
 

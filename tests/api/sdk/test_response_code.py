@@ -112,10 +112,11 @@ def test_a_response_can_be_forced_to_run_code(client: OpenAI) -> None:
 
 
 def test_a_container_that_does_not_exist_is_refused(client: OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="Container with id 'cntr_none' not found"):
+    with pytest.raises(openai.NotFoundError, match="Container with id 'cntr_none' not found") as caught:
         client.responses.create(
             model=MODEL, tools=[{"type": "code_interpreter", "container": "cntr_none"}], input="Hi"
         )
+    assert caught.value.param == "tools[0].container"
 
 
 def test_a_large_image_is_named_by_its_path_and_cited(client: OpenAI) -> None:
@@ -147,5 +148,6 @@ def test_what_a_container_cannot_have_is_refused_by_its_field(client: OpenAI) ->
             client.responses.create(model=MODEL, tools=[tool], input="Hi")
         assert caught.value.param == f"tools[0].container.{field}"
     missing = {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["file-none"]}}
-    with pytest.raises(openai.NotFoundError, match="file-none"):
+    with pytest.raises(openai.NotFoundError, match="file-none") as unknown:
         client.responses.create(model=MODEL, tools=[missing], input="Hi")
+    assert unknown.value.param == "tools[0].container.file_ids"

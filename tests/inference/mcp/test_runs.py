@@ -140,9 +140,11 @@ async def test_what_a_server_is_sent_is_kept_sealed_while_the_run_waits(
 
 
 async def test_assistants_keep_no_secrets(one: Process, mcp: MCPProcess) -> None:
-    body = {"model": "m", "tools": [server(mcp, headers={"X-Key": "sesame"})]}
+    tools = [{"type": "file_search"}, server(mcp, headers={"X-Key": "sesame"})]
+    body = {"model": "m", "tools": tools}
     error = await refused(assistants.create_assistant(one.context(), body), BadRequest)
     assert "headers" in error.message
+    assert error.param == "tools[1]"
 
 
 async def test_a_list_that_fails_ends_the_run(one: Process, mcp: MCPProcess) -> None:
