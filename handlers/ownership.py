@@ -3,6 +3,7 @@
 The account at the provider is the operator's, and would answer every project.
 """
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -73,12 +74,11 @@ async def own_models(context: Context, models: Iterable[str]) -> list[str]:
     credentials = await chat_credentials(context)
     if credentials is not None and credentials.has_account:
         return list(models)  # they are on the caller's own account
-    allowed = []
-    for model in models:
-        names = context.services.gateway.fine_tuned_names(model)
-        if not names or await _is_made(context, FINE_TUNED_MODELS, names):
-            allowed.append(model)
-    return allowed
+    names = {model: context.services.gateway.fine_tuned_names(model) for model in models}
+    fine_tuned = [model for model in names if names[model]]
+    made = await asyncio.gather(*(_is_made(context, FINE_TUNED_MODELS, names[model]) for model in fine_tuned))
+    others = {model for model, is_made in zip(fine_tuned, made, strict=True) if not is_made}
+    return [model for model in names if model not in others]
 
 
 async def check_voice_owner(context: Context, voice: Any, param: str) -> None:
@@ -98,10 +98,9 @@ async def _is_made(context: Context, collection: str, ids: Iterable[str]) -> boo
     """Return whether an object of one of these ids was made for the project."""
     if not context.principal.has_store:
         return False
-    for id in ids:
-        if await context.services.store.get(Key(context.project, collection, id)) is not None:
-            return True
-    return False
+    keys = (Key(context.project, collection, id) for id in ids)
+    found = await asyncio.gather(*map(context.services.store.get, keys))
+    return any(document is not None for document in found)
 
 
 def _has_others(context: Context) -> bool:
