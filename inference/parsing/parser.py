@@ -146,7 +146,7 @@ def _outcome(request: JSON, source: int, result: int, *, chunker: Chunker) -> JS
 
 def _parsed(request: JSON, source: int) -> str:
     with open(source, "rb") as file:
-        return extract(file, request["suffix"], request["charset"])
+        return extract(file, request["suffix"], request["charset"], replaces=request["replaces"])
 
 
 def _write(text: str, request: JSON, result: int, chunker: Chunker) -> JSON:

@@ -89,15 +89,17 @@ class Sandbox:
         chunking: Chunking,
         *,
         charset: str = "",
+        replaces: bool = False,
     ) -> Parsed:
         """Return the text of a file and its chunks; raise DocumentError if it has no readable text.
 
         `sharer` is the project, or the tenant, in whose turn it is parsed. `charset` is what the upload of
-        a text declared.
+        a text declared. If it `replaces`, wrong bytes of a text become U+FFFD; else the text is refused.
         """
         request = {
             "suffix": PurePosixPath(filename).suffix.lower()[:MAX_SUFFIX],
             "charset": charset[:MAX_CHARSET],
+            "replaces": replaces,
             "size": chunking.size,
             "overlap": chunking.overlap,
         }

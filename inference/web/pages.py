@@ -66,7 +66,7 @@ class Pages:
             fetched = await self.urls.fetch(url, MAX_BYTES, allows=allows, reads=_is_readable)
             suffix, charset = _form(fetched.content_type)
             parsed = await self.sandbox.parse(
-                sharer, one_piece(fetched.data), f"page{suffix}", AUTO, charset=charset
+                sharer, one_piece(fetched.data), f"page{suffix}", AUTO, charset=charset, replaces=True
             )
         except FetchFailed as exc:
             raise PageFailed(str(exc)) from exc

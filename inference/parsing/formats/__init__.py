@@ -53,22 +53,23 @@ UNSUPPORTED = frozenset(
 """Types whose files never hold text that can be read."""
 
 
-def reader(suffix: str, charset: str = "") -> Callable[[BinaryIO], Iterator[str]]:
+def reader(suffix: str, charset: str = "", *, replaces: bool = False) -> Callable[[BinaryIO], Iterator[str]]:
     """Return the function that reads files with the extension `suffix` (`.pdf`)."""
     name = MODULES.get(suffix, "text")
     read: Callable[..., Iterator[str]] = import_module(f"{__name__}.{name}").read
-    return partial(read, charset=charset) if name in DECODED else read
+    return partial(read, charset=charset, replaces=replaces) if name in DECODED else read
 
 
-def extract(file: BinaryIO, suffix: str, charset: str = "") -> str:
+def extract(file: BinaryIO, suffix: str, charset: str = "", *, replaces: bool = False) -> str:
     """Return the text of a file with the extension `suffix` (`.pdf`); raise DocumentError.
 
-    `charset` is what the upload of a text declared; it is used if the text is not Unicode.
+    `charset` is what the upload of a text declared; it is used if the text is not Unicode. If the reader
+    `replaces`, wrong bytes of a text become U+FFFD.
     """
     if suffix in UNSUPPORTED:
         raise DocumentError(f"Files with the extension {suffix} are not supported.", code="unsupported_file")
     try:
-        text = _join(reader(suffix, charset)(file))
+        text = _join(reader(suffix, charset, replaces=replaces)(file))
     except UnicodeDecodeError as exc:
         raise _not_text(suffix) from exc
     # Lone surrogates cannot be stored as UTF-8.

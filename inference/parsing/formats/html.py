@@ -24,9 +24,9 @@ HIDDEN = frozenset(
 )
 
 
-def read(file: BinaryIO, charset: str) -> Iterator[str]:
+def read(file: BinaryIO, charset: str, *, replaces: bool = False) -> Iterator[str]:
     """Yield what a reader of the page sees, block by block; raise DocumentError."""
-    text = decode(file, charset)
+    text = decode(file, charset, replaces=replaces)
     if not text.strip():
         return
     parser = lxml.html.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True)

@@ -11,12 +11,12 @@ ESCAPE = re.compile(rf"\\(?:{PAIR}|u[0-9a-fA-F]{{4}}|.)", re.DOTALL)
 SPACES = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\b": " ", r"\f": " "}
 
 
-def read(file: BinaryIO, charset: str) -> Iterator[str]:
+def read(file: BinaryIO, charset: str, *, replaces: bool = False) -> Iterator[str]:
     r"""Yield the text with escapes of letters and spaces decoded: `\u00f6` as ö.
 
     Otherwise the escape's letters would be indexed as part of a word. Layout and structure stay.
     """
-    yield ESCAPE.sub(_decoded, decode(file, charset))
+    yield ESCAPE.sub(_decoded, decode(file, charset, replaces=replaces))
 
 
 def _decoded(match: re.Match[str]) -> str:

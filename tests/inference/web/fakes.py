@@ -135,6 +135,11 @@ class Web:
                 return web.Response(text=ARTICLE, content_type="text/html")
             case "/report.txt":
                 return web.Response(text="The report: nothing new.")
+            case "/wrong-byte":
+                return web.Response(
+                    body=ARTICLE.encode().replace(b"Brest was", b"Br\xe9st was"),
+                    headers={"content-type": "text/html"},
+                )
             case "/long":
                 return web.Response(text=LONG, content_type="text/html")
             case "/image.png":

@@ -43,6 +43,11 @@ async def test_a_text_is_read_as_it_is(pages: Pages, site: Web) -> None:
     assert (await pages.read("p", f"{site.url}/report.txt", anywhere)).text == "The report: nothing new."
 
 
+async def test_wrong_bytes_of_a_page_without_a_charset_are_replaced(pages: Pages, site: Web) -> None:
+    page = await pages.read("p", f"{site.url}/wrong-byte", anywhere)
+    assert "The tide at Br\ufffdst was 7.4 metres." in page.text
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
