@@ -11,6 +11,7 @@ from inference.engine.errors import ToolRefused
 from inference.engine.items import Call
 from inference.engine.tools import Emit, Listing, Tool, ToolContext, ToolResult, ToolType
 from inference.gateway.secrets_filter import secrets_filter
+from inference.images import SeenImages
 from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
@@ -20,12 +21,6 @@ from persistence.types import JSON
 
 LISTED = "mcp_list_tools"
 INVALID_PARAMS = -32602
-
-SEEN_IMAGE = 512 * 1024
-"""Bytes of an image as base64 that the model sees; of a larger one it is only told."""
-
-SEEN_IMAGES = 1024 * 1024
-"""Bytes of the images of one server that the model sees in a run: they are part of the run's state."""
 
 READ_TEXT = 1024 * 1024
 """Characters of the results of one server in a run: they are part of its state, and of a response's items."""
@@ -84,7 +79,7 @@ class MCPTool(Tool):
         self._description: str = options.get("server_description") or ""
         self._allowed = options.get("allowed_tools")
         self._approval = options.get("require_approval") or "always"
-        self._room_for_images = SEEN_IMAGES if sees_images else 0
+        self._seen = SeenImages(sees_images=sees_images)
         self._room_for_text = READ_TEXT
         self._tools: dict[str, JSON] = {}
         self._session: ServerSession | None = None
@@ -180,21 +175,12 @@ class MCPTool(Tool):
             exc.message = self._secrets.text(exc.message)
             log.warning("mcp_call_failed", label=self._label, status=exc.status, error=exc.message)
             return ToolResult(f"The call failed: {exc.message}", call.details, exc.error)
-        images = self._seen(result.images)
+        images = self._seen.choose(result.images)
         text = self._read(result.text, len(result.images) - len(images))
         if not result.is_error:
             return ToolResult(text, call.details, images=images)
         error = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": text}]}
         return ToolResult(text or "The tool failed.", call.details, error, images)
-
-    def _seen(self, images: tuple[str, ...]) -> list[str]:
-        """Return the images that the model gets to see."""
-        seen: list[str] = []
-        for image in images:
-            if len(image) <= min(SEEN_IMAGE, self._room_for_images):
-                self._room_for_images -= len(image)
-                seen.append(image)
-        return seen
 
     def _read(self, text: str, unseen: int) -> str:
         """Return what the model gets to read of a result's text."""
