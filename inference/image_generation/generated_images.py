@@ -7,15 +7,16 @@ clients get the image in place of the reference.
 
 import asyncio
 import base64
+import contextlib
 import re
 from typing import Any
 
 from inference.gateway.driver import one_piece
 from inference.identifiers import new_id
-from inference.retrieval.contents import claim, write_unclaimed
-from persistence.collections import GENERATED_IMAGES
-from persistence.errors import ContentNotFound
-from persistence.store import Insert, Key, Store
+from inference.retrieval.contents import claim, discard, write_unclaimed
+from persistence.collections import CONVERSATIONS, GENERATED_IMAGES, RESPONSES
+from persistence.errors import ContentNotFound, VersionConflict
+from persistence.store import Delete, Insert, Key, Store
 from persistence.types import JSON
 
 REFERENCE = "astrolabe-image:"
@@ -41,12 +42,25 @@ class GeneratedImages:
         self._store = store
         self._lifetime = lifetime
 
-    async def keep(self, project: str, parent: str, data: bytes) -> str:
-        """Keep an image as long as its response or conversation, `parent`; return its reference."""
+    async def keep(self, project: str, run: str, conversation: str, data: bytes) -> str:
+        """Keep an image as long as its conversation, or else the response `run`; return its reference.
+
+        If one of them was deleted while the image was made, the image is deleted too. A worker that dies in
+        between leaves an unclaimed content.
+        """
         id = await self._write(project, data, UNCLAIMED)
         value = {"id": id, "content": id, "bytes": len(data)}
-        image = Insert(Key(project, GENERATED_IMAGES, id), value, parent=parent)
-        await self._store.write(image, claim(project, id))
+        insert = Insert(Key(project, GENERATED_IMAGES, id), value, parent=conversation or run)
+        [image] = await self._store.write(insert)
+        owners = [Key(project, RESPONSES, run)]
+        if conversation:
+            owners.append(Key(project, CONVERSATIONS, conversation))
+        if None in await asyncio.gather(*map(self._store.get, owners)):
+            await discard(self._store, project, id)
+            with contextlib.suppress(VersionConflict):  # it was deleted with its owner
+                await self._store.write(Delete(image))
+        else:
+            await self._store.write(claim(project, id))
         return REFERENCE + id
 
     async def keep_partial(self, project: str, data: bytes) -> str:

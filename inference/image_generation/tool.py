@@ -104,8 +104,7 @@ class ImageGenerationType(ToolType):
         if context.conversation.startswith("thread_"):
             keep = _KeptAsFiles(self._files, context.project)
         elif context.is_stored:
-            parent = context.conversation if context.conversation.startswith("conv_") else context.run
-            keep = _KeptWithResponse(self._images, context.project, parent)
+            keep = _KeptWithResponse(self._images, context)
         else:
             keep = _NotKept()
         return ImageGeneration(self._gateway, self._images, self._files, self._urls, context, keep)
@@ -246,13 +245,15 @@ class _Unusable(InferenceError):
 
 
 class _KeptWithResponse:
-    def __init__(self, images: GeneratedImages, project: str, parent: str) -> None:
+    def __init__(self, images: GeneratedImages, context: ToolContext) -> None:
         self._images = images
-        self._project = project
-        self._parent = parent
+        self._project = context.project
+        self._run = context.run
+        self._conversation = context.conversation if context.conversation.startswith("conv_") else ""
 
     async def keep(self, image: GeneratedImage) -> JSON:
-        return {"result": await self._images.keep(self._project, self._parent, image.data)}
+        kept = self._images.keep(self._project, self._run, self._conversation, image.data)
+        return {"result": await kept}
 
     async def keep_partial(self, image: GeneratedImage) -> str:
         return await self._images.keep_partial(self._project, image.data)

@@ -16,7 +16,8 @@ from inference.gateway.http.url_files import UrlFiles
 from inference.image_generation.generated_images import GeneratedImages, frames_with_images, with_images
 from inference.image_generation.tool import ImageGenerationType
 from inference.retrieval.files import Files
-from persistence.store import Store
+from persistence.collections import CONVERSATIONS, GENERATED_IMAGES, RESPONSES
+from persistence.store import Insert, Key, Store
 from persistence.types import JSON
 from tests.fixtures.stores import store
 from tests.inference.engine.process import gateway_to
@@ -24,6 +25,9 @@ from tests.provider import ProviderProcess
 from tests.provider.media import PICTURE, PIXEL
 
 __all__ = ["store"]
+
+RESPONSE = Insert(Key("p", RESPONSES, "resp_1"), {"id": "resp_1"})
+CONVERSATION = Insert(Key("p", CONVERSATIONS, "conv_1"), {"id": "conv_1"})
 
 Make = Callable[..., ImageGenerationType]
 
@@ -140,14 +144,35 @@ async def test_what_is_not_stored_leaves_nothing_in_the_store(
     unstored = await called(type, context(options=options, is_stored=False), prompt="a cat")
     assert unstored.details["result"] == PIXEL
     assert contents(tmp_path) == 0
+    await store.write(RESPONSE)
     stored = await called(type, context(options=options), prompt="a cat")
     assert stored.details["result"].startswith("astrolabe-image:")
     assert contents(tmp_path) == 3
 
 
+@pytest.mark.parametrize("lacks", ["resp_1", "conv_1"])
+async def test_an_image_whose_response_or_conversation_was_deleted_meanwhile_is_deleted(
+    type: ImageGenerationType, store: Store, tmp_path: Path, lacks: str
+) -> None:
+    await store.write(*(each for each in (RESPONSE, CONVERSATION) if each.key.id != lacks))
+    await called(type, context(conversation="conv_1"), prompt="a cat")
+    assert contents(tmp_path) == 0
+    assert not (await store.page("p", GENERATED_IMAGES, "conv_1")).documents
+
+
+async def test_an_image_of_a_conversation_is_kept_with_it(
+    type: ImageGenerationType, store: Store, tmp_path: Path
+) -> None:
+    await store.write(RESPONSE, CONVERSATION)
+    await called(type, context(conversation="conv_1"), prompt="a cat")
+    assert contents(tmp_path) == 1
+    assert len((await store.page("p", GENERATED_IMAGES, "conv_1")).documents) == 1
+
+
 async def test_only_members_that_are_references_become_images(store: Store) -> None:
     images = GeneratedImages(store, 60)
-    reference = await images.keep("p", "resp_1", PICTURE)
+    await store.write(RESPONSE)
+    reference = await images.keep("p", "resp_1", "", PICTURE)
     text = json.dumps({"text": f'"result":"{reference}"', "result": reference}, separators=(",", ":"))
 
     frame = f"data: {text}\n\n".encode()
@@ -164,6 +189,7 @@ async def test_a_list_shows_its_newest_images_up_to_its_limit(
 ) -> None:
     monkeypatch.setattr("inference.image_generation.generated_images.MOST_BYTES", len(PIXEL) + 1)
     images = GeneratedImages(store, 60)
-    references = [await images.keep("p", "resp_1", PICTURE) for _ in range(3)]
+    await store.write(RESPONSE)
+    references = [await images.keep("p", "resp_1", "", PICTURE) for _ in range(3)]
     items = [{"type": "image_generation_call", "result": each} for each in references]
     assert [item["result"] for item in await with_images(store, "p", items)] == [None, PIXEL, PIXEL]
