@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,11 @@ NUMBERS = 50_000
 STARTS = max(1, (os.cpu_count() or 2) // 2)
 """Sandboxes that a worker starts at the same time: a start takes a second of CPU time."""
 
+TRIAL_PAUSE = 10.0
+"""Seconds after a trial that failed before the next one."""
+
+NO_DRIVER = "ASTROLABE_SANDBOX is none"
+
 log = structlog.get_logger("astrolabe.code")
 
 
@@ -32,13 +38,14 @@ class Sandboxes:
     def __init__(
         self, driver: Driver | None, *, limits: Limits | None = None, largest: int | None = None
     ) -> None:
-        self.problem = "ASTROLABE_SANDBOX is none" if driver is None else driver.missing()
+        self.problem = NO_DRIVER if driver is None else driver.missing()
         """Why there can be no sandbox, as far as it is known; `check` finds out."""
         self._driver = driver
         self._limits = limits or Limits()
         self._largest = largest or memory_of_machine() // 2
         self._starts = asyncio.Semaphore(STARTS)
         self._trial: asyncio.Task[str | None] | None = None
+        self._next_trial = 0.0
 
     @property
     def tiers(self) -> dict[str, int]:
@@ -52,19 +59,33 @@ class Sandboxes:
         return f"in sandboxes by {self._driver.name}"
 
     async def check(self) -> str | None:
-        """Return why there can be no sandbox; the first call tries to isolate a process."""
-        if self.problem is None:
-            if self._trial is None:
-                self._trial = asyncio.create_task(self._try_out())
-            self.problem = await asyncio.shield(self._trial)
+        """Return why there can be no sandbox; the first call tries to isolate a process.
+
+        What was missing is looked for again, and a trial that failed is repeated after a while: the operator
+        may have run `make sandbox` since.
+        """
+        if self._driver is None:
+            return self.problem
+        if self._trial is not None and self._has_failed(self._trial) and time.monotonic() >= self._next_trial:
+            self._trial = None
+        if self._trial is None:
+            self.problem = self._driver.missing()
+            if self.problem is not None:
+                return self.problem
+            self._trial = asyncio.create_task(self._try_out(self._driver))
+        self.problem = await asyncio.shield(self._trial)
         return self.problem
 
-    async def _try_out(self) -> str | None:
-        assert self._driver is not None  # noqa: S101
+    @staticmethod
+    def _has_failed(trial: asyncio.Task[str | None]) -> bool:
+        return trial.done() and trial.result() is not None
+
+    async def _try_out(self, driver: Driver) -> str | None:
         try:
-            await asyncio.to_thread(self._driver.try_out)
+            await asyncio.to_thread(driver.try_out)
         except SandboxUnavailable as exc:
-            log.warning("sandbox_unavailable", driver=self._driver.name, reason=str(exc))
+            log.warning("sandbox_unavailable", driver=driver.name, reason=str(exc))
+            self._next_trial = time.monotonic() + TRIAL_PAUSE
             return str(exc)
         return None
 

@@ -17,7 +17,7 @@ from inference.code.sandboxes import Sandboxes, memory_of_machine
 from inference.code.watch import descendants
 from inference.subprocesses import ROOT
 from tests.fixtures.required import requires
-from tests.fixtures.sandboxes import LIMITS, PYTHON, bubblewrap, needs_sandbox, printed
+from tests.fixtures.sandboxes import LIMITS, PYTHON, NeverStarted, bubblewrap, needs_sandbox, printed
 from tests.server import until
 
 WORKER = """
@@ -80,6 +80,38 @@ async def test_isolation_that_fails_is_known_after_the_trial(
     assert sandboxes.summary() == f"off: {reason}"
     with pytest.raises(SandboxUnavailable, match="uid map"):
         await sandboxes.start()
+
+
+class Installed(NeverStarted):
+    """A driver whose Python, and then its packages, are installed while the server runs."""
+
+    def __init__(self, absent: str | None, fault: str | None) -> None:
+        self.absent, self.fault, self.trials = absent, fault, 0
+
+    def missing(self) -> str | None:  # type: ignore[override]
+        return self.absent
+
+    def try_out(self) -> None:
+        self.trials += 1
+        if self.fault is not None:
+            raise SandboxUnavailable(self.fault)
+
+
+async def test_what_is_installed_after_the_start_is_found_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = Installed("no python: run `make sandbox`", "no ipykernel: run `make sandbox`")
+    sandboxes = Sandboxes(driver)
+    assert await sandboxes.check() == "no python: run `make sandbox`"
+    driver.absent = None
+    assert await sandboxes.check() == "no ipykernel: run `make sandbox`"
+    driver.fault = None
+    assert await sandboxes.check() == "no ipykernel: run `make sandbox`"  # no trial for each request
+    monkeypatch.setattr("inference.code.sandboxes.TRIAL_PAUSE", 0.0)
+    sandboxes._next_trial = 0.0
+    assert [await sandboxes.check(), await sandboxes.check()] == [None, None]
+    assert driver.trials == 2
+    assert sandboxes.summary() == "in sandboxes by test"
 
 
 async def test_memory_is_bounded_by_the_operator_or_the_machine() -> None:
