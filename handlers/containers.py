@@ -31,6 +31,9 @@ async def create_container(context: Context, body: JSON) -> JSON:
     minutes = (body.get("expires_after") or {}).get("minutes", EXPIRES_MINUTES)
     _check(body, minutes)
     containers, memory_limit = context.services.containers, body.get("memory_limit") or "1g"
+    if problem := await containers.sandboxes.check():
+        message = f"Containers are not available on this server, which cannot run code: {problem}."
+        raise BadRequest(message, code="unsupported_parameter")
     if problem := containers.memory_problem(memory_limit):
         raise BadRequest(problem, param="memory_limit", code="unsupported_value")
     return await containers.create(

@@ -1,6 +1,7 @@
 """Threads: create, retrieve, modify, delete, list."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
@@ -13,6 +14,8 @@ from handlers.registry import operation
 from handlers.resources import find_thread, update_object
 from handlers.tool_resources import RequestVectorStores, ToolResources, check_tool_resources
 from inference.assistants.objects import thread_object
+from inference.code.code_interpreter import thread_container
+from inference.code.errors import ContainerNotFound
 from inference.identifiers import new_id
 from persistence.collections import THREADS
 from persistence.retry import retry_on_conflict
@@ -87,12 +90,15 @@ async def modify_thread(context: Context, thread_id: str, body: JSON) -> JSON:
 
 @operation("deleteThread")
 async def delete_thread(context: Context, thread_id: str) -> JSON:
-    """Delete the thread with its messages, runs and steps; an active run ends at once."""
+    """Delete the thread with its messages, runs, steps and container; an active run ends at once."""
 
     async def attempt() -> None:
         await context.services.runs.delete_thread(await find_thread(context, thread_id))
 
     await retry_on_conflict(attempt)
+    container = thread_container(context.project, thread_id)
+    with suppress(ContainerNotFound):  # no code has run
+        await context.services.containers.delete(context.project, container)
     return {"id": thread_id, "object": "thread.deleted", "deleted": True}
 
 

@@ -22,7 +22,7 @@ from inference.engine.errors import ToolRefused, ToolUnavailable
 from inference.engine.items import Call
 from inference.engine.tools import Citation, Emit, Tool, ToolContext, ToolResult, ToolType
 from inference.identifiers import derived_id
-from inference.images import SIGNATURE_BYTES, image_type
+from inference.images import SEEN_IMAGE, SIGNATURE_BYTES, SeenImages, image_type
 from inference.retrieval.errors import ObjectNotFound, RetrievalError
 from inference.retrieval.files import Files
 from persistence.errors import ContentNotFound
@@ -31,12 +31,6 @@ from persistence.types import JSON
 
 CODE_INTERPRETER = "code_interpreter"
 ITEM = "code_interpreter_call"
-
-SEEN_IMAGE = 192 * 1024
-"""Bytes of an image that the model sees; of a larger one it is only told."""
-
-SEEN_IMAGES = 1024 * 1024
-"""Bytes of the images that the model sees in a run: they are part of the run's state."""
 
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 """Suffixes of files that may be images that models see."""
@@ -47,6 +41,11 @@ GONE = (
     "The container of earlier calls is gone: this code ran in a new one, without the variables and "
     "files of earlier code. The files of the user are there again."
 )
+
+
+def thread_container(project: str, thread: str) -> str:
+    """Return the id of a thread's container."""
+    return derived_id("cntr_", project, thread)
 
 
 class Wanted(NamedTuple):
@@ -112,7 +111,7 @@ class ThreadCodeInterpreter(CodeInterpreterType):
             for each in context.resources
             for id in (each.get(CODE_INTERPRETER) or {}).get("file_ids") or ()
         ]
-        id = derived_id("cntr_", context.project, context.conversation)
+        id = thread_container(context.project, context.conversation)
         wanted = Wanted(id, context.conversation, list(dict.fromkeys(files)))
         return await self._tool(context, wanted, ThreadFiles(self._store, self._files, context.project))
 
@@ -187,7 +186,7 @@ class CodeInterpreter(Tool):
         self._wanted = wanted
         self._shared = shared
         seen = sum(result.get("seen", 0) for result in context.results)
-        self._room = SEEN_IMAGES - seen if sees_images else 0
+        self._seen = SeenImages(sees_images=sees_images, seen=seen)
         self._turn = asyncio.Lock()
         self._names: list[str] = []
 
@@ -303,7 +302,8 @@ class CodeInterpreter(Tool):
         await self._shared.share(container, result.files)
         written = [file for file in result.files if PurePosixPath(file["path"]).suffix.lower() in IMAGES]
         shown = [(each.content_type, each.content) for each in outputs.images]
-        seen = self._seen(shown or [each async for each in self._contents(container, written)])
+        images = shown or [each async for each in self._contents(container, written)]
+        seen = self._seen.choose(data_url(*image) for image in images if len(image[1]) <= SEEN_IMAGE)
         text = result_text(result, outputs.logs, len(outputs.images), len(seen), notes)
         cited = (self._shared.annotation(below_folder(file["path"])) for file in written)
         details = self._details(outputs) | {
@@ -315,24 +315,11 @@ class CodeInterpreter(Tool):
     def _details(self, outputs: CallOutputs) -> JSON:
         return {"container_id": self._wanted.id, "outputs": outputs.outputs}
 
-    def _seen(self, images: Sequence[tuple[str, bytes]]) -> list[str]:
-        """Return the images that the model gets to see, as data URLs."""
-        urls: list[str] = []
-        for content_type, content in images:
-            if len(content) > SEEN_IMAGE:
-                continue
-            url = data_url(content_type, content)
-            if len(url) > self._room:
-                break
-            self._room -= len(url)
-            urls.append(url)
-        return urls
-
     async def _contents(
         self, container: Document, written: Sequence[JSON]
     ) -> AsyncIterator[tuple[str, bytes]]:
         """Yield the images among the files that code has written, without those that are too large."""
-        for file in written if self._room > 0 else ():
+        for file in written if self._seen.has_room else ():
             entry = container.state["files"].get(below_folder(file["path"]))
             if entry is None or entry["bytes"] > SEEN_IMAGE:
                 continue

@@ -49,9 +49,9 @@ class ContainerRecords:
             raise ContainerNotFound(container, param)
         return document
 
-    async def usable(self, project: str, container: str, param: str = "container_id") -> Document:
+    async def usable(self, project: str, container: str, param: str | None = None) -> Document:
         """Return a container's document; raise ContainerNotFound or ContainerExpired."""
-        document = await self.get(project, container, param)
+        document = await self.get(project, container, param or "container_id")
         if has_expired(document):
             raise ContainerExpired(param)
         return document

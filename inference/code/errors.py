@@ -21,7 +21,7 @@ class ContainerNotFound(ObjectNotFound):
 class ContainerExpired(RequestRefused):
     """The container was not used for too long: its files are deleted, and nothing runs in it any more."""
 
-    def __init__(self, param: str = "container_id") -> None:
+    def __init__(self, param: str | None = None) -> None:
         super().__init__("Container is expired.", param=param)
 
 

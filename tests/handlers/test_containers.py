@@ -15,6 +15,7 @@ from persistence.store import Key, Replace
 from persistence.types import JSON
 from tests.fixtures.pages import PAGE
 from tests.fixtures.refusals import refused
+from tests.fixtures.sandboxes import NeverStarted
 from tests.inference.retrieval.library import Library, until
 
 
@@ -46,8 +47,17 @@ async def age(library: Library, container: JSON, minutes: float) -> None:
     await library.store.write(Replace(document, value=value))
 
 
+async def test_no_container_is_created_where_no_code_can_be_run(library: Library) -> None:
+    library.containers.kernels = Kernels(Sandboxes(None), most=1)
+    error = await refused(create(library), BadRequest)
+    assert error.code == "unsupported_parameter"
+    assert error.message == (
+        "Containers are not available on this server, which cannot run code: ASTROLABE_SANDBOX is none."
+    )
+
+
 async def test_a_memory_limit_beyond_the_operators_is_refused(library: Library) -> None:
-    library.containers.kernels = Kernels(Sandboxes(None, largest=4 * GB), most=1)
+    library.containers.kernels = Kernels(Sandboxes(NeverStarted(), largest=4 * GB), most=1)
     assert (await create(library, memory_limit="4g"))["memory_limit"] == "4g"
     error = await refused(create(library, memory_limit="16g"), BadRequest)
     assert (error.param, error.code) == ("memory_limit", "unsupported_value")

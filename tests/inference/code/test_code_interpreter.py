@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handlers import files, runs
+from handlers import files, runs, threads
 from inference.code.code_interpreter import (
     CODE_INTERPRETER,
     ThreadCodeInterpreter,
@@ -19,6 +19,7 @@ from inference.engine.errors import ToolUnavailable
 from inference.engine.tools import ToolType
 from inference.gateway import Gateway
 from persistence.collections import CONTAINERS
+from persistence.errors import ContentNotFound
 from persistence.store import Replace, Store
 from persistence.types import JSON
 from tests.fixtures.pages import PAGE
@@ -236,6 +237,21 @@ async def test_a_cancelled_run_ends_its_code(worker: CodeProcess) -> None:
     assert call["code_interpreter"] == {"input": SLEEP, "outputs": [{"type": "logs", "logs": "begun\n"}]}
     async with asyncio.timeout(20):
         assert await worker.answers(code("1"), {"text": "{tool}"}, thread=thread["id"])
+
+
+async def test_a_threads_container_is_deleted_with_it(worker: CodeProcess) -> None:
+    thread = (await worker.thread())["id"]
+    await worker.answers(code("_ = open('/mnt/data/a.txt', 'w').write('abc')"), {"text": ""}, thread=thread)
+    [container] = (await worker.store.page("p", CONTAINERS, limit=10)).documents
+    [entry] = container.state["files"].values()
+
+    await threads.delete_thread(worker.context(), thread)
+
+    assert not (await worker.store.page("p", CONTAINERS, limit=10)).documents
+    with pytest.raises(ContentNotFound):
+        _ = [piece async for piece in worker.store.read_content("p", entry["content"])]
+    assert worker.kernels.keys(worker.containers.token) == []
+    assert await made_files(worker) == ["a.txt"]
 
 
 async def test_a_container_that_is_deleted_while_code_runs_costs_the_call_only(worker: CodeProcess) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 from handlers import assistants, messages, run_steps, runs, threads
 from handlers.context import Context, Principal, Stream
 from inference.assistants.runs import Runs
+from inference.code.containers import Containers
+from inference.code.kernels import Kernels
+from inference.code.sandboxes import Sandboxes
 from inference.gateway import Gateway, Routes
 from inference.jobs import LEASE_SECONDS, Jobs
 from inference.responses.conversations import Conversations
@@ -37,6 +40,8 @@ class Process:
         self.jobs = Jobs(store, name, poll=0.05, lease=lease, max_takeovers=1000)
         self.retrieval = Retrieval(store, gateway, self.jobs)
         self.conversations = Conversations(store, self.jobs)
+        kernels = Kernels(Sandboxes(None), most=1)
+        self.containers = Containers(store, self.retrieval.deadlines, self.retrieval.files, kernels)
         searching = {"file_search": FileSearchType(self.retrieval, gateway.context_window)}
         self.runs = Runs(store, gateway, self.jobs, options.pop("tools", searching), **options)
 
@@ -48,6 +53,7 @@ class Process:
             runs=self.runs,
             retrieval=self.retrieval,
             conversations=self.conversations,
+            containers=self.containers,
         )
         return Context(services, Principal(project), "", "test", "req")
 

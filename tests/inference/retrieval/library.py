@@ -26,6 +26,7 @@ from inference.retrieval import Retrieval
 from persistence.engines import open_store
 from persistence.store import Enqueue, Job, Store
 from persistence.types import JSON
+from tests.fixtures.sandboxes import NeverStarted
 from tests.fixtures.services import services_of
 
 SECONDS = 30
@@ -55,7 +56,7 @@ class Library:
         self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=0.05)
         self.retrieval = Retrieval(store, gateway, self.jobs, **options)
         self.containers = Containers(
-            store, self.retrieval.deadlines, self.retrieval.files, Kernels(Sandboxes(None), most=1)
+            store, self.retrieval.deadlines, self.retrieval.files, Kernels(Sandboxes(NeverStarted()), most=1)
         )
 
     def context(self, project: str = "p", **headers: str) -> Context:
