@@ -71,7 +71,7 @@ def make_kernels(settings: Settings) -> Kernels:
     elif settings.sandbox == BUBBLEWRAP:
         driver = Bubblewrap((settings.sandbox_python or SANDBOX_PYTHON).absolute())
     sandboxes = Sandboxes(driver, largest=settings.sandbox_memory)
-    return Kernels(sandboxes, max(1, settings.sandboxes // settings.workers))
+    return Kernels(sandboxes, settings.sandboxes, max(1, settings.sandboxes // settings.workers))
 
 
 def make_mcp_servers(settings: Settings) -> MCPServers:

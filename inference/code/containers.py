@@ -269,6 +269,7 @@ class Containers:
         """Note the use of containers in which code runs; end sandboxes whose containers are gone."""
         while True:
             await asyncio.sleep(TEND_SECONDS)
+            await self.kernels.give_back()
             for key in self.kernels.keys(self.token):
                 with contextlib.suppress(StoreError):
                     await self._tend_kernel(Key(key[1], CONTAINERS, key[2]))

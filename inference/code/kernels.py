@@ -10,7 +10,7 @@ import structlog
 
 from inference.code.driver import SandboxUnavailable
 from inference.code.kernel import Kernel
-from inference.code.sandboxes import Sandboxes
+from inference.code.sandboxes import Sandboxes, sandboxes_of_machine
 from inference.fair_slots import FairSlots
 
 SLOT_SECONDS = 60.0
@@ -56,15 +56,18 @@ class RunningKernel:
 class Kernels:
     """Starts and keeps the sandboxes of this worker's containers.
 
-    `most` bounds their number. A project alone uses half of them at a time (`FairSlots`).
+    `most` bounds their number on this machine. This worker may always have `share` of them, and more while
+    others leave them free. At a time it runs code in `share` of them, a project alone in half of these
+    (`FairSlots`).
     """
 
-    def __init__(self, sandboxes: Sandboxes, most: int) -> None:
+    def __init__(self, sandboxes: Sandboxes, most: int, share: int | None = None) -> None:
         self.sandboxes = sandboxes
         self._most = most
+        self._share = share or most
         self._running: dict[KernelKey, RunningKernel] = {}
         self._starting = 0
-        self._slots = FairSlots(most)
+        self._slots = FairSlots(self._share)
 
     @asynccontextmanager
     async def hold(self, key: KernelKey) -> AsyncIterator[RunningKernel]:
@@ -138,13 +141,29 @@ class Kernels:
         """Whether a task holds a container's kernel."""
         return key in self._running and self._running[key].users > 0
 
+    async def give_back(self) -> None:
+        """Close idle sandboxes beyond this worker's share while the machine has too many."""
+        excess = min(self._count() - self._share, sandboxes_of_machine() - self._most)
+        for key in self._idle()[: max(0, excess)]:
+            await self._close_idle(key)
+
     async def _make_room(self) -> None:
         """Close sandboxes that nobody holds until one more may be started; there are always enough."""
-        while self._count() >= self._most:
-            idle = [key for key, each in self._running.items() if each.is_alive and not each.is_held]
-            oldest = min(idle, key=lambda key: self._running[key].last_used)
-            log.info("sandbox_made_room", container=oldest[2])
-            await self.close(oldest)
+        while not self._has_room():
+            await self._close_idle(self._idle()[0])
+
+    async def _close_idle(self, key: KernelKey) -> None:
+        log.info("sandbox_made_room", container=key[2])
+        await self.close(key)
+
+    def _has_room(self) -> bool:
+        count = self._count()
+        return count < self._share or (count < self._most and sandboxes_of_machine() < self._most)
+
+    def _idle(self) -> list[KernelKey]:
+        """Return the kernels that run and that nobody holds, first the one that is idle for longest."""
+        idle = [key for key, each in self._running.items() if each.is_alive and not each.is_held]
+        return sorted(idle, key=lambda key: self._running[key].last_used)
 
     def _count(self) -> int:
         return self._starting + sum(each.is_alive for each in self._running.values())

@@ -18,6 +18,8 @@ from inference.code.limits import TIERS, Limits
 NUMBERS = 50_000
 """Sandboxes that a machine can have."""
 
+NAME = "astrolabe-sandbox-"
+
 STARTS = max(1, (os.cpu_count() or 2) // 2)
 """Sandboxes that a worker starts at the same time: a start takes a second of CPU time."""
 
@@ -108,6 +110,13 @@ class Sandboxes:
         return kernel
 
 
+def sandboxes_of_machine() -> int:
+    """Return how many sandboxes the servers of this machine have, including those that start."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/net/unix").read_text().count(f" @{NAME}")
+    return NUMBERS
+
+
 class _Number:
     """A number that no other sandbox of this machine has, until it is released or this process ends.
 
@@ -119,7 +128,7 @@ class _Number:
         start = os.getpid() * 64  # where other workers do not look first
         for number in ((start + step) % NUMBERS for step in range(NUMBERS)):
             with contextlib.suppress(OSError):
-                self._socket.bind(f"\0astrolabe-sandbox-{number}")
+                self._socket.bind(f"\0{NAME}{number}")
                 self.value = number
                 return
         self.release()

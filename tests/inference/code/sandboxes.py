@@ -22,12 +22,14 @@ from tests.fixtures.sandboxes import bubblewrap
 class Worker:
     """One worker's containers of a project, and calls of them."""
 
-    def __init__(self, store: Store, project: str, most: int, driver: Driver | None) -> None:
+    def __init__(
+        self, store: Store, project: str, most: int, driver: Driver | None, share: int | None = None
+    ) -> None:
         self.store = store
         self.project = project
         self.jobs = Jobs(store, f"worker-{secrets.token_hex(4)}", poll=0.05)
         self.deadlines = Deadlines(store, self.jobs)
-        self.kernels = Kernels(Sandboxes(driver), most)
+        self.kernels = Kernels(Sandboxes(driver), most, share)
         self.containers = Containers(store, self.deadlines, Files(store, self.deadlines), self.kernels)
 
     async def create(self) -> str:
@@ -68,10 +70,10 @@ class Worker:
 
 @asynccontextmanager
 async def worker_over(
-    store: Store, project: str, *, most: int = 10, driver: Driver | None = None
+    store: Store, project: str, *, most: int = 10, driver: Driver | None = None, share: int | None = None
 ) -> AsyncIterator[Worker]:
     """A worker of that project with real sandboxes, unless a driver is given."""
-    worker = Worker(store, project, most, driver or bubblewrap())
+    worker = Worker(store, project, most, driver or bubblewrap(), share)
     await worker.containers.open()
     await worker.jobs.start()
     try:

@@ -9,7 +9,7 @@ from inference.code.container_files import MAX_FILES
 from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerNotFound
 from inference.code.kernels import Kernels
-from inference.code.sandboxes import Sandboxes
+from inference.code.sandboxes import Sandboxes, sandboxes_of_machine
 from persistence.engines import open_store
 from persistence.store import Store
 from tests.contract.engines import ENGINES
@@ -99,6 +99,34 @@ async def test_the_sandbox_that_is_idle_for_longest_makes_room(store: Store, pro
         assert (result.status, result.is_fresh) == ("error", True)
         assert text.startswith("k\n")
         assert "NameError" in text
+
+
+async def test_a_worker_has_the_sandboxes_that_others_leave_free_and_gives_them_back(
+    store: Store, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with worker_over(store, project, most=3, share=1) as worker:
+        others = 0
+        monkeypatch.setattr(
+            "inference.code.kernels.sandboxes_of_machine", lambda: len(worker.kernels.running()) + others
+        )
+        first, second, third = [await worker.create() for _ in range(3)]
+        await worker.printed(first, "x = 1")
+        await worker.printed(second, "x = 2")
+        assert await worker.printed(first, "print(x)") == "1\n"
+        others = 1
+        await worker.kernels.give_back()
+        assert await worker.printed(second, "print(x)") == "2\n"
+        others = 2
+        await worker.kernels.give_back()
+        assert await worker.printed(second, "print(x)") == "2\n"
+        assert (await worker.run(third, "1"))[0].status == "ok"
+        assert len(worker.kernels.running()) == 1
+
+
+async def test_the_sandboxes_of_a_machine_are_counted(store: Store, project: str) -> None:
+    async with worker_over(store, project) as worker:
+        await worker.printed(await worker.create(), "x = 1")
+        assert sandboxes_of_machine() >= 1
 
 
 async def test_a_worker_whose_sandboxes_are_all_busy_says_so(
