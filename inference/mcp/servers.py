@@ -20,6 +20,9 @@ MAX_URL = 8192
 SHOWN = 255
 """Characters of a host that an error shows."""
 
+CALL_SECONDS = 60.0
+"""Of a call, unless the operator's file has another `timeout`."""
+
 LISTING = "The server's operator lists hosts of its own network in ASTROLABE_MCP_HOSTS."
 
 
@@ -35,7 +38,7 @@ class RemoteServer:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     guard: HostGuard | None = None
-    seconds: float = 60.0
+    seconds: float = CALL_SECONDS
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -53,7 +56,7 @@ class ProcessServer:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: str | None = None
-    seconds: float = 60.0
+    seconds: float = CALL_SECONDS
 
 
 class ServerSession(Protocol):

@@ -10,6 +10,7 @@ from pydantic import Field
 from inference.errors import MCPServersRefused
 from inference.gateway.routing.targets import is_secret
 from inference.mcp.servers import (
+    CALL_SECONDS,
     INVALID_LABEL,
     LABEL,
     ProcessServer,
@@ -33,7 +34,7 @@ class ServerEntry(Entry):
     env: dict[str, str] = Field(default_factory=dict)
     cwd: str | None = None
     projects: list[str] | None = None
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=3600)] = CALL_SECONDS
 
 
 class _File(Entry):

@@ -24,6 +24,9 @@ from inference.mcp.results import CallResult, call_result
 from persistence.types import JSON
 
 CONNECT_SECONDS = 5.0
+SECONDS = 60.0
+"""Of a call, unless the operator's file has another `timeout`."""
+
 MAX_RESULT = 1024 * 1024
 """Bytes of what a tool returns."""
 

@@ -17,6 +17,7 @@ from inference.gateway.http.web_client import WebClient
 from inference.gateway.routing.targets import is_secret
 from inference.mcp.servers import INVALID_LABEL, LABEL, fault_of_url
 from inference.operator_tools.tools import (
+    SECONDS,
     THREADS,
     CallContext,
     Function,
@@ -39,7 +40,7 @@ class ToolEntry(Entry):
     python: str | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
-    timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    timeout: Annotated[float, Field(gt=0, le=3600)] = SECONDS
 
 
 class ToolsetEntry(Entry):

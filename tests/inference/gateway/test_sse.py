@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -54,3 +55,16 @@ def test_many_lines_without_an_end_do_not_fill_the_memory() -> None:
 
 def test_a_frame_is_an_event() -> None:
     assert payloads(sse.frame({"a": "é\n"}), 100) == ['{"a":"é\\n"}'.encode()]
+
+
+def test_a_long_event_costs_no_more_than_its_length() -> None:
+    """Reading all that has arrived again with each piece took a minute."""
+    parser, piece = sse.EventParser(), b"x" * 4096
+    began = time.thread_time()
+    assert parser.feed(b"data: ") == []
+    for _ in range(sse.LIMIT // len(piece) - 1):
+        assert parser.feed(piece) == []
+    (event,) = parser.feed(b"\n\n")
+    assert len(event) == sse.LIMIT - len(piece)
+    assert time.thread_time() - began < 2
+    assert parser.is_idle
