@@ -5,8 +5,8 @@ it sends: it may come from the code that runs here.
 
 A frame is the length of a JSON header and of a payload (each four bytes, big-endian), followed by both.
 Requests have an `op`: `run` (code), `put` (a piece of a file), `get`, `list` and `delete`. Each is answered
-by a frame with `done`; a `run` sends `text`, `image` and `error` frames before it. `interrupt` and `kill`
-may come during a `run` and have no answer of their own.
+by a frame with `done`; a `run` sends `text`, `image` and `error` frames before it. `interrupt`, `kill` and
+`ping` may come during a `run`; only `ping` has an answer, `pong`.
 
 Between two runs all processes of the code are stopped, so that an idle sandbox takes no CPU time.
 """
@@ -179,6 +179,8 @@ class Bridge:
                 self._interrupt()
             elif header["op"] == "kill":
                 _signal_all(signal.SIGKILL)
+            elif header["op"] == "ping":
+                self._send({"event": "pong"})
             else:
                 if running is not None:
                     await running

@@ -30,6 +30,12 @@ INTERRUPT_SECONDS = 5.0
 WATCH_SECONDS = 0.2
 """Between two looks at what the processes use."""
 
+SILENT_LOOKS = 20
+"""Looks in a row without a frame of the bridge after which it is asked whether it is there."""
+
+LOST_LOOKS = 60
+"""Looks in a row without a frame, nor an answer, after which the sandbox is ended: the bridge hangs."""
+
 MANY_PROCESSES = 12
 """Above this number a sandbox's processes get a lower priority."""
 
@@ -107,6 +113,7 @@ class Kernel:
         self._turn = asyncio.Lock()
         self._reading = asyncio.Lock()
         self._killed: Status | None = None
+        self._silent_looks = 0
         self._errors_read: asyncio.Task[None] | None = None
         self._errors = b""
 
@@ -249,16 +256,19 @@ class Kernel:
             raise SandboxLost(REASONS["files"])
 
     async def _watch(self) -> None:
-        """End code that uses too much; there are other bounds, but none on all its processes together."""
-        if not self._driver.sees_processes:
-            return
-        over = 0
+        """End code that uses too much, as nothing else bounds all its processes, or a bridge that hangs."""
+        over = self._silent_looks = 0
         while self.is_alive:
+            self._silent_looks += 1
+            if self._silent_looks == SILENT_LOOKS:
+                self._write({"op": "ping"})
             reason = await asyncio.to_thread(self._excess)
             over = over + 1 if reason else 0
             if reason == "files" or over > LOOKS_WHEN_KILLED:
                 self._killed = reason
                 await self.close()  # a folder of so many files is not worth keeping
+            elif self._silent_looks > LOST_LOOKS:
+                await self.close()
             elif reason == "memory" or over == LOOKS:
                 self._killed = reason
                 self._write({"op": "kill"})
@@ -347,7 +357,11 @@ class Kernel:
             raise SandboxLost("the sandbox has ended")
         try:
             async with self._reading:
-                return await read_frame(self._process.stdout, largest)
+                while True:
+                    header, payload = await read_frame(self._process.stdout, largest)
+                    self._silent_looks = 0
+                    if header.get("event") != "pong":  # one may come after the end of the code
+                        return header, payload
         except (asyncio.IncompleteReadError, ValueError) as exc:
             killed = self._killed
             await self.close()

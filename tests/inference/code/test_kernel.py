@@ -1,6 +1,8 @@
 """A kernel runs code and keeps files, whatever isolates it, and survives what the code does."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inference.code.driver import Driver
-from inference.code.kernel import CUT_OFF, Image, Kernel, Text
+from inference.code.kernel import CUT_OFF, Image, Kernel, SandboxLost, Text
 from inference.code.limits import Limits
 from inference.code.watch import descendants
 from tests.fixtures.sandboxes import LIMITS, bubblewrap, needs_sandbox, printed
@@ -26,6 +28,31 @@ def driver(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 @pytest.fixture
 async def kernel(start_kernel: StartKernel, driver: Driver) -> Kernel:
     return await start_kernel(driver=driver)
+
+
+async def test_a_sandbox_whose_bridge_hangs_is_ended_long_before_the_codes_time(
+    start_kernel: StartKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.code.kernel.SILENT_LOOKS", 2)
+    monkeypatch.setattr("inference.code.kernel.LOST_LOOKS", 10)
+    kernel = await start_kernel(driver=bubblewrap())
+
+    def stop(_: object) -> None:
+        os.kill(kernel.processes()[0], signal.SIGSTOP)
+
+    with pytest.raises(SandboxLost, match="the sandbox ended"):
+        await asyncio.wait_for(kernel.run("import time\nprint('begun')\ntime.sleep(60)", stop), 15)
+    assert not kernel.is_alive
+
+
+async def test_code_that_shows_nothing_for_long_is_left_alone(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.code.kernel.SILENT_LOOKS", 2)
+    monkeypatch.setattr("inference.code.kernel.LOST_LOOKS", 10)
+    assert await printed(kernel, "import time\ntime.sleep(5)\nx = 1") == ("ok", "")
+    assert await kernel.files() == []
+    assert await printed(kernel, "x") == ("ok", "1\n")
 
 
 async def test_variables_stay_between_calls_and_files_go_in_and_out(kernel: Kernel) -> None:
