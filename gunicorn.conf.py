@@ -12,6 +12,7 @@ pythonpath = str(Path(__file__).resolve().parent)
 sys.path.insert(0, pythonpath)
 
 from inference import tokens
+from inference.gateway.routing.known_models import known_models
 from serving.commands import errors_as_exit
 from serving.logs import configure, logging_config
 from serving.multiprocess import metrics_files
@@ -45,6 +46,7 @@ metrics_files()  # ahead of the application, which imports prometheus_client
 
 def on_starting(server: Any) -> None:  # noqa: D103
     tokens.encoding()
+    known_models()
     server.app.wsgi().start_local_models()  # ahead of the forks, and not waited for
 
 
