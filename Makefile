@@ -11,6 +11,9 @@ OPENRESPONSES ?= https://github.com/Stars1233/openresponses
 OPENRESPONSES_COMMIT := 92c12d96d7b61d6d15e2214daa5e9c6000ab6e1c
 SDKS := $(patsubst %,.venvs/%/.ready,sdk-1 sdk-1.20 sdk-3 astra-assistants)
 
+# Every process of the tests would compile the modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-clients test-compliance test-cluster test-pythons chaos check bench attack sandbox cassandra cassandra-stop lock clean
 

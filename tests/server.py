@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / "build" / "cache"
+"""Where the normalized editions are, for all servers and tests."""
 START_SECONDS = 60.0
 COMMAND = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "wsgi:app")
 INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -41,7 +43,7 @@ def free_port() -> int:
 def base_environment() -> dict[str, str]:
     """Return the variables that any process needs, and none that configures the server."""
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {**inherited, "ASTROLABE_CACHE": str(ROOT / "build" / "cache")}
+    return {**inherited, "ASTROLABE_CACHE": str(CACHE)}
 
 
 def until(holds: Callable[[], bool], *, seconds: float) -> None:

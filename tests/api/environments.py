@@ -16,6 +16,8 @@ def run_tests(python: Path, folder: Path, url: str, working_folder: Path) -> Non
         folder / "pytest.ini",
         "-p",
         "no:cacheprovider",
+        "-p",
+        "no:schemathesis",
         folder,
     ]
     run = subprocess.run(

@@ -9,6 +9,7 @@ from handlers.registry import registered_handlers
 from persistence.types import JSON
 from spec import edition
 from spec.allow_null import allow_null
+from tests.server import CACHE
 
 SCHEMAS = "#/components/schemas/"
 ANSWERED = "Answered."
@@ -80,7 +81,7 @@ def served_document(name: str) -> JSON:
 
     Optional properties may be null, as the server allows.
     """
-    loaded = edition.load(name, None)
+    loaded = edition.load(name, CACHE)
     names = set(registered_handlers())
     served = {
         (one.path, one.method.lower()): one

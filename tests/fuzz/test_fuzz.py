@@ -13,7 +13,7 @@ from spec import edition
 from tests.fuzz.document import served_document
 from tests.fuzz.seeds import Seeds
 from tests.provider import ProviderProcess
-from tests.server import Server
+from tests.server import ROOT, Server
 
 EXCLUDED = {
     # The editions describe successes only: any error of OpenAI's would fail it.
@@ -26,15 +26,14 @@ EXCLUDED = {
 # (gh-106905: "AST constructor recursion depth mismatch").
 RESOURCES = {
     "assistants": ("assistants", "threads"),
-    "batches": ("batches",),
     "conversations": ("conversations",),
-    "containers": ("containers",),
-    "files": ("files", "uploads", "vector_stores"),
+    "files": ("batches", "containers", "files", "uploads", "vector_stores"),
+    "media": (
+        "audio", "chat", "completions", "embeddings", "health", "images", "models", "moderations", "videos",
+    ),
     "responses": ("responses",),
-    "media": ("audio", "images", "videos"),
     "tuning": ("fine_tuning", "realtime"),
-    "models": ("chat", "completions", "embeddings", "models", "moderations", "health"),
-}
+}  # fmt: skip
 *OLDER, NEWEST = edition.shipped()
 PHASES = os.environ.get("ASTROLABE_FUZZ_PHASES", "examples,coverage,fuzzing,stateful")
 EXAMPLES = os.environ.get("ASTROLABE_FUZZ_EXAMPLES", "5")
@@ -83,6 +82,12 @@ def fuzz(name: str, folder: Path, provider: ProviderProcess, *options: str, name
                 "--checks", "all", "--exclude-checks", ",".join(sorted(EXCLUDED)),
                 "--request-timeout", "60", "--warnings", "off", "--no-color", *options,
             ],
+            env={
+                **os.environ,
+                "HYPOTHESIS_STORAGE_DIRECTORY": str(ROOT / ".hypothesis"),  # its tables of Unicode
+                "PYTHONPATH": str(ROOT),
+                "SCHEMATHESIS_HOOKS": "tests.fuzz.sampling",
+            },
             cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         (folder / "fuzz.log").write_text(run.stdout)
