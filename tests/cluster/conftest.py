@@ -16,8 +16,9 @@ from deploy.cassandra.cluster import (
     jars,
     missing,
 )
-from persistence.cassandra import CassandraStore, from_url
+from persistence.cassandra import CassandraStore
 from tests.fixtures.required import unavailable
+from tests.fixtures.stores import store_at
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +67,6 @@ def cluster_url(nodes: list[Node]) -> str:
 
 @pytest.fixture
 async def store(cluster_url: str) -> AsyncIterator[CassandraStore]:
-    store = from_url(cluster_url)
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+    async with store_at(cluster_url) as store:
+        assert isinstance(store, CassandraStore)
+        yield store

@@ -3,10 +3,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from persistence import open_store
 from persistence.store import Store
 from tests.contract.engines import ENGINES
 from tests.contract.samples import List
+from tests.fixtures.stores import store_at
 
 LISTS = {"test_documents", "test_pages"}
 
@@ -24,11 +24,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    store = open_store(url)
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+    async with store_at(url) as store:
+        yield store
 
 
 @pytest.fixture

@@ -10,25 +10,16 @@ from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerNotFound
 from inference.code.kernels import Kernels
 from inference.code.sandboxes import Sandboxes, sandboxes_of_machine
-from persistence.engines import open_store
 from persistence.store import Store
 from tests.contract.engines import ENGINES
 from tests.fixtures.sandboxes import needs_sandbox
+from tests.fixtures.stores import store
 from tests.inference.code.sandboxes import Worker, worker_over
+
+__all__ = ["store"]
 
 pytestmark = needs_sandbox
 every_engine = pytest.mark.parametrize("store", ENGINES, indirect=True)
-
-
-@pytest.fixture
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    """A store on SQLite, unless a test is parametrized with the engines."""
-    engine = getattr(request, "param", "sqlite")
-    store = open_store(request.getfixturevalue(f"{engine}_url"))
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
 
 
 @pytest.fixture

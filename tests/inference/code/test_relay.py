@@ -18,10 +18,10 @@ from inference.code import relay
 from inference.code.errors import ContainerNotFound
 from inference.code.relay import WorkerLost, run_there
 from persistence.collections import CONTAINERS
-from persistence.engines import open_store
 from persistence.store import Key, Replace, Store
 from tests.contract.engines import ENGINES
 from tests.fixtures.sandboxes import needs_sandbox
+from tests.fixtures.stores import store_at
 from tests.inference.code import other_worker
 from tests.inference.code.sandboxes import Worker, worker_over
 
@@ -40,11 +40,8 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    store = open_store(url)
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+    async with store_at(url) as store:
+        yield store
 
 
 @pytest.fixture

@@ -1,26 +1,15 @@
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from inference.gateway import Gateway
-from persistence.engines import open_store
 from persistence.store import Store
 from persistence.types import JSON
+from tests.fixtures.stores import store
 from tests.inference.engine.process import Process, gateway_to, process
 from tests.provider import ProviderProcess
 
-
-@pytest.fixture
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    """The embedded store; in modules that are parametrized so, each engine's."""
-    engine = getattr(request, "param", "sqlite")
-    path = f"sqlite:///{tmp_path}/astrolabe.db"
-    store = open_store(path if engine == "sqlite" else request.getfixturevalue(f"{engine}_url"))
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+__all__ = ["store"]
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from inference.gateway.routing import cooldowns
 from inference.gateway.routing.cooldowns import Cooldown, Cooldowns, stored_cooldowns
 from inference.gateway.routing.routes import Route, Routes
 from inference.gateway.routing.targets import Target
-from persistence.engines import open_store
 from persistence.errors import StoreUnavailable
 from persistence.store import Document, Key, Operation, Store
 from persistence.types import JSON
 from tests.contract.engines import ENGINES
 from tests.counting import CountingStore
 from tests.fixtures.stores import store as sqlite
+from tests.fixtures.stores import store_at
 from tests.provider import ProviderProcess
 
 __all__ = ["sqlite"]
@@ -27,11 +27,8 @@ __all__ = ["sqlite"]
 
 @pytest.fixture(params=ENGINES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    store = open_store(request.getfixturevalue(f"{request.param}_url"))
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+    async with store_at(request.getfixturevalue(f"{request.param}_url")) as store:
+        yield store
 
 
 async def test_what_one_worker_cools_down_all_leave_alone(store: Store, tag: str) -> None:

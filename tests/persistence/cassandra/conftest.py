@@ -2,17 +2,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from persistence.cassandra import CassandraStore, from_url
+from persistence.cassandra import CassandraStore
 from tests.contract.samples import List
+from tests.fixtures.stores import store_at
 
 
 @pytest.fixture
 async def store(cassandra_url: str) -> AsyncIterator[CassandraStore]:
-    store = from_url(cassandra_url)
-    await store.migrate()
-    await store.open()
-    yield store
-    await store.close()
+    async with store_at(cassandra_url) as store:
+        assert isinstance(store, CassandraStore)
+        yield store
 
 
 @pytest.fixture
