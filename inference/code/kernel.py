@@ -13,7 +13,7 @@ from typing import Literal
 
 from inference.code.driver import Driver, SandboxUnavailable
 from inference.code.limits import Limits
-from inference.code.watch import descendants, lower_priority, shared_memory, usage
+from inference.code.watch import descendants, die_first, lower_priority, shared_memory, usage
 from persistence.types import JSON
 
 LENGTHS = struct.Struct("!II")
@@ -278,6 +278,7 @@ class Kernel:
         """Return what the processes use too much of."""
         if not (inside := self.processes()):
             return None
+        die_first(inside)
         if len(inside) > MANY_PROCESSES:
             lower_priority(inside)
         used = usage(inside)

@@ -54,6 +54,16 @@ async def test_a_kernel_that_cannot_start_again_ends_the_sandbox(kernel: Kernel,
         assert not kernel.is_alive
 
 
+async def test_code_stays_the_first_that_linux_kills_when_memory_runs_out(kernel: Kernel) -> None:
+    code = (
+        "import os, time\nif pid := os.fork(): os.waitpid(pid, 0)\nelse:\n"
+        "    try: open('/proc/self/oom_score_adj', 'w').write('0')\n    except OSError: pass\n"
+        "    time.sleep(1)\n    print(open('/proc/self/oom_score_adj').read(), flush=True)\n    os._exit(0)"
+    )
+    status, text = await printed(kernel, code)
+    assert (status, text.strip()) == ("ok", "1000")
+
+
 async def test_files_that_cannot_be_reached_do_not_hide_the_others(kernel: Kernel) -> None:
     code = (
         "import os\nopen('seen', 'w')\nos.mkdir('locked')\nopen('locked/file', 'w')\nos.chmod('locked', 0o400)\n"
