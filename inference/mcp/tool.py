@@ -16,6 +16,7 @@ from inference.mcp.errors import ServerFailed, ToolListFailed
 from inference.mcp.pool import MCPServers, Secrets
 from inference.mcp.results import cut
 from inference.mcp.servers import INVALID_LABEL, LABEL, ProcessServer, RemoteServer, Server, ServerSession
+from inference.mcp.thread_lists import ThreadLists, list_key
 from inference.responses.function_names import function_name
 from persistence.types import JSON
 
@@ -34,6 +35,7 @@ class MCPType(ToolType):
     def __init__(self, servers: MCPServers, reads_images: Callable[[str], bool]) -> None:
         self._servers = servers
         self._reads_images = reads_images
+        self._thread_lists = ThreadLists()
 
     async def check(self, project: str, entry: JSON) -> None:
         """Raise ToolRefused for a server that cannot be asked."""
@@ -52,15 +54,19 @@ class MCPType(ToolType):
         server = self._servers.find(context.project, options, secrets, context.conversation)
         sees_images = self._reads_images(context.model)
         tool = MCPTool(self._servers, server, options, sees_images=sees_images)
-        known = _known_list(context.earlier, label)
+        is_thread = context.conversation.startswith("thread_")
+        key = list_key(context.project, context.conversation, label, server)
+        known = _known_list(context.earlier, label) or self._thread_lists.find(key)
         if known is not None and tool.allows_only(known):
             tool.set_tools(known)
             return tool
         try:
-            await tool.list_tools()
+            listed = await tool.list_tools()
         except BaseException:
             await tool.close()
             raise
+        if is_thread and listed is not None:
+            self._thread_lists.keep(key, listed)
         return tool
 
 
@@ -97,17 +103,19 @@ class MCPTool(Tool):
         allowed = (tool for tool in tools if self._allowed is None or _fits(self._allowed, tool))
         self._tools = {function_name(tool["name"], self._label): tool for tool in allowed}
 
-    async def list_tools(self) -> None:
-        """Ask the server for its tools, and have the run show them; a failure ends the run there."""
-        failure, error = None, None
+    async def list_tools(self) -> list[JSON] | None:
+        """Ask the server for its tools, and have the run show them; a failure, None, ends the run there."""
+        failure, error, listed = None, None, None
         try:
-            self.set_tools(self._secrets.value(await self._listed()))
+            listed = self._secrets.value(await self._listed())
+            self.set_tools(listed)
         except ServerFailed as exc:
             exc.message = self._secrets.text(exc.message)
             failure, error = ToolListFailed(self._label, exc), exc.message
             log.warning("mcp_list_failed", label=self._label, status=exc.status, error=exc.message)
         details = {"server_label": self._label, "tools": [*self._tools.values()], "error": error}
         self.listing = Listing(details, failure)
+        return listed
 
     async def _listed(self) -> list[JSON]:
         """Return the server's tools; a process of the operator that has just died is started again."""

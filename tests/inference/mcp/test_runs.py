@@ -1,6 +1,7 @@
 """MCP servers in the Assistants API: calls in steps, approvals as outputs that a run waits for."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from handlers import assistants
 from handlers.errors import BadRequest
 from inference.gateway import Gateway
+from inference.mcp.thread_lists import KEPT_LISTS, KEPT_SECONDS, ThreadLists
 from inference.mcp.tool import MCPType
 from inference.responses.thread_items import call_items
 from inference.sealing import Sealer
@@ -145,6 +147,38 @@ async def test_assistants_keep_no_secrets(one: Process, mcp: MCPProcess) -> None
     error = await refused(assistants.create_assistant(one.context(), body), BadRequest)
     assert "headers" in error.message
     assert error.param == "tools[1]"
+
+
+async def test_a_thread_asks_a_server_for_its_tools_once_in_a_while(one: Process, mcp: MCPProcess) -> None:
+    async def lists(thread: JSON, **options: Any) -> int:
+        """Return how many lists the server was asked for by a run, which calls a tool."""
+        before = [each["method"] for each in mcp.seen()].count("tools/list")
+        await one.message(thread["id"], script(ADD, {"text": "It is {tool}."}))
+        run = await one.run(thread["id"], assistant["id"], tools=[server(mcp, **options)])
+        assert (await one.settled(run))["status"] == "completed"
+        assert text_of((await one.messages(thread["id"]))[-1]) == "It is 5."
+        return [each["method"] for each in mcp.seen()].count("tools/list") - before
+
+    assistant = await one.assistant()
+    thread, other = await one.thread(), await one.thread()
+    assert [await lists(thread), await lists(thread)] == [1, 0]
+    assert await lists(other) == 1
+    assert await lists(thread, authorization="sesame") == 1
+    assert await lists(thread, allowed_tools=["add"]) == 0
+
+
+def test_a_list_is_kept_for_five_minutes_and_makes_room_for_newer_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lists = ThreadLists()
+    keys = [("p", "thread_1", str(number), b"") for number in range(KEPT_LISTS + 1)]
+    for key in keys:
+        lists.keep(key, [{"name": key[2]}])
+    assert lists.find(keys[0]) is None
+    assert lists.find(keys[-1]) == [{"name": str(KEPT_LISTS)}]
+    now = time.monotonic()
+    monkeypatch.setattr("inference.mcp.thread_lists.time.monotonic", lambda: now + KEPT_SECONDS + 1)
+    assert lists.find(keys[-1]) is None
 
 
 async def test_a_list_that_fails_ends_the_run(one: Process, mcp: MCPProcess) -> None:
