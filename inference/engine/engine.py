@@ -47,8 +47,9 @@ WORKERS_LOST = {
     "message": "The run was given up: the server's worker was lost each time it ran it.",
 }
 
-CONCURRENCY = 1000
-"""Runs at once in one process: they wait for providers, so memory is the bound."""
+CONCURRENCY = 2000
+"""Runs at once in one process, of which a project alone takes half: they wait for providers, so memory is
+the bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Engine:
         self._tools = tools or {}
         self._feeds = Feeds(log_lifetime)
         self._prepared: dict[int, _Prepared] = {}
-        jobs.register(api.kind, self._run_job, concurrency=CONCURRENCY, give_up=self._give_up)
+        jobs.register(api.kind, self._run_job, concurrency=CONCURRENCY, give_up=self._give_up, fair=True)
 
     # --- what handlers call ---
 

@@ -7,6 +7,7 @@ import pytest
 
 from handlers import responses
 from handlers.errors import ApiError
+from inference.engine import engine
 from inference.gateway import Gateway
 from inference.responses.errors import ConversationLocked, ItemNotFound, ResponseNotFound
 from inference.responses.items import ItemRefused
@@ -277,3 +278,18 @@ async def test_an_input_that_is_too_large_to_be_stored_is_refused_with_what_to_d
         assert (error.status, error.param, error.code) == (400, "input", "object_too_large")
         assert "name them by 'file_id'" in error.message
         assert text_of(await one.create(input, store=False)) == "You said: "
+
+
+async def test_a_model_that_never_answers_one_project_keeps_no_other_waiting(
+    store: Store, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More responses than a worker runs at once wait for their model."""
+    monkeypatch.setattr(engine, "CONCURRENCY", 8)
+    async with worker(store, gateway) as one:
+        stalled = script({"text": "late", "wait": 60})
+        for _ in range(12):
+            await one.create(stalled, background=True)
+        other = await one.create("hello", background=True, project="q")
+        async with asyncio.timeout(10):
+            while (await one.get(other["id"], project="q"))["status"] != "completed":
+                await asyncio.sleep(0.02)

@@ -74,8 +74,8 @@ class Worker:
         assert isinstance(answer, Stream)
         return b"".join([piece async for piece in answer.events])
 
-    async def get(self, id: str) -> JSON:
-        answer = await responses.get_response(self.context(), id)
+    async def get(self, id: str, *, project: str = "p") -> JSON:
+        answer = await responses.get_response(self.context(project), id)
         assert isinstance(answer, dict)
         return answer
 
