@@ -118,17 +118,8 @@ def services_over(
         **engine_options,
     )
     line_caller = make_line_caller(settings, shared, tenant)
-    batches = Batches(
-        store,
-        gateway,
-        jobs,
-        webhooks,
-        files=retrieval.files,
-        deadlines=retrieval.deadlines,
-        sealer=retrieval.sealer,
-        caller=line_caller,
-        slots=shared.batches.slots if shared else make_line_slots(settings),
-    )
+    slots = shared.batches.slots if shared else make_line_slots(settings)
+    batches = make_batches(store, gateway, jobs, webhooks, retrieval, line_caller, slots)
     services = Services(
         store=store,
         gateway=gateway,
@@ -160,6 +151,29 @@ def make_retrieval(
         sandbox=sandbox,
         sealer=Sealer(*settings.secrets),
         tenant=tenant,
+    )
+
+
+def make_batches(
+    store: Store,
+    gateway: Gateway,
+    jobs: Jobs,
+    webhooks: Webhooks,
+    retrieval: Retrieval,
+    line_caller: LineCaller,
+    slots: LineSlots,
+) -> Batches:
+    """Return the batches of a store."""
+    return Batches(
+        store,
+        gateway,
+        jobs,
+        webhooks,
+        files=retrieval.files,
+        deadlines=retrieval.deadlines,
+        sealer=retrieval.sealer,
+        caller=line_caller,
+        slots=slots,
     )
 
 

@@ -201,22 +201,9 @@ class Responses:
         approved = approved_requests(items, first_new, request.body.get("tools") or [])
         await asyncio.sleep(0)  # each step takes long for 50,000 items
         run = objects.response_object(request.id, request.body, now=int(time.time()))
-        caller = request.caller.for_chat if request.caller is not None else None
-        extra = {
-            INPUT: input,
-            SEGMENTS: previous.segments,
-            OPTIONS: request.options,
-            COMPACTION: request.compaction,
-            MODERATION: (request.body.get("moderation") or {}).get("model"),
-            PROVIDER: self._gateway.provider_of(run["model"], caller),
-            INCLUDE: request.body.get("include") or [],
-            OBFUSCATION: (request.body.get("stream_options") or {}).get("include_obfuscation") is not False,
-            BROUGHT: [item for item in items if item["type"] in BROUGHT_TOOLS],
-        }
+        extra = {INPUT: input, SEGMENTS: previous.segments, **self._extra(request, items)}
         if approved:
             extra[APPROVED] = approved
-        if request.body.get("generate") is False:
-            extra[WARM_UP] = True
         key = Key(request.project, RESPONSES, request.id)
         state = RunState(live=bool(request.body.get("stream")), extra=extra)
         document = Document(key, run, {"extra": extra})
@@ -238,6 +225,23 @@ class Responses:
             watch=request.watch,
         )
         return start, items
+
+    def _extra(self, request: ResponseRequest, items: list[JSON]) -> JSON:
+        """Return what the run's state keeps of the request beside its object; its model reads `items`."""
+        body = request.body
+        caller = request.caller.for_chat if request.caller is not None else None
+        extra = {
+            OPTIONS: request.options,
+            COMPACTION: request.compaction,
+            MODERATION: (body.get("moderation") or {}).get("model"),
+            PROVIDER: self._gateway.provider_of(body["model"], caller),
+            INCLUDE: body.get("include") or [],
+            OBFUSCATION: (body.get("stream_options") or {}).get("include_obfuscation") is not False,
+            BROUGHT: [item for item in items if item["type"] in BROUGHT_TOOLS],
+        }
+        if body.get("generate") is False:
+            extra[WARM_UP] = True
+        return extra
 
     async def _fetched(self, input: list[JSON]) -> dict[str, FetchedFile]:
         """Return the files that the request's own items name by URL; ItemRefused."""
