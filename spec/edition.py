@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -70,9 +72,7 @@ def load(spec: str, cache: Path | None, rules: Sequence[Erratum] = ()) -> Editio
     own = files(__package__).joinpath("own.yaml").read_bytes()
 
     def make() -> JSON:
-        return _merged(
-            apply_errata(normalize(parse(raw, spec), spec)), normalize(parse(own, "own.yaml"), "own.yaml")
-        )
+        return _merged(apply_errata(normalize(parse(raw, spec), spec)), deepcopy(_own_operations(own)))
 
     document = cached(cache, digest((spec.encode(), raw, own)), make)
     for rule in rules:
@@ -94,6 +94,12 @@ def _located(spec: str) -> tuple[str, Path]:
     if "/" not in spec and path.suffix not in (".yaml", ".yml", ".json") and not path.exists():
         raise InvalidSpec(spec, "edition", f"neither a file nor one of the editions {', '.join(names)}")
     return path.stem, path
+
+
+@cache
+def _own_operations(raw: bytes) -> JSON:
+    """Return our own operations, normalized."""
+    return normalize(parse(raw, "own.yaml"), "own.yaml")
 
 
 def _merged(document: JSON, own: JSON) -> JSON:

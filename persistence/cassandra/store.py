@@ -22,14 +22,20 @@ from persistence.cassandra.writing import Writer
 class CassandraStore:
     """The Store on a keyspace; rows.py says how objects are stored, schema.py has the tables.
 
-    Clocks of replicas may differ by seconds: `clock` is this one's, in seconds since the epoch.
+    Clocks of replicas may differ by seconds: `clock` is this one's, in seconds since the epoch. By default
+    the store makes its own `connection`.
     """
 
     atomic_writes = False
 
-    def __init__(self, target: Target, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        target: Target,
+        clock: Callable[[], float] = time.time,
+        connection: Connection | None = None,
+    ) -> None:
         self.target = target
-        self.connection = connection = Connection(target)
+        self.connection = connection = connection or Connection(target)
         committer = Committer(connection, merge)
         heads = ListHeads(connection)
         repair = Repair(connection, committer, heads, clock)

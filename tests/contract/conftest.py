@@ -24,7 +24,7 @@ def url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def store(url: str) -> AsyncIterator[Store]:
-    async with store_at(url) as store:
+    async with store_at(url, keep=True) as store:
         yield store
 
 
