@@ -33,6 +33,11 @@ class FairSlots:
         """Return the projects that may take no more for now."""
         return [project for project in self._held if not self.has_room(project)]
 
+    def room(self) -> int:
+        """Return how many slots may be taken at once, by whichever projects have room."""
+        held = max((held for held in self._held.values() if self.free > held), default=0)
+        return max(0, (self.free - held + 1) // 2)
+
     def take(self, project: str) -> None:
         """Count a slot as the project's, even if it has no room."""
         self._held[project] += 1

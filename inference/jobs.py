@@ -26,6 +26,9 @@ RETRY_SECONDS = 1.0
 PAUSE_SECONDS = 3600.0
 """Before the next attempt at a job that cannot be given up: what it is to delete must not stay for ever."""
 
+TAKEN_AT_ONCE = 16
+"""Jobs of a fair kind: so many are taken with the statements of one."""
+
 TURN_SECONDS = 0.5
 """For which a fair kind's oldest jobs are taken before other projects have their turn."""
 
@@ -326,7 +329,7 @@ class Jobs:
                     self.adopt(job)
 
     async def _take_fairly(self, name: str, kind: _Kind, slots: FairSlots) -> None:
-        """Take due jobs one by one, since each changes which projects have room.
+        """Take due jobs, few at once, since each changes which projects have room.
 
         Jobs that end at once never exhaust a project's slots, and it may have thousands that are due earlier
         than another's. So the projects whose jobs were taken are passed over at the end of each turn, until
@@ -337,7 +340,8 @@ class Jobs:
         turn_ends = time.monotonic() + TURN_SECONDS
         while kind.running < kind.concurrency and not self._stopping:
             await self._let_others_renew()
-            jobs = await self._due(name, 1, passed_over.union(slots.exhausted()))
+            limit = min(TAKEN_AT_ONCE, max(1, slots.room()))
+            jobs = await self._due(name, limit, passed_over.union(slots.exhausted()))
             for job in jobs:
                 self.adopt(job)
                 served.add(job.project)

@@ -19,6 +19,16 @@ def test_each_project_gets_half_of_what_is_left() -> None:
     assert sorted(slots.exhausted()) == ["a", "b", "c", "d"]
 
 
+def test_what_may_be_taken_at_once_is_what_one_project_may_take_one_by_one() -> None:
+    slots = FairSlots(9)
+    for project, room in (("a", 5), ("b", 2), ("c", 1), ("d", 1), ("e", 0)):
+        assert slots.room() == room
+        assert taken(slots, project) == room
+    slots.release("a")
+    slots.release("b")
+    assert slots.room() == 1, "'b' holds one and may take one of the two"
+
+
 def test_a_released_slot_goes_to_a_project_that_holds_none() -> None:
     slots = FairSlots(8)
     for project in "abcd":

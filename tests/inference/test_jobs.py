@@ -5,7 +5,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -229,6 +231,28 @@ async def test_it_stops_though_a_poll_fails_at_that_moment(
     await polled.wait()
     async with asyncio.timeout(5):
         await jobs.stop(0)
+
+
+async def test_due_jobs_of_a_fair_kind_are_taken_many_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work, counts, take_jobs = Work(store), list[int](), store.take_jobs
+
+    async def counted(*args: Any) -> Sequence[Job]:
+        jobs = await take_jobs(*args)
+        counts.append(len(jobs))
+        return jobs
+
+    monkeypatch.setattr(store, "take_jobs", counted)
+    jobs = Jobs(store, "a", poll=0.02)
+    jobs.register("k", work, concurrency=80, fair=True)
+    await store.write(*(Enqueue(Job(f"p{n % 2}", "k", f"{n}", due=time.time() - 60)) for n in range(40)))
+    await jobs.start()
+    try:
+        await eventually(lambda: sum(counts) == 40)
+    finally:
+        await jobs.stop(0)
+    assert [count for count in counts if count] == [16, 16, 8]
 
 
 async def test_a_project_with_thousands_of_quick_jobs_delays_neither_other_projects_nor_other_kinds(
