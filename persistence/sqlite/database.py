@@ -17,8 +17,8 @@ from persistence.sqlite.errors import mapped_errors
 BUSY_SECONDS = 15.0
 """How long a writer waits for another process before StoreUnavailable."""
 
-CACHE_KIB = 16 * 1024
-"""Page cache of one connection."""
+CACHE_KIB = 8 * 1024
+"""Page cache of one connection: a worker has two that fill with what it reads and writes."""
 
 JOURNAL_BYTES = 64 * 1024 * 1024
 """What a write-ahead log that a burst made longer is cut to."""
