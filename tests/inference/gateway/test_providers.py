@@ -18,10 +18,7 @@ from tests.provider import ProviderProcess
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings(
-        "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning"
-    ),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
 ]
 
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
@@ -36,6 +33,29 @@ async def gateway(tmp_path: Path, provider: ProviderProcess) -> AsyncIterator[Ga
     gateway = await gateway_to(provider.root, tmp_path)
     yield gateway
     await gateway.close()
+
+
+def sockets() -> int:
+    """Return how many sockets this process has open."""
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return sum(str(link).startswith("socket:") for link in links)
+
+
+@everywhere
+async def test_a_closed_gateway_leaves_no_connection(
+    provider: ProviderProcess, tmp_path: Path, tag: str, model: str
+) -> None:
+    before = sockets()
+    gateway = await gateway_to(provider.root, tmp_path)
+    request = scripted(model, tag, {"text": "One."}, {"text": "Two. " * 2000}, {"text": "Three."})
+    await answered(gateway, request, streamed=False)
+    stream = gateway.chunks(request)
+    await anext(stream)
+    assert sockets() > before
+    await stream.aclose()
+    await answered(gateway, request, streamed=True)
+    await gateway.close()
+    assert sockets() == before
 
 
 @everywhere
