@@ -83,7 +83,11 @@ class ListHeads:
             return known
         if known is None and key.collection not in self._homes.get((key.project, key.home), key.collection):
             return self._remember(key, ListHead())  # its home was read, and there was no such list
-        return self._remember(key, await self.read(key))
+        seen = await self.read(key)
+        meanwhile = self._known.get(key)
+        if meanwhile is not None and meanwhile is not known:
+            return meanwhile  # writers that share a head see each other's documents
+        return self._remember(key, seen)
 
     def newest(self, key: ListKey) -> int:
         """Return the newest bucket that this process knows."""

@@ -85,6 +85,17 @@ async def test_many_writers_of_two_processes_cross_buckets_without_loss(
     assert max(await bucket_sizes(messages, store)) <= 30  # each knows of its own documents alone
 
 
+async def test_writers_of_a_process_that_does_not_know_the_list_count_each_others_documents(
+    messages: List, store: CassandraStore, other: CassandraStore
+) -> None:
+    await messages.add("first")
+    await List(other, messages.project, "messages", "thread_2").add("warms the connection up")
+    elsewhere = List(other, messages.project, "messages", "thread_1", messages.prefix)
+    await asyncio.gather(*(elsewhere.add(f"msg_{number:03d}") for number in range(30)))
+    assert len(await messages.walk(limit=20)) == 31
+    assert max(await bucket_sizes(messages, store)) <= 15  # ten, and what is combined into one transaction
+
+
 async def test_a_page_by_label_reads_only_buckets_with_that_label(
     messages: List, store: CassandraStore
 ) -> None:
