@@ -29,11 +29,12 @@ class CodeReader:
     Arguments that are no JSON object are code themselves: some models write them so.
     """
 
-    __slots__ = ("_ended", "_held", "_in_code", "_is_object", "_is_plain", "_parts")
+    __slots__ = ("_blank", "_ended", "_held", "_in_code", "_is_object", "_is_plain", "_parts")
 
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._held = ""
+        self._blank: list[str] = []
         self._in_code = self._is_object = self._is_plain = self._ended = False
 
     @property
@@ -57,14 +58,16 @@ class CodeReader:
 
     def _begin(self, text: str) -> str:
         """Return the text behind the beginning of the code, or hold it back."""
-        stripped = text.lstrip()
-        if not self._is_object and stripped and not stripped.startswith("{"):
+        if not self._is_object and not text.strip():
+            self._blank.append(text)
+            return ""
+        if not self._is_object and not text.lstrip().startswith("{"):
             self._is_plain = True
-            return text
-        self._is_object = self._is_object or bool(stripped)
+            return "".join((*self._blank, text))
+        self._is_object = True
         found = _BEGINNING.search(text)
         if found is None:
-            self._held = text[-_LONGEST_BEGINNING:] if self._is_object else text
+            self._held = text[-_LONGEST_BEGINNING:]
             return ""
         self._in_code = True
         return text[found.end() :]

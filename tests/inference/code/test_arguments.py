@@ -44,6 +44,8 @@ def test_the_pieces_of_the_code_are_the_code_however_the_arguments_are_cut(
         pytest.param('{"code":"x', "x", id="arguments that break off"),
         pytest.param('{"code":"x\\uZZ"}', "x\\uZZ", id="an escape that is none"),
         pytest.param('{"code": "a\nb"}', "a\nb", id="a raw line break"),
+        pytest.param(" \n\t print(1)", " \n\t print(1)", id="code behind blanks"),
+        pytest.param(' \n {"code": "x"}', "x", id="an object behind blanks"),
         pytest.param('{"x":1}', "", id="no code"),
         pytest.param('{"code":null}', "", id="null"),
     ],
@@ -64,3 +66,12 @@ def test_long_arguments_without_code_take_no_longer_by_the_piece() -> None:
         reader.read("x" * 10)
     assert time.process_time() - started < 2
     assert reader.read('", "code": "1"') == "1"
+
+
+def test_long_blanks_before_the_code_take_no_longer_by_the_piece() -> None:
+    reader = CodeReader()
+    started = time.process_time()
+    for _ in range(200_000):
+        reader.read(" " * 10)
+    assert time.process_time() - started < 2
+    assert len(reader.read("x")) == 2_000_001
