@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from itertools import groupby
 
 from inference.code.arguments import without_lone_surrogates
-from inference.code.kernel import Image, Output, Text
+from inference.code.outputs import Image, Output, Text
 from inference.engine.tools import Emit
 from inference.images import SIGNATURE_BYTES, image_type
 from persistence.types import JSON

@@ -9,10 +9,10 @@ import struct
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from inference.code.driver import Driver, SandboxUnavailable
 from inference.code.limits import Limits
+from inference.code.outputs import REASONS, Image, Output, Status, Text
 from inference.code.watch import descendants, die_first, lower_priority, shared_memory, usage
 from persistence.types import JSON
 
@@ -50,28 +50,6 @@ CUT_OFF = "\n[The output is cut off here: it is too long.]\n"
 ERROR = 16 * 1024
 """Characters of an error."""
 
-Status = Literal["ok", "error", "timeout", "killed", "memory", "processes", "files", "died"]
-"""How code ended. After the first three its variables stay; after all but `files` its files do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Something that the code printed, or its error."""
-
-    text: str
-    is_error: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """An image that the code showed."""
-
-    content_type: str
-    content: bytes
-
-
-Output = Text | Image
-
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -80,15 +58,6 @@ class File:
     path: str
     size: int
     changed: int
-
-
-REASONS: dict[Status, str] = {
-    "timeout": "the code took too long",
-    "memory": "the code used too much memory",
-    "processes": "the code started too many processes",
-    "files": "the code wrote too many files",
-    "died": "the sandbox ended",
-}
 
 
 class SandboxLost(Exception):

@@ -23,8 +23,9 @@ import structlog
 
 from inference.code.driver import SandboxUnavailable
 from inference.code.errors import ContainerExpired, ContainerNotFound
-from inference.code.kernel import Image, Output, Text, frame, read_frame
+from inference.code.kernel import frame, read_frame
 from inference.code.limits import Limits
+from inference.code.outputs import Image, Output, Text
 from inference.code.sessions import CodeResult, KernelMoved, OnOutput
 from persistence.errors import StoreUnavailable
 from persistence.store import Key

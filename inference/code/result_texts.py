@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from inference.code.driver import FOLDER
-from inference.code.kernel import Status
+from inference.code.outputs import Status
 from inference.code.sessions import CodeResult
 
 MAX_TEXT = 16_000

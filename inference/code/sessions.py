@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from inference.code.container_records import ContainerRecords
 from inference.code.errors import ContainerFileRefused
-from inference.code.kernel import Kernel, Output, SandboxLost, Status
+from inference.code.kernel import Kernel, SandboxLost
 from inference.code.kernels import Kernels, RunningKernel
+from inference.code.outputs import Output, Status
 from inference.code.synchronizing import note_kept, put_files, written_files
 from persistence.retry import retry_on_conflict
 from persistence.store import Document, Key, Replace, Store

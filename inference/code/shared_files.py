@@ -9,7 +9,7 @@ from typing import Protocol
 from inference.code.container_files import NewFile, below_folder
 from inference.code.containers import Containers
 from inference.code.errors import ContainerFileRefused
-from inference.code.kernel import Image
+from inference.code.outputs import Image
 from inference.gateway.driver import one_piece
 from inference.identifiers import derived_id, new_id
 from inference.retrieval.contents import write_unclaimed

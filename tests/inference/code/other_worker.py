@@ -6,7 +6,7 @@ Prints what the code prints, then the status of its end.
 import asyncio
 import sys
 
-from inference.code.kernel import Text
+from inference.code.outputs import Text
 from persistence.engines import open_store
 from tests.inference.code.sandboxes import worker_over
 

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 from inference.code.containers import Containers
 from inference.code.driver import Driver
-from inference.code.kernel import Text
 from inference.code.kernels import Kernels
+from inference.code.outputs import Text
 from inference.code.sandboxes import Sandboxes
 from inference.code.sessions import CodeResult
 from inference.identifiers import new_id

@@ -1,5 +1,5 @@
 from inference.code.call_outputs import IMAGES_LEFT_OUT, MAX_IMAGES, CallOutputs
-from inference.code.kernel import Image, Text
+from inference.code.outputs import Image, Text
 from persistence.types import JSON
 
 PNG = b"\x89PNG\r\n\x1a\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from inference.code.driver import Driver
-from inference.code.kernel import CUT_OFF, Image, Kernel, SandboxLost, Text
+from inference.code.kernel import CUT_OFF, Kernel, SandboxLost
 from inference.code.limits import Limits
+from inference.code.outputs import Image, Text
 from inference.code.watch import descendants
 from tests.fixtures.sandboxes import LIMITS, bubblewrap, needs_sandbox, printed
 from tests.inference.code.conftest import StartKernel
