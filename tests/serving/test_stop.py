@@ -153,7 +153,8 @@ def test_a_run_that_outlasts_the_grace_time_is_freed_and_its_client_knows(
 
 
 def test_ctrl_c_during_a_start_leaves_no_traceback(tmp_path: Path) -> None:
-    server = Server(tmp_path, ASTROLABE_CACHE=str(tmp_path), OPENAI_API_KEY="sk-x")
+    # A worker that gunicorn has just forked may not get the signal, and is killed after the grace time.
+    server = Server(tmp_path, ASTROLABE_CACHE=str(tmp_path), OPENAI_API_KEY="sk-x", ASTROLABE_GRACE="1")
     with server.log.open("wb") as log:
         process = subprocess.Popen(
             server.command, cwd=tmp_path, env=server.environment, stdout=log, stderr=log
