@@ -67,11 +67,12 @@ class Journal:
             self.is_full.set()
 
     async def flush(self) -> list[int]:
-        """Store what was added; return the lines that are answered now."""
+        """Store what has been added so far; return the lines that are answered now."""
         flushed: list[int] = []
         async with self._lock:
             self.is_full.clear()
-            while self._pending:
+            count = len(self._pending)  # more may be added for as long as this goes on
+            while len(flushed) < count:
                 flushed += await self._write_segment()
         return flushed
 
