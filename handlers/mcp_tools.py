@@ -44,9 +44,9 @@ def without_secrets(tools: list[JSON]) -> tuple[list[JSON], dict[str, JSON]]:
 
 def refuse_secrets(tools: list[JSON]) -> None:
     """Refuse an assistant's tools that say what is sent to MCP servers: it would be stored. BadRequest."""
-    without_secrets(tools)
+    _, sent = without_secrets(tools)
     for index, tool in enumerate(tools):
-        if tool["type"] != "mcp" or not any(tool.get(name) for name in SENT):
+        if tool.get("server_label") not in sent:
             continue
         message = (
             "'authorization' and 'headers' of MCP servers are not stored with assistants: send them with the "

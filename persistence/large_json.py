@@ -27,6 +27,7 @@ _CHARACTERS = 64
 _LARGE_WEIGHT = 16_384
 """Values and strings of a container that take about a millisecond to encode."""
 
+_CONTAINERS = (dict, list)
 _NUMBERS = frozenset({int, float})
 
 
@@ -88,24 +89,20 @@ async def decoded(data: bytes, errors: str = "strict") -> str:
 
 def is_large(value: Any) -> bool:
     """Return whether encoding a value takes more than about a millisecond."""
-    weight, todo = len(value) // _CHARACTERS if type(value) is str else 0, [value]
+    if type(value) is str:
+        return len(value) // _CHARACTERS > _LARGE_WEIGHT
+    weight, todo = 0, [value] if type(value) in _CONTAINERS else []
     for one in todo:
-        kind = type(one)
-        if kind is dict:
-            members = one.values()
-        elif kind is list and not _NUMBERS.issuperset(map(type, one)):
-            members = one
-        else:
-            members = ()
-        if kind is dict or kind is list:
-            weight += len(one)
+        weight += len(one)
         if weight > _LARGE_WEIGHT:
             return True
-        for member in members:
+        if type(one) is list and _NUMBERS.issuperset(map(type, one)):
+            continue
+        for member in one.values() if type(one) is dict else one:
             kind = type(member)
             if kind is str:
                 weight += len(member) // _CHARACTERS
-            elif kind is dict or kind is list:
+            elif kind in _CONTAINERS:
                 todo.append(member)
     return weight > _LARGE_WEIGHT
 

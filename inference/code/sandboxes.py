@@ -26,8 +26,6 @@ STARTS = max(1, (os.cpu_count() or 2) // 2)
 TRIAL_PAUSE = 10.0
 """Seconds after a trial that failed before the next one."""
 
-NO_DRIVER = "ASTROLABE_SANDBOX is none"
-
 log = structlog.get_logger("astrolabe.code")
 
 
@@ -40,7 +38,7 @@ class Sandboxes:
     def __init__(
         self, driver: Driver | None, *, limits: Limits | None = None, largest: int | None = None
     ) -> None:
-        self.problem = NO_DRIVER if driver is None else driver.missing()
+        self.problem = "ASTROLABE_SANDBOX is none" if driver is None else driver.missing()
         """Why there can be no sandbox, as far as it is known; `check` finds out."""
         self._driver = driver
         self._limits = limits or Limits()
